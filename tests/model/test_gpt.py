@@ -1,0 +1,312 @@
+"""GPT: equal to GPT-2, blind to the future, fair at its first step, and clear about wrong input."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.testing import assert_close
+
+from tinylm.errors import TinyLMError
+from tinylm.model.config import ModelConfig
+from tinylm.model.gpt import GPT
+
+B, T = 2, 7
+SMALL = ModelConfig(vocab_size=67, context_length=23, n_layer=3, n_head=5, n_embd=30)
+CHOICES = {
+    "position": ("learned", "rotary"),
+    "norm": ("layernorm", "rmsnorm"),
+    "activation": ("gelu", "relu2"),
+    "qk_norm": (False, True),
+    "tied_head": (True, False),
+    "bias": (True, False),
+}
+EVERY_CHOICE = [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())]
+GPT2S, OTHERS = EVERY_CHOICE[0], EVERY_CHOICE[-1]
+ONE_AT_A_TIME = [GPT2S, *(GPT2S | {name: OTHERS[name]} for name in CHOICES), OTHERS]
+
+
+def in_words(choice):
+    return "-".join(f"{name}={value}" if isinstance(value, bool) else value for name, value in choice.items())
+
+
+every_choice = pytest.mark.parametrize("choice", EVERY_CHOICE, ids=in_words)
+one_choice_at_a_time = pytest.mark.parametrize("choice", ONE_AT_A_TIME, ids=in_words)
+each_attention = pytest.mark.parametrize("attention", ["fused", "explicit"])
+
+
+def random_tokens(config=SMALL, *, batch=B, length=T, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(config.vocab_size, (batch, length), generator=generator)
+
+
+def lively(model, scale=0.2):
+    """Redraw every parameter, biases and gains too, so that no part of the model can be left out unseen."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0.0, scale, generator=generator)
+    return model
+
+
+@each_attention
+def test_with_gpt2s_settings_it_is_hugging_faces_gpt2(attention, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = replace(SMALL, attention=attention)
+    theirs = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=config.vocab_size,
+            n_positions=config.context_length,
+            n_embd=config.n_embd,
+            n_layer=config.n_layer,
+            n_head=config.n_head,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    ).eval()
+    ours = lively(GPT(config).eval())
+    copied = {
+        "transformer.wte": ours.token_embedding,
+        "transformer.wpe": ours.position_embedding,
+        "transformer.ln_f": ours.final_norm,
+    }
+    for i, block in enumerate(ours.blocks):
+        copied |= {
+            f"transformer.h.{i}.ln_1": block.attn_norm,
+            f"transformer.h.{i}.attn.c_attn": block.attn.qkv,
+            f"transformer.h.{i}.attn.c_proj": block.attn.proj,
+            f"transformer.h.{i}.ln_2": block.mlp_norm,
+            f"transformer.h.{i}.mlp.c_fc": block.mlp.up,
+            f"transformer.h.{i}.mlp.c_proj": block.mlp.down,
+        }
+    unset = {name for name, _ in theirs.named_parameters()}
+    with torch.no_grad():
+        for name, module in copied.items():
+            transposed = isinstance(module, nn.Linear)  # GPT-2 calls x @ W a Conv1D
+            for kind, parameter in module.named_parameters():
+                theirs.get_parameter(f"{name}.{kind}").copy_(parameter.t() if transposed else parameter)
+                unset.remove(f"{name}.{kind}")
+        tokens = random_tokens(length=SMALL.context_length)
+        expected = theirs(tokens).logits
+        assert not unset
+        assert expected.std() > 0.1
+        assert_close(ours(tokens), expected, rtol=1e-5, atol=1e-5)
+
+
+@each_attention
+@every_choice
+def test_the_gradient_of_a_future_token_is_exactly_zero(choice, attention):
+    model = lively(GPT(replace(SMALL, **choice, attention=attention)))
+    embedded = []
+    model.token_embedding.register_forward_hook(lambda *args: embedded.append(args[-1]))
+    logits = model(random_tokens())
+    for t in (0, 4):
+        (gradient,) = torch.autograd.grad(
+            logits[:, t].square().sum(), embedded, retain_graph=True
+        )  # (B, T, C)
+        assert (gradient[:, t + 1 :] == 0).all()
+        assert (gradient[:, : t + 1].abs().sum(-1) > 0).all()  # the past and the present do count
+
+
+@every_choice
+def test_explicit_and_fused_attention_give_the_same_logits(choice):
+    fused = lively(GPT(replace(SMALL, **choice, attention="fused")))
+    explicit = lively(GPT(replace(SMALL, **choice, attention="explicit")))
+    tokens = random_tokens()
+    assert_close(fused(tokens), explicit(tokens), rtol=1e-4, atol=1e-5)
+    assert_close(fused.double()(tokens), explicit.double()(tokens), rtol=1e-11, atol=1e-12)
+
+
+@every_choice
+def test_the_first_loss_is_close_to_that_of_a_uniform_guess(choice):
+    config = ModelConfig(vocab_size=67, context_length=29, n_layer=2, n_head=4, n_embd=128, **choice)
+    tokens, targets = (
+        random_tokens(config, batch=5, length=29),
+        random_tokens(config, batch=5, length=29, seed=1),
+    )
+    with torch.no_grad():
+        loss = F.cross_entropy(GPT(config)(tokens).flatten(0, 1), targets.flatten())
+    assert abs(loss.item() - math.log(67)) < 0.1
+
+
+def test_the_weights_start_as_in_gpt2():
+    config = ModelConfig(vocab_size=211, context_length=101, n_layer=7, n_head=4, n_embd=128, tied_head=False)
+    for name, parameter in GPT(config).named_parameters():
+        if name.endswith("bias"):
+            assert (parameter == 0).all()
+        elif "norm" in name:
+            assert (parameter == 1).all()
+        else:
+            into_the_stream = name.endswith(("proj.weight", "down.weight"))
+            expected = 0.02 / math.sqrt(2 * 7) if into_the_stream else 0.02
+            assert abs(parameter.std().item() / expected - 1) < 0.03, name
+            assert abs(parameter.mean().item()) < 0.03 * expected, name
+
+
+def test_a_tied_head_is_the_embedding_itself_and_an_untied_one_is_not():
+    tied, untied = GPT(SMALL), GPT(replace(SMALL, tied_head=False))
+    assert tied.head.weight is tied.token_embedding.weight
+    assert untied.head.weight is not untied.token_embedding.weight
+    assert not torch.equal(untied.head.weight, untied.token_embedding.weight)
+    assert untied.n_parameters() - tied.n_parameters() == 67 * 30
+
+
+def test_building_a_model_leaves_the_global_random_state_alone():
+    before = torch.get_rng_state()
+    GPT(SMALL)
+    GPT(SMALL, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_generator_decides_the_weights_and_the_global_seed_does_not():
+    def weights(seed):
+        return GPT(SMALL, generator=torch.Generator().manual_seed(seed)).state_dict()
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        first = weights(3)
+        torch.manual_seed(2)
+        assert_close(weights(3), first, rtol=0, atol=0)
+    assert not torch.equal(weights(4)["head.weight"], first["head.weight"])
+    assert_close(GPT(SMALL).state_dict(), weights(0), rtol=0, atol=0)  # the documented default
+    generator = torch.Generator().manual_seed(3)
+    GPT(SMALL, generator=generator)
+    assert not torch.equal(GPT(SMALL, generator=generator).head.weight, first["head.weight"])
+
+
+def test_learned_positions_tell_equal_tokens_apart_and_are_all_trained():
+    model = lively(GPT(SMALL))
+    tokens = torch.full((1, SMALL.context_length), 5)
+    assert not torch.allclose(model(tokens)[0, 3], model(tokens)[0, 4], atol=1e-3)
+    model(tokens).square().sum().backward()
+    assert (model.position_embedding.weight.grad.abs().sum(-1) > 0).all()
+
+
+def test_rotary_tables_follow_the_model_and_are_not_saved():
+    model = lively(GPT(replace(SMALL, position="rotary")))
+    assert not [name for name in model.state_dict() if "rotary" in name]
+    tokens = random_tokens()
+    single = model(tokens)
+    assert_close(model.double()(tokens).float(), single, rtol=1e-4, atol=1e-5)
+    assert model.to("meta").rotary_cos.is_meta
+
+
+@one_choice_at_a_time
+def test_autocast_to_bfloat16_changes_the_logits_only_a_little(choice):
+    model = GPT(replace(SMALL, **choice))
+    tokens = random_tokens()
+    expected = model(tokens)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(tokens)
+        q, k, v = model.blocks[0].attn.heads(model.embed(tokens), model.rotary(T))
+    assert logits.dtype == q.dtype == k.dtype == v.dtype == torch.bfloat16
+    assert (logits - expected).abs().max() < 0.03 * expected.abs().max()
+    logits.float().square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@each_attention
+@one_choice_at_a_time
+def test_attention_maps_are_what_the_layers_really_do(choice, attention):
+    model = lively(GPT(replace(SMALL, **choice, attention=attention)))
+    tokens = random_tokens()
+    maps = model.attention_maps(tokens)
+    assert [tuple(weights.shape) for weights in maps] == [(B, 5, T, T)] * 3
+    for block, x, weights in zip(model.blocks, model.residual_stream(tokens), maps, strict=False):
+        assert_close(weights.sum(-1), torch.ones(B, 5, T))
+        assert (weights.triu(1) == 0).all()
+        _, _, v = block.attn.heads(block.attn_norm(x), None)
+        mixed = (weights @ v).transpose(1, 2).flatten(2)  # (B, T, C)
+        expected = block.attn(block.attn_norm(x), model.rotary(T))
+        assert_close(block.attn.proj(mixed), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_residual_stream_ends_in_the_logits():
+    model = lively(GPT(SMALL))
+    tokens = random_tokens()
+    stream = model.residual_stream(tokens)
+    assert [tuple(x.shape) for x in stream] == [(B, T, 30)] * 4
+    assert torch.equal(stream[0], model.embed(tokens))
+    assert torch.equal(model.head(model.final_norm(stream[-1])), model(tokens))
+
+
+def test_looking_inside_uses_no_dropout_keeps_no_gradient_and_changes_nothing():
+    model = lively(GPT(replace(SMALL, dropout=0.5)))
+    model.blocks[1].eval()  # a part that somebody froze
+    modes = [module.training for module in model.modules()]
+    tokens = random_tokens()
+    random_state = torch.get_rng_state()
+    for look in (model.attention_maps, model.residual_stream):
+        first, second = look(tokens), look(tokens)
+        assert_close(first, second, rtol=0, atol=0)
+        assert not any(x.requires_grad for x in first)
+        with pytest.raises(TinyLMError):
+            look(tokens.float())
+        assert [module.training for module in model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert torch.equal(model.residual_stream(tokens)[-1], model.eval().residual_stream(tokens)[-1])
+
+
+@each_attention
+def test_dropout_happens_while_training_only(attention):
+    dropping = lively(GPT(replace(SMALL, dropout=0.3, attention=attention)))
+    plain = lively(GPT(replace(SMALL, attention=attention)))
+    tokens = random_tokens()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        assert not torch.allclose(dropping(tokens), dropping(tokens))
+    assert torch.equal(dropping.eval()(tokens), plain(tokens))
+
+
+UNFIT = "do not fit vocab_size 67: was the text encoded with this model's tokenizer?"
+
+
+@pytest.mark.parametrize("position", ["learned", "rotary"])
+@pytest.mark.parametrize(
+    ("tokens", "sentence"),
+    [
+        (
+            torch.zeros(1, 24, dtype=torch.long),
+            "24 tokens do not fit context_length 23: pass 1 to 23, such as tokens[:, -23:]",
+        ),
+        (
+            torch.zeros(1, 0, dtype=torch.long),
+            "0 tokens do not fit context_length 23: pass 1 to 23, such as tokens[:, -23:]",
+        ),
+        (
+            torch.tensor([[3, 67, 5]]),
+            f"token ids from 3 to 67 {UNFIT}",
+        ),
+        (
+            torch.tensor([[3, -1, 5]]),
+            f"token ids from -1 to 5 {UNFIT}",
+        ),
+        (torch.zeros(1, 5), "tokens are torch.float32, ids must be int64: convert them with .long()"),
+        (
+            torch.zeros(1, 5, dtype=torch.uint8),
+            "tokens are torch.uint8, ids must be int64: convert them with .long()",
+        ),
+        (
+            torch.zeros(5, dtype=torch.long),
+            "tokens have shape (5,), not (B, T): add a batch with tokens[None]",
+        ),
+    ],
+    ids=["too-long", "empty", "id-too-large", "id-negative", "float", "uint8", "no-batch"],
+)
+def test_what_the_model_cannot_read_is_refused_in_one_sentence(tokens, sentence, position):
+    model = GPT(replace(SMALL, position=position))
+    with pytest.raises(TinyLMError) as error:
+        model(tokens)
+    assert str(error.value) == sentence
+
+
+def test_the_first_and_the_last_id_and_a_full_window_are_read():
+    model = GPT(SMALL)
+    tokens = torch.tensor([[0, 66] * 11 + [0]])
+    assert model(tokens).shape == (1, 23, 67)
+    assert_close(model(tokens.int()), model(tokens), rtol=0, atol=0)

@@ -1,0 +1,89 @@
+"""Norms and the MLP, against torch's own."""
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from tinylm.model.layers import EPSILON, MLP, LayerNorm, RMSNorm, activate, make_norm
+
+B, T, C = 2, 5, 7
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("ours", "reference"),
+    [
+        (LayerNorm(C), nn.LayerNorm(C, eps=EPSILON)),
+        (LayerNorm(C, bias=False), nn.LayerNorm(C, eps=EPSILON, bias=False)),
+        (RMSNorm(C), nn.RMSNorm(C, eps=EPSILON)),
+    ],
+    ids=["layernorm", "layernorm-no-bias", "rmsnorm"],
+)
+def test_a_norm_equals_torchs_with_the_same_parameters(ours, reference):
+    ours, reference = ours.double(), reference.double()
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            parameter.copy_(random(C, seed=1))
+    ours.load_state_dict(reference.state_dict(), strict=True)
+    x = 1e-3 * random(B, T, C)  # small, so that a misplaced epsilon shows
+    assert_close(ours(x), reference(x), rtol=1e-12, atol=0)
+
+
+def test_layernorm_forgets_shift_and_scale_and_rmsnorm_only_scale():
+    x = 100 * random(B, T, C)
+    layer, rms = LayerNorm(C).double(), RMSNorm(C).double()
+    assert_close(layer(3 * x + 5), layer(x), rtol=1e-5, atol=1e-6)
+    assert_close(rms(3 * x), rms(x), rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(rms(x + 500), rms(x), atol=0.1)
+    assert_close(rms(x).square().mean(-1), torch.ones(B, T, dtype=torch.float64), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", ["layernorm", "rmsnorm"])
+def test_a_norm_keeps_the_dtype_of_its_input(kind, dtype):
+    norm = make_norm(kind, C, True)
+    if kind == "layernorm":
+        norm = norm.to(dtype)
+    assert norm(random(B, T, C).to(dtype)).dtype == dtype
+
+
+def test_make_norm_gives_a_bias_only_where_it_is_asked_for_and_known():
+    names = {
+        (kind, bias): [name for name, _ in make_norm(kind, C, bias).named_parameters()]
+        for kind in ("layernorm", "rmsnorm")
+        for bias in (True, False)
+    }
+    assert names.pop(("layernorm", True)) == ["weight", "bias"]
+    assert all(rest == ["weight"] for rest in names.values())
+
+
+def test_gelu_is_the_tanh_approximation_and_relu2_the_squared_relu():
+    x = random(B, T, C)
+    expected = 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
+    assert_close(activate("gelu", x), expected, rtol=1e-12, atol=1e-15)
+    assert_close(activate("relu2", x), x.clamp(min=0) ** 2, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("activation", ["gelu", "relu2"])
+def test_the_mlp_works_on_each_position_by_itself(activation, bias):
+    mlp = MLP(C, activation=activation, bias=bias, dropout=0.0).double()
+    x = random(B, T, C)
+    assert_close(mlp(x)[:, 3], mlp(x[:, 3]), rtol=1e-12, atol=1e-15)
+    assert (mlp.up.bias is not None) == (mlp.down.bias is not None) == bias
+    assert mlp.up.weight.shape == (4 * C, C)
+    assert mlp.down.weight.shape == (C, 4 * C)
+
+
+def test_the_mlp_drops_out_while_training_only():
+    mlp = MLP(C, activation="gelu", bias=True, dropout=0.5)
+    x = torch.ones(1, 211, C)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        zeros = (mlp(x) == 0).double().mean().item()
+    assert 0.4 < zeros < 0.6
+    assert not (mlp.eval()(x) == 0).any()

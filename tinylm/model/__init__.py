@@ -1,0 +1,1 @@
+"""model: from tokens to logits. Knows nothing of text or training."""

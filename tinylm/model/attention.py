@@ -1,0 +1,81 @@
+"""Attention: every position takes a weighted average of the positions up to and including its own.
+
+The formula, the same thing in one fused call, and the layer with several heads around either.
+Refuses to know configs, embeddings and devices.
+Taught in notebook 02_attention. Source: Vaswani et al. 2017, section 3.2."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tinylm.model.layers import RMSNorm
+from tinylm.model.rope import apply_rotary
+
+Rotary = tuple[Tensor, Tensor]
+
+
+def causal_mask(T: int, device: torch.device | str | None = None) -> Tensor:
+    """(T, T) bool: True where position i (row) may look at position j (column), that is where j <= i."""
+    return torch.ones(T, T, dtype=torch.bool, device=device).tril()
+
+
+def explicit_attention(q: Tensor, k: Tensor, v: Tensor, *, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
+    """softmax(q k^T / sqrt(D)) v with the future masked: equation 1 of Vaswani et al. 2017, line by line.
+
+    q, k, v: (B, H, T, D). Returns the output (B, H, T, D) and the weights before dropout (B, H, T, T)."""
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (B, H, T, T)
+    future = ~causal_mask(q.size(-2), device=q.device)  # (T, T)
+    scores = scores.masked_fill(future, -math.inf)  # by place, never by value: a score of 0 is a score
+    weights = scores.softmax(dim=-1)  # every row sums to 1
+    return F.dropout(weights, dropout) @ v, weights  # (B, H, T, D), (B, H, T, T)
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, *, dropout: float = 0.0) -> Tensor:
+    """The same output (B, H, T, D) in one call that never stores the (T, T) weights (Dao et al. 2022)."""
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)  # (B, H, T, D)
+
+
+class CausalSelfAttention(nn.Module):
+    """n_head attentions side by side, each in its own n_embd / n_head dimensions.
+
+    With qk_norm, queries and keys are RMS-normalised per head, with a learned gain (Dehghani et al. 2023;
+    Qwen3), before the rotation: a gain after it would make scores depend on more than distance."""
+
+    def __init__(
+        self, n_embd: int, n_head: int, *, bias: bool, dropout: float, qk_norm: bool, fused: bool = True
+    ) -> None:
+        super().__init__()
+        self.n_head = n_head
+        self.dropout = dropout
+        self.fused = fused
+        self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=bias)  # one matrix product instead of three
+        self.proj = nn.Linear(n_embd, n_embd, bias=bias)
+        self.q_norm = RMSNorm(n_embd // n_head) if qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(n_embd // n_head) if qk_norm else nn.Identity()
+
+    def heads(self, x: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, T, C) to q, k, v: (B, H, T, D) each, normalised and turned as the settings say."""
+        q, k, v = self.qkv(x).chunk(3, dim=-1)  # (B, T, C) each
+        q, k, v = (t.unflatten(-1, (self.n_head, -1)).transpose(1, 2) for t in (q, k, v))  # (B, H, T, D)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if rotary is not None:
+            q, k = apply_rotary(q, *rotary), apply_rotary(k, *rotary)
+        return q, k, v
+
+    def forward(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
+        """x (B, T, C) to (B, T, C). rotary: the (cos, sin) tables of exactly these T positions, or None."""
+        q, k, v = self.heads(x, rotary)
+        dropout = self.dropout if self.training else 0.0
+        if self.fused:
+            out = fused_attention(q, k, v, dropout=dropout)
+        else:
+            out, _ = explicit_attention(q, k, v, dropout=dropout)
+        out = self.proj(out.transpose(1, 2).flatten(2))  # (B, T, C)
+        return F.dropout(out, self.dropout, self.training)
+
+    def weights(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
+        """Who looks at whom: (B, H, T, T), rows sum to 1. Needs the formula, whichever forward uses."""
+        q, k, v = self.heads(x, rotary)
+        return explicit_attention(q, k, v)[1]

@@ -1,0 +1,179 @@
+"""GPT: embeddings, a stack of blocks, a norm and a head. Tokens in, logits out.
+
+The one place where the pieces meet. Refuses to know losses, optimisers and text.
+Taught in notebook 03_transformer. Source: Radford et al. 2019 (GPT-2), section 2.3."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tinylm.errors import TinyLMError
+from tinylm.model.attention import CausalSelfAttention, Rotary
+from tinylm.model.config import ModelConfig
+from tinylm.model.layers import MLP, make_norm
+from tinylm.model.rope import rotary_tables
+
+INIT_STD = 0.02  # GPT-2's
+
+
+class InputError(TinyLMError):
+    """Tokens that this model cannot read."""
+
+
+class Block(nn.Module):
+    """Look around (attention), then think (MLP); each adds its result to the residual stream x."""
+
+    def __init__(self, attn_norm: nn.Module, attn: nn.Module, mlp_norm: nn.Module, mlp: nn.Module) -> None:
+        super().__init__()
+        self.attn_norm = attn_norm
+        self.attn = attn
+        self.mlp_norm = mlp_norm
+        self.mlp = mlp
+
+    def forward(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
+        x = x + self.attn(self.attn_norm(x), rotary)  # (B, T, C)
+        return x + self.mlp(self.mlp_norm(x))  # (B, T, C)
+
+
+def make_block(config: ModelConfig) -> Block:
+    """One block with the parts that the config names."""
+    return Block(
+        attn_norm=make_norm(config.norm, config.n_embd, config.bias),
+        attn=CausalSelfAttention(
+            config.n_embd,
+            config.n_head,
+            bias=config.bias,
+            dropout=config.dropout,
+            qk_norm=config.qk_norm,
+            fused=config.attention == "fused",
+        ),
+        mlp_norm=make_norm(config.norm, config.n_embd, config.bias),
+        mlp=MLP(config.n_embd, activation=config.activation, bias=config.bias, dropout=config.dropout),
+    )
+
+
+class GPT(nn.Module):
+    """logits = GPT(config)(tokens): (B, T) token ids to (B, T, V), a score for every possible next token.
+
+    The weights are drawn from `generator`, by default a fresh one with seed 0: the same config gives the same
+    model. The global random state is left as it was."""
+
+    def __init__(self, config: ModelConfig, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        V, C = config.vocab_size, config.n_embd
+        rotary = config.position == "rotary"
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # torch's layers draw weights of their own; init_weights redraws
+            self.token_embedding = nn.Embedding(V, C)
+            self.position_embedding = None if rotary else nn.Embedding(config.context_length, C)
+            self.blocks = nn.ModuleList(make_block(config) for _ in range(config.n_layer))
+            self.final_norm = make_norm(config.norm, C, config.bias)
+            self.head = nn.Linear(C, V, bias=False)
+        if config.tied_head:
+            self.head.weight = self.token_embedding.weight  # one parameter under two names
+        if rotary:  # computed once, moved with the model, never saved: they are not learned
+            cos, sin = rotary_tables(
+                config.head_dim, config.context_length, config.rope_base
+            )  # (T, D/2) each
+            self.register_buffer("rotary_cos", cos.to(self.head.weight.device), persistent=False)
+            self.register_buffer("rotary_sin", sin.to(self.head.weight.device), persistent=False)
+        self.init_weights(generator or torch.Generator().manual_seed(0))
+
+    @torch.no_grad()
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Matrices N(0, 0.02), gains 1, biases 0, as in GPT-2.
+
+        The 2 n_layer matrices that write into the residual stream are drawn smaller by sqrt(2 n_layer), so
+        that their sum does not grow with depth."""
+        residual_std = INIT_STD / math.sqrt(2 * self.config.n_layer)
+        for name, parameter in self.named_parameters():  # a tied head comes up once
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.dim() == 1:
+                parameter.fill_(1.0)
+            else:
+                writes = name.endswith(("attn.proj.weight", "mlp.down.weight"))
+                parameter.normal_(0.0, residual_std if writes else INIT_STD, generator=generator)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: (B, T) int64, T at most context_length. Returns logits (B, T, V).
+
+        Raises InputError for ids outside the vocabulary (on the CPU), too many tokens or a wrong dtype."""
+        x = self.embed(tokens)  # (B, T, C)
+        rotary = self.rotary(tokens.size(1))
+        for block in self.blocks:
+            x = block(x, rotary)  # (B, T, C)
+        return self.head(self.final_norm(x))  # (B, T, V)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """The residual stream before the first block: (B, T) to (B, T, C)."""
+        self._check(tokens)
+        try:
+            x = self.token_embedding(tokens)  # (B, T, C)
+        except IndexError:  # asked only after the fact: looking at every id first would slow every step
+            raise InputError(
+                f"token ids from {tokens.min()} to {tokens.max()} do not fit vocab_size "
+                f"{self.config.vocab_size}: was the text encoded with this model's tokenizer?"
+            ) from None
+        if self.position_embedding is not None:
+            x = x + self.position_embedding.weight[: tokens.size(1)]  # (B, T, C) + (T, C)
+        return F.dropout(x, self.config.dropout, self.training)
+
+    def rotary(self, T: int) -> Rotary | None:
+        """The rotary tables of the first T positions, (T, D/2) each; None with learned positions."""
+        if self.position_embedding is not None:
+            return None
+        return self.rotary_cos[:T], self.rotary_sin[:T]
+
+    def n_parameters(self) -> int:
+        """How many numbers are learned; a tied head counts once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @torch.no_grad()
+    def residual_stream(self, tokens: Tensor) -> list[Tensor]:
+        """For looking inside: (B, T, C) after the embedding and after each block, n_layer + 1 of them."""
+        with _no_dropout(self):
+            stream = [self.embed(tokens)]
+            for block in self.blocks:
+                stream.append(block(stream[-1], self.rotary(tokens.size(1))))
+        return stream
+
+    @torch.no_grad()
+    def attention_maps(self, tokens: Tensor) -> list[Tensor]:
+        """For looking inside: who looks at whom, (B, H, T, T) for each layer; rows sum to 1."""
+        stream = self.residual_stream(tokens)
+        rotary = self.rotary(tokens.size(1))
+        return [
+            block.attn.weights(block.attn_norm(x), rotary)
+            for block, x in zip(self.blocks, stream[:-1], strict=True)
+        ]
+
+    def _check(self, tokens: Tensor) -> None:
+        if tokens.dtype not in (torch.int64, torch.int32):
+            raise InputError(f"tokens are {tokens.dtype}, ids must be int64: convert them with .long()")
+        if tokens.dim() != 2:
+            raise InputError(
+                f"tokens have shape {tuple(tokens.shape)}, not (B, T): add a batch with tokens[None]"
+            )
+        if not 1 <= tokens.size(1) <= self.config.context_length:
+            raise InputError(
+                f"{tokens.size(1)} tokens do not fit context_length {self.config.context_length}: "
+                f"pass 1 to {self.config.context_length}, such as tokens[:, -{self.config.context_length}:]"
+            )
+
+
+@contextmanager
+def _no_dropout(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

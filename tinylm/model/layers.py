@@ -1,0 +1,60 @@
+"""Layers: the two norms and the MLP, which work on each position by itself.
+
+Knows only tensors whose last dimension is C. Refuses to know positions, attention and configs.
+Taught in notebook 03_transformer."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPSILON = 1e-5  # GPT-2's
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / sqrt(variance + epsilon) * weight + bias, over the last dimension (Ba et al. 2016).
+
+    Differs from torch's only in that the bias is a plain choice, as in every layer here."""
+
+    def __init__(self, size: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.bias = nn.Parameter(torch.zeros(size)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, EPSILON)
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + epsilon) * weight, over the last dimension (Zhang and Sennrich 2019)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), EPSILON)
+
+
+def make_norm(kind: str, size: int, bias: bool) -> nn.Module:
+    """The norm called "layernorm" or "rmsnorm"; the second never has a bias."""
+    return LayerNorm(size, bias=bias) if kind == "layernorm" else RMSNorm(size)
+
+
+def activate(kind: str, x: Tensor) -> Tensor:
+    """ "gelu": GPT-2's tanh approximation of x * Phi(x) (Hendrycks and Gimpel 2016). "relu2": max(0, x)^2."""
+    return F.gelu(x, approximate="tanh") if kind == "gelu" else F.relu(x).square()
+
+
+class MLP(nn.Module):
+    """Up to 4C, bend, back down to C: two matrices with a bend between (Vaswani et al. 2017, section 3.3)."""
+
+    def __init__(self, n_embd: int, *, activation: str, bias: bool, dropout: float) -> None:
+        super().__init__()
+        self.activation = activation
+        self.dropout = dropout
+        self.up = nn.Linear(n_embd, 4 * n_embd, bias=bias)
+        self.down = nn.Linear(4 * n_embd, n_embd, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = activate(self.activation, self.up(x))  # (B, T, 4C)
+        return F.dropout(self.down(hidden), self.dropout, self.training)  # (B, T, C)

@@ -1,0 +1,1 @@
+"""text: from a file to (tokens, targets). Knows nothing of models."""

@@ -1,0 +1,188 @@
+"""Tokenizers: text to ids and back, exactly.
+
+The vocabulary is a string: its order is the order of the ids, and it is saved with them. A set, whose
+order changes from run to run, is refused. Knows only strings and numbers; refuses to know corpora,
+shards and models. Taught in notebook 01_characters."""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from tinylm.errors import TinyLMError
+
+
+class TokenizerError(TinyLMError):
+    """A vocabulary, a saved tokenizer or a row of ids that cannot be right."""
+
+
+class UnknownCharacter(TokenizerError):
+    """The text holds a character that the vocabulary does not."""
+
+
+class Tokenizer(Protocol):
+    """What the other rooms may ask of any tokenizer."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def encode(self, text: str) -> np.ndarray: ...
+
+    def decode(self, ids: Any) -> str: ...
+
+    def to_json(self) -> dict: ...
+
+
+def fingerprint(data: dict) -> str:
+    """The sha256 of a tokenizer's JSON, written one way only: sorted keys, no spaces, ASCII."""
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def _code_points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")  # (T,)
+
+
+@dataclass(frozen=True)
+class CharTokenizer:
+    """One id per character: the id of a character is its place in `characters`.
+
+    `lowercase` folds the text before it is encoded, so a round trip gives `text.lower()`.
+    `unknown` replaces the characters outside the vocabulary; with None they are refused.
+    Raises TokenizerError for a vocabulary that is not a string of distinct characters.
+    """
+
+    characters: str
+    _: KW_ONLY
+    lowercase: bool = False
+    unknown: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.characters, str):
+            kind = type(self.characters).__name__
+            raise TokenizerError(
+                f"the vocabulary is a {kind}, which may lose its order: give a string, one character per id"
+            )
+        if not self.characters:
+            raise TokenizerError("the vocabulary has 0 characters: give at least 1")
+        character, times = Counter(self.characters).most_common(1)[0]
+        if times > 1:
+            raise TokenizerError(
+                f"the vocabulary holds {character!r} {times} times: give each character exactly 1 id"
+            )
+        folded = [c for c in self.characters if c.lower() != c] if self.lowercase else []
+        if folded:
+            raise TokenizerError(
+                f"lowercase text can never hold {folded[0]!r}: leave it out of the vocabulary, "
+                f"or set lowercase=False"
+            )
+        if self.unknown is not None and (len(self.unknown) != 1 or self.unknown not in self.characters):
+            raise TokenizerError(
+                f"unknown={self.unknown!r} is not one of the {self.vocab_size} characters of the vocabulary: "
+                f"choose one that is, for example {self.characters[-1]!r}"
+            )
+
+    @classmethod
+    def train(cls, text: str, *, lowercase: bool = False, unknown: str | None = None) -> "CharTokenizer":
+        """The tokenizer of every character of `text`, sorted by code point: the same text, the same ids."""
+        distinct = set(text.lower() if lowercase else text)
+        return cls("".join(sorted(distinct)), lowercase=lowercase, unknown=unknown)
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids, V: they run from 0 to V - 1."""
+        return len(self.characters)
+
+    @cached_property
+    def _points(self) -> np.ndarray:
+        return _code_points(self.characters)  # (V,) id -> code point
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """Code point -> id. The last row stands for every code point above the vocabulary's highest."""
+        missing = -1 if self.unknown is None else self.characters.index(self.unknown)
+        table = np.full(int(self._points.max()) + 2, missing, dtype=np.int64)
+        table[self._points] = np.arange(self.vocab_size)
+        return table
+
+    def encode(self, text: str) -> np.ndarray:
+        """The ids of `text`, int64, shape (T,): one table look-up per character.
+
+        Raises UnknownCharacter for the first character outside the vocabulary, unless `unknown` is set.
+        """
+        if self.lowercase:
+            text = text.lower()
+        ids = self._table.take(_code_points(text), mode="clip")  # (T,)
+        if self.unknown is None and ids.size and ids.min() < 0:
+            position = int(np.argmax(ids < 0))
+            character = text[position]
+            raise UnknownCharacter(
+                f"{character!r} (U+{ord(character):04X}) at position {position} is not among the "
+                f"{self.vocab_size} characters of the vocabulary: train the tokenizer on text that has it, "
+                f"or set unknown to a character that may stand for it"
+            )
+        return ids
+
+    def decode(self, ids: Any) -> str:
+        """The text of one row of ids: an array, a tensor, a list or a single id.
+
+        Raises TokenizerError for ids outside 0 .. V - 1 (a negative id is no shorthand for the end).
+        """
+        row = np.asarray(ids.cpu() if hasattr(ids, "cpu") else ids)
+        if row.size == 0:
+            return ""
+        if row.ndim > 1 or not np.issubdtype(row.dtype, np.integer):
+            raise TokenizerError(
+                f"ids of shape {row.shape} and type {row.dtype} are not one row of whole numbers: "
+                f"decode one row at a time"
+            )
+        wrong = row[(row < 0) | (row >= self.vocab_size)]
+        if wrong.size:
+            raise TokenizerError(
+                f"id {wrong.flat[0]} is outside the vocabulary of {self.vocab_size} characters: "
+                f"ids run from 0 to {self.vocab_size - 1}"
+            )
+        return self._points[row].tobytes().decode("utf-32-le", "surrogatepass")
+
+    def to_json(self) -> dict:
+        """Everything needed to make the same tokenizer again, as plain JSON."""
+        return {
+            "kind": "characters",
+            "characters": self.characters,
+            "lowercase": self.lowercase,
+            "unknown": self.unknown,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of `to_json()`: two tokenizers agree on every text exactly when it is the same."""
+        return fingerprint(self.to_json())
+
+    @classmethod
+    def from_json(cls, data: dict) -> "CharTokenizer":
+        """The inverse of `to_json`. Missing or unknown keys are refused by name."""
+        expected = {"kind", "characters", "lowercase", "unknown"}
+        if data.keys() != expected:
+            difference = ", ".join(sorted(expected ^ data.keys()))
+            raise TokenizerError(
+                f"a saved character tokenizer has the keys {', '.join(sorted(expected))}: mend {difference}"
+            )
+        return cls(data["characters"], lowercase=data["lowercase"], unknown=data["unknown"])
+
+
+def tokenizer_from_json(data: dict) -> Tokenizer:
+    """The tokenizer that `to_json` described. A kind that is not known here is refused by name."""
+    kinds = {"characters": CharTokenizer.from_json}
+    kind = data.get("kind")
+    if kind not in kinds:
+        raise TokenizerError(
+            f"a tokenizer of kind {kind!r} is not known here: the kinds are {', '.join(kinds)}"
+        )
+    return kinds[kind](data)
