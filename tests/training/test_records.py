@@ -1,0 +1,127 @@
+"""Records: what is written can be read back, also after a crash, and nothing is overwritten."""
+
+import getpass
+import json
+import math
+import os
+import socket
+from dataclasses import replace
+
+import pytest
+
+from tinylm.training import records
+from tinylm.training.records import RecordError, RunRecord, read_record, results_table, run_header
+
+
+@pytest.fixture
+def header():
+    return run_header(
+        recipe="tiny",
+        command="python -m tinylm train tiny",
+        device="cpu",
+        dtype="float32",
+        seed=7,
+        tokens=76_800,
+        parameters=809_856,
+        data="toyworld-plays",
+    )
+
+
+@pytest.fixture
+def path(tmp_path, header):
+    path = tmp_path / "run" / "record.jsonl"
+    with RunRecord(path, header) as record:
+        record.step(step=0, loss=4.25, grad_norm=math.inf)
+        record.step(step=10, loss=3.5, seconds=30.0)
+        record.evaluation(step=11, loss=3.0, standard_error=0.01)
+        record.evaluation(step=20, loss=math.log(2) * 2, standard_error=0.02)
+        record.close(seconds=90.0)
+    return path
+
+
+def test_what_was_written_is_read_back(path, header):
+    record = read_record(path)
+    assert record.header == header
+    assert [line["step"] for line in record.steps] == [0, 10]
+    assert [line["loss"] for line in record.evaluations] == [3.0, math.log(2) * 2]
+    assert record.end == {"seconds": 90.0} and record.complete
+
+
+def test_every_line_is_strict_json_and_names_its_kind(path):
+    def refuse(name):
+        raise AssertionError(f"{name} is not JSON")
+
+    kinds = [json.loads(line, parse_constant=refuse)["kind"] for line in path.read_text().splitlines()]
+    assert kinds == ["header", "step", "step", "evaluation", "evaluation", "end"]
+    assert read_record(path).steps[0]["grad_norm"] is None
+
+
+def test_every_line_reaches_the_file_at_once(tmp_path, header):
+    record = RunRecord(tmp_path / "r.jsonl", header)
+    record.step(step=0, loss=1.0)
+    assert len(read_record(tmp_path / "r.jsonl").steps) == 1
+    assert read_record(tmp_path / "r.jsonl").end is None
+    record.close()
+
+
+def test_an_existing_record_is_refused_and_left_as_it_was(path, header):
+    before = path.read_bytes()
+    with pytest.raises(RecordError, match="exists already"):
+        RunRecord(path, header)
+    assert path.read_bytes() == before
+
+
+def test_a_cut_off_last_line_is_left_out_and_said(path):
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.warns(UserWarning, match=r"last line \(6\)"):
+        record = read_record(path)
+    assert not record.complete and record.end is None and len(record.evaluations) == 2
+
+
+def test_a_broken_line_in_the_middle_is_refused(path):
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:2], lines[2][:-5], *lines[3:]]))
+    with pytest.raises(RecordError, match="line 3 of 6"):
+        read_record(path)
+
+
+def test_a_missing_record_and_a_headless_one_are_refused(tmp_path):
+    with pytest.raises(RecordError, match="no record"):
+        read_record(tmp_path / "nothing.jsonl")
+    (tmp_path / "headless.jsonl").write_text('{"kind": "step", "step": 0}\n')
+    with pytest.raises(RecordError, match="0 headers"):
+        read_record(tmp_path / "headless.jsonl")
+
+
+def test_the_header_holds_what_a_repeat_needs(header):
+    needed = "recipe commit command machine device dtype seed tokens versions started"
+    assert set(needed.split()) <= set(header)
+    assert {"python", "torch", "numpy", "tinylm"} == set(header["versions"])
+
+
+def test_the_header_tells_no_host_no_user_and_no_path(header):
+    told = json.dumps(header)
+    for secret in (socket.gethostname(), os.path.expanduser("~"), os.getcwd(), f'"{getpass.getuser()}"'):
+        assert not secret or secret not in told
+
+
+def test_outside_a_repository_the_commit_is_unknown(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert records.commit() == "unknown"
+
+
+def test_the_results_table_takes_the_last_evaluation_not_the_best(path):
+    record = read_record(path)
+    worse_end = replace(record, evaluations=record.evaluations[::-1])
+    _, _, row, other = results_table([record, worse_end]).splitlines()
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:6] == ["`tiny`", "809,856", "toyworld-plays", "20", "76,800", "1.5 min"]
+    assert cells[7:] == ["1.3863 ± 0.0200", "2.000"]
+    assert "3.0000 ± 0.0100" in other
+
+
+def test_the_table_has_a_row_for_a_run_that_was_cut_off(path):
+    record = replace(read_record(path), evaluations=[], end=None)
+    header, line, row = results_table([record]).splitlines()
+    assert header.count("|") == line.count("|") == row.count("|")
+    assert "0.5 min" in row

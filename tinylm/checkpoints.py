@@ -1,0 +1,82 @@
+"""Checkpoints: where trained models are kept, and how one is opened by its name.
+
+data/mine/RUN/checkpoint is one of your own runs, data/checkpoints/NAME came with the course. Refuses to know
+how a checkpoint is written (model.weights) and how it was trained (runs).
+Taught in notebook 05_sampling."""
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinylm.errors import TinyLMError
+from tinylm.model import weights
+from tinylm.model.gpt import GPT
+from tinylm.text.tokenizers import Tokenizer, tokenizer_from_json
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+MINE = DATA / "mine"
+SHIPPED = DATA / "checkpoints"
+
+
+class NoCheckpoint(TinyLMError):
+    """There is no checkpoint of that name."""
+
+
+class NoCorpus(TinyLMError):
+    """The checkpoint does not say which text it was trained on."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A trained model with the tokenizer that it was trained with."""
+
+    model: GPT
+    tokenizer: Tokenizer
+    notes: dict[str, Any]
+    """What the run wrote about itself: its recipe, corpus, steps and loss."""
+
+    @property
+    def corpus(self) -> str:
+        """The corpus that it was trained on. Raises NoCorpus when its notes do not say."""
+        if "corpus" not in self.notes:
+            raise NoCorpus("the checkpoint's notes do not name its corpus: train it again to have it written")
+        return self.notes["corpus"]
+
+
+def open_checkpoint(name: str | Path) -> Opened:
+    """Open a checkpoint by its folder, its run's folder or name, or its shipped name, on the CPU.
+
+    Raises NoCheckpoint, or CheckpointError when its files are damaged or do not belong together."""
+    checkpoint = weights.load(shown(find(name)))  # an error then shows no more of the machine than was typed
+    return Opened(checkpoint.model.eval(), tokenizer_from_json(checkpoint.tokenizer), checkpoint.notes)
+
+
+def find(name: str | Path) -> Path:
+    """The folder that holds the checkpoint. Raises NoCheckpoint with the nearest name when there is none.
+
+    Only the folder is looked for: whether its files are whole is found out by opening it."""
+    given = Path(name)
+    for run in (given, MINE / name):
+        if (run / "record.jsonl").is_file():
+            return run / "checkpoint"
+    for folder in (SHIPPED / name, given):
+        if folder.is_dir():
+            return folder
+    known = sorted(
+        {f.parent.name for f in MINE.glob("*/record.jsonl")} | {f.name for f in SHIPPED.glob("*/")}
+    )
+    if not known:
+        raise NoCheckpoint(
+            f"there is no checkpoint {name}: `python -m tinylm train shakespeare_char` makes one"
+        )
+    nearest = difflib.get_close_matches(given.name, known, n=1, cutoff=0.0)[0]
+    raise NoCheckpoint(
+        f"there is no checkpoint {name}: did you mean {nearest}? (there is {', '.join(known)})"
+    )
+
+
+def shown(folder: Path) -> str:
+    """A folder as it can be typed from where we are, without the path that leads here."""
+    return Path(os.path.relpath(folder)).as_posix()

@@ -1,0 +1,164 @@
+"""Recipes: a named run is a function that returns the whole of it, every number in one place.
+
+Knows which text, which model and which training belong together, and puts them together. Refuses to know
+where runs are kept (runs) and what was typed (__main__).
+Taught in notebook 04_training."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tinylm.errors import TinyLMError
+from tinylm.model.config import ModelConfig
+from tinylm.training.config import TrainConfig
+
+if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
+    import numpy as np
+
+    from tinylm.model.gpt import GPT
+    from tinylm.text.batches import Batches
+    from tinylm.text.corpora import Text
+    from tinylm.text.tokenizers import CharTokenizer
+
+
+class RecipeError(TinyLMError):
+    """There is no recipe of that name, or its numbers do not fit its text."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which text is read, and how it becomes characters."""
+
+    corpus: str = "tinyshakespeare"
+    """A name from the registry of corpora; `python -m tinylm machine` lists what is at hand."""
+    lowercase: bool = False
+    """Fold the text to lower case: fewer characters to learn, and prompts are folded too."""
+    fallback: str = "toyworld-plays"
+    """The generated text that stands in for a missing corpus, and only when that is asked for."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run. Its model's vocab_size is a placeholder until `prepare` has read the text."""
+
+    name: str
+    about: str
+    model: ModelConfig
+    train: TrainConfig
+    data: DataConfig
+
+
+def shakespeare_char() -> Recipe:
+    """Three GPT-2 blocks that write lower-case Shakespeare: about ten minutes on two CPU cores."""
+    return Recipe(
+        name="shakespeare_char",
+        about="three GPT-2 blocks that write lower-case Shakespeare, character by character",
+        model=ModelConfig(vocab_size=39, context_length=256, n_layer=3, n_head=4, n_embd=128),
+        train=TrainConfig(
+            steps=2400,
+            micro_batch_size=16,
+            tokens_per_step=16 * 256,
+            learning_rate=2e-3,
+            min_learning_rate=2e-4,
+            warmup_steps=100,
+            schedule="cosine",
+            weight_decay=0.1,
+            beta1=0.9,
+            beta2=0.99,  # few tokens a step: a longer memory steadies the second moment
+            grad_clip=1.0,
+            eval_every=200,
+            log_every=10,
+            seed=1,
+        ),
+        data=DataConfig(corpus="tinyshakespeare", lowercase=True),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"shakespeare_char": shakespeare_char}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name. Raises RecipeError with the nearest name and the whole list."""
+    if name not in RECIPES:
+        nearest = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.0)[0]
+        raise RecipeError(
+            f"there is no recipe {name!r}: did you mean {nearest}? (there is {', '.join(RECIPES)})"
+        )
+    return RECIPES[name]()
+
+
+def changed(recipe: Recipe, model: ModelConfig, train: TrainConfig, data: DataConfig) -> Recipe:
+    """The recipe with other numbers. Raises RecipeError for a vocab_size, which is the text's to decide."""
+    if model.vocab_size != recipe.model.vocab_size:
+        raise RecipeError(
+            f"vocab_size {model.vocab_size} cannot be chosen, the text decides it: leave vocab_size as it is"
+        )
+    return replace(recipe, model=model, train=train, data=data)
+
+
+def shortened(recipe: Recipe, steps: int) -> Recipe:
+    """The recipe with its warm-up cut in proportion to `steps`; unchanged when that is as long as it was.
+
+    A warm-up made for 1600 steps would swallow a run of 100. Below 1 step it is left to be refused."""
+    train = recipe.train
+    if not 1 <= steps < train.steps:
+        return recipe
+    warmup_steps = train.warmup_steps * steps // train.steps
+    return replace(recipe, train=replace(train, steps=steps, warmup_steps=warmup_steps))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe with its text read and its model built, ready to train."""
+
+    recipe: Recipe
+    """As it will be trained: with the vocabulary's true size."""
+    text: "Text"
+    """What was read, and from which kind of source."""
+    tokenizer: "CharTokenizer"
+    """One id per character of the text."""
+    model: "GPT"
+    """Freshly initialised from the recipe's seed, on the CPU."""
+    batches: "Batches"
+    """Training batches, a pure function of the step."""
+    validation: "np.ndarray"
+    """Ids of the fixed validation text, (N,)."""
+
+
+def prepare(recipe: Recipe, *, fallback: bool = False) -> Prepared:
+    """Read the text, number its characters, cut it into batches and build the model.
+
+    The alphabet is that of the whole text: a character that only the validation part has would otherwise
+    have no id. With `fallback`, a missing corpus is replaced by the recipe's generated one, and one printed
+    line says so. Raises CorpusMissing, and RecipeError when the context is longer than the text."""
+    import torch
+
+    from tinylm.model.gpt import GPT
+    from tinylm.text.batches import Batches
+    from tinylm.text.corpora import load
+    from tinylm.text.tokenizers import CharTokenizer
+
+    text = load(recipe.data.corpus, fallback=recipe.data.fallback if fallback else None)
+    context_length = recipe.model.context_length
+    for part, characters in (("training", len(text.train)), ("validation", len(text.validation))):
+        if characters <= context_length:
+            raise RecipeError(
+                f"context_length {context_length} is longer than the {part} text of {text.name}, which has "
+                f"{characters} characters: use {characters - 1} or less"
+            )
+    tokenizer = CharTokenizer.train(text.train + text.validation, lowercase=recipe.data.lowercase)
+    recipe = replace(recipe, model=replace(recipe.model, vocab_size=tokenizer.vocab_size))
+    return Prepared(
+        recipe=recipe,
+        text=text,
+        tokenizer=tokenizer,
+        model=GPT(recipe.model, generator=torch.Generator().manual_seed(recipe.train.seed)),
+        batches=Batches(
+            tokenizer.encode(text.train),
+            context_length=context_length,
+            batch_size=recipe.train.micro_batch_size,
+            seed=recipe.train.seed,
+        ),
+        validation=tokenizer.encode(text.validation),
+    )

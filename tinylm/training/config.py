@@ -1,0 +1,111 @@
+"""Training configuration: every number that decides how a run goes, checked once, in one place.
+
+Knows only plain numbers. Refuses to know models, tensors and devices. The attribute docstrings
+are what `python -m tinylm train --help` prints.
+Taught in notebook 04_training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tinylm.errors import TinyLMError
+
+Schedule = Literal["cosine", "linear", "constant", "wsd"]
+DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class TrainConfigError(TinyLMError):
+    """A training number that cannot work, or that cannot work with another one."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. Raises TrainConfigError at construction; the message holds the way out."""
+
+    steps: int = 2000
+    """Optimiser steps in the whole run."""
+    micro_batch_size: int = 12
+    """Sequences per forward pass per device: as many as the memory holds."""
+    tokens_per_step: int = 768
+    """Tokens per optimiser step over all devices; micro-batches are accumulated until it is reached."""
+    learning_rate: float = 1e-3
+    """Peak learning rate, reached when the warm-up ends."""
+    min_learning_rate: float = 1e-4
+    """Learning rate of the last step, for the schedules that decay."""
+    warmup_steps: int = 100
+    """Steps over which the rate rises linearly to its peak."""
+    schedule: Schedule = "cosine"
+    """What the rate does after the warm-up; wsd holds the peak, then falls over the last fifth."""
+    weight_decay: float = 0.1
+    """AdamW's decoupled decay of the matrices; gains and biases are never decayed."""
+    beta1: float = 0.9
+    """AdamW's memory of the gradient."""
+    beta2: float = 0.99
+    """AdamW's memory of the squared gradient; 0.95 is common for large batches."""
+    grad_clip: float = 1.0
+    """The gradient is scaled down to this norm when it is longer; 0 switches clipping off."""
+    eval_every: int = 250
+    """Steps between evaluations; 0 evaluates only at the end."""
+    log_every: int = 10
+    """Steps between logged lines."""
+    seed: int = 1337
+    """Decides the order of the data and the dropout masks."""
+    dtype: DTypeName = "auto"
+    """Arithmetic of the forward pass; auto takes what the device does best. Weights stay float32."""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("steps", 1),
+            ("micro_batch_size", 1),
+            ("tokens_per_step", 1),
+            ("log_every", 1),
+            ("warmup_steps", 0),
+            ("eval_every", 0),
+            ("seed", 0),
+            ("learning_rate", 0),
+            ("min_learning_rate", 0),
+            ("weight_decay", 0),
+            ("grad_clip", 0),
+        ):
+            value = getattr(self, name)
+            if not value >= least:  # also catches nan
+                raise TrainConfigError(f"{name} {value} is below {least}: use {least} or more")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise TrainConfigError(
+                    f"{name} {getattr(self, name)} is outside 0 ≤ {name} < 1: use 0.9 to 0.999"
+                )
+        if self.min_learning_rate > self.learning_rate:
+            raise TrainConfigError(
+                f"min_learning_rate {self.min_learning_rate:g} is above the peak learning_rate "
+                f"{self.learning_rate:g}: use a minimum of {self.learning_rate / 10:g}"
+            )
+        if self.warmup_steps >= self.steps:
+            raise TrainConfigError(
+                f"warmup_steps {self.warmup_steps} never ends within steps {self.steps}: "
+                f"use {self.steps // 10} warm-up steps, or more steps than {self.warmup_steps}"
+            )
+        _one_of("schedule", self.schedule, ("cosine", "linear", "constant", "wsd"))
+        _one_of("dtype", self.dtype, ("auto", "float32", "bfloat16", "float16"))
+
+    def grad_accum_steps(self, context_length: int, world_size: int = 1) -> int:
+        """Micro-batches per optimiser step on each device, so that tokens_per_step is met exactly.
+
+        Raises TrainConfigError when tokens_per_step is not a whole number of micro-batches."""
+        at_once = self.micro_batch_size * context_length * world_size  # tokens
+        if self.tokens_per_step % at_once:
+            below = self.tokens_per_step // at_once * at_once
+            nearest = f"{below} or {below + at_once}" if below else f"{at_once}"
+            devices = f" × world_size {world_size}" if world_size > 1 else ""
+            raise TrainConfigError(
+                f"tokens_per_step {self.tokens_per_step} is not a multiple of micro_batch_size "
+                f"{self.micro_batch_size} × context_length {context_length}{devices} = {at_once}: "
+                f"use {nearest}"
+            )
+        return self.tokens_per_step // at_once
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise TrainConfigError(f"{name} {value!r} is unknown: use one of {', '.join(allowed)}")
