@@ -100,7 +100,7 @@ def changed(recipe: Recipe, model: ModelConfig, train: TrainConfig, data: DataCo
 def shortened(recipe: Recipe, steps: int) -> Recipe:
     """The recipe with its warm-up cut in proportion to `steps`; unchanged when that is as long as it was.
 
-    A warm-up made for 1600 steps would swallow a run of 100. Below 1 step it is left to be refused."""
+    A warm-up made for 2400 steps would swallow a run of 100. Below 1 step it is left to be refused."""
     train = recipe.train
     if not 1 <= steps < train.steps:
         return recipe
