@@ -172,8 +172,9 @@ def test_rows_begin_where_documents_begin():
 
 
 def test_the_caller_may_change_starts_and_batches_without_changing_what_is_read():
-    starts = np.array([3, 19, 41])
+    starts = np.array([41, 3, 19])
     batches = Batches(numbered(101), context_length=5, batch_size=3, seed=37, starts=starts)
+    assert starts.tolist() == [41, 3, 19]
     before = batches.batch(0)[0].clone()
     batches.batch(0)[0].zero_()
     starts[:] = 0

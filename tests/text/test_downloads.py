@@ -31,6 +31,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.refuses = []  # for each request, the status to answer instead of the file
         self.delay = 0.0
         self.asked = []  # the Range of every request
+        self.sent = 0  # bytes, rounded up to whole pieces
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -54,7 +55,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         stop = server.stops_after.pop(0) if server.stops_after else len(body)
         time.sleep(server.delay)
-        self.wfile.write(body[:stop])
+        for begin in range(0, stop, len(DATA)):
+            try:
+                self.wfile.write(body[begin : min(begin + len(DATA), stop)])
+            except ConnectionError:  # the other side has had enough
+                break
+            server.sent += len(DATA)
         self.close_connection = True
 
     def log_message(self, *_):
@@ -189,11 +195,12 @@ def test_a_file_of_another_size_is_refused_with_both_sizes(server, target, data)
 
 
 @pytest.mark.parametrize("progress", [True, False])
-def test_a_file_that_does_not_end_is_refused(server, target, progress):
-    server.data, server.tells_length = DATA * 3, False
+def test_a_file_that_does_not_end_is_refused_before_its_end(server, target, progress):
+    server.data, server.tells_length = DATA * 79, False
     with pytest.raises(WrongFile, match="expected 500,009 bytes, found more"):
         bring(server, target, progress=progress)
     assert leftovers(target) == set() and not target.exists()
+    assert server.sent < len(server.data) / 2
 
 
 def test_a_login_page_does_not_cost_what_was_already_here(server, target):
@@ -317,6 +324,13 @@ def test_the_progress_bar_shows_the_file_and_no_path(server, target, capsys, tmp
     assert "input.txt" in shown and str(tmp_path) not in shown
     bring(server, target.with_name("quiet.txt"), progress=False)
     assert capsys.readouterr().err == ""
+
+
+def test_without_a_connection_nothing_is_shown(server, target, capsys):
+    server.server_close()
+    with pytest.raises(DownloadError):
+        bring(server, target, progress=True)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
@@ -29,7 +30,17 @@ def test_every_file_has_a_secure_address_a_size_and_a_full_hash():
 
 def test_an_unknown_name_is_refused_with_the_nearest_there_is():
     assert issubclass(UnknownCorpus, TinyLMError)
-    with pytest.raises(UnknownCorpus, match="'tinyshakespere': did you mean tinyshakespeare?"):
+    with pytest.raises(UnknownCorpus, match=r"'tinyshakespere': did you mean tinyshakespeare\?"):
         corpus_named("tinyshakespere")
-    with pytest.raises(UnknownCorpus, match="the registry holds tinyshakespeare, "):
+    with pytest.raises(UnknownCorpus, match=r"the registry holds .*tinyshakespeare"):
         corpus_named("123")
+
+
+def test_every_entry_has_its_card_with_the_size_and_the_hash_of_its_files():
+    cards = (Path(__file__).resolve().parents[2] / "data" / "README.md").read_text(encoding="utf-8")
+    for name, corpus in CORPORA.items():
+        heading = re.search(rf"^## .*\b{name}\b.*\n(?P<card>(?s:.*?))(?=^## |\Z)", cards, re.M)
+        assert heading, name
+        for file in corpus.files:
+            for fact in (f"{name}/{file.name}", f"{file.size:,} bytes", file.sha256):
+                assert fact in heading["card"]

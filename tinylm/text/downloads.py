@@ -98,25 +98,20 @@ def _finish(part: Path, target: Path, size: int, sha256: str) -> None:
 def _receive(url: str, part: Path, size: int, progress: bool, pause: float) -> None:
     """Ask for what is missing until `part` has `size` bytes."""
     most, failures = _size(part), 0
-    with tqdm(
-        total=size, unit="B", unit_scale=True, desc=part.stem, disable=not progress, leave=False
-    ) as bar:
-        while (have := _size(part)) != size:
-            if have > size:
-                part.unlink()
-                continue
-            _stream(url, part, have, size, bar)
-            failures = 0 if _size(part) > most else failures + 1
-            most = max(most, _size(part))
-            if failures == ATTEMPTS:
-                raise DownloadError(
-                    f"the connection broke at {_size(part):,} of {size:,} bytes, which are kept"
-                )
-            if _size(part) != size:
-                time.sleep(pause)
+    while (have := _size(part)) != size:
+        if have > size:
+            part.unlink()
+            continue
+        _stream(url, part, have, size, progress)
+        failures = 0 if _size(part) > most else failures + 1
+        most = max(most, _size(part))
+        if failures == ATTEMPTS:
+            raise DownloadError(f"the connection broke at {_size(part):,} of {size:,} bytes, which are kept")
+        if _size(part) != size:
+            time.sleep(pause)
 
 
-def _stream(url: str, part: Path, have: int, size: int, bar: tqdm) -> None:
+def _stream(url: str, part: Path, have: int, size: int, progress: bool) -> None:
     """One request: append to `part` what comes, from byte `have` on. A connection may break quietly."""
     headers = {"Accept-Encoding": "identity"}  # compressed bytes could not be counted
     if have:
@@ -136,8 +131,17 @@ def _stream(url: str, part: Path, have: int, size: int, bar: tqdm) -> None:
             return
         if response.status_code not in (200, 206):
             raise DownloadError(f"the server answered {response.status_code}")
-        bar.n = have = begin  # 0 from a server that cannot resume
-        with open(part, "ab" if begin else "wb") as file:
+        have = begin  # 0 from a server that cannot resume
+        bar = tqdm(
+            total=size,
+            initial=begin,
+            unit="B",
+            unit_scale=True,
+            desc=part.stem,
+            disable=not progress,
+            leave=False,
+        )  # only now: without a connection nothing is shown
+        with bar, open(part, "ab" if begin else "wb") as file:
             try:
                 for chunk in response.iter_content(CHUNK):
                     file.write(chunk)

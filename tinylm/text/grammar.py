@@ -78,7 +78,7 @@ class Grammar:
         return text.removesuffix(self.separator).split(self.line_separator)
 
     def narrowed(self, masks: tuple[int, ...], said: Mentions) -> tuple[int, ...] | None:
-        """The scenes in masks (one mask per variable) that agree with all that was said; None if none does."""
+        """The scenes in masks (one mask per variable) that agree with what was said; None if none does."""
         narrow = list(masks)
         for mention in said:
             i = self._owner[mention[0]]

@@ -163,7 +163,8 @@ def _check_openings(grammar: Grammar) -> None:
     for (_, one), (_, other) in combinations_with_replacement(openings, 2):
         if coincide(one, other):
             raise GrammarError(
-                f"the openings {one.source!r} and {other.source!r} can say the same line in two ways: reword one"
+                f"the openings {one.source!r} and {other.source!r} can say the same line in two ways: "
+                "reword one of them"
             )
     for plot, template in openings:
         named = [token.field for token in template.tokens if token.field]
@@ -171,8 +172,8 @@ def _check_openings(grammar: Grammar) -> None:
             shown = {tuple(value[f] for f in variable.fields if f in named) for value in variable.values}
             if len(shown) < len(variable.values):
                 raise GrammarError(
-                    f"the opening {template.source!r} tells {len(shown)} of the {len(variable.values)} values of "
-                    f"{'/'.join(variable.fields)} apart: name a field that differs in all of them"
+                    f"the opening {template.source!r} tells {len(shown)} of {len(variable.values)} values "
+                    f"of {'/'.join(variable.fields)} apart: name a field that differs in all of them"
                 )
 
 

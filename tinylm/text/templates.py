@@ -114,12 +114,16 @@ class Template:
             at = gap.end()
         if at < len(source):
             self.tokens.append(Token({source[at:]: 1.0}))
+        # What every sentence of this template holds: most lines can be turned away at a glance.
+        self.always = max(GAP.split(source)[::3], key=len)
 
     def readings(self, line: str) -> dict[Mentions, float]:
         """Every way in which this template says the line: what it mentions of the scene -> probability.
 
         The forward algorithm: go through the tokens from left to right and keep, for each place that
         can have been reached and for what was mentioned on the way, the summed probability."""
+        if self.always not in line:
+            return {}
         front: dict[tuple[int, Mentions], float] = {(0, ()): 1.0}
         for token in self.tokens:
             ahead: dict[tuple[int, Mentions], float] = {}

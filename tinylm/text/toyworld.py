@@ -156,7 +156,7 @@ class World:
                 elif len(expected) == 1:
                     why = f"the {label} was {expected[0]}, but line {number} speaks of {word}"
                 else:
-                    why = f"line {number} makes {word} the {label}, which is already somebody else"
+                    why = f"line {number} speaks of {word} as the {label}, against the words before it"
                 return None, Grade(label is not None, False, why)
             masks = after
         return masks, None
