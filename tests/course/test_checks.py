@@ -1,0 +1,141 @@
+"""Laws of the exercise checks: one line, whatever the learner wrote."""
+
+import linecache
+
+import pytest
+import torch
+
+from tinylm.course import checks
+from tinylm.errors import TinyLMError
+
+NAME = "2.1 · mask the future"
+MASK = torch.ones(5, 5).tril().bool()
+
+
+def mark(capsys, judge):
+    """Run one exercise; return what stands after its name. Exactly one line is allowed."""
+    with checks.exercise(NAME) as check:
+        judge(check)
+    out, err = capsys.readouterr()
+    assert err == "" and out.count("\n") == 1 and out.startswith(f"{NAME}: ")
+    verdict = out.removeprefix(f"{NAME}: ").rstrip("\n")
+    assert verdict == check.verdict
+    return verdict
+
+
+def test_a_right_answer_is_correct(capsys):
+    assert mark(capsys, lambda check: check.close(MASK.clone(), MASK)) == "correct"
+    assert mark(capsys, lambda check: check.that(MASK, "all")) != "correct"
+    assert mark(capsys, lambda check: check.that(MASK | ~MASK, "all")) == "correct"
+
+
+@pytest.mark.parametrize(
+    "judge",
+    [
+        lambda check: check.attempted(...),
+        lambda check: check.attempted(None),
+        lambda check: check.attempted(MASK, ...),
+        lambda check: check.close(..., MASK),
+        lambda check: check.that(..., "never reached"),
+        lambda check: check.close(torch.softmax(..., -1), MASK),
+        lambda check: check.close(... + 1, 2),
+        lambda check: check.close((...).shape, (2,)),
+        lambda check: exec("raise NotImplementedError"),
+    ],
+)
+def test_a_blank_stub_is_not_attempted_yet(capsys, judge):
+    assert mark(capsys, judge) == "not attempted yet"
+
+
+def test_the_blank_stubs_of_a_function_and_of_a_name_are_both_blank(capsys):
+    def stub(length):
+        """The learner writes here."""
+        ...
+
+    assert mark(capsys, lambda check: check.close(stub(5), MASK)) == "not attempted yet"
+
+
+def test_a_usual_mistake_is_told_in_its_own_words(capsys):
+    usual = {"that is where one may NOT look": ~MASK, "is it upside down?": MASK.T}
+    judge = lambda mine: lambda check: check.close(mine, MASK, "look again", usual=usual)  # noqa: E731
+    assert mark(capsys, judge(MASK.T)) == "not yet: is it upside down?"
+    assert mark(capsys, judge(~MASK)) == "not yet: that is where one may NOT look"
+    assert mark(capsys, judge(MASK.float())) == "not yet: your dtype is float32, bool is expected"
+    assert mark(capsys, judge(MASK[:, :4])) == "not yet: your shape is (5, 4), (5, 5) is expected"
+    assert mark(capsys, judge(MASK & MASK.T)).startswith(
+        "not yet: look again (10 of 25 values differ, most at "
+    )
+
+
+def test_a_usual_mistake_that_gives_nan_or_another_shape_is_recognised(capsys):
+    nan = torch.full((3,), float("nan"))
+    usual = {"all scores of a row are masked": nan, "keepdim is missing": torch.ones(3, 1)}
+    assert (
+        mark(capsys, lambda c: c.close(nan, torch.ones(3), usual=usual))
+        == "not yet: all scores of a row are masked"
+    )
+    assert mark(capsys, lambda c: c.close(torch.ones(3, 1), torch.ones(3), usual=usual)).endswith(
+        "keepdim is missing"
+    )
+    assert (
+        mark(capsys, lambda c: c.close(nan, torch.ones(3)))
+        == "not yet: your answer holds nan (3 of 3 values)"
+    )
+
+
+def test_a_right_answer_is_correct_even_where_a_usual_mistake_gives_the_same(capsys):
+    assert mark(capsys, lambda check: check.close(2, 2, usual={"did you add?": 2})) == "correct"
+
+
+def test_an_exception_of_the_learners_code_is_reported_in_one_line(capsys):
+    assert mark(capsys, lambda check: check.close(1 / 0, 1)).startswith(
+        "not yet: your code raised ZeroDivisionError: division by zero"
+    )
+    verdict = mark(capsys, lambda check: check.close(torch.ones(3, 5) @ torch.ones(3, 5), 1))
+    assert verdict.startswith("not yet: your code raised RuntimeError: mat1 and mat2")
+    verdict = mark(capsys, lambda check: check.that(undefined_name, "x"))  # noqa: F821
+    assert verdict.endswith(
+        "NameError: name 'undefined_name' is not defined (run the cells above, from the top)"
+    )
+
+
+def test_a_long_message_of_many_lines_is_cut_to_one(capsys):
+    verdict = mark(capsys, lambda check: exec("raise ValueError('x\\n' * 999)"))
+    assert len(verdict) < 300 and "…" in verdict
+
+
+def test_the_learners_own_line_is_quoted(capsys):
+    source = "def area(side):\n    return side / 0\n"
+    cell = "ipykernel_7/1234.py"
+    linecache.cache[cell] = (len(source), None, source.splitlines(True), cell)
+    namespace = {}
+    exec(compile(source, cell, "exec"), namespace)
+    try:
+        verdict = mark(capsys, lambda check: check.close(namespace["area"](2), 4))
+    finally:
+        del linecache.cache[cell]
+    assert verdict.endswith("ZeroDivisionError: division by zero, at `return side / 0`")
+
+
+def test_the_first_check_that_fails_ends_the_exercise(capsys):
+    def judge(check):
+        check.that(True, "first")
+        check.that(False, "second")
+        check.that(False, "third")
+
+    assert mark(capsys, judge) == "not yet: second"
+
+
+def test_a_failed_check_can_be_followed_by_another_exercise(capsys):
+    assert mark(capsys, lambda check: check.that(False, "no")) == "not yet: no"
+    assert mark(capsys, lambda check: check.that(True, "no")) == "correct"
+
+
+def test_an_exercise_that_checks_nothing_is_the_authors_mistake():
+    with pytest.raises(TinyLMError, match="checks nothing"), checks.exercise(NAME) as check:
+        check.attempted(3)
+
+
+def test_stopping_the_kernel_is_not_swallowed():
+    with pytest.raises(KeyboardInterrupt), checks.exercise(NAME):
+        raise KeyboardInterrupt

@@ -1,0 +1,118 @@
+"""Laws of the plots: what is handed in is what is drawn, legibly and told in words."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from tinylm.course import plots
+
+STEPS = np.arange(0, 1100, 100)
+FALLS = 2.5 + 1.5 * np.exp(-STEPS / 300)
+ALL = {
+    "bars": lambda: plots.bars([" ", "e", "\n"], [3, 2, 1], title="Counts", ylabel="count"),
+    "pairs": lambda: plots.bars(list("aeiou"), {"before": [0.2] * 5, "after": [0.6, 0.1, 0.1, 0.1, 0.1]}),
+    "forty": lambda: plots.bars([f"word {i}" for i in range(40)], range(40)),
+    "curve": lambda: plots.curve({"training": (STEPS, FALLS)}, levels={"ln V": 4.17, "floor": 2.4}),
+    "curves": lambda: plots.curve({f"run {i}": (STEPS, FALLS + i) for i in range(6)}, log_y=True),
+    "histogram": lambda: plots.histogram({"a": np.sin(STEPS), "b": np.cos(STEPS)}, normal=1.0, bins=7),
+    "vectors": lambda: plots.vectors({"query": (1, 2), "key": (-1, 0.5)}, highlight=["query"], title="Near?"),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_letter_is_readable_from_the_back_row(drawn, name, fits):
+    ALL[name]()
+    assert min(text.get_fontsize() for text in drawn.texts()) >= 12
+    assert drawn[0][0].get_figwidth() <= 8.5
+    fits(drawn[0][0])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_figure_is_told_in_words_without_a_measured_number(drawn, name):
+    ALL[name]()
+    assert len(drawn.alt.split()) >= 5
+    assert not any(char.isdigit() and "." in word.strip(".") for word in drawn.alt.split() for char in word)
+    assert drawn.alt.endswith(".") and "\n" not in drawn.alt
+
+
+def test_the_authors_own_words_win(drawn):
+    plots.bars(["a"], [1], alt="Mine.")
+    plots.curve({"a": ([0, 1], [1, 0])}, alt="Mine.")
+    plots.histogram([1, 2], alt="Mine.")
+    plots.vectors({"a": (1, 1)}, alt="Mine.")
+    assert [alt for _, alt in drawn] == ["Mine."] * 4
+
+
+def test_bars_are_as_high_as_the_values_and_stand_over_their_labels(drawn):
+    values = torch.tensor([3.0, 2.0, 1.0], requires_grad=True)
+    plots.bars([" ", "e", "\n"], values)
+    assert [bar.get_height() for bar in drawn.axes.patches] == [3, 2, 1]
+    assert [label.get_text() for label in drawn.axes.get_xticklabels()] == ["␣", "e", "↵"]
+    assert "the tallest bar is space" in drawn.alt
+
+
+def test_two_kinds_of_bars_differ_without_colour_and_do_not_overlap(drawn):
+    ALL["pairs"]()
+    bars = sorted(drawn.axes.patches, key=lambda bar: bar.get_x())
+    assert len({bar.get_hatch() for bar in bars}) == 2
+    assert all(a.get_x() + a.get_width() <= b.get_x() for a, b in pairwise(bars))
+    assert drawn.axes.get_legend() is not None
+    assert "before: a; after: a" in drawn.alt
+
+
+def test_whole_counts_have_whole_ticks_with_commas(drawn):
+    plots.bars(list("ab"), [120_000, 3])
+    texts = [label.get_text() for label in drawn.axes.get_yticklabels()]
+    drawn[0][0].draw_without_rendering()
+    texts = [label.get_text() for label in drawn.axes.get_yticklabels()]
+    assert "120,000" in texts or "100,000" in texts
+    assert not any("." in text for text in texts)
+
+
+def test_a_curve_draws_the_points_it_was_given(drawn):
+    ALL["curve"]()
+    x, y = drawn.axes.lines[0].get_data()
+    assert np.array_equal(x, STEPS) and np.array_equal(y, FALLS)
+
+
+def test_lines_differ_without_colour_and_a_single_one_needs_no_legend(drawn):
+    ALL["curves"]()
+    looks = {(line.get_linestyle(), line.get_marker()) for line in drawn.axes.lines}
+    assert len({marker for _, marker in looks}) == 6
+    ALL["curve"]()
+    assert drawn.axes.get_legend() is None
+
+
+def test_a_level_is_drawn_at_its_value_and_its_name_stays_clear_of_the_curve_and_the_axis(drawn):
+    ALL["curve"]()
+    levels = [line.get_ydata()[0] for line in drawn.axes.lines[1:]]
+    assert levels == [4.17, 2.4]
+    figure = drawn[0][0]
+    figure.draw_without_rendering()
+    boxes = {text.get_text(): text.get_window_extent() for text in drawn.axes.texts}
+    frame, last = drawn.axes.get_window_extent(), drawn.axes.transData.transform((1000, FALLS[-1]))
+    assert boxes["floor"].y0 > frame.y0 and boxes["floor"].y1 < last[1]
+    assert boxes["ln V"].y1 < frame.y1
+    low, high = (drawn.axes.transData.transform((0, level))[1] for level in (2.4, 4.17))
+    assert boxes["floor"].y1 <= low and boxes["ln V"].y0 >= high
+
+
+@pytest.mark.parametrize("y, way", [([3, 1], "falls"), ([1, 3], "rises"), ([2, 2], "ends where it began")])
+def test_the_words_say_where_a_line_goes(drawn, y, way):
+    plots.curve({"loss": ([0, 1], y)}, levels={"ln V": 4.0})
+    assert f"loss {way}; dotted lines mark ln V." in drawn.alt
+
+
+def test_a_histogram_has_area_one(drawn):
+    plots.histogram(np.random.default_rng(0).normal(size=(13, 17)), bins=11)
+    values, edges, _ = drawn.axes.patches[0].get_data()
+    assert (values * np.diff(edges)).sum() == pytest.approx(1)
+
+
+def test_an_arrow_ends_where_its_vector_does(drawn):
+    ALL["vectors"]()
+    tips = [text.xy for text in drawn.axes.texts if hasattr(text, "arrow_patch")]
+    assert [tuple(tip) for tip in tips] == [(1, 2), (-1, 0.5)]
+    assert drawn.axes.get_aspect() == 1

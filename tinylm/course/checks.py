@@ -1,0 +1,131 @@
+"""Checks: an exercise is marked in one line, and a wrong answer is told what usually causes it.
+
+Knows tensors, arrays, numbers, strings and lists (comparing is in `compare`). Refuses to know the
+exercises: the right answer, and the values that usual mistakes give, are handed in.
+Taught in notebook 00_start_here.
+
+    with checks.exercise("2.1 · mask the future") as check:
+        check.attempted(mask)
+        check.close(mask, expected, "a position may see itself", usual={"is it upside down?": expected.T})
+"""
+
+import linecache
+import traceback
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from tinylm.course.compare import difference, is_blank, matches
+from tinylm.errors import TinyLMError
+
+LONGEST_MESSAGE = 240
+
+
+class _NotAttempted(Exception):
+    """The stub is still blank."""
+
+
+class _NotYet(Exception):
+    """The answer is wrong; the message is the diagnosis."""
+
+
+class exercise:
+    """Mark one exercise. Prints exactly one line when the block ends and never raises for a learner's error.
+
+    The line is "NAME: correct", "NAME: not attempted yet" or "NAME: not yet: DIAGNOSIS".
+    The first check that fails ends the block. An exercise that checks nothing raises TinyLMError,
+    because that is the author's mistake.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.verdict = ""
+        self._checks = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if error is None:
+            if not self._checks:
+                raise TinyLMError(f'exercise "{self.name}" checks nothing: add check.that or check.close')
+            self.verdict = "correct"
+        elif isinstance(error, _NotAttempted) or _left_blank(error):
+            self.verdict = "not attempted yet"
+        elif isinstance(error, _NotYet):
+            self.verdict = f"not yet: {error}"
+        elif isinstance(error, Exception):
+            self.verdict = f"not yet: {_explain(error, trace)}"
+        else:
+            return False  # KeyboardInterrupt and the like belong to Jupyter
+        print(f"{self.name}: {self.verdict}")
+        return True
+
+    def attempted(self, *answers: Any) -> None:
+        """End here with "not attempted yet" when any of the answers is still `...` or None."""
+        if any(is_blank(answer) for answer in answers):
+            raise _NotAttempted
+
+    def that(self, condition: Any, diagnosis: str) -> None:
+        """The condition must hold. A tensor or array of booleans must hold everywhere."""
+        self.attempted(condition)
+        self._checks += 1
+        everywhere = condition.all() if hasattr(condition, "all") else condition
+        if not bool(everywhere):
+            raise _NotYet(diagnosis)
+
+    def close(
+        self,
+        mine: Any,
+        expected: Any,
+        diagnosis: str = "",
+        *,
+        usual: Mapping[str, Any] | None = None,
+        rtol: float = 1e-4,
+        atol: float = 1e-6,
+    ) -> None:
+        """`mine` must equal `expected`: floats up to rtol and atol, everything else exactly.
+
+        usual maps a sentence to the value that a usual mistake gives: when `mine` is that value, the
+        sentence is the diagnosis. Otherwise shape, dtype and nan are explained, and then `diagnosis`
+        is given together with the largest difference.
+        """
+        self.attempted(mine)
+        self._checks += 1
+        problem = difference(mine, expected, rtol=rtol, atol=atol)
+        if problem is None:
+            return
+        for sentence, wrong in (usual or {}).items():
+            if matches(mine, wrong, rtol=rtol, atol=atol):
+                raise _NotYet(sentence)
+        if diagnosis and problem.about_values:
+            raise _NotYet(f"{diagnosis} ({problem.sentence})")
+        raise _NotYet(problem.sentence)
+
+
+def _left_blank(error: BaseException) -> bool:
+    """True for what a stub raises: NotImplementedError, or arithmetic on the `...` still in it."""
+    return isinstance(error, NotImplementedError) or (
+        isinstance(error, TypeError | AttributeError) and "ellipsis" in str(error).lower()
+    )
+
+
+def _explain(error: Exception, trace: TracebackType | None) -> str:
+    """One line for an exception of the learner's code: its type, its message, and the line it came from."""
+    message = " ".join(str(error).split())
+    if len(message) > LONGEST_MESSAGE:
+        message = message[: LONGEST_MESSAGE - 1] + "…"
+    sentence = f"your code raised {type(error).__name__}" + (f": {message}" if message else "")
+    if isinstance(error, NameError):
+        return f"{sentence} (run the cells above, from the top)"
+    line = _learners_line(trace)
+    return f"{sentence}, at `{line}`" if line else sentence
+
+
+def _learners_line(trace: TracebackType | None) -> str:
+    """The source of the innermost frame that is a notebook cell, where it is not the check cell itself."""
+    frames = traceback.extract_tb(trace)
+    cells = [frame for frame in frames if "ipykernel_" in frame.filename or frame.filename.startswith("<")]
+    if not cells or cells[-1].filename == frames[0].filename:
+        return ""
+    return linecache.getline(cells[-1].filename, cells[-1].lineno or 0).strip()

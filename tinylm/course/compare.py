@@ -1,0 +1,147 @@
+"""Compare: in which way does an answer differ from the right one? One sentence.
+
+Knows tensors, arrays, numbers, strings, lists and dictionaries. Refuses to know exercises.
+Used by `checks`; taught in notebook 00_start_here.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+KINDS = {"b": "booleans", "i": "whole numbers", "u": "whole numbers", "f": "floats", "c": "complex numbers"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs: one sentence, and whether it concerns the values (not shape, dtype, type or nan)."""
+
+    sentence: str
+    about_values: bool = False
+
+
+def is_blank(answer: Any) -> bool:
+    """True for what a stub leaves: `...` or None."""
+    return answer is ... or answer is None
+
+
+def matches(mine: Any, other: Any, *, rtol: float, atol: float) -> bool:
+    """True when both hold the same values in the same shape; dtype does not count and nan equals nan."""
+    a, b = _as_array(mine), _as_array(other)
+    if a is None or b is None:
+        return a is None and b is None and type(mine) is type(other) and bool(mine == other)
+    return a.shape == b.shape and bool(_close(a, b, rtol, atol).all())
+
+
+def difference(mine: Any, expected: Any, *, rtol: float, atol: float) -> Difference | None:
+    """None when equal (floats up to rtol, atol; the rest exactly), or what differs first."""
+    a, b = _as_array(mine), _as_array(expected)
+    if b is None:
+        return _plain_difference(mine, expected)
+    if a is None or (isinstance(expected, torch.Tensor) and b.ndim and not isinstance(mine, torch.Tensor)):
+        return Difference(f"your answer is {_name(mine)}, {_name(expected)} is expected")
+    if a.shape != b.shape:
+        return Difference(_shape_sentence(a.shape, b.shape))
+    if b.ndim and _kind(a) != _kind(b):
+        return Difference(f"your dtype is {_dtype(mine, a)}, {_dtype(expected, b)} is expected")
+    if np.isnan(a).sum() > np.isnan(b).sum():
+        return Difference(f"your answer holds nan{_share(np.isnan(a))}")
+    if (np.isinf(a) & ~np.isinf(b)).any():
+        return Difference(f"your answer holds an infinity{_share(np.isinf(a) & ~np.isinf(b))}")
+    close = _close(a, b, rtol, atol)
+    return None if close.all() else Difference(_value_sentence(a, b, close), about_values=True)
+
+
+def _as_array(value: Any) -> np.ndarray | None:
+    """A numpy array of booleans, whole numbers or floats, or None when the value is not numbers."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        return (value.double() if value.is_floating_point() else value).numpy()
+    if isinstance(value, list | tuple) and any(isinstance(item, torch.Tensor) for item in value):
+        value = [item.detach().cpu().tolist() if isinstance(item, torch.Tensor) else item for item in value]
+    if isinstance(value, str | bytes | dict | set):
+        return None
+    try:
+        array = np.asarray(value)
+    except ValueError:  # a ragged list
+        return None
+    return array if array.dtype.kind in KINDS else None
+
+
+def _kind(array: np.ndarray) -> str:
+    return KINDS[array.dtype.kind]
+
+
+def _close(a: np.ndarray, b: np.ndarray, rtol: float, atol: float) -> np.ndarray:
+    if a.dtype.kind in "biu" and b.dtype.kind in "biu":
+        return a == b
+    with np.errstate(invalid="ignore"):
+        return np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
+
+
+def _plain_difference(mine: Any, expected: Any) -> Difference | None:
+    """Strings, dictionaries, lists of strings: equal or not."""
+    if isinstance(mine, torch.Tensor | np.ndarray) or type(mine) is not type(expected):
+        both = isinstance(mine, dict) and isinstance(expected, dict)  # a Counter is a dict
+        if not both:
+            return Difference(f"your answer is {_name(mine)}, {_name(expected)} is expected")
+    if mine == expected:
+        return None
+    if isinstance(expected, list | tuple) and len(mine) != len(expected):
+        return Difference(f"your answer has {len(mine)} items, {len(expected)} are expected")
+    return Difference(f"yours: {_short(mine)}, expected: {_short(expected)}", about_values=True)
+
+
+def _shape_sentence(mine: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    sentence = f"your shape is {mine}, {expected} is expected"
+    if len(mine) == len(expected) and sorted(mine) == sorted(expected):
+        return f"{sentence}: are two dimensions exchanged?"
+    if [n for n in mine if n != 1] == [n for n in expected if n != 1]:
+        fault = "missing" if len(mine) < len(expected) else "in the way"
+        return f"{sentence}: a dimension of size 1 is {fault}"
+    return sentence
+
+
+def _value_sentence(a: np.ndarray, b: np.ndarray, close: np.ndarray) -> str:
+    if a.ndim == 0:
+        return f"yours: {_number(a)}, expected: {_number(b)}"
+    with np.errstate(invalid="ignore"):
+        gap = np.where(close, -1.0, np.nan_to_num(np.abs(a.astype(float) - b.astype(float)), nan=np.inf))
+    where = np.unravel_index(int(gap.argmax()), gap.shape)
+    place = ", ".join(str(int(i)) for i in where)
+    wrong = int((~close).sum())
+    return (
+        f"{wrong} of {close.size} {'value differs' if wrong == 1 else 'values differ'}, "
+        f"most at [{place}]: yours {_number(a[where])}, expected {_number(b[where])}"
+    )
+
+
+def _share(mask: np.ndarray) -> str:
+    return f" ({int(mask.sum())} of {mask.size} values)" if mask.ndim else ""
+
+
+def _number(value: Any) -> str:
+    value = np.asarray(value).item()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _dtype(value: Any, array: np.ndarray) -> str:
+    return str(getattr(value, "dtype", array.dtype)).removeprefix("torch.")
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return "a tensor"
+    if isinstance(value, np.ndarray):
+        return "an array"
+    if callable(value):
+        return "a function (call it)"
+    names = {str: "a string", list: "a list", tuple: "a tuple", dict: "a dictionary", int: "a whole number"}
+    names |= {float: "a float", bool: "True or False", set: "a set"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"

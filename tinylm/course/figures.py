@@ -1,0 +1,176 @@
+"""Figures: how a figure looks, and how it is told to someone who does not see it.
+
+One style (Okabe–Ito colours, told apart without colour too, readable from the back row) and `show`,
+which puts a small PNG and its alternative text into the notebook. Refuses to know what is drawn.
+Colours: Okabe and Ito 2008, "Color Universal Design".
+"""
+
+import base64
+import html
+import io
+from itertools import cycle, islice
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from cycler import cycler
+from IPython import get_ipython
+from IPython.display import display
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, YELLOW = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+)
+COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY)
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+HATCHES = ("", "//", "..", "\\\\", "xx", "++")
+INK, GREY, PALE = "#1A1A1A", "#595959", "#E9EDF1"
+SEQUENTIAL = "Blues"  # white is nothing, ink is much; one hue, so any colour vision reads it
+DIVERGING = "PuOr_r"  # for values of both signs: white is zero
+
+WIDTH = 8.0  # inches
+DPI = 120  # drawn finer than it is shown, so that a projector and a fine screen stay sharp
+SHOWN = 96  # dots per inch in the page
+PNG_COLOURS = 128
+MARGIN = 0.12  # inches around everything drawn
+
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 14,
+    "axes.titlesize": 16,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.labelsize": 14,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 1.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "axes.axisbelow": True,
+    "axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=LINES),
+    "grid.color": "#D5D9DD",
+    "grid.linewidth": 0.8,
+    "xtick.labelsize": 13,
+    "ytick.labelsize": 13,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.fontsize": 13,
+    "legend.frameon": False,
+    "lines.linewidth": 2.4,
+    "lines.markersize": 7,
+    "hatch.linewidth": 1.2,
+    "figure.figsize": (WIDTH, 4.0),
+    "figure.dpi": SHOWN,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "image.cmap": SEQUENTIAL,
+}
+
+
+def style() -> None:
+    """Give the learner's own `plt` figures the look of the course's. Call once, in the setup cell."""
+    matplotlib.rcParams.update(STYLE)
+
+
+def looks(n: int) -> list[dict[str, Any]]:
+    """n looks for lines: colour, dash pattern and marker differ together, so that one of them is enough."""
+    triples = zip(cycle(COLOURS), cycle(LINES), cycle(MARKERS), strict=False)
+    return [{"color": c, "linestyle": line, "marker": m} for c, line, m in islice(triples, n)]
+
+
+def new_figure(
+    width: float = WIDTH, height: float = 4.0, rows: int = 1, columns: int = 1, **kwargs: Any
+) -> tuple[Figure, Any]:
+    """A figure in the course's style and its axes (an array of axes when there are several).
+
+    It is not known to pyplot: nothing is drawn twice, nothing has to be closed.
+    Call inside `matplotlib.rc_context(STYLE)`, or use the `styled` decorator.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, **kwargs)
+
+
+def tint(colour: str, strength: float = 0.45) -> tuple[float, ...]:
+    """The colour mixed with white, so that dark text reads well on it."""
+    return tuple(1 - strength * (1 - part) for part in to_rgb(colour))
+
+
+def styled(draw: Any) -> Any:
+    """Decorator: draw in the course's style, and leave the learner's own settings as they were."""
+    return matplotlib.rc_context(STYLE)(draw)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a small PNG, drawn at DPI with at most PNG_COLOURS colours."""
+    raw = io.BytesIO()
+    options = {"bbox_inches": "tight", "pad_inches": MARGIN, "metadata": {"Software": None}}
+    figure.savefig(raw, format="png", dpi=DPI, **options)
+    picture = Image.open(raw).convert("RGB").quantize(PNG_COLOURS, dither=Image.Dither.NONE)
+    small = io.BytesIO()
+    picture.save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+def shown_size(picture: bytes) -> dict[str, int]:
+    """The width and height, in the page's pixels, at which a PNG of ours is shown."""
+    width, height = Image.open(io.BytesIO(picture)).size
+    return {"width": round(width * SHOWN / DPI), "height": round(height * SHOWN / DPI)}
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Show a figure (also one made with pyplot, which is closed) with its alternative text.
+
+    alt says in a sentence or two what there is to see; keep numbers in it that every machine gives.
+    The output is {image/png, text/plain: "figure: ALT"} with the text as the image's metadata, which
+    HTML pages use. JupyterLab draws images without alternative text, so the same sentence follows as
+    text that only screen readers meet. Outside Jupyter one line, "figure: ALT", is printed.
+    """
+    alt = " ".join(alt.split())
+    if get_ipython() is None:
+        print(f"figure: {alt}")
+    else:
+        picture = png(figure)
+        data = {"image/png": base64.b64encode(picture).decode(), "text/plain": f"figure: {alt}"}
+        display(data, metadata={"image/png": {"alt": alt, **shown_size(picture)}}, raw=True)
+        display({"text/html": spoken(alt)}, raw=True)
+    plt.close(figure)
+
+
+def numbers(values: Any) -> np.ndarray:
+    """A tensor, array or list as a numpy array of floats, to be drawn."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().double().numpy()
+    return np.asarray(values, dtype=float)
+
+
+def visible(label: str) -> str:
+    """A token with its outer spaces and its newlines made visible: " the" -> "␣the", "\\n" -> "↵"."""
+    label = str(label)
+    inner = label.strip(" ")
+    left = len(label) - len(label.lstrip(" ")) if inner else len(label)
+    right = len(label) - left - len(inner) if inner else 0
+    return ("␣" * left + inner + "␣" * right).replace("\n", "↵").replace("\t", "⇥")
+
+
+def aloud(label: str) -> str:
+    """The same for alternative text: " " -> "space"."""
+    return {" ": "space", "\n": "newline", "\t": "tab"}.get(str(label), str(label).strip())
+
+
+def spoken(alt: str) -> str:
+    """HTML that only a screen reader meets: nothing is seen on the page."""
+    hidden = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
+    return f'<span style="{hidden}">Figure: {html.escape(alt)}</span>'
