@@ -79,6 +79,12 @@ def test_a_prepared_recipe_fits_together():
     assert ready.tokenizer.decode(ready.validation) == load("toyworld-plays").validation.lower()
 
 
+def test_a_character_that_only_the_validation_text_has_gets_an_id(monkeypatch):
+    text = corpora.Text("abc" * 99, "abcd" * 99, name="small", source="generated")
+    monkeypatch.setattr(corpora, "load", lambda *_, **__: text)
+    assert prepare(tiny()).tokenizer.characters == "abcd"
+
+
 def test_lower_case_is_the_recipes_choice():
     made = tiny()
     folded, kept = prepare(made), prepare(replace(made, data=replace(made.data, lowercase=False)))

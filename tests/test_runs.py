@@ -21,8 +21,12 @@ def mine(monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoints, "MINE", tmp_path / "mine")
     monkeypatch.setattr(runs, "measure_speed", lambda model, **_: 12345.0)
     monkeypatch.setattr(corpora, "GENERATED_CHARACTERS", 20_000)
+    monkeypatch.chdir(tmp_path)
     corpora._generated.cache_clear()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # for a model this small a second thread only costs
     yield tmp_path / "mine"
+    torch.set_num_threads(threads)
     corpora._generated.cache_clear()
 
 

@@ -108,7 +108,7 @@ def ladder_forecast(*, seconds: float = 1.0) -> list[RungForecast]:
             n_embd=small.n_embd,
         )
         model = GPT(small).to(best_device())
-        batch = rung.train.micro_batch_size if small.n_embd <= 128 else 2
+        batch = rung.train.micro_batch_size if small.n_embd <= 128 else 1
         speed = measure_speed(
             model, micro_batch_size=batch, context_length=small.context_length, seconds=seconds
         )

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from tinylm.errors import TinyLMError
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
+from tinylm.model.rope import rotary_tables
 
 B, T = 2, 7
 SMALL = ModelConfig(vocab_size=67, context_length=23, n_layer=3, n_head=5, n_embd=30)
@@ -187,9 +188,39 @@ def test_learned_positions_tell_equal_tokens_apart_and_are_all_trained():
     assert (model.position_embedding.weight.grad.abs().sum(-1) > 0).all()
 
 
+@every_choice
+def test_the_order_of_the_past_counts(choice):
+    model = lively(GPT(replace(SMALL, **choice, n_layer=1)))  # two blind layers could tell by the mask alone
+    tokens = torch.tensor([[11, 2, 31, 5, 61], [5, 31, 2, 11, 61]])
+    first, second = model(tokens)[:, -1]
+    assert not torch.allclose(first, second, atol=1e-3)
+
+
+def test_rotary_positions_are_those_of_llama():
+    """One layer made of parts we did not write: torch's norms and functions, transformers' rotation."""
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
+
+    model = lively(GPT(replace(SMALL, n_layer=1, position="rotary", norm="rmsnorm")))
+    tokens, block = random_tokens(), model.blocks[0]
+    llama = LlamaConfig(hidden_size=30, num_attention_heads=5, head_dim=6)
+    x = F.embedding(tokens, model.token_embedding.weight)  # (B, T, C)
+    normed = F.rms_norm(x, (30,), block.attn_norm.weight, 1e-5)
+    q, k, v = block.attn.qkv(normed).view(B, T, 3, 5, 6).permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+    cos, sin = LlamaRotaryEmbedding(llama)(x, torch.arange(T)[None])
+    q, k = apply_rotary_pos_emb(q, k, cos, sin)
+    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, D)
+    x = x + block.attn.proj(mixed.permute(0, 2, 1, 3).reshape(B, T, 30))  # (B, T, C)
+    x = x + block.mlp(F.rms_norm(x, (30,), block.mlp_norm.weight, 1e-5))  # (B, T, C)
+    expected = model.head(F.rms_norm(x, (30,), model.final_norm.weight, 1e-5))  # (B, T, V)
+    assert_close(model(tokens), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_rotary_tables_follow_the_model_and_are_not_saved():
     model = lively(GPT(replace(SMALL, position="rotary")))
     assert not [name for name in model.state_dict() if "rotary" in name]
+    faster = GPT(replace(SMALL, position="rotary", rope_base=500.0))
+    assert torch.equal(faster.rotary_sin, rotary_tables(SMALL.head_dim, SMALL.context_length, 500.0)[1])
     tokens = random_tokens()
     single = model(tokens)
     assert_close(model.double()(tokens).float(), single, rtol=1e-4, atol=1e-5)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from tinylm.model.layers import EPSILON, MLP, LayerNorm, RMSNorm, activate, make_norm
+from tinylm.model.layers import MLP, LayerNorm, RMSNorm, activate, make_norm
 
 B, T, C = 2, 5, 7
 
@@ -17,9 +17,9 @@ def random(*shape, seed=0):
 @pytest.mark.parametrize(
     ("ours", "reference"),
     [
-        (LayerNorm(C), nn.LayerNorm(C, eps=EPSILON)),
-        (LayerNorm(C, bias=False), nn.LayerNorm(C, eps=EPSILON, bias=False)),
-        (RMSNorm(C), nn.RMSNorm(C, eps=EPSILON)),
+        (LayerNorm(C), nn.LayerNorm(C)),
+        (LayerNorm(C, bias=False), nn.LayerNorm(C, bias=False)),
+        (RMSNorm(C), nn.RMSNorm(C, eps=1e-5)),
     ],
     ids=["layernorm", "layernorm-no-bias", "rmsnorm"],
 )

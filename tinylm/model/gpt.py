@@ -67,9 +67,7 @@ class GPT(nn.Module):
         self.config = config
         V, C = config.vocab_size, config.n_embd
         rotary = config.position == "rotary"
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # torch's layers draw weights of their own; init_weights redraws
+        with torch.random.fork_rng(devices=[]):  # torch's own initialisation must not be felt outside
             self.token_embedding = nn.Embedding(V, C)
             self.position_embedding = None if rotary else nn.Embedding(config.context_length, C)
             self.blocks = nn.ModuleList(make_block(config) for _ in range(config.n_layer))
@@ -78,9 +76,7 @@ class GPT(nn.Module):
         if config.tied_head:
             self.head.weight = self.token_embedding.weight  # one parameter under two names
         if rotary:  # computed once, moved with the model, never saved: they are not learned
-            cos, sin = rotary_tables(
-                config.head_dim, config.context_length, config.rope_base
-            )  # (T, D/2) each
+            cos, sin = rotary_tables(config.head_dim, config.context_length, config.rope_base)
             self.register_buffer("rotary_cos", cos.to(self.head.weight.device), persistent=False)
             self.register_buffer("rotary_sin", sin.to(self.head.weight.device), persistent=False)
         self.init_weights(generator or torch.Generator().manual_seed(0))

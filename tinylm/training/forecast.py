@@ -41,12 +41,15 @@ def flops_per_token(config: ModelConfig) -> int:
 def memory_bytes(config: ModelConfig, micro_batch_size: int, dtype: DTypeName = "float32") -> int:
     """Estimated memory to train, in bytes: 16 for each parameter, and what the backward pass needs.
 
-    float32 weights, gradients and AdamW's two averages are 4 bytes each. Of a block, the backward pass
-    keeps about 16 numbers per token and channel (two more matrices of T per head with explicit
-    attention); of the head, the logits twice in float32. Half of that width in bfloat16 and float16."""
-    width = 4 if dtype == "float32" else 2
-    scores = 2 * config.n_head * config.context_length if config.attention == "explicit" else 0
-    per_token = config.n_layer * (16 * config.n_embd + scores) * width + 2 * config.vocab_size * 4
+    float32 weights, gradients and AdamW's two averages are 4 bytes each. For the backward pass a block keeps
+    about 16 numbers per token and channel, more with the modern settings, and matrices of T per head where
+    attention is explicit or has dropout (on a processor); the head keeps the logits twice."""
+    width = 4 if dtype == "float32" else 2  # bytes per number kept
+    modern = 3 * (config.position == "rotary") + 2 * (config.norm == "rmsnorm") + 5 * config.qk_norm
+    dropped = config.dropout > 0
+    scores = (3 if dropped else config.attention == "explicit") * config.n_head * config.context_length
+    per_block = (16 + modern + 2 * dropped) * config.n_embd + scores  # numbers per token
+    per_token = config.n_layer * per_block * width + 2 * config.vocab_size * 4  # bytes
     return 16 * parameter_counts(config)["total"] + micro_batch_size * config.context_length * per_token
 
 

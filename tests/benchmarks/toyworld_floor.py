@@ -1,0 +1,121 @@
+"""How near to the floor in two minutes? Run by hand: python tests/benchmarks/toyworld_floor.py
+
+Trains a small modern GPT on toyworld plays for two minutes of wall time, every row beginning where a text
+begins, and prints the loss on whole held-out texts beside the exact entropy. The gap is what the model has
+not learned yet; no model can be below 0. Never fails on time or on the gap.
+"""
+
+import argparse
+import time
+
+import numpy as np
+import torch
+
+from tinylm.inference.evaluate import evaluate_documents
+from tinylm.model.config import ModelConfig
+from tinylm.model.gpt import GPT
+from tinylm.text.batches import Batches
+from tinylm.text.tokenizers import CharTokenizer
+from tinylm.text.toyworld import PLAYS
+from tinylm.training.config import TrainConfig
+from tinylm.training.forecast import measure_speed
+from tinylm.training.loop import train
+
+TRAIN_SEED, HELD_OUT_SEED = 1, 2
+
+
+def encoded(tokenizer: CharTokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Separator, text, separator, ..., text, separator as ids; and where each leading separator begins."""
+    pieces = [PLAYS.separator + text for text in texts]
+    lengths = np.array([len(piece) for piece in pieces])
+    return tokenizer.encode("".join(pieces) + PLAYS.separator), np.cumsum(lengths) - lengths
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--seconds", type=float, default=120.0)
+    add("--steps", type=int, help="instead of --seconds: as many steps, however long they take")
+    add("--n-layer", type=int, default=4)
+    add("--n-head", type=int, default=4)
+    add("--n-embd", type=int, default=128)
+    add("--context-length", type=int, default=256)
+    add("--batch-size", type=int, default=8)
+    add("--learning-rate", type=float, default=4e-3)
+    add("--beta2", type=float, default=0.99)
+    add("--weight-decay", type=float, default=0.0)
+    add("--held-out", type=int, default=400, help="texts to score")
+    add("--seed", type=int, default=1)
+    chosen = parser.parse_args()
+
+    tokenizer = CharTokenizer.train(PLAYS.separator + PLAYS.characters)
+    model = GPT(
+        ModelConfig(
+            vocab_size=tokenizer.vocab_size,
+            context_length=chosen.context_length,
+            n_layer=chosen.n_layer,
+            n_head=chosen.n_head,
+            n_embd=chosen.n_embd,
+            position="rotary",
+            norm="rmsnorm",
+            activation="relu2",
+            qk_norm=True,
+            bias=False,
+        ),
+        generator=torch.Generator().manual_seed(chosen.seed),
+    )
+    tokens_per_step = chosen.batch_size * chosen.context_length
+    speed = measure_speed(
+        model, micro_batch_size=chosen.batch_size, context_length=chosen.context_length, seconds=3.0
+    )
+    steps = chosen.steps or max(20, int(chosen.seconds * speed / tokens_per_step))
+    config = TrainConfig(
+        steps=steps,
+        micro_batch_size=chosen.batch_size,
+        tokens_per_step=tokens_per_step,
+        learning_rate=chosen.learning_rate,
+        min_learning_rate=0.0,
+        warmup_steps=min(50, steps // 5),
+        schedule="linear",
+        weight_decay=chosen.weight_decay,
+        beta2=chosen.beta2,
+        eval_every=0,
+        log_every=max(1, steps // 20),
+        seed=chosen.seed,
+        dtype="float32",
+    )
+    n_texts = min(steps * chosen.batch_size, 50_000)  # most rows are read once, none more than a few times
+    tokens, starts = encoded(tokenizer, PLAYS.texts(n_texts, TRAIN_SEED))
+    batches = Batches(
+        tokens,
+        context_length=chosen.context_length,
+        batch_size=chosen.batch_size,
+        seed=chosen.seed,
+        starts=starts,
+    )
+    separator = tokenizer.encode(PLAYS.separator)
+    held_out, held_out_starts = encoded(tokenizer, PLAYS.texts(chosen.held_out, HELD_OUT_SEED))
+    held_out = held_out[len(separator) :]  # from here on each text is followed by its own separator
+
+    began = time.perf_counter()
+    history = train(model, batches, config)
+    seconds = time.perf_counter() - began
+    for result in history.steps:
+        print(f"step {result.step:5d}  loss {result.loss:.4f}  update ratio {result.update_ratio:.1e}")
+    score = evaluate_documents(model, held_out, held_out_starts, prefix=separator)
+    n_characters = score.n_tokens / chosen.held_out
+    print(
+        f"{model.n_parameters():,} parameters, {steps} steps of {tokens_per_step} tokens in {seconds:.0f} s"
+    )
+    print(f"floor    {PLAYS.floor:.4f} nats per character ({PLAYS.mean_length:.1f} characters a text)")
+    print(f"held out {score.loss:.4f} ± {score.standard_error:.4f} ({n_characters:.1f} characters a text)")
+    print(f"gap      {score.loss - PLAYS.floor:+.4f} ± {score.standard_error:.4f}")
+    # The texts' own log-probabilities take the luck of the draw out: what is left is the model's ignorance.
+    exact = -sum(PLAYS.log_prob(t) for t in PLAYS.texts(chosen.held_out, HELD_OUT_SEED)) / score.n_tokens
+    print(f"gap to these very texts' own log-probability {score.loss - exact:+.4f}")
+
+
+if __name__ == "__main__":
+    main()
