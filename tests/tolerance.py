@@ -1,0 +1,54 @@
+"""When two printed outputs count as the same.
+
+Text and whole numbers must match exactly. A float, a literal with digits after a point or with an
+exponent, may differ by a relative 1e-3 of the larger of the two. There is no absolute tolerance: 0.000
+against 0.0004 differs, and so does 0.001 against 0.002, so what is worth comparing is printed with three or
+four digits that mean something. Words like nan and -inf, version numbers and a point that ends a sentence
+are text. The sign of a zero does not count, nor does the padding of a float whose column keeps its width.
+"""
+
+import math
+import re
+
+RELATIVE = 1e-3
+FLOAT = re.compile(
+    r"(?P<pad> *)"
+    r"(?P<literal>(?:(?<![\w.])-)?(?<![\w.])\d+(?:\.\d+(?:[eE][-+]?\d+)?|[eE][-+]?\d+))"
+    r"(?!\d|\.\d)"
+)
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two outputs agree: the text between their floats exactly, the floats within RELATIVE."""
+    ones, others = list(FLOAT.finditer(one)), list(FLOAT.finditer(other))
+    if len(ones) != len(others) or _texts(one, ones) != _texts(other, others):
+        return False
+    return all(_close(a, b) for a, b in zip(ones, others, strict=True))
+
+
+def _texts(text: str, floats: list[re.Match]) -> list[str]:
+    starts = [0, *(match.end() for match in floats)]
+    ends = [*(match.start() for match in floats), len(text)]
+    return [text[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+def _close(one: re.Match, other: re.Match) -> bool:
+    if one["pad"] != other["pad"] and len(one[0]) != len(other[0]):
+        return False
+    a, b = float(one["literal"]), float(other["literal"])
+    if not (math.isfinite(a) and math.isfinite(b)):  # 1e999: a literal, and yet no number
+        return one["literal"] == other["literal"]
+    return math.isclose(a, b, rel_tol=RELATIVE, abs_tol=0.0)
+
+
+class Tolerant(str):
+    """A string that equals another when `same` says so. nbval compares its outputs with == and !=."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and same(str(self), str(other))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
