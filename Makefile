@@ -8,7 +8,7 @@ help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 lab: .venv/ready ## set up, copy the notebooks you have not started into my_notebooks/, open JupyterLab on 00
-	@$(RUN) -m tinylm lab
+	@$(RUN) -m tinylm lab $(ARGS)
 
 test: .venv/ready ## set up, then ruff, the unit tests, every notebook as given, and again with the solutions put in
 	@echo "Checking style with ruff" && $(RUN) -m ruff check . && $(RUN) -m ruff format --check .

@@ -355,10 +355,11 @@ def test_machine_and_lab_call_their_rooms(monkeypatch, capsys):
     opened = []
     workbook = pytest.importorskip("tinylm.course.workbook")
     monkeypatch.setattr("tinylm.machine.report", lambda: "a machine")
-    monkeypatch.setattr(workbook, "open_lab", lambda: opened.append(1))
-    assert main(["machine"]) == main(["lab"]) == 0
+    monkeypatch.setattr(workbook, "open_lab", lambda arguments: opened.append(arguments) or 7)
+    assert main(["machine"]) == 0
+    assert main(["lab"]) == main(["lab", "--no-browser", "--allow-root"]) == 7  # JupyterLab's own exit code
     assert capsys.readouterr().out == "a machine\n"
-    assert opened == [1]
+    assert opened == [[], ["--no-browser", "--allow-root"]]
 
 
 def test_fetch_and_pack_report_the_files(monkeypatch, capsys, tmp_path):

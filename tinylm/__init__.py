@@ -3,11 +3,13 @@
 Floors, each knowing only those above it:
 
     errors      the one error meant for the reader
-    text        characters, corpora, toyworld, shards, batches
+    text        tokenizers, corpora (registry, downloads), toyworld (grammar, templates, words), shards, batches
     model       config, attention, rope, layers, gpt, weights
-    training    losses, optim, precision, loop, records, forecast
+    training    config, losses, optim, precision, loop, records, forecast
     inference   sampling, generate, evaluate
-    course      checks, plots, widgets, scale, workbook
+    course      checks, plots and pictures, widgets, scale, workbook
     recipes     a named run is a function returning the whole recipe
+    runs        a run's folder, record and checkpoint;  checkpoints opens one by name
+    machine     what this machine is, and what it can train in how long
     __main__    the only command line: python -m tinylm
 """

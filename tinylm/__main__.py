@@ -94,6 +94,11 @@ class Machine:
 class Lab:
     """Open the course in JupyterLab, in a copy of the notebooks that is yours to write in."""
 
+    browser: bool = True
+    """Open a browser window; without it, the address to open is printed."""
+    allow_root: bool = False
+    """Run as root too, as some containers want it."""
+
 
 def train(options: Train, command: str) -> int:
     from tinylm import checkpoints, runs
@@ -116,14 +121,8 @@ def sample(options: Sample, command: str = "") -> int:
     opened = open_checkpoint(options.checkpoint)
     generator = torch.Generator()
     generator.seed() if options.seed is None else generator.manual_seed(options.seed)
-    pieces = stream_text(
-        opened.model,
-        opened.tokenizer,
-        options.prompt,
-        max_new_tokens=options.max_new_tokens,
-        temperature=options.temperature,
-        generator=generator,
-    )
+    asked = {"max_new_tokens": options.max_new_tokens, "temperature": options.temperature}
+    pieces = stream_text(opened.model, opened.tokenizer, options.prompt, **asked, generator=generator)
     print(opened.tokenizer.decode(opened.tokenizer.encode(options.prompt)), end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
@@ -170,8 +169,8 @@ def machine(options: Machine, command: str) -> int:
 def lab(options: Lab, command: str) -> int:
     from tinylm.course.workbook import open_lab
 
-    open_lab()
-    return 0
+    wanted = {"--no-browser": not options.browser, "--allow-root": options.allow_root}
+    return open_lab([flag for flag, is_set in wanted.items() if is_set])
 
 
 COMMANDS = {

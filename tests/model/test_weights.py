@@ -82,6 +82,8 @@ def test_a_checkpoint_is_three_files_that_anyone_can_read_and_nothing_beside_the
     reference = tmp_path / "reference"
     reference.mkdir()
     assert folder.stat().st_mode == reference.stat().st_mode
+    (reference / "file").write_text("")
+    assert {path.stat().st_mode for path in folder.iterdir()} == {(reference / "file").stat().st_mode}
     assert json.loads((folder / "tinylm.json").read_text(encoding="utf-8"))["config"] == CONFIG.to_json()
 
 

@@ -28,7 +28,19 @@ DOUBLE = [
             ["[look] {thing} {is} [look] [look].", "[look] {thing} {is} red [look]. @2"],
         ],
     ),
-    (2, [["{hero} waits."], ["{she} is [look][look]", "{she} is bigred", "[look] [look] [look]"]]),
+    (
+        2,
+        [
+            ["{hero} waits."],
+            [
+                "{she} is [look][look]",
+                "{she} is bigred",
+                "[look] [look] [look]",
+                "{hero} and {hero}",
+                "{hero} and Tom",
+            ],
+        ],
+    ),
 ]
 
 

@@ -84,8 +84,11 @@ def test_openings_of_two_plots_that_can_be_the_same_are_refused():
 
 
 def test_a_separator_inside_a_line_is_refused():
-    refused([(1, [["{hero} waits.\n"], ["Yes."]])], "separator")
-    refused([(1, [["{hero} waits."], ["\nYes."]])], "separator")
+    blank = {"line_separator": "\n\n", "separator": "\n\n\n"}
+    refused([(1, [["{hero} waits.\n"], ["Yes."]])], "separator", **blank)  # ends as a separator begins
+    refused([(1, [["{hero} waits."], ["\nYes."]])], "separator", **blank)  # begins as one ends
+    refused([(1, [["{hero} waits."], ["No.\n\nYes."]])], "separator", **blank)
+    assert entropy(grammar([(1, [["{hero}:\nI wait."], ["Yes."]])], **blank)) > 0
     refused([(1, [["{hero}; waits."], ["Yes."]])], "separator", line_separator="; ")
 
 

@@ -60,6 +60,16 @@ def test_hiding_the_first_line_costs_what_it_told(world, texts):
     assert (seen - hidden).mean() > 5  # nats: the names alone are worth more
     whole = np.array([world.log_prob(text) for text in some])
     assert (seen > whole).all()
+    assert (hidden > whole).all()
+
+
+def test_what_is_hidden_is_not_looked_at(world, texts):
+    between = world.grammar.line_separator
+    for text in texts[:100]:
+        rest = text.split(between, 1)[1]
+        hidden = world.log_prob_rest(between.join(["who knows", rest]), hide_first=True)
+        assert hidden == world.log_prob_rest(text, hide_first=True)
+        assert world.log_prob_rest(between.join(["who knows", rest])) == -math.inf
 
 
 def test_the_grader_accepts_every_text(world, texts):

@@ -103,6 +103,8 @@ def test_measuring_the_speed_leaves_the_model_as_it_was():
         (2 * 3600, "about 2 hours"),
         (3.24 * 86400, "about 3.2 days"),
         (40 * 86400, "about 40 days"),
+        (3.14 * 365.25 * 86400, "about 3.1 years"),
+        (1234.5 * 365.25 * 86400, "about 1,234 years"),
     ],
 )
 def test_durations_are_said_as_a_person_says_them(seconds, words):

@@ -64,6 +64,7 @@ def save(folder: str | Path, model: GPT, *, tokenizer: dict[str, Any], notes: di
     try:
         save_file(_tensors(model), beside / WEIGHTS)
         (beside / TOKENIZER).write_text(texts[TOKENIZER], encoding="utf-8")
+        (beside / WEIGHTS).chmod((beside / TOKENIZER).stat().st_mode)  # safetensors lets nobody else read it
         about["files"] = {name: _fingerprint(beside / name) for name in (WEIGHTS, TOKENIZER)}
         (beside / ABOUT).write_text(_json_text("the notes", about), encoding="utf-8")
         for path in (*beside.iterdir(), beside):

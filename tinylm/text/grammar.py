@@ -75,6 +75,7 @@ class Grammar:
         return self.line_separator.join(lines)
 
     def split(self, text: str) -> list[str]:
+        """The lines of a text, with or without the separator behind it."""
         return text.removesuffix(self.separator).split(self.line_separator)
 
     def narrowed(self, masks: tuple[int, ...], said: Mentions) -> tuple[int, ...] | None:

@@ -36,6 +36,7 @@ def weighted(choices: str | Iterable[str]) -> dict[str, float]:
 
 
 def capitalised(word: str) -> str:
+    """The word with its first letter large."""
     return word[:1].upper() + word[1:]
 
 
@@ -84,6 +85,7 @@ class Token:
         self.cumulative = list(accumulate(p for p, _ in self.words.values()))
 
     def say(self, scene: Mapping[str, str], rng: np.random.Generator) -> str:
+        """One wording of this token in a scene, drawn at random where there is a choice."""
         if self.field:
             return capitalised(scene[self.field]) if self.capital else scene[self.field]
         if len(self.written) == 1:
@@ -130,7 +132,7 @@ class Template:
             for (at, said), probability in front.items():
                 for length in token.lengths:
                     hit = token.words.get(line[at : at + length])
-                    if hit and at + length <= len(line):
+                    if hit:
                         key = (at + length, (*said, (token.field, hit[1])) if token.field else said)
                         ahead[key] = ahead.get(key, 0.0) + probability * hit[0]
             if not ahead:

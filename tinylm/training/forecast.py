@@ -139,13 +139,20 @@ def forecast(
 
 
 def plain_duration(seconds: float) -> str:
-    """A duration as a person says it: "about 40 seconds", "about 7 minutes", "about 3.2 days"."""
+    """A duration as a person says it: "about 40 seconds", "about 7 minutes", "about 3.2 years"."""
     if seconds < 1:
         return "less than a second"
-    units = (("second", 1, 90), ("minute", 60, 90 * 60), ("hour", 3600, 48 * 3600), ("day", 86400, math.inf))
+    day, year = 86400, 365.25 * 86400
+    units = (
+        ("second", 1, 90),
+        ("minute", 60, 90 * 60),
+        ("hour", 3600, 2 * day),
+        ("day", day, 2 * year),
+        ("year", year, math.inf),
+    )
     unit, size = next((unit, size) for unit, size, end in units if seconds < end)
     digits = 0 if size < 3600 or seconds / size >= 9.95 else 1
-    number = f"{seconds / size:.{digits}f}".removesuffix(".0")
+    number = f"{seconds / size:,.{digits}f}".removesuffix(".0")
     return f"about {number} {unit}{'' if number == '1' else 's'}"
 
 
