@@ -113,11 +113,11 @@ GIVEN = [
 
 INVITED = [
     [
-        "{hero}:\n[greet] {friend}! Bring your [temper] {pet} {place} on {day}.",
+        "{hero}:\n[greet] {friend}! Feed your [temper] {pet} {place} on {day}.",
         "{hero}:\n[greet] {friend}! On {day} your [temper] {pet} hid {place}.",
         "{hero}:\n[greet] {friend}! Can your [temper] {pet} sit {place} on {day}?",
         "{hero}:\n[greet] {friend}! I need your [temper] {pet} {place} on {day}.",
-        "{hero}:\n[greet] {friend}! On {day} I fed your [temper] {pet} {place}.",
+        "{hero}:\n[greet] {friend}! On {day} I met your [temper] {pet} {place}.",
     ],
     [
         "{friend}:\nOn {day}? I must [mend] a [size] [tool].",

@@ -28,7 +28,7 @@ LOST = [
         "[box].",
         "One [weather] [time] {he} could not find the {toy}. {He} sat [under] a [size] [box] with some "
         "[taste] [food].",
-        "One [weather] [time] {hero} [went] so [gladly] that the {toy} fell [under] the [worker]'s [size] "
+        "One [weather] [time] {hero} [went] out [gladly], and the {toy} fell [under] the [worker]'s [size] "
         "[box].",
         "On a [weather] [time] a [temper] [worker] left the {toy} [under] a [size] [box] near the [spot].",
     ],
@@ -76,7 +76,7 @@ LOST = [
         "[gladly].",
         "After that {hero} shared the {toy} with a [temper] [worker] {place}, and the [kind] {animal} was "
         "[glad].",
-        'They [went] home {place} with a [size] [tool]. "You are a [kind] friend," {hero} told the '
+        'Back {place} they [danced] with a [size] [tool]. "You are a [kind] friend," {hero} told the '
         "{animal} [softly].",
     ],
 ]
@@ -97,7 +97,7 @@ BIRTHDAY = [
     [
         "A [temper] [worker] brought [taste] [food], and a [temper] [beast] brought a [size] [box] for the "
         "{animal}.",
-        "First {hero} baked [number] [size] cakes with [taste] [food]. Then {he} hung up a [quality] [tool].",
+        "First {hero} baked [number] [taste] cakes with [taste] [food]. Then {he} found a [quality] [tool].",
         "{hero} hid the {toy} [under] a [size] [box], and a [temper] [beast] guarded {it} [gladly] with a "
         "[tool].",
         "{hero} put on a [quality] [coat] and [went] [gladly] to the [spot] to find a [size] [tool] and "
@@ -178,8 +178,8 @@ RESCUE = [
         "[sad].",
     ],
     [
-        '"Be [kind]," said {hero} [softly]. {He} pulled with a [size] [tool], but the [quality] [box] did '
-        "not move.",
+        '"Do not be [sad]," said {hero} [softly]. {He} pulled with a [size] [tool], but the [quality] [box] '
+        "did not move.",
         "{hero} put down the {toy} and called [softly] to a [temper] [worker] with a [size] [tool] and "
         "[taste] [food].",
         '"I will help," said {hero} [softly], "but I need a [size] [tool], a [quality] [box] and [taste] '
@@ -204,7 +204,7 @@ RESCUE = [
     [
         "{hero} pushed the {toy} [under] a [size] [box], and {friend} was free! The [kind] {animal} "
         "[danced] [gladly].",
-        "Then {hero} threw the {toy} to {friend}, who caught {it} [softly] and [went] down a [size] "
+        "Then {hero} threw the {toy} to {friend}, who caught {it} [softly] and slid down a [size] "
         "[quality] [box].",
         'The {toy} made a [odd] noise, and a [temper] [beast] [went] away. "Thank you, [kind] {hero}," '
         "said {friend} [softly].",

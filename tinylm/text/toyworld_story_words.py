@@ -60,7 +60,7 @@ STORY_WORDS = WORDS | {
     "odd": "strange | funny | long | short | loud | new | silly | splendid | terrible | wonderful | "
     "wild | secret | quiet | grand | sweet | rude",
     "sad": "sad | cross | worried | tired | lonely | upset | puzzled | sorry | angry | silly | "
-    "unlucky | dizzy | gloomy | weak | shy | sleepy",
+    "grumpy | dizzy | gloomy | weak | shy | sleepy",
     "glad": "glad | proud | pleased | excited | thankful | joyful | cheerful | delighted | happy | "
     "lucky | warm | merry | content | hopeful | calm | grateful",
     "danced": "danced | sang | laughed | smiled | jumped | cheered | clapped | whistled | hummed | bowed "

@@ -47,7 +47,7 @@ WORDS = {
     "size": "long | big | short | stout | strong | small | thin | clean | wide | bent | broken | "
     "wooden | dusty | fine | tall | round | spare | tidy | wet | cheap | fat | smooth | sticky "
     "| light | sharp | square | stiff | loose | good | rough | flat | warm | narrow | deep | "
-    "low | muddy | noisy | faded | chipped | simple",
+    "low | muddy | dented | faded | chipped | simple",
     "temper": "jolly | quiet | wise | gentle | merry | clever | sleepy | proud | brave | kind | shy | "
     "cross | lazy | busy | grumpy | bold | rude | hungry | noisy | polite | dizzy | young | "
     "tired | glad | sad | mild | fussy | lonely | vain | sly | meek | calm | tiny | silly | "
