@@ -3,7 +3,7 @@
 Floors, each knowing only those above it:
 
     errors      the one error meant for the reader
-    text        tokenizers, corpora (registry, downloads), toyworld (grammar, templates, words), shards, batches
+    text        tokenizers, corpora (registry, downloads), toyworld (grammar, templates), shards, batches
     model       config, attention, rope, layers, gpt, weights
     training    config, losses, optim, precision, loop, records, forecast
     inference   sampling, generate, evaluate
