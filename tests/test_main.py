@@ -362,6 +362,13 @@ def test_machine_and_lab_call_their_rooms(monkeypatch, capsys):
     assert opened == [[], ["--no-browser", "--allow-root"]]
 
 
+def test_what_the_system_refuses_is_one_sentence(monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert main(["pack", str(tmp_path / "file" / "pack")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("tinylm: ") and said.count("\n") == 1 and str(tmp_path) not in said
+
+
 def test_fetch_and_pack_report_the_files(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("tinylm.text.corpora.fetch", lambda name: {"a.txt": tmp_path, "b.txt": tmp_path})
     monkeypatch.setattr("tinylm.text.corpora.pack", lambda folder: [folder / "x"])

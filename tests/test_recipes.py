@@ -79,6 +79,13 @@ def test_a_prepared_recipe_fits_together():
     assert ready.tokenizer.decode(ready.validation) == load("toyworld-plays").validation.lower()
 
 
+def test_training_reads_the_training_text_and_no_character_of_the_validation_text():
+    ready = prepare(tiny())
+    trained_on = ready.tokenizer.decode(ready.batches.tokens)
+    assert trained_on == load("toyworld-plays").train.lower()
+    assert load("toyworld-plays").validation.lower()[:500] not in trained_on
+
+
 def test_a_character_that_only_the_validation_text_has_gets_an_id(monkeypatch):
     text = corpora.Text("abc" * 99, "abcd" * 99, name="small", source="generated")
     monkeypatch.setattr(corpora, "load", lambda *_, **__: text)

@@ -120,6 +120,15 @@ def test_ctrl_c_keeps_the_weights_of_that_moment_and_closes_the_record(mine, mon
     assert f"ended early, after {step} steps" in capsys.readouterr().out
 
 
+def test_a_run_that_diverges_keeps_its_last_good_checkpoint_and_has_no_end(mine, monkeypatch):
+    losses = iter([2.0, math.inf])
+    monkeypatch.setattr(runs, "evaluate", lambda *_, **__: Evaluation(next(losses), 0.1, 10))
+    with pytest.raises(RunError, match="the validation loss is inf after step 6"):
+        run(tiny(), name="far", command="")
+    assert open_checkpoint("far").notes["step"] == 3
+    assert read_record(mine / "far" / "record.jsonl").end is None
+
+
 def test_a_refused_run_leaves_nothing_behind(mine):
     with pytest.raises(TrainConfigError, match="tokens_per_step 94 is not a multiple"):
         run(tiny(tokens_per_step=94), command="")

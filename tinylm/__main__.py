@@ -120,7 +120,7 @@ def sample(options: Sample, command: str = "") -> int:
 
     opened = open_checkpoint(options.checkpoint)
     generator = torch.Generator()
-    generator.seed() if options.seed is None else generator.manual_seed(options.seed)
+    generator.seed() if options.seed is None else generator.manual_seed(options.seed % 2**63)
     asked = {"max_new_tokens": options.max_new_tokens, "temperature": options.temperature}
     pieces = stream_text(opened.model, opened.tokenizer, options.prompt, **asked, generator=generator)
     print(opened.tokenizer.decode(opened.tokenizer.encode(options.prompt)), end="", flush=True)
@@ -199,6 +199,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a read-only folder, a file where a folder should be
+        print(f"tinylm: {Path(error.filename or 'a file').name}: {error.strerror}", file=sys.stderr)
+        return REFUSED
     except SystemExit as stop:  # tyro has said what is wrong
         return int(stop.code or 0)
 

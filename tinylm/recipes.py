@@ -50,7 +50,7 @@ class Recipe:
 
 
 def shakespeare_char() -> Recipe:
-    """Three GPT-2 blocks that write lower-case Shakespeare: about ten minutes on two CPU cores."""
+    """Three GPT-2 blocks that write lower-case Shakespeare: a quarter of an hour on two CPU cores."""
     return Recipe(
         name="shakespeare_char",
         about="three GPT-2 blocks that write lower-case Shakespeare, character by character",

@@ -132,6 +132,12 @@ class _Watch:
         validation = self.ready.validation
         bytes_per_token = len(self.ready.text.validation.encode()) / len(validation)
         result = evaluate(model, validation, bytes_per_token=bytes_per_token)
+        if not math.isfinite(result.loss):  # nothing is saved: the last checkpoint is the last good one
+            rate = self.ready.recipe.train.learning_rate
+            raise RunError(
+                f"the validation loss is {result.loss} after step {self.steps} with a peak learning rate of "
+                f"{rate:g}: use {rate / 3:.1g} or a longer warm-up"
+            )
         tqdm.write(f"step {self.steps}: {in_words(result)}")
         self.save(result)
         return result

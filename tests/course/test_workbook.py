@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -188,4 +189,5 @@ def test_the_lab_opens_the_first_page_in_the_learners_folder_with_this_interpret
     assert "--LabApp.default_url=/lab/tree/00_start_here.ipynb" in command and command[-1] == "--no-browser"
     assert cwd == mine
     assert env["JUPYTER_PREFER_ENV_PATH"] == "1"
+    assert env["PATH"].split(workbook.os.pathsep)[0] == str(Path(workbook.sys.executable).parent)
     assert take(mine / ".lab/labconfig/default_setting_overrides.json") == workbook.QUIET

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tinylm.inference.evaluate import EvaluateError, evaluate, evaluate_documents
+from tinylm.inference.evaluate import EvaluateError, Evaluation, evaluate, evaluate_documents
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 
@@ -198,3 +198,8 @@ def test_without_a_prefix_the_first_token_of_each_text_is_not_scored():
 def test_starts_out_of_order_or_outside_the_text_are_refused(starts):
     with pytest.raises(EvaluateError, match="for 20 tokens: give increasing positions"):
         evaluate_documents(Bigram(), ids(20), starts, prefix=[1], context_length=T)
+
+
+def test_perplexity_is_infinite_where_a_float_ends():
+    assert Evaluation(1e6, 0.1, 10).perplexity == math.inf
+    assert Evaluation(math.log(7), 0.1, 10).perplexity == pytest.approx(7)

@@ -84,6 +84,16 @@ def test_the_grader_rejects_a_single_wrong_word(world, texts):
     assert np.mean([world.grade(text).faithful for text in tries]) <= 0.01
 
 
+@pytest.mark.parametrize(
+    "right, wrong",
+    [("Here is your ring", "Here is your boots"), ("Here is your ring", "Here are your ring")],
+)
+def test_a_line_that_no_scene_could_hold_is_not_grammatical(right, wrong):
+    scene = next(text for text in PLAYS.stream(0) if right in text)
+    assert PLAYS.grade(scene).grammatical
+    assert not PLAYS.grade(scene.replace(right, wrong)).grammatical
+
+
 def test_what_the_grader_accepts_is_what_the_world_can_say(world, texts):
     rng, wrong = np.random.default_rng(6), rivals(world)
     for text in texts[:1_000]:

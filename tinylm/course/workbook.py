@@ -68,6 +68,8 @@ def open_lab(arguments: Sequence[str] = (), *, notebooks: Path = NOTEBOOKS, mine
     paths = [str(settings.parent), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
     # JUPYTER_PREFER_ENV_PATH: this interpreter's kernel comes before one of the same name elsewhere
     environment = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_CONFIG_PATH": os.pathsep.join(paths)}
+    # so that `python -m tinylm` means this interpreter in JupyterLab's terminal too
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     lab = subprocess.Popen(command, cwd=mine, env=environment)
     while True:
         try:

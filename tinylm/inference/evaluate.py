@@ -38,8 +38,8 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float:
-        """exp(loss): as uncertain as a fair choice between this many tokens."""
-        return math.exp(self.loss)
+        """exp(loss): as uncertain as a fair choice between this many tokens; inf where a float ends."""
+        return math.exp(self.loss) if self.loss < 700 else math.inf
 
     @property
     def bits_per_token(self) -> float:

@@ -129,11 +129,14 @@ class World:
         plot = plots[0]  # openings give their plot away
         if len(lines) != len(plot.lines):
             return Grade(False, False, f"there are {len(lines)} lines, but this plot has {len(plot.lines)}")
-        read = [list(plot.readings(i, line)) for i, line in enumerate(lines)]
+        masks = tuple(variable.everything for variable in self.grammar.variables)
+        read = [
+            [said for said in plot.readings(i, line) if self.grammar.narrowed(masks, said) is not None]
+            for i, line in enumerate(lines)  # a line must be possible in some scene to be grammatical
+        ]
         for i, line in enumerate(lines):
             if not read[i]:
                 return Grade(False, False, f"line {i + 1} is not a line for this place: {_shown(line)}")
-        masks = tuple(variable.everything for variable in self.grammar.variables)
         for number, readings in enumerate(read, start=1):
             verdicts = [self._keeps(masks, said, number) for said in readings]
             kept = [after for after, _ in verdicts if after]

@@ -86,6 +86,8 @@ class TrainConfig:
                 f"warmup_steps {self.warmup_steps} never ends within steps {self.steps}: "
                 f"use {self.steps // 10} warm-up steps, or more steps than {self.warmup_steps}"
             )
+        if self.seed >= 2**63:
+            raise TrainConfigError(f"seed {self.seed} is above {2**63 - 1}: use a smaller one")
         _one_of("schedule", self.schedule, ("cosine", "linear", "constant", "wsd"))
         _one_of("dtype", self.dtype, ("auto", "float32", "bfloat16", "float16"))
 

@@ -83,8 +83,10 @@ class RunRecord:
     def __enter__(self) -> RunRecord:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        self._file.close()  # a run that broke has no end line
 
     def _write(self, kind: str, numbers: dict[str, Any]) -> None:
         finite = {key: _finite(value) for key, value in numbers.items()}
