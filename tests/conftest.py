@@ -1,7 +1,45 @@
 """Unit tests run on one thread: their tensors are tiny, and on a busy machine two threads spend their time
 waiting for each other (the model floor's tests: 93 s with two, 5 s with one).
+
+The fixtures are those of the command line, which options, commands and main share.
 """
 
+import pytest
 import torch
 
+from tests.command_line import CHARACTERS, TRAIN, environment, python
+from tinylm import checkpoints
+from tinylm.text import corpora
+
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """data/mine with one tiny run in it, trained by the command itself; (folder, what it printed)."""
+    folder = tmp_path_factory.mktemp("data") / "mine"
+    done = python(f"checkpoints.MINE = Path({str(folder)!r}); sys.exit(main({[*TRAIN, '--run', 'tiny']!r}))")
+    out, err = done.communicate(timeout=60)
+    assert done.returncode == 0, err
+    return folder, out
+
+
+@pytest.fixture
+def nothing_at_hand(monkeypatch, tmp_path):
+    """No text but toyworld's, no run, no shipped checkpoint; the working folder is empty."""
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(checkpoints, "MINE", tmp_path / "mine")
+    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(corpora, "GENERATED_CHARACTERS", CHARACTERS)
+    corpora._generated.cache_clear()
+    monkeypatch.chdir(tmp_path)
+    yield
+    corpora._generated.cache_clear()
+
+
+@pytest.fixture
+def my_runs(nothing_at_hand, monkeypatch, trained):
+    """data/mine with the tiny run in it."""
+    monkeypatch.setattr(checkpoints, "MINE", trained[0])
+    return trained[0]

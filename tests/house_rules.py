@@ -24,6 +24,9 @@ LINES = 250
 DUMPING_GROUNDS = {"utils", "util", "common", "helpers", "helper", "misc", "tools"}
 # Where the process's random numbers are set, and set back: own_randomness, for dropout inside the loop.
 SEEDERS = {("training/precision.py", "own_randomness")}
+PARSERS = {"argparse", "getopt", "optparse", "tyro", "click", "fire", "typer", "jsonargparse"}
+# What each room may import of the parser: __main__ parses, options only declares what can be typed.
+PARSING = {"__main__.py": ("tyro",), "options.py": ("tyro.conf",)}
 
 
 def imports_point_one_way(root: Path) -> list[str]:
@@ -39,7 +42,7 @@ def imports_point_one_way(root: Path) -> list[str]:
                 complaints.append(f"{path} imports {name}, and {floor(path)} does not know {floor(name)}")
             elif floor(path) == "inference" and any(name.startswith(room) for room in NOT_FOR_INFERENCE):
                 complaints.append(f"{path} imports {name}, and inference knows no optimiser")
-            elif name.startswith("tinylm.course") and path != "__main__.py" and floor(path) == "top":
+            elif name.startswith("tinylm.course") and path != "commands.py" and floor(path) == "top":
                 complaints.append(f"{path} imports {name}: course is for notebooks and the command line")
     return complaints
 
@@ -73,20 +76,13 @@ def devices_only_in_precision(root: Path) -> list[str]:
 
 
 def arguments_only_in_main(root: Path) -> list[str]:
-    """Only __main__ reads what was typed."""
+    """Only __main__ reads what was typed. options declares it, with the parser's marks and no more."""
     complaints = []
     for path, tree in modules(root):
-        if path == "__main__.py":
-            continue
-        parsers = {name.split(".")[0] for name in imported(tree)} & {
-            "argparse",
-            "tyro",
-            "click",
-            "fire",
-            "typer",
-        }
-        complaints += [f"{path} imports {name}" for name in sorted(parsers)]
-        if uses(tree, "sys.argv"):
+        parsers = [n for n in imported(tree) if n.split(".")[0] in PARSERS]
+        known = [n for n in parsers if any(f"{n}.".startswith(f"{own}.") for own in PARSING.get(path, ()))]
+        complaints += [f"{path} imports {name}" for name in sorted({*parsers} - {*known})]
+        if path != "__main__.py" and uses(tree, "sys.argv"):
             complaints.append(f"{path} reads sys.argv")
     return complaints
 
@@ -142,14 +138,11 @@ def no_dumping_grounds(root: Path) -> list[str]:
 
 
 def public_things_have_docstrings(root: Path) -> list[str]:
-    """Functions, classes and methods that others call say what they do. In __main__, the options do."""
+    """Functions, classes and methods that others call say what they do."""
     complaints = []
     for path, tree in modules(root):
-        for name, node in _public(tree.body):
-            if ast.get_docstring(node) is None and not (
-                path == "__main__.py" and isinstance(node, ast.FunctionDef)
-            ):
-                complaints.append(f"{path}: {name} has no docstring")
+        nameless = [name for name, node in _public(tree.body) if ast.get_docstring(node) is None]
+        complaints += [f"{path}: {name} has no docstring" for name in nameless]
     return complaints
 
 

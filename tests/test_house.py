@@ -73,6 +73,10 @@ HOUSE = {
     + '"""Train a model."""\n\n\nCOMMANDS = {Train: print}\n',
     "tinylm/__init__.py": '"""The floor plan."""\n',
     "tests/test_main.py": TEST,
+    "tinylm/options.py": SIGN + "\nfrom tyro.conf import arg\n",
+    "tests/test_options.py": TEST,
+    "tinylm/commands.py": ROOM,
+    "tests/test_commands.py": TEST,
     "tests/test_house.py": TEST,
     "tests/tree.py": "",
     "tests/test_tree.py": TEST,
@@ -152,6 +156,10 @@ FAULTS = {
         "imports_point_one_way",
         room("import tinylm.course.plots", "inference/pick"),
     ),
+    "__main__ opens the course itself": (
+        "imports_point_one_way",
+        {"tinylm/__main__.py": HOUSE["tinylm/__main__.py"] + "\nfrom tinylm.course import workbook\n"},
+    ),
     "a recipe imports course": ("imports_point_one_way", room("from tinylm.course import plots", "recipes")),
     "errors import text": ("imports_point_one_way", room("from tinylm.text import words", "errors")),
     "somebody imports the command line": ("imports_point_one_way", room("import tinylm.__main__", "recipes")),
@@ -168,6 +176,13 @@ FAULTS = {
     "argparse": ("arguments_only_in_main", room("import argparse")),
     "tyro": ("arguments_only_in_main", room("from tyro import cli", "recipes")),
     "sys.argv": ("arguments_only_in_main", room("x = sys.argv")),
+    "a parser among the options": ("arguments_only_in_main", room("from tyro import cli", "options")),
+    "the whole parser among the options": ("arguments_only_in_main", room("import tyro", "options")),
+    "sys.argv among the options": ("arguments_only_in_main", room("x = sys.argv", "options")),
+    "a mark of the parser's elsewhere": (
+        "arguments_only_in_main",
+        room("from tyro.conf import arg", "commands"),
+    ),
     "a room without a test": ("modules_and_tests_mirror", {"tinylm/text/more.py": ROOM}),
     "a test without a room": ("modules_and_tests_mirror", {"tests/text/test_less.py": TEST}),
     "a test on the wrong floor": ("modules_and_tests_mirror", {"tests/test_words.py": TEST}),
@@ -285,9 +300,7 @@ ALLOWED = {
         "tests/text/test_words.py": "def check():\n    assert 1 == 1\n\n\ndef test_it():\n    check()\n"
     },
     "torch's own wheels": {"data/README.md": "--extra-index-url https://download.pytorch.org/whl/cpu\n"},
-    "the command line opens the course": {
-        "tinylm/__main__.py": HOUSE["tinylm/__main__.py"] + "\nfrom tinylm.course import workbook\n"
-    },
+    "a command opens the course": room("from tinylm.course import workbook", "commands"),
 }
 
 

@@ -11,5 +11,6 @@ Floors, each knowing only those above it:
     recipes     a named run is a function returning the whole recipe
     runs        a run's folder, record and checkpoint;  checkpoints opens one by name
     machine     what this machine is, and what it can train in how long
+    options     what can be typed;  commands calls a room for each
     __main__    the only command line: python -m tinylm
 """

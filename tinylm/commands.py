@@ -1,0 +1,91 @@
+"""Commands: each calls a room, prints what comes back, and returns an exit code.
+
+The rooms are imported where they are called, because torch takes a second and --help needs none of it.
+Refuses to read what was typed (options, __main__) and to know how anything is done.
+Shown in notebook 00_start_here."""
+
+from tinylm.errors import TinyLMError
+from tinylm.options import Evaluate, Fetch, Lab, Machine, Pack, Sample, Train
+
+DONE, INTERRUPTED = 0, 130  # exit codes
+
+
+def train(options: Train, command: str) -> int:
+    """Train a recipe, let it write a little, and say how to go on."""
+    from tinylm import checkpoints, runs
+    from tinylm.recipes import changed, recipe
+
+    chosen = changed(recipe(options.recipe), options.model, options.train, options.data)
+    finished = runs.run(chosen, name=options.run, fallback=options.fallback, command=command)
+    where = checkpoints.shown(finished.folder)
+    print("\na sample:")
+    sample(Sample(where, max_new_tokens=300, seed=1))
+    print(f"\nnext: python -m tinylm sample {where} --prompt 'to be'")
+    return INTERRUPTED if finished.interrupted else DONE
+
+
+def sample(options: Sample, command: str = "") -> int:
+    """Print the prompt as the tokenizer reads it, and then the text that follows, piece by piece."""
+    import torch
+
+    from tinylm.checkpoints import open_checkpoint
+    from tinylm.inference.generate import stream_text
+
+    opened = open_checkpoint(options.checkpoint)
+    generator = torch.Generator()
+    generator.seed() if options.seed is None else generator.manual_seed(options.seed % 2**63)
+    asked = {"max_new_tokens": options.max_new_tokens, "temperature": options.temperature}
+    pieces = stream_text(opened.model, opened.tokenizer, options.prompt, **asked, generator=generator)
+    print(opened.tokenizer.decode(opened.tokenizer.encode(options.prompt)), end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
+    return DONE
+
+
+def evaluate(options: Evaluate, command: str) -> int:
+    """Measure a checkpoint on the validation text of its own corpus."""
+    from tinylm import checkpoints, runs
+
+    result, text = runs.validate(checkpoints.open_checkpoint(options.checkpoint))
+    print(runs.in_words(result))
+    print(f"{result.n_tokens:,} characters of {text.name} ({text.source}), each predicted once")
+    return DONE
+
+
+def fetch(options: Fetch, command: str) -> int:
+    """Fetch one corpus, or every one that has files."""
+    from tinylm.text import corpora
+
+    if (options.corpus is None) != options.all:
+        raise TinyLMError(f"name one corpus or give --all: {', '.join(corpora.CORPORA)}")
+    names = [n for n, c in corpora.CORPORA.items() if c.files] if options.all else [options.corpus]
+    for name in names:
+        files = corpora.fetch(name)
+        print(f"{name}: {', '.join(files) or 'is generated, there is nothing to fetch'}")
+    return DONE
+
+
+def pack(options: Pack, command: str) -> int:
+    """Write a classroom pack."""
+    from tinylm.text import corpora
+
+    written = corpora.pack(options.folder)
+    print(f"{len(written)} files: set TINYLM_DATA to this folder, or copy it to a stick")
+    return DONE
+
+
+def machine(options: Machine, command: str) -> int:
+    """Say what this machine is."""
+    from tinylm.machine import report
+
+    print(report())
+    return DONE
+
+
+def lab(options: Lab, command: str) -> int:
+    """Open JupyterLab; its exit code is ours."""
+    from tinylm.course.workbook import open_lab
+
+    wanted = {"--no-browser": not options.browser, "--allow-root": options.allow_root}
+    return open_lab([flag for flag, is_set in wanted.items() if is_set])
