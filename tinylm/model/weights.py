@@ -28,7 +28,8 @@ from tinylm.model.sealed import (
     verify,
 )
 
-FORMAT, VERSION = "tinylm checkpoint", 1
+FORMAT, VERSION = "tinylm checkpoint", 2
+ADDED = {1: {"residual_init": "scaled"}, 2: {}}  # what a checkpoint of each version does not say yet
 WEIGHTS, TOKENIZER, ABOUT = "model.safetensors", "tokenizer.json", "tinylm.json"
 
 
@@ -86,17 +87,18 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Checkpoin
     Raises CheckpointError naming the file or the tensor that is missing, altered or does not fit."""
     home = settled(Path(folder).resolve())
     about = read_json(home, ABOUT, folder)
-    if about.get("format") != FORMAT or about.get("version") != VERSION:
+    version = about.get("version")
+    if about.get("format") != FORMAT or version not in ADDED or isinstance(version, bool):
         raise CheckpointError(
-            f"{folder}/{ABOUT} is {about.get('format')!r} version {about.get('version')!r}, "
-            f"this tinylm reads {FORMAT!r} version {VERSION}: use the tinylm that wrote it"
+            f"{folder}/{ABOUT} is {about.get('format')!r} version {version!r}, "
+            f"this tinylm reads {FORMAT!r} version 1 to {VERSION}: use the tinylm that wrote it"
         )
     if missing := [name for name in ("config", "notes", "files") if not isinstance(about.get(name), dict)]:
         raise CheckpointError(f"{folder}/{ABOUT} has no {missing[0]}: copy or download the checkpoint again")
     for name in (WEIGHTS, TOKENIZER):
         verify(home, name, about["files"].get(name, {}), folder)
     try:
-        config = ModelConfig.from_json(about["config"])
+        config = ModelConfig.from_json(ADDED[version] | about["config"])
         tensors = load_file(home / WEIGHTS)
     except (ConfigError, SafetensorError) as error:
         raise CheckpointError(f"{folder} cannot be read: {error}") from error
