@@ -120,6 +120,14 @@ def test_a_measurement_is_read_back_and_what_it_is_of_is_in_the_header(tmp_path)
     assert read.steps == read.evaluations == [] and read.end == {}
 
 
+def test_a_record_with_no_path_is_the_same_to_write_and_is_kept_nowhere(tmp_path, monkeypatch, header):
+    monkeypatch.chdir(tmp_path)
+    with RunRecord(None, header) as record:
+        record.measurement(name="a step", seconds=0.25)
+        record.close(seconds=1.0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_is_a_training_and_so_is_a_record_from_before_the_header_said_so(path, header):
     old = {name: value for name, value in header.items() if name != "what"}
     assert read_record(path).what == replace(read_record(path), header=old).what == "training"

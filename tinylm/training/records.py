@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import platform
 import subprocess
 import warnings
@@ -62,13 +63,14 @@ def run_header(
 class RunRecord:
     """A record being written: `with RunRecord(path, run_header(...)) as record: train(..., record=record)`.
 
-    Every line reaches the file at once. Raises RecordError when the file exists."""
+    Every line reaches the file at once; with None as its path it goes nowhere, for a benchmark that need not
+    be kept. Raises RecordError when the file exists."""
 
-    def __init__(self, path: str | Path, header: dict[str, Any]) -> None:
-        path = Path(path)
+    def __init__(self, path: str | Path | None, header: dict[str, Any]) -> None:
+        path = Path(os.devnull if path is None else path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._file = path.open("x", encoding="utf-8")
+            self._file = path.open("w" if path == Path(os.devnull) else "x", encoding="utf-8", newline="\n")
         except FileExistsError:
             raise RecordError(
                 f"{path.name} exists already and a record is written only once: "
