@@ -163,7 +163,8 @@ def prepare(recipe: Recipe, *, fallback: bool = False) -> Prepared:
 
     The alphabet is that of the whole text, whatever share of it is read: a character that only another part
     has would otherwise have no id. With `fallback`, a missing corpus is replaced by the recipe's generated
-    one, and one printed line says so. Raises CorpusMissing, and RecipeError when the context is longer than the text."""
+    one, and one printed line says so. Raises CorpusMissing, and RecipeError when the context is longer than
+    the text."""
     import torch
 
     from tinylm.model.gpt import GPT
