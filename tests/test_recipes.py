@@ -92,6 +92,29 @@ def test_a_character_that_only_the_validation_text_has_gets_an_id(monkeypatch):
     assert prepare(tiny()).tokenizer.characters == "abcd"
 
 
+def test_a_share_of_the_training_text_is_its_beginning_and_the_rest_stays_as_it_is():
+    made = tiny()
+    whole, part = prepare(made), prepare(replace(made, data=replace(made.data, train_share=0.3)))
+    assert len(part.text.train) == round(0.3 * len(whole.text.train))
+    assert whole.text.train.startswith(part.text.train)
+    assert part.tokenizer.decode(part.batches.tokens) == part.text.train.lower()
+    assert torch.equal(torch.tensor(part.validation), torch.tensor(whole.validation))
+    assert part.tokenizer.characters == whole.tokenizer.characters
+
+
+def test_a_character_of_the_part_that_is_not_read_keeps_its_id(monkeypatch):
+    text = corpora.Text("abc" * 99 + "x", "abc" * 99, name="small", source="generated")
+    monkeypatch.setattr(corpora, "load", lambda *_, **__: text)
+    made = tiny()
+    assert prepare(replace(made, data=replace(made.data, train_share=0.5))).tokenizer.characters == "abcx"
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.01, float("nan")])
+def test_a_share_that_is_none_is_refused_with_the_number(share):
+    with pytest.raises(RecipeError, match=f"train_share {share} is outside"):
+        replace(tiny().data, train_share=share)
+
+
 def test_lower_case_is_the_recipes_choice():
     made = tiny()
     folded, kept = prepare(made), prepare(replace(made, data=replace(made.data, lowercase=False)))

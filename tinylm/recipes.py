@@ -34,8 +34,14 @@ class DataConfig:
     """A name from the registry of corpora; `python -m tinylm machine` lists what is at hand."""
     lowercase: bool = False
     """Fold the text to lower case: fewer characters to learn, and prompts are folded too."""
+    train_share: float = 1.0
+    """How much of the training text is read, counted from its beginning: 0.1 is its first tenth."""
     fallback: str = "toyworld-plays"
     """The generated text that stands in for a missing corpus, and only when that is asked for."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.train_share <= 1:
+            raise RecipeError(f"train_share {self.train_share} is outside 0 < share ≤ 1: use 0.1 for a tenth")
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,33 @@ def shakespeare_char() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"shakespeare_char": shakespeare_char}
+def overfit() -> Recipe:
+    """Three blocks that learn a tenth of Shakespeare by heart: a lesson in minutes on a CPU."""
+    return Recipe(
+        name="overfit",
+        about="three GPT-2 blocks that read a tenth of Shakespeare forty times, and learn it by heart",
+        model=ModelConfig(vocab_size=39, context_length=64, n_layer=3, n_head=4, n_embd=128),
+        train=TrainConfig(
+            steps=4000,
+            micro_batch_size=16,
+            tokens_per_step=16 * 64,
+            learning_rate=2e-3,
+            min_learning_rate=2e-4,
+            warmup_steps=100,
+            schedule="cosine",
+            weight_decay=0.1,
+            beta1=0.9,
+            beta2=0.99,
+            grad_clip=1.0,
+            eval_every=200,
+            log_every=10,
+            seed=1,
+        ),
+        data=DataConfig(lowercase=True, train_share=0.1),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"shakespeare_char": shakespeare_char, "overfit": overfit}
 
 
 def recipe(name: str) -> Recipe:
@@ -129,9 +161,10 @@ class Prepared:
 def prepare(recipe: Recipe, *, fallback: bool = False) -> Prepared:
     """Read the text, number its characters, cut it into batches and build the model.
 
-    The alphabet is that of the whole text: a character that only the validation part has would otherwise
-    have no id. With `fallback`, a missing corpus is replaced by the recipe's generated one, and one printed
-    line says so. Raises CorpusMissing, and RecipeError when the context is longer than the text."""
+    The alphabet is that of the whole text, whatever share of it is read: a character that only another part
+    has would otherwise have no id. With `fallback`, a missing corpus is replaced by the recipe's generated
+    one, and one printed line says so. Raises CorpusMissing, and RecipeError when the context is longer than
+    the text."""
     import torch
 
     from tinylm.model.gpt import GPT
@@ -140,6 +173,8 @@ def prepare(recipe: Recipe, *, fallback: bool = False) -> Prepared:
     from tinylm.text.tokenizers import CharTokenizer
 
     text = load(recipe.data.corpus, fallback=recipe.data.fallback if fallback else None)
+    alphabet = text.train + text.validation
+    text = replace(text, train=text.train[: round(recipe.data.train_share * len(text.train))])
     context_length = recipe.model.context_length
     for part, characters in (("training", len(text.train)), ("validation", len(text.validation))):
         if characters <= context_length:
@@ -147,7 +182,7 @@ def prepare(recipe: Recipe, *, fallback: bool = False) -> Prepared:
                 f"context_length {context_length} is longer than the {part} text of {text.name}, which has "
                 f"{characters} characters: use {characters - 1} or less"
             )
-    tokenizer = CharTokenizer.train(text.train + text.validation, lowercase=recipe.data.lowercase)
+    tokenizer = CharTokenizer.train(alphabet, lowercase=recipe.data.lowercase)
     recipe = replace(recipe, model=replace(recipe.model, vocab_size=tokenizer.vocab_size))
     return Prepared(
         recipe=recipe,
