@@ -9,6 +9,7 @@ Floors, each knowing only those above it:
     inference   sampling, generate, evaluate
     course      checks, plots and pictures, widgets, scale, workbook
     recipes     a named run is a function returning the whole recipe
+    prepared    a recipe with its text read and its model built
     runs        a run's folder, record and checkpoint;  checkpoints opens one by name
     promotion   a finished run's record is kept in data/runs/;  names: what may be one
     machine     what this machine is, and what it can train in how long

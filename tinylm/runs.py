@@ -17,7 +17,8 @@ from tinylm.errors import TinyLMError
 from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.model import weights
 from tinylm.names import plain_name
-from tinylm.recipes import Prepared, Recipe, prepare
+from tinylm.prepared import Prepared, prepare
+from tinylm.recipes import Recipe
 from tinylm.text.corpora import Text, load
 from tinylm.training.forecast import Forecast, compared, forecast, measure_speed
 from tinylm.training.loop import StepResult, train
