@@ -1,8 +1,13 @@
 """Unit tests run on one thread: their tensors are tiny, and on a busy machine two threads spend their time
 waiting for each other (the model floor's tests: 93 s with two, 5 s with one).
 
+No test waits for the disk: what a test writes need not survive a power cut, and a sync takes some ten
+milliseconds. That files are synced, and before they get their names, is tested by counting the calls.
+
 The fixtures are those of the command line, which options, commands and main share.
 """
+
+import os
 
 import pytest
 import torch
@@ -12,6 +17,12 @@ from tinylm import checkpoints
 from tinylm.text import corpora
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    """os.fsync does nothing, and can still be counted."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture(scope="session")

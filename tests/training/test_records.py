@@ -125,3 +125,25 @@ def test_the_table_has_a_row_for_a_run_that_was_cut_off(path):
     header, line, row = results_table([record]).splitlines()
     assert header.count("|") == line.count("|") == row.count("|")
     assert "0.5 min" in row
+
+
+def test_an_evaluation_is_on_the_disk_before_the_checkpoint_that_knows_of_it(tmp_path, header, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(descriptor))
+    with RunRecord(tmp_path / "r.jsonl", header) as record:
+        record.step(step=0, loss=1.0)
+        assert synced == []
+        record.evaluation(step=1, loss=1.0)
+        assert len(synced) == 1
+
+
+def test_a_record_that_goes_on_keeps_what_it_had_and_says_where(tmp_path, header):
+    with RunRecord(tmp_path / "r.jsonl", header) as record:
+        record.step(step=0, loss=1.0)
+        record.close(interrupted=True)
+    with RunRecord.reopened(tmp_path / "r.jsonl", step=1) as record:
+        record.step(step=1, loss=0.5)
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert kinds == ["header", "step", "end", "resumed", "step", "end"]
+    read = read_record(tmp_path / "r.jsonl")
+    assert [line["step"] for line in read.steps] == [0, 1] and read.end == {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import platform
 import subprocess
 import warnings
@@ -20,6 +21,8 @@ from typing import Any
 from tinylm.errors import TinyLMError
 from tinylm.training import hardware
 from tinylm.training.losses import nats_to_bits
+
+KINDS = ("header", "step", "evaluation", "end", "resumed")
 
 
 class RecordError(TinyLMError):
@@ -66,13 +69,23 @@ class RunRecord:
             ) from None
         self._write("header", header)
 
+    @classmethod
+    def reopened(cls, path: str | Path, *, step: int) -> RunRecord:
+        """Go on with a record that has been rewound to `step` finished steps; a "resumed" line says so."""
+        record = cls.__new__(cls)
+        record._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        record._write("resumed", {"step": step})
+        return record
+
     def step(self, **numbers: Any) -> None:
         """One logged optimiser step."""
         self._write("step", numbers)
 
     def evaluation(self, **numbers: Any) -> None:
-        """One evaluation: step (finished ones), loss, standard_error, n_tokens, ..."""
+        """One evaluation: step (finished ones), loss, standard_error, n_tokens, ... It survives a power cut:
+        the checkpoint that follows must not know of one that the record has lost."""
         self._write("evaluation", numbers)
+        os.fsync(self._file.fileno())
 
     def close(self, **numbers: Any) -> None:
         """Write the end line (once) and close the file."""
@@ -111,7 +124,13 @@ def read_record(path: str | Path) -> Record:
     if not path.is_file():
         raise RecordError(f"there is no record {path.name}: a run writes one as record.jsonl in its folder")
     lines = path.read_text(encoding="utf-8").splitlines()
-    by_kind: dict[str, list[dict[str, Any]]] = {"header": [], "step": [], "evaluation": [], "end": []}
+    by_kind: dict[str, list[dict[str, Any]]] = {
+        "header": [],
+        "step": [],
+        "evaluation": [],
+        "end": [],
+        "resumed": [],
+    }
     complete = True
     for number, line in enumerate(lines, start=1):
         try:
