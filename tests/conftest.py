@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.command_line import CHARACTERS, TRAIN, environment, python
-from tinylm import checkpoints
+from tinylm import checkpoints, runs
 from tinylm.text import corpora
 
 torch.set_num_threads(1)
@@ -54,3 +54,15 @@ def my_runs(nothing_at_hand, monkeypatch, trained):
     """data/mine with the tiny run in it."""
     monkeypatch.setattr(checkpoints, "MINE", trained[0])
     return trained[0]
+
+
+@pytest.fixture
+def mine(monkeypatch, tmp_path):
+    """An empty data/mine where we are, short texts, and no second spent on measuring the speed."""
+    monkeypatch.setattr(checkpoints, "MINE", tmp_path / "mine")
+    monkeypatch.setattr(runs, "measure_speed", lambda model, **_: 12345.0)
+    monkeypatch.setattr(corpora, "GENERATED_CHARACTERS", CHARACTERS)
+    monkeypatch.chdir(tmp_path)
+    corpora._generated.cache_clear()
+    yield tmp_path / "mine"
+    corpora._generated.cache_clear()

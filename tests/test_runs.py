@@ -1,17 +1,19 @@
 """Tests of tinylm.runs."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 
+from tests.tiny_run import files, interrupt_at, tiny
 from tinylm import checkpoints, runs, watch
 from tinylm.checkpoints import open_checkpoint
-from tinylm.inference.evaluate import Evaluation, evaluate
+from tinylm.inference.evaluate import Evaluation
 from tinylm.model import weights
 from tinylm.model.sealed import CheckpointError
-from tinylm.recipes import shakespeare_char
+from tinylm.names import NameRefused
 from tinylm.runs import RunError, new_folder, resume, run
 from tinylm.text import corpora
 from tinylm.text.tokenizers import CharTokenizer
@@ -20,36 +22,7 @@ from tinylm.training.loop import TrainingError
 from tinylm.training.records import read_record
 from tinylm.training.state import StateError
 
-
-@pytest.fixture(autouse=True)
-def mine(monkeypatch, tmp_path):
-    monkeypatch.setattr(checkpoints, "MINE", tmp_path / "mine")
-    monkeypatch.setattr(runs, "measure_speed", lambda model, **_: 12345.0)
-    monkeypatch.setattr(corpora, "GENERATED_CHARACTERS", 20_000)
-    monkeypatch.chdir(tmp_path)
-    corpora._generated.cache_clear()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # for a model this small a second thread only costs
-    yield tmp_path / "mine"
-    torch.set_num_threads(threads)
-    corpora._generated.cache_clear()
-
-
-def tiny(**train):
-    made = shakespeare_char()
-    numbers = {
-        "steps": 7,
-        "warmup_steps": 2,
-        "micro_batch_size": 3,
-        "tokens_per_step": 3 * 31,
-        "log_every": 2,
-    }
-    return replace(
-        made,
-        model=replace(made.model, n_layer=1, n_head=2, n_embd=22, context_length=31),
-        train=replace(made.train, **(numbers | {"eval_every": 3} | train)),
-        data=replace(made.data, corpus="toyworld-plays"),
-    )
+pytestmark = pytest.mark.usefixtures("mine")
 
 
 def test_runs_are_numbered_from_the_recipes_name_and_nothing_is_made_by_asking(mine):
@@ -67,9 +40,9 @@ def test_a_name_that_is_taken_is_refused_with_the_way_out(mine):
     assert new_folder("small", "new") == mine / "new"
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a b", "-x", ".hidden"])
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a b", "-x", ".hidden", "x" * 300])
 def test_a_name_that_could_lead_elsewhere_is_refused(name):
-    with pytest.raises(RunError, match="cannot name a run"):
+    with pytest.raises(NameRefused, match="cannot name a run"):
         new_folder("small", name)
 
 
@@ -84,7 +57,7 @@ def test_a_run_leaves_its_record_and_its_last_weights(mine, capsys):
     assert record.header["forecast_seconds"] == pytest.approx(7 * 3 * 31 / 12345)
     assert [line["step"] for line in record.steps] == [0, 2, 4, 6]
     assert [line["step"] for line in record.evaluations] == [3, 6, 7]
-    assert record.end["interrupted"] is False
+    assert (record.end["interrupted"], record.end["tokens"]) == (False, 7 * 3 * 31)
     opened = open_checkpoint("one")
     assert (opened.notes["step"], opened.corpus) == (7, "toyworld-plays")
     last = record.evaluations[-1]
@@ -96,6 +69,7 @@ def test_a_run_leaves_its_record_and_its_last_weights(mine, capsys):
     printed = capsys.readouterr().out
     assert printed.index("forecast") < printed.index("step 3: validation loss") < printed.index("took ")
     assert "\n  '" in printed or '\n  "' in printed  # a line by the model under each evaluation
+    assert re.search(r"took .*, \d+\.\d\d times its forecast \(less than a second\)\n", printed)
     assert str(mine) not in printed
 
 
@@ -105,24 +79,13 @@ def test_the_same_recipe_gives_the_same_weights_bit_for_bit():
         assert torch.equal(mine, yours)
 
 
-def interrupt_at(monkeypatch, call: int) -> None:
-    calls = []
-
-    def interrupted(model, *args, **kwargs):
-        calls.append(1)
-        if len(calls) == call:
-            raise KeyboardInterrupt
-        return evaluate(model, *args, **kwargs)
-
-    monkeypatch.setattr(watch, "evaluate", interrupted)
-
-
 @pytest.mark.parametrize("call, step", [(1, 3), (2, 6)])
 def test_ctrl_c_keeps_the_weights_of_that_moment_and_closes_the_record(mine, monkeypatch, capsys, call, step):
     interrupt_at(monkeypatch, call)
     assert run(tiny(), name="cut", command="").interrupted
     assert open_checkpoint("cut").notes["step"] == step
-    assert read_record(mine / "cut" / "record.jsonl").end["interrupted"] is True
+    end = read_record(mine / "cut" / "record.jsonl").end
+    assert (end["interrupted"], end["tokens"]) == (True, step * 3 * 31)
     assert f"ended early, after {step} steps" in capsys.readouterr().out
 
 
@@ -142,15 +105,6 @@ def test_a_refused_run_leaves_nothing_behind(mine):
     with pytest.raises(TrainConfigError, match="tokens_per_step 94 is not a multiple"):
         run(tiny(tokens_per_step=94), command="")
     assert not mine.exists()
-
-
-def files(folder):
-    """Every file of a run with its bytes, the record's lines without what a clock measured."""
-    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.safetensors")}
-    record = read_record(folder / "record.jsonl")
-    clocks = ("seconds", "tokens_per_second")
-    lines = [{k: v for k, v in line.items() if k not in clocks} for line in record.steps + record.evaluations]
-    return found, lines
 
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "muon", "tokens_per_step": 2 * 3 * 31}])

@@ -7,7 +7,7 @@ Shown in notebook 00_start_here."""
 from typing import TYPE_CHECKING
 
 from tinylm.errors import TinyLMError
-from tinylm.options import Evaluate, Fetch, Lab, Machine, Pack, Resume, Sample, Train
+from tinylm.options import Evaluate, Fetch, Lab, Machine, Pack, Promote, Resume, Sample, Train
 
 if TYPE_CHECKING:
     from tinylm.runs import Finished
@@ -62,11 +62,33 @@ def sample(options: Sample, command: str = "") -> int:
 
 def evaluate(options: Evaluate, command: str) -> int:
     """Measure a checkpoint on the validation text of its own corpus."""
-    from tinylm import checkpoints, runs
+    from tinylm import checkpoints, runs, watch
 
     result, text = runs.validate(checkpoints.open_checkpoint(options.checkpoint))
-    print(runs.in_words(result))
+    print(watch.in_words(result))
     print(f"{result.n_tokens:,} characters of {text.name} ({text.source}), each predicted once")
+    return DONE
+
+
+def promote(options: Promote, command: str) -> int:
+    """Keep a record, and say what it says."""
+    from tinylm import checkpoints, promotion
+    from tinylm.training.forecast import compared
+    from tinylm.training.results import tokens_read
+
+    if options.run is None:
+        promotion.refresh()
+    else:
+        path, record = promotion.promote(options.run, name=options.name)
+        header, end = record.header, record.end
+        print(f"{checkpoints.shown(path)}: {record.what}, made at commit {header['commit']}")
+        if record.what == "training":
+            tokens = tokens_read(record)
+            print(f"{tokens:,} tokens")
+            if "forecast_seconds" in header:
+                share = tokens / header["tokens"]
+                print(compared(header["forecast_seconds"], end["seconds"], share=share))
+    print("README's table of results is as the records in data/runs/ have it")
     return DONE
 
 

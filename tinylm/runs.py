@@ -7,7 +7,6 @@ Refuses to know what happens along the way (watch), what was typed (__main__) an
 (recipes).
 Taught in notebook 04_training."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,16 +18,18 @@ from tinylm import checkpoints
 from tinylm.errors import TinyLMError
 from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.model.config import ModelConfig
-from tinylm.recipes import DataConfig, Prepared, Recipe, prepare
+from tinylm.names import plain_name
+from tinylm.prepared import Prepared, prepare
+from tinylm.recipes import DataConfig, Recipe
 from tinylm.text.corpora import Text, load
 from tinylm.training.checkpoint import Saved
 from tinylm.training.config import TrainConfig
-from tinylm.training.forecast import Forecast, forecast, measure_speed, plain_duration
+from tinylm.training.forecast import Forecast, compared, forecast, measure_speed
 from tinylm.training.kept import load_newest
 from tinylm.training.loop import train
 from tinylm.training.precision import best_device, describe_device, resolve_dtype
 from tinylm.training.records import RunRecord, read_record, run_header
-from tinylm.training.rewind import rewind
+from tinylm.training.rewind import has_ended, rewind
 from tinylm.training.state import refuse_differences
 from tinylm.watch import Watch, made_of
 
@@ -50,15 +51,14 @@ class Finished:
 def new_folder(recipe_name: str, name: str | None = None) -> Path:
     """Where the next run goes: data/mine/NAME, by default the recipe's name and the first free number.
 
-    Nothing is created yet. Raises RunError for a name that is taken or is not a plain one."""
+    Nothing is created yet. Raises RunError for a name that is taken, NameRefused for one not plain."""
     mine = checkpoints.MINE
     if name is None:
         number = 1
         while (mine / f"{recipe_name}-{number}").exists():
             number += 1
         return mine / f"{recipe_name}-{number}"
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-        raise RunError(f"{name!r} cannot name a run: use letters, digits, - and _, such as my-first-run")
+    plain_name(name, "a run")
     if (mine / name).exists():
         raise RunError(
             f"the run {name} exists already: choose another --run name, leave it out for the next number, "
@@ -93,10 +93,8 @@ def run(recipe: Recipe, *, name: str | None = None, fallback: bool = False, comm
     except FileExistsError:  # another process was first
         raise RunError(f"the run {folder.name} exists already: choose another --run name") from None
     with _alone_in(folder):
-        record = RunRecord(folder / "record.jsonl", _header(ready, expected, dtype=dtype, command=command))
-        finished, seconds = _train(ready, folder, record)
-    print(f"took {plain_duration(seconds)} (forecast: {plain_duration(expected.seconds)})")
-    return finished
+        header = _header(ready, expected, dtype=dtype, command=command)
+        return _train(ready, folder, RunRecord(folder / "record.jsonl", header), header)
 
 
 def resume(name: str) -> Finished:
@@ -105,18 +103,16 @@ def resume(name: str) -> Finished:
     Nothing is retyped: recipe, text and tokenizer are those that the checkpoint names. Raises StateError when
     one is not what it was, RunError when nothing is left to do, CheckpointError when none is whole."""
     folder = checkpoints.run_folder(name)
+    path = folder / "record.jsonl"
     with _alone_in(folder):
-        saved, passed_over = load_newest(
-            folder / checkpoints.KEPT, checkpoints.shown(folder / checkpoints.KEPT)
-        )
+        saved, passed_over = load_newest(checkpoints.shown(folder / checkpoints.KEPT))
         for sentence in passed_over:
             print(f"passed over: {sentence}")
-        recipe = _recipe_of(saved)
-        end = read_record(folder / "record.jsonl").end if not passed_over else None
-        if end is not None and not end.get("interrupted"):
+        recipe, step = _recipe_of(saved), saved.counters.step
+        if has_ended(path) and not passed_over:
             raise RunError(
-                f"the run {folder.name} ended after {saved.counters.step} of {recipe.train.steps} steps, "
-                f"there is nothing to go on with: train again for more"
+                f"the run {folder.name} ended after {step} of {recipe.train.steps} steps, there is nothing "
+                f"to go on with: train again for more"
             )
         device = best_device()
         dtype = resolve_dtype(device, recipe.train.dtype)
@@ -124,21 +120,17 @@ def resume(name: str) -> Finished:
         refuse_differences(saved.name, saved.run, made_of(ready))
         ready.model.to(device)
         _introduce(ready, dtype)
-        done = f"{saved.counters.step:,} of {recipe.train.steps:,} steps are done"
-        print(f"going on from {saved.name}: {done}", flush=True)
+        print(f"going on from {saved.name}: {step:,} of {recipe.train.steps:,} steps are done", flush=True)
         if rounding := saved.rounding(ready.model):
             print(rounding)
-        rewind(folder / "record.jsonl", saved.counters.step)
-        record = RunRecord.reopened(folder / "record.jsonl", step=saved.counters.step)
-        finished, seconds = _train(ready, folder, record, saved)
-    print(f"took {plain_duration(seconds)} in all")
-    return finished
+        rewind(path, step, [after for after, _ in saved.counters.losses])
+        return _train(ready, folder, RunRecord.reopened(path, step=step), read_record(path).header, saved)
 
 
 def _train(
-    ready: Prepared, folder: Path, record: RunRecord, saved: Saved | None = None
-) -> tuple[Finished, float]:
-    """The training itself, from the beginning or from a checkpoint; what it took in seconds."""
+    ready: Prepared, folder: Path, record: RunRecord, header: dict, saved: Saved | None = None
+) -> Finished:
+    """The training itself, from the beginning or from a checkpoint; at its end it is said what it took."""
     print(
         f"writing to {checkpoints.shown(folder)}; Ctrl-C ends the run early and keeps the model", flush=True
     )
@@ -171,7 +163,9 @@ def _train(
     elif history.stopped_early:
         patience = ready.recipe.train.patience
         print(f"stopped early, after {watch.steps} steps: {patience} evaluations had not lowered the loss")
-    return Finished(folder, history.interrupted), history.seconds
+    share = history.tokens / header["tokens"]
+    print(compared(header["forecast_seconds"], history.seconds, share=share))
+    return Finished(folder, history.interrupted)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from tinylm import checkpoints
 from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.inference.generate import stream_text
-from tinylm.recipes import Prepared
+from tinylm.prepared import Prepared
 from tinylm.training import checkpoint, kept
 from tinylm.training.state import TrainingState
 from tinylm.training.step import StepResult

@@ -16,6 +16,7 @@ ALL = {
     "forty": lambda: plots.bars([f"word {i}" for i in range(40)], range(40)),
     "curve": lambda: plots.curve({"training": (STEPS, FALLS)}, levels={"ln V": 4.17, "floor": 2.4}),
     "curves": lambda: plots.curve({f"run {i}": (STEPS, FALLS + i) for i in range(6)}, log_y=True),
+    "dots": lambda: plots.dots({f"rung {i}": (2 - i / 10, 0.01) for i in range(7)}, pale=["rung 3"]),
     "histogram": lambda: plots.histogram({"a": np.sin(STEPS), "b": np.cos(STEPS)}, normal=1.0, bins=7),
     "vectors": lambda: plots.vectors({"query": (1, 2), "key": (-1, 0.5)}, highlight=["query"], title="Near?"),
 }
@@ -40,9 +41,10 @@ def test_every_figure_is_told_in_words_without_a_measured_number(drawn, name):
 def test_the_authors_own_words_win(drawn):
     plots.bars(["a"], [1], alt="Mine.")
     plots.curve({"a": ([0, 1], [1, 0])}, alt="Mine.")
+    plots.dots({"a": (1.0, 0.1)}, alt="Mine.")
     plots.histogram([1, 2], alt="Mine.")
     plots.vectors({"a": (1, 1)}, alt="Mine.")
-    assert [alt for _, alt in drawn] == ["Mine."] * 4
+    assert [alt for _, alt in drawn] == ["Mine."] * 5
 
 
 def test_bars_are_as_high_as_the_values_and_stand_over_their_labels(drawn):
@@ -103,6 +105,19 @@ def test_a_level_is_drawn_at_its_value_and_its_name_stays_clear_of_the_curve_and
 def test_the_words_say_where_a_line_goes(drawn, y, way):
     plots.curve({"loss": ([0, 1], y)}, levels={"ln V": 4.0})
     assert f"loss {way}; dotted lines mark ln V." in drawn.alt
+
+
+def test_a_dot_stands_at_its_value_its_bar_is_as_long_as_the_error_and_the_first_row_is_on_top(drawn):
+    plots.dots({"plain": (1.9, 0.03), "tried": (1.95, 0.02), "fast": (1.6, 0.01)}, pale=["tried"])
+    rows = drawn.axes.containers
+    places = [(row.lines[0].get_xdata()[0], row.lines[0].get_ydata()[0]) for row in rows]
+    assert places == [(1.9, 0), (1.95, 1), (1.6, 2)]
+    ends = [row.lines[2][0].get_segments()[0][:, 0] for row in rows]
+    assert np.allclose(ends, [(1.87, 1.93), (1.93, 1.97), (1.59, 1.61)])
+    assert [label.get_text() for label in drawn.axes.get_yticklabels()] == ["plain", "tried", "fast"]
+    assert drawn.axes.yaxis_inverted()
+    assert [row.lines[0].get_markerfacecolor() == "white" for row in rows] == [False, True, False]
+    assert "the lowest is fast" in drawn.alt
 
 
 def test_a_histogram_has_area_one(drawn):

@@ -76,24 +76,24 @@ def three(tmp_path, monkeypatch):
 
 
 def test_the_newest_whole_checkpoint_is_loaded_and_the_damaged_ones_before_it_are_named(three):
-    saved, passed_over = load_newest(three, "checkpoints")
+    saved, passed_over = load_newest("checkpoints")
     assert (saved.counters.step, passed_over) == (6, [])
     (three / folder_of(6) / "training.safetensors").write_bytes(b"")
-    saved, passed_over = load_newest(three, "checkpoints")
+    saved, passed_over = load_newest("checkpoints")
     assert saved.counters.step == 4 and len(passed_over) == 1
     assert (
         "checkpoints/step_00000006/training.safetensors is not the file that was saved: expected"
         in passed_over[0]
     )
     (three / folder_of(4) / "tokenizer.json").unlink()
-    saved, passed_over = load_newest(three, "checkpoints")
+    saved, passed_over = load_newest("checkpoints")
     assert saved.counters.step == 2 and len(passed_over) == 2
 
 
-def test_without_a_whole_checkpoint_the_refusal_says_what_is_wrong_with_the_newest(three, tmp_path):
+def test_without_a_whole_checkpoint_the_refusal_says_what_is_wrong_with_the_newest(three):
     for step in (2, 4, 6):
         (three / folder_of(step) / "model.safetensors").write_bytes(b"short")
     with pytest.raises(CheckpointError, match=r"none of the 3 checkpoints .* is whole: .*step_00000006/"):
-        load_newest(three, "checkpoints")
+        load_newest("checkpoints")
     with pytest.raises(CheckpointError, match="no checkpoint in nowhere: nothing was saved yet"):
-        load_newest(tmp_path / "nowhere", "nowhere")
+        load_newest("nowhere")

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tinylm.training.records import RunRecord, read_record
-from tinylm.training.rewind import rewind
+from tinylm.training.rewind import has_ended, rewind
 
 
 @pytest.fixture
@@ -38,10 +38,15 @@ def steps(path):
 )
 def test_what_came_later_is_cut_and_so_is_the_end(path, step, expected):
     before = path.read_bytes()
-    cut = rewind(path, step)
+    cut = rewind(path, step, [s for s in (3, 7) if s <= step])
     assert steps(path) == expected
     assert before.startswith(path.read_bytes())
     assert cut == before.count(b"\n") - path.read_bytes().count(b"\n")
+
+
+def test_an_evaluation_that_the_checkpoint_does_not_know_of_goes_because_it_will_be_done_again(path):
+    rewind(path, 7, [3])
+    assert steps(path) == ([0, 2, 4, 6], [3], None)
 
 
 def test_a_line_that_a_kill_cut_off_goes_too_even_in_the_middle_of_a_letter(path):
@@ -49,13 +54,13 @@ def test_a_line_that_a_kill_cut_off_goes_too_even_in_the_middle_of_a_letter(path
     line = '{"kind": "step", "step": 8, "note": "é"}\n'.encode()
     for length in range(1, len(line)):
         path.write_bytes(whole + line[:length])
-        rewind(path, 99)
+        rewind(path, 99, [3, 7])
         assert steps(path) == ([0, 2, 4, 6], [3, 7], None)
 
 
 def test_a_record_that_goes_on_says_so_and_counts_each_step_once(path):
     for step in (3, 5):
-        rewind(path, step)
+        rewind(path, step, [3])
         with RunRecord.reopened(path, step=step) as record:
             record.step(step=step + 1, loss=1.0)
     assert steps(path)[:2] == ([0, 2, 4, 6], [3]) and steps(path)[2] == {}
@@ -63,10 +68,27 @@ def test_a_record_that_goes_on_says_so_and_counts_each_step_once(path):
     assert kinds == ["header", "step", "step", "evaluation", "resumed", "step", "resumed", "step", "end"]
 
 
+@pytest.mark.parametrize(
+    "end, expected",
+    [
+        ("", False),
+        ('{"kind": "end", "interrupted": true}\n', False),
+        ('{"kind": "end", "interrupted": false}\n', True),
+        ('{"kind": "end"}\n', True),
+        ('{"kind": "end", "interrupted": false}', False),  # cut off just before its line was whole
+        ('{"kind": "end"}\n{"kind": "resumed", "step": 3}\n', False),
+    ],
+)
+def test_a_run_has_ended_when_the_last_line_says_so(tmp_path, end, expected):
+    path = tmp_path / "record.jsonl"
+    path.write_text('{"kind": "header"}\n' + end)
+    assert has_ended(path) is expected
+
+
 def test_what_need_not_be_cut_is_not_written_again(path):
-    rewind(path, 7)
+    rewind(path, 7, [3, 7])
     before = path.stat()
-    assert rewind(path, 7) == 0
+    assert rewind(path, 7, [3, 7]) == 0
     assert path.stat() == before
 
 
@@ -75,6 +97,6 @@ def test_the_shorter_record_is_on_the_disk_before_it_gets_the_name(path, monkeyp
     for owner, name in ((os, "fsync"), (type(path), "replace")):
         real = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *a, name=name, real=real: order.append(name) or real(*a))
-    rewind(path, 3)
+    rewind(path, 3, [3])
     assert order == ["fsync", "replace", "fsync"]
     assert [p.name for p in path.parent.iterdir()] == ["record.jsonl"]

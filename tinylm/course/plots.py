@@ -1,4 +1,4 @@
-"""Plots: the course's standard figures of numbers: bars, curves, histograms, arrows on a plane.
+"""Plots: the course's standard figures of numbers: bars, curves, dots with errors, histograms, arrows.
 
 Each function draws, shows and returns nothing. Each takes `alt`, the alternative text; without it one is
 composed that holds no measured number. Knows numbers and labels; refuses to know models and tokenizers.
@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tinylm.course.figures import (
+    BLUE,
     GREY,
     HATCHES,
     INK,
@@ -26,7 +27,7 @@ from tinylm.course.figures import (
     visible,
 )
 
-__all__ = ["bars", "curve", "histogram", "show", "style", "vectors"]
+__all__ = ["bars", "curve", "dots", "histogram", "show", "style", "vectors"]
 
 Numbers = Any  # a list, an array or a tensor of numbers
 
@@ -128,6 +129,32 @@ def _told(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], what: str, levels:
         ways.append(f"{name} {way}")
     marked = f"; dotted lines mark {' and '.join(levels)}" if levels else ""
     return f"Line chart of {what}: {'; '.join(ways)}{marked}."
+
+
+@styled
+def dots(
+    values: Mapping[str, tuple[float, float]],
+    *,
+    pale: Sequence[str] = (),
+    title: str = "",
+    xlabel: str = "loss (nats per token)",
+    alt: str | None = None,
+) -> None:
+    """One row for each name, from the top: a dot at the value, a bar from value - error to value + error.
+
+    pale names rows to be drawn hollow and grey, such as what was tried and not kept. The axis need not begin
+    at zero, as it must for bars: what is read is the place of a dot, not a length."""
+    figure, axes = new_figure(height=1.6 + 0.36 * len(values))
+    for row, (name, (value, error)) in enumerate(values.items()):
+        colour, fill = (GREY, "white") if name in pale else (BLUE, BLUE)
+        axes.errorbar(value, row, xerr=error, fmt="o", color=colour, markerfacecolor=fill, capsize=4)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.tick_params(axis="y", length=0)
+    axes.set(title=title, xlabel=xlabel, ylim=(len(values) - 0.4, -0.6))
+    axes.grid(axis="both")
+    lowest = min(values, key=lambda name: values[name][0])
+    told = f"Dots with error bars. {_sentence(title)}{len(values)} rows; the lowest is {lowest}."
+    show(figure, alt or told)
 
 
 @styled

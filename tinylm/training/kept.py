@@ -31,19 +31,19 @@ def saved_steps(home: Path) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
-def load_newest(home: Path, shown: str | Path) -> tuple[Saved, list[str]]:
+def load_newest(home: str | Path) -> tuple[Saved, list[str]]:
     """The newest checkpoint that is whole, and one sentence for each newer one that is not.
 
-    `shown` is what the folder is called in sentences. Raises CheckpointError when none is whole."""
+    Sentences call the folder what it is called here. Raises CheckpointError when none is whole."""
     passed_over: list[str] = []
-    for step in reversed(saved_steps(home)):
+    for step in reversed(saved_steps(Path(home))):
         try:
-            return load(f"{shown}/{folder_of(step)}"), passed_over
+            return load(f"{home}/{folder_of(step)}"), passed_over
         except CheckpointError as damaged:
             passed_over.append(str(damaged))
     if not passed_over:
-        raise CheckpointError(f"there is no checkpoint in {shown}: nothing was saved yet")
-    raise CheckpointError(f"none of the {len(passed_over)} checkpoints in {shown} is whole: {passed_over[0]}")
+        raise CheckpointError(f"there is no checkpoint in {home}: nothing was saved yet")
+    raise CheckpointError(f"none of the {len(passed_over)} checkpoints in {home} is whole: {passed_over[0]}")
 
 
 def prune(home: Path, *, step: int, best: int | None, last: int = LAST) -> None:
