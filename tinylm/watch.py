@@ -15,14 +15,15 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from tinylm import checkpoints
+from tinylm.inference.config import GenerationConfig
 from tinylm.inference.evaluate import Evaluation, evaluate
-from tinylm.inference.generate import stream_text
+from tinylm.inference.generate import generate_text
 from tinylm.prepared import Prepared
 from tinylm.training import checkpoint, kept
 from tinylm.training.state import TrainingState
 from tinylm.training.step import StepResult
 
-SAMPLE = 72  # characters: a line
+SAMPLE = GenerationConfig(max_new_tokens=72, temperature=0.8)  # a line
 
 
 def in_words(result: Evaluation) -> str:
@@ -89,5 +90,4 @@ class Watch:
     def _sample(self, model: nn.Module) -> str:
         """What the model writes by now, in one line; its own generator, so that training sees none of it."""
         generator = torch.Generator().manual_seed(self.steps)
-        options = {"max_new_tokens": SAMPLE, "temperature": 0.8, "generator": generator}
-        return "".join(stream_text(model, self.ready.tokenizer, "\n", **options))
+        return generate_text(model, self.ready.tokenizer, "\n", SAMPLE, generator=generator)

@@ -139,7 +139,7 @@ def load(folder: str | Path) -> Saved:
             f"found {found}; go back to an earlier checkpoint"
         )
     for name in SEALED:
-        verify(home, name, about["files"][name], folder)
+        verify(home, name, about.get("files", {}).get(name, {}), folder)
     model = weights.load(folder)
     try:
         tensors = load_file(home / TENSORS)
