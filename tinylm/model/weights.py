@@ -29,7 +29,10 @@ from tinylm.model.sealed import (
 )
 
 FORMAT, VERSION = "tinylm checkpoint", 2
-ADDED = {1: {"residual_init": "scaled"}, 2: {}}  # what a checkpoint of each version does not say yet
+ADDED = {
+    1: {"residual_init": "scaled", "token_shift": False},
+    2: {},
+}  # what a checkpoint of each version does not say yet
 WEIGHTS, TOKENIZER, ABOUT = "model.safetensors", "tokenizer.json", "tinylm.json"
 
 
