@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinylm.model.kv_cache import LayerCache
-from tinylm.model.layers import RMSNorm
+from tinylm.model.layers import RMSNorm, TokenShift
 from tinylm.model.rope import apply_rotary
 
 Rotary = tuple[Tensor, Tensor]
@@ -56,10 +56,19 @@ class CausalSelfAttention(nn.Module):
     """n_head attentions side by side, each in its own n_embd / n_head dimensions.
 
     With qk_norm, queries and keys are RMS-normalised per head, with a learned gain (Dehghani et al. 2023;
-    Qwen3), before the rotation: a gain after it would make scores depend on more than distance."""
+    Qwen3), before the rotation: a gain after it would make scores depend on more than distance. With
+    token_shift, each position brings a share of the one before it into all three."""
 
     def __init__(
-        self, n_embd: int, n_head: int, *, bias: bool, dropout: float, qk_norm: bool, fused: bool = True
+        self,
+        n_embd: int,
+        n_head: int,
+        *,
+        bias: bool,
+        dropout: float,
+        qk_norm: bool,
+        token_shift: bool = False,
+        fused: bool = True,
     ) -> None:
         super().__init__()
         self.n_head = n_head
@@ -69,9 +78,14 @@ class CausalSelfAttention(nn.Module):
         self.proj = nn.Linear(n_embd, n_embd, bias=bias)
         self.q_norm = RMSNorm(n_embd // n_head) if qk_norm else None
         self.k_norm = RMSNorm(n_embd // n_head) if qk_norm else None
+        self.shift = TokenShift(n_embd) if token_shift else None
 
-    def heads(self, x: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
-        """x (B, T, C) to q, k, v: (B, H, T, D) each, normalised and turned as the settings say."""
+    def heads(
+        self, x: Tensor, rotary: Rotary | None, cache: LayerCache | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, T, C) to q, k, v: (B, H, T, D) each, shifted, normalised and turned as the settings say."""
+        if self.shift is not None:
+            x = self.shift(x, None if cache is None else cache.before(x))  # (B, T, C)
         B, T, _ = x.shape
         q, k, v = self.qkv(x).chunk(3, dim=-1)  # (B, T, C) each
         q, k, v = (t.view(B, T, self.n_head, -1).transpose(1, 2) for t in (q, k, v))  # (B, H, T, D)
@@ -85,7 +99,7 @@ class CausalSelfAttention(nn.Module):
         """x (B, T, C) to (B, T, C). rotary: the (cos, sin) tables of exactly these T positions, or None.
 
         With a cache, x is what follows the tokens in it: it looks at their keys and values too."""
-        q, k, v = self.heads(x, rotary)
+        q, k, v = self.heads(x, rotary, cache)
         mask = None
         if cache is not None:
             k, v, mask = cache.append(k, v)  # (B, H, S, D) each
