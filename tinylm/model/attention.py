@@ -76,8 +76,8 @@ class CausalSelfAttention(nn.Module):
         self.fused = fused
         self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=bias)  # one matrix product instead of three
         self.proj = nn.Linear(n_embd, n_embd, bias=bias)
-        self.q_norm = RMSNorm(n_embd // n_head) if qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(n_embd // n_head) if qk_norm else nn.Identity()
+        self.q_norm = RMSNorm(n_embd // n_head) if qk_norm else None
+        self.k_norm = RMSNorm(n_embd // n_head) if qk_norm else None
         self.shift = TokenShift(n_embd) if token_shift else None
 
     def heads(
@@ -86,9 +86,11 @@ class CausalSelfAttention(nn.Module):
         """x (B, T, C) to q, k, v: (B, H, T, D) each, shifted, normalised and turned as the settings say."""
         if self.shift is not None:
             x = self.shift(x, None if cache is None else cache.before(x))  # (B, T, C)
+        B, T, _ = x.shape
         q, k, v = self.qkv(x).chunk(3, dim=-1)  # (B, T, C) each
-        q, k, v = (t.unflatten(-1, (self.n_head, -1)).transpose(1, 2) for t in (q, k, v))  # (B, H, T, D)
-        q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = (t.view(B, T, self.n_head, -1).transpose(1, 2) for t in (q, k, v))  # (B, H, T, D)
+        if self.q_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
             q, k = apply_rotary(q, *rotary), apply_rotary(k, *rotary)
         return q, k, v
@@ -107,7 +109,7 @@ class CausalSelfAttention(nn.Module):
         else:
             out, _ = explicit_attention(q, k, v, mask=mask, dropout=dropout)
         out = self.proj(out.transpose(1, 2).flatten(2))  # (B, T, C)
-        return F.dropout(out, self.dropout, self.training)
+        return F.dropout(out, self.dropout) if self.training else out
 
     def weights(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
         """Who looks at whom: (B, H, T, T), rows sum to 1. Needs the formula, whichever forward uses."""

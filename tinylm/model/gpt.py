@@ -129,7 +129,7 @@ class GPT(nn.Module):
             ) from None
         if self.position_embedding is not None:
             x = x + self.position_embedding.weight[positions]  # (B, T, C) + (T, C), with padding (B, T, C)
-        return F.dropout(x, self.config.dropout, self.training)
+        return F.dropout(x, self.config.dropout) if self.training else x
 
     def rotary(self, positions: Positions) -> Rotary | None:
         """The rotary tables at these positions; None with learned ones.

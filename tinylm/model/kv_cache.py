@@ -45,10 +45,11 @@ class LayerCache:
             B, H, _, D = k.shape
             self.keys = k.new_empty(B, H, self.cache.capacity, D)
             self.values = v.new_empty(B, H, self.cache.capacity, D)
-        begin, end = self.cache.length, self.cache.length + k.size(2)
-        self.keys[:, :, begin:end] = k.detach()
-        self.values[:, :, begin:end] = v.detach()
-        return self.keys[:, :, :end], self.values[:, :, :end], self.cache.mask
+        begin, T = self.cache.length, k.size(2)
+        # narrow(2, begin, T) is [:, :, begin : begin + T], and sooner.
+        self.keys.narrow(2, begin, T).copy_(k.detach())
+        self.values.narrow(2, begin, T).copy_(v.detach())
+        return self.keys.narrow(2, 0, begin + T), self.values.narrow(2, 0, begin + T), self.cache.mask
 
 
 class KVCache:

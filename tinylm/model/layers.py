@@ -99,4 +99,5 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = activate(self.activation, self.up(x))  # (B, T, 4C)
-        return F.dropout(self.down(hidden), self.dropout, self.training)  # (B, T, C)
+        out = self.down(hidden)  # (B, T, C)
+        return F.dropout(out, self.dropout) if self.training else out
