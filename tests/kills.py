@@ -56,15 +56,15 @@ def whole(folder: Path, name: str, words: list[str]) -> dict[str, str]:
 def killed(folder: Path, name: str, words: list[str], *, kills: int, seed: int) -> Iterator[dict[str, Any]]:
     """Train with so many kills on the way; yields what was found after each, then lets the run end.
 
-    The moments are drawn beforehand: a number of steps that the record must have reached, and up to 30
-    milliseconds more, which is about as long as a step, an evaluation and a save take together."""
+    The moments are drawn beforehand: a number of steps, in the first three quarters, that the record must have
+    reached, and up to 300 milliseconds more, in which there are steps, an evaluation and a save."""
     draw = random.Random(seed)
     steps = int(words[words.index("--train.steps") + 1])
-    moments = sorted(draw.randrange(1, steps - 1) for _ in range(kills))
+    moments = sorted(draw.randrange(1, 3 * steps // 4) for _ in range(kills))
     for number, moment in enumerate(moments, start=1):
         process = start(folder, words if number == 1 else ["resume", name])
         reached = _wait(process, folder / name / "record.jsonl", moment)
-        delay = draw.uniform(0, 0.03)
+        delay = draw.uniform(0, 0.3)
         time.sleep(delay)
         process.kill()
         process.wait(PATIENCE)
