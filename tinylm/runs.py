@@ -85,6 +85,7 @@ def run(recipe: Recipe, *, name: str | None = None, fallback: bool = False, comm
         micro_batch_size=recipe.train.micro_batch_size,
         context_length=recipe.model.context_length,
         dtype=recipe.train.dtype,
+        optimizer=recipe.train.optimizer,
     )
     expected = forecast(recipe.model, recipe.train, tokens_per_second=speed)
     print(f"{expected}\n  at {speed:,.0f} tokens per second, measured just now; evaluations come on top")
@@ -219,6 +220,7 @@ def _header(ready: Prepared, expected: Forecast, *, dtype: str, command: str) ->
         tokens=expected.tokens,
         parameters=expected.parameters,
         data=ready.text.name,
+        reading=asdict(recipe.data),
         tokenizer=ready.tokenizer.fingerprint,
         forecast_seconds=expected.seconds,
         model=recipe.model.to_json(),

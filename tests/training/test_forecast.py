@@ -1,6 +1,7 @@
 """Forecasts against torch's own FLOP counter and against the tensors that the backward pass really keeps."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from tinylm.training.forecast import (
     plain_duration,
 )
 from tinylm.training.losses import cross_entropy
+from tinylm.training.muon import Muon
 
 SMALL = {"vocab_size": 31, "context_length": 37, "n_layer": 3, "n_head": 2, "n_embd": 44, "bias": False}
 
@@ -43,9 +45,11 @@ def test_gpt2_costs_about_what_the_paper_formula_says():
 MODERN = {"position": "rotary", "norm": "rmsnorm", "activation": "relu2", "qk_norm": True}
 
 
-@pytest.mark.parametrize("changes", [{}, {"attention": "explicit"}, MODERN, {"dropout": 0.1}])
-def test_the_memory_estimate_is_near_what_the_backward_pass_keeps(changes):
-    config = ModelConfig(vocab_size=97, context_length=128, n_layer=5, n_head=4, n_embd=128, **changes)
+WIDE = ModelConfig(vocab_size=97, context_length=128, n_layer=5, n_head=4, n_embd=128)
+
+
+def kept_for_backward(config):
+    """Bytes of the tensors that the backward pass of 7 sequences really keeps, weights left out."""
     model, kept = GPT(config), {}
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
 
@@ -57,9 +61,28 @@ def test_the_memory_estimate_is_near_what_the_backward_pass_keeps(changes):
     tokens = torch.zeros(7, config.context_length, dtype=torch.int64)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = cross_entropy(model(tokens), tokens)
-    measured = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-    estimate = memory_bytes(config, 7) - 16 * parameter_counts(config)["total"]
-    assert loss.isfinite() and 0.85 < estimate / measured < 1.15
+    assert loss.isfinite()
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def estimated(config):
+    return memory_bytes(config, 7) - 16 * parameter_counts(config)["total"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"attention": "explicit"}, MODERN, {"dropout": 0.1}])
+def test_the_memory_estimate_is_near_what_the_backward_pass_keeps(changes):
+    config = replace(WIDE, **changes)
+    assert 0.85 < estimated(config) / kept_for_backward(config) < 1.15
+
+
+@pytest.mark.parametrize("name, value", [*MODERN.items(), ("attention", "explicit"), ("dropout", 0.1)])
+def test_what_each_setting_adds_to_the_memory_is_estimated_by_itself(name, value):
+    changed = replace(WIDE, **{name: value})
+    more, forecast_more = (
+        kept_for_backward(changed) - kept_for_backward(WIDE),
+        estimated(changed) - estimated(WIDE),
+    )
+    assert abs(forecast_more - more) < 0.15 * more + 0.01 * estimated(WIDE)
 
 
 def test_a_forecast_is_plain_arithmetic():
@@ -98,15 +121,26 @@ def test_a_forecast_that_says_nothing_is_not_compared_with(expected):
         forecast_ratio(expected, 7.0)
 
 
-def test_measuring_the_speed_leaves_the_model_as_it_was():
+@pytest.mark.parametrize("optimizer", ("adamw", "muon"))
+def test_measuring_the_speed_leaves_the_model_as_it_was(optimizer):
     model = GPT(ModelConfig(**SMALL, dropout=0.1)).eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = torch.get_rng_state()
-    speed = measure_speed(model, micro_batch_size=3, context_length=17, seconds=0.0)
+    speed = measure_speed(model, micro_batch_size=3, context_length=17, seconds=0.0, optimizer=optimizer)
     assert math.isfinite(speed) and speed > 0
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters()) and not model.training
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_speed_measured_is_that_of_the_optimiser_named(monkeypatch):
+    steps = []
+    monkeypatch.setattr(Muon, "step", lambda self: steps.append(self))
+    for optimizer in ("adamw", "muon"):
+        measure_speed(
+            GPT(ModelConfig(**SMALL)), micro_batch_size=3, context_length=17, seconds=0.0, optimizer=optimizer
+        )
+        assert bool(steps) == (optimizer == "muon")
 
 
 @pytest.mark.parametrize(

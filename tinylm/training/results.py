@@ -25,6 +25,8 @@ COLUMNS = (
     "loss (nats)",
     "bits per character",
 )
+# what differs between two runs of the same thing
+OF_THE_DAY = {"what", "command", "commit", "versions", "started", "seed", "forecast_seconds"}
 TABLE = re.compile(r"(<!-- results -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
 
 
@@ -90,11 +92,9 @@ def _by_seed(records: list[Record]) -> list[list[Record]]:
 
 
 def _all_but_the_seed(record: Record) -> tuple[Any, ...]:
-    header = record.header
+    header = {name: value for name, value in record.header.items() if name not in OF_THE_DAY}
     train = {name: value for name, value in header.get("train", {}).items() if name != "seed"}
-    names = ("recipe", "parameters", "data", "device", "machine", "model", "tokens")
-    same = [header.get(name) for name in names]
-    return (*same, train, steps_done(record))
+    return header | {"train": train}, steps_done(record)
 
 
 def _row(group: list[Record]) -> tuple[str, ...]:
@@ -104,13 +104,19 @@ def _row(group: list[Record]) -> tuple[str, ...]:
     return (
         f"`{header['recipe']}`",
         f"{header['parameters']:,}" if "parameters" in header else "–",
-        str(header.get("data", "–")),
+        _data(header),
         f"{steps_done(group[0]):,}",
         f"{round(statistics.fmean(map(tokens_read, group))):,}",
         f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h",
         f"{header['machine']['cpu']}, {cores} cores" if header["device"] == "cpu" else str(header["device"]),
         *(_loss(last) if len(last) == len(group) else ("–", "–")),
     )
+
+
+def _data(header: dict[str, Any]) -> str:
+    """The text that was read, and how much of its training part where that is not all of it."""
+    share = header.get("reading", {}).get("train_share", 1.0)
+    return f"{header.get('data', '–')}" + (f", its first {share:.0%}" if share < 1 else "")
 
 
 def _loss(last: list[dict[str, Any]]) -> tuple[str, str]:
