@@ -3,7 +3,7 @@
 import pytest
 
 from tests.command_line import ROOT, TRAIN
-from tinylm import checkpoints
+from tinylm import checkpoints, promotion
 from tinylm.__main__ import main
 from tinylm.training.records import read_record
 
@@ -100,3 +100,25 @@ def test_fetch_and_pack_report_the_files(monkeypatch, capsys, tmp_path):
     assert shown.count("tinyshakespeare: a.txt, b.txt\n") == 2
     assert "1 file" in shown
     assert str(tmp_path) not in shown
+
+
+def test_a_run_is_promoted_and_its_forecast_compared_and_train_itself_keeps_nothing(
+    my_runs, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(promotion, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(promotion, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text("<!-- results -->\n<!-- /results -->\n")
+    kept = sorted(path.name for path in (ROOT / "data" / "runs").iterdir())
+    assert main(["promote", "tiny", "--name", "kept"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("runs/kept.jsonl: training, made at commit ")
+    assert f"\n{11 * 93:,} tokens\ntook " in said and " times its forecast (" in said
+    table = (tmp_path / "README.md").read_text()
+    assert f"| 11 | {11 * 93:,} |" in table
+    (tmp_path / "README.md").write_text("<!-- results -->\nold\n<!-- /results -->\n")
+    assert main(["promote"]) == 0
+    assert (tmp_path / "README.md").read_text() == table
+    assert main(["promote", "tiny", "--name", "kept"]) == 2
+    assert capsys.readouterr().err == "tinylm: data/runs/kept.jsonl exists already: choose another --name\n"
+    # neither the training of `my_runs` nor this wrote among the course's own records
+    assert sorted(path.name for path in (ROOT / "data" / "runs").iterdir()) == kept

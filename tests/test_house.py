@@ -7,7 +7,8 @@ import pytest
 
 from tests import house_rules, surroundings
 from tests.execute import ROOT
-from tinylm.training.records import read_record, results_table
+from tinylm.training.records import read_record
+from tinylm.training.results import results_table
 
 RULES = (*house_rules.RULES, *surroundings.RULES)
 

@@ -1,6 +1,7 @@
 """Tests of tinylm.runs."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from tinylm import checkpoints, runs
 from tinylm.checkpoints import open_checkpoint
 from tinylm.inference.evaluate import Evaluation, evaluate
+from tinylm.names import NameRefused
 from tinylm.recipes import shakespeare_char
 from tinylm.runs import RunError, in_words, new_folder, run
 from tinylm.text import corpora
@@ -62,9 +64,9 @@ def test_a_name_that_is_taken_is_refused_with_the_way_out(mine):
     assert new_folder("small", "new") == mine / "new"
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a b", "-x", ".hidden"])
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a b", "-x", ".hidden", "x" * 300])
 def test_a_name_that_could_lead_elsewhere_is_refused(name):
-    with pytest.raises(RunError, match="cannot name a run"):
+    with pytest.raises(NameRefused, match="cannot name a run"):
         new_folder("small", name)
 
 
@@ -79,7 +81,7 @@ def test_a_run_leaves_its_record_and_its_last_weights(mine, capsys):
     assert record.header["forecast_seconds"] == pytest.approx(7 * 3 * 31 / 12345)
     assert [line["step"] for line in record.steps] == [0, 2, 4, 6]
     assert [line["step"] for line in record.evaluations] == [3, 6, 7]
-    assert record.end["interrupted"] is False
+    assert (record.end["interrupted"], record.end["tokens"]) == (False, 7 * 3 * 31)
     opened = open_checkpoint("one")
     assert (opened.notes["step"], opened.corpus) == (7, "toyworld-plays")
     last = record.evaluations[-1]
@@ -90,6 +92,7 @@ def test_a_run_leaves_its_record_and_its_last_weights(mine, capsys):
     assert last["bits_per_byte"] == pytest.approx(measured.bits_per_token, rel=1e-6)
     printed = capsys.readouterr().out
     assert printed.index("forecast") < printed.index("step 3: validation loss") < printed.index("took ")
+    assert re.search(r"took .*, \d+\.\d\d times its forecast \(less than a second\)\n", printed)
     assert str(mine) not in printed
 
 
@@ -116,7 +119,8 @@ def test_ctrl_c_keeps_the_weights_of_that_moment_and_closes_the_record(mine, mon
     interrupt_at(monkeypatch, call)
     assert run(tiny(), name="cut", command="").interrupted
     assert open_checkpoint("cut").notes["step"] == step
-    assert read_record(mine / "cut" / "record.jsonl").end["interrupted"] is True
+    end = read_record(mine / "cut" / "record.jsonl").end
+    assert (end["interrupted"], end["tokens"]) == (True, step * 3 * 31)
     assert f"ended early, after {step} steps" in capsys.readouterr().out
 
 

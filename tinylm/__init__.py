@@ -5,11 +5,13 @@ Floors, each knowing only those above it:
     errors      the one error meant for the reader
     text        tokenizers, corpora (registry, downloads), toyworld (grammar, templates), shards, batches
     model       config, attention, rope, layers, gpt, weights
-    training    config, losses, optim, precision, loop, records, forecast
+    training    config, losses, optim, precision, loop, records, results, forecast
     inference   sampling, generate, evaluate
     course      checks, plots and pictures, widgets, scale, workbook
     recipes     a named run is a function returning the whole recipe
+    prepared    a recipe with its text read and its model built
     runs        a run's folder, record and checkpoint;  checkpoints opens one by name
+    promotion   a finished run's record is kept in data/runs/;  names: what may be one
     machine     what this machine is, and what it can train in how long
     options     what can be typed;  commands calls a room for each
     __main__    the only command line: python -m tinylm

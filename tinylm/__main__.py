@@ -19,7 +19,7 @@ from tyro.conf import subcommand
 from tinylm import commands
 from tinylm.commands import DONE, INTERRUPTED
 from tinylm.errors import TinyLMError
-from tinylm.options import Evaluate, Fetch, Lab, Machine, Pack, Sample, Train
+from tinylm.options import Evaluate, Fetch, Lab, Machine, Pack, Promote, Sample, Train
 from tinylm.recipes import RECIPES, recipe, shortened
 
 PROGRAM = "python -m tinylm"
@@ -29,6 +29,7 @@ COMMANDS = {
     Train: commands.train,
     Sample: commands.sample,
     Evaluate: commands.evaluate,
+    Promote: commands.promote,
     Fetch: commands.fetch,
     Pack: commands.pack,
     Machine: commands.machine,

@@ -5,7 +5,7 @@ Refuses to read what was typed (options, __main__) and to know how anything is d
 Shown in notebook 00_start_here."""
 
 from tinylm.errors import TinyLMError
-from tinylm.options import Evaluate, Fetch, Lab, Machine, Pack, Sample, Train
+from tinylm.options import Evaluate, Fetch, Lab, Machine, Pack, Promote, Sample, Train
 
 DONE, INTERRUPTED = 0, 130  # exit codes
 
@@ -50,6 +50,28 @@ def evaluate(options: Evaluate, command: str) -> int:
     result, text = runs.validate(checkpoints.open_checkpoint(options.checkpoint))
     print(runs.in_words(result))
     print(f"{result.n_tokens:,} characters of {text.name} ({text.source}), each predicted once")
+    return DONE
+
+
+def promote(options: Promote, command: str) -> int:
+    """Keep a record, and say what it says."""
+    from tinylm import checkpoints, promotion
+    from tinylm.training.forecast import compared
+    from tinylm.training.results import tokens_read
+
+    if options.run is None:
+        promotion.refresh()
+    else:
+        path, record = promotion.promote(options.run, name=options.name)
+        header, end = record.header, record.end
+        print(f"{checkpoints.shown(path)}: {record.what}, made at commit {header['commit']}")
+        if record.what == "training":
+            tokens = tokens_read(record)
+            print(f"{tokens:,} tokens")
+            if "forecast_seconds" in header:
+                share = tokens / header["tokens"]
+                print(compared(header["forecast_seconds"], end["seconds"], share=share))
+    print("README's table of results is as the records in data/runs/ have it")
     return DONE
 
 

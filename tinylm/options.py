@@ -57,6 +57,16 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Promote:
+    """Keep the record of a finished run in data/runs/, and write README's table of results again."""
+
+    run: Annotated[Positional[str | None], arg(metavar="RUN")] = None
+    """A run's name or folder. Left out: only README's table is written, from the records that are there."""
+    name: Annotated[str | None, arg(metavar="NAME")] = None
+    """What the record is called in data/runs/. Left out: as the run."""
+
+
+@dataclass(frozen=True)
 class Fetch:
     """Download a corpus, check it and keep it."""
 

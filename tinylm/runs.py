@@ -5,7 +5,6 @@ numbers are good ones (recipes).
 Taught in notebook 04_training."""
 
 import math
-import re
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,16 +16,18 @@ from tinylm import checkpoints
 from tinylm.errors import TinyLMError
 from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.model import weights
-from tinylm.recipes import Prepared, Recipe, prepare
+from tinylm.names import plain_name
+from tinylm.prepared import Prepared, prepare
+from tinylm.recipes import Recipe
 from tinylm.text.corpora import Text, load
-from tinylm.training.forecast import Forecast, forecast, measure_speed, plain_duration
+from tinylm.training.forecast import Forecast, compared, forecast, measure_speed
 from tinylm.training.loop import StepResult, train
 from tinylm.training.precision import best_device, describe_device, resolve_dtype
 from tinylm.training.records import RunRecord, run_header
 
 
 class RunError(TinyLMError):
-    """A run of that name exists already, or the name cannot be a folder's."""
+    """A run of that name exists already, or it diverged."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,14 @@ class Finished:
 def new_folder(recipe_name: str, name: str | None = None) -> Path:
     """Where the next run goes: data/mine/NAME, by default the recipe's name and the first free number.
 
-    Nothing is created yet. Raises RunError for a name that is taken or is not a plain one."""
+    Nothing is created yet. Raises RunError for a name that is taken, NameRefused for one not plain."""
     mine = checkpoints.MINE
     if name is None:
         number = 1
         while (mine / f"{recipe_name}-{number}").exists():
             number += 1
         return mine / f"{recipe_name}-{number}"
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-        raise RunError(f"{name!r} cannot name a run: use letters, digits, - and _, such as my-first-run")
+    plain_name(name, "a run")
     if (mine / name).exists():
         raise RunError(
             f"the run {name} exists already: choose another --run name, or leave it out for the next number"
@@ -98,9 +98,9 @@ def run(recipe: Recipe, *, name: str | None = None, fallback: bool = False, comm
         if history.interrupted:
             watch.save(None)
         seconds = time.perf_counter() - began
-        record.close(seconds=seconds, interrupted=history.interrupted)
+        record.close(seconds=seconds, tokens=history.tokens, interrupted=history.interrupted)
     ended = f"ended early, after {watch.steps} steps: " if history.interrupted else ""
-    print(f"{ended}took {plain_duration(seconds)} (forecast: {plain_duration(expected.seconds)})")
+    print(ended + compared(expected.seconds, seconds, share=history.tokens / expected.tokens))
     return Finished(folder, history.interrupted)
 
 

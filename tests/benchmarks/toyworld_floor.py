@@ -1,12 +1,16 @@
-"""How near to the floor in two minutes? Run by hand: python tests/benchmarks/toyworld_floor.py
+"""How near to the floor in two minutes? By hand: python tests/benchmarks/toyworld_floor.py [--record NAME]
 
 Trains a small modern GPT on toyworld plays for two minutes of wall time, every row beginning where a text
 begins, and prints the loss on whole held-out texts beside the exact entropy. The gap is what the model has
 not learned yet; no model can be below 0. Never fails on time or on the gap.
+With --record the figures are written to data/mine/NAME, for `python -m tinylm promote NAME`.
 """
 
 import argparse
+import shlex
+import sys
 import time
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -14,12 +18,15 @@ import torch
 from tinylm.inference.evaluate import evaluate_documents
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
+from tinylm.runs import new_folder
 from tinylm.text.batches import Batches
 from tinylm.text.tokenizers import CharTokenizer
 from tinylm.text.toyworld import PLAYS
 from tinylm.training.config import TrainConfig
 from tinylm.training.forecast import measure_speed
+from tinylm.training.hardware import load
 from tinylm.training.loop import train
+from tinylm.training.records import RunRecord, record_header
 
 TRAIN_SEED, HELD_OUT_SEED = 1, 2
 
@@ -48,7 +55,10 @@ def main() -> None:
     add("--weight-decay", type=float, default=0.0)
     add("--held-out", type=int, default=400, help="texts to score")
     add("--seed", type=int, default=1)
+    add("--record", metavar="NAME", help="keep the figures in data/mine/NAME")
     chosen = parser.parse_args()
+    where = new_folder("toyworld_floor", chosen.record) / "record.jsonl" if chosen.record else None
+    busy = load()  # before this run itself is what keeps the machine busy
 
     tokenizer = CharTokenizer.train(PLAYS.separator + PLAYS.characters)
     model = GPT(
@@ -99,12 +109,40 @@ def main() -> None:
     held_out, held_out_starts = encoded(tokenizer, PLAYS.texts(chosen.held_out, HELD_OUT_SEED))
     held_out = held_out[len(separator) :]  # from here on each text is followed by its own separator
 
-    began = time.perf_counter()
-    history = train(model, batches, config)
-    seconds = time.perf_counter() - began
+    header = record_header(
+        "benchmark",
+        name="toyworld_floor",
+        command=shlex.join(["python", "tests/benchmarks/toyworld_floor.py", *sys.argv[1:]]),
+        device="cpu",
+        dtype=config.dtype,
+        threads=torch.get_num_threads(),
+        load=busy,
+        seed=chosen.seed,
+        parameters=model.n_parameters(),
+        model=model.config.to_json(),
+        train=asdict(config),
+    )
+    with RunRecord(where, header) as record:
+        began = time.perf_counter()
+        history = train(model, batches, config, record=record)
+        seconds = time.perf_counter() - began
+        score = evaluate_documents(model, held_out, held_out_starts, prefix=separator)
+        # The texts' own log-probabilities take the luck of the draw out: the rest the model does not know.
+        texts = PLAYS.texts(chosen.held_out, HELD_OUT_SEED)
+        exact = -sum(PLAYS.log_prob(text) for text in texts) / score.n_tokens
+        record.measurement(
+            name="gap to the floor, nats per character",
+            gap=score.loss - PLAYS.floor,
+            standard_error=score.standard_error,
+            gap_to_the_texts_own=score.loss - exact,
+            floor=PLAYS.floor,
+            loss=score.loss,
+            n_characters=score.n_tokens,
+        )
+        record.close(seconds=seconds, tokens=history.tokens)
+
     for result in history.steps:
         print(f"step {result.step:5d}  loss {result.loss:.4f}  update ratio {result.update_ratio:.1e}")
-    score = evaluate_documents(model, held_out, held_out_starts, prefix=separator)
     n_characters = score.n_tokens / chosen.held_out
     print(
         f"{model.n_parameters():,} parameters, {steps} steps of {tokens_per_step} tokens in {seconds:.0f} s"
@@ -112,8 +150,6 @@ def main() -> None:
     print(f"floor    {PLAYS.floor:.4f} nats per character ({PLAYS.mean_length:.1f} characters a text)")
     print(f"held out {score.loss:.4f} ± {score.standard_error:.4f} ({n_characters:.1f} characters a text)")
     print(f"gap      {score.loss - PLAYS.floor:+.4f} ± {score.standard_error:.4f}")
-    # The texts' own log-probabilities take the luck of the draw out: what is left is the model's ignorance.
-    exact = -sum(PLAYS.log_prob(t) for t in PLAYS.texts(chosen.held_out, HELD_OUT_SEED)) / score.n_tokens
     print(f"gap to these very texts' own log-probability {score.loss - exact:+.4f}")
 
 

@@ -1,14 +1,17 @@
-"""How fast is one training step? Run by hand: python tests/benchmarks/training_step.py
+"""How fast is one training step? Run by hand: python tests/benchmarks/training_step.py [--record NAME]
 
 Two ratios for the 0.8M character model (4 layers, 4 heads, 128 wide, context 64, batch 12, float32):
 the library's step over that of the plainest hand-written GPT below, and the library's `train` over bare
 steps. Rounds are interleaved and medians taken, because the machine is never quiet. Never fails on time.
+With --record the figures are written to data/mine/NAME, for `python -m tinylm promote NAME`.
 """
 
 import argparse
 import contextlib
 import io
+import shlex
 import statistics
+import sys
 import time
 
 import numpy as np
@@ -18,11 +21,14 @@ from torch import nn
 
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
+from tinylm.runs import new_folder
 from tinylm.text.batches import Batches
 from tinylm.training.config import TrainConfig
+from tinylm.training.hardware import load
 from tinylm.training.loop import train, train_step
 from tinylm.training.optim import adamw
 from tinylm.training.precision import Precision
+from tinylm.training.records import RunRecord, record_header
 
 V, T, B, L, H, C = 65, 64, 12, 4, 4, 128
 
@@ -92,7 +98,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--record", metavar="NAME", help="keep the figures in data/mine/NAME")
     chosen = parser.parse_args()
+    where = new_folder("training_step", chosen.record) / "record.jsonl" if chosen.record else None
+    header = record_header(
+        "benchmark",
+        name="training_step",
+        command=shlex.join(["python", "tests/benchmarks/training_step.py", *sys.argv[1:]]),
+        device="cpu",
+        dtype="float32",
+        threads=torch.get_num_threads(),
+        load=load(),
+        rounds=chosen.rounds,
+        steps=chosen.steps,
+    )
     data = np.random.default_rng(0).integers(0, V, 100_000)
     batches = Batches(data, context_length=T, batch_size=B, seed=0)
     config = TrainConfig(steps=chosen.steps, warmup_steps=5, dtype="float32")
@@ -119,15 +138,16 @@ def main():
                 times[name].append(seconds)
 
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {chosen.rounds} rounds")
-    for name, values in times.items():
-        print(f"{name:36} {statistics.median(values) * 1e3:7.2f} ms (quickest {min(values) * 1e3:.2f})")
-
-    def ratio(a, b):  # the median of ratios within a round: both sides saw the same neighbours
-        return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
-
-    for name in list(runs)[:2]:
-        print(f"library step / {name}: {ratio('library step', name):.3f}")
-    print(f"library train() / library step: {ratio('library train()', 'library step'):.3f}")
+    with RunRecord(where, header) as record:
+        for name, values in times.items():
+            print(f"{name:36} {statistics.median(values) * 1e3:7.2f} ms (quickest {min(values) * 1e3:.2f})")
+            record.measurement(name=name, median_seconds=statistics.median(values), seconds=values)
+        pairs = [("library step", name) for name in list(runs)[:2]]
+        for a, b in [*pairs, ("library train()", "library step")]:
+            # the median of ratios within a round: both sides saw the same neighbours
+            ratio = statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
+            print(f"{a} / {b}: {ratio:.3f}")
+            record.measurement(name=f"{a} / {b}", ratio=ratio)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ EVERY_CHOICE = [dict(zip(CHOICES, values, strict=True)) for values in itertools.
         ({"norm": "LayerNorm"}, "norm is 'LayerNorm': use 'layernorm' or 'rmsnorm'"),
         ({"activation": "swiglu"}, "activation is 'swiglu': use 'gelu' or 'relu2'"),
         ({"attention": True}, "attention is True: use 'fused' or 'explicit'"),
+        ({"residual_init": "none"}, "residual_init is 'none': use 'scaled' or 'zero'"),
         ({"bias": 1}, "bias is 1: use True or False"),
     ],
 )

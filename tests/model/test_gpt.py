@@ -149,6 +149,14 @@ def test_the_weights_start_as_in_gpt2():
             assert abs(parameter.mean().item()) < 0.03 * expected, name
 
 
+def test_with_zero_residual_init_every_block_starts_by_adding_nothing():
+    config = replace(SMALL, residual_init="zero", bias=True)
+    tokens = random_tokens(config, batch=2, length=5)
+    first, *rest = GPT(config).residual_stream(tokens)
+    assert all(torch.equal(x, first) for x in rest)
+    assert not torch.equal(GPT(replace(config, residual_init="scaled")).residual_stream(tokens)[-1], first)
+
+
 def test_a_tied_head_is_the_embedding_itself_and_an_untied_one_is_not():
     tied, untied = GPT(SMALL), GPT(replace(SMALL, tied_head=False))
     assert tied.head.weight is tied.token_embedding.weight

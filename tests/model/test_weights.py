@@ -170,8 +170,12 @@ def test_a_config_that_was_edited_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"version": 2}, "is 'tinylm checkpoint' version 2, this tinylm reads 'tinylm checkpoint' version 1"),
-        ({"format": "other"}, "is 'other' version 1"),
+        (
+            {"version": 3},
+            "version 3, this tinylm reads 'tinylm checkpoint' version 1 to 2",
+        ),
+        ({"version": True}, "version True, this tinylm reads"),
+        ({"format": "other"}, "is 'other' version 2"),
         ({"files": None}, "has no files"),
         ({"files": {}}, "model.safetensors is not the file that was saved: expected no file"),
         ({"config": []}, "has no config"),
@@ -180,6 +184,16 @@ def test_a_config_that_was_edited_is_refused(tmp_path):
 def test_an_about_file_that_says_something_else_is_refused(tmp_path, changes, sentence):
     edit_about(saved(tmp_path / "here"), **changes)
     with pytest.raises(CheckpointError, match=sentence):
+        load(tmp_path / "here")
+
+
+def test_a_checkpoint_of_version_1_is_read_with_what_it_could_not_say_yet(tmp_path):
+    said = CONFIG.to_json()
+    del said["residual_init"]
+    edit_about(saved(tmp_path / "here"), version=1, config=said)
+    assert load(tmp_path / "here").config == CONFIG
+    edit_about(tmp_path / "here", version=2)
+    with pytest.raises(CheckpointError, match="lacks residual_init"):
         load(tmp_path / "here")
 
 

@@ -11,8 +11,10 @@ from tinylm.model.gpt import GPT
 from tinylm.training.config import TrainConfig
 from tinylm.training.forecast import (
     ForecastError,
+    compared,
     flops_per_token,
     forecast,
+    forecast_ratio,
     measure_speed,
     memory_bytes,
     plain_duration,
@@ -80,6 +82,20 @@ def test_a_printed_forecast_calls_itself_one():
 def test_a_speed_of_nothing_is_refused():
     with pytest.raises(ForecastError, match="tokens_per_second 0"):
         forecast(ModelConfig(**SMALL), TrainConfig(), tokens_per_second=0)
+
+
+def test_a_run_is_compared_with_what_was_forecast_for_as_many_tokens():
+    assert forecast_ratio(100.0, 144.0) == pytest.approx(1.44)
+    assert forecast_ratio(100.0, 36.0, share=0.25) == pytest.approx(1.44)
+    assert compared(600.0, 900.0) == "took about 15 minutes, 1.50 times its forecast (about 10 minutes)"
+    assert compared(600.0, 75.0, share=0.25).endswith("0.50 times its forecast (about 2 minutes)")
+    assert compared(600.0, 3.0, share=0.0) == "took about 3 seconds"
+
+
+@pytest.mark.parametrize("expected", [0.0, -1.0, math.nan, math.inf])
+def test_a_forecast_that_says_nothing_is_not_compared_with(expected):
+    with pytest.raises(ForecastError, match="says nothing about a run of 7"):
+        forecast_ratio(expected, 7.0)
 
 
 def test_measuring_the_speed_leaves_the_model_as_it_was():

@@ -37,3 +37,10 @@ def test_the_description_names_no_host_no_user_and_no_path():
     for secret in (socket.gethostname(), platform.node(), os.path.expanduser("~"), os.getcwd()):
         assert not secret or secret not in told
     assert f'"{getpass.getuser()}"' not in told
+
+
+def test_the_load_is_a_number_of_processes_or_unknown(monkeypatch):
+    monkeypatch.setattr(os, "getloadavg", lambda: (1.2345, 9.0, 9.0), raising=False)
+    assert hardware.load() == 1.23
+    monkeypatch.delattr(os, "getloadavg")
+    assert hardware.load() is None

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from tinylm.model.config import ModelConfig
+from tinylm.model.gpt import GPT
 from tinylm.text.batches import IGNORE, Batches
 from tinylm.training import loop
 from tinylm.training.config import TrainConfig
@@ -365,3 +367,23 @@ def test_the_progress_bar_appears_only_when_asked_for(capsys):
     assert capsys.readouterr() == ("", "")
     train(Tiny(), make_batches(), make_config(), progress=True)
     assert "10/10" in capsys.readouterr().err
+
+
+def test_one_schedule_moves_every_group_by_its_own_ratio():
+    model = Tiny()
+    groups = [{"params": [model.head.weight], "lr_ratio": 5.0}, {"params": [model.embedding.weight]}]
+    optimizer, config = torch.optim.SGD(groups, lr=1.0), make_config()
+    for step in (0, 1, 9):
+        train_step(model, optimizer, make_batches(), step=step, config=config)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates[0] == pytest.approx(5 * rates[1])
+
+
+def test_the_config_chooses_the_optimiser():
+    config = ModelConfig(vocab_size=V, context_length=T, n_layer=1, n_head=1, n_embd=C)
+    ends = []
+    for name in ("adamw", "muon"):
+        model = GPT(config)
+        train(model, make_batches(), make_config(optimizer=name), **QUIET)
+        ends.append(model.blocks[0].mlp.up.weight.detach())
+    assert not torch.allclose(*ends)

@@ -1,5 +1,6 @@
-"""Parameter groups, AdamW against torch's plain loop, and the schedule's laws."""
+"""Parameter groups, AdamW against torch's plain loop, optimisers that act as one, and the schedule's laws."""
 
+import copy
 import itertools
 import math
 
@@ -7,7 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from tinylm.training.optim import adamw, learning_rate, parameter_groups
+from tinylm.model.config import ModelConfig
+from tinylm.model.gpt import GPT
+from tinylm.training.muon import Muon
+from tinylm.training.optim import adamw, learning_rate, make_optimizer, muon_groups, parameter_groups
 
 PEAK, MINIMUM, WARMUP, STEPS = 3e-3, 2e-4, 13, 131
 SCHEDULES = ("cosine", "linear", "constant", "wsd")
@@ -144,3 +148,97 @@ def test_the_shortest_runs_have_a_rate_at_every_step(schedule, warmup, steps):
     rates = [rate(step, schedule, warmup_steps=warmup, steps=steps) for step in range(steps)]
     assert max(rates) == PEAK
     assert all(r > 0 for r in rates)
+
+
+def small_gpt(**changes):
+    return GPT(ModelConfig(vocab_size=13, context_length=7, n_layer=2, n_head=3, n_embd=18, **changes))
+
+
+MUON = {
+    "optimizer": "muon",
+    "learning_rate": 0.01,
+    "betas": (0.9, 0.99),
+    "weight_decay": 0.0,
+    "matrix_learning_rate": 0.05,
+    "matrix_momentum": 0.9,
+}
+
+
+def backward(model, seed):
+    tokens = torch.randint(13, (2, 7), generator=torch.Generator().manual_seed(seed))
+    model(tokens).logsumexp(-1).sum().backward()
+
+
+@pytest.mark.parametrize("tied_head", (True, False))
+def test_muon_gets_the_matrices_of_the_blocks_and_adamw_every_other_parameter_once(tied_head):
+    model = small_gpt(tied_head=tied_head)
+    adamw_part, muon_part = make_optimizer(model, **MUON).optimizers
+    assert isinstance(adamw_part, torch.optim.AdamW)
+    assert isinstance(muon_part, Muon)
+    names = {id(p): name for name, p in model.named_parameters()}
+    of_muon = [names[id(p)] for group in muon_part.param_groups for p in group["params"]]
+    of_adamw = [names[id(p)] for group in adamw_part.param_groups for p in group["params"]]
+    kinds = ("attn.qkv", "attn.proj", "mlp.up", "mlp.down")
+    assert sorted(of_muon) == sorted(f"blocks.{i}.{kind}.weight" for i in range(2) for kind in kinds)
+    assert sorted([*of_muon, *of_adamw]) == sorted(names.values())
+
+
+def test_queries_keys_and_values_of_each_head_are_separate_blocks_for_muon():
+    model = small_gpt()
+    _, groups = muon_groups(model)
+    blocks = {id(p): group["blocks"] for group in groups for p in group["params"]}
+    for block in model.blocks:
+        assert blocks[id(block.attn.qkv.weight)] == 3 * 3
+        for matrix in (block.attn.proj, block.mlp.up, block.mlp.down):
+            assert blocks[id(matrix.weight)] == 1
+
+
+def test_optimizers_together_do_what_each_does_alone():
+    one, other = small_gpt(), small_gpt()
+    together = make_optimizer(one, **MUON)
+    rest, groups = muon_groups(other)
+    alone = (
+        torch.optim.AdamW(rest, lr=0.01, betas=(0.9, 0.99), weight_decay=0.0, fused=True),
+        Muon(groups, lr=0.05, momentum=0.9),
+    )
+    for step in range(3):
+        for model, optimizers in ((one, (together,)), (other, alone)):
+            model.zero_grad()
+            backward(model, step)
+            for optimizer in optimizers:
+                optimizer.step()
+    for p, q in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(p, q)
+    together.zero_grad()
+    assert all(p.grad is None for p in one.parameters())
+
+
+def test_optimizers_saved_and_loaded_go_on_as_if_never_stopped():
+    def run(stop):
+        model = small_gpt()
+        optimizer = make_optimizer(model, **MUON)
+        for step in range(6):
+            if step == stop:
+                state = copy.deepcopy(optimizer.state_dict())
+                numbers = [n for group in state["param_groups"] for n in group["params"]]
+                assert numbers == list(range(len(list(model.parameters()))))
+                optimizer = make_optimizer(model, **(MUON | {"learning_rate": 0.5}))
+                optimizer.load_state_dict(state)
+            optimizer.zero_grad()
+            backward(model, step)
+            optimizer.step()
+        return model
+
+    for p, q in zip(run(None).parameters(), run(3).parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def test_each_group_says_how_its_rate_compares_with_the_schedules():
+    groups = make_optimizer(small_gpt(), **MUON).param_groups
+    assert {group.get("lr_ratio", 1.0) for group in groups} == {1.0, 0.05 / 0.01}
+
+
+def test_adamw_alone_is_the_other_choice():
+    optimizer = make_optimizer(small_gpt(), **(MUON | {"optimizer": "adamw", "weight_decay": 0.1}))
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]

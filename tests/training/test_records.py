@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tinylm.training import records
-from tinylm.training.records import RecordError, RunRecord, read_record, results_table, run_header
+from tinylm.training.records import RecordError, RunRecord, read_record, record_header, run_header
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_a_missing_record_and_a_headless_one_are_refused(tmp_path):
 
 
 def test_the_header_holds_what_a_repeat_needs(header):
-    needed = "recipe commit command machine device dtype seed tokens versions started"
+    needed = "what recipe commit command machine device dtype seed tokens versions started"
     assert set(needed.split()) <= set(header)
     assert {"python", "torch", "numpy", "tinylm"} == set(header["versions"])
 
@@ -110,18 +110,34 @@ def test_outside_a_repository_the_commit_is_unknown(monkeypatch):
     assert records.commit() == "unknown"
 
 
-def test_the_results_table_takes_the_last_evaluation_not_the_best(path):
-    record = read_record(path)
-    worse_end = replace(record, evaluations=record.evaluations[::-1])
-    _, _, row, other = results_table([record, worse_end]).splitlines()
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[:6] == ["`tiny`", "809,856", "toyworld-plays", "20", "76,800", "1.5 min"]
-    assert cells[7:] == ["1.3863 ± 0.0200", "2.000"]
-    assert "3.0000 ± 0.0100" in other
+def test_a_measurement_is_read_back_and_what_it_is_of_is_in_the_header(tmp_path):
+    header = record_header("benchmark", command="python tests/benchmarks/x.py", name="x", threads=2)
+    with RunRecord(tmp_path / "r.jsonl", header) as record:
+        record.measurement(name="a step", seconds=0.25, rounds=[0.2, math.nan, {"slow": math.inf}])
+    read = read_record(tmp_path / "r.jsonl")
+    assert (read.what, read.header) == ("benchmark", header)
+    assert read.measurements == [{"name": "a step", "seconds": 0.25, "rounds": [0.2, None, {"slow": None}]}]
+    assert read.steps == read.evaluations == [] and read.end == {}
 
 
-def test_the_table_has_a_row_for_a_run_that_was_cut_off(path):
-    record = replace(read_record(path), evaluations=[], end=None)
-    header, line, row = results_table([record]).splitlines()
-    assert header.count("|") == line.count("|") == row.count("|")
-    assert "0.5 min" in row
+def test_a_record_with_no_path_is_the_same_to_write_and_is_kept_nowhere(tmp_path, monkeypatch, header):
+    monkeypatch.chdir(tmp_path)
+    with RunRecord(None, header) as record:
+        record.measurement(name="a step", seconds=0.25)
+        record.close(seconds=1.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_a_training_and_so_is_a_record_from_before_the_header_said_so(path, header):
+    old = {name: value for name, value in header.items() if name != "what"}
+    assert read_record(path).what == replace(read_record(path), header=old).what == "training"
+
+
+def test_what_is_no_text_or_has_a_line_of_a_kind_that_is_not_is_refused(path):
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:2], '{"kind": "rumour"}', *lines[2:]]))
+    with pytest.raises(RecordError, match="line 3 of 7"):
+        read_record(path)
+    path.write_bytes(b"\xff\xfe\x00" * 7)
+    with pytest.raises(RecordError, match="is not text"):
+        read_record(path)

@@ -14,6 +14,7 @@ Position = Literal["learned", "rotary"]
 Norm = Literal["layernorm", "rmsnorm"]
 Activation = Literal["gelu", "relu2"]
 Attention = Literal["fused", "explicit"]
+ResidualInit = Literal["scaled", "zero"]
 
 
 class ConfigError(TinyLMError):
@@ -52,6 +53,8 @@ class ModelConfig:
     """The fraction of activations zeroed while training."""
     attention: Attention = "fused"
     """One fused call (fast) or the formula step by step (to be read). The result is the same."""
+    residual_init: ResidualInit = "scaled"
+    """What writes into the residual stream starts small (GPT-2) or at 0: no block adds anything yet."""
     rope_base: float = 10000.0
     """Rotary only: the slowest pair turns once in about 2 pi rope_base positions."""
 
@@ -68,6 +71,7 @@ class ModelConfig:
             "norm": Norm,
             "activation": Activation,
             "attention": Attention,
+            "residual_init": ResidualInit,
         }.items():
             _require_choice(name, getattr(self, name), get_args(kind))
         for name in ("qk_norm", "tied_head", "bias"):

@@ -86,8 +86,9 @@ class GPT(nn.Module):
         """Matrices N(0, 0.02), gains 1, biases 0, as in GPT-2.
 
         The 2 n_layer matrices that write into the residual stream are drawn smaller by sqrt(2 n_layer), so
-        that their sum does not grow with depth."""
-        residual_std = INIT_STD / math.sqrt(2 * self.config.n_layer)
+        that their sum does not grow with depth; with residual_init "zero" they are 0."""
+        scaled = self.config.residual_init == "scaled"
+        residual_std = INIT_STD / math.sqrt(2 * self.config.n_layer) if scaled else 0.0
         for name, parameter in self.named_parameters():  # a tied head comes up once
             if name.endswith("bias"):
                 parameter.zero_()

@@ -7,10 +7,6 @@
 Refuses to know optimisers and text, to run code out of a file, and to load anything that fits only partly.
 Taught in notebook 04_training."""
 
-import hashlib
-import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +16,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tinylm.errors import TinyLMError
 from tinylm.model.config import ConfigError, ModelConfig
 from tinylm.model.gpt import GPT
+from tinylm.model.sealed import (
+    CheckpointError,
+    appearing,
+    fingerprints,
+    json_text,
+    read_json,
+    settled,
+    verify,
+)
 
-FORMAT, VERSION = "tinylm checkpoint", 1
+FORMAT, VERSION = "tinylm checkpoint", 2
+ADDED = {1: {"residual_init": "scaled"}, 2: {}}  # what a checkpoint of each version does not say yet
 WEIGHTS, TOKENIZER, ABOUT = "model.safetensors", "tokenizer.json", "tinylm.json"
-
-
-class CheckpointError(TinyLMError):
-    """A checkpoint that is missing, altered, or does not fit together."""
 
 
 @dataclass(frozen=True)
@@ -48,55 +49,60 @@ def save(folder: str | Path, model: GPT, *, tokenizer: dict[str, Any], notes: di
     All is written and flushed to disk beside `folder`, then renamed. Whenever this is cut short, `load` finds
     either the earlier checkpoint or the new one, whole."""
     home = Path(folder).resolve()
+    check(model, tokenizer=tokenizer, notes=notes)
+    _check_replaceable(home, folder)
+    with appearing(home) as beside:
+        write(beside, model, tokenizer=tokenizer, notes=notes)
+
+
+def check(model: GPT, *, tokenizer: dict[str, Any], notes: dict[str, Any]) -> None:
+    """Raises CheckpointError for what `write` could not write, before anything is."""
     if not isinstance(model, GPT):
         raise CheckpointError(
             f"a checkpoint holds a GPT, not a {type(model).__name__}: pass the GPT inside it"
         )
     _check_vocabulary(tokenizer, model.config)
-    _check_replaceable(home, folder)
-    about = {"format": FORMAT, "version": VERSION, "config": model.config.to_json(), "notes": notes}
-    texts = {TOKENIZER: _json_text("the tokenizer", tokenizer), ABOUT: _json_text("the notes", about)}
+    json_text("the tokenizer", tokenizer)
+    json_text("the notes", notes)
 
-    home.parent.mkdir(parents=True, exist_ok=True)
-    beside = home.with_name(f".{home.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    try:
-        save_file(_tensors(model), beside / WEIGHTS)
-        (beside / TOKENIZER).write_text(texts[TOKENIZER], encoding="utf-8")
-        (beside / WEIGHTS).chmod((beside / TOKENIZER).stat().st_mode)  # safetensors lets nobody else read it
-        about["files"] = {name: _fingerprint(beside / name) for name in (WEIGHTS, TOKENIZER)}
-        (beside / ABOUT).write_text(_json_text("the notes", about), encoding="utf-8")
-        for path in (*beside.iterdir(), beside):
-            _flush(path)
-        _replace(home, beside)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+
+def write(folder: Path, model: GPT, *, tokenizer: dict[str, Any], notes: dict[str, Any]) -> None:
+    """Write the three files into a folder that is there; the caller sees to it that they appear together."""
+    save_file(_tensors(model), folder / WEIGHTS)
+    (folder / TOKENIZER).write_text(json_text("the tokenizer", tokenizer), encoding="utf-8")
+    (folder / WEIGHTS).chmod((folder / TOKENIZER).stat().st_mode)  # safetensors lets nobody else read it
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": model.config.to_json(),
+        "notes": notes,
+        "files": fingerprints(folder, (WEIGHTS, TOKENIZER)),
+    }
+    (folder / ABOUT).write_text(json_text("the notes", about), encoding="utf-8")
 
 
 def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Checkpoint:
     """Read and verify a checkpoint. The model comes back in float32, in evaluation mode, on `device`.
 
     Raises CheckpointError naming the file or the tensor that is missing, altered or does not fit."""
-    home = Path(folder).resolve()
-    if not home.exists():
-        home = _earlier(home)  # save was cut short between its two renames
-    about = _read_json(home, ABOUT, folder)
-    if about.get("format") != FORMAT or about.get("version") != VERSION:
+    home = settled(Path(folder).resolve())
+    about = read_json(home, ABOUT, folder)
+    version = about.get("version")
+    if about.get("format") != FORMAT or version not in ADDED or isinstance(version, bool):
         raise CheckpointError(
-            f"{folder}/{ABOUT} is {about.get('format')!r} version {about.get('version')!r}, "
-            f"this tinylm reads {FORMAT!r} version {VERSION}: use the tinylm that wrote it"
+            f"{folder}/{ABOUT} is {about.get('format')!r} version {version!r}, "
+            f"this tinylm reads {FORMAT!r} version 1 to {VERSION}: use the tinylm that wrote it"
         )
     if missing := [name for name in ("config", "notes", "files") if not isinstance(about.get(name), dict)]:
         raise CheckpointError(f"{folder}/{ABOUT} has no {missing[0]}: copy or download the checkpoint again")
     for name in (WEIGHTS, TOKENIZER):
-        _verify(home, name, about["files"].get(name, {}), folder)
+        verify(home, name, about["files"].get(name, {}), folder)
     try:
-        config = ModelConfig.from_json(about["config"])
+        config = ModelConfig.from_json(ADDED[version] | about["config"])
         tensors = load_file(home / WEIGHTS)
     except (ConfigError, SafetensorError) as error:
         raise CheckpointError(f"{folder} cannot be read: {error}") from error
-    tokenizer = _read_json(home, TOKENIZER, folder)
+    tokenizer = read_json(home, TOKENIZER, folder)
     _check_vocabulary(tokenizer, config)
 
     model = GPT(config)
@@ -142,73 +148,3 @@ def _check_replaceable(home: Path, folder: str | Path) -> None:
         raise CheckpointError(
             f"{folder} holds {min(strangers)}, which is no part of a checkpoint: save into another folder"
         )
-
-
-def _verify(home: Path, name: str, expected: dict[str, Any], folder: str | Path) -> None:
-    found = _fingerprint(home / name) if (home / name).exists() else {}
-    if found != expected:
-        raise CheckpointError(
-            f"{folder}/{name} is not the file that was saved: expected {_in_words(expected)}, "
-            f"found {_in_words(found)}; copy or download the checkpoint again"
-        )
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _in_words(fingerprint: dict[str, Any]) -> str:
-    if not fingerprint:
-        return "no file"
-    return f"{fingerprint.get('bytes')} bytes with sha256 {fingerprint.get('sha256')}"
-
-
-def _json_text(what: str, data: dict[str, Any]) -> str:
-    try:
-        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{what} cannot be written as JSON: {error}") from error
-
-
-def _read_json(home: Path, name: str, folder: str | Path) -> dict[str, Any]:
-    try:
-        data = json.loads((home / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"there is no checkpoint at {folder}: {name} is missing") from None
-    except ValueError as error:
-        raise CheckpointError(f"{folder}/{name} is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{folder}/{name} holds a {type(data).__name__}, not an object")
-    return data
-
-
-def _earlier(home: Path) -> Path:
-    return home.with_name(f".{home.name}.earlier")
-
-
-def _replace(home: Path, new: Path) -> None:
-    """Put `new` where `home` is. Folders cannot be swapped in one step: the earlier one steps aside."""
-    earlier = _earlier(home)
-    if home.exists():
-        shutil.rmtree(earlier, ignore_errors=True)
-        home.rename(earlier)
-    try:
-        new.rename(home)
-    except OSError:
-        if earlier.exists():
-            earlier.rename(home)
-        raise
-    _flush(home.parent)
-    shutil.rmtree(earlier, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    """Wait until the file, or the folder's list of names, is on the disk."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows cannot open a folder
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ from typing import Literal
 from tinylm.errors import TinyLMError
 
 Schedule = Literal["cosine", "linear", "constant", "wsd"]
+OptimizerName = Literal["adamw", "muon"]
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -29,8 +30,10 @@ class TrainConfig:
     """Sequences per forward pass per device: as many as the memory holds."""
     tokens_per_step: int = 768
     """Tokens per optimiser step over all devices; micro-batches are accumulated until it is reached."""
+    optimizer: OptimizerName = "adamw"
+    """adamw for all parameters, or muon for the matrices inside the blocks and adamw for the rest."""
     learning_rate: float = 1e-3
-    """Peak learning rate, reached when the warm-up ends."""
+    """AdamW's peak learning rate, reached when the warm-up ends."""
     min_learning_rate: float = 1e-4
     """Learning rate of the last step, for the schedules that decay."""
     warmup_steps: int = 100
@@ -38,7 +41,11 @@ class TrainConfig:
     schedule: Schedule = "cosine"
     """What the rate does after the warm-up; wsd holds the peak, then falls over the last fifth."""
     weight_decay: float = 0.1
-    """AdamW's decoupled decay of the matrices; gains and biases are never decayed."""
+    """Decoupled decay of the matrices; gains and biases are never decayed. With muon, inside the blocks."""
+    matrix_learning_rate: float = 0.02
+    """Muon's peak learning rate; the schedule moves it in step with the other."""
+    matrix_momentum: float = 0.95
+    """Muon's memory of the gradient."""
     beta1: float = 0.9
     """AdamW's memory of the gradient."""
     beta2: float = 0.99
@@ -65,13 +72,14 @@ class TrainConfig:
             ("seed", 0),
             ("learning_rate", 0),
             ("min_learning_rate", 0),
+            ("matrix_learning_rate", 0),
             ("weight_decay", 0),
             ("grad_clip", 0),
         ):
             value = getattr(self, name)
             if not value >= least:  # also catches nan
                 raise TrainConfigError(f"{name} {value} is below {least}: use {least} or more")
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "matrix_momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise TrainConfigError(
                     f"{name} {getattr(self, name)} is outside 0 ≤ {name} < 1: use 0.9 to 0.999"
@@ -89,6 +97,7 @@ class TrainConfig:
         if self.seed >= 2**63:
             raise TrainConfigError(f"seed {self.seed} is above {2**63 - 1}: use a smaller one")
         _one_of("schedule", self.schedule, ("cosine", "linear", "constant", "wsd"))
+        _one_of("optimizer", self.optimizer, ("adamw", "muon"))
         _one_of("dtype", self.dtype, ("auto", "float32", "bfloat16", "float16"))
 
     def grad_accum_steps(self, context_length: int, world_size: int = 1) -> int:

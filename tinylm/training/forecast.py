@@ -138,6 +138,31 @@ def forecast(
     )
 
 
+def forecast_ratio(forecast_seconds: float, seconds: float, *, share: float = 1.0) -> float:
+    """What a run took over what was forecast: 1 is a good forecast, above 1 it took longer.
+
+    `share` is the part of the planned tokens that was read, where the run ended early. Raises ForecastError
+    when there is nothing to compare with."""
+    expected = forecast_seconds * share
+    if not 0 < expected < math.inf:
+        raise ForecastError(
+            f"a forecast of {forecast_seconds:g} seconds for {share:.0%} of the tokens says nothing about "
+            f"a run of {seconds:g}: compare with one above 0"
+        )
+    return seconds / expected
+
+
+def compared(forecast_seconds: float, seconds: float, *, share: float = 1.0) -> str:
+    """forecast_ratio in words: "took about 16 minutes, 1.44 times its forecast (about 11 minutes)".
+
+    A run that has read nothing (share 0) took what it took."""
+    if not share:
+        return f"took {plain_duration(seconds)}"
+    ratio = forecast_ratio(forecast_seconds, seconds, share=share)
+    expected = plain_duration(forecast_seconds * share)
+    return f"took {plain_duration(seconds)}, {ratio:.2f} times its forecast ({expected})"
+
+
 def plain_duration(seconds: float) -> str:
     """A duration as a person says it: "about 40 seconds", "about 7 minutes", "about 3.2 years"."""
     if seconds < 1:

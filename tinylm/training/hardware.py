@@ -44,6 +44,13 @@ def memory_bytes() -> int | None:
         return None
 
 
+def load() -> float | None:
+    """How many processes wanted a core over the last minute; None where the operating system does not tell.
+
+    A time that was measured while this was high is not the machine's."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
 def describe() -> dict[str, str | int | None]:
     """Processor, cores, memory in GiB and operating system: enough to compare two runs, no more."""
     memory = memory_bytes()

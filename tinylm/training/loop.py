@@ -21,7 +21,7 @@ from tinylm.errors import TinyLMError
 from tinylm.text.batches import IGNORE, Batches
 from tinylm.training.config import TrainConfig
 from tinylm.training.losses import cross_entropy
-from tinylm.training.optim import adamw, learning_rate
+from tinylm.training.optim import Optimizers, learning_rate, make_optimizer
 from tinylm.training.precision import Precision, own_randomness, synchronize
 from tinylm.training.records import RunRecord
 
@@ -62,7 +62,7 @@ class History:
 
 def train_step(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | Optimizers,
     batches: Batches,
     *,
     step: int,
@@ -117,7 +117,7 @@ def train(
     on_step: Sequence[Callable[[StepResult], None]] = (),
     record: RunRecord | None = None,
     progress: bool = True,
-    optimizer: torch.optim.Optimizer | None = None,
+    optimizer: torch.optim.Optimizer | Optimizers | None = None,
     start_step: int = 0,
 ) -> History:
     """Train the model in place, from start_step to config.steps. The same seed gives the same weights.
@@ -132,10 +132,7 @@ def train(
             f"make the batches with batch_size={config.micro_batch_size}"
         )
     precision = Precision.of(next(model.parameters()).device, config.dtype)
-    betas = (config.beta1, config.beta2)
-    optimizer = optimizer or adamw(
-        model, learning_rate=config.learning_rate, betas=betas, weight_decay=config.weight_decay
-    )
+    optimizer = optimizer or optimizer_of(model, config)
     history, was_training, began = History(), model.training, time.perf_counter()
     bar = tqdm(total=config.steps, initial=start_step, disable=not progress, mininterval=0.5, unit="step")
     model.train()
@@ -175,7 +172,22 @@ def train(
     return history
 
 
-def _set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: TrainConfig) -> float:
+def optimizer_of(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer | Optimizers:
+    """The optimiser that the config asks for, over the parameters of this model."""
+    return make_optimizer(
+        model,
+        optimizer=config.optimizer,
+        learning_rate=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+        matrix_learning_rate=config.matrix_learning_rate,
+        matrix_momentum=config.matrix_momentum,
+    )
+
+
+def _set_learning_rate(
+    optimizer: torch.optim.Optimizer | Optimizers, step: int, config: TrainConfig
+) -> float:
     rate = learning_rate(
         step,
         schedule=config.schedule,
@@ -185,7 +197,7 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: Trai
         steps=config.steps,
     )
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("lr_ratio", 1.0)
     return rate
 
 

@@ -1,7 +1,8 @@
-"""Records: a run writes down what it did, line by line, so that every number in prose can be looked up.
+"""Records: what is measured is written down, line by line, so that every number in prose can be looked up.
 
-Knows JSON lines and plain numbers. Refuses to know models and plots, and never writes a host name, a
-user or a path. A record is written once: an existing file is refused, a cut-off last line is survived.
+One header, then a line for each step, evaluation or measurement, then one end. A record is written once: an
+existing file is refused, a cut-off last line is survived. Knows JSON lines and plain numbers. Refuses to know
+models and tables (results), and never writes a host name, a user or a path.
 Taught in notebook 04_training."""
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import platform
 import subprocess
 import warnings
@@ -19,27 +21,25 @@ from typing import Any
 
 from tinylm.errors import TinyLMError
 from tinylm.training import hardware
-from tinylm.training.losses import nats_to_bits
+
+KINDS = ("header", "step", "evaluation", "measurement", "end")
 
 
 class RecordError(TinyLMError):
     """A record that exists already, is missing, or is not one."""
 
 
-def run_header(
-    *, recipe: str, command: str, device: str, dtype: str, seed: int, tokens: int, **more: Any
-) -> dict[str, Any]:
-    """The first line of a record. `command` is what to type ("python -m tinylm train shakespeare_char"),
-    `tokens` how many the run will read. results_table also reads parameters=, data= and tokenizer=."""
+def record_header(what: str, *, command: str, **more: Any) -> dict[str, Any]:
+    """The first line of any record: what it is of, what to type for it, and on which machine and versions.
+
+    `what` is "training" for a run of a recipe (run_header) and another word for all else: "benchmark",
+    "experiment", "robustness". `command` is what to type to have it again, and `more` whatever else a reader
+    needs: name=, device=, dtype=, threads=."""
     return {
-        "recipe": recipe,
-        "commit": commit(),
+        "what": what,
         "command": command,
+        "commit": commit(),
         "machine": hardware.describe(),
-        "device": device,
-        "dtype": dtype,
-        "seed": seed,
-        "tokens": tokens,
         "versions": {
             "python": platform.python_version(),
             **{n: _version(n) for n in ("tinylm", "torch", "numpy")},
@@ -49,16 +49,28 @@ def run_header(
     }
 
 
+def run_header(
+    *, recipe: str, command: str, device: str, dtype: str, seed: int, tokens: int, **more: Any
+) -> dict[str, Any]:
+    """The first line of a training run's record: record_header("training", ...) with what such a run has.
+
+    `tokens` is how many the run will read. Results also reads parameters=, data= (the corpus that was really
+    read), model= and train=."""
+    named = {"recipe": recipe, "device": device, "dtype": dtype, "seed": seed, "tokens": tokens}
+    return record_header("training", command=command, **named, **more)
+
+
 class RunRecord:
     """A record being written: `with RunRecord(path, run_header(...)) as record: train(..., record=record)`.
 
-    Every line reaches the file at once. Raises RecordError when the file exists."""
+    Every line reaches the file at once; with None as its path it goes nowhere, for a benchmark that need not
+    be kept. Raises RecordError when the file exists."""
 
-    def __init__(self, path: str | Path, header: dict[str, Any]) -> None:
-        path = Path(path)
+    def __init__(self, path: str | Path | None, header: dict[str, Any]) -> None:
+        path = Path(os.devnull if path is None else path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._file = path.open("x", encoding="utf-8")
+            self._file = path.open("w" if path == Path(os.devnull) else "x", encoding="utf-8", newline="\n")
         except FileExistsError:
             raise RecordError(
                 f"{path.name} exists already and a record is written only once: "
@@ -74,8 +86,12 @@ class RunRecord:
         """One evaluation: step (finished ones), loss, standard_error, n_tokens, ..."""
         self._write("evaluation", numbers)
 
+    def measurement(self, **numbers: Any) -> None:
+        """Anything else that was measured: its name, and numbers that carry their unit in their name."""
+        self._write("measurement", numbers)
+
     def close(self, **numbers: Any) -> None:
-        """Write the end line (once) and close the file."""
+        """Write the end line (once) and close the file. A run says seconds=, tokens= read, interrupted=."""
         if not self._file.closed:
             self._write("end", numbers)
             self._file.close()
@@ -89,20 +105,26 @@ class RunRecord:
         self._file.close()  # a run that broke has no end line
 
     def _write(self, kind: str, numbers: dict[str, Any]) -> None:
-        finite = {key: _finite(value) for key, value in numbers.items()}
-        self._file.write(json.dumps({"kind": kind, **finite}, allow_nan=False, ensure_ascii=False) + "\n")
+        line = _finite({"kind": kind, **numbers})
+        self._file.write(json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n")
         self._file.flush()
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A record read back. `end` is None when the run was cut off, `complete` False when a line was."""
+    """A record read back. `end` is None when it was cut off, `complete` False when its last line was."""
 
     header: dict[str, Any]
     steps: list[dict[str, Any]]
     evaluations: list[dict[str, Any]]
     end: dict[str, Any] | None = None
     complete: bool = True
+    measurements: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    @property
+    def what(self) -> str:
+        """What it is a record of: "training" (also where the header does not say) or another word."""
+        return str(self.header.get("what", "training"))
 
 
 def read_record(path: str | Path) -> Record:
@@ -110,8 +132,11 @@ def read_record(path: str | Path) -> Record:
     path = Path(path)
     if not path.is_file():
         raise RecordError(f"there is no record {path.name}: a run writes one as record.jsonl in its folder")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    by_kind: dict[str, list[dict[str, Any]]] = {"header": [], "step": [], "evaluation": [], "end": []}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise RecordError(f"{path.name} is not text, so it is no record: restore the file") from None
+    by_kind: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
     complete = True
     for number, line in enumerate(lines, start=1):
         try:
@@ -129,7 +154,8 @@ def read_record(path: str | Path) -> Record:
     if len(by_kind["header"]) != 1:
         raise RecordError(f"{path.name} has {len(by_kind['header'])} headers instead of 1: restore the file")
     end = by_kind["end"][-1] if by_kind["end"] else None
-    return Record(by_kind["header"][0], by_kind["step"], by_kind["evaluation"], end, complete)
+    measured = by_kind["measurement"]
+    return Record(by_kind["header"][0], by_kind["step"], by_kind["evaluation"], end, complete, measured)
 
 
 def commit() -> str:
@@ -157,7 +183,11 @@ def commit() -> str:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no nan and no infinity: null stands for both."""
+    """JSON has no nan and no infinity: null stands for both, however deep they lie."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -166,43 +196,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-def results_table(records: list[Record]) -> str:
-    """A Markdown table, one row for each record: README's measured results.
-
-    The loss is that of the last evaluation ± its standard error, never the best point of the curve."""
-    columns = (
-        "recipe",
-        "parameters",
-        "data",
-        "steps",
-        "tokens",
-        "time",
-        "machine",
-        "loss (nats)",
-        "bits per character",
-    )
-    rows = [columns, ("---",) * len(columns), *(_row(record) for record in records)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def _row(record: Record) -> tuple[str, ...]:
-    header, last = record.header, record.evaluations[-1] if record.evaluations else {}
-    cores = header["machine"]["cores"]
-    seconds = (record.end or {}).get("seconds") or max(
-        [line.get("seconds") or 0 for line in record.steps], default=0
-    )
-    error = last.get("standard_error")
-    bits = last.get("bits_per_byte") or (nats_to_bits(last["loss"]) if last.get("loss") is not None else None)
-    return (
-        f"`{header['recipe']}`",
-        f"{header['parameters']:,}" if "parameters" in header else "–",
-        str(header.get("data", "–")),
-        f"{last.get('step', '–'):,}" if last else "–",
-        f"{header['tokens']:,}",
-        f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h",
-        f"{header['machine']['cpu']}, {cores} cores" if header["device"] == "cpu" else str(header["device"]),
-        f"{last['loss']:.4f}" + (f" ± {error:.4f}" if error is not None else "") if last else "–",
-        f"{bits:.3f}" if bits is not None else "–",
-    )

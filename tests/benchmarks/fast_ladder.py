@@ -1,0 +1,206 @@
+"""From shakespeare_baseline to shakespeare_fast, one change at a time, in the same CPU-seconds.
+
+    TINYLM_DATA=... python tests/benchmarks/fast_ladder.py --name fast_steps
+    python -m tinylm promote fast_steps
+
+First the training step of every rung is timed, in turns; a rung then gets as many steps as fit into the
+CPU-seconds of the baseline's run, at most. For each seed all rungs are trained in turns on the same cores,
+and each is scored on every validation character once, in windows of its own context. One line per rung goes
+to the record, and a training record for each run of the first and of the last rung. Never fails on time or
+on a loss.
+"""
+
+import argparse
+import shlex
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+
+import torch
+
+from tinylm import checkpoints
+from tinylm.inference.evaluate import Evaluation, evaluate
+from tinylm.prepared import Prepared, prepare
+from tinylm.recipes import Recipe, recipe
+from tinylm.training.loop import optimizer_of, train_step
+from tinylm.training.losses import nats_to_bits
+from tinylm.training.precision import describe_device
+from tinylm.training.records import RunRecord, record_header, run_header
+
+BLOCKS = 50  # turns in a run: a busy moment then meets all rungs alike
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A recipe, what it changed, and whether the rungs above keep that."""
+
+    name: str
+    recipe: Recipe
+    kept: bool = True
+
+
+def ladder() -> list[Rung]:
+    """The baseline, each change on top of what was kept before it, and at the end the fast recipe itself."""
+    base, fast = recipe("shakespeare_baseline"), recipe("shakespeare_fast")
+    rungs = [Rung("baseline", base)]
+
+    def add(name: str, *, kept: bool = True, model: dict | None = None, train: dict | None = None) -> None:
+        at = next(rung.recipe for rung in reversed(rungs) if rung.kept)
+        changed = replace(
+            at, model=replace(at.model, **(model or {})), train=replace(at.train, **(train or {}))
+        )
+        rungs.append(Rung(name, changed, kept))
+
+    def of_fast(*names: str) -> dict:
+        source = fast.model if hasattr(fast.model, names[0]) else fast.train
+        return {name: getattr(source, name) for name in names}
+
+    add("higher rate", train=of_fast("learning_rate") | {"min_learning_rate": fast.train.learning_rate / 10})
+    add("linear to zero", train=of_fast("schedule", "min_learning_rate", "warmup_steps", "weight_decay"))
+    add("rotary positions", model=of_fast("position"))
+    add("squared ReLU", model=of_fast("activation", "bias"))
+    add("QK-norm", model=of_fast("qk_norm"))
+    add("zero start", model=of_fast("residual_init", "tied_head"))
+    add("Muon", train=of_fast("optimizer", "matrix_learning_rate", "matrix_momentum"))
+    at = rungs[-1].recipe
+    if replace(at, name="", about="", train=replace(at.train, steps=1)) != replace(
+        fast, name="", about="", train=replace(fast.train, steps=1)
+    ):
+        raise SystemExit("the last rung is not shakespeare_fast: name each of its changes in ladder()")
+    rungs[-1] = Rung(rungs[-1].name, fast)
+    return rungs
+
+
+class Run:
+    """One rung with one seed: trained a block of steps at a time, with its CPU-seconds counted."""
+
+    def __init__(self, rung: Rung, seed: int) -> None:
+        self.rung, self.seed = rung, seed
+        train = replace(rung.recipe.train, seed=seed)
+        self.ready: Prepared = prepare(replace(rung.recipe, train=train))
+        self.optimizer = optimizer_of(self.ready.model, train)
+        self.ready.model.train()
+        self.step, self.cpu, self.seconds, self.logged = 0, 0.0, 0.0, []
+
+    def go(self, until: int) -> None:
+        train = self.ready.recipe.train
+        for step in range(self.step, until):
+            began, cpu = time.perf_counter(), time.process_time()
+            measure = step % train.log_every == 0 or step + 1 == train.steps
+            result = train_step(
+                self.ready.model, self.optimizer, self.ready.batches, step=step, config=train, measure=measure
+            )
+            self.cpu += time.process_time() - cpu
+            self.seconds += time.perf_counter() - began
+            if measure:
+                self.logged.append(asdict(result) | {"seconds": self.seconds})
+        self.step = until
+
+    def evaluate(self) -> Evaluation:
+        return evaluate(self.ready.model, self.ready.validation)
+
+    def write(self, result: Evaluation, command: str, threads: int) -> None:
+        """This run's training record, ready to be promoted."""
+        recipe = self.ready.recipe
+        header = run_header(
+            recipe=recipe.name,
+            command=command,
+            device="cpu",
+            dtype="float32",
+            seed=self.seed,
+            tokens=recipe.train.steps * recipe.train.tokens_per_step,
+            parameters=self.ready.model.n_parameters(),
+            data=self.ready.text.name,
+            tokenizer=self.ready.tokenizer.fingerprint,
+            threads=threads,
+            model=recipe.model.to_json(),
+            train=asdict(recipe.train),
+        )
+        folder = checkpoints.MINE / f"{recipe.name}-seed{self.seed}"
+        with RunRecord(folder / "record.jsonl", header) as record:
+            for line in self.logged:
+                record.step(**line)
+            record.evaluation(step=recipe.train.steps, **asdict(result), seconds=self.seconds)
+            record.close(seconds=self.seconds, cpu_seconds=self.cpu, interrupted=False)
+
+
+def step_ratios(rungs: list[Rung], rounds: int) -> list[float]:
+    """CPU-seconds of each rung's step over those of the first rung's: medians over turns of five steps."""
+    runs = [Run(rung, seed=1) for rung in rungs]
+    times: list[list[float]] = [[] for _ in runs]
+    for turn in range(1, rounds + 2):
+        for run, seen in zip(runs, times, strict=True):
+            before = run.cpu
+            run.go(5 * turn)
+            if turn > 1:
+                seen.append(run.cpu - before)
+    return [statistics.median(seen) / statistics.median(times[0]) for seen in times]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--name", default="fast_steps", help="of the record in data/mine/")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--threads", type=int, default=1, help="1 makes CPU-seconds mean one thing")
+    parser.add_argument("--rounds", type=int, default=20, help="of five steps, to time the steps with")
+    parser.add_argument("--ends", action="store_true", help="only the first and the last rung")
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    command = shlex.join(["python", "tests/benchmarks/fast_ladder.py", *sys.argv[1:]])
+    rungs = ladder()
+    rungs = [rungs[0], rungs[-1]] if chosen.ends else rungs
+    ratios = step_ratios(rungs, chosen.rounds)
+    first = rungs[0].recipe.train.steps
+    fitted = []
+    for rung, ratio in zip(rungs, ratios, strict=True):
+        ends = rung in (rungs[0], rungs[-1])  # the recipes themselves: their steps are theirs
+        steps = rung.recipe.train.steps if ends else int(first / ratio)
+        train = replace(rung.recipe.train, steps=steps, eval_every=0)
+        fitted.append(replace(rung, recipe=replace(rung.recipe, train=train)))
+        print(f"{rung.name:18s} step {ratio:.2f} times the baseline's: {steps} steps", flush=True)
+    header = record_header(
+        "experiment",
+        command=command,
+        name=chosen.name,
+        recipe_from=rungs[0].recipe.name,
+        recipe_to=rungs[-1].recipe.name,
+        device=describe_device("cpu"),
+        threads=chosen.threads,
+    )
+    results: list[list[tuple[Run, Evaluation]]] = [[] for _ in fitted]
+    with RunRecord(checkpoints.MINE / chosen.name / "record.jsonl", header) as record:
+        for seed in chosen.seeds:
+            runs = [Run(rung, seed) for rung in fitted]
+            for block in range(1, BLOCKS + 1):
+                for run in runs:
+                    run.go(run.ready.recipe.train.steps * block // BLOCKS)
+            for run, seen in zip(runs, results, strict=True):
+                seen.append((run, run.evaluate()))
+                print(f"seed {seed} {run.rung.name:18s} {seen[-1][1].loss:.4f} {run.cpu:.0f} s", flush=True)
+            for run in (runs[0], runs[-1]):
+                run.write(run.evaluate(), command, chosen.threads)
+        for rung, ratio, seen in zip(fitted, ratios, results, strict=True):
+            losses = [result.loss for _, result in seen]
+            spread = statistics.stdev(losses) / len(losses) ** 0.5 if len(losses) > 1 else None
+            record.measurement(
+                name=rung.name,
+                kept=rung.kept,
+                seeds=chosen.seeds,
+                losses=losses,
+                loss=statistics.mean(losses),
+                standard_error=spread,
+                bits_per_character=nats_to_bits(statistics.mean(losses)),
+                step_time_ratio=ratio,
+                cpu_seconds=[run.cpu for run, _ in seen],
+                steps=rung.recipe.train.steps,
+                parameters=seen[0][0].ready.model.n_parameters(),
+                windows_standard_error=statistics.mean(result.standard_error for _, result in seen),
+            )
+            print(f"{rung.name:18s} {statistics.mean(losses):.4f} ± {spread or float('nan'):.4f}")
+
+
+if __name__ == "__main__":
+    main()
