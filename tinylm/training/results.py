@@ -25,6 +25,8 @@ COLUMNS = (
     "loss (nats)",
     "bits per character",
 )
+TYPED = re.compile(r"python -m tinylm train (?P<recipe_and_options>.+)")
+NOT_OF_THE_ROW = re.compile(r" --(run|train\.seed)[ =]\S+")  # what a run is called, and which seed of several
 TABLE = re.compile(r"(<!-- results -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
 
 
@@ -60,7 +62,8 @@ def results_table(records: list[Record]) -> str:
     """A Markdown table with a row for each training run; runs that differ in their seed alone share one.
 
     The loss is that of the last evaluation ± its standard error, never the best point of the curve; over
-    several seeds it is their mean ± its standard error, and the cell says of how many."""
+    several seeds it is their mean ± its standard error, and the cell says of how many. A recipe stands there
+    with the options it was run with: the first cell can be typed after `train`."""
     rows = [COLUMNS, ("---",) * len(COLUMNS), *(_row(group) for group in _by_seed(records))]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -94,7 +97,13 @@ def _all_but_the_seed(record: Record) -> tuple[Any, ...]:
     train = {name: value for name, value in header.get("train", {}).items() if name != "seed"}
     names = ("recipe", "parameters", "data", "device", "machine", "model", "tokens")
     same = [header.get(name) for name in names]
-    return (*same, train, steps_done(record))
+    return (*same, train, steps_done(record), _recipe_and_options(header))
+
+
+def _recipe_and_options(header: dict[str, Any]) -> str:
+    """What to type after `train` for such a run: "overfit --model.dropout 0.2"; the name, if unknown."""
+    typed = TYPED.fullmatch(header.get("command", ""))
+    return NOT_OF_THE_ROW.sub("", typed["recipe_and_options"]) if typed else header["recipe"]
 
 
 def _row(group: list[Record]) -> tuple[str, ...]:
@@ -102,7 +111,7 @@ def _row(group: list[Record]) -> tuple[str, ...]:
     seconds = statistics.fmean(map(seconds_taken, group))
     cores = header["machine"]["cores"]
     return (
-        f"`{header['recipe']}`",
+        f"`{_recipe_and_options(header)}`",
         f"{header['parameters']:,}" if "parameters" in header else "–",
         str(header.get("data", "–")),
         f"{steps_done(group[0]):,}",
