@@ -1,5 +1,7 @@
 """Tests of tinylm.checkpoints."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -7,9 +9,11 @@ import torch
 
 from tinylm import checkpoints
 from tinylm.checkpoints import NoCheckpoint, NoCorpus, find, open_checkpoint, shown
+from tinylm.errors import TinyLMError
 from tinylm.model import weights
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
+from tinylm.model.sealed import fingerprints
 from tinylm.text.tokenizers import CharTokenizer
 
 
@@ -98,3 +102,69 @@ def test_a_checkpoint_that_does_not_name_its_corpus_says_so_when_asked(folders):
 
 def test_a_folder_is_shown_as_it_can_be_typed_from_here(folders):
     assert shown(folders / "mine" / "run-1") == "mine/run-1"
+
+
+def test_a_folder_on_another_drive_is_shown_in_full(monkeypatch):
+    def windows(path):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(os.path, "relpath", windows)
+    assert shown(Path("D:") / "mine" / "run-1") == "D:/mine/run-1"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000, "a\0b"])
+def test_a_name_that_no_file_can_have_is_a_checkpoint_that_is_not_there(folders, name):
+    write(folders / "mine" / "run-1" / "checkpoint")
+    with pytest.raises(NoCheckpoint, match="did you mean run-1"):
+        find(name)
+
+
+WRONG = [None, True, 0, 7, -1, 2.5, 1e300, 10**30, "x", "7", "\ud800", "a\0b", [], [1], [[]], {}, {"a": 1}]
+
+
+def places(value, place=()):
+    """Where in a JSON object something stands, as tuples of keys."""
+    yield place
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        yield from places(inner, (*place, key))
+
+
+def put(value, place, other):
+    """The same JSON with something else in one place."""
+    return other if not place else {**value, place[0]: put(value[place[0]], place[1:], other)}
+
+
+@pytest.mark.parametrize("file", ["tinylm.json", "tokenizer.json"])
+def test_whatever_a_hand_puts_into_a_json_it_is_refused_in_a_sentence_or_it_works(folders, file):
+    config = ModelConfig(vocab_size=3, context_length=5, n_layer=1, n_head=1, n_embd=2, position="rotary")
+    folder, tokenizer = folders / "edited", CharTokenizer("abc").to_json()
+    weights.save(folder, GPT(config), tokenizer=tokenizer, notes={"corpus": "toyworld-plays", "step": 7})
+    about = json.loads((folder / "tinylm.json").read_text())
+    whole = json.loads((folder / file).read_text())
+    refused = 0
+    for place in places(whole):
+        for wrong in WRONG:
+            (folder / file).write_text(json.dumps(put(whole, place, wrong)))
+            if file == "tokenizer.json":  # sealed again: only what is inside can give it away
+                sealed = about | {"files": fingerprints(folder, ("model.safetensors", file))}
+                (folder / "tinylm.json").write_text(json.dumps(sealed))
+            try:
+                opened = open_checkpoint("edited")
+                assert isinstance(opened.corpus, str) and len(opened.tokenizer.encode("cab")) == 3
+            except TinyLMError as error:
+                refused += 1
+                assert len(str(error)) < 400 and "\n" not in str(error), (place, wrong)
+    assert refused > 80
+
+
+def test_a_config_that_asks_for_more_than_a_machine_has_is_refused_before_it_is_built(folders, monkeypatch):
+    write(folders / "edited")
+    about = json.loads((folders / "edited" / "tinylm.json").read_text())
+    held = 3 * 2 + 5 * 2 + 12 * 2 * 2 + 9 * 2 + 3 * 2 * 2
+    monkeypatch.setattr(weights, "GPT", None)  # building it would take for ever
+    about["config"]["n_layer"] = 10**15
+    (folders / "edited" / "tinylm.json").write_text(json.dumps(about))
+    with pytest.raises(
+        weights.CheckpointError, match=rf"holds {held} parameters, and its config asks for \d+,"
+    ):
+        open_checkpoint("edited")

@@ -54,6 +54,20 @@ def test_without_a_seed_each_sample_is_another_and_temperature_zero_is_always_th
     assert text("--temperature", "0") == text("--temperature", "0")
 
 
+def test_every_sampling_option_counts_and_the_cache_changes_nothing(my_runs, capsys):
+    def text(*options: str) -> str:
+        assert main(["sample", "tiny", "--max-new-tokens", "60", "--seed", "3", *options]) == 0
+        return capsys.readouterr().out
+
+    whole, greedy = text("--temperature", "1"), text("--temperature", "0")
+    for narrow in (["--top-k", "1"], ["--top-p", "0.000001"], ["--min-p", "1"]):
+        assert text("--temperature", "1", *narrow) == greedy
+    assert text("--temperature", "1", "--repetition-penalty", "5") != whole
+    assert text("--temperature", "1", "--no-use-cache") == whole
+    stop = ["--stop", whole[30:33], whole[50:53]]
+    assert text("--temperature", "1", *stop) == whole[: whole.index(whole[30:33], 1)] + "\n"
+
+
 def test_the_evaluation_is_the_last_one_of_the_record(my_runs, capsys):
     assert main(["evaluate", "tiny"]) == 0
     last = read_record(my_runs / "tiny" / "record.jsonl").evaluations[-1]

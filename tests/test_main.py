@@ -89,7 +89,12 @@ def test_a_sample_with_bad_wishes_is_refused_in_one_sentence(my_runs, capsys):
         (["--prompt", "snow ☃"], "☃"),
         (["--prompt", ""], "the prompt has 0 tokens"),
         (["--temperature", "-1"], "temperature -1.0 is not a finite number"),
-        (["--max-new-tokens", "-3"], "max_new_tokens -3 is below 0"),
+        (["--max-new-tokens", "-3"], "max_new_tokens -3 is not a whole number of at least 0"),
+        (["--top-k", "-2"], "top_k -2 is not a whole number of at least 0: use 20"),
+        (["--top-p", "1.5"], "top_p 1.5 is not a finite number above 0 and at most 1: use 0.9"),
+        (["--min-p", "-1"], "min_p -1.0 is not a finite number between 0 and 1: use 0.1"),
+        (["--repetition-penalty", "0"], "repetition_penalty 0.0 is not a finite number above 0: use 1.2"),
+        (["--stop", ""], "a stop sequence has 0 characters"),
     ):
         assert main(["sample", "tiny", *options]) == 2
         captured = capsys.readouterr()

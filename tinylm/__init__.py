@@ -4,9 +4,9 @@ Floors, each knowing only those above it:
 
     errors      the one error meant for the reader
     text        tokenizers, corpora (registry, downloads), toyworld (grammar, templates), shards, batches
-    model       config, attention, rope, layers, gpt, weights
+    model       config, attention, rope, kv_cache, layers, gpt, weights
     training    config, losses, optim, precision, loop, records, results, forecast
-    inference   sampling, generate, evaluate
+    inference   config, sampling, generate, text_stream, evaluate
     course      checks, plots and pictures, widgets, scale, workbook
     recipes     a named run is a function returning the whole recipe
     prepared    a recipe with its text read and its model built

@@ -4,6 +4,7 @@ data/mine/RUN/checkpoint is one of your own runs, data/checkpoints/NAME came wit
 how a checkpoint is written (model.weights) and how it was trained (runs).
 Taught in notebook 05_sampling."""
 
+import contextlib
 import difflib
 import os
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Opened:
     @property
     def corpus(self) -> str:
         """The corpus that it was trained on. Raises NoCorpus when its notes do not say."""
-        if "corpus" not in self.notes:
+        if not isinstance(self.notes.get("corpus"), str):
             raise NoCorpus("the checkpoint's notes do not name its corpus: train it again to have it written")
         return self.notes["corpus"]
 
@@ -58,12 +59,13 @@ def find(name: str | Path) -> Path:
 
     Only the folder is looked for: whether its files are whole is found out by opening it."""
     given = Path(name)
-    for run in (given, MINE / name):
-        if (run / "record.jsonl").is_file():
-            return run / "checkpoint"
-    for folder in (SHIPPED / name, given):
-        if folder.is_dir():
-            return folder
+    with contextlib.suppress(OSError):  # a name too long for a file is nobody's
+        for run in (given, MINE / name):
+            if (run / "record.jsonl").is_file():
+                return run / "checkpoint"
+        for folder in (SHIPPED / name, given):
+            if folder.is_dir():
+                return folder
     known = sorted(
         {f.parent.name for f in MINE.glob("*/record.jsonl")} | {f.name for f in SHIPPED.glob("*/")}
     )
@@ -78,5 +80,10 @@ def find(name: str | Path) -> Path:
 
 
 def shown(folder: Path) -> str:
-    """A folder as it can be typed from where we are, without the path that leads here."""
-    return Path(os.path.relpath(folder)).as_posix()
+    """A folder as it can be typed from where we are, without the path that leads here.
+
+    On Windows no relative path leads to another drive: there it is shown in full."""
+    try:
+        return Path(os.path.relpath(folder)).as_posix()
+    except ValueError:
+        return Path(folder).as_posix()

@@ -4,8 +4,10 @@ The rooms are imported where they are called, because torch takes a second and -
 Refuses to read what was typed (options, __main__) and to know how anything is done.
 Shown in notebook 00_start_here."""
 
+from dataclasses import replace
+
 from tinylm.errors import TinyLMError
-from tinylm.options import Evaluate, Fetch, Lab, Machine, Pack, Promote, Sample, Train
+from tinylm.options import SAMPLED, Evaluate, Fetch, Lab, Machine, Pack, Promote, Sample, Train
 
 DONE, INTERRUPTED = 0, 130  # exit codes
 
@@ -19,7 +21,7 @@ def train(options: Train, command: str) -> int:
     finished = runs.run(chosen, name=options.run, fallback=options.fallback, command=command)
     where = checkpoints.shown(finished.folder)
     print("\na sample:")
-    sample(Sample(where, max_new_tokens=300, seed=1))
+    sample(Sample(where, generation=replace(SAMPLED, max_new_tokens=300), seed=1))
     print(f"\nnext: python -m tinylm sample {where} --prompt 'to be'")
     return INTERRUPTED if finished.interrupted else DONE
 
@@ -34,8 +36,8 @@ def sample(options: Sample, command: str = "") -> int:
     opened = open_checkpoint(options.checkpoint)
     generator = torch.Generator()
     generator.seed() if options.seed is None else generator.manual_seed(options.seed % 2**63)
-    asked = {"max_new_tokens": options.max_new_tokens, "temperature": options.temperature}
-    pieces = stream_text(opened.model, opened.tokenizer, options.prompt, **asked, generator=generator)
+    asked = (options.prompt, options.generation)
+    pieces = stream_text(opened.model, opened.tokenizer, *asked, generator=generator)
     print(opened.tokenizer.decode(opened.tokenizer.encode(options.prompt)), end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)

@@ -10,9 +10,12 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from tinylm.inference.config import GenerationConfig
 from tinylm.model.config import ModelConfig
 from tinylm.recipes import DataConfig
 from tinylm.training.config import TrainConfig
+
+SAMPLED = GenerationConfig(temperature=0.8)  # a little calmer than the model's own probabilities
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,7 @@ class Sample:
     """A checkpoint's folder, a run's name, or a shipped name such as shakespeare_char."""
     prompt: Annotated[str, arg(metavar="TEXT")] = "\n"
     """What to continue. Left out: the beginning of a line."""
-    temperature: float = 0.8
-    """Below 1 the favourites gain, above 1 the rare characters do; 0 always takes the most probable."""
-    max_new_tokens: int = 500
-    """How much to write."""
+    generation: Annotated[GenerationConfig, arg(name="")] = SAMPLED
     seed: Annotated[int | None, arg(metavar="INT")] = None
     """The same seed gives the same text. Left out: a new text each time."""
 

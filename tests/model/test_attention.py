@@ -44,6 +44,27 @@ def test_a_position_may_look_at_itself_and_at_what_came_before():
     assert all(mask[i, j] == (j <= i) for i in range(T) for j in range(T))
 
 
+def test_the_last_queries_alone_give_the_last_rows_of_all():
+    q, k, v = qkv()
+    out, weights = explicit_attention(q, k, v)
+    for last in (1, 4, T):
+        assert torch.equal(causal_mask(last, T), causal_mask(T)[-last:])
+        few, few_weights = explicit_attention(q[:, :, -last:], k, v)
+        assert_close(few, out[:, :, -last:])
+        assert_close(few_weights, weights[:, :, -last:])
+        assert_close(fused_attention(q[:, :, -last:], k, v), out[:, :, -last:])
+
+
+def test_a_mask_decides_alone_who_is_seen():
+    q, k, v = qkv()
+    mask = torch.rand(B, 1, 5, T, generator=torch.Generator().manual_seed(4)) < 0.5
+    mask[..., 0] = True
+    out, weights = explicit_attention(q[:, :, :5], k, v, mask=mask)
+    assert (weights[~mask.expand_as(weights)] == 0).all()
+    assert (weights[mask.expand_as(weights)] > 0).all()
+    assert_close(fused_attention(q[:, :, :5], k, v, mask=mask), out)
+
+
 def test_the_formula_is_the_one_in_the_paper_computed_number_by_number():
     q, k, v = qkv()
     out, weights = explicit_attention(q, k, v)
@@ -161,7 +182,7 @@ def test_dropout_happens_while_training_only(fused):
 def test_the_fused_call_is_told_the_dropout_while_training_and_zero_otherwise(monkeypatch):
     told, real = [], F.scaled_dot_product_attention
 
-    def spy(*args, dropout_p, is_causal):
+    def spy(*args, attn_mask, dropout_p, is_causal):
         told.append((dropout_p, is_causal))
         return real(*args, dropout_p=0.0, is_causal=is_causal)
 

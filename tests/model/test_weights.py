@@ -177,7 +177,7 @@ def test_a_config_that_was_edited_is_refused(tmp_path):
         ({"version": True}, "version True, this tinylm reads"),
         ({"format": "other"}, "is 'other' version 2"),
         ({"files": None}, "has no files"),
-        ({"files": {}}, "model.safetensors is not the file that was saved: expected no file"),
+        ({"files": {}}, "does not say which model.safetensors was saved"),
         ({"config": []}, "has no config"),
     ],
 )

@@ -77,6 +77,7 @@ def test_only_training_runs_stand_in_the_table():
             "tiny --model.dropout 0.2",
         ),
         ("python -m tinylm train tiny --train.seed=3 --train.steps=9 --run=mine", "tiny --train.steps=9"),
+        ("python -m tinylm train tiny --train.eval-every 5 --train.log-every=7", "tiny"),
         ("python tests/benchmarks/ladder.py --run mine", "tiny"),
     ],
 )

@@ -1,109 +1,186 @@
-"""Generate: the token stream. Predict, draw, append, repeat.
+"""Generate: the token stream. Predict, draw, append, repeat, for one text or for several at once.
 
 Knows a model (tokens in, logits out) and, for text, a tokenizer with encode and decode. Refuses to know how a
-token is chosen (sampling), where the model came from (weights) and who reads the stream.
+token is chosen (sampling), how keys are kept (model/kv_cache), when text is certain (text_stream), where the
+model came from and who reads the stream.
 Taught in notebook 05_sampling."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tinylm.errors import TinyLMError
-from tinylm.inference.sampling import sample
+from tinylm.inference.config import PLAIN, GenerationConfig
+from tinylm.inference.sampling import sample, tokens_seen
+from tinylm.inference.text_stream import TextStream
+from tinylm.model.gpt import eval_mode
+from tinylm.model.kv_cache import KVCache
 
 
 class GenerateError(TinyLMError):
-    """The prompt or the number of new tokens cannot be used."""
+    """The prompt cannot be continued, or not in this way."""
 
 
 def generate(
     model: nn.Module,
-    prompt: Tensor,
+    prompt: Tensor | Sequence[int],
+    config: GenerationConfig = PLAIN,
     *,
-    max_new_tokens: int,
-    temperature: float = 1.0,
     generator: torch.Generator,
-    context_length: int | None = None,
 ) -> Iterator[int]:
-    """Continue a prompt: yields `max_new_tokens` token ids, one at a time; the prompt is not repeated.
+    """Continue a prompt: yields up to max_new_tokens token ids, one at a time; the prompt is not repeated.
 
-    prompt (T,) of token ids, T >= 1. The model reads at most the last `context_length` tokens (by default the
-    model's own): once they are full the window slides, and every position is computed afresh inside it.
-    Temperature 0 is greedy. The model predicts in eval mode and is left in the mode it was in; only
-    `generator` is drawn from. Raises GenerateError, at the call and not at the first token."""
-    if prompt.dim() != 1:
-        raise GenerateError(
-            f"the prompt has {prompt.dim()} dimensions and needs 1: pass one row of token ids"
-        )
-    if len(prompt) == 0:
+    prompt (T,) of token ids, T >= 1. Otherwise as `generate_batch`."""
+    return (tokens[0] for tokens in generate_batch(model, [prompt], config, generator=generator))
+
+
+def generate_batch(
+    model: nn.Module,
+    prompts: Sequence[Tensor | Sequence[int]],
+    config: GenerationConfig = PLAIN,
+    *,
+    generator: torch.Generator,
+) -> Iterator[list[int]]:
+    """Continue B prompts at once: yields max_new_tokens times the next token id of every prompt, B of them.
+
+    prompts: B rows of ids, each (T_b,) with T_b >= 1, of any lengths; no row can feel the others. The model
+    reads at most the last context_length tokens of a row: then the window slides, and every position is
+    computed afresh inside it.
+
+    The model predicts in eval mode from the first token to the last, and is left as it was. Only `generator`
+    is drawn from. Raises GenerateError, at the call and not at the first token."""
+    if config.stop:
+        raise GenerateError("stop sequences are text and these are ids: use stream_text, generate_text(s)")
+    if config.use_cache and not hasattr(model, "new_cache"):
+        raise GenerateError(f"{type(model).__name__} has no new_cache(): set use_cache=False")
+    rows = [_ids(prompt) for prompt in prompts]
+    if not rows:
+        raise GenerateError("there are 0 prompts: give at least 1")
+    return _stream(model, rows, config, generator)
+
+
+def _stream(
+    model: nn.Module, rows: list[list[int]], config: GenerationConfig, generator: torch.Generator
+) -> Iterator[list[int]]:
+    with eval_mode(model):
+        cache = _new_cache(model, rows) if config.use_cache else None
+        for _ in range(config.max_new_tokens):
+            logits = next_logits(model, rows, cache)  # (B, V)
+            penalised = config.repetition_penalty != 1.0
+            seen = tokens_seen(rows, logits.size(-1)).to(logits.device) if penalised else None  # (B, V)
+            tokens = sample(logits, config, generator=generator, seen=seen).tolist()  # B ids
+            for row, token in zip(rows, tokens, strict=True):
+                row.append(token)
+            yield tokens
+
+
+@torch.no_grad()
+def next_logits(model: nn.Module, rows: Sequence[Sequence[int]], cache: KVCache | None = None) -> Tensor:
+    """The logits for the token after each of B rows of ids: (B, V). Rows are read from their ends.
+
+    An empty cache is filled with the rows; one that holds all but the last token of each reads only those.
+    Without a cache, or once it is full, every position of the last context_length tokens is computed again.
+    A full cache cannot be shifted instead: in a window that slid by one, each token stands one position
+    earlier and no longer feels the token that left, so that all its keys and values are new."""
+    if cache is None or cache.length == cache.capacity:
+        return _logits_afresh(model, rows)
+    longest = max(len(row) for row in rows) if cache.length == 0 else 1
+    window = min(longest, cache.capacity)
+    ends = [[0] * (window - len(row)) + list(row[-window:]) for row in rows]  # padded on the left
+    return model(torch.tensor(ends, device=_device(model)), cache)[:, -1]  # (B, V)
+
+
+def _logits_afresh(model: nn.Module, rows: Sequence[Sequence[int]]) -> Tensor:
+    """Rows of equal length are read together, the others apart: nothing is padded. (B, V)"""
+    windows = [tuple(row[-model.config.context_length :]) for row in rows]
+    logits: list[Tensor] = [torch.empty(0)] * len(rows)
+    for length in {len(window) for window in windows}:
+        where = [i for i, window in enumerate(windows) if len(window) == length]
+        together = model(torch.tensor([windows[i] for i in where], device=_device(model)))[:, -1]  # (b, V)
+        for i, row in zip(where, together, strict=True):
+            logits[i] = row
+    return torch.stack(logits)  # (B, V)
+
+
+def _new_cache(model: nn.Module, rows: list[list[int]]) -> KVCache:
+    lengths = torch.tensor([min(len(row), model.config.context_length) for row in rows])  # (B,)
+    return model.new_cache(padding=(lengths.max() - lengths).to(_device(model)))
+
+
+def _ids(prompt: Tensor | Sequence[int]) -> list[int]:
+    row = torch.as_tensor(prompt)
+    if row.dim() != 1:
+        raise GenerateError(f"the prompt has {row.dim()} dimensions and needs 1: pass one row of token ids")
+    if len(row) == 0:
         raise GenerateError("the prompt has 0 tokens and needs at least 1: start with a newline")
-    if max_new_tokens < 0:
-        raise GenerateError(f"max_new_tokens {max_new_tokens} is below 0: use 0 or more")
-    window = context_length if context_length is not None else model.config.context_length
-    device = next((p.device for p in model.parameters()), prompt.device)
-    tokens = prompt.to(device=device, dtype=torch.int64)
-
-    def stream(tokens: Tensor) -> Iterator[int]:
-        for _ in range(max_new_tokens):
-            tokens = tokens[-window:]  # (T,) with T <= context_length
-            logits = next_logits(model, tokens)  # (V,)
-            token = sample(logits.unsqueeze(0), temperature=temperature, generator=generator)  # (1,)
-            tokens = torch.cat((tokens, token))  # (T + 1,)
-            yield int(token)
-
-    return stream(tokens)
+    return row.tolist()
 
 
-def next_logits(model: nn.Module, tokens: Tensor) -> Tensor:
-    """The logits for the token after `tokens`: (T,) -> (V,).
-
-    Everything before the last position is computed again for each new token. A cache of keys and values that
-    spares this belongs here: nothing above this function would change."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            return model(tokens.unsqueeze(0))[0, -1]  # (V,)
-    finally:
-        model.train(was_training)
+def _device(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def stream_text(
     model: nn.Module,
     tokenizer: Any,
     prompt: str,
+    config: GenerationConfig = PLAIN,
     *,
-    max_new_tokens: int,
-    temperature: float = 1.0,
     generator: torch.Generator,
 ) -> Iterator[str]:
-    """`generate` on text: yields the decoded continuation piece by piece, without the prompt.
+    """`generate` on text: yields the continuation, without the prompt, as soon as each piece is certain.
 
-    Raises the tokenizer's own error for a character that it does not know, and GenerateError for an empty
-    prompt, both at the call."""
-    ids = torch.as_tensor(tokenizer.encode(prompt))  # (T,)
-    tokens = generate(model, ids, max_new_tokens=max_new_tokens, temperature=temperature, generator=generator)
-    return (tokenizer.decode([token]) for token in tokens)
+    Ends at the first stop sequence, which is not yielded. Raises the tokenizer's own error for a character
+    that it does not know, and GenerateError for an empty prompt, both at the call."""
+    ids = replace(config, stop=())
+    tokens = generate(model, tokenizer.encode(prompt), ids, generator=generator)
+
+    def pieces() -> Iterator[str]:
+        text = TextStream(tokenizer, config.stop)
+        for token in tokens:
+            if piece := text.add(token):
+                yield piece
+            if text.stopped:
+                return
+        if rest := text.end():
+            yield rest
+
+    return pieces()
 
 
 def generate_text(
     model: nn.Module,
     tokenizer: Any,
     prompt: str,
+    config: GenerationConfig = PLAIN,
     *,
-    max_new_tokens: int,
-    temperature: float = 1.0,
     generator: torch.Generator,
 ) -> str:
     """The whole of `stream_text` in one string: the continuation, without the prompt."""
-    pieces = stream_text(
-        model,
-        tokenizer,
-        prompt,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        generator=generator,
-    )
-    return "".join(pieces)
+    return "".join(stream_text(model, tokenizer, prompt, config, generator=generator))
+
+
+def generate_texts(
+    model: nn.Module,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    config: GenerationConfig = PLAIN,
+    *,
+    generator: torch.Generator,
+) -> list[str]:
+    """Continue several prompts at once: their continuations, each ended by its own stop sequence.
+
+    Raises as `stream_text` does."""
+    rows = [tokenizer.encode(prompt) for prompt in prompts]
+    streams = [TextStream(tokenizer, config.stop) for _ in rows]
+    texts = [""] * len(rows)
+    for tokens in generate_batch(model, rows, replace(config, stop=()), generator=generator):
+        for i, (stream, token) in enumerate(zip(streams, tokens, strict=True)):
+            if not stream.stopped:
+                texts[i] += stream.add(token)
+        if all(stream.stopped for stream in streams):
+            break
+    return [text + stream.end() for text, stream in zip(texts, streams, strict=True)]

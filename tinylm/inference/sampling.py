@@ -1,64 +1,143 @@
 """Sampling: turns one row of logits into one token.
 
-Knows only logits of shape (..., V), a temperature and a generator. Refuses to know the model, the
-tokenizer and the prompt.
+Knows only logits of shape (..., V), which tokens stand in the text already, and a generator. Each rule is one
+small function from logits to logits; what it forbids gets -inf. Refuses to know the model, the tokenizer
+and the text.
 Taught in notebook 05_sampling."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from tinylm.errors import TinyLMError
+from tinylm.inference.config import PLAIN, SamplingConfig
 
 GREEDY_BELOW = 1e-6  # float32 logits are not exact enough to tell a smaller temperature from 0
 
 
 class SamplingError(TinyLMError):
-    """The temperature is not a finite number of at least 0, or the logits are not numbers."""
+    """The logits leave nothing to draw from, or a penalty has nothing to judge by."""
 
 
 def greedy(logits: Tensor) -> Tensor:
     """The most probable token of each row; of equal ones the smallest id.
 
-    logits (..., V) -> token ids (...). Raises SamplingError when a logit is NaN."""
-    _refuse_nan(logits)
+    logits (..., V) -> token ids (...). Raises SamplingError when a row's favourite is NaN or infinite."""
+    favourite = logits.amax(dim=-1, keepdim=True)  # (..., 1), NaN when one of the row is
+    if not bool(torch.isfinite(favourite).all()):
+        raise _nothing_to_draw(logits)
     # argmax leaves open which of several equal maxima it returns; the first True of a comparison is defined.
-    return (logits == logits.amax(dim=-1, keepdim=True)).int().argmax(dim=-1)  # (...)
+    return (logits == favourite).int().argmax(dim=-1)  # (...)
 
 
-def probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """softmax(logits / temperature): below 1 the favourites gain, above 1 the rare tokens do.
-
-    logits (..., V) -> probabilities (..., V), float32, each row sums to 1. Temperature 0 is greedy: the limit
-    of the formula, all weight on the largest logit (of equal ones the smallest id, as in `greedy`).
-    Raises SamplingError for a negative or infinite temperature and for NaN logits."""
-    if not math.isfinite(temperature) or temperature < 0:
-        raise SamplingError(
-            f"temperature {temperature} is not a finite number of at least 0: use 0.8, or 0 for greedy"
-        )
-    if temperature < GREEDY_BELOW:
-        return torch.nn.functional.one_hot(greedy(logits), logits.size(-1)).float()  # (..., V)
-    _refuse_nan(logits)
-    return torch.softmax(logits.float() / temperature, dim=-1)  # (..., V)
+def tokens_seen(rows: Sequence[Sequence[int]], vocab_size: int) -> Tensor:
+    """Which tokens stand in each of B rows of ids, whatever the rows' lengths: (B, V) bool."""
+    seen = torch.zeros(len(rows), vocab_size, dtype=torch.bool)  # (B, V)
+    for i, row in enumerate(rows):
+        seen[i, torch.as_tensor(row)] = True
+    return seen
 
 
-def sample(logits: Tensor, *, temperature: float = 1.0, generator: torch.Generator) -> Tensor:
-    """Draw one token per row from `probabilities(logits, temperature)`.
+def penalise_seen(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Positive logits of seen tokens are divided by the penalty, negative ones multiplied by it.
+
+    logits (..., V), seen (..., V) bool: True for every token that stands in the text already, however often.
+    Source: Keskar et al. 2019 (CTRL), section 4.1, with the sign mended as in Hugging Face transformers."""
+    penalised = torch.where(logits < 0, logits * penalty, logits / penalty)  # (..., V)
+    return torch.where(seen, penalised, logits)  # (..., V)
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Keep the k largest logits of each row, and those equal to the k-th. (..., V) -> (..., V).
+
+    Source: Fan et al. 2018, section 5.2."""
+    kth = logits.topk(min(k, logits.size(-1)), dim=-1).values[..., -1:]  # (..., 1)
+    return logits.masked_fill(logits < kth, -math.inf)  # (..., V)
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Keep the fewest tokens that together hold at least p of the probability. (..., V) -> (..., V).
+
+    A token stays while the more probable ones together hold less than p; of equal ones the smaller id comes
+    first. Source: Holtzman et al. 2020 (nucleus sampling), section 3.1."""
+    ordered, order = logits.sort(dim=-1, descending=True, stable=True)  # (..., V) each
+    chances = ordered.softmax(dim=-1)  # (..., V)
+    before = chances.cumsum(dim=-1) - chances  # (..., V) the mass of the more probable tokens
+    ordered = ordered.masked_fill(before >= p, -math.inf)  # (..., V)
+    return torch.empty_like(logits).scatter_(-1, order, ordered)  # (..., V)
+
+
+def keep_min_p(logits: Tensor, p: float) -> Tensor:
+    """Keep tokens at least p times as probable as the favourite. (..., V) -> (..., V).
+
+    Source: Nguyen et al. 2024, arXiv:2407.01082, section 3."""
+    share = (logits - logits.amax(dim=-1, keepdim=True)).exp()  # (..., V) probability / the favourite's
+    return logits.masked_fill(share < p, -math.inf)  # (..., V)
+
+
+def filtered(logits: Tensor, config: SamplingConfig, seen: Tensor | None = None) -> Tensor:
+    """The logits after every rule, in the usual order: penalty, temperature, top-k, top-p, min-p.
+
+    logits (..., V) -> (..., V), float32, -inf for what may not be drawn. The temperature comes first of the
+    three cuts, so top_p and min_p judge the probabilities that it has made. At temperature 0 only the
+    favourite stays. Raises SamplingError when the config has a repetition penalty and `seen` is missing."""
+    logits = logits.float()
+    if config.repetition_penalty != 1.0:
+        if seen is None:
+            raise SamplingError(
+                f"repetition_penalty {config.repetition_penalty} needs the tokens so far: hand in seen"
+            )
+        logits = penalise_seen(logits, seen, config.repetition_penalty)
+    if config.temperature < GREEDY_BELOW:
+        favourite = greedy(logits).unsqueeze(-1)  # (..., 1)
+        return torch.full_like(logits, -math.inf).scatter_(-1, favourite, 0.0)  # (..., V)
+    logits = logits / config.temperature
+    if config.top_k:
+        logits = keep_top_k(logits, config.top_k)
+    if config.top_p < 1.0:
+        logits = keep_top_p(logits, config.top_p)
+    if config.min_p:
+        logits = keep_min_p(logits, config.min_p)
+    return logits
+
+
+def probabilities(logits: Tensor, config: SamplingConfig = PLAIN, seen: Tensor | None = None) -> Tensor:
+    """softmax(filtered(logits, config, seen)): what `sample` draws from.
+
+    logits (..., V) -> probabilities (..., V), float32, each row sums to 1. Raises SamplingError for logits
+    that are NaN or infinite, and as `filtered` does."""
+    chances = torch.softmax(filtered(logits, config, seen), dim=-1)  # (..., V)
+    if bool(torch.isnan(chances[..., 0]).any()):  # one bad logit makes its whole row NaN
+        raise _nothing_to_draw(logits)
+    return chances
+
+
+def sample(
+    logits: Tensor,
+    config: SamplingConfig = PLAIN,
+    *,
+    generator: torch.Generator,
+    seen: Tensor | None = None,
+) -> Tensor:
+    """Draw one token per row from `probabilities(logits, config, seen)`.
 
     logits (B, V) -> token ids (B,). The draw is made where the generator lives, so a CPU generator gives the
     same tokens whatever device the model is on. Temperature 0 is greedy and leaves the generator untouched.
     Raises SamplingError as `probabilities` does."""
-    weights = probabilities(logits, temperature)  # (B, V)
-    if temperature < GREEDY_BELOW:
-        return weights.argmax(dim=-1)  # (B,)
-    drawn = torch.multinomial(weights.to(generator.device), num_samples=1, generator=generator)  # (B, 1)
+    if config.temperature < GREEDY_BELOW:
+        return filtered(logits, config, seen).argmax(dim=-1)  # (B,)
+    chances = probabilities(logits, config, seen)  # (B, V)
+    drawn = torch.multinomial(chances.to(generator.device), num_samples=1, generator=generator)  # (B, 1)
     return drawn.squeeze(-1).to(logits.device)  # (B,)
 
 
-def _refuse_nan(logits: Tensor) -> None:
-    if bool(torch.isnan(logits).any()):
-        bad = int(torch.isnan(logits).sum())
-        raise SamplingError(
-            f"{bad} of {logits.numel()} logits are NaN: the training diverged, train again with a lower rate"
-        )
+def _nothing_to_draw(logits: Tensor) -> SamplingError:
+    for name, bad in (("NaN", torch.isnan(logits)), ("infinite", logits == math.inf)):
+        if count := int(bad.sum()):
+            return SamplingError(
+                f"{count} of {logits.numel()} logits are {name}: "
+                "the training diverged, train again with a lower rate"
+            )
+    return SamplingError(f"all {logits.size(-1)} logits of a row are -inf: leave at least 1 token to draw")

@@ -10,31 +10,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinylm.model.kv_cache import LayerCache
 from tinylm.model.layers import RMSNorm
 from tinylm.model.rope import apply_rotary
 
 Rotary = tuple[Tensor, Tensor]
 
 
-def causal_mask(T: int, device: torch.device | str | None = None) -> Tensor:
-    """(T, T) bool: True where position i (row) may look at position j (column), that is where j <= i."""
-    return torch.ones(T, T, dtype=torch.bool, device=device).tril()
+def causal_mask(T: int, S: int | None = None, device: torch.device | str | None = None) -> Tensor:
+    """(T, S) bool: True where row i may look at column j. The T rows are the last of S positions, by default
+    all of them: then row i is position i, and it may look where j <= i."""
+    S = T if S is None else S
+    return torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
 
 
-def explicit_attention(q: Tensor, k: Tensor, v: Tensor, *, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
+def explicit_attention(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, dropout: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """softmax(q k^T / sqrt(D)) v with the future masked: equation 1 of Vaswani et al. 2017, line by line.
 
-    q, k, v: (B, H, T, D). Returns the output (B, H, T, D) and the weights before dropout (B, H, T, T)."""
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (B, H, T, T)
-    future = ~causal_mask(q.size(-2), device=q.device)  # (T, T)
-    scores = scores.masked_fill(future, -math.inf)  # by place, never by value: a score of 0 is a score
+    q (B, H, T, D); k, v (B, H, S, D), where the T queries are the last of the S positions (all, while
+    training). mask: True where a query may look, by default the past and itself. Returns the output
+    (B, H, T, D) and the weights before dropout (B, H, T, S)."""
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (B, H, T, S)
+    seen = causal_mask(q.size(-2), k.size(-2), device=q.device) if mask is None else mask  # (T, S)
+    scores = scores.masked_fill(~seen, -math.inf)  # by place, never by value: a score of 0 is a score
     weights = scores.softmax(dim=-1)  # every row sums to 1
-    return F.dropout(weights, dropout) @ v, weights  # (B, H, T, D), (B, H, T, T)
+    return F.dropout(weights, dropout) @ v, weights  # (B, H, T, D), (B, H, T, S)
 
 
-def fused_attention(q: Tensor, k: Tensor, v: Tensor, *, dropout: float = 0.0) -> Tensor:
-    """The same output (B, H, T, D) in one call that never stores the (T, T) weights (Dao et al. 2022)."""
-    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)  # (B, H, T, D)
+def fused_attention(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, dropout: float = 0.0
+) -> Tensor:
+    """The same output (B, H, T, D) in one call that never stores the (T, S) weights (Dao et al. 2022).
+
+    The call's own causal mask counts queries from position 0, so it is right only when T = S."""
+    T, S = q.size(-2), k.size(-2)
+    causal = mask is None and T == S
+    if mask is None and 1 < T < S:  # a single query is the last position and sees all
+        mask = causal_mask(T, S, device=q.device)  # (T, S)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
 
 
 class CausalSelfAttention(nn.Module):
@@ -64,14 +79,19 @@ class CausalSelfAttention(nn.Module):
             q, k = apply_rotary(q, *rotary), apply_rotary(k, *rotary)
         return q, k, v
 
-    def forward(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
-        """x (B, T, C) to (B, T, C). rotary: the (cos, sin) tables of exactly these T positions, or None."""
+    def forward(self, x: Tensor, rotary: Rotary | None = None, cache: LayerCache | None = None) -> Tensor:
+        """x (B, T, C) to (B, T, C). rotary: the (cos, sin) tables of exactly these T positions, or None.
+
+        With a cache, x is what follows the tokens in it: it looks at their keys and values too."""
         q, k, v = self.heads(x, rotary)
+        mask = None
+        if cache is not None:
+            k, v, mask = cache.append(k, v)  # (B, H, S, D) each
         dropout = self.dropout if self.training else 0.0
         if self.fused:
-            out = fused_attention(q, k, v, dropout=dropout)
+            out = fused_attention(q, k, v, mask=mask, dropout=dropout)
         else:
-            out, _ = explicit_attention(q, k, v, dropout=dropout)
+            out, _ = explicit_attention(q, k, v, mask=mask, dropout=dropout)
         out = self.proj(out.transpose(1, 2).flatten(2))  # (B, T, C)
         return F.dropout(out, self.dropout, self.training)
 

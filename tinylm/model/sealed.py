@@ -54,6 +54,10 @@ def verify(home: Path, name: str, expected: dict[str, Any], shown: str | Path) -
     """Raises CheckpointError with both sizes and hashes unless the file is the one that was sealed.
 
     `shown` is what the folder is called in the sentence."""
+    if not isinstance(expected, dict) or not expected:
+        raise CheckpointError(
+            f"{shown} does not say which {name} was saved: copy or download the checkpoint again"
+        )
     found = _fingerprint(home / name) if (home / name).exists() else {}
     if found != expected:
         raise CheckpointError(

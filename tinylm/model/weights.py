@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tinylm.model.config import ConfigError, ModelConfig
+from tinylm.model.config import ConfigError, ModelConfig, parameter_counts
 from tinylm.model.gpt import GPT
 from tinylm.model.sealed import (
     CheckpointError,
@@ -88,7 +88,7 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Checkpoin
     home = settled(Path(folder).resolve())
     about = read_json(home, ABOUT, folder)
     version = about.get("version")
-    if about.get("format") != FORMAT or version not in ADDED or isinstance(version, bool):
+    if about.get("format") != FORMAT or type(version) is not int or version not in ADDED:
         raise CheckpointError(
             f"{folder}/{ABOUT} is {about.get('format')!r} version {version!r}, "
             f"this tinylm reads {FORMAT!r} version 1 to {VERSION}: use the tinylm that wrote it"
@@ -104,8 +104,12 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Checkpoin
         raise CheckpointError(f"{folder} cannot be read: {error}") from error
     tokenizer = read_json(home, TOKENIZER, folder)
     _check_vocabulary(tokenizer, config)
+    _check_size(tensors, config, folder)
 
-    model = GPT(config)
+    try:
+        model = GPT(config)
+    except (RuntimeError, OverflowError) as error:  # such as a context for which there is no memory
+        raise CheckpointError(f"{folder} asks for a model that cannot be built here: {error}") from error
     _check_fit(tensors, _tensors(model), folder)
     if config.tied_head:
         tensors["head.weight"] = tensors["token_embedding.weight"]
@@ -117,6 +121,16 @@ def _tensors(model: GPT) -> dict[str, Tensor]:
     """What a checkpoint of this model holds: its state, without the second name of a tied matrix."""
     tied = {"head.weight"} if model.config.tied_head else set()
     return {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name not in tied}
+
+
+def _check_size(found: dict[str, Tensor], config: ModelConfig, folder: str | Path) -> None:
+    """An altered config may ask for a model that no machine can build: it is refused before it is built."""
+    held, asked = sum(tensor.numel() for tensor in found.values()), parameter_counts(config)["total"]
+    if asked > 2 * held:
+        raise CheckpointError(
+            f"{folder} holds {held:,} parameters, and its config asks for {asked:,}: "
+            "copy or download the checkpoint again"
+        )
 
 
 def _check_fit(found: dict[str, Tensor], expected: dict[str, Tensor], folder: str | Path) -> None:
@@ -131,7 +145,8 @@ def _check_fit(found: dict[str, Tensor], expected: dict[str, Tensor], folder: st
 
 
 def _check_vocabulary(tokenizer: dict[str, Any], config: ModelConfig) -> None:
-    size = len(tokenizer["characters"]) if "characters" in tokenizer else tokenizer.get("vocab_size")
+    characters = tokenizer.get("characters")
+    size = len(characters) if isinstance(characters, str) else tokenizer.get("vocab_size")
     if size != config.vocab_size:
         raise CheckpointError(
             f"the tokenizer has {size} tokens and the model has vocab_size {config.vocab_size}: "

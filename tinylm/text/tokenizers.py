@@ -83,7 +83,11 @@ class CharTokenizer:
                 f"lowercase text can never hold {folded[0]!r}: leave it out of the vocabulary, "
                 f"or set lowercase=False"
             )
-        if self.unknown is not None and (len(self.unknown) != 1 or self.unknown not in self.characters):
+        if not isinstance(self.lowercase, bool):
+            raise TokenizerError(f"lowercase={self.lowercase!r} is neither True nor False: use one of them")
+        if self.unknown is not None and (
+            not isinstance(self.unknown, str) or len(self.unknown) != 1 or self.unknown not in self.characters
+        ):
             raise TokenizerError(
                 f"unknown={self.unknown!r} is not one of the {self.vocab_size} characters of the vocabulary: "
                 f"choose one that is, for example {self.characters[-1]!r}"
@@ -181,7 +185,7 @@ def tokenizer_from_json(data: dict) -> Tokenizer:
     """The tokenizer that `to_json` described. A kind that is not known here is refused by name."""
     kinds = {"characters": CharTokenizer.from_json}
     kind = data.get("kind")
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise TokenizerError(
             f"a tokenizer of kind {kind!r} is not known here: the kinds are {', '.join(kinds)}"
         )

@@ -26,7 +26,9 @@ COLUMNS = (
     "bits per character",
 )
 TYPED = re.compile(r"python -m tinylm train (?P<recipe_and_options>.+)")
-NOT_OF_THE_ROW = re.compile(r" --(run|train\.seed)[ =]\S+")  # what a run is called, and which seed of several
+NOT_OF_THE_ROW = re.compile(
+    r" --(run|train\.(seed|eval-every|log-every))[ =]\S+"
+)  # change no weight, or share a row
 TABLE = re.compile(r"(<!-- results -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
 
 

@@ -1,0 +1,177 @@
+"""The KV cache: a model that remembers says what one that computes all of it again says, everywhere."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tests.model.test_gpt import SMALL, each_attention, every_choice, lively, random_tokens
+from tinylm.errors import TinyLMError
+from tinylm.model.gpt import GPT, InputError
+from tinylm.model.kv_cache import CacheError, KVCache
+
+T = SMALL.context_length
+CLOSE = {"rtol": 1e-9, "atol": 1e-10}  # in float64
+
+
+def model_of(**choice):
+    return lively(GPT(replace(SMALL, **choice))).double().eval()
+
+
+def in_pieces(model, tokens, sizes, padding=None):
+    """The logits (B, T, V) of tokens read piece by piece into one cache."""
+    cache = model.new_cache(padding)
+    with torch.no_grad():
+        return torch.cat([model(piece, cache) for piece in tokens.split(sizes, dim=1)], dim=1)
+
+
+@each_attention
+@every_choice
+def test_one_token_at_a_time_gives_the_logits_of_all_at_once_at_every_position(choice, attention):
+    model = model_of(**choice, attention=attention)
+    tokens = random_tokens(length=T)
+    assert_close(in_pieces(model, tokens, [1] * T), model(tokens), **CLOSE)
+
+
+@each_attention
+@pytest.mark.parametrize("position", ["learned", "rotary"])
+@pytest.mark.parametrize("sizes", [[T], [7, 1, 1, 14], [5, 7, 11], [1, 22]], ids=str)
+def test_the_pieces_may_have_any_size(sizes, position, attention):
+    model = model_of(position=position, attention=attention)
+    tokens = random_tokens(length=T)
+    assert_close(in_pieces(model, tokens, sizes), model(tokens), **CLOSE)
+
+
+@pytest.mark.parametrize("position", ["learned", "rotary"])
+def test_the_same_token_again_is_read_at_its_own_position_and_not_at_the_first(position):
+    model = model_of(position=position, n_layer=1)
+    tokens = torch.full((1, 5), 3)
+    cache = model.new_cache()
+    seen = []
+    real = model.rotary if position == "rotary" else model.embed
+    name = "rotary" if position == "rotary" else "embed"
+    setattr(model, name, lambda *given: seen.append(given[-1]) or real(*given))
+    for t in range(5):
+        model(tokens[:, t : t + 1], cache)
+    assert seen == [slice(t, t + 1) for t in range(5)]
+
+
+@each_attention
+@every_choice
+def test_rows_of_different_lengths_give_what_each_gives_alone(choice, attention):
+    model = model_of(**choice, attention=attention)
+    lengths = (2, 11, 7)
+    rows = [random_tokens(batch=1, length=n + 5, seed=n)[0] for n in lengths]
+    padding = torch.tensor([max(lengths) - n for n in lengths])
+    padded = torch.stack(
+        [torch.cat((torch.full((p,), 13), row)) for p, row in zip(padding.tolist(), rows, strict=True)]
+    )
+    together = in_pieces(model, padded, [11, 1, 3, 1], padding)
+    for row, gap, logits in zip(rows, padding.tolist(), together, strict=True):
+        assert_close(logits[gap:], model(row[None])[0], **CLOSE)
+
+
+def test_what_the_padding_holds_changes_nothing():
+    model = model_of(position="rotary")
+    tokens, padding = random_tokens(batch=2, length=9), torch.tensor([4, 0])
+    other = tokens.clone()
+    other[0, :4] = 17
+    first, second = (in_pieces(model, t, [8, 1], padding) for t in (tokens, other))
+    assert not torch.equal(tokens, other)
+    assert torch.equal(first[0, 4:], second[0, 4:])
+    assert first.isfinite().all()
+
+
+def test_padding_of_zeros_is_no_padding():
+    cache = KVCache(3, 23, torch.zeros(2, dtype=torch.int64))
+    assert cache.claim(2, 7) == slice(0, 7)
+    assert cache.mask is None
+
+
+def test_the_room_is_made_once_and_what_is_handed_out_are_views_of_it():
+    model, cache = model_of(), None
+    cache = model.new_cache()
+    places = set()
+    for token in random_tokens(length=T).split(1, dim=1):
+        model(token, cache)
+        places.add(tuple((layer.keys.data_ptr(), layer.values.data_ptr()) for layer in cache.layers))
+    assert len(places) == 1
+    assert {tuple(layer.keys.shape) for layer in cache.layers} == {(2, 5, T, 6)}
+    keys, values, _ = cache.layers[0].append(torch.zeros(2, 5, 0, 6), torch.zeros(2, 5, 0, 6))
+    assert keys.data_ptr() == cache.layers[0].keys.data_ptr()
+    assert values.data_ptr() == cache.layers[0].values.data_ptr()
+
+
+def test_the_room_takes_its_heads_and_its_dtype_from_the_first_keys():
+    cache = KVCache(1, 7)
+    k = torch.zeros(2, 3, 5, 11, dtype=torch.bfloat16)  # 3 key-value heads, whatever the queries have
+    keys, values, mask = cache.layers[0].append(k, k)
+    assert keys.shape == values.shape == (2, 3, 5, 11)
+    assert keys.dtype == torch.bfloat16
+    assert cache.layers[0].keys.shape == (2, 3, 7, 11)
+    assert mask is None
+
+
+def test_under_autocast_the_cache_holds_what_the_layers_make():
+    model = lively(GPT(replace(SMALL, position="rotary", qk_norm=True)), 0.05).eval()
+    cache, tokens = model.new_cache(), random_tokens()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = model(tokens)
+        got = torch.cat([model(token, cache) for token in tokens.split(1, dim=1)], dim=1)
+    assert cache.layers[0].keys.dtype == torch.bfloat16
+    assert (got - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_a_full_cache_refuses_and_stays_as_it_was():
+    model, tokens = model_of(), random_tokens(length=T)
+    cache = model.new_cache()
+    model(tokens[:, :20], cache)
+    with pytest.raises(CacheError) as refusal:
+        model(tokens[:, :4], cache)
+    assert str(refusal.value) == (
+        "the cache holds 20 of 23 tokens and has no room for 4 more: "
+        "start a new one from the last tokens of the text"
+    )
+    assert cache.length == 20
+    assert_close(model(tokens[:, 20:], cache), model(tokens)[:, 20:], **CLOSE)
+    with pytest.raises(CacheError, match="holds 23 of 23 tokens and has no room for 1 more"):
+        model(tokens[:, :1], cache)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [torch.tensor([[67], [0]]), torch.zeros(2, 1), torch.zeros(2, 0, dtype=torch.long), torch.tensor(5)],
+)
+def test_tokens_that_cannot_be_read_leave_the_cache_as_it_was(wrong):
+    model, tokens = model_of(), random_tokens()
+    cache = model.new_cache()
+    model(tokens[:, :-1], cache)
+    with pytest.raises(InputError):
+        model(wrong, cache)
+    assert_close(model(tokens[:, -1:], cache), model(tokens)[:, -1:], **CLOSE)
+
+
+@pytest.mark.parametrize("padding", [None, torch.tensor([2, 0])])
+def test_another_number_of_rows_is_refused(padding):
+    model, tokens = model_of(), random_tokens()
+    cache = model.new_cache(padding)
+    model(tokens, cache)
+    for rows in (1, 3):
+        with pytest.raises(CacheError, match=f"holds 2 rows and was handed {rows}: make one for each batch"):
+            model(tokens[:1].expand(rows, -1), cache)
+
+
+def test_a_cache_of_another_model_is_refused():
+    for n_layer, capacity in ((3, 24), (2, 23), (4, 23)):
+        with pytest.raises(InputError) as refusal:
+            model_of()(random_tokens(), KVCache(n_layer, capacity))
+        assert str(refusal.value) == (
+            f"a cache for {n_layer} layers and {capacity} tokens does not fit 3 layers and "
+            "context_length 23: make it with new_cache()"
+        )
+    assert model_of()(random_tokens(), KVCache(3, 22)).shape == (2, 7, 67)
+
+
+def test_every_error_is_one_for_the_reader():
+    assert issubclass(CacheError, TinyLMError)

@@ -1,0 +1,88 @@
+"""The KV cache: keys and values of the tokens so far, so that a new token computes only its own.
+
+Knows tensors of shape (B, H, T, D), how many slots are filled and which of them are padding. Refuses to know
+the model and the tokens, and to overrun: what happens when the context is full is decided in
+inference/generate, because sliding the window would move every position that was computed here.
+Taught in notebook 05_sampling. Source: Shazeer 2019, arXiv:1911.02150, section 2.4."""
+
+import torch
+from torch import Tensor
+
+from tinylm.errors import TinyLMError
+
+Positions = slice | Tensor
+
+
+class CacheError(TinyLMError):
+    """The cache is full, or was handed tokens of another batch."""
+
+
+class LayerCache:
+    """One layer's keys and values, (B, H, capacity, D) each. H counts key-value heads, however many queries.
+
+    The room is made once, when the first keys come: they say how many rows and heads, and which dtype."""
+
+    def __init__(self, cache: "KVCache") -> None:
+        self.cache = cache
+        self.keys: Tensor | None = None
+        self.values: Tensor | None = None
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Store the keys and values of T new tokens, (B, H, T, D) each, behind those of the tokens so far.
+
+        Returns all S of them, as views (B, H, S, D), and which of them each new token may see: a mask
+        (B, 1, T, S), or None when that is all up to itself. The cache is read, never trained through."""
+        if self.keys is None or self.values is None:
+            B, H, _, D = k.shape
+            self.keys = k.new_empty(B, H, self.cache.capacity, D)
+            self.values = v.new_empty(B, H, self.cache.capacity, D)
+        begin, end = self.cache.length, self.cache.length + k.size(2)
+        self.keys[:, :, begin:end] = k.detach()
+        self.values[:, :, begin:end] = v.detach()
+        return self.keys[:, :, :end], self.values[:, :, :end], self.cache.mask
+
+
+class KVCache:
+    """A batch's memory: `layers`, one LayerCache each, and `length`, the slots filled in all of them.
+
+    Rows of different lengths are aligned at their ends: `padding` (B,) says how many slots at the start of
+    each row hold no token. Nothing looks at those, and a row's first token stands at position 0 all the same.
+    Left rather than right, so that the next token of every row goes into the same slot: one slice to write,
+    none to search for."""
+
+    def __init__(self, n_layer: int, capacity: int, padding: Tensor | None = None) -> None:
+        self.layers = [LayerCache(self) for _ in range(n_layer)]
+        self.capacity = capacity
+        self.length = 0
+        self.padding = padding if padding is not None and bool(padding.any()) else None
+        self.rows = None if padding is None else len(padding)
+        self.mask: Tensor | None = None
+
+    def claim(self, rows: int, T: int) -> Positions:
+        """Make ready for T more tokens of every row. Returns their positions: a slice; with padding, (B, T).
+
+        Nothing is filled before `advance`. Raises CacheError when the T tokens do not fit, or when there are
+        more or fewer rows than before."""
+        if self.rows is not None and rows != self.rows:
+            raise CacheError(
+                f"the cache holds {self.rows} rows and was handed {rows}: make one for each batch"
+            )
+        begin, end = self.length, self.length + T
+        if end > self.capacity:
+            raise CacheError(
+                f"the cache holds {begin} of {self.capacity} tokens and has no room for {T} more: "
+                "start a new one from the last tokens of the text"
+            )
+        if self.padding is None:
+            return slice(begin, end)
+        slots = torch.arange(end, device=self.padding.device)  # (S,)
+        new = slots[begin:]  # (T,)
+        seen = (slots <= new[:, None]) & (slots >= self.padding[:, None, None])  # (B, T, S)
+        # Padding looks at itself: a row of the softmax with nothing in it would be NaN, and NaN spreads.
+        self.mask = (seen | (slots == new[:, None])).unsqueeze(1)  # (B, 1, T, S)
+        return (new - self.padding[:, None]).clamp(min=0)  # (B, T)
+
+    def advance(self, rows: int, T: int) -> None:
+        """All layers have stored the T tokens that were claimed: count them."""
+        self.rows = rows
+        self.length += T
