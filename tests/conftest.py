@@ -1,17 +1,28 @@
 """Unit tests run on one thread: their tensors are tiny, and on a busy machine two threads spend their time
 waiting for each other (the model floor's tests: 93 s with two, 5 s with one).
 
+No test waits for the disk: what a test writes need not survive a power cut, and a sync takes some ten
+milliseconds. That files are synced, and before they get their names, is tested by counting the calls.
+
 The fixtures are those of the command line, which options, commands and main share.
 """
+
+import os
 
 import pytest
 import torch
 
 from tests.command_line import CHARACTERS, TRAIN, environment, python
-from tinylm import checkpoints
+from tinylm import checkpoints, runs
 from tinylm.text import corpora
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    """os.fsync does nothing, and can still be counted."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +54,15 @@ def my_runs(nothing_at_hand, monkeypatch, trained):
     """data/mine with the tiny run in it."""
     monkeypatch.setattr(checkpoints, "MINE", trained[0])
     return trained[0]
+
+
+@pytest.fixture
+def mine(monkeypatch, tmp_path):
+    """An empty data/mine where we are, short texts, and no second spent on measuring the speed."""
+    monkeypatch.setattr(checkpoints, "MINE", tmp_path / "mine")
+    monkeypatch.setattr(runs, "measure_speed", lambda model, **_: 12345.0)
+    monkeypatch.setattr(corpora, "GENERATED_CHARACTERS", CHARACTERS)
+    monkeypatch.chdir(tmp_path)
+    corpora._generated.cache_clear()
+    yield tmp_path / "mine"
+    corpora._generated.cache_clear()

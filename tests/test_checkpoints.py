@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tinylm import checkpoints
-from tinylm.checkpoints import NoCheckpoint, NoCorpus, find, open_checkpoint, shown
+from tinylm.checkpoints import NoCheckpoint, NoCorpus, find, open_checkpoint, run_folder, shown
 from tinylm.errors import TinyLMError
 from tinylm.model import weights
 from tinylm.model.config import ModelConfig
@@ -26,25 +26,31 @@ def folders(monkeypatch, tmp_path):
 
 
 def write(folder: Path, notes: dict | None = None) -> GPT:
+    """A checkpoint in that folder; one that is in a run's gets the run's record."""
     config = ModelConfig(vocab_size=3, context_length=5, n_layer=1, n_head=1, n_embd=2, dropout=0.5)
     model = GPT(config)
-    if folder.name == "checkpoint":
-        folder.parent.mkdir(parents=True)
-        (folder.parent / "record.jsonl").touch()
+    if folder.parent.name == "checkpoints" or folder.name == "checkpoint":
+        run = folder.parent if folder.name == "checkpoint" else folder.parent.parent
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "record.jsonl").touch()
     weights.save(folder, model, tokenizer=CharTokenizer("abc").to_json(), notes=notes or {})
     return model
 
 
 def test_a_checkpoint_is_found_by_its_folder_its_runs_folder_its_runs_name_and_its_shipped_name(folders):
-    write(folders / "mine" / "run-1" / "checkpoint")
+    newest = folders / "mine" / "run-1" / "checkpoints" / "step_00000010"
+    for folder in (newest.with_name("step_00000009"), newest, newest.with_name(".step_00000011.partial")):
+        write(folder)
     write(folders / "shipped" / "famous")
-    for name in ("mine/run-1/checkpoint", "mine/run-1", folders / "mine" / "run-1", "run-1"):
-        assert find(name).resolve() == folders / "mine" / "run-1" / "checkpoint"
+    for name in (newest, "mine/run-1", folders / "mine" / "run-1", "run-1"):
+        assert find(name).resolve() == newest
     assert find("famous") == folders / "shipped" / "famous"
 
 
 def test_an_opened_checkpoint_is_the_saved_model_ready_to_predict(folders):
-    model = write(folders / "mine" / "run-1" / "checkpoint", {"corpus": "toyworld-plays", "step": 7})
+    model = write(
+        folders / "mine" / "run-1" / "checkpoints" / "step_00000007", {"corpus": "toyworld-plays", "step": 7}
+    )
     opened = open_checkpoint("run-1")
     tokens = torch.tensor([opened.tokenizer.encode("cab").tolist()])
     assert not opened.model.training
@@ -52,11 +58,25 @@ def test_an_opened_checkpoint_is_the_saved_model_ready_to_predict(folders):
     assert (opened.corpus, opened.notes["step"]) == ("toyworld-plays", 7)
 
 
-def test_a_run_that_was_killed_while_it_saved_still_has_its_earlier_checkpoint(folders):
+def test_a_run_from_before_there_were_several_checkpoints_is_still_opened(folders):
     checkpoint = folders / "mine" / "run-1" / "checkpoint"
     write(checkpoint, {"step": 5})
-    checkpoint.rename(checkpoint.with_name(".checkpoint.earlier"))
+    assert open_checkpoint("run-1").notes["step"] == 5
+    checkpoint.rename(checkpoint.with_name(".checkpoint.earlier"))  # killed while it saved
     assert open_checkpoint("run-1").notes["step"] == open_checkpoint("mine/run-1").notes["step"] == 5
+
+
+def test_a_damaged_checkpoint_of_a_run_is_refused_with_the_earlier_one_that_can_be_opened(folders):
+    home = folders / "mine" / "run-1" / "checkpoints"
+    for step in (5, 9, 10):
+        write(home / f"step_{step:08d}", {"step": step})
+    (home / "step_00000010" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(weights.CheckpointError) as refusal:
+        open_checkpoint("run-1")
+    said = str(refusal.value)
+    assert said.startswith("mine/run-1/checkpoints/step_00000010/model.safetensors is not the file")
+    instead = said.rpartition("; there is an earlier one, ")[2]
+    assert open_checkpoint(instead).notes["step"] == 9
 
 
 def test_a_run_without_a_checkpoint_says_so_without_naming_the_machines_folders(folders):
@@ -75,7 +95,7 @@ def test_without_any_checkpoint_the_refusal_says_how_to_make_one():
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_and_the_list(folders):
-    write(folders / "mine" / "run-1" / "checkpoint")
+    write(folders / "mine" / "run-1" / "checkpoints" / "step_00000007")
     write(folders / "shipped" / "famous")
     with pytest.raises(NoCheckpoint, match=r"did you mean famous\? \(there is famous, run-1\)"):
         find("famus")
@@ -102,6 +122,14 @@ def test_a_checkpoint_that_does_not_name_its_corpus_says_so_when_asked(folders):
 
 def test_a_folder_is_shown_as_it_can_be_typed_from_here(folders):
     assert shown(folders / "mine" / "run-1") == "mine/run-1"
+
+
+def test_a_run_is_found_by_its_name_and_by_its_folder(folders):
+    write(folders / "mine" / "run-1" / "checkpoints" / "step_00000007")
+    for name in ("run-1", "mine/run-1", folders / "mine" / "run-1"):
+        assert run_folder(name).resolve() == folders / "mine" / "run-1"
+    with pytest.raises(NoCheckpoint, match="no checkpoint run-2: did you mean run-1"):
+        run_folder("run-2")
 
 
 def test_a_folder_on_another_drive_is_shown_in_full(monkeypatch):

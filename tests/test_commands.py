@@ -95,6 +95,29 @@ def test_a_missing_corpus_is_stood_in_for_when_that_is_asked_for(monkeypatch, ca
     assert checkpoints.open_checkpoint("stand-in").corpus == "toyworld-plays"
 
 
+def test_an_interrupted_run_is_resumed_by_its_name_alone(monkeypatch, capsys):
+    from tinylm import runs, watch
+
+    real = watch.evaluate
+
+    def ctrl_c(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "measure_speed", lambda model, **_: 1e6)
+    monkeypatch.setattr(watch, "evaluate", ctrl_c)
+    assert main([*TRAIN, "--run", "stopped"]) == 130
+    said = capsys.readouterr().out
+    assert (
+        "ended early, after 5 steps: `python -m tinylm resume stopped` goes on" in said
+        and "a sample:" in said
+    )
+    monkeypatch.setattr(watch, "evaluate", real)
+    assert main(["resume", "stopped"]) == 0
+    said = capsys.readouterr().out
+    assert "going on from step_00000005: 5 of 11 steps are done" in said and "a sample:" in said
+    assert checkpoints.open_checkpoint("stopped").notes["step"] == 11
+
+
 def test_machine_and_lab_call_their_rooms(monkeypatch, capsys):
     opened = []
     workbook = pytest.importorskip("tinylm.course.workbook")

@@ -56,6 +56,7 @@ REFUSED = {
     "no steps": ([*TRAIN, "--train.steps", "0"], "steps 0 is below 1"),
     "a run's name that leads elsewhere": ([*TRAIN, "--run", "../x"], "cannot name a run"),
     "a missing checkpoint": (["sample", "nothing"], "there is no checkpoint nothing"),
+    "a missing run": (["resume", "nothing"], "there is no checkpoint nothing"),
     "a missing checkpoint to evaluate": (["evaluate", "nothing"], "there is no checkpoint nothing"),
     "fetch without a corpus": (["fetch"], "name one corpus or give --all"),
     "fetch with both": (["fetch", "tinyshakespeare", "--all"], "name one corpus or give --all"),
@@ -84,6 +85,11 @@ def test_an_existing_run_is_refused_and_left_as_it_was(my_runs, capsys):
     assert {path: path.read_bytes() for path in my_runs.rglob("*") if path.is_file()} == before
 
 
+def test_a_run_that_has_ended_cannot_be_resumed(my_runs, capsys):
+    assert main(["resume", "tiny"]) == 2
+    assert_one_sentence(capsys.readouterr().err, "the run tiny ended after 11 of 11 steps")
+
+
 def test_a_sample_with_bad_wishes_is_refused_in_one_sentence(my_runs, capsys):
     for options, words in (
         (["--prompt", "snow ☃"], "☃"),
@@ -106,7 +112,7 @@ def test_a_sample_with_bad_wishes_is_refused_in_one_sentence(my_runs, capsys):
 def test_an_altered_checkpoint_is_refused_in_one_sentence(my_runs, tmp_path, capsys, file):
     folder = tmp_path / "altered"
     folder.mkdir()
-    for path in (my_runs / "tiny" / "checkpoint").iterdir():
+    for path in checkpoints.find("tiny").iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     data = bytearray((folder / file).read_bytes())
     data[-9] ^= 1

@@ -7,46 +7,22 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tinylm import checkpoints, runs
+from tests.tiny_run import files, interrupt_at, tiny
+from tinylm import checkpoints, runs, watch
 from tinylm.checkpoints import open_checkpoint
-from tinylm.inference.evaluate import Evaluation, evaluate
+from tinylm.inference.evaluate import Evaluation
+from tinylm.model import weights
+from tinylm.model.sealed import CheckpointError
 from tinylm.names import NameRefused
-from tinylm.recipes import shakespeare_char
-from tinylm.runs import RunError, in_words, new_folder, run
+from tinylm.runs import RunError, new_folder, resume, run
 from tinylm.text import corpora
+from tinylm.text.tokenizers import CharTokenizer
 from tinylm.training.config import TrainConfigError
+from tinylm.training.loop import TrainingError
 from tinylm.training.records import read_record
+from tinylm.training.state import StateError
 
-
-@pytest.fixture(autouse=True)
-def mine(monkeypatch, tmp_path):
-    monkeypatch.setattr(checkpoints, "MINE", tmp_path / "mine")
-    monkeypatch.setattr(runs, "measure_speed", lambda model, **_: 12345.0)
-    monkeypatch.setattr(corpora, "GENERATED_CHARACTERS", 20_000)
-    monkeypatch.chdir(tmp_path)
-    corpora._generated.cache_clear()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # for a model this small a second thread only costs
-    yield tmp_path / "mine"
-    torch.set_num_threads(threads)
-    corpora._generated.cache_clear()
-
-
-def tiny(**train):
-    made = shakespeare_char()
-    numbers = {
-        "steps": 7,
-        "warmup_steps": 2,
-        "micro_batch_size": 3,
-        "tokens_per_step": 3 * 31,
-        "log_every": 2,
-    }
-    return replace(
-        made,
-        model=replace(made.model, n_layer=1, n_head=2, n_embd=22, context_length=31),
-        train=replace(made.train, **(numbers | {"eval_every": 3} | train)),
-        data=replace(made.data, corpus="toyworld-plays"),
-    )
+pytestmark = pytest.mark.usefixtures("mine")
 
 
 def test_runs_are_numbered_from_the_recipes_name_and_nothing_is_made_by_asking(mine):
@@ -92,6 +68,7 @@ def test_a_run_leaves_its_record_and_its_last_weights(mine, capsys):
     assert last["bits_per_byte"] == pytest.approx(measured.bits_per_token, rel=1e-6)
     printed = capsys.readouterr().out
     assert printed.index("forecast") < printed.index("step 3: validation loss") < printed.index("took ")
+    assert "\n  '" in printed or '\n  "' in printed  # a line by the model under each evaluation
     assert re.search(r"took .*, \d+\.\d\d times its forecast \(less than a second\)\n", printed)
     assert str(mine) not in printed
 
@@ -100,18 +77,6 @@ def test_the_same_recipe_gives_the_same_weights_bit_for_bit():
     first, second = (open_checkpoint(run(tiny(), command="").folder).model for _ in range(2))
     for mine, yours in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(mine, yours)
-
-
-def interrupt_at(monkeypatch, call: int) -> None:
-    calls = []
-
-    def interrupted(model, *args, **kwargs):
-        calls.append(1)
-        if len(calls) == call:
-            raise KeyboardInterrupt
-        return evaluate(model, *args, **kwargs)
-
-    monkeypatch.setattr(runs, "evaluate", interrupted)
 
 
 @pytest.mark.parametrize("call, step", [(1, 3), (2, 6)])
@@ -126,8 +91,11 @@ def test_ctrl_c_keeps_the_weights_of_that_moment_and_closes_the_record(mine, mon
 
 def test_a_run_that_diverges_keeps_its_last_good_checkpoint_and_has_no_end(mine, monkeypatch):
     losses = iter([2.0, math.inf])
-    monkeypatch.setattr(runs, "evaluate", lambda *_, **__: Evaluation(next(losses), 0.1, 10))
-    with pytest.raises(RunError, match="the validation loss is inf after step 6"):
+    monkeypatch.setattr(watch, "evaluate", lambda *_, **__: Evaluation(next(losses), 0.1, 10))
+    with pytest.raises(
+        TrainingError,
+        match=r"the validation loss is inf at step 6 .* checkpoint is mine/far/checkpoints/step_00000003",
+    ):
         run(tiny(), name="far", command="")
     assert open_checkpoint("far").notes["step"] == 3
     assert read_record(mine / "far" / "record.jsonl").end is None
@@ -139,8 +107,160 @@ def test_a_refused_run_leaves_nothing_behind(mine):
     assert not mine.exists()
 
 
-def test_an_evaluation_in_words_carries_its_error_and_leaves_it_out_when_there_is_none():
-    words = in_words(Evaluation(math.log(4), 0.0123, 10))
-    assert "1.3863 ± 0.0123 nats per character" in words
-    assert "perplexity 4.00, 2.000 bits per character" in words
-    assert "±" not in in_words(Evaluation(1.0, math.nan, 10))
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "muon", "tokens_per_step": 2 * 3 * 31}])
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_run_that_was_stopped_and_resumed_leaves_the_very_files_of_one_that_never_was(
+    mine, monkeypatch, capsys, call, changes
+):
+    recipe = tiny(**changes)
+    recipe = replace(recipe, model=replace(recipe.model, dropout=0.2))
+    run(recipe, name="whole", command="")
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, call)
+        assert run(recipe, name="parts", command="").interrupted
+    step = (3, 6, 7)[call - 1]
+    capsys.readouterr()
+    assert resume("parts") == runs.Finished(mine / "parts", False)
+    printed = capsys.readouterr().out
+    assert f"going on from step_{step:08d}: {step} of 7 steps are done" in printed
+    assert "up to rounding" not in printed and f"step {step}: validation loss" in printed
+    assert files(mine / "parts") == files(mine / "whole")
+    end = read_record(mine / "parts" / "record.jsonl").end
+    assert end["tokens"] == 7 * recipe.train.tokens_per_step and end["interrupted"] is False
+
+
+def test_the_last_checkpoints_and_the_best_are_kept(mine, monkeypatch):
+    losses = iter([2.0, 1.0, 1.5, 1.2, 1.3])
+    monkeypatch.setattr(watch, "evaluate", lambda *_, **__: Evaluation(next(losses), 0.1, 10))
+    run(tiny(eval_every=2, steps=9), name="many", command="")
+    kept = sorted(path.name for path in (mine / "many" / "checkpoints").iterdir())
+    assert kept == ["step_00000004", "step_00000008", "step_00000009"]
+    assert open_checkpoint("many").notes["loss"] == 1.3  # the latest weights, not the luckiest
+    assert read_record(mine / "many" / "record.jsonl").evaluations[-1]["loss"] == 1.3
+
+
+def test_an_early_stop_is_said_and_written_down(mine, monkeypatch, capsys):
+    losses = iter([2.0, 2.1, 2.0, 9.0])
+    monkeypatch.setattr(watch, "evaluate", lambda *_, **__: Evaluation(next(losses), 0.1, 10))
+    run(tiny(eval_every=1, patience=2), name="early", command="")
+    end = read_record(mine / "early" / "record.jsonl").end
+    assert end["stopped_early"] is True and end["interrupted"] is False and end["tokens"] == 3 * 93
+    assert "stopped early, after 3 steps: 2 evaluations had not lowered the loss" in capsys.readouterr().out
+    with pytest.raises(RunError, match="the run early ended after 3 of 7 steps"):
+        resume("early")
+
+
+def test_a_run_that_has_ended_has_nothing_to_go_on_with_and_is_left_as_it_was(mine):
+    run(tiny(), name="done", command="")
+    before = {path: path.read_bytes() for path in (mine / "done").rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match="the run done ended after 7 of 7 steps, there is nothing to go"):
+        resume("done")
+    assert {path: path.read_bytes() for path in (mine / "done").rglob("*") if path.is_file()} == before
+
+
+def cut(monkeypatch, name="cut", **changes):
+    """A run that was ended by Ctrl-C at its second evaluation, after six of seven steps."""
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 2)
+        run(tiny(**changes), name=name, command="")
+
+
+def test_a_damaged_checkpoint_is_passed_over_in_one_line_and_an_earlier_one_taken(mine, monkeypatch, capsys):
+    run(tiny(), name="whole", command="")
+    cut(monkeypatch)
+    file = mine / "cut" / "checkpoints" / "step_00000006" / "training.safetensors"
+    file.write_bytes(file.read_bytes()[:-3])
+    capsys.readouterr()
+    resume("cut")
+    printed = capsys.readouterr().out
+    passed_over = (
+        f"passed over: mine/cut/checkpoints/{file.parent.name}/{file.name} is not the file that was saved"
+    )
+    assert [passed_over in line for line in printed.splitlines()].count(True) == 1
+    assert "going on from step_00000003" in printed
+    assert files(mine / "cut") == files(mine / "whole")
+
+
+OTHERS = {
+    "another text": (lambda m: m.setattr(corpora, "GENERATED_CHARACTERS", 20_500), "text was .* and is"),
+    "another tokenizer": (
+        lambda m: m.setattr(CharTokenizer, "fingerprint", property(lambda self: "0" * 64)),
+        "tokenizer was .* and is 000",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_going_on_with_something_else_is_refused_with_the_difference_and_nothing_is_touched(
+    mine, monkeypatch, what
+):
+    cut(monkeypatch)
+    before = {path: path.read_bytes() for path in (mine / "cut").rglob("*") if path.is_file()}
+    change, sentence = OTHERS[what]
+    corpora._generated.cache_clear()
+    change(monkeypatch)
+    with pytest.raises(StateError, match=f"step_00000006 belongs to another run: {sentence}"):
+        resume("cut")
+    assert {path: path.read_bytes() for path in (mine / "cut").rglob("*") if path.is_file()} == before
+
+
+def test_a_recipe_that_has_changed_since_is_not_asked_the_run_goes_on_as_it_began(mine, monkeypatch):
+    run(tiny(), name="whole", command="")
+    cut(monkeypatch)
+    monkeypatch.setattr("tinylm.recipes.RECIPES", {})
+    resume("cut")
+    assert files(mine / "cut") == files(mine / "whole")
+
+
+def test_two_trainings_into_one_folder_are_refused_and_a_dead_ones_lock_is_harmless(mine, monkeypatch):
+    cut(monkeypatch)
+    with (
+        runs._alone_in(mine / "cut"),
+        pytest.raises(RunError, match="another training is writing to the run cut"),
+    ):
+        resume("cut")
+    assert (mine / "cut" / ".lock").exists()  # and is nobody's
+    assert not resume("cut").interrupted
+
+
+def test_a_folder_that_appears_between_the_look_and_the_start_is_refused(mine, monkeypatch):
+    def other_process(*_, **__):
+        (mine / "raced").mkdir(parents=True)
+        return 12345.0
+
+    monkeypatch.setattr(runs, "measure_speed", other_process)
+    with pytest.raises(RunError, match="the run raced exists already"):
+        run(tiny(), name="raced", command="")
+    assert list((mine / "raced").iterdir()) == []
+
+
+def test_a_run_without_a_checkpoint_yet_says_so(mine):
+    (mine / "young").mkdir(parents=True)
+    (mine / "young" / "record.jsonl").write_text('{"kind": "header"}\n')
+    with pytest.raises(CheckpointError, match="no checkpoint in mine/young/checkpoints: nothing was saved"):
+        resume("young")
+    with pytest.raises(checkpoints.NoCheckpoint, match=r"there is no checkpoint nowhere: .* young\)"):
+        resume("nowhere")
+
+
+@pytest.mark.parametrize("number, words", [(28, "No space left on device"), (30, "Read-only file system")])
+def test_a_disk_that_refuses_loses_no_earlier_checkpoint_and_the_sentence_says_how_to_go_on(
+    mine, monkeypatch, number, words
+):
+    def refused(*_, **__):
+        raise OSError(number, words)
+
+    run(tiny(), name="whole", command="")
+    with monkeypatch.context() as patched:
+        saves = []
+        real = weights.save_file
+        patched.setattr(
+            weights, "save_file", lambda *a: real(*a) if saves.append(1) or len(saves) < 3 else refused()
+        )
+        with pytest.raises(
+            RunError, match=f"the run full stopped after step 6, because the disk refused: {words}"
+        ):
+            run(tiny(), name="full", command="")
+    assert open_checkpoint("full").notes["step"] == 3
+    resume("full")
+    assert files(mine / "full") == files(mine / "whole")

@@ -19,7 +19,7 @@ from tyro.conf import subcommand
 from tinylm import commands
 from tinylm.commands import DONE, INTERRUPTED
 from tinylm.errors import TinyLMError
-from tinylm.options import Evaluate, Fetch, Lab, Machine, Pack, Promote, Sample, Train
+from tinylm.options import Evaluate, Fetch, Lab, Machine, Pack, Promote, Resume, Sample, Train
 from tinylm.recipes import RECIPES, recipe, shortened
 
 PROGRAM = "python -m tinylm"
@@ -27,6 +27,7 @@ REFUSED = 2  # exit code
 
 COMMANDS = {
     Train: commands.train,
+    Resume: commands.resume,
     Sample: commands.sample,
     Evaluate: commands.evaluate,
     Promote: commands.promote,

@@ -1,7 +1,7 @@
 """Checkpoints: where trained models are kept, and how one is opened by its name.
 
-data/mine/RUN/checkpoint is one of your own runs, data/checkpoints/NAME came with the course. Refuses to know
-how a checkpoint is written (model.weights) and how it was trained (runs).
+data/mine/RUN/checkpoints/step_00000200 is from one of your runs, data/checkpoints/NAME came with the course.
+Refuses to know how a checkpoint is written (model.weights) and how it was trained (runs).
 Taught in notebook 05_sampling."""
 
 import contextlib
@@ -15,10 +15,12 @@ from tinylm.errors import TinyLMError
 from tinylm.model import weights
 from tinylm.model.gpt import GPT
 from tinylm.text.tokenizers import Tokenizer, tokenizer_from_json
+from tinylm.training.kept import folder_of, saved_steps
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 MINE = DATA / "mine"
 SHIPPED = DATA / "checkpoints"
+KEPT = "checkpoints"  # inside a run's folder
 
 
 class NoCheckpoint(TinyLMError):
@@ -49,32 +51,55 @@ class Opened:
 def open_checkpoint(name: str | Path) -> Opened:
     """Open a checkpoint by its folder, its run's folder or name, or its shipped name, on the CPU.
 
-    Raises NoCheckpoint, or CheckpointError when its files are damaged or do not belong together."""
-    checkpoint = weights.load(shown(find(name)))  # an error then shows no more of the machine than was typed
+    Raises NoCheckpoint, or CheckpointError when its files are damaged or do not belong together; of a run
+    that has an earlier checkpoint, it is named."""
+    folder = find(name)
+    try:
+        checkpoint = weights.load(shown(folder))  # an error then shows no more of the machine than was typed
+    except weights.CheckpointError as damaged:
+        earlier = [step for step in saved_steps(folder.parent) if folder_of(step) < folder.name]
+        if not earlier or folder.name not in map(folder_of, saved_steps(folder.parent)):
+            raise
+        instead = shown(folder.with_name(folder_of(earlier[-1])))
+        raise weights.CheckpointError(f"{damaged}; there is an earlier one, {instead}") from damaged
     return Opened(checkpoint.model.eval(), tokenizer_from_json(checkpoint.tokenizer), checkpoint.notes)
 
 
 def find(name: str | Path) -> Path:
-    """The folder that holds the checkpoint. Raises NoCheckpoint with the nearest name when there is none.
+    """The folder that holds the checkpoint: of a run, the newest. Raises NoCheckpoint with the nearest name.
 
     Only the folder is looked for: whether its files are whole is found out by opening it."""
     given = Path(name)
     with contextlib.suppress(OSError):  # a name too long for a file is nobody's
         for run in (given, MINE / name):
             if (run / "record.jsonl").is_file():
-                return run / "checkpoint"
+                steps = saved_steps(run / KEPT)
+                return run / KEPT / folder_of(steps[-1]) if steps else run / "checkpoint"
         for folder in (SHIPPED / name, given):
             if folder.is_dir():
                 return folder
+    raise _nothing_called(name)
+
+
+def run_folder(name: str | Path) -> Path:
+    """The folder of a run, by the run's name or by the folder. Raises NoCheckpoint with the nearest name."""
+    with contextlib.suppress(OSError):
+        for run in (MINE / name, Path(name)):
+            if (run / "record.jsonl").is_file():
+                return run
+    raise _nothing_called(name)
+
+
+def _nothing_called(name: str | Path) -> NoCheckpoint:
     known = sorted(
         {f.parent.name for f in MINE.glob("*/record.jsonl")} | {f.name for f in SHIPPED.glob("*/")}
     )
     if not known:
-        raise NoCheckpoint(
+        return NoCheckpoint(
             f"there is no checkpoint {name}: `python -m tinylm train shakespeare_char` makes one"
         )
-    nearest = difflib.get_close_matches(given.name, known, n=1, cutoff=0.0)[0]
-    raise NoCheckpoint(
+    nearest = difflib.get_close_matches(Path(name).name, known, n=1, cutoff=0.0)[0]
+    return NoCheckpoint(
         f"there is no checkpoint {name}: did you mean {nearest}? (there is {', '.join(known)})"
     )
 

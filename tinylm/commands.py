@@ -5,20 +5,36 @@ Refuses to read what was typed (options, __main__) and to know how anything is d
 Shown in notebook 00_start_here."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tinylm.errors import TinyLMError
-from tinylm.options import SAMPLED, Evaluate, Fetch, Lab, Machine, Pack, Promote, Sample, Train
+from tinylm.options import SAMPLED, Evaluate, Fetch, Lab, Machine, Pack, Promote, Resume, Sample, Train
+
+if TYPE_CHECKING:
+    from tinylm.runs import Finished
 
 DONE, INTERRUPTED = 0, 130  # exit codes
 
 
 def train(options: Train, command: str) -> int:
     """Train a recipe, let it write a little, and say how to go on."""
-    from tinylm import checkpoints, runs
+    from tinylm import runs
     from tinylm.recipes import changed, recipe
 
     chosen = changed(recipe(options.recipe), options.model, options.train, options.data)
-    finished = runs.run(chosen, name=options.run, fallback=options.fallback, command=command)
+    return _finish(runs.run(chosen, name=options.run, fallback=options.fallback, command=command))
+
+
+def resume(options: Resume, command: str) -> int:
+    """Go on with a run, and end as `train` does."""
+    from tinylm import runs
+
+    return _finish(runs.resume(options.run))
+
+
+def _finish(finished: "Finished") -> int:
+    from tinylm import checkpoints
+
     where = checkpoints.shown(finished.folder)
     print("\na sample:")
     sample(Sample(where, generation=replace(SAMPLED, max_new_tokens=300), seed=1))
@@ -47,10 +63,10 @@ def sample(options: Sample, command: str = "") -> int:
 
 def evaluate(options: Evaluate, command: str) -> int:
     """Measure a checkpoint on the validation text of its own corpus."""
-    from tinylm import checkpoints, runs
+    from tinylm import checkpoints, runs, watch
 
     result, text = runs.validate(checkpoints.open_checkpoint(options.checkpoint))
-    print(runs.in_words(result))
+    print(watch.in_words(result))
     print(f"{result.n_tokens:,} characters of {text.name} ({text.source}), each predicted once")
     return DONE
 

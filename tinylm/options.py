@@ -36,6 +36,14 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Resume:
+    """Go on with a run that was stopped, from its newest whole checkpoint, as if it never had been."""
+
+    run: Annotated[Positional[str], arg(metavar="RUN")]
+    """The run's name, or its folder."""
+
+
+@dataclass(frozen=True)
 class Sample:
     """Let a trained model write. The text is streamed to the terminal."""
 

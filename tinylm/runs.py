@@ -1,33 +1,41 @@
 """Runs: a recipe is trained, and what it leaves behind is kept in a folder of its own.
 
-data/mine/RUN/ holds record.jsonl and checkpoint/. Refuses to know what was typed (__main__) and which
-numbers are good ones (recipes).
+    data/mine/RUN/record.jsonl                   what was measured
+    data/mine/RUN/checkpoints/step_00000200/     from which `resume` goes on
+
+Refuses to know what happens along the way (watch), what was typed (__main__) and which numbers are good ones
+(recipes).
 Taught in notebook 04_training."""
 
-import math
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from torch import nn
-from tqdm.auto import tqdm
+from filelock import FileLock, Timeout
 
 from tinylm import checkpoints
 from tinylm.errors import TinyLMError
 from tinylm.inference.evaluate import Evaluation, evaluate
-from tinylm.model import weights
+from tinylm.model.config import ModelConfig
 from tinylm.names import plain_name
 from tinylm.prepared import Prepared, prepare
-from tinylm.recipes import Recipe
+from tinylm.recipes import DataConfig, Recipe
 from tinylm.text.corpora import Text, load
+from tinylm.training.checkpoint import Saved
+from tinylm.training.config import TrainConfig
 from tinylm.training.forecast import Forecast, compared, forecast, measure_speed
-from tinylm.training.loop import StepResult, train
+from tinylm.training.kept import load_newest
+from tinylm.training.loop import train
 from tinylm.training.precision import best_device, describe_device, resolve_dtype
-from tinylm.training.records import RunRecord, run_header
+from tinylm.training.records import RunRecord, read_record, run_header
+from tinylm.training.rewind import has_ended, rewind
+from tinylm.training.state import refuse_differences
+from tinylm.watch import Watch, made_of
 
 
 class RunError(TinyLMError):
-    """A run of that name exists already, or it diverged."""
+    """A run that cannot begin or go on."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Finished:
     """What a run leaves behind."""
 
     folder: Path
-    """Holds record.jsonl and checkpoint/."""
+    """Holds record.jsonl and checkpoints/."""
     interrupted: bool
     """Whether Ctrl-C ended it early."""
 
@@ -53,7 +61,8 @@ def new_folder(recipe_name: str, name: str | None = None) -> Path:
     plain_name(name, "a run")
     if (mine / name).exists():
         raise RunError(
-            f"the run {name} exists already: choose another --run name, or leave it out for the next number"
+            f"the run {name} exists already: choose another --run name, leave it out for the next number, "
+            f"or go on with `python -m tinylm resume {name}`"
         )
     return mine / name
 
@@ -61,22 +70,16 @@ def new_folder(recipe_name: str, name: str | None = None) -> Path:
 def run(recipe: Recipe, *, name: str | None = None, fallback: bool = False, command: str) -> Finished:
     """Train a recipe, from its forecast to its last evaluation, and say so on the way.
 
-    The checkpoint is written at each evaluation and at the end, also after Ctrl-C: always the latest weights,
-    never the best point of a noisy curve. Everything is checked before the folder is made, so a refused run
-    leaves nothing behind. `command` is what to type to repeat the run, for its record. Raises the TinyLMError
-    of whatever does not fit."""
+    A checkpoint is kept at the beginning, at each evaluation, every ten minutes and at the end, also after
+    Ctrl-C. Everything is checked before the folder is made, so a refused run leaves nothing behind. `command`
+    is what to type to repeat the run, for its record. Raises the TinyLMError of whatever does not fit."""
     folder = new_folder(recipe.name, name)
     device = best_device()
     dtype = resolve_dtype(device, recipe.train.dtype)
     recipe.train.grad_accum_steps(recipe.model.context_length)
     ready = prepare(recipe, fallback=fallback)
     recipe, model = ready.recipe, ready.model.to(device)
-    print(f"{recipe.name}: {recipe.about}")
-    print(
-        f"{ready.text.name} ({ready.text.source}): {len(ready.text.train):,} characters to train on, "
-        f"{len(ready.text.validation):,} to validate, {ready.tokenizer.vocab_size} different ones"
-    )
-    print(f"on {describe_device(device)}, in {dtype}", flush=True)
+    _introduce(ready, dtype)
     speed = measure_speed(
         model,
         micro_batch_size=recipe.train.micro_batch_size,
@@ -85,72 +88,123 @@ def run(recipe: Recipe, *, name: str | None = None, fallback: bool = False, comm
     )
     expected = forecast(recipe.model, recipe.train, tokens_per_second=speed)
     print(f"{expected}\n  at {speed:,.0f} tokens per second, measured just now; evaluations come on top")
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:  # another process was first
+        raise RunError(f"the run {folder.name} exists already: choose another --run name") from None
+    with _alone_in(folder):
+        header = _header(ready, expected, dtype=dtype, command=command)
+        return _train(ready, folder, RunRecord(folder / "record.jsonl", header), header)
+
+
+def resume(name: str) -> Finished:
+    """Go on with a run that was stopped, from its newest whole checkpoint, as if it never had been.
+
+    Nothing is retyped: recipe, text and tokenizer are those that the checkpoint names. Raises StateError when
+    one is not what it was, RunError when nothing is left to do, CheckpointError when none is whole."""
+    folder = checkpoints.run_folder(name)
+    path = folder / "record.jsonl"
+    with _alone_in(folder):
+        saved, passed_over = load_newest(checkpoints.shown(folder / checkpoints.KEPT))
+        for sentence in passed_over:
+            print(f"passed over: {sentence}")
+        recipe, step = _recipe_of(saved), saved.counters.step
+        if has_ended(path) and not passed_over:
+            raise RunError(
+                f"the run {folder.name} ended after {step} of {recipe.train.steps} steps, there is nothing "
+                f"to go on with: train again for more"
+            )
+        device = best_device()
+        dtype = resolve_dtype(device, recipe.train.dtype)
+        ready = prepare(recipe)
+        refuse_differences(saved.name, saved.run, made_of(ready))
+        ready.model.to(device)
+        _introduce(ready, dtype)
+        print(f"going on from {saved.name}: {step:,} of {recipe.train.steps:,} steps are done", flush=True)
+        if rounding := saved.rounding(ready.model):
+            print(rounding)
+        rewind(path, step, [after for after, _ in saved.counters.losses])
+        return _train(ready, folder, RunRecord.reopened(path, step=step), read_record(path).header, saved)
+
+
+def _train(
+    ready: Prepared, folder: Path, record: RunRecord, header: dict, saved: Saved | None = None
+) -> Finished:
+    """The training itself, from the beginning or from a checkpoint; at its end it is said what it took."""
     print(
         f"writing to {checkpoints.shown(folder)}; Ctrl-C ends the run early and keeps the model", flush=True
     )
-    watch = _Watch(ready, folder / "checkpoint")
-    began = time.perf_counter()
-    with RunRecord(folder / "record.jsonl", _header(ready, expected, dtype=dtype, command=command)) as record:
-        history = train(
-            model, ready.batches, recipe.train, evaluate=watch.evaluate, on_step=(watch.step,), record=record
-        )
-        if history.interrupted:
-            watch.save(None)
-        seconds = time.perf_counter() - began
-        record.close(seconds=seconds, tokens=history.tokens, interrupted=history.interrupted)
-    ended = f"ended early, after {watch.steps} steps: " if history.interrupted else ""
-    print(ended + compared(expected.seconds, seconds, share=history.tokens / expected.tokens))
+    watch = Watch(ready, folder / checkpoints.KEPT, steps=saved.counters.step if saved else 0)
+    try:
+        with record:
+            history = train(
+                ready.model,
+                ready.batches,
+                ready.recipe.train,
+                evaluate=watch.evaluate,
+                on_step=(watch.step,),
+                record=record,
+                save=watch.save,
+                resume=saved,
+            )
+            record.close(
+                seconds=history.seconds,
+                tokens=history.tokens,
+                interrupted=history.interrupted,
+                stopped_early=history.stopped_early,
+            )
+    except OSError as error:  # a full disk, a folder that may not be written to any more
+        raise RunError(
+            f"the run {folder.name} stopped after step {watch.steps}, because the disk refused: "
+            f"{error.strerror}; its checkpoints are whole, `python -m tinylm resume {folder.name}` goes on"
+        ) from error
+    if history.interrupted:
+        print(f"ended early, after {watch.steps} steps: `python -m tinylm resume {folder.name}` goes on")
+    elif history.stopped_early:
+        patience = ready.recipe.train.patience
+        print(f"stopped early, after {watch.steps} steps: {patience} evaluations had not lowered the loss")
+    share = history.tokens / header["tokens"]
+    print(compared(header["forecast_seconds"], history.seconds, share=share))
     return Finished(folder, history.interrupted)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Nobody else trains in this folder meanwhile. The lock is the system's: a killed process holds none."""
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise RunError(
+            f"another training is writing to the run {folder.name}: wait for its end, or choose another name"
+        ) from None
+
+
+def _introduce(ready: Prepared, dtype: str) -> None:
+    recipe, text = ready.recipe, ready.text
+    print(f"{recipe.name}: {recipe.about}")
+    print(
+        f"{text.name} ({text.source}): {len(text.train):,} characters to train on, "
+        f"{len(text.validation):,} to validate, {ready.tokenizer.vocab_size} different ones"
+    )
+    print(f"on {describe_device(best_device())}, in {dtype}", flush=True)
+
+
+def _recipe_of(saved: Saved) -> Recipe:
+    """The recipe as the checkpoint has it, whatever the recipe of that name says today."""
+    return Recipe(
+        name=saved.run["recipe"],
+        about=saved.run["about"],
+        model=ModelConfig.from_json(saved.identity["model"]),
+        train=TrainConfig(**saved.identity["train"]),
+        data=DataConfig(**saved.run["data"]),
+    )
 
 
 def validate(opened: checkpoints.Opened) -> tuple[Evaluation, Text]:
     """A trained model's loss on the whole validation text of its own corpus, and that text."""
     text = load(opened.corpus)
     return evaluate(opened.model, opened.tokenizer.encode(text.validation)), text
-
-
-def in_words(result: Evaluation) -> str:
-    """An evaluation in one line."""
-    error = "" if math.isnan(result.standard_error) else f" ± {result.standard_error:.4f}"
-    return (
-        f"validation loss {result.loss:.4f}{error} nats per character, perplexity {result.perplexity:.2f}, "
-        f"{result.bits_per_token:.3f} bits per character"
-    )
-
-
-class _Watch:
-    """What happens along the way: count the steps, evaluate, save, say so above the progress bar."""
-
-    def __init__(self, ready: Prepared, folder: Path) -> None:
-        self.ready, self.folder, self.steps = ready, folder, 0
-
-    def step(self, result: StepResult) -> None:
-        self.steps = result.step + 1
-
-    def evaluate(self, model: nn.Module) -> Evaluation:
-        validation = self.ready.validation
-        bytes_per_token = len(self.ready.text.validation.encode()) / len(validation)
-        result = evaluate(model, validation, bytes_per_token=bytes_per_token)
-        if not math.isfinite(result.loss):  # nothing is saved: the last checkpoint is the last good one
-            rate = self.ready.recipe.train.learning_rate
-            raise RunError(
-                f"the validation loss is {result.loss} after step {self.steps} with a peak learning rate of "
-                f"{rate:g}: use {rate / 3:.1g} or a longer warm-up"
-            )
-        tqdm.write(f"step {self.steps}: {in_words(result)}")
-        self.save(result)
-        return result
-
-    def save(self, result: Evaluation | None) -> None:
-        recipe = self.ready.recipe
-        notes = {"recipe": recipe.name, "corpus": self.ready.text.name, "step": self.steps}
-        if result is not None:
-            notes["loss"] = result.loss
-            if not math.isnan(result.standard_error):
-                notes["standard_error"] = result.standard_error
-        notes["train"] = asdict(recipe.train)
-        weights.save(self.folder, self.ready.model, tokenizer=self.ready.tokenizer.to_json(), notes=notes)
 
 
 def _header(ready: Prepared, expected: Forecast, *, dtype: str, command: str) -> dict:

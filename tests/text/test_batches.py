@@ -1,9 +1,11 @@
+import hashlib
 import itertools
 
 import numpy as np
 import pytest
 import torch
 
+from tinylm.text import batches as batches_room
 from tinylm.text.batches import IGNORE, BatchError, Batches, windows
 
 # Tokens that are their own positions: a row says where it was read.
@@ -256,3 +258,36 @@ def test_a_micro_step_outside_the_step_is_refused():
     for arguments in ((-1, 0, 1), (0, 1, 1), (0, -1, 2), (0, 0, 0)):
         with pytest.raises(BatchError, match="does not exist"):
             batches.batch(*arguments)
+
+
+def test_batches_that_read_the_same_have_the_same_identity_whatever_type_their_ids_have():
+    def identity(step=5, tokens=None, **changes):
+        tokens = numbered(211) if tokens is None else tokens
+        return Batches(tokens, **({"context_length": 7, "batch_size": 3, "seed": 17} | changes)).identity(
+            step
+        )
+
+    assert identity() == identity() == identity(tokens=numbered(211).astype(np.int64))
+    other = numbered(211)
+    other[100] += 1
+    for name, changed in {
+        "seed": identity(seed=18),
+        "context_length": identity(context_length=5),
+        "batch_size": identity(batch_size=2),
+        "world_size": identity(world_size=2),
+        "count": identity(tokens=numbered(210)),
+        "tokens": identity(tokens=other),
+        "starts": identity(starts=np.array([0, 50, 100])),
+        "order": identity(step=6),
+    }.items():
+        assert changed[name] != identity()[name], name
+
+
+def test_the_identity_of_long_tokens_is_hashed_in_parts(monkeypatch):
+    def identity():
+        return Batches(numbered(211), context_length=7, batch_size=3, seed=17).identity(0)
+
+    whole = identity()
+    monkeypatch.setattr(batches_room, "HASHED_AT_ONCE", 13)
+    assert identity() == whole
+    assert whole["tokens"] == hashlib.sha256(numbered(211).astype("<i8").tobytes()).hexdigest()

@@ -46,6 +46,7 @@ def test_a_warm_up_that_never_ends_is_refused_with_both_numbers():
         {"tokens_per_step": -768},
         {"log_every": 0},
         {"eval_every": -1},
+        {"patience": -1},
         {"learning_rate": -1e-3, "min_learning_rate": -1.0},
         {"learning_rate": float("nan")},
         {"weight_decay": -0.1},
@@ -65,3 +66,9 @@ def test_every_number_out_of_range_is_refused_by_name_and_value(bad):
     with pytest.raises(TrainConfigError) as caught:
         TrainConfig(**bad)
     assert name in str(caught.value) and str(value) in str(caught.value) and ": use " in str(caught.value)
+
+
+def test_patience_without_evaluations_is_refused_with_both_numbers():
+    with pytest.raises(TrainConfigError, match="patience 3 has nothing to wait for with eval_every 0: use"):
+        TrainConfig(patience=3, eval_every=0)
+    TrainConfig(patience=3, eval_every=1)

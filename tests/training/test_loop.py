@@ -1,164 +1,23 @@
-"""The loop's laws: accumulation, clipping, the schedule, determinism, and what happens when a run breaks."""
+"""The loop's laws: determinism, evaluations, stopping, resuming, and what happens when a run breaks."""
 
 import dataclasses
-import itertools
 import math
+import signal
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
+from tests.training.tiny import QUIET, B, C, T, Tiny, V, make_batches, make_config, same, weights
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.text.batches import IGNORE, Batches
-from tinylm.training import loop
-from tinylm.training.config import TrainConfig
-from tinylm.training.loop import TrainingError, train, train_step
+from tinylm.text.batches import Batches
+from tinylm.training import step as step_room
+from tinylm.training.loop import TrainingError, train
 from tinylm.training.losses import cross_entropy
-from tinylm.training.optim import learning_rate, parameter_groups
-from tinylm.training.precision import Precision
+from tinylm.training.optim import learning_rate
 from tinylm.training.records import RunRecord, read_record
-
-V, C, T, B = 13, 11, 7, 3
-QUIET = {"progress": False}
-
-
-class Tiny(nn.Module):
-    """An embedding, a matrix and a gain; dropout only where asked."""
-
-    def __init__(self, dropout=0.0, seed=0):
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        self.embedding, self.norm, self.head = nn.Embedding(V, C), nn.LayerNorm(C), nn.Linear(C, V)
-        for p in (self.embedding.weight, self.head.weight):
-            nn.init.normal_(p, std=0.3, generator=generator)
-        nn.init.zeros_(self.head.bias)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, tokens):
-        return self.head(self.dropout(self.norm(self.embedding(tokens))))  # (B, T, V)
-
-
-def make_config(**changes):
-    numbers = {
-        "steps": 10,
-        "micro_batch_size": B,
-        "tokens_per_step": B * T,
-        "learning_rate": 0.03,
-        "min_learning_rate": 0.003,
-        "warmup_steps": 3,
-        "eval_every": 0,
-        "log_every": 4,
-        "seed": 5,
-        "dtype": "float32",
-    }
-    return TrainConfig(**(numbers | changes))
-
-
-def make_batches(**changes):
-    tokens = np.random.default_rng(3).integers(0, V, 1009)
-    return Batches(tokens, **({"context_length": T, "batch_size": B, "seed": 5} | changes))
-
-
-def sgd(model, rate=1.0):
-    return torch.optim.SGD(model.parameters(), lr=rate)
-
-
-def weights(model):
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-def same(a, b):
-    return all(torch.equal(a[name], b[name]) for name in a)
-
-
-class Sparse(Batches):
-    """Batches in which most targets are ignored, unevenly over the micro-batches."""
-
-    def batch(self, step, micro_step=0, micro_steps=1):
-        tokens, targets = super().batch(step, micro_step, micro_steps)
-        return tokens, torch.where(targets > 7 - 2 * tokens[:, :1] % 3, targets, IGNORE)
-
-
-@pytest.mark.parametrize("kind", [Batches, Sparse])
-def test_accumulated_micro_batches_equal_the_big_batch(kind):
-    results = {}
-    for micro_batch_size in (2, 6):
-        model = Tiny()
-        model.double()
-        batches = make_batches()
-        batches = kind(batches.tokens, context_length=T, batch_size=micro_batch_size, seed=5)
-        config = make_config(micro_batch_size=micro_batch_size, tokens_per_step=6 * T, grad_clip=0)
-        optimizer = sgd(model)
-        losses = [train_step(model, optimizer, batches, step=s, config=config).loss for s in range(4)]
-        results[micro_batch_size] = (losses, weights(model))
-    assert results[2][0] == pytest.approx(results[6][0], rel=1e-6)  # the loss itself is float32
-    torch.testing.assert_close(results[2][1], results[6][1], rtol=1e-5, atol=1e-6)
-
-
-def test_one_step_is_what_plain_torch_does():
-    model, reference = Tiny(), Tiny()
-    batches, config = make_batches(), make_config(grad_clip=0.05)
-    optimizer = torch.optim.AdamW(parameter_groups(model, 0.1), lr=9.0)
-    groups = [
-        {"params": [reference.embedding.weight, reference.head.weight], "weight_decay": 0.1},
-        {"params": [reference.norm.weight, reference.norm.bias, reference.head.bias], "weight_decay": 0.0},
-    ]
-    theirs = torch.optim.AdamW(groups, lr=0.03 / 4)  # step 0 of 3 warm-up steps
-    result = train_step(model, optimizer, batches, step=0, config=config)
-    tokens, targets = batches.batch(0)
-    loss = nn.functional.cross_entropy(reference(tokens).flatten(0, 1), targets.flatten())
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(reference.parameters(), 0.05)
-    theirs.step()
-    torch.testing.assert_close(weights(model), weights(reference))
-    assert (result.step, result.learning_rate) == (0, 0.03 / 4)
-    assert result.loss == pytest.approx(loss.item()) and result.grad_norm == pytest.approx(norm.item())
-
-
-def test_the_gradient_is_clipped_to_the_norm_and_the_true_norm_is_reported():
-    model, config = Tiny(), make_config(grad_clip=0.01)
-    result = train_step(model, sgd(model), make_batches(), step=0, config=config)
-    clipped = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters()))
-    assert clipped == pytest.approx(0.01, rel=1e-3) and result.grad_norm > 0.1
-    train_step(model, sgd(model), make_batches(), step=0, config=make_config(grad_clip=0))
-    assert math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters())) > 0.1
-
-
-class DoublingScaler:
-    """A stand-in for the float16 scaler: multiplies the loss, and divides when asked to unscale."""
-
-    def __init__(self):
-        self.calls = []
-
-    def scale(self, loss):
-        self.calls.append("scale")
-        return loss * 1024
-
-    def unscale_(self, optimizer):
-        self.calls.append("unscale")
-        for p in optimizer.param_groups[0]["params"]:
-            p.grad /= 1024
-
-    def step(self, optimizer):
-        self.calls.append("step")
-        optimizer.step()
-
-    def update(self):
-        self.calls.append("update")
-
-
-def test_clipping_sees_the_unscaled_gradient():
-    plain, scaled = Tiny(), Tiny()
-    config, batches = make_config(tokens_per_step=2 * B * T, grad_clip=0.1), make_batches()
-    train_step(plain, sgd(plain), batches, step=0, config=config)
-    scaler = DoublingScaler()
-    precision = Precision(torch.device("cpu"), "float32", scaler)
-    result = train_step(scaled, sgd(scaled), batches, step=0, config=config, precision=precision)
-    torch.testing.assert_close(weights(scaled), weights(plain))
-    assert scaler.calls == ["scale", "scale", "unscale", "step", "update"]
-    assert result.loss == pytest.approx(math.log(V), abs=1)
+from tinylm.training.state import Counters
 
 
 def test_the_schedule_moves_once_a_step_whatever_the_number_of_micro_batches():
@@ -176,35 +35,6 @@ def test_the_schedule_moves_once_a_step_whatever_the_number_of_micro_batches():
             **QUIET,
         )
         assert rates == expected
-
-
-def test_gradients_are_zeroed_once_a_step(monkeypatch):
-    model = Tiny()
-    optimizer, zeroed = sgd(model), []
-    monkeypatch.setattr(type(optimizer), "zero_grad", lambda self, set_to_none=True: zeroed.append(1))
-    config = make_config(tokens_per_step=4 * B * T)
-    for step in range(2):
-        train_step(model, optimizer, make_batches(), step=step, config=config)
-    assert len(zeroed) == 2
-
-
-def test_the_update_ratio_is_length_of_update_over_length_of_weights():
-    model, config = Tiny(), make_config(grad_clip=0)
-    matrices = [model.embedding.weight, model.head.weight]
-    before = [p.detach().clone() for p in matrices]
-    result = train_step(model, sgd(model), make_batches(), step=5, config=config)
-    ratios = [float((p.detach() - old).norm() / old.norm()) for p, old in zip(matrices, before, strict=True)]
-    assert any(result.update_ratio == pytest.approx(ratio, rel=1e-5) for ratio in ratios)
-    assert result.tokens_per_second > 0
-
-
-def test_an_unmeasured_step_trains_the_same_and_leaves_its_numbers_on_the_device():
-    measured, unmeasured = Tiny(), Tiny()
-    a = train_step(measured, sgd(measured), make_batches(), step=0, config=make_config())
-    b = train_step(unmeasured, sgd(unmeasured), make_batches(), step=0, config=make_config(), measure=False)
-    assert same(weights(measured), weights(unmeasured))
-    assert isinstance(b.loss, torch.Tensor) and b.loss.item() == a.loss and not b.loss.requires_grad
-    assert b.update_ratio is None and b.tokens_per_second is None
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -225,33 +55,6 @@ def test_training_with_dropout_leaves_the_callers_random_numbers_alone():
     model, before = Tiny(0.3), torch.get_rng_state()
     train(model, make_batches(), make_config(), **QUIET)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_dropout_differs_between_steps_ranks_and_seeds():
-    model, seen = Tiny(0.5), []
-    model.dropout.register_forward_hook(lambda module, inputs, output: seen.append(output == 0))
-    for step, rank, seed in itertools.product(range(2), range(2), range(2)):
-        batches = make_batches()
-        batches.rank = rank
-        train_step(model, sgd(model), batches, step=step, config=make_config(seed=seed))
-    assert len({mask.numpy().tobytes() for mask in seen}) == 8
-
-
-def test_ctrl_c_ends_the_run_early_and_a_resumed_run_equals_an_uninterrupted_one():
-    config, whole, halves = make_config(), Tiny(0.3), Tiny(0.3)
-    optimizers = [torch.optim.AdamW(parameter_groups(m, 0.1), lr=9.0) for m in (whole, halves)]
-    train(whole, make_batches(), config, optimizer=optimizers[0], **QUIET)
-
-    def ctrl_c(result):
-        if result.step == 3:
-            raise KeyboardInterrupt
-
-    history = train(halves, make_batches(), config, optimizer=optimizers[1], on_step=[ctrl_c], **QUIET)
-    assert history.interrupted and history.tokens == 4 * B * T
-    assert [result.step for result in history.steps] == [0]
-    rest = train(halves, make_batches(), config, optimizer=optimizers[1], start_step=4, **QUIET)
-    assert not rest.interrupted and [result.step for result in rest.steps] == [4, 8, 9]
-    assert same(weights(whole), weights(halves))
 
 
 def test_evaluation_happens_every_so_many_steps_and_at_the_end_in_eval_mode():
@@ -291,20 +94,6 @@ def test_logged_steps_are_floats_and_the_last_step_is_always_logged():
     assert history.tokens == 10 * B * T and history.seconds > 0
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(bad, monkeypatch):
-    def broken(logits, targets, n_targets):
-        calls.append(1)
-        return cross_entropy(logits, targets, n_targets) * (bad if len(calls) == 9 else 1)
-
-    calls = []
-    monkeypatch.setattr(loop, "cross_entropy", broken)
-    with pytest.raises(
-        TrainingError, match=rf"the loss is {bad} at step 8 with learning rate 0\.0\d+ \(step 4 "
-    ):
-        train(Tiny(), make_batches(), make_config(), **QUIET)
-
-
 def test_batches_of_another_size_than_configured_are_refused_with_both_numbers():
     with pytest.raises(TrainingError, match="batches of 5 do not match micro_batch_size 3"):
         train(Tiny(), make_batches(batch_size=5), make_config(), **QUIET)
@@ -316,18 +105,6 @@ def test_a_global_batch_that_does_not_fit_is_refused_before_anything_moves():
     with pytest.raises(ValueError, match="tokens_per_step 22 is not a multiple"):
         train(model, make_batches(), make_config(tokens_per_step=22), **QUIET)
     assert same(before, weights(model))
-
-
-def test_float16_without_a_kept_scaler_is_refused(monkeypatch):
-    class Enabled:
-        def is_enabled(self):
-            return True
-
-    precision = Precision(torch.device("cpu"), "float16", Enabled())
-    monkeypatch.setattr(Precision, "of", classmethod(lambda cls, *args: precision))
-    model = Tiny()
-    with pytest.raises(TrainingError, match="float16 needs one scaler"):
-        train_step(model, sgd(model), make_batches(), step=0, config=make_config())
 
 
 def test_a_run_writes_its_record(tmp_path):
@@ -369,16 +146,6 @@ def test_the_progress_bar_appears_only_when_asked_for(capsys):
     assert "10/10" in capsys.readouterr().err
 
 
-def test_one_schedule_moves_every_group_by_its_own_ratio():
-    model = Tiny()
-    groups = [{"params": [model.head.weight], "lr_ratio": 5.0}, {"params": [model.embedding.weight]}]
-    optimizer, config = torch.optim.SGD(groups, lr=1.0), make_config()
-    for step in (0, 1, 9):
-        train_step(model, optimizer, make_batches(), step=step, config=config)
-        rates = [group["lr"] for group in optimizer.param_groups]
-        assert rates[0] == pytest.approx(5 * rates[1])
-
-
 def test_the_config_chooses_the_optimiser():
     config = ModelConfig(vocab_size=V, context_length=T, n_layer=1, n_head=1, n_embd=C)
     ends = []
@@ -387,3 +154,246 @@ def test_the_config_chooses_the_optimiser():
         train(model, make_batches(), make_config(optimizer=name), **QUIET)
         ends.append(model.blocks[0].mlp.up.weight.detach())
     assert not torch.allclose(*ends)
+
+
+def losses(*values):
+    """An evaluation that gives these numbers, one after the other."""
+    left = list(values)
+    return lambda model: left.pop(0)
+
+
+def spoil_the_loss(monkeypatch, at, factor):
+    """The loss of that step, and of no other, is multiplied by nan or infinity."""
+
+    def broken(logits, targets, n_targets):
+        calls.append(1)
+        return cross_entropy(logits, targets, n_targets) * (factor if len(calls) == at + 1 else 1)
+
+    calls = []
+    monkeypatch.setattr(step_room, "cross_entropy", broken)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_a_number_stops_the_run_at_once_and_says_where(bad, monkeypatch):
+    spoil_the_loss(monkeypatch, 7, bad)  # which is no logged step
+    with pytest.raises(
+        TrainingError, match=rf"the loss is {bad} at step 7 with learning rate 0\.0\d+ \(step 4 "
+    ):
+        train(Tiny(), make_batches(), make_config(), **QUIET)
+
+
+def test_a_run_that_breaks_names_its_last_good_checkpoint_and_saves_no_other(monkeypatch):
+    spoil_the_loss(monkeypatch, 7, math.nan)
+    saved = []
+
+    def save(state):
+        saved.append(state.counters.step)
+        return f"number {saved[-1]}"
+
+    config, options = make_config(eval_every=5), {"evaluate": lambda m: 1.0, "save": save}
+    with pytest.raises(
+        TrainingError, match=r"the last good checkpoint is number 5\): use a peak rate of 0\.01"
+    ):
+        train(Tiny(), make_batches(), config, **options, **QUIET)
+    assert saved == [0, 5]
+
+
+def test_a_validation_loss_that_is_not_a_number_stops_the_run_before_it_is_saved():
+    saved = []
+    with pytest.raises(
+        TrainingError, match=r"the validation loss is inf at step 4 with learning rate 0\.03 "
+    ):
+        train(
+            Tiny(),
+            make_batches(),
+            make_config(eval_every=2),
+            evaluate=losses(2.0, math.inf),
+            save=lambda state: saved.append(state.counters.step),
+            **QUIET,
+        )
+    assert saved == [0, 2]
+
+
+@pytest.mark.parametrize(
+    "changes, options, expected",
+    [
+        ({"eval_every": 4}, {}, [0, 4, 8, 10]),
+        ({}, {}, [0, 10]),
+        ({"eval_every": 4}, {"save_seconds": 0}, [*range(11)]),
+    ],
+)
+def test_a_state_is_saved_before_the_first_step_after_each_evaluation_in_time_and_at_the_end(
+    changes, options, expected
+):
+    saved = []
+
+    def save(state):
+        saved.append(state.counters.step)
+        assert state.counters.tokens == saved[-1] * B * T
+        assert [step for step, _ in state.counters.losses] == [
+            s for s in (4, 8, 10) if changes and s <= saved[-1]
+        ]
+
+    evaluate = (lambda m: 1.0) if changes else None
+    train(Tiny(), make_batches(), make_config(**changes), evaluate=evaluate, save=save, **options, **QUIET)
+    assert saved == expected
+
+
+@pytest.mark.parametrize(
+    "values, finished", [((3, 2, 2.5, 1.9, 2, 1.9, 1, 1), 6), ((3, 2, 2.5, 1.9, 2, 1.8, 1, 1), 8)]
+)
+def test_a_run_stops_when_patience_evaluations_in_a_row_have_not_lowered_the_best_loss(values, finished):
+    config = make_config(steps=8, eval_every=1, patience=2)
+    history = train(Tiny(), make_batches(), config, evaluate=losses(*values), **QUIET)
+    assert [step for step, _ in history.evaluations] == [*range(1, finished + 1)]
+    assert history.stopped_early == (finished < 8)
+    patient = dataclasses.replace(config, patience=0)
+    history = train(Tiny(), make_batches(), patient, evaluate=losses(*values), **QUIET)
+    assert not history.stopped_early and len(history.evaluations) == 8
+
+
+def interrupted(**where):
+    """A run of ten steps that Ctrl-C ends somewhere; its history, the saved steps, and the model."""
+    saved, model = [], Tiny()
+    history = train(
+        model,
+        make_batches(),
+        make_config(eval_every=5),
+        **({"evaluate": lambda m: 1.0, "save": lambda s: saved.append(s.counters.step)} | where),
+        **QUIET,
+    )
+    return history, saved, model
+
+
+def press_ctrl_c(*_):
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_between_two_steps_saves_and_ends():
+    history, saved, _ = interrupted(on_step=[lambda r: press_ctrl_c() if r.step == 6 else None])
+    assert history.interrupted and saved == [0, 5, 7] and history.tokens == 7 * B * T
+
+
+def test_ctrl_c_during_an_evaluation_cuts_it_short_and_saves_the_state_without_it():
+    model = Tiny()
+    states = []
+    history = train(
+        model,
+        make_batches(),
+        make_config(eval_every=5),
+        evaluate=press_ctrl_c,
+        save=lambda s: states.append((s.counters.step, list(s.counters.losses), s.model.training)),
+        **QUIET,
+    )
+    assert history.interrupted and history.evaluations == []
+    assert [state[:2] for state in states] == [(0, []), (5, [])] and model.training
+
+
+def test_ctrl_c_during_a_save_lets_it_end(monkeypatch):
+    whole = []
+
+    def save(state):
+        if state.counters.step == 5:
+            press_ctrl_c()
+        whole.append(state.counters.step)
+
+    history, _, _ = interrupted(save=save)
+    assert history.interrupted and whole == [0, 5] and history.tokens == 5 * B * T
+
+
+class Pressing(torch.optim.SGD):
+    """An optimiser during whose step Ctrl-C is pressed, so many times."""
+
+    def __init__(self, model, at, times):
+        super().__init__(model.parameters(), lr=1.0)
+        self.left, self.times = at, times
+
+    def step(self):
+        first, *rest = [p for group in self.param_groups for p in group["params"]]
+        first.data.add_(1e-3)
+        self.left -= 1
+        if self.left == 0:
+            for _ in range(self.times):
+                press_ctrl_c()
+        for p in rest:
+            p.data.add_(1e-3)
+
+
+def test_ctrl_c_during_a_step_lets_it_end_so_that_what_is_saved_is_whole():
+    model, other, saved = Tiny(), Tiny(), []
+    for m, at, steps in ((model, 7, 10), (other, 99, 7)):
+        config = make_config(steps=steps, warmup_steps=3)
+        history = train(
+            m,
+            make_batches(),
+            config,
+            optimizer=Pressing(m, at, 1),
+            save=lambda s: saved.append(s.counters.step),
+            **QUIET,
+        )
+        assert history.interrupted == (m is model) and history.tokens == 7 * B * T
+    assert saved == [0, 7, 0, 7] and same(weights(model), weights(other))
+
+
+def test_ctrl_c_twice_cuts_a_step_in_two_and_what_is_left_of_it_is_not_saved():
+    model, saved = Tiny(), []
+    history = train(
+        model,
+        make_batches(),
+        make_config(),
+        optimizer=Pressing(model, 7, 2),
+        save=lambda s: saved.append(s.counters.step),
+        **QUIET,
+    )
+    assert history.interrupted and saved == [0] and history.tokens == 6 * B * T
+
+
+class Restored:
+    """What a checkpoint does to a state: weights, counters."""
+
+    def __init__(self, model, counters):
+        self.weights, self.counters = weights(model), counters
+
+    def restore(self, state):
+        state.model.load_state_dict(self.weights)
+        state.counters = self.counters
+
+
+def test_a_resumed_run_does_the_evaluation_that_was_cut_short_and_no_other_twice():
+    model = Tiny()
+    train(model, make_batches(), make_config(steps=5), **QUIET)
+    for done, expected in (([], [5, 10]), ([(5, 1.0)], [10])):
+        counters = Counters(step=5, tokens=5 * B * T, seconds=100.0, losses=list(done))
+        saved = []
+        history = train(
+            Tiny(),
+            make_batches(),
+            make_config(eval_every=5),
+            evaluate=lambda m: 1.0,
+            save=lambda s, saved=saved: saved.append(s.counters.step),
+            resume=Restored(model, counters),
+            **QUIET,
+        )
+        assert [step for step, _ in history.evaluations] == saved == expected
+        assert history.tokens == 10 * B * T and history.seconds > 100
+
+
+def test_a_run_that_had_already_stopped_does_nothing_more():
+    model = Tiny()
+    for counters in (
+        Counters(step=10, losses=[(10, 1.0)]),
+        Counters(step=6, losses=[(2, 1.0), (4, 1.1), (6, 1.2)]),
+    ):
+        config = make_config(eval_every=2, patience=2)
+        called = []
+        train(
+            Tiny(),
+            make_batches(),
+            config,
+            evaluate=called.append,
+            save=called.append,
+            on_step=[called.append],
+            resume=Restored(model, counters),
+            **QUIET,
+        )
+        assert called == []

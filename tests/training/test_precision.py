@@ -141,3 +141,11 @@ def test_a_device_is_described_in_one_line():
     assert precision.hardware.cpu_name() in line and "core" in line and "\n" not in line
     precision.synchronize("cpu")
     assert precision.peak_memory("cpu") is None
+
+
+def test_only_the_processor_is_waited_for_and_only_float16_skips_steps(monkeypatch):
+    assert precision.Precision.of("cpu", "float32").is_synchronous
+    assert not precision.Precision(torch.device("meta"), "float32", None).is_synchronous
+    for dtype in ("float32", "bfloat16", "float16"):
+        made = precision.Precision(torch.device("cpu"), dtype, None)
+        assert made.skips_overflow == (dtype == "float16")

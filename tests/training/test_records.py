@@ -120,6 +120,28 @@ def test_a_measurement_is_read_back_and_what_it_is_of_is_in_the_header(tmp_path)
     assert read.steps == read.evaluations == [] and read.end == {}
 
 
+def test_an_evaluation_is_on_the_disk_before_the_checkpoint_that_knows_of_it(tmp_path, header, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(descriptor))
+    with RunRecord(tmp_path / "r.jsonl", header) as record:
+        record.step(step=0, loss=1.0)
+        assert synced == []
+        record.evaluation(step=1, loss=1.0)
+        assert len(synced) == 1
+
+
+def test_a_record_that_goes_on_keeps_what_it_had_and_says_where(tmp_path, header):
+    with RunRecord(tmp_path / "r.jsonl", header) as record:
+        record.step(step=0, loss=1.0)
+        record.close(interrupted=True)
+    with RunRecord.reopened(tmp_path / "r.jsonl", step=1) as record:
+        record.step(step=1, loss=0.5)
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert kinds == ["header", "step", "end", "resumed", "step", "end"]
+    read = read_record(tmp_path / "r.jsonl")
+    assert [line["step"] for line in read.steps] == [0, 1] and read.end == {}
+
+
 def test_a_record_with_no_path_is_the_same_to_write_and_is_kept_nowhere(tmp_path, monkeypatch, header):
     monkeypatch.chdir(tmp_path)
     with RunRecord(None, header) as record:

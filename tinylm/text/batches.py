@@ -4,7 +4,10 @@ Knows only a long row of ids, a step and a rank; keeps no position, so there is 
 resumed run reads what it would have read. Refuses to know text, files and models.
 Taught in notebook 04_training (one process) and 11_ddp (ranks)."""
 
+import hashlib
 from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +15,7 @@ import torch
 from tinylm.errors import TinyLMError
 
 IGNORE = -1  # a target that is not scored
+HASHED_AT_ONCE = 1 << 24  # ids
 
 
 class BatchError(TinyLMError):
@@ -94,6 +98,27 @@ class Batches:
         """How many times the windows have been gone through when `step` begins."""
         return step * micro_steps * self.world_size * self.batch_size / self.windows_per_epoch
 
+    def identity(self, step: int) -> dict[str, Any]:
+        """What these batches are, for a checkpoint: two with the same identity read the same from `step` on.
+
+        Every id is hashed, once for these batches (a second or two for each billion). `order` is the hash
+        of one batch at `step`: it also tells when numpy itself has come to permute otherwise."""
+        drawn = self.batch(step)
+        return {
+            "count": len(self.tokens),
+            "tokens": self._tokens_sha256,
+            "starts": None if self.starts is None else _sha256(self.starts),
+            "context_length": self.context_length,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "world_size": self.world_size,
+            "order": _sha256(torch.stack(drawn).numpy()),
+        }
+
+    @cached_property
+    def _tokens_sha256(self) -> str:
+        return _sha256(self.tokens)
+
     def _positions(self, row: int) -> np.ndarray:
         """Where the windows of the rows `row` to `row + B` begin, shape (B,)."""
         parts, left = [], self.batch_size
@@ -148,6 +173,14 @@ def _windows(tokens: np.ndarray, length: int, batch_size: int) -> Iterator[tuple
             torch.from_numpy(inputs).view(n_rows, length),
             torch.from_numpy(targets).view(n_rows, length),
         )  # (B, T)
+
+
+def _sha256(numbers: np.ndarray) -> str:
+    """The hash of whole numbers, whatever type they are kept in."""
+    digest = hashlib.sha256()
+    for begin in range(0, len(numbers), HASHED_AT_ONCE):
+        digest.update(np.ascontiguousarray(numbers[begin : begin + HASHED_AT_ONCE], dtype="<i8").data)
+    return digest.hexdigest()
 
 
 def _checked(tokens: np.ndarray, context_length: int, batch_size: int) -> np.ndarray:

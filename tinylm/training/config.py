@@ -54,6 +54,8 @@ class TrainConfig:
     """The gradient is scaled down to this norm when it is longer; 0 switches clipping off."""
     eval_every: int = 250
     """Steps between evaluations; 0 evaluates only at the end."""
+    patience: int = 0
+    """Evaluations in a row that do not lower the best loss after which the run stops; 0 never stops early."""
     log_every: int = 10
     """Steps between logged lines."""
     seed: int = 1337
@@ -69,6 +71,7 @@ class TrainConfig:
             ("log_every", 1),
             ("warmup_steps", 0),
             ("eval_every", 0),
+            ("patience", 0),
             ("seed", 0),
             ("learning_rate", 0),
             ("min_learning_rate", 0),
@@ -93,6 +96,11 @@ class TrainConfig:
             raise TrainConfigError(
                 f"warmup_steps {self.warmup_steps} never ends within steps {self.steps}: "
                 f"use {self.steps // 10} warm-up steps, or more steps than {self.warmup_steps}"
+            )
+        if self.patience and not self.eval_every:
+            raise TrainConfigError(
+                f"patience {self.patience} has nothing to wait for with eval_every {self.eval_every}: "
+                f"use eval_every {max(1, self.steps // 10)}, or patience 0"
             )
         if self.seed >= 2**63:
             raise TrainConfigError(f"seed {self.seed} is above {2**63 - 1}: use a smaller one")

@@ -17,9 +17,9 @@ from torch import nn
 from tinylm.errors import TinyLMError
 from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.training.config import DTypeName, TrainConfig
-from tinylm.training.loop import train_step
 from tinylm.training.optim import adamw
 from tinylm.training.precision import Precision
+from tinylm.training.step import train_step
 
 
 class ForecastError(TinyLMError):

@@ -1,111 +1,60 @@
-"""The loop: one optimiser step, and a whole run of them.
+"""The loop: a whole run of steps, and what happens between them.
 
-Knows models, batches and optimisers. Refuses to know sampling, benchmarks and text: what should happen
-along the way is passed in as `evaluate` and `on_step` callables.
+Knows a state and the step that moves it. Refuses to know sampling, benchmarks, text and files: what should
+happen along the way is passed in as `evaluate`, `on_step` and `save` callables.
 Taught in notebook 04_training."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
 from tinylm.errors import TinyLMError
-from tinylm.text.batches import IGNORE, Batches
+from tinylm.text.batches import Batches
 from tinylm.training.config import TrainConfig
-from tinylm.training.losses import cross_entropy
-from tinylm.training.optim import Optimizers, learning_rate, make_optimizer
-from tinylm.training.precision import Precision, own_randomness, synchronize
+from tinylm.training.divergence import Divergence, Unseen
+from tinylm.training.interrupts import Interrupts
+from tinylm.training.optim import Optimizers
+from tinylm.training.precision import Precision
 from tinylm.training.records import RunRecord
+from tinylm.training.state import TrainingState
+from tinylm.training.step import StepResult, optimizer_of, set_learning_rate, train_step
 
 
 class TrainingError(TinyLMError):
     """A run that cannot start, or that broke."""
 
 
-@dataclasses.dataclass(frozen=True)
-class StepResult:
-    """What one optimiser step did. Steps count from 0; the loss is that of the weights before the update.
-
-    At measured steps the numbers are floats. In between, loss and grad_norm stay on the device as
-    0-dimensional tensors (turning them into floats would make Python wait for the device) and the
-    last two are None."""
-
-    step: int
-    loss: float | torch.Tensor
-    """Nats per token, mean over the whole batch of the step."""
-    learning_rate: float
-    grad_norm: float | torch.Tensor
-    """Length of the gradient of all parameters together, before clipping."""
-    update_ratio: float | None = None
-    """Length of the update over length of the weights, of one matrix in the middle of the model."""
-    tokens_per_second: float | None = None
-
-
 @dataclasses.dataclass
 class History:
-    """What a run leaves behind: the logged steps, and the evaluations by number of finished steps."""
+    """What a run leaves behind: the logged steps, and the evaluations by number of finished steps.
+
+    tokens and seconds count the whole run; steps and evaluations hold what was done since it was resumed."""
 
     steps: list[StepResult] = dataclasses.field(default_factory=list)
     evaluations: list[tuple[int, Any]] = dataclasses.field(default_factory=list)
     tokens: int = 0
     seconds: float = 0.0
     interrupted: bool = False
+    """Ctrl-C ended the run."""
+    stopped_early: bool = False
+    """config.patience evaluations in a row had not lowered the best loss."""
 
 
-def train_step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer | Optimizers,
-    batches: Batches,
-    *,
-    step: int,
-    config: TrainConfig,
-    precision: Precision | None = None,
-    measure: bool = True,
-) -> StepResult:
-    """One optimiser step on config.tokens_per_step tokens, a pure function of (weights, config.seed, step).
+class Resumable(Protocol):
+    """Something that puts an earlier state back: training.checkpoint's Saved."""
 
-    The micro-batches add up to the gradient of the whole batch: each divides its summed loss by the
-    number of targets in all of them. measure=False leaves the numbers on the device."""
-    precision = precision or _default_precision(model, config)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if measure:
-        synchronize(precision.device)
-    started = time.perf_counter()
-    micro_steps = config.grad_accum_steps(batches.context_length, batches.world_size)
-    micro_batches = [batches.batch(step, i, micro_steps) for i in range(micro_steps)]  # (B, T) each
-    n_targets = sum(int((targets != IGNORE).sum()) for _, targets in micro_batches)
-
-    rate = _set_learning_rate(optimizer, step, config)  # by the step, never by the micro-step
-    optimizer.zero_grad(set_to_none=True)  # once a step: the micro-batches accumulate
-    losses = []
-    with own_randomness(precision.device, _dropout_seed(config.seed, step, batches.rank)):
-        for tokens, targets in micro_batches:
-            with precision.autocast():
-                logits = model(tokens.to(precision.device))  # (B, T, V)
-                loss = cross_entropy(logits, targets.to(precision.device), n_targets)
-            precision.scaler.scale(loss).backward()
-            losses.append(loss.detach())
-    precision.scaler.unscale_(optimizer)  # before clipping: the clip is for true gradients
-    grad_norm = nn.utils.clip_grad_norm_(parameters, config.grad_clip or math.inf)
-    before = _watched(parameters).detach().clone() if measure else None
-    precision.scaler.step(optimizer)
-    precision.scaler.update()
-
-    loss = losses[0] if micro_steps == 1 else torch.stack(losses).sum()
-    if not measure:
-        return StepResult(step, loss, rate, grad_norm)
-    synchronize(precision.device)
-    speed = config.tokens_per_step / (time.perf_counter() - started)
-    ratio = float((_watched(parameters).detach() - before).norm() / before.norm())
-    return StepResult(step, float(loss), rate, float(grad_norm), ratio, speed)
+    def restore(self, state: TrainingState) -> None:
+        """Fill in a fresh state. Raises a TinyLMError when it does not fit."""
+        ...
 
 
 def train(
@@ -118,121 +67,170 @@ def train(
     record: RunRecord | None = None,
     progress: bool = True,
     optimizer: torch.optim.Optimizer | Optimizers | None = None,
-    start_step: int = 0,
+    save: Callable[[TrainingState], Any] | None = None,
+    save_seconds: float = 600.0,
+    resume: Resumable | None = None,
 ) -> History:
-    """Train the model in place, from start_step to config.steps. The same seed gives the same weights.
+    """Train the model in place to config.steps. The same seed gives the same weights, even when stopped.
 
-    evaluate(model) is called every config.eval_every finished steps and after the last; its result (a
-    number, or a dataclass such as inference's Evaluation) is kept. Each on_step callable gets the
-    StepResult of every step. Ctrl-C ends the run early and keeps the model: History.interrupted is True.
-    Raises TrainingError when a logged loss is nan or infinite, or batches and config disagree."""
+    evaluate(model) is called every config.eval_every finished steps and after the last; its result (a number,
+    or a dataclass such as inference's Evaluation) is kept. Each on_step callable gets the StepResult of every
+    step. save(state) is called before the first step, after each evaluation, when save_seconds have passed
+    and at the end; it returns the checkpoint's name. `resume` (a checkpoint's Saved) is where to go on.
+    Ctrl-C ends the run after the step it fell into, and saves. Raises TrainingError when something is not
+    finite, naming it, the step and the last good checkpoint; and when batches and config disagree."""
     if batches.batch_size != config.micro_batch_size:
         raise TrainingError(
             f"batches of {batches.batch_size} do not match micro_batch_size {config.micro_batch_size}: "
             f"make the batches with batch_size={config.micro_batch_size}"
         )
+    config.grad_accum_steps(batches.context_length, batches.world_size)  # refused before anything is done
     precision = Precision.of(next(model.parameters()).device, config.dtype)
     optimizer = optimizer or optimizer_of(model, config)
-    history, was_training, began = History(), model.training, time.perf_counter()
-    bar = tqdm(total=config.steps, initial=start_step, disable=not progress, mininterval=0.5, unit="step")
-    model.train()
-    try:
-        for step in range(start_step, config.steps):
-            last = step + 1 == config.steps
-            logged = last or step % config.log_every == 0
+    state = TrainingState(model, optimizer, precision.scaler, config, batches)
+    if resume is not None:
+        resume.restore(state)
+    done = state.counters.step
+    bar = tqdm(total=config.steps, initial=done, disable=not progress, mininterval=0.5, unit="step")
+    was_training = model.training
+    with bar, Interrupts() as interrupts:
+        run = _Run(state, precision, evaluate, on_step, record, save, save_seconds, interrupts, bar)
+        run.saved_step = done if resume is not None else None
+        try:
+            model.train()
+            while not run.arrive():
+                run.step()
+        except KeyboardInterrupt:
+            run.leave()
+        except Divergence as divergence:
+            raise TrainingError(run.what_is_left(divergence)) from divergence
+        finally:
+            model.train(was_training)
+    run.count()
+    return run.history
+
+
+@dataclasses.dataclass
+class _Run:
+    """One call of train: what was passed in, and what has happened so far."""
+
+    state: TrainingState
+    precision: Precision
+    evaluate: Callable[[nn.Module], Any] | None
+    on_step: Sequence[Callable[[StepResult], None]]
+    record: RunRecord | None
+    save: Callable[[TrainingState], Any] | None
+    save_seconds: float
+    interrupts: Interrupts
+    bar: tqdm
+    saved_step: int | None = None
+    saved_name: Any = None
+    history: History = dataclasses.field(default_factory=History)
+    whole: bool = True
+    """False while the weights are somewhere between two steps, and nothing to save."""
+
+    def __post_init__(self) -> None:
+        self.unseen = Unseen(self.state.model)
+        self.saved_at = time.perf_counter()
+        self.began = self.saved_at - self.state.counters.seconds
+        self.count()
+
+    def arrive(self) -> bool:
+        """What happens when a step is finished, or none is done yet; True when the run is over."""
+        state, counters = self.state, self.state.counters
+        if due := self.evaluate is not None and state.evaluation_is_due():
+            self.measure()
+        self.history.stopped_early = state.stops_early()
+        over = counters.step >= state.config.steps or self.history.stopped_early
+        late = over or self.saved_step is None or time.perf_counter() - self.saved_at >= self.save_seconds
+        if self.save is not None and (due or (late and counters.step != self.saved_step)):
+            self.keep()
+        return over
+
+    def measure(self) -> None:
+        """Evaluate. May be cut short by Ctrl-C: it changes nothing."""
+        self.unseen.look()
+        model, counters = self.state.model, self.state.counters
+        model.eval()
+        evaluation = self.evaluate(model)
+        model.train()
+        numbers = _numbers(evaluation)
+        if not math.isfinite(numbers["loss"]):
+            rate = set_learning_rate(self.state.optimizer, counters.step - 1, self.state.config)
+            what = f"the validation loss is {numbers['loss']}"
+            raise Divergence(what, step=counters.step, learning_rate=rate)
+        with self.interrupts.held():
+            self.history.evaluations.append((counters.step, evaluation))
+            counters.losses.append((counters.step, numbers["loss"]))
+            self.count()
+            if self.record is not None:
+                self.record.evaluation(step=counters.step, **numbers, seconds=counters.seconds)
+
+    def keep(self) -> None:
+        """Save the state, once every number in it has been looked at."""
+        self.unseen.look()
+        with self.interrupts.held():
+            self.count()
+            self.saved_name = self.save(self.state)
+            self.saved_step, self.saved_at = self.state.counters.step, time.perf_counter()
+
+    def step(self) -> None:
+        """One optimiser step, and all that is written down about it."""
+        counters, config = self.state.counters, self.state.config
+        logged = counters.step % config.log_every == 0 or counters.step + 1 == config.steps
+        with self.interrupts.held():
+            self.whole = False
             result = train_step(
-                model, optimizer, batches, step=step, config=config, precision=precision, measure=logged
+                self.state.model,
+                self.state.optimizer,
+                self.state.batches,
+                step=counters.step,
+                config=config,
+                precision=self.precision,
+                measure=logged,
+                unseen=self.unseen,
             )
-            history.tokens += config.tokens_per_step
-            history.seconds = time.perf_counter() - began
+            counters.step += 1
+            counters.tokens += config.tokens_per_step
+            self.whole = True
+            self.count()
             if logged:
-                _refuse_divergence(result, history, config)
-                history.steps.append(result)
-                bar.set_postfix(loss=f"{result.loss:.4f}", refresh=False)
-                if record is not None:
-                    record.step(**dataclasses.asdict(result), seconds=history.seconds)
-            bar.update()
-            for call in on_step:
-                call(result)
-            if evaluate is not None and (last or (config.eval_every and (step + 1) % config.eval_every == 0)):
-                model.eval()
-                evaluation = evaluate(model)
-                model.train()
-                history.evaluations.append((step + 1, evaluation))
-                if record is not None:
-                    record.evaluation(
-                        step=step + 1, **_numbers(evaluation), seconds=time.perf_counter() - began
-                    )
-    except KeyboardInterrupt:
-        history.interrupted = True
-    finally:
-        bar.close()
-        model.train(was_training)
-    history.seconds = time.perf_counter() - began
-    return history
+                self.history.steps.append(result)
+                if self.record is not None:
+                    self.record.step(**dataclasses.asdict(result), seconds=counters.seconds)
+        if logged:
+            self.bar.set_postfix(loss=f"{result.loss:.4f}", refresh=False)
+        self.bar.update()
+        for call in self.on_step:
+            call(result)
 
+    def leave(self) -> None:
+        """After Ctrl-C: keep the state, unless it was pressed twice and a step was cut in two."""
+        self.history.interrupted = True
+        if self.save is not None and self.whole and self.state.counters.step != self.saved_step:
+            with contextlib.suppress(KeyboardInterrupt):
+                self.keep()
 
-def optimizer_of(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer | Optimizers:
-    """The optimiser that the config asks for, over the parameters of this model."""
-    return make_optimizer(
-        model,
-        optimizer=config.optimizer,
-        learning_rate=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
-        matrix_learning_rate=config.matrix_learning_rate,
-        matrix_momentum=config.matrix_momentum,
-    )
+    def count(self) -> None:
+        """Bring the times and the history's totals up to date."""
+        counters = self.state.counters
+        counters.seconds = time.perf_counter() - self.began
+        self.history.tokens, self.history.seconds = counters.tokens, counters.seconds
 
-
-def _set_learning_rate(
-    optimizer: torch.optim.Optimizer | Optimizers, step: int, config: TrainConfig
-) -> float:
-    rate = learning_rate(
-        step,
-        schedule=config.schedule,
-        peak=config.learning_rate,
-        minimum=config.min_learning_rate,
-        warmup_steps=config.warmup_steps,
-        steps=config.steps,
-    )
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group.get("lr_ratio", 1.0)
-    return rate
-
-
-def _default_precision(model: nn.Module, config: TrainConfig) -> Precision:
-    precision = Precision.of(next(model.parameters()).device, config.dtype)
-    if precision.scaler.is_enabled():
-        raise TrainingError(
-            "float16 needs one scaler for all steps, not 1 for each of them: "
-            "make Precision.of(device, 'float16') once and pass it as precision"
+    def what_is_left(self, divergence: Divergence) -> str:
+        """The sentence for a run that broke."""
+        last = self.history.steps[-1].step if self.history.steps else None
+        left = (
+            f"the last good checkpoint is {self.saved_name}"
+            if self.saved_name is not None
+            else (
+                f"step {last} was the last logged one to be finite"
+                if last is not None
+                else "it never was finite"
+            )
         )
-    return precision
-
-
-def _dropout_seed(seed: int, step: int, rank: int) -> int:
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
-
-
-def _watched(parameters: list[nn.Parameter]) -> nn.Parameter:
-    """One matrix, in the middle of the model: enough to see whether updates are about 1/1000 of weights."""
-    matrices = [p for p in parameters if p.ndim >= 2] or parameters
-    return matrices[len(matrices) // 2]
-
-
-def _refuse_divergence(result: StepResult, history: History, config: TrainConfig) -> None:
-    if math.isfinite(result.loss):
-        return
-    good = (
-        f"step {history.steps[-1].step} was the last logged one to be finite"
-        if history.steps
-        else "it never was"
-    )
-    raise TrainingError(
-        f"the loss is {result.loss} at step {result.step} with learning rate {result.learning_rate:g} "
-        f"({good}): use a peak rate of {config.learning_rate / 3:.1g} or a longer warm-up"
-    )
+        peak = self.state.config.learning_rate
+        return f"{divergence} ({left}): use a peak rate of {peak / 3:.1g} or a longer warm-up"
 
 
 def _numbers(evaluation: Any) -> dict[str, float | int | None]:

@@ -99,6 +99,16 @@ class Precision:
         """The precision of a run on this device. Raises PrecisionError as resolve_dtype does."""
         return cls(torch.device(device), resolve_dtype(device, dtype), scaler(device, dtype))
 
+    @property
+    def is_synchronous(self) -> bool:
+        """Whether Python waits for each operation anyway, so that a look at a number costs nothing."""
+        return self.device.type == "cpu"
+
+    @property
+    def skips_overflow(self) -> bool:
+        """Whether the scaler leaves out steps whose gradient overflowed: float16's need it now and then."""
+        return self.dtype == "float16"
+
     def autocast(self) -> contextlib.AbstractContextManager:
         """A context in which matrix products run in this dtype."""
         return _autocast(self.device, self.dtype)

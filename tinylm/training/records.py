@@ -22,7 +22,7 @@ from typing import Any
 from tinylm.errors import TinyLMError
 from tinylm.training import hardware
 
-KINDS = ("header", "step", "evaluation", "measurement", "end")
+KINDS = ("header", "step", "evaluation", "measurement", "resumed", "end")
 
 
 class RecordError(TinyLMError):
@@ -76,15 +76,26 @@ class RunRecord:
                 f"{path.name} exists already and a record is written only once: "
                 f"choose another name or move it away"
             ) from None
-        self._write("header", header)
+        self._begin("header", header)
+
+    @classmethod
+    def reopened(cls, path: str | Path, *, step: int) -> RunRecord:
+        """Go on with a record that has been rewound to `step` finished steps; a "resumed" line says so."""
+        record = cls.__new__(cls)
+        record._file = open(path, "a", encoding="utf-8", newline="\n")  # noqa: SIM115
+        record._begin("resumed", {"step": step})
+        return record
 
     def step(self, **numbers: Any) -> None:
         """One logged optimiser step."""
         self._write("step", numbers)
 
     def evaluation(self, **numbers: Any) -> None:
-        """One evaluation: step (finished ones), loss, standard_error, n_tokens, ..."""
+        """One evaluation: step (finished ones), loss, standard_error, n_tokens, ... It survives a power cut:
+        the checkpoint that follows must not know of one that the record has lost."""
         self._write("evaluation", numbers)
+        if self._file.name != os.devnull:
+            os.fsync(self._file.fileno())
 
     def measurement(self, **numbers: Any) -> None:
         """Anything else that was measured: its name, and numbers that carry their unit in their name."""
@@ -103,6 +114,13 @@ class RunRecord:
         if kind is None:
             self.close()
         self._file.close()  # a run that broke has no end line
+
+    def _begin(self, kind: str, numbers: dict[str, Any]) -> None:
+        try:
+            self._write(kind, numbers)
+        except BaseException:  # a full disk: nobody has the record yet who could close it
+            self._file.close()
+            raise
 
     def _write(self, kind: str, numbers: dict[str, Any]) -> None:
         line = _finite({"kind": kind, **numbers})
