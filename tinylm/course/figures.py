@@ -115,7 +115,7 @@ def styled(draw: Any) -> Any:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a small PNG, drawn at DPI with at most PNG_COLOURS colours, LINE_COLOURS without images."""
+    """The figure as a small PNG, drawn at DPI in PNG_COLOURS colours, or LINE_COLOURS without images."""
     raw = io.BytesIO()
     options = {"bbox_inches": "tight", "pad_inches": MARGIN, "metadata": {"Software": None}}
     figure.savefig(raw, format="png", dpi=DPI, **options)
