@@ -207,7 +207,7 @@ def execute(path: Path, *, timeout: int = CELL_TIMEOUT) -> list[Timing]:
             if output.get("name") == "stderr":
                 raise NotebookFailed(f"cell {position} wrote to stderr\n\n{cell.source}\n\n{output.text}")
     beside = path.with_suffix(".partial")
-    beside.write_text(nbformat.writes(nb).rstrip("\n") + "\n", encoding="utf-8")
+    beside.write_text(nbformat.writes(nb).rstrip("\n") + "\n", encoding="utf-8", newline="\n")
     os.replace(beside, path)
     return timings
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.tree import FLOORS, dotted, floor, imported, modules, strings, uses
+from tests.tree import FLOORS, dotted, floor, imported, modules, parsed, strings, uses
 
 BELOW = {  # what each floor may import besides itself
     "errors": set(),
@@ -193,6 +193,27 @@ def no_pickle(root: Path) -> list[str]:
     return complaints
 
 
+def text_is_written_alike(root: Path) -> list[str]:
+    """Text is written with its line ends named: a record or a notebook has the same bytes on every system."""
+    tools = [path for path in (root / "tests").glob("*.py") if not path.name.startswith("test_")]
+    trees = [*modules(root), *((f"tests/{path.name}", parsed(path)) for path in sorted(tools))]
+    calls = [(path, n) for path, tree in trees for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    careless = [(path, call) for path, call in calls if _writes_text(call)]
+    return [
+        f"{path}, line {call.lineno} writes text without newline="
+        for path, call in careless
+        if "newline" not in [keyword.arg for keyword in call.keywords]
+    ]
+
+
+def _writes_text(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else dotted(call.func)
+    said = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
+    modes = [n.value for arg in said for n in ast.walk(arg) if isinstance(n, ast.Constant)]
+    opens = name in ("open", "fdopen") and any(re.fullmatch(r"[wax]\+?t?", str(mode)) for mode in modes)
+    return name == "write_text" or opens
+
+
 RULES: tuple[Callable[[Path], list[str]], ...] = (
     imports_point_one_way,
     ranks_only_in_ddp,
@@ -206,4 +227,5 @@ RULES: tuple[Callable[[Path], list[str]], ...] = (
     public_things_have_docstrings,
     no_global_seeding,
     no_pickle,
+    text_is_written_alike,
 )

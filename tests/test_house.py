@@ -215,6 +215,17 @@ FAULTS = {
     "np.random.seed": ("no_global_seeding", room("np.random.seed(0)")),
     "a draw from numpy's own": ("no_global_seeding", room("x = np.random.rand(3)")),
     "a draw from Python's own": ("no_global_seeding", room("random.shuffle(x)")),
+    "text written as the system likes": (
+        "text_is_written_alike",
+        room("x.write_text('a', encoding='utf-8')"),
+    ),
+    "a file opened as the system likes": ("text_is_written_alike", room("x = open(x, 'w')")),
+    "a path opened as the system likes": ("text_is_written_alike", room("x = x.open(mode='a')")),
+    "a descriptor opened as the system likes": ("text_is_written_alike", room("x = os.fdopen(x, 'x')")),
+    "a test's tool that writes as the system likes": (
+        "text_is_written_alike",
+        {"tests/tree.py": "open('x', 'w')\n"},
+    ),
     "pickle": ("no_pickle", room("import pickle")),
     "torch.load": ("no_pickle", room('x = torch.load("x.pt")', "model/net")),
     "numpy's pickle": ("no_pickle", room("x = np.load(x, allow_pickle=True)")),
@@ -296,6 +307,12 @@ ALLOWED = {
         + '\n\ndef own_randomness() -> None:\n    """Seeds."""\n    torch.default_generator.manual_seed(0)\n'
     },
     "a generator of one's own": room("x = np.random.default_rng(3)\n    torch.Generator().manual_seed(3)"),
+    "text with its line ends named": room(
+        "x.write_text('a', newline='\\n')\n    open(x, 'w', newline='\\n')"
+    ),
+    "bytes, and text that is read": room(
+        "x.open('xb')\n    open(x)\n    open(x, 'r')\n    os.open(x, os.O_RDWR)"
+    ),
     "a docstring that names a device": {"tinylm/text/words.py": ROOM.replace("Gives one.", "cuda")},
     "a test that calls a check": {
         "tests/text/test_words.py": "def check():\n    assert 1 == 1\n\n\ndef test_it():\n    check()\n"

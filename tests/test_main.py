@@ -25,7 +25,7 @@ def test_the_program_alone_prints_the_help_and_so_does_help(capsys):
 # --- what is refused: one sentence, exit code 2, nothing written
 
 REFUSED = {
-    "an unknown recipe": (["train", "shakespear"], "did you mean shakespeare_char"),
+    "an unknown recipe": (["train", "shakespeare_cha"], "did you mean shakespeare_char"),
     "no recipe": (["train"], "name a recipe first"),
     "an option before the recipe": (
         ["train", "--train.steps", "3", "shakespeare_char"],

@@ -166,6 +166,13 @@ def test_a_cut_off_and_a_broken_record_are_refused(course):
         promote("one")
 
 
+@pytest.mark.parametrize("name", ["root", "runner", "user"])
+def test_a_name_that_is_everybodys_is_no_trace(course, monkeypatch, name):
+    monkeypatch.setattr(getpass, "getuser", lambda: name)
+    write(course, about=f"the {name} of it")
+    assert promote("one")
+
+
 def test_words_that_only_look_like_a_trace_are_no_trace(course):
     words = "nats/token, adamw, nevada, bioengine, engineer, https://example.org/a/b, 3/4, ~0.1, a: b"
     write(course, about=words)

@@ -52,7 +52,7 @@ def test_a_run_leaves_its_record_and_its_last_weights(mine, capsys):
     record = read_record(mine / "one" / "record.jsonl")
     assert record.header["recipe"] == "shakespeare_char"
     assert record.header["command"] == "python -m tinylm train shakespeare_char"
-    assert record.header["data"] == "toyworld-plays"
+    assert record.header["data"] == record.header["reading"]["corpus"] == "toyworld-plays"
     assert record.header["tokens"] == 7 * 3 * 31
     assert record.header["forecast_seconds"] == pytest.approx(7 * 3 * 31 / 12345)
     assert [line["step"] for line in record.steps] == [0, 2, 4, 6]

@@ -25,6 +25,7 @@ RUNS = checkpoints.DATA / "runs"
 README = checkpoints.DATA.parent / "README.md"
 NEEDED = ("command", "commit", "machine", "versions", "started")
 OF_TRAINING = ("recipe", "device", "dtype", "seed", "tokens", "parameters", "data", "model", "train")
+EVERYBODYS = {"localhost", "root", "user", "runner", "jovyan", "ubuntu", "admin", "tinylm"}
 # /a/b but not nats/token nor https://a/b, C:\a, ~/a and ~ada/a, \\server\a
 PATH = re.compile(r"(?<![\w.~/:-])/[\w.-]+/[\w.-]|\b[A-Za-z]:[\\/]|(?<!\w)~[\w-]*[\\/]|\\\\\w+\\")
 
@@ -140,7 +141,7 @@ def _own_names() -> Iterator[tuple[str, str]]:
     except (OSError, KeyError, ImportError):  # a container may have none
         user = ""
     for kind, name in (("host", socket.gethostname()), ("user", user)):
-        if len(name) > 2 and name != "localhost":
+        if len(name) > 2 and name not in EVERYBODYS:
             yield kind, name
 
 

@@ -219,6 +219,7 @@ def _header(ready: Prepared, expected: Forecast, *, dtype: str, command: str) ->
         tokens=expected.tokens,
         parameters=expected.parameters,
         data=ready.text.name,
+        reading=asdict(recipe.data),
         tokenizer=ready.tokenizer.fingerprint,
         forecast_seconds=expected.seconds,
         model=recipe.model.to_json(),

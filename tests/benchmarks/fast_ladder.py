@@ -28,6 +28,7 @@ from tinylm.training.losses import nats_to_bits
 from tinylm.training.precision import describe_device
 from tinylm.training.records import RunRecord, record_header, run_header
 
+ADAMW_RATE = 4e-3  # for all parameters; with Muon, AdamW has only the embedding, the head and the gains
 BLOCKS = 50  # turns in a run: a busy moment then meets all rungs alike
 
 
@@ -56,19 +57,23 @@ def ladder() -> list[Rung]:
         source = fast.model if hasattr(fast.model, names[0]) else fast.train
         return {name: getattr(source, name) for name in names}
 
-    add("higher rate", train=of_fast("learning_rate") | {"min_learning_rate": fast.train.learning_rate / 10})
+    add("higher rate", train={"learning_rate": ADAMW_RATE, "min_learning_rate": ADAMW_RATE / 10})
     add("linear to zero", train=of_fast("schedule", "min_learning_rate", "warmup_steps", "weight_decay"))
     add("rotary positions", model=of_fast("position"))
+    add("context 128", model=of_fast("context_length"), train=of_fast("micro_batch_size"))
     add("squared ReLU", model=of_fast("activation", "bias"))
-    add("QK-norm", model=of_fast("qk_norm"))
     add("zero start", model=of_fast("residual_init", "tied_head"))
-    add("Muon", train=of_fast("optimizer", "matrix_learning_rate", "matrix_momentum"))
-    at = rungs[-1].recipe
-    if replace(at, name="", about="", train=replace(at.train, steps=1)) != replace(
-        fast, name="", about="", train=replace(fast.train, steps=1)
-    ):
+    add("token shift", model=of_fast("token_shift"))
+    add("QK-norm", kept=False, model={"qk_norm": True})
+    muon = ("optimizer", "learning_rate", "matrix_learning_rate", "matrix_momentum")
+    add("Muon", train=of_fast(*muon))
+    add("QK-norm again", kept=False, model={"qk_norm": True})
+    last = max(i for i, rung in enumerate(rungs) if rung.kept)
+    at = rungs[last].recipe
+    same_train = replace(at.train, steps=fast.train.steps) == fast.train
+    if not (same_train and at.model == fast.model and at.data == fast.data):
         raise SystemExit("the last rung is not shakespeare_fast: name each of its changes in ladder()")
-    rungs[-1] = Rung(rungs[-1].name, fast)
+    rungs[last] = Rung(rungs[last].name, fast)
     return rungs
 
 
@@ -151,13 +156,14 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     command = shlex.join(["python", "tests/benchmarks/fast_ladder.py", *sys.argv[1:]])
     rungs = ladder()
-    rungs = [rungs[0], rungs[-1]] if chosen.ends else rungs
+    ends = [rungs[0], next(rung for rung in rungs if rung.recipe.name == "shakespeare_fast" and rung.kept)]
+    rungs = ends if chosen.ends else rungs
     ratios = step_ratios(rungs, chosen.rounds)
     first = rungs[0].recipe.train.steps
     fitted = []
     for rung, ratio in zip(rungs, ratios, strict=True):
-        ends = rung in (rungs[0], rungs[-1])  # the recipes themselves: their steps are theirs
-        steps = rung.recipe.train.steps if ends else int(first / ratio)
+        own = rung in ends  # the recipes themselves: their steps are theirs
+        steps = rung.recipe.train.steps if own else int(first / ratio)
         train = replace(rung.recipe.train, steps=steps, eval_every=0)
         fitted.append(replace(rung, recipe=replace(rung.recipe, train=train)))
         print(f"{rung.name:18s} step {ratio:.2f} times the baseline's: {steps} steps", flush=True)
@@ -166,7 +172,7 @@ def main() -> None:
         command=command,
         name=chosen.name,
         recipe_from=rungs[0].recipe.name,
-        recipe_to=rungs[-1].recipe.name,
+        recipe_to=ends[-1].recipe.name,
         device=describe_device("cpu"),
         threads=chosen.threads,
     )
@@ -180,7 +186,7 @@ def main() -> None:
             for run, seen in zip(runs, results, strict=True):
                 seen.append((run, run.evaluate()))
                 print(f"seed {seed} {run.rung.name:18s} {seen[-1][1].loss:.4f} {run.cpu:.0f} s", flush=True)
-            for run in (runs[0], runs[-1]):
+            for run in (run for run, rung in zip(runs, rungs, strict=True) if rung in ends):
                 run.write(run.evaluate(), command, chosen.threads)
         for rung, ratio, seen in zip(fitted, ratios, results, strict=True):
             losses = [result.loss for _, result in seen]

@@ -124,3 +124,54 @@ def test_matching_ignores_the_dtype_but_not_the_shape():
 def test_blank_is_an_ellipsis_or_none_and_nothing_else():
     assert is_blank(...) and is_blank(None)
     assert not any(is_blank(x) for x in (0, "", [], torch.zeros(3), False))
+
+
+def tensors(**values):
+    return {name: torch.tensor(value) for name, value in values.items()}
+
+
+RAGGED = (torch.zeros(2), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    "mine, expected, sentence",
+    [
+        (
+            tensors(w=[1.0, 2.0]),
+            tensors(w=[1.0, 2.5]),
+            "at ['w']: 1 of 2 value differs, most at [1]: yours 2,",
+        ),
+        (
+            tensors(w=[1.0, 2.0]),
+            tensors(w=[1.0, 2.0], b=[0.0]),
+            "your keys are ['w'], ['w', 'b'] are expected",
+        ),
+        ((torch.zeros(2), torch.ones(3)), (torch.zeros(2), torch.zeros(3)), "at [1]: 3 of 3 values"),
+        ([torch.zeros(2)], RAGGED, "your answer is a list, a tuple is expected"),
+        (
+            (torch.zeros(2), "a", torch.ones(3)),
+            (*RAGGED, torch.zeros(5)),
+            "at [1]: your answer is a string, a tensor",
+        ),
+        ((torch.zeros(7), torch.ones(1), torch.ones(2)), RAGGED, "your answer has 3 items, 2 are expected"),
+        (
+            {"a": [RAGGED]},
+            {"a": [(torch.zeros(2), torch.zeros(3))]},
+            "at ['a']: at [0]: at [1]: 3 of 3 values",
+        ),
+        ({"a": 1}, tensors(a=[1.0]), "at ['a']: your answer is a whole number, a tensor is expected"),
+        ([np.array(["a", None])], [np.array(["b", None])], "at [0]: yours: ['a', None], expected"),
+        (3, tensors(w=[1.0]), "your answer is a whole number, a dictionary is expected"),
+    ],
+)
+def test_tensors_inside_dictionaries_and_tuples_are_compared_one_by_one(mine, expected, sentence):
+    assert said(mine, expected).startswith(sentence)
+    assert said(expected, expected) is None
+    assert matches(expected, expected, **EXACT) and not matches(mine, expected, **EXACT)
+
+
+def test_tensors_inside_dictionaries_and_tuples_are_close_as_tensors_are():
+    near = torch.tensor([1.0, 2.0]) * (1 + 5e-5)
+    assert said({"w": near}, tensors(w=[1.0, 2.0])) is None
+    assert said((near, torch.ones(3)), (torch.tensor([1.0, 2.0]), torch.ones(3))) is None
+    assert matches({"w": near}, tensors(w=[1.0, 2.0]), **EXACT)

@@ -1,11 +1,17 @@
 """Laws of the workbook: the learner's work is never lost."""
 
+import contextlib
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.execute import ROOT
 from tinylm.course import workbook
 from tinylm.course.workbook import WorkbookError, prepare_workbook
 
@@ -191,3 +197,56 @@ def test_the_lab_opens_the_first_page_in_the_learners_folder_with_this_interpret
     assert env["JUPYTER_PREFER_ENV_PATH"] == "1"
     assert env["PATH"].split(workbook.os.pathsep)[0] == str(Path(workbook.sys.executable).parent)
     assert take(mine / ".lab/labconfig/default_setting_overrides.json") == workbook.QUIET
+
+
+@pytest.mark.parametrize(
+    "wreck", ["", "{half a note", '{"cells": 3}', '{"cells": [1]}', "[]", "[" * 100_000, "\xff"]
+)
+def test_a_given_notebook_that_is_none_is_refused_by_name_before_anything_is_copied(course, wreck):
+    given, mine, prepare = course
+    (given / "01_characters.ipynb").write_bytes(wreck.encode("latin-1"))
+    with pytest.raises(
+        WorkbookError, match=r"notebooks/01_characters\.ipynb is not a notebook .*git restore"
+    ):
+        prepare()
+    assert not mine.exists()
+
+
+def test_a_copy_that_cannot_be_read_is_left_alone(course):
+    _, mine, prepare = course
+    prepare()
+    (mine / "01_characters.ipynb").write_text("[" * 100_000)
+    (mine / "00_start_here.ipynb").unlink()
+    (mine / "00_start_here.ipynb").mkdir()
+    assert set(prepare().values()) == {"yours, left alone"}
+
+
+LAB = """import os, time
+with open("lab.pid", "w") as file:
+    file.write(str(os.getpid()))
+os.rename("lab.pid", "lab.started")
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+def test_ending_the_lab_ends_jupyterlab_too(course):
+    given, mine, prepare = course
+    prepare()
+    (mine / "jupyterlab.py").write_text(LAB)  # found first by `python -m jupyterlab` in that folder
+    code = "import sys; from pathlib import Path; from tinylm.course import workbook; "
+    code += f"sys.exit(workbook.open_lab(notebooks=Path({str(given)!r}), mine=Path({str(mine)!r})))"
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, cwd=ROOT)
+    for _ in range(600):
+        if (mine / "lab.started").exists():
+            break
+        time.sleep(0.1)
+    lab = int((mine / "lab.started").read_text())
+    parent.send_signal(signal.SIGTERM)
+    try:
+        assert parent.wait(timeout=30) == 128 + signal.SIGTERM
+        with pytest.raises(ProcessLookupError):
+            os.kill(lab, 0)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(lab, signal.SIGKILL)

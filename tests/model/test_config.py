@@ -9,20 +9,10 @@ from dataclasses import asdict, fields, replace
 import pytest
 import torch
 
+from tests.model.settings import CHOICES, EVERY_CHOICE, SMALL
 from tinylm.errors import TinyLMError
 from tinylm.model.config import ConfigError, ModelConfig, parameter_counts
 from tinylm.model.gpt import GPT
-
-SMALL = ModelConfig(vocab_size=67, context_length=23, n_layer=3, n_head=5, n_embd=30)
-CHOICES = {
-    "position": ("learned", "rotary"),
-    "norm": ("layernorm", "rmsnorm"),
-    "activation": ("gelu", "relu2"),
-    "qk_norm": (False, True),
-    "tied_head": (False, True),
-    "bias": (False, True),
-}
-EVERY_CHOICE = [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """GPT: equal to GPT-2, blind to the future, fair at its first step, and clear about wrong input."""
 
-import itertools
 import math
 from dataclasses import replace
 
@@ -10,22 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
+from tests.model.settings import CHOICES, EVERY_CHOICE, SMALL
 from tinylm.errors import TinyLMError
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.model.rope import rotary_tables
 
 B, T = 2, 7
-SMALL = ModelConfig(vocab_size=67, context_length=23, n_layer=3, n_head=5, n_embd=30)
-CHOICES = {
-    "position": ("learned", "rotary"),
-    "norm": ("layernorm", "rmsnorm"),
-    "activation": ("gelu", "relu2"),
-    "qk_norm": (False, True),
-    "tied_head": (True, False),
-    "bias": (True, False),
-}
-EVERY_CHOICE = [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())]
 GPT2S, OTHERS = EVERY_CHOICE[0], EVERY_CHOICE[-1]
 ONE_AT_A_TIME = [GPT2S, *(GPT2S | {name: OTHERS[name]} for name in CHOICES), OTHERS]
 

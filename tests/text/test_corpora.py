@@ -307,3 +307,38 @@ def test_the_pack_at_hand_holds_tinyshakespeare_as_the_registry_describes_it(mon
     assert (len(text.train), len(text.validation)) == (1_003_854, 111_540)
     assert len(set(text.train + text.validation)) == 65
     assert text.train.startswith("First Citizen:\n")
+
+
+NONSENSE = ["~nosuchuser/x", "x" * 5000, "x/" * 3000, "file", "file/deeper", " ", "\x07"]
+
+
+@pytest.mark.parametrize("variable", ["TINYLM_DATA", "TINYLM_CACHE"])
+@pytest.mark.parametrize("value", NONSENSE, ids=lambda value: value[:8])
+def test_a_folder_that_cannot_be_one_is_a_source_that_has_nothing(monkeypatch, tmp_path, variable, value):
+    monkeypatch.setattr(corpora, "ROOT", tmp_path)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(variable, value)
+    assert locate("small") is None
+    assert load("small", fallback="toyworld-plays").name == "toyworld-plays"
+    with pytest.raises(
+        CorpusMissing, match="TINYLM_DATA names no folder" if variable[-1] == "A" else "is not here"
+    ):
+        load("small")
+    monkeypatch.delenv("TINYLM_OFFLINE")
+    with pytest.raises(CorpusMissing, match="small is not here"):  # nor can a download be put there
+        fetch("small", progress=False)
+
+
+def test_a_pack_that_may_not_be_read_is_a_source_that_has_nothing_and_the_error_says_so(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("TINYLM_DATA", str(tmp_path))
+
+    def locked(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", locked)
+    monkeypatch.setattr(os, "scandir", locked)
+    assert locate("small") is None
+    with pytest.raises(CorpusMissing, match="TINYLM_DATA names no folder that can be read"):
+        load("small")

@@ -105,6 +105,8 @@ def test_runs_that_differ_in_their_seed_alone_share_a_row_with_mean_and_error_ov
     [
         made(2.0, seed=8, recipe="other"),
         made(2.0, seed=8, data="other"),
+        made(2.0, seed=8, reading={"train_share": 0.1}),
+        made(2.0, seed=8, something_new=1),
         made(2.0, seed=8, model={"n_layer": 3}),
         made(2.0, seed=8, train={"tokens_per_step": PER_STEP, "seed": 8, "learning_rate": 1.0}),
         made(2.0, seed=8, machine={"cpu": "another", "cores": 5}),
@@ -115,6 +117,21 @@ def test_runs_that_differ_in_their_seed_alone_share_a_row_with_mean_and_error_ov
 )
 def test_runs_that_differ_in_more_or_not_even_in_the_seed_keep_their_own_rows(other):
     assert len(rows(made(2.0, seed=7), other)) == 2
+
+
+def test_the_same_recipe_in_another_session_is_the_same_run_but_for_its_seed():
+    names = {
+        "command": "python -m tinylm train tiny --train.seed 8",
+        "commit": "abc",
+        "started": "2027-01-01",
+    }
+    names |= {"forecast_seconds": 3.0, "versions": {"torch": "9"}}
+    assert len(rows(made(2.0, seed=7), made(2.1, seed=8, **names))) == 1
+
+
+def test_the_row_says_which_part_of_the_text_was_read():
+    whole, tenth = made(2.0, reading={"train_share": 1.0}), made(2.0, reading={"train_share": 0.1})
+    assert [row[2] for row in rows(whole, tenth)] == ["toyworld-plays", "toyworld-plays, its first 10%"]
 
 
 def test_the_table_is_written_between_its_marks_and_nothing_else_changes():

@@ -30,7 +30,7 @@ def matches(mine: Any, other: Any, *, rtol: float, atol: float) -> bool:
     """True when both hold the same values in the same shape; dtype does not count and nan equals nan."""
     a, b = _as_array(mine), _as_array(other)
     if a is None or b is None:
-        return a is None and b is None and type(mine) is type(other) and bool(mine == other)
+        return a is None and b is None and difference(mine, other, rtol=rtol, atol=atol) is None
     return a.shape == b.shape and bool(_close(a, b, rtol, atol).all())
 
 
@@ -38,7 +38,7 @@ def difference(mine: Any, expected: Any, *, rtol: float, atol: float) -> Differe
     """None when equal (floats up to rtol, atol; the rest exactly), or what differs first."""
     a, b = _as_array(mine), _as_array(expected)
     if b is None:
-        return _plain_difference(mine, expected)
+        return _plain_difference(mine, expected, rtol, atol)
     if a is None or (isinstance(expected, torch.Tensor) and b.ndim and not isinstance(mine, torch.Tensor)):
         return Difference(f"your answer is {_name(mine)}, {_name(expected)} is expected")
     if a.shape != b.shape:
@@ -80,17 +80,41 @@ def _close(a: np.ndarray, b: np.ndarray, rtol: float, atol: float) -> np.ndarray
         return np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
 
 
-def _plain_difference(mine: Any, expected: Any) -> Difference | None:
-    """Strings, dictionaries, lists of strings: equal or not."""
+def _plain_difference(mine: Any, expected: Any, rtol: float, atol: float) -> Difference | None:
+    """Strings, dictionaries, lists of strings: equal or not. Where tensors are inside, item by item."""
+    if isinstance(mine, np.ndarray) and isinstance(expected, np.ndarray):  # of strings, of anything
+        mine, expected = mine.tolist(), expected.tolist()
     if isinstance(mine, torch.Tensor | np.ndarray) or type(mine) is not type(expected):
         both = isinstance(mine, dict) and isinstance(expected, dict)  # a Counter is a dict
         if not both:
             return Difference(f"your answer is {_name(mine)}, {_name(expected)} is expected")
-    if mine == expected:
-        return None
     if isinstance(expected, list | tuple) and len(mine) != len(expected):
         return Difference(f"your answer has {len(mine)} items, {len(expected)} are expected")
+    if _holds_arrays(mine) or _holds_arrays(expected):
+        return _difference_inside(mine, expected, rtol, atol)
+    if mine == expected:
+        return None
     return Difference(f"yours: {_short(mine)}, expected: {_short(expected)}", about_values=True)
+
+
+def _holds_arrays(value: Any) -> bool:
+    """Whether a tensor or an array lies somewhere inside: such a thing is not simply equal or unequal."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return isinstance(value, torch.Tensor | np.ndarray) or any(map(_holds_arrays, items))
+
+
+def _difference_inside(mine: Any, expected: Any, rtol: float, atol: float) -> Difference | None:
+    """The first difference between the items of two dictionaries, or of two lists or tuples of one length."""
+    if isinstance(expected, dict):
+        if mine.keys() != expected.keys():
+            return Difference(f"your keys are {_short([*mine])}, {_short([*expected])} are expected")
+        items = [(name, mine[name], expected[name]) for name in expected]
+    else:
+        items = [(i, *pair) for i, pair in enumerate(zip(mine, expected, strict=True))]
+    for place, a, b in items:
+        if found := difference(a, b, rtol=rtol, atol=atol):
+            return Difference(f"at [{place!r}]: {found.sentence}", found.about_values)
+    return None
 
 
 def _shape_sentence(mine: tuple[int, ...], expected: tuple[int, ...]) -> str:

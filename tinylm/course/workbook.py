@@ -8,6 +8,7 @@ Taught in notebook 00_start_here; used by `python -m tinylm lab`.
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,27 +23,30 @@ NOTEBOOKS = ROOT / "notebooks"
 MINE = ROOT / "my_notebooks"
 MEMORY = ".given.json"  # for each copy, the hash of the sources that were given
 FIRST = "00_start_here.ipynb"
+# what reading a file that is no notebook can end in
+NO_NOTEBOOK = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 # JupyterLab asks nobody about news and looks for none: a class may have no network
 QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
 
 class WorkbookError(TinyLMError):
-    """There are no notebooks to copy."""
+    """There are no notebooks to copy, or one of them is damaged."""
 
 
 def prepare_workbook(notebooks: Path = NOTEBOOKS, mine: Path = MINE, *, say: Any = print) -> dict[str, str]:
     """Copy each notebook that the learner has not started; say in one line each what was done.
 
     Returns {name: "new" | "newer version" | "unchanged" | "yours, left alone"}. Copies have no outputs.
+    Raises WorkbookError, before anything is copied, when there is none to copy or one of them is damaged.
     """
     given = sorted(notebooks.glob("[0-9][0-9]_*.ipynb")) if notebooks.is_dir() else []
     if not given:
         raise WorkbookError(f"there are no notebooks in {notebooks.name}/: run this in a clone of the course")
+    read = [(path, _given(path)) for path in given]
     mine.mkdir(parents=True, exist_ok=True)
     memory = _remembered(mine / MEMORY)
     done = {}
-    for path in given:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
+    for path, notebook in read:
         verdict = _verdict(mine / path.name, _sources(notebook), memory.get(path.name))
         if verdict in ("new", "newer version"):
             _write(mine / path.name, json.dumps(_cleared(notebook), indent=1, ensure_ascii=False) + "\n")
@@ -57,7 +61,8 @@ def prepare_workbook(notebooks: Path = NOTEBOOKS, mine: Path = MINE, *, say: Any
 def open_lab(arguments: Sequence[str] = (), *, notebooks: Path = NOTEBOOKS, mine: Path = MINE) -> int:
     """Prepare the workbook and open JupyterLab on its first page. Returns JupyterLab's exit code.
 
-    arguments are handed to JupyterLab, e.g. ["--no-browser", "--port=8890"]. Ctrl-C twice ends it.
+    arguments are handed to JupyterLab, e.g. ["--no-browser", "--port=8890"]. Ctrl-C twice ends it, and so
+    does SIGTERM, which is handed on to it: nothing is left running. A signal that ended it counts as 128 + n.
     """
     names = prepare_workbook(notebooks, mine)
     first = FIRST if FIRST in names else min(names)
@@ -71,11 +76,29 @@ def open_lab(arguments: Sequence[str] = (), *, notebooks: Path = NOTEBOOKS, mine
     # so that `python -m tinylm` means this interpreter in JupyterLab's terminal too
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     lab = subprocess.Popen(command, cwd=mine, env=environment)
-    while True:
-        try:
-            return lab.wait()
-        except KeyboardInterrupt:  # JupyterLab got it too, asks whether to stop, and saves first
-            continue
+    before = signal.signal(signal.SIGTERM, lambda *_: lab.terminate())
+    try:
+        while True:
+            try:
+                code = lab.wait()
+                return code if code >= 0 else 128 - code
+            except KeyboardInterrupt:  # JupyterLab got it too, asks whether to stop, and saves first
+                continue
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _given(path: Path) -> dict[str, Any]:
+    """A notebook of the course. Raises WorkbookError with its name when it cannot be one."""
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        _sources(notebook)
+        return notebook
+    except NO_NOTEBOOK as error:
+        raise WorkbookError(
+            f"{path.parent.name}/{path.name} is not a notebook ({type(error).__name__}): "
+            f"`git restore {path.parent.name}/{path.name}` brings it back"
+        ) from error
 
 
 def _verdict(copy: Path, given: str, remembered: str | None) -> str:
@@ -84,7 +107,7 @@ def _verdict(copy: Path, given: str, remembered: str | None) -> str:
         return "new"
     try:
         there = _sources(json.loads(copy.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError, AttributeError):  # not a notebook any more: not ours to mend
+    except NO_NOTEBOOK:  # not one any more, or not to be read: not ours to mend
         return "yours, left alone"
     if there == given:
         return "unchanged"
@@ -107,7 +130,7 @@ def _cleared(notebook: dict[str, Any]) -> dict[str, Any]:
 def _remembered(path: Path) -> dict[str, str]:
     try:
         memory = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}  # then a copy that differs counts as the learner's
     return memory if isinstance(memory, dict) else {}
 

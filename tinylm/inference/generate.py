@@ -77,7 +77,7 @@ def _stream(
             yield tokens
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def next_logits(model: nn.Module, rows: Sequence[Sequence[int]], cache: KVCache | None = None) -> Tensor:
     """The logits for the token after each of B rows of ids: (B, V). Rows are read from their ends.
 

@@ -83,13 +83,7 @@ def filtered(logits: Tensor, config: SamplingConfig, seen: Tensor | None = None)
     logits (..., V) -> (..., V), float32, -inf for what may not be drawn. The temperature comes first of the
     three cuts, so top_p and min_p judge the probabilities that it has made. At temperature 0 only the
     favourite stays. Raises SamplingError when the config has a repetition penalty and `seen` is missing."""
-    logits = logits.float()
-    if config.repetition_penalty != 1.0:
-        if seen is None:
-            raise SamplingError(
-                f"repetition_penalty {config.repetition_penalty} needs the tokens so far: hand in seen"
-            )
-        logits = penalise_seen(logits, seen, config.repetition_penalty)
+    logits = _penalised(logits, config, seen)
     if config.temperature < GREEDY_BELOW:
         favourite = greedy(logits).unsqueeze(-1)  # (..., 1)
         return torch.full_like(logits, -math.inf).scatter_(-1, favourite, 0.0)  # (..., V)
@@ -101,6 +95,17 @@ def filtered(logits: Tensor, config: SamplingConfig, seen: Tensor | None = None)
     if config.min_p:
         logits = keep_min_p(logits, config.min_p)
     return logits
+
+
+def _penalised(logits: Tensor, config: SamplingConfig, seen: Tensor | None) -> Tensor:
+    logits = logits.float()
+    if config.repetition_penalty == 1.0:
+        return logits
+    if seen is None:
+        raise SamplingError(
+            f"repetition_penalty {config.repetition_penalty} needs the tokens so far: hand in seen"
+        )
+    return penalise_seen(logits, seen, config.repetition_penalty)  # (..., V)
 
 
 def probabilities(logits: Tensor, config: SamplingConfig = PLAIN, seen: Tensor | None = None) -> Tensor:
@@ -127,7 +132,7 @@ def sample(
     same tokens whatever device the model is on. Temperature 0 is greedy and leaves the generator untouched.
     Raises SamplingError as `probabilities` does."""
     if config.temperature < GREEDY_BELOW:
-        return filtered(logits, config, seen).argmax(dim=-1)  # (B,)
+        return greedy(_penalised(logits, config, seen))  # (B,)
     chances = probabilities(logits, config, seen)  # (B, V)
     drawn = torch.multinomial(chances.to(generator.device), num_samples=1, generator=generator)  # (B, 1)
     return drawn.squeeze(-1).to(logits.device)  # (B,)

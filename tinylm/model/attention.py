@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinylm.model.kv_cache import LayerCache
-from tinylm.model.layers import RMSNorm
+from tinylm.model.layers import RMSNorm, TokenShift
 from tinylm.model.rope import apply_rotary
 
 Rotary = tuple[Tensor, Tensor]
@@ -56,10 +56,19 @@ class CausalSelfAttention(nn.Module):
     """n_head attentions side by side, each in its own n_embd / n_head dimensions.
 
     With qk_norm, queries and keys are RMS-normalised per head, with a learned gain (Dehghani et al. 2023;
-    Qwen3), before the rotation: a gain after it would make scores depend on more than distance."""
+    Qwen3), before the rotation: a gain after it would make scores depend on more than distance. With
+    token_shift, each position brings a share of the one before it into all three."""
 
     def __init__(
-        self, n_embd: int, n_head: int, *, bias: bool, dropout: float, qk_norm: bool, fused: bool = True
+        self,
+        n_embd: int,
+        n_head: int,
+        *,
+        bias: bool,
+        dropout: float,
+        qk_norm: bool,
+        token_shift: bool = False,
+        fused: bool = True,
     ) -> None:
         super().__init__()
         self.n_head = n_head
@@ -67,14 +76,21 @@ class CausalSelfAttention(nn.Module):
         self.fused = fused
         self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=bias)  # one matrix product instead of three
         self.proj = nn.Linear(n_embd, n_embd, bias=bias)
-        self.q_norm = RMSNorm(n_embd // n_head) if qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(n_embd // n_head) if qk_norm else nn.Identity()
+        self.q_norm = RMSNorm(n_embd // n_head) if qk_norm else None
+        self.k_norm = RMSNorm(n_embd // n_head) if qk_norm else None
+        self.shift = TokenShift(n_embd) if token_shift else None
 
-    def heads(self, x: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
-        """x (B, T, C) to q, k, v: (B, H, T, D) each, normalised and turned as the settings say."""
+    def heads(
+        self, x: Tensor, rotary: Rotary | None, cache: LayerCache | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, T, C) to q, k, v: (B, H, T, D) each, shifted, normalised and turned as the settings say."""
+        if self.shift is not None:
+            x = self.shift(x, None if cache is None else cache.before(x))  # (B, T, C)
+        B, T, _ = x.shape
         q, k, v = self.qkv(x).chunk(3, dim=-1)  # (B, T, C) each
-        q, k, v = (t.unflatten(-1, (self.n_head, -1)).transpose(1, 2) for t in (q, k, v))  # (B, H, T, D)
-        q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = (t.view(B, T, self.n_head, -1).transpose(1, 2) for t in (q, k, v))  # (B, H, T, D)
+        if self.q_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
             q, k = apply_rotary(q, *rotary), apply_rotary(k, *rotary)
         return q, k, v
@@ -83,7 +99,7 @@ class CausalSelfAttention(nn.Module):
         """x (B, T, C) to (B, T, C). rotary: the (cos, sin) tables of exactly these T positions, or None.
 
         With a cache, x is what follows the tokens in it: it looks at their keys and values too."""
-        q, k, v = self.heads(x, rotary)
+        q, k, v = self.heads(x, rotary, cache)
         mask = None
         if cache is not None:
             k, v, mask = cache.append(k, v)  # (B, H, S, D) each
@@ -93,7 +109,7 @@ class CausalSelfAttention(nn.Module):
         else:
             out, _ = explicit_attention(q, k, v, mask=mask, dropout=dropout)
         out = self.proj(out.transpose(1, 2).flatten(2))  # (B, T, C)
-        return F.dropout(out, self.dropout, self.training)
+        return F.dropout(out, self.dropout) if self.training else out
 
     def weights(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
         """Who looks at whom: (B, H, T, T), rows sum to 1. Needs the formula, whichever forward uses."""

@@ -45,6 +45,8 @@ class ModelConfig:
     """GELU in its tanh approximation (GPT-2) or squared ReLU (So et al. 2021)."""
     qk_norm: bool = False
     """RMS-normalise every head's queries and keys, so that scores cannot grow without bound."""
+    token_shift: bool = False
+    """Let each attention also read the position before its own, by a learned share (Peng et al. 2023)."""
     tied_head: bool = True
     """Read the output with the token embedding itself (GPT-2) instead of a matrix of its own."""
     bias: bool = True
@@ -74,7 +76,7 @@ class ModelConfig:
             "residual_init": ResidualInit,
         }.items():
             _require_choice(name, getattr(self, name), get_args(kind))
-        for name in ("qk_norm", "tied_head", "bias"):
+        for name in ("qk_norm", "token_shift", "tied_head", "bias"):
             _require_choice(name, getattr(self, name), (True, False))
         _require_number("dropout", self.dropout, lambda p: 0.0 <= p < 1.0, "at least 0 and below 1")
         _require_number("rope_base", self.rope_base, lambda b: b > 1.0, "above 1 (10000.0 is usual)")
@@ -118,7 +120,8 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
     counts = {
         "token_embedding": V * C,
         "position_embedding": config.context_length * C if config.position == "learned" else 0,
-        "attention": L * (4 * C * C + config.bias * 4 * C),  # qkv: C -> 3C, proj: C -> C
+        "attention": L
+        * (4 * C * C + (config.bias * 4 + config.token_shift) * C),  # qkv: C -> 3C, proj: C -> C
         "mlp": L * (8 * C * C + config.bias * 5 * C),  # up: C -> 4C, down: 4C -> C
         "norms": (2 * L + 1) * norm + config.qk_norm * L * 2 * config.head_dim,
         "head": 0 if config.tied_head else V * C,

@@ -50,6 +50,7 @@ def make_block(config: ModelConfig) -> Block:
             bias=config.bias,
             dropout=config.dropout,
             qk_norm=config.qk_norm,
+            token_shift=config.token_shift,
             fused=config.attention == "fused",
         ),
         mlp_norm=make_norm(config.norm, config.n_embd, config.bias),
@@ -84,14 +85,14 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> None:
-        """Matrices N(0, 0.02), gains 1, biases 0, as in GPT-2.
+        """Matrices N(0, 0.02), gains 1, biases and token shifts 0, as in GPT-2.
 
         The 2 n_layer matrices that write into the residual stream are drawn smaller by sqrt(2 n_layer), so
         that their sum does not grow with depth; with residual_init "zero" they are 0."""
         scaled = self.config.residual_init == "scaled"
         residual_std = INIT_STD / math.sqrt(2 * self.config.n_layer) if scaled else 0.0
         for name, parameter in self.named_parameters():  # a tied head comes up once
-            if name.endswith("bias"):
+            if name.endswith(("bias", "shift.weight")):
                 parameter.zero_()
             elif parameter.dim() == 1:
                 parameter.fill_(1.0)
@@ -128,7 +129,7 @@ class GPT(nn.Module):
             ) from None
         if self.position_embedding is not None:
             x = x + self.position_embedding.weight[positions]  # (B, T, C) + (T, C), with padding (B, T, C)
-        return F.dropout(x, self.config.dropout, self.training)
+        return F.dropout(x, self.config.dropout) if self.training else x
 
     def rotary(self, positions: Positions) -> Rotary | None:
         """The rotary tables at these positions; None with learned ones.

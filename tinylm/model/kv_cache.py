@@ -26,6 +26,15 @@ class LayerCache:
         self.cache = cache
         self.keys: Tensor | None = None
         self.values: Tensor | None = None
+        self.last: Tensor | None = None  # (B, 1, C), where the layer has a token shift
+
+    def before(self, x: Tensor) -> Tensor:
+        """What stood one position before each of x (B, T, C), zeros before a row's first token; x's last is
+        kept for the tokens that follow."""
+        last = torch.zeros_like(x[:, :1]) if self.last is None else self.last
+        self.last = x[:, -1:].detach()  # (B, 1, C)
+        before = torch.cat((last, x[:, :-1]), dim=1)  # (B, T, C)
+        return before if self.cache.first is None else before.masked_fill(self.cache.first, 0.0)
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Store the keys and values of T new tokens, (B, H, T, D) each, behind those of the tokens so far.
@@ -36,10 +45,11 @@ class LayerCache:
             B, H, _, D = k.shape
             self.keys = k.new_empty(B, H, self.cache.capacity, D)
             self.values = v.new_empty(B, H, self.cache.capacity, D)
-        begin, end = self.cache.length, self.cache.length + k.size(2)
-        self.keys[:, :, begin:end] = k.detach()
-        self.values[:, :, begin:end] = v.detach()
-        return self.keys[:, :, :end], self.values[:, :, :end], self.cache.mask
+        begin, T = self.cache.length, k.size(2)
+        # narrow(2, begin, T) is [:, :, begin : begin + T], and sooner.
+        self.keys.narrow(2, begin, T).copy_(k.detach())
+        self.values.narrow(2, begin, T).copy_(v.detach())
+        return self.keys.narrow(2, 0, begin + T), self.values.narrow(2, 0, begin + T), self.cache.mask
 
 
 class KVCache:
@@ -57,6 +67,7 @@ class KVCache:
         self.padding = padding if padding is not None and bool(padding.any()) else None
         self.rows = None if padding is None else len(padding)
         self.mask: Tensor | None = None
+        self.first: Tensor | None = None  # (B, T, 1): which of the new tokens are a row's first
 
     def claim(self, rows: int, T: int) -> Positions:
         """Make ready for T more tokens of every row. Returns their positions: a slice; with padding, (B, T).
@@ -78,6 +89,7 @@ class KVCache:
         slots = torch.arange(end, device=self.padding.device)  # (S,)
         new = slots[begin:]  # (T,)
         seen = (slots <= new[:, None]) & (slots >= self.padding[:, None, None])  # (B, T, S)
+        self.first = (new == self.padding[:, None]).unsqueeze(-1)  # (B, T, 1)
         # Padding looks at itself: a row of the softmax with nothing in it would be NaN, and NaN spreads.
         self.mask = (seen | (slots == new[:, None])).unsqueeze(1)  # (B, 1, T, S)
         return (new - self.padding[:, None]).clamp(min=0)  # (B, T)

@@ -56,6 +56,7 @@ class SquaredReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Any shape to the same."""
         positive = F.relu(x)
         ctx.save_for_backward(positive)
         return positive * positive
@@ -63,8 +64,27 @@ class SquaredReLU(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """From the gradient of the output to that of x."""
         (positive,) = ctx.saved_tensors
         return (gradient * positive).mul_(2)
+
+
+class TokenShift(nn.Module):
+    """x_t + weight * x_(t-1): every position also carries a learned share, per channel, of the one before.
+
+    The weight starts at 0. To read two neighbours as one, attention needs a layer of its own; this needs one
+    number per channel. Peng et al. 2023 (RWKV), section 3.1; So et al. 2021 have a convolution here."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(size))
+
+    def forward(self, x: Tensor, before: Tensor | None = None) -> Tensor:
+        """x (B, T, C) to (B, T, C). before: x one position earlier, (B, T, C); by default x moved along by
+        one, with zeros before the first position."""
+        if before is None:
+            before = F.pad(x[:, :-1], (0, 0, 1, 0))  # (B, T, C)
+        return torch.addcmul(x, before, self.weight)  # (B, T, C)
 
 
 class MLP(nn.Module):
@@ -79,4 +99,5 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = activate(self.activation, self.up(x))  # (B, T, 4C)
-        return F.dropout(self.down(hidden), self.dropout, self.training)  # (B, T, C)
+        out = self.down(hidden)  # (B, T, C)
+        return F.dropout(out, self.dropout) if self.training else out

@@ -29,7 +29,10 @@ from tinylm.model.sealed import (
 )
 
 FORMAT, VERSION = "tinylm checkpoint", 2
-ADDED = {1: {"residual_init": "scaled"}, 2: {}}  # what a checkpoint of each version does not say yet
+ADDED = {
+    1: {"residual_init": "scaled", "token_shift": False},
+    2: {},
+}  # what a checkpoint of each version does not say yet
 WEIGHTS, TOKENIZER, ABOUT = "model.safetensors", "tokenizer.json", "tinylm.json"
 
 
@@ -69,7 +72,7 @@ def check(model: GPT, *, tokenizer: dict[str, Any], notes: dict[str, Any]) -> No
 def write(folder: Path, model: GPT, *, tokenizer: dict[str, Any], notes: dict[str, Any]) -> None:
     """Write the three files into a folder that is there; the caller sees to it that they appear together."""
     save_file(_tensors(model), folder / WEIGHTS)
-    (folder / TOKENIZER).write_text(json_text("the tokenizer", tokenizer), encoding="utf-8")
+    (folder / TOKENIZER).write_text(json_text("the tokenizer", tokenizer), encoding="utf-8", newline="\n")
     (folder / WEIGHTS).chmod((folder / TOKENIZER).stat().st_mode)  # safetensors lets nobody else read it
     about = {
         "format": FORMAT,
@@ -78,7 +81,7 @@ def write(folder: Path, model: GPT, *, tokenizer: dict[str, Any], notes: dict[st
         "notes": notes,
         "files": fingerprints(folder, (WEIGHTS, TOKENIZER)),
     }
-    (folder / ABOUT).write_text(json_text("the notes", about), encoding="utf-8")
+    (folder / ABOUT).write_text(json_text("the notes", about), encoding="utf-8", newline="\n")
 
 
 def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Checkpoint:

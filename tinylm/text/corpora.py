@@ -111,16 +111,37 @@ def pack(folder: str | Path, names: list[str] | None = None, *, progress: bool =
 
 def _folder(variable: str, default: str | None) -> Path | None:
     value = os.environ.get(variable) or default
-    return ROOT / Path(value).expanduser() if value else None  # an absolute value stays as it is
+    if not value:
+        return None
+    try:
+        return ROOT / Path(value).expanduser()  # an absolute value stays as it is
+    except RuntimeError:  # the home of a user there is not
+        return ROOT / value
+
+
+def _is_there(file: Path) -> bool:
+    """Whether the file can be seen; what the system refuses to look at (no right, too long) is not here."""
+    try:
+        return file.is_file()
+    except OSError:
+        return False
+
+
+def _can_be_read(folder: Path) -> bool:
+    try:
+        with os.scandir(folder):
+            return True
+    except OSError:
+        return False
 
 
 def _look_up(corpus: Corpus, file: CorpusFile) -> tuple[str | None, Path]:
     """The first source that has a file of that name, and its path; or None and its place in the cache."""
     pack_folder, cache = _folder("TINYLM_DATA", None), _folder("TINYLM_CACHE", "data/cache")
-    if pack_folder and (pack_folder / corpus.name / file.name).is_file():
+    if pack_folder and _is_there(pack_folder / corpus.name / file.name):
         return "pack", pack_folder / corpus.name / file.name
     path = cache / corpus.name / file.name
-    return ("cache" if path.is_file() else None), path
+    return ("cache" if _is_there(path) else None), path
 
 
 def _obtain(corpus: Corpus, file: CorpusFile, progress: bool) -> tuple[str, Path]:
@@ -149,8 +170,8 @@ def _obtain(corpus: Corpus, file: CorpusFile, progress: bool) -> tuple[str, Path
         ) from error
     except DownloadError as error:
         absent = f"the cache's {file.name} is damaged, {wrong}" if wrong else "no pack or cache has it"
-        if os.environ.get("TINYLM_DATA") and not _folder("TINYLM_DATA", None).is_dir():
-            absent += ", TINYLM_DATA names no folder"
+        if os.environ.get("TINYLM_DATA") and not _can_be_read(_folder("TINYLM_DATA", None)):
+            absent += ", TINYLM_DATA names no folder that can be read"
         reason = f"{absent}, and {error}"
         raise (CorpusCorrupt if wrong else CorpusMissing)(
             f"{corpus.name} is not here ({reason}): `python -m tinylm fetch {corpus.name}` gets it",

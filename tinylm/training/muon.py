@@ -72,7 +72,9 @@ class Muon(torch.optim.Optimizer):
                 updates = orthogonalize(ahead.view(-1, block_rows, columns)).view_as(ahead)
                 size = group["lr"] * math.sqrt(max(1.0, block_rows / columns))
                 for p, update in zip(matrices, updates, strict=True):
-                    p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=size)
+                    if group["weight_decay"]:
+                        p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.sub_(update, alpha=size)
 
     def _momentum(self, p: Tensor, momentum: float) -> Tensor:
         """The running average of p's gradient, with this one in it: (rows, columns)."""

@@ -55,7 +55,7 @@ def run_header(
     """The first line of a training run's record: record_header("training", ...) with what such a run has.
 
     `tokens` is how many the run will read. Results also reads parameters=, data= (the corpus that was really
-    read), model= and train=."""
+    read), reading= (how), model= and train=."""
     named = {"recipe": recipe, "device": device, "dtype": dtype, "seed": seed, "tokens": tokens}
     return record_header("training", command=command, **named, **more)
 

@@ -26,9 +26,10 @@ COLUMNS = (
     "bits per character",
 )
 TYPED = re.compile(r"python -m tinylm train (?P<recipe_and_options>.+)")
-NOT_OF_THE_ROW = re.compile(
-    r" --(run|train\.(seed|eval-every|log-every))[ =]\S+"
-)  # change no weight, or share a row
+# what a run is called, which seed of several, and how often it is looked at
+NOT_OF_THE_ROW = re.compile(r" --(run|train\.(seed|eval-every|log-every))[ =]\S+")
+# what differs between two runs of the same thing
+OF_THE_DAY = {"what", "command", "commit", "versions", "started", "seed", "forecast_seconds"}
 TABLE = re.compile(r"(<!-- results -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
 
 
@@ -95,11 +96,9 @@ def _by_seed(records: list[Record]) -> list[list[Record]]:
 
 
 def _all_but_the_seed(record: Record) -> tuple[Any, ...]:
-    header = record.header
+    header = {name: value for name, value in record.header.items() if name not in OF_THE_DAY}
     train = {name: value for name, value in header.get("train", {}).items() if name != "seed"}
-    names = ("recipe", "parameters", "data", "device", "machine", "model", "tokens")
-    same = [header.get(name) for name in names]
-    return (*same, train, steps_done(record), _recipe_and_options(header))
+    return header | {"train": train}, steps_done(record), _recipe_and_options(record.header)
 
 
 def _recipe_and_options(header: dict[str, Any]) -> str:
@@ -115,13 +114,19 @@ def _row(group: list[Record]) -> tuple[str, ...]:
     return (
         f"`{_recipe_and_options(header)}`",
         f"{header['parameters']:,}" if "parameters" in header else "–",
-        str(header.get("data", "–")),
+        _data(header),
         f"{steps_done(group[0]):,}",
         f"{round(statistics.fmean(map(tokens_read, group))):,}",
         f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h",
         f"{header['machine']['cpu']}, {cores} cores" if header["device"] == "cpu" else str(header["device"]),
         *(_loss(last) if len(last) == len(group) else ("–", "–")),
     )
+
+
+def _data(header: dict[str, Any]) -> str:
+    """The text that was read, and how much of its training part where that is not all of it."""
+    share = header.get("reading", {}).get("train_share", 1.0)
+    return f"{header.get('data', '–')}" + (f", its first {share:.0%}" if share < 1 else "")
 
 
 def _loss(last: list[dict[str, Any]]) -> tuple[str, str]:
