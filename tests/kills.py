@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,28 +56,36 @@ def whole(folder: Path, name: str, words: list[str]) -> dict[str, str]:
 def killed(folder: Path, name: str, words: list[str], *, kills: int, seed: int) -> Iterator[dict[str, Any]]:
     """Train with so many kills on the way; yields what was found after each, then lets the run end.
 
-    The moments are drawn beforehand: a number of steps that the record must have reached, and up to 30
-    milliseconds more, which is about as long as a step, an evaluation and a save take together."""
+    The moments are drawn beforehand: a number of steps, in the first three quarters, that the record must
+    have reached, and up to 300 milliseconds more, in which there are steps, an evaluation and a save. Every
+    second kill falls into a save: up to 30 milliseconds after its draft has appeared."""
     draw = random.Random(seed)
     steps = int(words[words.index("--train.steps") + 1])
-    moments = sorted(draw.randrange(1, steps - 1) for _ in range(kills))
+    moments = sorted(draw.randrange(1, 3 * steps // 4) for _ in range(kills))
     for number, moment in enumerate(moments, start=1):
+        started = time.time()
         process = start(folder, words if number == 1 else ["resume", name])
-        reached = _wait(process, folder / name / "record.jsonl", moment)
-        delay = draw.uniform(0, 0.03)
+        record = folder / name / "record.jsonl"
+        _until(process, lambda record=record, moment=moment: _last_step(record) >= moment)
+        reached = _last_step(record)
+        home = folder / name / "checkpoints"
+        in_a_save = number % 2 == 0
+        if in_a_save:
+            _until(process, lambda home=home, started=started: _draft_since(home, started))
+        delay = draw.uniform(0, 0.03 if in_a_save else 0.3)
         time.sleep(delay)
         process.kill()
         process.wait(PATIENCE)
-        home = folder / name / "checkpoints"
         saved, passed_over = load_newest(home)
         yield {
             "number": number,
             "after_step": reached,
+            "in_a_save": in_a_save,
             "milliseconds_more": round(1000 * delay, 1),
             "resumes_from_step": saved.counters.step,
             "damaged": len(passed_over),
             "half_written": sorted(p.name for p in home.glob(".step_*")),
-            "record_cut_in_a_line": not (folder / name / "record.jsonl").read_bytes().endswith(b"\n"),
+            "record_cut_in_a_line": not record.read_bytes().endswith(b"\n"),
             "exit_code": process.returncode,
         }
     if code := start(folder, ["resume", name]).wait(PATIENCE):
@@ -97,14 +105,21 @@ def fingerprints(run: Path) -> dict[str, str]:
     return found | {"record.jsonl": hashlib.sha256(json.dumps(lines).encode()).hexdigest()}
 
 
-def _wait(process: subprocess.Popen, record: Path, step: int) -> int:
-    """Until the record has reached this step, or the process has ended; the step that it has reached."""
+def _until(process: subprocess.Popen, happened: Callable[[], bool]) -> None:
+    """Wait until something has happened, or the process has ended."""
     until = time.monotonic() + PATIENCE
-    while (reached := _last_step(record)) < step and process.poll() is None:
+    while not happened() and process.poll() is None:
         if time.monotonic() > until:
-            raise RuntimeError(f"step {step} was not reached in {PATIENCE} seconds")
-        time.sleep(0.002)
-    return reached
+            raise RuntimeError(f"nothing happened in {PATIENCE} seconds")
+        time.sleep(0.0005)
+
+
+def _draft_since(home: Path, started: float) -> bool:
+    """Whether a checkpoint is being written by a process that was started then."""
+    try:
+        return any(draft.stat().st_mtime > started for draft in home.glob(".step_*.partial"))
+    except FileNotFoundError:  # it has just got its name
+        return False
 
 
 def _last_step(record: Path) -> int:

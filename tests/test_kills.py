@@ -1,20 +1,15 @@
 """A training that is killed three times, at seeded moments, leaves the very files of one that never was."""
 
-import pytest
-
 from tests import kills
 
-STEPS = 60
+STEPS = 80
 
 
-@pytest.mark.parametrize("optimizer, seed", [("adamw", 1)])
-def test_a_killed_training_finds_a_whole_checkpoint_each_time_and_ends_with_the_same_bits(
-    tmp_path, optimizer, seed
-):
-    expected = kills.whole(tmp_path / "whole", "whole", kills.typed("whole", STEPS, optimizer))
+def test_a_killed_training_finds_a_whole_checkpoint_each_time_and_ends_with_the_same_bits(tmp_path):
+    expected = kills.whole(tmp_path / "whole", "whole", kills.typed("whole", STEPS, "adamw"))
     (tmp_path / "killed").mkdir()
-    words = kills.typed("killed", STEPS, optimizer)
-    found = list(kills.killed(tmp_path / "killed", "killed", words, kills=3, seed=seed))
+    words = kills.typed("killed", STEPS, "adamw")
+    found = list(kills.killed(tmp_path / "killed", "killed", words, kills=3, seed=3))
     assert [kill["exit_code"] for kill in found] == [-9] * 3
     assert [kill["damaged"] for kill in found] == [0] * 3
     steps = [kill["resumes_from_step"] for kill in found]

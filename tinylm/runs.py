@@ -85,6 +85,7 @@ def run(recipe: Recipe, *, name: str | None = None, fallback: bool = False, comm
         micro_batch_size=recipe.train.micro_batch_size,
         context_length=recipe.model.context_length,
         dtype=recipe.train.dtype,
+        optimizer=recipe.train.optimizer,
     )
     expected = forecast(recipe.model, recipe.train, tokens_per_second=speed)
     print(f"{expected}\n  at {speed:,.0f} tokens per second, measured just now; evaluations come on top")

@@ -29,6 +29,14 @@ from tinylm.training.loop import train
 from tinylm.training.records import RunRecord, record_header
 
 TRAIN_SEED, HELD_OUT_SEED = 1, 2
+FAST = {  # the choices of recipes.shakespeare_fast
+    "position": "rotary",
+    "activation": "relu2",
+    "bias": False,
+    "token_shift": True,
+    "tied_head": False,
+    "residual_init": "zero",
+}
 
 
 def encoded(tokenizer: CharTokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +58,9 @@ def main() -> None:
     add("--n-embd", type=int, default=128)
     add("--context-length", type=int, default=256)
     add("--batch-size", type=int, default=8)
-    add("--learning-rate", type=float, default=4e-3)
+    add("--learning-rate", type=float, default=1e-2, help="of AdamW, for what Muon does not take")
+    add("--matrix-learning-rate", type=float, default=0.01, help="of Muon")
+    add("--gpt2", action="store_true", help="GPT-2's blocks and AdamW instead: the plain way")
     add("--beta2", type=float, default=0.99)
     add("--weight-decay", type=float, default=0.0)
     add("--held-out", type=int, default=400, help="texts to score")
@@ -61,6 +71,7 @@ def main() -> None:
     busy = load()  # before this run itself is what keeps the machine busy
 
     tokenizer = CharTokenizer.train(PLAYS.separator + PLAYS.characters)
+    fast = {} if chosen.gpt2 else FAST
     model = GPT(
         ModelConfig(
             vocab_size=tokenizer.vocab_size,
@@ -68,24 +79,27 @@ def main() -> None:
             n_layer=chosen.n_layer,
             n_head=chosen.n_head,
             n_embd=chosen.n_embd,
-            position="rotary",
-            norm="rmsnorm",
-            activation="relu2",
-            qk_norm=True,
-            bias=False,
+            **fast,
         ),
         generator=torch.Generator().manual_seed(chosen.seed),
     )
     tokens_per_step = chosen.batch_size * chosen.context_length
+    optimizer = "adamw" if chosen.gpt2 else "muon"
     speed = measure_speed(
-        model, micro_batch_size=chosen.batch_size, context_length=chosen.context_length, seconds=3.0
+        model,
+        micro_batch_size=chosen.batch_size,
+        context_length=chosen.context_length,
+        seconds=3.0,
+        optimizer=optimizer,
     )
     steps = chosen.steps or max(20, int(chosen.seconds * speed / tokens_per_step))
     config = TrainConfig(
         steps=steps,
         micro_batch_size=chosen.batch_size,
         tokens_per_step=tokens_per_step,
+        optimizer=optimizer,
         learning_rate=chosen.learning_rate,
+        matrix_learning_rate=chosen.matrix_learning_rate,
         min_learning_rate=0.0,
         warmup_steps=min(50, steps // 5),
         schedule="linear",

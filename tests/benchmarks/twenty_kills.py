@@ -1,8 +1,9 @@
 """Does a training survive being killed? Run by hand: python tests/benchmarks/twenty_kills.py --record NAME
 
 A small training with dropout, accumulation and Muon, a real process, is given SIGKILL twenty times at seeded
-random moments and resumed each time. A line for each kill says what was found; the last ones say whether the
-tensors and the record of the end are those of a training that was left in peace, to the bit.
+random moments, every second time while it saves, and resumed. A line for each kill says what was found; the
+last ones say whether the tensors and the record of the end are those of a training that was left in peace,
+to the bit.
 """
 
 import argparse

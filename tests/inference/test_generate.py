@@ -30,7 +30,7 @@ ROWS = [[4, 7, 1], [2], [5, 5, 9, 0, 12, 3, 8], [1, 6, 2]]
 CHOICES = {
     "position": ("learned", "rotary"),
     "norm": ("layernorm", "rmsnorm"),
-    "activation": ("gelu", "relu2"),
+    "token_shift": (False, True),
     "qk_norm": (False, True),
     "tied_head": (True, False),
 }

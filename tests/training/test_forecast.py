@@ -21,6 +21,7 @@ from tinylm.training.forecast import (
     plain_duration,
 )
 from tinylm.training.losses import cross_entropy
+from tinylm.training.muon import Muon
 
 SMALL = {"vocab_size": 31, "context_length": 37, "n_layer": 3, "n_head": 2, "n_embd": 44, "bias": False}
 
@@ -120,15 +121,26 @@ def test_a_forecast_that_says_nothing_is_not_compared_with(expected):
         forecast_ratio(expected, 7.0)
 
 
-def test_measuring_the_speed_leaves_the_model_as_it_was():
+@pytest.mark.parametrize("optimizer", ("adamw", "muon"))
+def test_measuring_the_speed_leaves_the_model_as_it_was(optimizer):
     model = GPT(ModelConfig(**SMALL, dropout=0.1)).eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = torch.get_rng_state()
-    speed = measure_speed(model, micro_batch_size=3, context_length=17, seconds=0.0)
+    speed = measure_speed(model, micro_batch_size=3, context_length=17, seconds=0.0, optimizer=optimizer)
     assert math.isfinite(speed) and speed > 0
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters()) and not model.training
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_speed_measured_is_that_of_the_optimiser_named(monkeypatch):
+    steps = []
+    monkeypatch.setattr(Muon, "step", lambda self: steps.append(self))
+    for optimizer in ("adamw", "muon"):
+        measure_speed(
+            GPT(ModelConfig(**SMALL)), micro_batch_size=3, context_length=17, seconds=0.0, optimizer=optimizer
+        )
+        assert bool(steps) == (optimizer == "muon")
 
 
 @pytest.mark.parametrize(

@@ -74,5 +74,5 @@ def bits_of(tree):
     if isinstance(tree, dict):
         return {key: bits_of(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [bits_of(value) for value in tree]
+        return type(tree)(bits_of(value) for value in tree)
     return tree.detach().cpu().contiguous().numpy().tobytes() if isinstance(tree, torch.Tensor) else tree

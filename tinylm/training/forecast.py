@@ -16,10 +16,9 @@ from torch import nn
 
 from tinylm.errors import TinyLMError
 from tinylm.model.config import ModelConfig, parameter_counts
-from tinylm.training.config import DTypeName, TrainConfig
-from tinylm.training.optim import adamw
+from tinylm.training.config import DTypeName, OptimizerName, TrainConfig
 from tinylm.training.precision import Precision
-from tinylm.training.step import train_step
+from tinylm.training.step import optimizer_of, train_step
 
 
 class ForecastError(TinyLMError):
@@ -61,10 +60,12 @@ def measure_speed(
     vocab_size: int | None = None,
     seconds: float = 1.0,
     dtype: DTypeName = "auto",
+    optimizer: OptimizerName = "adamw",
 ) -> float:
     """Training speed in tokens per second: the median of real steps on random tokens, after three to warm up.
 
-    The learning rate is 0, so the weights stay as they are to the bit; the gradients are thrown away.
+    The steps are those of the optimiser named, because Muon's cost more. The learning rates are 0, so the
+    weights stay as they are to the bit; the gradients are thrown away.
     vocab_size is read from model.config when it is not given."""
     vocab_size = vocab_size or model.config.vocab_size
     config = TrainConfig(
@@ -75,17 +76,19 @@ def measure_speed(
         min_learning_rate=0.0,
         warmup_steps=0,
         dtype=dtype,
+        optimizer=optimizer,
+        matrix_learning_rate=0.0,
     )
     precision = Precision.of(next(model.parameters()).device, dtype)
-    optimizer = adamw(model, learning_rate=0.0, betas=(0.9, 0.99), weight_decay=0.0)
+    stepped = optimizer_of(model, config)
     batches = _OneBatch(micro_batch_size, context_length, vocab_size)
     was_training, speeds, began = model.training, [], time.perf_counter()
     model.train()
     while len(speeds) < 6 or time.perf_counter() - began < seconds:
-        result = train_step(model, optimizer, batches, step=len(speeds), config=config, precision=precision)
+        result = train_step(model, stepped, batches, step=len(speeds), config=config, precision=precision)
         speeds.append(result.tokens_per_second)
     model.train(was_training)
-    optimizer.zero_grad(set_to_none=True)
+    stepped.zero_grad(set_to_none=True)
     return statistics.median(speeds[3:])
 
 
