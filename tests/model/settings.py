@@ -12,5 +12,6 @@ CHOICES = {  # GPT-2's own come first
     "qk_norm": (False, True),
     "tied_head": (True, False),
     "bias": (True, False),
+    "token_shift": (False, True),
 }
 EVERY_CHOICE = [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())]

@@ -147,6 +147,14 @@ def test_with_zero_residual_init_every_block_starts_by_adding_nothing():
     assert not torch.equal(GPT(replace(config, residual_init="scaled")).residual_stream(tokens)[-1], first)
 
 
+def test_a_token_shift_changes_nothing_until_it_has_learned_something():
+    tokens = random_tokens(SMALL)
+    plain, shifted = GPT(SMALL), GPT(replace(SMALL, token_shift=True))
+    assert torch.equal(plain(tokens), shifted(tokens))
+    lively(shifted.blocks[0].attn.shift)
+    assert not torch.allclose(plain(tokens), shifted(tokens))
+
+
 def test_a_tied_head_is_the_embedding_itself_and_an_untied_one_is_not():
     tied, untied = GPT(SMALL), GPT(replace(SMALL, tied_head=False))
     assert tied.head.weight is tied.token_embedding.weight

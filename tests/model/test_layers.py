@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from tinylm.model.layers import MLP, LayerNorm, RMSNorm, activate, make_norm
+from tinylm.model.layers import MLP, LayerNorm, RMSNorm, TokenShift, activate, make_norm
 
 B, T, C = 2, 5, 7
 
@@ -100,3 +100,15 @@ def test_the_gradient_of_relu2_is_that_of_the_formula_and_at_0_it_is_0():
     zero = torch.zeros(3, requires_grad=True)
     activate("relu2", zero).sum().backward()
     assert torch.equal(zero.grad, torch.zeros(3))
+
+
+def test_a_token_shift_starts_as_nothing_and_is_a_causal_convolution_of_width_2():
+    x = random(B, T, C)
+    shift = TokenShift(C).double()
+    assert torch.equal(shift(x), x)
+    with torch.no_grad():
+        shift.weight.copy_(random(C, seed=3))
+    kernel = torch.stack((shift.weight, torch.ones(C, dtype=torch.float64)), dim=-1).unsqueeze(1)  # (C, 1, 2)
+    theirs = F.conv1d(F.pad(x.mT, (1, 0)), kernel, groups=C).mT  # (B, T, C)
+    assert_close(shift(x), theirs)
+    assert_close(shift(x[:, 1:], before=x[:, :-1]), theirs[:, 1:])
