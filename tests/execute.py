@@ -106,7 +106,7 @@ def run(nb: NotebookNode, *, cwd: Path = NOTEBOOKS, timeout: int = CELL_TIMEOUT)
         kernel_manager_class=ThisInterpreter,
         timeout=timeout,
         record_timing=False,
-        store_widget_state=False,
+        store_widget_state=True,  # a widget that draws needs it while it runs; normalise takes it out again
         coalesce_streams=True,
         resources={"metadata": {"path": str(cwd)}},
         on_cell_start=begin,

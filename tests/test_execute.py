@@ -73,6 +73,15 @@ def test_nbval_accepts_what_execute_stored(executed):
     assert list(pytest_on(executed).values()) == ["PASSED"] * len(SOURCES)
 
 
+def test_a_widget_that_draws_can_be_run_and_none_of_its_state_is_kept():
+    nb = new_notebook(
+        cells=[code("import ipywidgets\n\npaper = ipywidgets.Output()\nwith paper:\n    display(7)")]
+    )
+    run(nb)
+    normalise(nb)
+    assert nb.cells[0].outputs == [] and "widgets" not in nb.metadata
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [("1 / 0", "ZeroDivisionError"), ("import sys\n\n_ = sys.stderr.write('careful')", "wrote to stderr")],

@@ -52,6 +52,13 @@ def test_the_picture_is_a_png_shown_at_the_page_size_of_the_metadata(shown):
     assert 600 < metadata["image/png"]["width"] < 850
 
 
+def test_a_table_of_shades_gets_more_colours_than_a_line():
+    drawn, shaded = line(), line()
+    shaded.axes[0].imshow(np.linspace(0, 1, 17 * 19).reshape(17, 19), cmap="Blues")
+    few, many = (len(Image.open(io.BytesIO(figures.png(f))).getcolors()) for f in (drawn, shaded))
+    assert few <= figures.LINE_COLOURS < many <= figures.PNG_COLOURS
+
+
 def test_the_same_figure_gives_the_same_bytes(shown):
     assert figures.png(line()) == figures.png(line())
 

@@ -68,6 +68,30 @@ def test_only_training_runs_stand_in_the_table():
     assert rows(made(2.0), benchmark) == rows(made(2.0))
 
 
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("python -m tinylm train tiny --run mine", "tiny"),
+        (
+            "python -m tinylm train tiny --run mine --model.dropout 0.2 --train.seed 3",
+            "tiny --model.dropout 0.2",
+        ),
+        ("python -m tinylm train tiny --train.seed=3 --train.steps=9 --run=mine", "tiny --train.steps=9"),
+        ("python -m tinylm train tiny --train.eval-every 5 --train.log-every=7", "tiny"),
+        ("python tests/benchmarks/ladder.py --run mine", "tiny"),
+    ],
+)
+def test_a_row_says_what_to_type_without_the_runs_name_and_its_seed(typed, shown):
+    assert rows(made(2.0, command=typed))[0][0] == f"`{shown}`"
+
+
+def test_seeds_share_a_row_when_they_were_typed():
+    first, second = (
+        made(2.0, seed=n, command=f"python -m tinylm train tiny --train.seed {n}") for n in (1, 2)
+    )
+    assert len(rows(first, second)) == 1
+
+
 def test_runs_that_differ_in_their_seed_alone_share_a_row_with_mean_and_error_over_the_seeds():
     losses = (1.5, 1.7, 1.9)
     runs = [made(9.9, loss, seed=seed, seconds=60.0 * seed) for seed, loss in enumerate(losses, 1)]
@@ -87,6 +111,7 @@ def test_runs_that_differ_in_their_seed_alone_share_a_row_with_mean_and_error_ov
         made(2.0, seed=8, train={"tokens_per_step": PER_STEP, "seed": 8, "learning_rate": 1.0}),
         made(2.0, seed=8, machine={"cpu": "another", "cores": 5}),
         made(2.0, seed=8, steps=19),
+        made(2.0, seed=8, command="python -m tinylm train tiny --data.train-share 0.5"),
         made(2.0, seed=7),
     ],
 )

@@ -42,7 +42,8 @@ DIVERGING = "PuOr_r"  # for values of both signs: white is zero
 WIDTH = 8.0  # inches
 DPI = 120  # drawn finer than it is shown, so that a projector and a fine screen stay sharp
 SHOWN = 96  # dots per inch in the page
-PNG_COLOURS = 128
+PNG_COLOURS = 128  # as many as a table of shades needs
+LINE_COLOURS = 64  # enough for lines, letters and their soft edges; a tenth smaller
 MARGIN = 0.12  # inches around everything drawn
 
 STYLE: dict[str, Any] = {
@@ -114,11 +115,12 @@ def styled(draw: Any) -> Any:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a small PNG, drawn at DPI with at most PNG_COLOURS colours."""
+    """The figure as a small PNG, drawn at DPI in PNG_COLOURS colours, or LINE_COLOURS without images."""
     raw = io.BytesIO()
     options = {"bbox_inches": "tight", "pad_inches": MARGIN, "metadata": {"Software": None}}
     figure.savefig(raw, format="png", dpi=DPI, **options)
-    picture = Image.open(raw).convert("RGB").quantize(PNG_COLOURS, dither=Image.Dither.NONE)
+    colours = PNG_COLOURS if any(axes.images for axes in figure.axes) else LINE_COLOURS
+    picture = Image.open(raw).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
     small = io.BytesIO()
     picture.save(small, format="png", optimize=True)
     return small.getvalue()

@@ -144,7 +144,7 @@ def dots(
 
     pale names rows to be drawn hollow and grey, such as what was tried and not kept. The axis need not begin
     at zero, as it must for bars: what is read is the place of a dot, not a length."""
-    figure, axes = new_figure(height=1.6 + 0.36 * len(values))
+    figure, axes = new_figure(height=1.5 + 0.32 * len(values))
     for row, (name, (value, error)) in enumerate(values.items()):
         colour, fill = (GREY, "white") if name in pale else (BLUE, BLUE)
         axes.errorbar(value, row, xerr=error, fmt="o", color=colour, markerfacecolor=fill, capsize=4)

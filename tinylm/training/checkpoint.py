@@ -120,7 +120,7 @@ def save(
         (beside / TENSORS).chmod((beside / weights.ABOUT).stat().st_mode)
         about["files"] = fingerprints(beside, SEALED)
         about["sha256"] = _sha256(about)
-        (beside / TRAINING).write_text(json_text("the training state", about), encoding="utf-8")
+        (beside / TRAINING).write_text(json_text("the training state", about), encoding="utf-8", newline="\n")
 
 
 def load(folder: str | Path) -> Saved:

@@ -25,6 +25,9 @@ COLUMNS = (
     "loss (nats)",
     "bits per character",
 )
+TYPED = re.compile(r"python -m tinylm train (?P<recipe_and_options>.+)")
+# what a run is called, which seed of several, and how often it is looked at
+NOT_OF_THE_ROW = re.compile(r" --(run|train\.(seed|eval-every|log-every))[ =]\S+")
 # what differs between two runs of the same thing
 OF_THE_DAY = {"what", "command", "commit", "versions", "started", "seed", "forecast_seconds"}
 TABLE = re.compile(r"(<!-- results -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
@@ -62,7 +65,8 @@ def results_table(records: list[Record]) -> str:
     """A Markdown table with a row for each training run; runs that differ in their seed alone share one.
 
     The loss is that of the last evaluation ± its standard error, never the best point of the curve; over
-    several seeds it is their mean ± its standard error, and the cell says of how many."""
+    several seeds it is their mean ± its standard error, and the cell says of how many. A recipe stands there
+    with the options it was run with: the first cell can be typed after `train`."""
     rows = [COLUMNS, ("---",) * len(COLUMNS), *(_row(group) for group in _by_seed(records))]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -94,7 +98,13 @@ def _by_seed(records: list[Record]) -> list[list[Record]]:
 def _all_but_the_seed(record: Record) -> tuple[Any, ...]:
     header = {name: value for name, value in record.header.items() if name not in OF_THE_DAY}
     train = {name: value for name, value in header.get("train", {}).items() if name != "seed"}
-    return header | {"train": train}, steps_done(record)
+    return header | {"train": train}, steps_done(record), _recipe_and_options(record.header)
+
+
+def _recipe_and_options(header: dict[str, Any]) -> str:
+    """What to type after `train` for such a run: "overfit --model.dropout 0.2"; the name, if unknown."""
+    typed = TYPED.fullmatch(header.get("command", ""))
+    return NOT_OF_THE_ROW.sub("", typed["recipe_and_options"]) if typed else header["recipe"]
 
 
 def _row(group: list[Record]) -> tuple[str, ...]:
@@ -102,7 +112,7 @@ def _row(group: list[Record]) -> tuple[str, ...]:
     seconds = statistics.fmean(map(seconds_taken, group))
     cores = header["machine"]["cores"]
     return (
-        f"`{header['recipe']}`",
+        f"`{_recipe_and_options(header)}`",
         f"{header['parameters']:,}" if "parameters" in header else "–",
         _data(header),
         f"{steps_done(group[0]):,}",
