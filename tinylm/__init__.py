@@ -7,7 +7,7 @@ Floors, each knowing only those above it:
     model       config, attention, rope, kv_cache, layers, gpt, weights
     training    config, losses, optim, precision, loop, records, results, forecast
     inference   config, sampling, generate, text_stream, evaluate
-    course      checks, plots and pictures, widgets, scale, workbook
+    course      checks, plots and pictures, widgets, playground, scale, workbook
     recipes     a named run is a function returning the whole recipe
     prepared    a recipe with its text read and its model built
     runs        a run's folder, record and checkpoint;  checkpoints opens one by name
