@@ -62,18 +62,19 @@ def before_and_after(labels: Sequence[str], before: Any, after: Any, *, title: s
     before, after: probabilities (V,). A label that may no longer be drawn says so."""
     before, after = numbers(before), numbers(after)  # (V,) each
     order = sorted(range(len(labels)), key=lambda i: -before[i])
-    rows = "".join(_row(labels[i], float(before[i]), float(after[i])) for i in order)
+    full = max(float(before.max()), float(after.max()))  # the longest bar fills its place
+    rows = "".join(_row(labels[i], float(before[i]), float(after[i]), full) for i in order)
     kept = f"{int((after > 0).sum())} of {len(labels)} tokens may be drawn"
     heading = f"<p style='margin:0 0 6px'><b>{html.escape(title)}</b>: {kept}</p>"
     columns = f"column-width:20em;column-gap:2em;{pages.MONO};font-size:13px;line-height:1.3"
     return pages.page(f"{heading}<div style='{columns}'>{rows}</div>")
 
 
-def _row(label: str, before: float, after: float) -> str:
+def _row(label: str, before: float, after: float, full: float) -> str:
     name = html.escape(visible(label))
     share = f"{before:.1%} → {after:.1%}" if after > 0 else f"{before:.1%} → never"
     bars = "".join(
-        f"<div style='background:{colour};height:0.45em;width:{100 * chance:.2f}%'></div>"
+        f"<div style='background:{colour};height:0.45em;width:{100 * chance / full:.2f}%'></div>"
         for colour, chance in ((SKY, before), (BLUE, after))
     )
     return (
