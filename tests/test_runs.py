@@ -145,7 +145,9 @@ def test_an_early_stop_is_said_and_written_down(mine, monkeypatch, capsys):
     run(tiny(eval_every=1, patience=2), name="early", command="")
     end = read_record(mine / "early" / "record.jsonl").end
     assert end["stopped_early"] is True and end["interrupted"] is False and end["tokens"] == 3 * 93
-    assert "stopped early, after 3 steps: 2 evaluations had not lowered the loss" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "stopped early, after 3 steps: 2 evaluations had not lowered the loss" in said
+    assert open_checkpoint(said.partition("the lowest is kept: ")[2].splitlines()[0]).notes["loss"] == 2.0
     with pytest.raises(RunError, match="the run early ended after 3 of 7 steps"):
         resume("early")
 

@@ -4,13 +4,14 @@ Floors, each knowing only those above it:
 
     errors      the one error meant for the reader
     text        tokenizers, corpora (registry, downloads), toyworld (grammar, templates), shards, batches
-    model       config, attention, rope, kv_cache, layers, gpt, weights
-    training    config, losses, optim, precision, loop, records, results, forecast
+    model       config, attention, rope, kv_cache, layers, gpt, weights, sealed
+    training    config, losses, optim, precision, step, loop, state, checkpoint, records, results, forecast
     inference   config, sampling, generate, text_stream, evaluate
     course      checks, plots and pictures, widgets, playground, scale, workbook
     recipes     a named run is a function returning the whole recipe
     prepared    a recipe with its text read and its model built
     runs        a run's folder, record and checkpoint;  checkpoints opens one by name
+    watch       what a run does along the way: it validates, saves, lets the model write
     promotion   a finished run's record is kept in data/runs/;  names: what may be one
     machine     what this machine is, and what it can train in how long
     options     what can be typed;  commands calls a room for each

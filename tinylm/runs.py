@@ -25,7 +25,7 @@ from tinylm.text.corpora import Text, load
 from tinylm.training.checkpoint import Saved
 from tinylm.training.config import TrainConfig
 from tinylm.training.forecast import Forecast, compared, forecast, measure_speed
-from tinylm.training.kept import load_newest
+from tinylm.training.kept import folder_of, load_newest
 from tinylm.training.loop import train
 from tinylm.training.precision import best_device, describe_device, resolve_dtype
 from tinylm.training.records import RunRecord, read_record, run_header
@@ -164,6 +164,7 @@ def _train(
     elif history.stopped_early:
         patience = ready.recipe.train.patience
         print(f"stopped early, after {watch.steps} steps: {patience} evaluations had not lowered the loss")
+        print(f"the lowest is kept: {checkpoints.shown(watch.home / folder_of(watch.best))}")
     share = history.tokens / header["tokens"]
     print(compared(header["forecast_seconds"], history.seconds, share=share))
     return Finished(folder, history.interrupted)

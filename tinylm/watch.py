@@ -54,6 +54,8 @@ class Watch:
     def __init__(self, ready: Prepared, home: Path, *, steps: int = 0) -> None:
         self.ready, self.home, self.steps = ready, home, steps
         self.made_of = made_of(ready)
+        self.best: int | None = None
+        """After how many steps the validation loss was lowest: that checkpoint is kept."""
         self._last: Evaluation | None = None
 
     def step(self, result: StepResult) -> None:
@@ -83,8 +85,8 @@ class Watch:
         notes["train"] = asdict(state.config)
         tokenizer = self.ready.tokenizer.to_json()
         checkpoint.save(folder, state, tokenizer=tokenizer, notes=notes, run=self.made_of)
-        best = counters.best[0] if counters.best else None
-        kept.prune(self.home, step=counters.step, best=best)
+        self.best = counters.best[0] if counters.best else None
+        kept.prune(self.home, step=counters.step, best=self.best)
         return checkpoints.shown(folder)
 
     def _sample(self, model: nn.Module) -> str:
