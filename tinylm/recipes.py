@@ -74,27 +74,14 @@ def shakespeare_char() -> Recipe:
 
 def overfit() -> Recipe:
     """Three blocks that learn a tenth of Shakespeare by heart: a lesson in minutes on a CPU."""
-    return Recipe(
+    base = shakespeare_char()
+    return replace(
+        base,
         name="overfit",
         about="three GPT-2 blocks that read a tenth of Shakespeare forty times, and learn it by heart",
-        model=ModelConfig(vocab_size=39, context_length=64, n_layer=3, n_head=4, n_embd=128),
-        train=TrainConfig(
-            steps=4000,
-            micro_batch_size=16,
-            tokens_per_step=16 * 64,
-            learning_rate=2e-3,
-            min_learning_rate=2e-4,
-            warmup_steps=100,
-            schedule="cosine",
-            weight_decay=0.1,
-            beta1=0.9,
-            beta2=0.99,
-            grad_clip=1.0,
-            eval_every=200,
-            log_every=10,
-            seed=1,
-        ),
-        data=DataConfig(lowercase=True, train_share=0.1),
+        model=replace(base.model, context_length=64),
+        train=replace(base.train, steps=4000, tokens_per_step=16 * 64),
+        data=replace(base.data, train_share=0.1),
     )
 
 
