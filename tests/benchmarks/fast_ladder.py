@@ -16,8 +16,10 @@ import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tinylm import checkpoints
 from tinylm.inference.evaluate import Evaluation, evaluate
@@ -39,6 +41,8 @@ class Rung:
     name: str
     recipe: Recipe
     kept: bool = True
+    averaged: float = 0.0
+    """Above 0: an exponential average of the weights, with this share of it kept at every step, is scored."""
 
 
 def ladder() -> list[Rung]:
@@ -46,12 +50,12 @@ def ladder() -> list[Rung]:
     base, fast = recipe("shakespeare_baseline"), recipe("shakespeare_fast")
     rungs = [Rung("baseline", base)]
 
-    def add(name: str, *, kept: bool = True, model: dict | None = None, train: dict | None = None) -> None:
+    def add(name: str, *, model: dict | None = None, train: dict | None = None, **fields: Any) -> None:
         at = next(rung.recipe for rung in reversed(rungs) if rung.kept)
         changed = replace(
             at, model=replace(at.model, **(model or {})), train=replace(at.train, **(train or {}))
         )
-        rungs.append(Rung(name, changed, kept))
+        rungs.append(Rung(name, changed, **fields))
 
     def of_fast(*names: str) -> dict:
         source = fast.model if hasattr(fast.model, names[0]) else fast.train
@@ -68,6 +72,14 @@ def ladder() -> list[Rung]:
     muon = ("optimizer", "learning_rate", "matrix_learning_rate", "matrix_momentum")
     add("Muon", train=of_fast(*muon))
     add("QK-norm again", kept=False, model={"qk_norm": True})
+    add("hold, then fall", kept=False, train={"schedule": "wsd"})
+    twice = {
+        name: 2 * getattr(rungs[-1].recipe.train, name) for name in ("tokens_per_step", "micro_batch_size")
+    }
+    add("twice the batch", kept=False, train=twice)
+    # A rate that falls to zero averages by itself: here it stops at a fifth, and the average does the rest.
+    fifth = {"min_learning_rate": fast.train.learning_rate / 5}
+    add("averaged weights", kept=False, train=fifth, averaged=0.98)
     last = max(i for i, rung in enumerate(rungs) if rung.kept)
     at = rungs[last].recipe
     same_train = replace(at.train, steps=fast.train.steps) == fast.train
@@ -86,6 +98,8 @@ class Run:
         self.ready: Prepared = prepare(replace(rung.recipe, train=train))
         self.optimizer = optimizer_of(self.ready.model, train)
         self.ready.model.train()
+        average = get_ema_multi_avg_fn(rung.averaged)
+        self.averaged = AveragedModel(self.ready.model, multi_avg_fn=average) if rung.averaged else None
         self.step, self.cpu, self.seconds, self.logged = 0, 0.0, 0.0, []
 
     def go(self, until: int) -> None:
@@ -96,6 +110,8 @@ class Run:
             result = train_step(
                 self.ready.model, self.optimizer, self.ready.batches, step=step, config=train, measure=measure
             )
+            if self.averaged is not None:
+                self.averaged.update_parameters(self.ready.model)
             self.cpu += time.process_time() - cpu
             self.seconds += time.perf_counter() - began
             if measure:
@@ -103,7 +119,8 @@ class Run:
         self.step = until
 
     def evaluate(self) -> Evaluation:
-        return evaluate(self.ready.model, self.ready.validation)
+        model = self.ready.model if self.averaged is None else self.averaged.module
+        return evaluate(model, self.ready.validation)
 
     def write(self, result: Evaluation, command: str, threads: int) -> None:
         """This run's training record, ready to be promoted."""
