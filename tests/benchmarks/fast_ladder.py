@@ -148,7 +148,9 @@ class Run:
 
 
 def step_ratios(rungs: list[Rung], rounds: int) -> list[float]:
-    """CPU-seconds of each rung's step over those of the first rung's: medians over turns of five steps."""
+    """CPU-seconds of each rung's step over those of the first rung's: the median over turns of five steps.
+
+    Each turn compares with the first rung's own steps in it, so that both saw the same neighbours."""
     runs = [Run(rung, seed=1) for rung in rungs]
     times: list[list[float]] = [[] for _ in runs]
     for turn in range(1, rounds + 2):
@@ -157,7 +159,9 @@ def step_ratios(rungs: list[Rung], rounds: int) -> list[float]:
             run.go(5 * turn)
             if turn > 1:
                 seen.append(run.cpu - before)
-    return [statistics.median(seen) / statistics.median(times[0]) for seen in times]
+    return [
+        statistics.median(own / first for own, first in zip(seen, times[0], strict=True)) for seen in times
+    ]
 
 
 def main() -> None:
@@ -167,7 +171,7 @@ def main() -> None:
     parser.add_argument("--name", default="fast_steps", help="of the record in data/mine/")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--threads", type=int, default=1, help="1 makes CPU-seconds mean one thing")
-    parser.add_argument("--rounds", type=int, default=20, help="of five steps, to time the steps with")
+    parser.add_argument("--rounds", type=int, default=30, help="of five steps, to time the steps with")
     parser.add_argument("--ends", action="store_true", help="only the first and the last rung")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
