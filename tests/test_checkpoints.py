@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.testing import assert_close
 
 from tinylm import checkpoints
 from tinylm.checkpoints import NoCheckpoint, NoCorpus, find, open_checkpoint, run_folder, shown
@@ -54,7 +55,10 @@ def test_an_opened_checkpoint_is_the_saved_model_ready_to_predict(folders):
     opened = open_checkpoint("run-1")
     tokens = torch.tensor([opened.tokenizer.encode("cab").tolist()])
     assert not opened.model.training
-    assert torch.equal(opened.model(tokens), model.eval()(tokens))
+    for opened_one, saved_one in zip(opened.model.parameters(), model.parameters(), strict=True):
+        assert torch.equal(opened_one, saved_one)
+    assert_close(opened.model(tokens), model.eval()(tokens))
+    assert opened.model.head.weight.stride() == (1, 3)  # stored for vectors, one token at a time
     assert (opened.corpus, opened.notes["step"]) == ("toyworld-plays", 7)
 
 

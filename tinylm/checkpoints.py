@@ -14,6 +14,7 @@ from typing import Any
 from tinylm.errors import TinyLMError
 from tinylm.model import weights
 from tinylm.model.gpt import GPT
+from tinylm.model.layout import store_for_vectors
 from tinylm.text.tokenizers import Tokenizer, tokenizer_from_json
 from tinylm.training.kept import folder_of, saved_steps
 
@@ -62,7 +63,8 @@ def open_checkpoint(name: str | Path) -> Opened:
             raise
         instead = shown(folder.with_name(folder_of(earlier[-1])))
         raise weights.CheckpointError(f"{damaged}; there is an earlier one, {instead}") from damaged
-    return Opened(checkpoint.model.eval(), tokenizer_from_json(checkpoint.tokenizer), checkpoint.notes)
+    model = store_for_vectors(checkpoint.model.eval())
+    return Opened(model, tokenizer_from_json(checkpoint.tokenizer), checkpoint.notes)
 
 
 def find(name: str | Path) -> Path:

@@ -2,10 +2,10 @@
 
 Three ratios for the 51M shape (8 layers, 8 heads, 512 wide, vocabulary 50,257, context 256, float32, one
 text): the time of a token at position 240 over that at position 20; the time of the bare weight products
-(each matrix times one vector, in a loop) over that of a whole token; and the time of transformers' cached
-greedy `generate` over ours, weights of the same shapes. What is compared is interleaved and medians are
-taken, because the machine is never quiet. Never fails on time. With --record the figures are written to
-data/mine/NAME, for `python -m tinylm promote NAME`.
+(each matrix, as it is stored, times one vector, in a loop) over that of a whole token; and the time of
+transformers' cached greedy `generate` over ours, weights of the same shapes. What is compared is
+interleaved and medians are taken, because the machine is never quiet. Never fails on time. With --record
+the figures are written to data/mine/NAME, for `python -m tinylm promote NAME`.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate, next_logits
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
+from tinylm.model.layout import store_for_vectors
 from tinylm.runs import new_folder
 from tinylm.training.hardware import load
 from tinylm.training.records import RunRecord, record_header
@@ -115,7 +116,7 @@ def main():
         tokens=chosen.tokens,
         model=SHAPE.to_json(),
     )
-    model = GPT(SHAPE).eval()
+    model = store_for_vectors(GPT(SHAPE).eval())  # as open_checkpoint does
     early, late, bare = "a token at position 20", "a token at position 240", "the weight products alone"
     times = interleaved(
         {early: token_at(model, 20), late: token_at(model, 240), bare: products(model)}, chosen.single
