@@ -2,6 +2,7 @@
 
     TINYLM_DATA=... python tests/benchmarks/fast_ladder.py --name fast_steps
     python -m tinylm promote fast_steps
+    TINYLM_DATA=... python tests/benchmarks/fast_ladder.py --without --name fast_without
 
 First the training step of every rung is timed, in turns; a rung then gets as many steps as fit into the
 CPU-seconds of the baseline's run, at most. For each seed all rungs are trained in turns on the same cores,
@@ -45,6 +46,36 @@ class Rung:
     """Above 0: an exponential average of the weights, with this share of it kept at every step, is scored."""
 
 
+PARTS = {
+    "linear to zero": ("schedule", "min_learning_rate", "warmup_steps", "weight_decay"),
+    "rotary positions": ("position",),
+    "context 128": ("context_length", "micro_batch_size"),
+    "squared ReLU": ("activation", "bias"),
+    "zero start": ("residual_init", "tied_head"),
+    "token shift": ("token_shift",),
+    "Muon": ("optimizer", "learning_rate", "matrix_learning_rate", "matrix_momentum"),
+}
+"""What shakespeare_fast changes, and the settings that say so."""
+
+
+def exchanged(at: Recipe, name: str, source: Recipe) -> Recipe:
+    """The recipe with one part taken from another one."""
+    model = {field: getattr(source.model, field) for field in PARTS[name] if hasattr(at.model, field)}
+    train = {field: getattr(source.train, field) for field in PARTS[name] if hasattr(at.train, field)}
+    return replace(at, model=replace(at.model, **model), train=replace(at.train, **train))
+
+
+def without() -> list[Rung]:
+    """The fast recipe with one part at a time as the baseline has it, after the baseline and the fast one.
+
+    Muon is not among them: without it, the recipe is the ladder's rung below."""
+    base, fast = recipe("shakespeare_baseline"), recipe("shakespeare_fast")
+    share = base.train.min_learning_rate / base.train.learning_rate  # of the peak, whatever that is
+    source = replace(base, train=replace(base.train, min_learning_rate=share * fast.train.learning_rate))
+    changed = {f"without {name}": exchanged(fast, name, source) for name in PARTS if name != "Muon"}
+    return [Rung("baseline", base), Rung("all of it", fast)] + [Rung(*one) for one in changed.items()]
+
+
 def ladder() -> list[Rung]:
     """The baseline, each change on top of what was kept before it, and at the end the fast recipe itself."""
     base, fast = recipe("shakespeare_baseline"), recipe("shakespeare_fast")
@@ -57,20 +88,15 @@ def ladder() -> list[Rung]:
         )
         rungs.append(Rung(name, changed, **fields))
 
-    def of_fast(*names: str) -> dict:
-        source = fast.model if hasattr(fast.model, names[0]) else fast.train
-        return {name: getattr(source, name) for name in names}
+    def take(name: str) -> None:
+        at = next(rung.recipe for rung in reversed(rungs) if rung.kept)
+        rungs.append(Rung(name, exchanged(at, name, fast)))
 
     add("higher rate", train={"learning_rate": ADAMW_RATE, "min_learning_rate": ADAMW_RATE / 10})
-    add("linear to zero", train=of_fast("schedule", "min_learning_rate", "warmup_steps", "weight_decay"))
-    add("rotary positions", model=of_fast("position"))
-    add("context 128", model=of_fast("context_length"), train=of_fast("micro_batch_size"))
-    add("squared ReLU", model=of_fast("activation", "bias"))
-    add("zero start", model=of_fast("residual_init", "tied_head"))
-    add("token shift", model=of_fast("token_shift"))
-    add("QK-norm", kept=False, model={"qk_norm": True})
-    muon = ("optimizer", "learning_rate", "matrix_learning_rate", "matrix_momentum")
-    add("Muon", train=of_fast(*muon))
+    for name in PARTS:
+        if name == "Muon":
+            add("QK-norm", kept=False, model={"qk_norm": True})
+        take(name)
     add("QK-norm again", kept=False, model={"qk_norm": True})
     add("hold, then fall", kept=False, train={"schedule": "wsd"})
     twice = {
@@ -173,14 +199,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="1 makes CPU-seconds mean one thing")
     parser.add_argument("--rounds", type=int, default=30, help="of five steps, to time the steps with")
     parser.add_argument("--ends", action="store_true", help="only the first and the last rung")
+    parser.add_argument("--without", action="store_true", help="instead: the fast recipe less one part each")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     command = shlex.join(["python", "tests/benchmarks/fast_ladder.py", *sys.argv[1:]])
-    rungs = ladder()
+    rungs = without() if chosen.without else ladder()
     ends = [rungs[0], next(rung for rung in rungs if rung.recipe.name == "shakespeare_fast" and rung.kept)]
     rungs = ends if chosen.ends else rungs
     ratios = step_ratios(rungs, chosen.rounds)
-    first = rungs[0].recipe.train.steps
+    if chosen.without:  # both ends are the ladder's: here they only say how long a step takes
+        rungs, ratios = rungs[2:], ratios[2:]
+    first = ends[0].recipe.train.steps
     fitted = []
     for rung, ratio in zip(rungs, ratios, strict=True):
         own = rung in ends  # the recipes themselves: their steps are theirs
@@ -192,7 +221,7 @@ def main() -> None:
         "experiment",
         command=command,
         name=chosen.name,
-        recipe_from=rungs[0].recipe.name,
+        recipe_from=ends[0].recipe.name,
         recipe_to=ends[-1].recipe.name,
         device=describe_device("cpu"),
         threads=chosen.threads,
