@@ -87,6 +87,22 @@ def test_lines_differ_without_colour_and_a_single_one_needs_no_legend(drawn):
     assert drawn.axes.get_legend() is None
 
 
+def test_names_of_lines_stand_where_no_line_runs_or_below_the_figure(drawn):
+    steps = np.arange(100)
+    plots.curve({"one": (steps, steps), "another": (steps, steps / 2)})
+    inside = drawn.axes.get_legend()
+    assert inside is not None and not drawn[-1][0].legends
+    everywhere = {name: (steps, steps * part % 10) for name, part in (("a", 3), ("b", 7), ("c", 1))}
+    plots.curve(everywhere)
+    figure = drawn[-1][0]
+    assert drawn.axes.get_legend() is None
+    (below,) = figure.legends
+    figure.draw_without_rendering()
+    axis = drawn.axes.xaxis.label.get_window_extent()
+    assert below.get_window_extent().y1 <= axis.y0
+    assert [text.get_text() for text in below.get_texts()] == ["a", "b", "c"]
+
+
 def test_a_level_is_drawn_at_its_value_and_its_name_stays_clear_of_the_curve_and_the_axis(drawn):
     ALL["curve"]()
     levels = [line.get_ydata()[0] for line in drawn.axes.lines[1:]]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tinylm.course.figures import (
@@ -96,7 +97,8 @@ def curve(
     """Lines of (x, y) by name, e.g. {"training": (steps, losses)}.
 
     levels are horizontal lines by name, e.g. {"ln V: knows nothing": 4.174, "floor": 0.61}.
-    Points are marked where a line has 30 or fewer; of lines with up to 400 about a dozen are.
+    Points are marked where a line has 30 or fewer; of lines with up to 400 about a dozen are. The lines are
+    named where none of them runs, and below the figure when there is no such place.
     """
     figure, axes = new_figure(height=height)
     drawn = {name: (numbers(x), numbers(y)) for name, (x, y) in lines.items()}
@@ -117,8 +119,18 @@ def curve(
         axes.annotate(name, (1, value), color=INK, fontsize=13, annotation_clip=False, **where, **place)
     axes.margins(x=0.02, y=0.13 if levels else 0.05)
     if len(lines) > 1:
-        axes.legend(handlelength=3)
+        _name_lines(figure, axes)
     show(figure, alt or _told(drawn, f"{ylabel} against {xlabel}", levels or {}))
+
+
+def _name_lines(figure: Figure, axes: Axes) -> None:
+    legend = axes.legend(handlelength=3)
+    figure.draw_without_rendering()  # only now is it known where the names stand
+    names = legend.get_window_extent()
+    paths = (line.get_transform().transform_path(line.get_path()) for line in axes.lines)
+    if any(path.intersects_bbox(names) for path in paths):
+        legend.remove()
+        figure.legend(loc="outside lower center", ncols=3, handlelength=3)
 
 
 def _told(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], what: str, levels: Mapping[str, float]) -> str:
