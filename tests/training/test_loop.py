@@ -274,6 +274,14 @@ def test_ctrl_c_between_two_steps_saves_and_ends():
     assert history.interrupted and saved == [0, 5, 7] and history.tokens == 7 * B * T
 
 
+def test_ctrl_c_where_nothing_is_saved_goes_on_to_the_caller_after_the_step_it_fell_into():
+    model, whole = Tiny(), Tiny()
+    with pytest.raises(KeyboardInterrupt):
+        train(model, make_batches(), make_config(), optimizer=Pressing(model, 7, 1), **QUIET)
+    train(whole, make_batches(), make_config(steps=7), optimizer=Pressing(whole, 99, 1), **QUIET)
+    assert same(weights(model), weights(whole)) and model.training
+
+
 def test_ctrl_c_during_an_evaluation_cuts_it_short_and_saves_the_state_without_it():
     model = Tiny()
     states = []

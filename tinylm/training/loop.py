@@ -77,7 +77,8 @@ def train(
     or a dataclass such as inference's Evaluation) is kept. Each on_step callable gets the StepResult of every
     step. save(state) is called before the first step, after each evaluation, when save_seconds have passed
     and at the end; it returns the checkpoint's name. `resume` (a checkpoint's Saved) is where to go on.
-    Ctrl-C ends the run after the step it fell into, and saves. Raises TrainingError when something is not
+    Ctrl-C ends the run after the step it fell into: with `save` it is saved and what there is is returned,
+    without it KeyboardInterrupt goes on to whoever called. Raises TrainingError when something is not
     finite, naming it, the step and the last good checkpoint; and when batches and config disagree."""
     if batches.batch_size != config.micro_batch_size:
         raise TrainingError(
@@ -101,6 +102,8 @@ def train(
             while not run.arrive():
                 run.step()
         except KeyboardInterrupt:
+            if save is None:
+                raise
             run.leave()
         except Divergence as divergence:
             raise TrainingError(run.what_is_left(divergence)) from divergence
@@ -207,7 +210,7 @@ class _Run:
     def leave(self) -> None:
         """After Ctrl-C: keep the state, unless it was pressed twice and a step was cut in two."""
         self.history.interrupted = True
-        if self.save is not None and self.whole and self.state.counters.step != self.saved_step:
+        if self.whole and self.state.counters.step != self.saved_step:
             with contextlib.suppress(KeyboardInterrupt):
                 self.keep()
 
