@@ -64,7 +64,7 @@ def test_every_sampling_option_counts_and_the_cache_changes_nothing(my_runs, cap
         assert text("--temperature", "1", *narrow) == greedy
     assert text("--temperature", "1", "--repetition-penalty", "5") != whole
     assert text("--temperature", "1", "--no-use-cache") == whole
-    stop = ["--stop", whole[30:33], whole[50:53]]
+    stop = ["--stop", whole[30:33], "--stop", whole[50:53]]
     assert text("--temperature", "1", *stop) == whole[: whole.index(whole[30:33], 1)] + "\n"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from tinylm.inference.config import GenerationConfig
 from tinylm.model.config import ModelConfig
@@ -51,7 +51,7 @@ class Sample:
     """A checkpoint's folder, a run's name, or a shipped name such as shakespeare_char."""
     prompt: Annotated[str, arg(metavar="TEXT")] = "\n"
     """What to continue. Left out: the beginning of a line."""
-    generation: Annotated[GenerationConfig, arg(name="")] = SAMPLED
+    generation: Annotated[GenerationConfig, arg(name=""), UseAppendAction] = SAMPLED
     seed: Annotated[int | None, arg(metavar="INT")] = None
     """The same seed gives the same text. Left out: a new text each time."""
 
