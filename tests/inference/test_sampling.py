@@ -135,6 +135,12 @@ def test_top_p_keeps_just_enough_and_always_the_favourite():
         assert (keep_top_p(given, p) > -math.inf).nonzero().flatten().tolist() == kept
 
 
+@pytest.mark.parametrize("p", [1e-30, 1e-50, 5e-324])
+def test_the_favourite_stays_even_where_float32_takes_p_for_zero(p):
+    given = torch.tensor([[0.0, 1.0, -1.0]])
+    assert probabilities(given, SamplingConfig(top_p=p)).tolist() == [[0.0, 1.0, 0.0]]
+
+
 def test_where_the_mass_before_a_token_is_exactly_p_top_p_drops_it_as_hugging_faces_does():
     quarters = torch.zeros(1, 4)  # a probability of exactly 0.25 each
     for p, kept in ((0.25, 1), (0.5, 2), (0.75, 3)):

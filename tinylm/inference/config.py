@@ -3,11 +3,12 @@
 Knows only plain numbers and words. Refuses to know tensors, models and every setting that cannot work.
 Taught in notebook 05_sampling."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from tinylm.errors import TinyLMError
+
+LARGEST = 3.4e38  # a larger number is infinite in the float32 that the rules compute in
 
 
 class ConfigError(TinyLMError):
@@ -64,14 +65,14 @@ class GenerationConfig(SamplingConfig):
 def _require_count(config: SamplingConfig, name: str, instead: str) -> None:
     value = getattr(config, name)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigError(f"{name} {value} is not a whole number of at least 0: {instead}")
+        raise ConfigError(f"{name} {value!r} is not a whole number of at least 0: {instead}")
 
 
 def _require_number(config: SamplingConfig, name: str, fits: Callable[[float], bool], allowed: str) -> None:
     value = getattr(config, name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
     if not (is_number and fits(value)):
-        raise ConfigError(f"{name} {value} is not a finite number {allowed}")
+        raise ConfigError(f"{name} {value!r} is not a finite number {allowed}")
 
 
 PLAIN = GenerationConfig()  # the model's own probabilities, none changed and none left out

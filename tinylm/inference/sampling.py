@@ -65,7 +65,9 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     ordered, order = logits.sort(dim=-1, descending=True, stable=True)  # (..., V) each
     chances = ordered.softmax(dim=-1)  # (..., V)
     before = chances.cumsum(dim=-1) - chances  # (..., V) the mass of the more probable tokens
-    ordered = ordered.masked_fill(before >= p, -math.inf)  # (..., V)
+    dropped = before >= p  # (..., V)
+    dropped[..., 0] = False  # the favourite stays, even where float32 takes p for 0
+    ordered = ordered.masked_fill(dropped, -math.inf)  # (..., V)
     return torch.empty_like(logits).scatter_(-1, order, ordered)  # (..., V)
 
 
