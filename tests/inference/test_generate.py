@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -207,6 +208,28 @@ def test_the_mode_is_set_once_and_not_for_every_token():
     model.eval = lambda: calls.append(1) or real()
     list(generate(model, [3], asked(7), generator=seeded()))
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    "padding, rows, made, needed",
+    [(None, [[1], [1, 2, 3]], [0, 0], [2, 0]), ([2, 0], [[1, 2], [1, 2, 3]], [2, 0], [1, 0])],
+)
+def test_a_cache_padded_for_other_rows_is_refused(padding, rows, made, needed):
+    model = tiny()
+    cache = model.new_cache(None if padding is None else torch.tensor(padding))
+    with pytest.raises(GenerateError) as refusal:
+        next_logits(model, rows, cache)
+    assert str(refusal.value) == (
+        f"the cache is for rows padded by {made} and these need {needed}: give new_cache that padding"
+    )
+
+
+def test_a_prompt_may_be_a_view_of_a_file_that_cannot_be_written():
+    prompt = np.array([2, 0, 1], dtype="<u2")
+    prompt.setflags(write=False)  # as shards.open_tokens gives it
+    assert list(generate(tiny(), prompt, asked(5), generator=seeded(1))) == list(
+        generate(tiny(), [2, 0, 1], asked(5), generator=seeded(1))
+    )
 
 
 def test_a_seed_repeats_the_text_and_the_global_generator_is_not_touched():

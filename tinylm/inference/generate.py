@@ -82,13 +82,22 @@ def next_logits(model: nn.Module, rows: Sequence[Sequence[int]], cache: KVCache 
     """The logits for the token after each of B rows of ids: (B, V). Rows are read from their ends.
 
     An empty cache is filled with the rows; one that holds all but the last token of each reads only those.
+    Rows of different lengths need the cache's padding to be what aligns their ends, else GenerateError.
     Without a cache, or once it is full, every position of the last context_length tokens is computed again.
     A full cache cannot be shifted instead: in a window that slid by one, each token stands one position
     earlier and no longer feels the token that left, so that all its keys and values are new."""
     if cache is None or cache.length == cache.capacity:
         return _logits_afresh(model, rows)
-    longest = max(len(row) for row in rows) if cache.length == 0 else 1
-    window = min(longest, cache.capacity)
+    window = 1
+    if cache.length == 0:
+        lengths = [min(len(row), cache.capacity) for row in rows]
+        window = max(lengths)
+        needed = [window - n for n in lengths]
+        made = [0] * len(rows) if cache.padding is None else cache.padding.tolist()
+        if needed != made:
+            raise GenerateError(
+                f"the cache is for rows padded by {made} and these need {needed}: give new_cache that padding"
+            )
     ends = [[0] * (window - len(row)) + list(row[-window:]) for row in rows]  # padded on the left
     return model(torch.tensor(ends, device=_device(model)), cache)[:, -1]  # (B, V)
 
@@ -111,7 +120,7 @@ def _new_cache(model: nn.Module, rows: list[list[int]]) -> KVCache:
 
 
 def _ids(prompt: Tensor | Sequence[int]) -> list[int]:
-    row = torch.as_tensor(prompt)
+    row = prompt if isinstance(prompt, Tensor) else torch.tensor(prompt)  # copied: it may be read-only
     if row.dim() != 1:
         raise GenerateError(f"the prompt has {row.dim()} dimensions and needs 1: pass one row of token ids")
     if len(row) == 0:
