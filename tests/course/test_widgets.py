@@ -127,6 +127,10 @@ def test_a_gpt_is_asked_without_dropout_and_left_as_it_was(training):
     assert model.training == training and torch.equal(torch.get_rng_state(), state)
     widgets.attention_viewer(model, TOKENIZER, "abc")
     assert model.training == training and torch.equal(torch.get_rng_state(), state)
+    model.blocks[0].train(not training)
+    chances("abc")
+    widgets.attention_viewer(model, TOKENIZER, "abc")
+    assert model.training == training != model.blocks[0].training
 
 
 def test_scores_spread_as_the_root_of_the_head_dim_unless_they_are_divided_by_it():

@@ -101,6 +101,14 @@ def test_the_batch_size_and_a_repetition_change_nothing():
     assert model.training
 
 
+def test_every_part_is_left_in_the_mode_it_was_in():
+    model = gpt().train()
+    model.blocks[1].eval()  # a part that somebody froze
+    modes = [module.training for module in model.modules()]
+    evaluate(model, ids(101))
+    assert [module.training for module in model.modules()] == modes
+
+
 def test_fewer_windows_are_spread_over_the_text_and_always_the_same():
     tokens = np.repeat(np.arange(V), 2 * T)  # each stretch of the text holds one letter
     flat = Bigram()
@@ -126,6 +134,14 @@ def test_nothing_to_score_is_refused(options):
     tokens = ids(1) if not options else ids(30)
     with pytest.raises(EvaluateError, match="nothing"):
         evaluate(Bigram(), tokens, context_length=T, **options)
+
+
+def test_texts_without_a_token_to_score_and_an_empty_batch_are_refused():
+    with pytest.raises(EvaluateError, match="0 tokens were scored"):
+        evaluate_documents(Bigram(), ids(3), [0, 1, 2], prefix=[], context_length=T)
+    for batch_size in (0, -1):
+        with pytest.raises(EvaluateError, match=f"batch_size {batch_size} reads nothing"):
+            evaluate(Bigram(), ids(30), context_length=T, batch_size=batch_size)
 
 
 PREFIX = [3, 5]

@@ -202,10 +202,26 @@ def test_the_model_is_read_without_dropout_and_each_part_is_left_in_the_mode_it_
     assert [module.training for module in model.modules()] == modes
 
 
-def test_the_mode_is_set_once_and_not_for_every_token():
+def test_streams_side_by_side_disturb_neither_each_other_nor_who_trains_or_measures_in_between():
+    model = tiny(dropout=0.5)
+    calm = list(generate(model, [3], asked(17), generator=seeded(1)))
+    model.train()
+    short, long = (generate(model, [3], asked(n), generator=seeded(1)) for n in (2, 17))
+    first = [next(long)]
+    assert list(short) == calm[:2]
+    assert model.training  # between two tokens too
+    assert first + list(long) == calm
+    left = generate(model, [3], asked(17), generator=seeded(1))
+    next(left)
+    model.eval()
+    left.close()
+    assert not model.training
+
+
+def test_the_modules_are_looked_up_once_and_not_for_every_token():
     model, calls = tiny(), []
-    real = model.eval
-    model.eval = lambda: calls.append(1) or real()
+    real = model.modules
+    model.modules = lambda: calls.append(1) or real()
     list(generate(model, [3], asked(7), generator=seeded()))
     assert len(calls) == 1
 

@@ -33,7 +33,7 @@ def sampler(model: nn.Module, tokenizer: Any, text: str, *, n_written: int = 60)
             raise TinyLMError("there is no text to go on from: type at least one character")
         config = GenerationConfig(max_new_tokens=n_written, **rules)
         ids = [tokenizer.encode(text).tolist()]
-        with eval_mode(model):
+        with eval_mode(model.modules()):
             logits = next_logits(model, ids).cpu()  # (1, V)
         seen = tokens_seen(ids, logits.size(-1))  # (1, V)
         table = before_and_after(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tinylm.course import pages
 from tinylm.course.figures import numbers
 from tinylm.errors import TinyLMError
+from tinylm.model.gpt import eval_mode
 
 LABEL = {"description_width": "8em"}
 WIDE = {"width": "38em"}
@@ -99,7 +100,8 @@ def gpt_chances(model: nn.Module, tokenizer: Any) -> Callable[[str], Tensor]:
     @torch.no_grad()
     def chances(text: str) -> Tensor:
         tokens = _ids(model, tokenizer, text)[-model.config.context_length :]  # (T,)
-        return torch.softmax(_quietly(model, lambda: model(tokens[None]))[0, -1].float(), -1)  # (V,)
+        with eval_mode(model.modules()):
+            return torch.softmax(model(tokens[None])[0, -1].float(), -1)  # (V,)
 
     return chances
 
@@ -179,23 +181,12 @@ def attention_of(model: nn.Module, tokenizer: Any, text: str, limit: int) -> tup
     if not text:
         raise TinyLMError("there is no text to look at: type at least one character")
     tokens = _ids(model, tokenizer, text)[:limit]  # (T,)
-    maps = _quietly(model, lambda: model.attention_maps(tokens[None]))
+    maps = model.attention_maps(tokens[None])
     return [tokenizer.decode([int(token)]) for token in tokens], [weights[0] for weights in maps]
 
 
 def _ids(model: nn.Module, tokenizer: Any, text: str) -> Tensor:
     return torch.as_tensor(tokenizer.encode(text), device=next(model.parameters()).device)  # (T,)
-
-
-@torch.no_grad()
-def _quietly(model: nn.Module, ask: Callable[[], Any]) -> Any:
-    """Ask without dropout, and leave the model in the mode it was in."""
-    training = model.training
-    model.eval()
-    try:
-        return ask()
-    finally:
-        model.train(training)
 
 
 def _slider(name: str, value: float, low: float, high: float, step: float) -> Any:

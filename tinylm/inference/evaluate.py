@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tinylm.errors import TinyLMError
+from tinylm.model.gpt import eval_mode
 from tinylm.text.batches import IGNORE, windows
 from tinylm.training.losses import token_losses
 from tinylm.training.precision import autocast
@@ -68,7 +69,7 @@ def evaluate(
     sqrt(k / (k - 1) * sum (s_i - L n_i)^2) / sum n over the k windows, which weighs a short last window less.
 
     max_windows scores that many windows, spread evenly over the text and always the same. The model is read
-    in eval mode and left in the mode it was in. Raises EvaluateError when there is nothing to score."""
+    in eval mode and all its parts are left as they were. Raises EvaluateError when nothing is to score."""
     if context_length is None:
         context_length = model.config.context_length
     if len(tokens) < 2:
@@ -157,15 +158,15 @@ def _score(
     dtype: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Nats and scored tokens of every row: two arrays (rows,) in float64."""
+    if batch_size < 1:
+        raise EvaluateError(f"batch_size {batch_size} reads nothing: use 1 or more, such as 32")
     if device is None:
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
     device = torch.device(device)
     sums: list[np.ndarray] = []
     counts: list[np.ndarray] = []
-    was_training = model.training
-    model.eval()
-    try:
-        rows = iter(rows)
+    rows = iter(rows)
+    with eval_mode(model.modules()):
         while batch := list(islice(rows, batch_size)):
             tokens = torch.cat([row[0] for row in batch]).to(device)  # (B, T)
             targets = torch.cat([row[1] for row in batch]).to(device)  # (B, T)
@@ -175,15 +176,13 @@ def _score(
             # Sums of thousands of float32 losses are taken in float64, so that the order does not show.
             sums.append(torch.where(scored, losses.float(), 0.0).cpu().double().sum(dim=1).numpy())  # (B,)
             counts.append(scored.sum(dim=1).cpu().double().numpy())  # (B,)
-    finally:
-        model.train(was_training)
+    if not sums:
+        raise EvaluateError("0 tokens were scored: give texts with at least one token after their start")
     return np.concatenate(sums), np.concatenate(counts)
 
 
 def _summary(sums: np.ndarray, counts: np.ndarray, bytes_per_token: float | None) -> Evaluation:
     total = counts.sum()
-    if total == 0:
-        raise EvaluateError("0 tokens were scored: give texts with at least one token after their start")
     loss = float(sums.sum() / total)
     k = len(sums)
     spread = float(np.sqrt(np.sum((sums - loss * counts) ** 2)) / total)

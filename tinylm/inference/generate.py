@@ -50,8 +50,8 @@ def generate_batch(
     reads at most the last context_length tokens of a row: then the window slides, and every position is
     computed afresh inside it.
 
-    The model predicts in eval mode from the first token to the last, and is left as it was. Only `generator`
-    is drawn from. Raises GenerateError, at the call and not at the first token."""
+    The model predicts every token in eval mode and is in between as it was, whatever else reads it. Only
+    `generator` is drawn from. Raises GenerateError, at the call and not at the first token."""
     if config.stop:
         raise GenerateError("stop sequences are text and these are ids: use stream_text, generate_text(s)")
     if config.use_cache and not hasattr(model, "new_cache"):
@@ -65,16 +65,17 @@ def generate_batch(
 def _stream(
     model: nn.Module, rows: list[list[int]], config: GenerationConfig, generator: torch.Generator
 ) -> Iterator[list[int]]:
-    with eval_mode(model):
-        cache = _new_cache(model, rows) if config.use_cache else None
-        for _ in range(config.max_new_tokens):
+    cache = _new_cache(model, rows) if config.use_cache else None
+    modules = list(model.modules())
+    for _ in range(config.max_new_tokens):
+        with eval_mode(modules):  # not around the yield: who reads the stream may train the model meanwhile
             logits = next_logits(model, rows, cache)  # (B, V)
-            penalised = config.repetition_penalty != 1.0
-            seen = tokens_seen(rows, logits.size(-1)).to(logits.device) if penalised else None  # (B, V)
-            tokens = sample(logits, config, generator=generator, seen=seen).tolist()  # B ids
-            for row, token in zip(rows, tokens, strict=True):
-                row.append(token)
-            yield tokens
+        penalised = config.repetition_penalty != 1.0
+        seen = tokens_seen(rows, logits.size(-1)).to(logits.device) if penalised else None  # (B, V)
+        tokens = sample(logits, config, generator=generator, seen=seen).tolist()  # B ids
+        for row, token in zip(rows, tokens, strict=True):
+            row.append(token)
+        yield tokens
 
 
 @torch.inference_mode()

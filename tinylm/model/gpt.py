@@ -4,7 +4,7 @@ The one place where the pieces meet. Refuses to know losses, optimisers and text
 Taught in notebook 03_transformer. Source: Radford et al. 2019 (GPT-2), section 2.3."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -151,7 +151,7 @@ class GPT(nn.Module):
     @torch.no_grad()
     def residual_stream(self, tokens: Tensor) -> list[Tensor]:
         """For looking inside: (B, T, C) after the embedding and after each block, n_layer + 1 of them."""
-        with eval_mode(self):
+        with eval_mode(self.modules()):
             stream = [self.embed(tokens)]
             for block in self.blocks:
                 stream.append(block(stream[-1], self.rotary(slice(tokens.size(1)))))
@@ -194,10 +194,13 @@ class GPT(nn.Module):
 
 
 @contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Read without dropout inside the block; afterwards every part is in the mode it was in."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
+def eval_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Read without dropout inside the block; afterwards every module is in the mode it was in.
+
+    modules: model.modules(), or a list of them, which is sooner when it is asked for at every token."""
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.training = False
     try:
         yield
     finally:
