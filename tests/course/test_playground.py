@@ -100,3 +100,5 @@ def test_before_and_after_puts_the_most_probable_first_and_counts_what_is_left()
     assert "a < b" in plain and "2 of 3 tokens may be drawn" in plain
     widths = re.findall(r"width:([\d.]+)%", shown)  # before and after, the longest bar fills its place
     assert widths == ["66.67", "100.00", "40.00", "33.33", "26.67", "0.00"]
+    calmed = playground.before_and_after(list("xy"), [0.8, 0.2], [0.4, 0.6])  # a penalty may lower the peak
+    assert re.findall(r"width:([\d.]+)%", calmed) == ["100.00", "50.00", "25.00", "75.00"]

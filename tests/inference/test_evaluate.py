@@ -1,5 +1,6 @@
 """Tests of tinylm.inference.evaluate."""
 
+import contextlib
 import itertools
 import math
 
@@ -109,6 +110,19 @@ def test_every_part_is_left_in_the_mode_it_was_in():
     assert [module.training for module in model.modules()] == modes
 
 
+def test_the_device_and_the_precision_that_were_asked_for_are_those_that_are_measured(monkeypatch):
+    asked = []
+
+    def watched(device, dtype):
+        asked.append((str(device), dtype))
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr("tinylm.inference.evaluate.autocast", watched)
+    evaluate(Bigram(), ids(T), context_length=T, dtype="bfloat16")  # slow on most processors: only asked for
+    evaluate(Bigram(), ids(T), context_length=T, device="cpu:0")
+    assert asked == [("cpu", "bfloat16"), ("cpu:0", "float32")]
+
+
 def test_fewer_windows_are_spread_over_the_text_and_always_the_same():
     tokens = np.repeat(np.arange(V), 2 * T)  # each stretch of the text holds one letter
     flat = Bigram()
@@ -191,7 +205,10 @@ def test_in_a_longer_text_every_token_sees_at_least_half_the_context():
     class Age(nn.Module):
         """A loss of 0 for positions from T // 2 on, and for all of the first window."""
 
+        n_read = 0
+
         def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            self.n_read += len(tokens)
             age = torch.arange(tokens.size(1)).expand(tokens.shape)
             first = (tokens[:, :1] == V - 1).expand(tokens.shape)
             sure = ((age >= T // 2) | first)[..., None]
@@ -199,9 +216,11 @@ def test_in_a_longer_text_every_token_sees_at_least_half_the_context():
             return torch.where(sure, 100 * right, 0.0)
 
     tokens = np.zeros(5 * T + 3, dtype=np.int64)
-    measured = evaluate_documents(Age(), tokens, [0], prefix=[V - 1], context_length=T)
+    model = Age()
+    measured = evaluate_documents(model, tokens, [0], prefix=[V - 1], context_length=T)
     assert measured.n_tokens == len(tokens)
     assert measured.loss == pytest.approx(0.0, abs=1e-9)
+    assert model.n_read == 1 + math.ceil((len(tokens) - T) / (T // 2))  # and not one window more than that
 
 
 def test_without_a_prefix_the_first_token_of_each_text_is_not_scored():

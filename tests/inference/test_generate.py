@@ -22,7 +22,7 @@ from tinylm.inference.generate import (
 )
 from tinylm.inference.sampling import probabilities
 from tinylm.model.config import ModelConfig
-from tinylm.model.gpt import GPT
+from tinylm.model.gpt import GPT, InputError
 from tinylm.text.tokenizers import CharTokenizer, UnknownCharacter
 
 T = 11
@@ -216,6 +216,15 @@ def test_streams_side_by_side_disturb_neither_each_other_nor_who_trains_or_measu
     model.eval()
     left.close()
     assert not model.training
+
+
+def test_a_prediction_that_fails_leaves_each_part_in_the_mode_it_was_in():
+    model = tiny(dropout=0.5).train()
+    model.blocks[1].eval()
+    modes = [module.training for module in model.modules()]
+    with pytest.raises(InputError):
+        next(generate(model, [13], asked(1), generator=seeded()))
+    assert [module.training for module in model.modules()] == modes
 
 
 def test_the_modules_are_looked_up_once_and_not_for_every_token():

@@ -106,9 +106,9 @@ def test_the_room_is_made_once_and_what_is_handed_out_are_views_of_it():
 def test_the_room_takes_its_heads_and_its_dtype_from_the_first_keys():
     cache = KVCache(1, 7)
     k = torch.zeros(2, 3, 5, 11, dtype=torch.bfloat16)  # 3 key-value heads, whatever the queries have
-    keys, values, mask = cache.layers[0].append(k, k)
+    keys, values, mask = cache.layers[0].append(k, k.float())
     assert keys.shape == values.shape == (2, 3, 5, 11)
-    assert keys.dtype == torch.bfloat16
+    assert (keys.dtype, values.dtype) == (torch.bfloat16, torch.float32)
     assert cache.layers[0].keys.shape == (2, 3, 7, 11)
     assert mask is None
 
@@ -121,6 +121,13 @@ def test_under_autocast_the_cache_holds_what_the_layers_make():
         got = torch.cat([model(token, cache) for token in tokens.split(1, dim=1)], dim=1)
     assert cache.layers[0].keys.dtype == torch.bfloat16
     assert (got - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_the_cache_is_read_and_never_trained_through():
+    model = model_of(token_shift=True)
+    cache = model.new_cache()
+    model(random_tokens(), cache)  # with gradients: nobody said no_grad
+    assert not any(t.requires_grad for layer in cache.layers for t in (layer.keys, layer.values, layer.last))
 
 
 def test_a_full_cache_refuses_and_stays_as_it_was():
