@@ -8,13 +8,13 @@ import os
 import shutil
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from tinylm.model import weights
-from tinylm.training import checkpoint
 from tinylm.training.records import RunRecord
 
 CALLS = (
     (weights, "save_file"),
-    (checkpoint, "save_file"),
     (RunRecord, "_write"),
     (Path, "write_text"),
     (Path, "mkdir"),
@@ -25,6 +25,8 @@ CALLS = (
     (os, "fsync"),
     (shutil, "rmtree"),
 )
+
+FULL = "No space left on device"
 
 
 class PowerCut(BaseException):
@@ -51,7 +53,9 @@ class Faults:
                 raise PowerCut
             if options.get("ignore_errors"):
                 return None
-            raise OSError(28, "No space left on device")
+            if name == "save_file":  # what safetensors makes of it
+                raise SafetensorError(f"Error while serializing: I/O error: {FULL} (os error 28)")
+            raise OSError(28, FULL)
 
         return call
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from tests.tiny_run import files, interrupt_at, tiny
 from tinylm import checkpoints, runs, watch
@@ -250,14 +251,14 @@ def test_a_disk_that_refuses_loses_no_earlier_checkpoint_and_the_sentence_says_h
     mine, monkeypatch, number, words
 ):
     def refused(*_, **__):
-        raise OSError(number, words)
+        raise SafetensorError(f"Error while serializing: I/O error: {words} (os error {number})")
 
     run(tiny(), name="whole", command="")
     with monkeypatch.context() as patched:
         saves = []
         real = weights.save_file
         patched.setattr(
-            weights, "save_file", lambda *a: real(*a) if saves.append(1) or len(saves) < 3 else refused()
+            weights, "save_file", lambda *a: real(*a) if saves.append(1) or len(saves) < 5 else refused()
         )
         with pytest.raises(
             RunError, match=f"the run full stopped after step 6, because the disk refused: {words}"

@@ -1,6 +1,7 @@
 """A run that was stopped and goes on equals one that never was, to the bit; what is not whole is refused."""
 
 import dataclasses
+import errno
 import json
 import pickle
 
@@ -261,6 +262,23 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     with pytest.raises(CheckpointError, match=r"token_embedding.weight/exp_avg holds nan"):
         keep(folder)(state)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "training.safetensors"])
+def test_a_disk_that_really_refuses_says_so_as_any_file_does_and_the_earlier_checkpoint_stays(tmp_path, name):
+    resource = pytest.importorskip("resource")  # no file may grow beyond the limit: the system's own answer
+    here = made(tmp_path / "here", steps=2)
+    limit, earlier = (here / name).stat().st_size - 1, load(here).counters
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(OSError) as refused:
+            made(here, steps=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (refused.value.errno, refused.value.strerror) == (errno.EFBIG, "File too large")
+    assert load(here).counters == earlier or load(here).counters.step == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
 def test_a_tensor_that_is_part_of_a_larger_one_is_saved_alone(tmp_path):

@@ -7,6 +7,7 @@
 Refuses to know optimisers and text, to run code out of a file, and to load anything that fits only partly.
 Taught in notebook 04_training."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def check(model: GPT, *, tokenizer: dict[str, Any], notes: dict[str, Any]) -> No
 
 def write(folder: Path, model: GPT, *, tokenizer: dict[str, Any], notes: dict[str, Any]) -> None:
     """Write the three files into a folder that is there; the caller sees to it that they appear together."""
-    save_file(_tensors(model), folder / WEIGHTS)
+    write_tensors(_tensors(model), folder / WEIGHTS)
     (folder / TOKENIZER).write_text(json_text("the tokenizer", tokenizer), encoding="utf-8", newline="\n")
     (folder / WEIGHTS).chmod((folder / TOKENIZER).stat().st_mode)  # safetensors lets nobody else read it
     about = {
@@ -82,6 +83,16 @@ def write(folder: Path, model: GPT, *, tokenizer: dict[str, Any], notes: dict[st
         "files": fingerprints(folder, (WEIGHTS, TOKENIZER)),
     }
     (folder / ABOUT).write_text(json_text("the notes", about), encoding="utf-8", newline="\n")
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write one .safetensors file. Raises OSError when the disk refuses, as every other write does."""
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # it says in words alone what the system answered
+        if said := re.search(r"I/O error: (.+) \(os error (\d+)\)", str(error)):
+            raise OSError(int(said[2]), said[1], str(path)) from error
+        raise
 
 
 def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Checkpoint:

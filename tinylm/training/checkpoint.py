@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tinylm.model import weights
@@ -116,7 +116,7 @@ def save(
     json_text("the training state", about)
     with appearing(home) as beside:
         weights.write(beside, state.model, tokenizer=tokenizer, notes=notes)
-        save_file({name: _own(tensor) for name, tensor in tensors.items()}, beside / TENSORS)
+        weights.write_tensors({name: _own(tensor) for name, tensor in tensors.items()}, beside / TENSORS)
         (beside / TENSORS).chmod((beside / weights.ABOUT).stat().st_mode)
         about["files"] = fingerprints(beside, SEALED)
         about["sha256"] = _sha256(about)
