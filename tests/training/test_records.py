@@ -161,5 +161,12 @@ def test_what_is_no_text_or_has_a_line_of_a_kind_that_is_not_is_refused(path):
     with pytest.raises(RecordError, match="line 3 of 7"):
         read_record(path)
     path.write_bytes(b"\xff\xfe\x00" * 7)
-    with pytest.raises(RecordError, match="is not text"):
+    with pytest.raises(RecordError, match=r"line 1 of 1 in record.jsonl"):
         read_record(path)
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0c", "\u2029"])
+def test_a_line_end_that_only_some_languages_know_is_text(tmp_path, separator):
+    with RunRecord(tmp_path / "record.jsonl", {"command": f"a{separator}b"}):
+        pass
+    assert read_record(tmp_path / "record.jsonl").header["command"] == f"a{separator}b"

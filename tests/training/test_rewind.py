@@ -77,6 +77,7 @@ def test_a_record_that_goes_on_says_so_and_counts_each_step_once(path):
         ('{"kind": "end"}\n', True),
         ('{"kind": "end", "interrupted": false}', False),  # cut off just before its line was whole
         ('{"kind": "end"}\n{"kind": "resumed", "step": 3}\n', False),
+        ('{"kind": "end", "interrupted": fa1se}\n', False),  # altered
     ],
 )
 def test_a_run_has_ended_when_the_last_line_says_so(tmp_path, end, expected):
@@ -100,3 +101,11 @@ def test_the_shorter_record_is_on_the_disk_before_it_gets_the_name(path, monkeyp
     rewind(path, 3, [3])
     assert order == ["fsync", "replace", "fsync"]
     assert [p.name for p in path.parent.iterdir()] == ["record.jsonl"]
+
+
+def test_a_text_with_line_ends_of_its_own_is_kept_as_it_is(tmp_path):
+    with RunRecord(tmp_path / "record.jsonl", {"command": "a\u2028b\x85c"}) as record:
+        record.step(step=3)
+    before = (tmp_path / "record.jsonl").read_bytes()
+    rewind(tmp_path / "record.jsonl", 3, [])
+    assert (tmp_path / "record.jsonl").read_bytes() == before.partition(b"\n")[0] + b"\n"

@@ -150,17 +150,14 @@ def read_record(path: str | Path) -> Record:
     path = Path(path)
     if not path.is_file():
         raise RecordError(f"there is no record {path.name}: a run writes one as record.jsonl in its folder")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise RecordError(f"{path.name} is not text, so it is no record: restore the file") from None
+    lines = path.read_bytes().removesuffix(b"\n").split(b"\n")  # a text in a line may hold other line ends
     by_kind: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
     complete = True
     for number, line in enumerate(lines, start=1):
         try:
             content = json.loads(line)
             by_kind[content.pop("kind")].append(content)
-        except (json.JSONDecodeError, AttributeError, KeyError, TypeError):
+        except (ValueError, AttributeError, KeyError, TypeError):
             if number < len(lines) or number == 1:
                 raise RecordError(
                     f"line {number} of {len(lines)} in {path.name} is not a record's: restore the file"

@@ -13,8 +13,11 @@ from tinylm.model.sealed import flush
 
 def has_ended(path: Path) -> bool:
     """Whether the record's last line says that its run came to its end, and was not interrupted."""
-    last = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")[0].rpartition("\n")[2]
-    return '"kind": "end"' in last and not json.loads(last).get("interrupted")
+    last = path.read_bytes().rpartition(b"\n")[0].rpartition(b"\n")[2]
+    try:
+        return b'"kind": "end"' in last and not json.loads(last).get("interrupted")
+    except ValueError:  # altered: nobody knows how it ended
+        return False
 
 
 def rewind(path: Path, step: int, evaluated: Collection[int]) -> int:
@@ -23,12 +26,12 @@ def rewind(path: Path, step: int, evaluated: Collection[int]) -> int:
     The checkpoint was saved after `step` steps and knows the evaluations after `evaluated` ones: the one that
     is due at `step` itself may be in the record and not in it. A line that a kill cut off goes too. The
     shorter record is written beside, flushed and renamed: a cut leaves the one or the other."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    lines = path.read_bytes().splitlines(keepends=True)
     kept = [line for line in lines if _belongs(line, step, evaluated)]
     if len(kept) < len(lines):
         beside = path.with_name(f".{path.name}.partial")
         try:
-            beside.write_text("".join(kept), encoding="utf-8", newline="\n")
+            beside.write_text(b"".join(kept).decode(), encoding="utf-8", newline="\n")
             flush(beside)
             beside.replace(path)
             flush(path.parent)
@@ -37,9 +40,9 @@ def rewind(path: Path, step: int, evaluated: Collection[int]) -> int:
     return len(lines) - len(kept)
 
 
-def _belongs(line: str, step: int, evaluated: Collection[int]) -> bool:
+def _belongs(line: bytes, step: int, evaluated: Collection[int]) -> bool:
     try:
-        content = json.loads(line) if line.endswith("\n") else {}
+        content = json.loads(line) if line.endswith(b"\n") else {}
     except ValueError:
         return False
     kind, number = content.get("kind"), content.get("step", -1)
