@@ -97,3 +97,13 @@ def test_without_a_whole_checkpoint_the_refusal_says_what_is_wrong_with_the_newe
         load_newest("checkpoints")
     with pytest.raises(CheckpointError, match="no checkpoint in nowhere: nothing was saved yet"):
         load_newest("nowhere")
+
+
+def test_what_the_system_cannot_read_is_passed_over_like_what_is_damaged(three):
+    (three / folder_of(8)).write_text("a file where a folder should be")
+    (three / folder_of(6) / "training.safetensors").unlink()
+    (three / folder_of(6) / "training.safetensors").mkdir()
+    saved, passed_over = load_newest("checkpoints")
+    assert saved.counters.step == 4
+    assert "checkpoints/step_00000008 cannot be read: training.json: Not a directory" in passed_over
+    assert "checkpoints/step_00000006 cannot be read: training.safetensors: Is a directory" in passed_over

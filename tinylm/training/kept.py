@@ -41,6 +41,9 @@ def load_newest(home: str | Path) -> tuple[Saved, list[str]]:
             return load(f"{home}/{folder_of(step)}"), passed_over
         except CheckpointError as damaged:
             passed_over.append(str(damaged))
+        except OSError as error:  # a bad sector, a file where a folder should be
+            name = Path(error.filename or folder_of(step)).name
+            passed_over.append(f"{home}/{folder_of(step)} cannot be read: {name}: {error.strerror}")
     if not passed_over:
         raise CheckpointError(f"there is no checkpoint in {home}: nothing was saved yet")
     raise CheckpointError(f"none of the {len(passed_over)} checkpoints in {home} is whole: {passed_over[0]}")
