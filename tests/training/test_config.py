@@ -59,6 +59,9 @@ def test_a_warm_up_that_never_ends_is_refused_with_both_numbers():
         {"schedule": "cosin"},
         {"dtype": "fp16"},
         {"seed": -1},
+        {"grad_clip": float("inf")},
+        {"learning_rate": float("inf")},
+        {"weight_decay": float("inf")},
     ],
 )
 def test_every_number_out_of_range_is_refused_by_name_and_value(bad):

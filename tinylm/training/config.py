@@ -6,6 +6,7 @@ Taught in notebook 04_training."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,6 +83,8 @@ class TrainConfig:
             value = getattr(self, name)
             if not value >= least:  # also catches nan
                 raise TrainConfigError(f"{name} {value} is below {least}: use {least} or more")
+            if value == math.inf:
+                raise TrainConfigError(f"{name} {value} is no number to count with: use a finite one")
         for name in ("beta1", "beta2", "matrix_momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise TrainConfigError(
