@@ -16,6 +16,7 @@ from tinylm.training import step as step_room
 from tinylm.training.loop import TrainingError, train
 from tinylm.training.losses import cross_entropy
 from tinylm.training.optim import learning_rate
+from tinylm.training.precision import Precision
 from tinylm.training.records import RunRecord, read_record
 from tinylm.training.state import Counters
 
@@ -198,6 +199,33 @@ def test_a_run_that_breaks_names_its_last_good_checkpoint_and_saves_no_other(mon
     assert saved == [0, 5]
 
 
+def test_a_resumed_run_that_breaks_at_once_names_the_checkpoint_it_went_on_from(monkeypatch):
+    class Earlier:
+        name = "step_00000004"
+
+        def restore(self, state):
+            state.counters.step = 4
+
+    spoil_the_loss(monkeypatch, 1, math.nan)  # of the steps done here
+    with pytest.raises(TrainingError, match=r"at step 5 .* \(the last good checkpoint is step_00000004\)"):
+        train(Tiny(), make_batches(), make_config(), resume=Earlier(), save=lambda state: "x", **QUIET)
+
+
+@pytest.mark.parametrize("look", ["save", "evaluate"])
+def test_steps_nobody_waited_for_are_looked_at_before_a_save_and_before_an_evaluation(monkeypatch, look):
+    monkeypatch.setattr(Precision, "is_synchronous", property(lambda self: False))
+    spoil_the_loss(monkeypatch, 2, math.nan)
+    seen = []
+    options = {
+        "save": {"save": lambda state: seen.append(state.counters.step), "save_seconds": 0},
+        "evaluate": {"evaluate": lambda model: seen.append(0) or 1.0},
+    }[look]
+    config = make_config(log_every=100, eval_every=1 if look == "evaluate" else 0)
+    with pytest.raises(TrainingError, match=r"the loss is nan \(by now .* holds nan\) at step 2 "):
+        train(Tiny(), make_batches(), config, **options, **QUIET)
+    assert seen == ([0, 1, 2] if look == "save" else [0, 0])
+
+
 def test_a_validation_loss_that_is_not_a_number_stops_the_run_before_it_is_saved():
     saved = []
     with pytest.raises(
@@ -361,6 +389,8 @@ class Restored:
 
     def __init__(self, model, counters):
         self.weights, self.counters = weights(model), counters
+
+    name = "earlier"
 
     def restore(self, state):
         state.model.load_state_dict(self.weights)

@@ -52,6 +52,11 @@ class History:
 class Resumable(Protocol):
     """Something that puts an earlier state back: training.checkpoint's Saved."""
 
+    @property
+    def name(self) -> str:
+        """What a sentence calls it."""
+        ...
+
     def restore(self, state: TrainingState) -> None:
         """Fill in a fresh state. Raises a TinyLMError when it does not fit."""
         ...
@@ -96,7 +101,8 @@ def train(
     was_training = model.training
     with bar, Interrupts() as interrupts:
         run = _Run(state, precision, evaluate, on_step, record, save, save_seconds, interrupts, bar)
-        run.saved_step = done if resume is not None else None
+        if resume is not None:
+            run.saved_step, run.saved_name = done, resume.name
         try:
             model.train()
             while not run.arrive():
