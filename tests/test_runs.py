@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -19,8 +20,9 @@ from tinylm.runs import RunError, new_folder, resume, run
 from tinylm.text import corpora
 from tinylm.text.tokenizers import CharTokenizer
 from tinylm.training.config import TrainConfigError
+from tinylm.training.forecast import ForecastError
 from tinylm.training.loop import TrainingError
-from tinylm.training.records import read_record
+from tinylm.training.records import RecordError, read_record
 from tinylm.training.state import StateError
 
 pytestmark = pytest.mark.usefixtures("mine")
@@ -182,6 +184,67 @@ def test_a_damaged_checkpoint_is_passed_over_in_one_line_and_an_earlier_one_take
     assert [passed_over in line for line in printed.splitlines()].count(True) == 1
     assert "going on from step_00000003" in printed
     assert files(mine / "cut") == files(mine / "whole")
+
+
+def test_an_altered_line_of_the_record_is_refused_and_nothing_is_touched(mine, monkeypatch):
+    cut(monkeypatch)
+    path = mine / "cut" / "record.jsonl"
+    whole = path.read_bytes().splitlines(keepends=True)
+    for number in (0, 2):
+        lines = [line.replace(b":", b";", 1) if n == number else line for n, line in enumerate(whole)]
+        path.write_bytes(b"".join(lines))
+        with pytest.raises(RecordError, match=f"line {number + 1} of {len(whole)} in record.jsonl is not"):
+            resume("cut")
+        assert path.read_bytes() == b"".join(lines)
+    path.write_bytes(b"")
+    with pytest.raises(RecordError, match="restore the file"):
+        resume("cut")
+    assert path.read_bytes() == b""
+
+
+def test_a_checkpoint_of_another_run_is_refused_beside_this_record(mine, monkeypatch):
+    cut(monkeypatch)
+    cut(monkeypatch, name="other", seed=77)
+    before = (mine / "cut" / "record.jsonl").read_bytes()
+    shutil.rmtree(mine / "cut" / "checkpoints")
+    shutil.copytree(mine / "other" / "checkpoints", mine / "cut" / "checkpoints")
+    with pytest.raises(
+        StateError, match=r"step_00000006 belongs to another run: train.seed was 77 and is 1;"
+    ):
+        resume("cut")
+    assert (mine / "cut" / "record.jsonl").read_bytes() == before
+
+
+def test_a_run_whose_output_nobody_reads_any_more_says_how_to_go_on(mine, monkeypatch):
+    def closed(*_, **__):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(watch.tqdm, "write", closed)
+        with pytest.raises(RunError, match=r"after step 3, because nobody reads its output; .* resume piped"):
+            run(tiny(), name="piped", command="")
+    resume("piped")
+
+
+def test_a_checkpoint_says_the_loss_of_its_own_weights_or_none(mine, monkeypatch):
+    def stop(self, result):
+        real(self, result)
+        if result.step == 3:
+            raise KeyboardInterrupt
+
+    real = watch.Watch.step
+    monkeypatch.setattr(watch.Watch, "step", stop)
+    run(tiny(), name="between", command="")
+    notes = [weights.load(mine / "between" / "checkpoints" / f"step_0000000{n}").notes for n in (3, 4)]
+    assert ["loss" in said for said in notes] == [True, False]
+
+
+def test_a_run_that_no_memory_holds_is_refused_before_anything_is_read(mine, monkeypatch):
+    monkeypatch.setattr(runs.hardware, "memory_bytes", lambda: 2**18)
+    monkeypatch.setattr(runs, "prepare", None)
+    with pytest.raises(ForecastError, match="of memory and this machine has 0 MiB: use"):
+        run(tiny(), name="large", command="")
+    assert not (mine / "large").exists()
 
 
 OTHERS = {

@@ -7,6 +7,7 @@ Refuses to know what happens along the way (watch), what was typed (__main__) an
 (recipes).
 Taught in notebook 04_training."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,9 +23,10 @@ from tinylm.names import plain_name
 from tinylm.prepared import Prepared, prepare
 from tinylm.recipes import DataConfig, Recipe
 from tinylm.text.corpora import Text, load
+from tinylm.training import hardware
 from tinylm.training.checkpoint import Saved
 from tinylm.training.config import TrainConfig
-from tinylm.training.forecast import Forecast, compared, forecast, measure_speed
+from tinylm.training.forecast import Forecast, compared, forecast, measure_speed, refuse_too_large
 from tinylm.training.kept import folder_of, load_newest
 from tinylm.training.loop import train
 from tinylm.training.precision import best_device, describe_device, resolve_dtype
@@ -77,6 +79,8 @@ def run(recipe: Recipe, *, name: str | None = None, fallback: bool = False, comm
     device = best_device()
     dtype = resolve_dtype(device, recipe.train.dtype)
     recipe.train.grad_accum_steps(recipe.model.context_length)
+    if device.type == "cpu":
+        refuse_too_large(recipe.model, recipe.train, hardware.memory_bytes())
     ready = prepare(recipe, fallback=fallback)
     recipe, model = ready.recipe, ready.model.to(device)
     _introduce(ready, dtype)
@@ -109,6 +113,7 @@ def resume(name: str) -> Finished:
         saved, passed_over = load_newest(checkpoints.shown(folder / checkpoints.KEPT))
         for sentence in passed_over:
             print(f"passed over: {sentence}")
+        header = _header_beside(path, saved)
         recipe, step = _recipe_of(saved), saved.counters.step
         if has_ended(path) and not passed_over:
             raise RunError(
@@ -125,7 +130,7 @@ def resume(name: str) -> Finished:
         if rounding := saved.rounding(ready.model):
             print(rounding)
         rewind(path, step, [after for after, _ in saved.counters.losses])
-        return _train(ready, folder, RunRecord.reopened(path, step=step), read_record(path).header, saved)
+        return _train(ready, folder, RunRecord.reopened(path, step=step), header, saved)
 
 
 def _train(
@@ -154,10 +159,12 @@ def _train(
                 interrupted=history.interrupted,
                 stopped_early=history.stopped_early,
             )
-    except OSError as error:  # a full disk, a folder that may not be written to any more
+    except OSError as error:  # a full disk, a folder that may not be written to any more, a closed terminal
+        unread = isinstance(error, BrokenPipeError)
+        because = "nobody reads its output" if unread else f"the disk refused: {error.strerror}"
         raise RunError(
-            f"the run {folder.name} stopped after step {watch.steps}, because the disk refused: "
-            f"{error.strerror}; its checkpoints are whole, `python -m tinylm resume {folder.name}` goes on"
+            f"the run {folder.name} stopped after step {watch.steps}, because {because}; its checkpoints "
+            f"are whole, `python -m tinylm resume {folder.name}` goes on"
         ) from error
     if history.interrupted:
         print(f"ended early, after {watch.steps} steps: `python -m tinylm resume {folder.name}` goes on")
@@ -201,6 +208,19 @@ def _recipe_of(saved: Saved) -> Recipe:
         train=TrainConfig(**saved.identity["train"]),
         data=DataConfig(**saved.run["data"]),
     )
+
+
+def _header_beside(path: Path, saved: Saved) -> dict:
+    """The header of the record; refused, untouched, where a line is damaged or the run another's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a last line that a kill cut off will be rewound
+        header = read_record(path).header
+    made = saved.identity | saved.run | {"data": saved.run["data"]["corpus"]}
+    said = {
+        name: header[name] for name in ("recipe", "data", "tokenizer", "model", "train") if name in header
+    }
+    refuse_differences(saved.name, {name: made[name] for name in said}, said)
+    return header
 
 
 def validate(opened: checkpoints.Opened) -> tuple[Evaluation, Text]:

@@ -19,6 +19,7 @@ from tinylm.training.forecast import (
     measure_speed,
     memory_bytes,
     plain_duration,
+    refuse_too_large,
 )
 from tinylm.training.losses import cross_entropy
 from tinylm.training.muon import Muon
@@ -113,6 +114,17 @@ def test_a_run_is_compared_with_what_was_forecast_for_as_many_tokens():
     assert compared(600.0, 900.0) == "took about 15 minutes, 1.50 times its forecast (about 10 minutes)"
     assert compared(600.0, 75.0, share=0.25).endswith("0.50 times its forecast (about 2 minutes)")
     assert compared(600.0, 3.0, share=0.0) == "took about 3 seconds"
+
+
+def test_a_training_that_no_memory_holds_is_refused_with_both_numbers():
+    model, train = ModelConfig(**SMALL), TrainConfig(micro_batch_size=12)
+    needed = memory_bytes(model, 12)
+    for enough in (needed, None):
+        refuse_too_large(model, train, enough)
+    with pytest.raises(
+        ForecastError, match=r"needs about \d+ MiB .* has 0 MiB: use a micro_batch_size below 12"
+    ):
+        refuse_too_large(model, train, needed // 99)
 
 
 @pytest.mark.parametrize("expected", [0.0, -1.0, math.nan, math.inf])

@@ -52,6 +52,17 @@ def memory_bytes(config: ModelConfig, micro_batch_size: int, dtype: DTypeName = 
     return 16 * parameter_counts(config)["total"] + micro_batch_size * config.context_length * per_token
 
 
+def refuse_too_large(model: ModelConfig, train: TrainConfig, available: int | None) -> None:
+    """Raises ForecastError where training would need more memory than there is; None is not known."""
+    needed = memory_bytes(model, train.micro_batch_size)
+    if available is not None and needed > available:
+        raise ForecastError(
+            f"training needs about {_plain_bytes(needed)} of memory and this machine has "
+            f"{_plain_bytes(available)}: use a micro_batch_size below {train.micro_batch_size}, a shorter "
+            f"context_length or a smaller model"
+        )
+
+
 def measure_speed(
     model: nn.Module,
     *,
