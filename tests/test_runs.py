@@ -226,6 +226,26 @@ def test_a_run_whose_output_nobody_reads_any_more_says_how_to_go_on(mine, monkey
     resume("piped")
 
 
+def test_a_run_that_was_cut_is_compared_with_the_forecast_of_its_part(mine, monkeypatch):
+    shares = []
+    monkeypatch.setattr(runs, "compared", lambda *_, share: shares.append(share) or "")
+    cut(monkeypatch)
+    resume("cut")
+    assert shares == [pytest.approx(6 / 7), 1.0]
+
+
+def test_a_run_on_the_text_that_stands_in_goes_on_without_the_one_that_is_missing(mine, monkeypatch):
+    monkeypatch.setenv("TINYLM_DATA", str(mine / "no pack"))
+    monkeypatch.setenv("TINYLM_CACHE", str(mine / "no cache"))
+    monkeypatch.setenv("TINYLM_OFFLINE", "1")
+    missing = replace(tiny(), data=replace(tiny().data, corpus="tinyshakespeare"))
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 2)
+        run(missing, name="cut", fallback=True, command="")
+    resume("cut")
+    assert open_checkpoint("cut").notes["step"] == 7
+
+
 def test_a_checkpoint_says_the_loss_of_its_own_weights_or_none(mine, monkeypatch):
     def stop(self, result):
         real(self, result)

@@ -384,6 +384,21 @@ def test_ctrl_c_twice_cuts_a_step_in_two_and_what_is_left_of_it_is_not_saved():
     assert history.interrupted and saved == [0] and history.tokens == 6 * B * T
 
 
+def test_ctrl_c_again_during_the_last_save_is_the_end_that_was_asked_for():
+    def stop(result):
+        if result.step == 2:
+            raise KeyboardInterrupt
+
+    def save(state):
+        saved.append(state.counters.step)
+        if state.counters.step:
+            signal.raise_signal(signal.SIGINT)
+
+    saved = []
+    history = train(Tiny(), make_batches(), make_config(), on_step=[stop], save=save, **QUIET)
+    assert history.interrupted and saved == [0, 3]
+
+
 class Restored:
     """What a checkpoint does to a state: weights, counters."""
 
