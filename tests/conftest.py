@@ -8,6 +8,7 @@ The fixtures are those of the command line, which options, commands and main sha
 """
 
 import os
+import signal
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from tinylm import checkpoints, runs
 from tinylm.text import corpora
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 
 
 @pytest.fixture(autouse=True)

@@ -355,3 +355,17 @@ def test_a_prompt_with_an_unknown_character_is_refused_at_the_call():
         stream_text(tiny(), LETTERS, "cat", generator=seeded())
     with pytest.raises(UnknownCharacter):
         generate_texts(tiny(), LETTERS, ["cab", "cat"], generator=seeded())
+
+
+@pytest.mark.parametrize(
+    "prompt, said",
+    [("abc", "is text and must be token ids"), ([1.0], "holds torch.float32"), ([True], "holds torch.bool")],
+)
+def test_a_prompt_that_is_not_made_of_ids_is_refused_at_the_call(prompt, said):
+    with pytest.raises(GenerateError, match=said):
+        generate(tiny(), prompt, generator=seeded())
+
+
+def test_one_text_in_place_of_several_is_refused():
+    with pytest.raises(GenerateError, match="are one text and must be a list"):
+        generate_texts(tiny(), LETTERS, "abc", generator=seeded())

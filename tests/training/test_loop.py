@@ -280,6 +280,17 @@ def test_a_run_stops_when_patience_evaluations_in_a_row_have_not_lowered_the_bes
     assert not history.stopped_early and len(history.evaluations) == 8
 
 
+@dataclasses.dataclass
+class NoLoss:
+    accuracy: float = 1.0
+
+
+@pytest.mark.parametrize("result", [None, "low", {}, torch.ones(2), NoLoss()], ids=repr)
+def test_an_evaluation_that_is_no_number_is_refused_in_a_sentence(result):
+    with pytest.raises(TrainingError, match=r"^evaluate gave .*: return one number, or a dataclass"):
+        train(Tiny(), make_batches(), make_config(eval_every=5), evaluate=lambda m: result, **QUIET)
+
+
 def interrupted(**where):
     """A run of ten steps that Ctrl-C ends somewhere; its history, the saved steps, and the model."""
     saved, model = [], Tiny()

@@ -11,7 +11,14 @@ from torch import nn
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.training.muon import Muon
-from tinylm.training.optim import adamw, learning_rate, make_optimizer, muon_groups, parameter_groups
+from tinylm.training.optim import (
+    OptimizerError,
+    adamw,
+    learning_rate,
+    make_optimizer,
+    muon_groups,
+    parameter_groups,
+)
 
 PEAK, MINIMUM, WARMUP, STEPS = 3e-3, 2e-4, 13, 131
 SCHEDULES = ("cosine", "linear", "constant", "wsd")
@@ -242,3 +249,36 @@ def test_adamw_alone_is_the_other_choice():
     optimizer = make_optimizer(small_gpt(), **(MUON | {"optimizer": "adamw", "weight_decay": 0.1}))
     assert isinstance(optimizer, torch.optim.AdamW)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
+
+
+def frozen(*parts):
+    model = small_gpt()
+    for part in parts:
+        getattr(model, part).requires_grad_(False)
+    return model
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_model_with_nothing_to_train_is_refused(optimizer):
+    model = small_gpt().requires_grad_(False)
+    with pytest.raises(OptimizerError, match=f"^0 of {model.n_parameters()} parameters are trainable"):
+        made(model, optimizer)
+
+
+def test_muon_without_matrices_of_its_own_or_nothing_for_adamw_beside_it_is_refused():
+    with pytest.raises(OptimizerError, match="0 parameters inside are trainable"):
+        made(frozen("blocks"), "muon")
+    model = small_gpt().requires_grad_(False)
+    for block in model.blocks:
+        for p in block.parameters():
+            p.requires_grad_(p.ndim == 2)
+    with pytest.raises(OptimizerError, match="0 parameters outside are trainable"):
+        made(model, "muon")
+    assert len(made(frozen("blocks"), "adamw").param_groups) == 2
+
+
+def made(model, optimizer):
+    numbers = {"learning_rate": 1e-3, "betas": (0.9, 0.99), "weight_decay": 0.1}
+    return make_optimizer(
+        model, optimizer=optimizer, **numbers, matrix_learning_rate=0.02, matrix_momentum=0.95
+    )

@@ -121,7 +121,11 @@ def _new_cache(model: nn.Module, rows: list[list[int]]) -> KVCache:
 
 
 def _ids(prompt: Tensor | Sequence[int]) -> list[int]:
+    if isinstance(prompt, str):
+        raise GenerateError(f"the prompt {prompt!r} is text and must be token ids: use generate_text")
     row = prompt if isinstance(prompt, Tensor) else torch.tensor(prompt)  # copied: it may be read-only
+    if len(row.shape) and row.numel() and (row.is_floating_point() or row.dtype == torch.bool):
+        raise GenerateError(f"the prompt holds {row.dtype} and token ids are whole numbers: pass integers")
     if row.dim() != 1:
         raise GenerateError(f"the prompt has {row.dim()} dimensions and needs 1: pass one row of token ids")
     if len(row) == 0:
@@ -184,6 +188,8 @@ def generate_texts(
     """Continue several prompts at once: their continuations, each ended by its own stop sequence.
 
     Raises as `stream_text` does."""
+    if isinstance(prompts, str):
+        raise GenerateError("the prompts are one text and must be a list of them: put it into [ ]")
     rows = [tokenizer.encode(prompt) for prompt in prompts]
     streams = [TextStream(tokenizer, config.stop) for _ in rows]
     texts = [""] * len(rows)

@@ -82,8 +82,8 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
 def filtered(logits: Tensor, config: SamplingConfig, seen: Tensor | None = None) -> Tensor:
     """The logits after every rule, in the usual order: penalty, temperature, top-k, top-p, min-p.
 
-    logits (..., V) -> (..., V), float32, -inf for what may not be drawn. The temperature comes first of the
-    three cuts, so top_p and min_p judge the probabilities that it has made. At temperature 0 only the
+    logits (..., V) -> (..., V), float32, -inf for what may not be drawn. The temperature comes before the
+    cuts, so top_p and min_p judge the probabilities that it has made. At temperature 0 only the
     favourite stays. Raises SamplingError when the config has a repetition penalty and `seen` is missing."""
     logits = _penalised(logits, config, seen)
     if config.temperature < GREEDY_BELOW:

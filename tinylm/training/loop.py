@@ -243,6 +243,11 @@ class _Run:
 
 
 def _numbers(evaluation: Any) -> dict[str, float | int | None]:
-    if dataclasses.is_dataclass(evaluation):
-        return dataclasses.asdict(evaluation)
-    return {"loss": float(evaluation)}
+    whole = dataclasses.is_dataclass(evaluation)
+    numbers = dataclasses.asdict(evaluation) if whole else {"loss": evaluation}
+    try:
+        return numbers | {"loss": float(numbers["loss"])}
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        raise TrainingError(
+            f"evaluate gave {evaluation!r}: return one number, or a dataclass with a number called loss"
+        ) from None

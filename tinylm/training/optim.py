@@ -12,9 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from tinylm.errors import TinyLMError
 from tinylm.model.attention import CausalSelfAttention
 from tinylm.training.config import OptimizerName, Schedule
 from tinylm.training.muon import Muon
+
+
+class OptimizerError(TinyLMError):
+    """An optimiser that would have nothing to move."""
+
 
 WSD_DECAY = 0.2
 """The last fifth of a wsd run decays (Hägele et al. 2024, section 3.2)."""
@@ -97,10 +103,21 @@ def make_optimizer(
 
     The rest are the embeddings, the head and the gains: for them a direction has no reason to be as long as
     any other, and they are not decayed. Every group says under `lr_ratio` how its rate compares with
-    `learning_rate`, so that one schedule moves them all."""
+    `learning_rate`, so that one schedule moves them all. Raises OptimizerError when nothing would move."""
+    if not any(p.requires_grad for p in model.parameters()):
+        count = sum(p.numel() for p in model.parameters())
+        raise OptimizerError(
+            f"0 of {count} parameters are trainable: unfreeze some with requires_grad_(True)"
+        )
     if optimizer == "adamw":
         return adamw(model, learning_rate=learning_rate, betas=betas, weight_decay=weight_decay)
     rest, groups = muon_groups(model)
+    if not (rest and groups):
+        where = "outside" if groups else "inside"
+        raise OptimizerError(
+            f"muon works inside the blocks and adamw outside, and 0 parameters {where} are trainable: "
+            "use optimizer adamw for all of them"
+        )
     for group in groups:
         group["lr_ratio"] = matrix_learning_rate / learning_rate if learning_rate else 0.0
     return Optimizers(
