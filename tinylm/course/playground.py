@@ -65,7 +65,8 @@ def before_and_after(labels: Sequence[str], before: Any, after: Any, *, title: s
     full = max(float(before.max()), float(after.max()))  # the longest bar fills its place
     rows = "".join(_row(labels[i], float(before[i]), float(after[i]), full) for i in order)
     kept = f"{int((after > 0).sum())} of {len(labels)} tokens may be drawn"
-    heading = f"<p style='margin:0 0 6px'><b>{html.escape(title)}</b>: {kept}</p>"
+    kinds = "pale: by the model, dark: after the rules"
+    heading = f"<p style='margin:0 0 6px'><b>{html.escape(title)}</b>: {kept} ({kinds})</p>"
     columns = f"column-width:20em;column-gap:2em;{pages.MONO};font-size:13px;line-height:1.3"
     return pages.page(f"{heading}<div style='{columns}'>{rows}</div>")
 
