@@ -6,9 +6,9 @@
 
 First the training step of every rung is timed, in turns; a rung then gets as many steps as fit into the
 CPU-seconds of the baseline's run, at most. For each seed all rungs are trained in turns on the same cores,
-and each is scored on every validation character once, in windows of its own context. One line per rung goes
-to the record, and a training record for each run of the first and of the last rung. Never fails on time or
-on a loss.
+and each is scored on every validation character once, in windows of its own context. A seed's losses reach
+the record when its last rung is done, and at the end one line per rung sums them up; each run of the first
+and of the last rung has a training record too. Never fails on time or on a loss.
 """
 
 import argparse
@@ -234,8 +234,11 @@ def main() -> None:
                 for run in runs:
                     run.go(run.ready.recipe.train.steps * block // BLOCKS)
             for run, seen in zip(runs, results, strict=True):
-                seen.append((run, run.evaluate()))
-                print(f"seed {seed} {run.rung.name:18s} {seen[-1][1].loss:.4f} {run.cpu:.0f} s", flush=True)
+                result = run.evaluate()
+                seen.append((run, result))
+                own = {"name": run.rung.name, "seed": seed, "cpu_seconds": run.cpu}
+                record.evaluation(**own, step=run.step, **asdict(result), seconds=run.seconds)
+                print(f"seed {seed} {run.rung.name:18s} {result.loss:.4f} {run.cpu:.0f} s", flush=True)
             for run in (run for run, rung in zip(runs, rungs, strict=True) if rung in ends):
                 run.write(run.evaluate(), command, chosen.threads)
         for rung, ratio, seen in zip(fitted, ratios, results, strict=True):
