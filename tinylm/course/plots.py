@@ -2,8 +2,7 @@
 
 Each function draws, shows and returns nothing. Each takes `alt`, the alternative text; without it one is
 composed that holds no measured number. Knows numbers and labels; refuses to know models and tokenizers.
-Tables of weights are in `heatmaps`, drawings in `pictures`. Taught in notebook 00_start_here.
-"""
+Tables of weights are in `heatmaps`, drawings in `pictures`. Taught in notebook 00_start_here."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,8 +45,7 @@ def bars(
 ) -> None:
     """One bar per label; {"before": values, "after": values} gives a bar of each kind per label.
 
-    Spaces and newlines among the labels are written ␣ and ↵. Up to about 40 labels are readable.
-    """
+    Spaces and newlines among the labels are written ␣ and ↵. Up to about 40 labels are readable."""
     kinds = values if isinstance(values, Mapping) else {"": values}
     names = [visible(label) for label in labels]
     figure, axes = new_figure(height=height)
@@ -98,8 +96,7 @@ def curve(
 
     levels are horizontal lines by name, e.g. {"ln V: knows nothing": 4.174, "floor": 0.61}.
     Points are marked where a line has 30 or fewer; of lines with up to 400 about a dozen are. The lines are
-    named where none of them runs, and below the figure when there is no such place.
-    """
+    named where none of them runs, and below the figure when there is no such place."""
     figure, axes = new_figure(height=height)
     drawn = {name: (numbers(x), numbers(y)) for name, (x, y) in lines.items()}
     for look, (name, (x, y)) in zip(looks(len(lines)), drawn.items(), strict=True):
@@ -183,8 +180,7 @@ def histogram(
 ) -> None:
     """How often each value occurs, as densities on shared bins: activations, initial weights.
 
-    normal: also draw the normal density with mean 0 and this standard deviation.
-    """
+    normal: also draw the normal density with mean 0 and this standard deviation."""
     kinds = samples if isinstance(samples, Mapping) else {"": samples}
     flat = {name: numbers(values).ravel() for name, values in kinds.items()}
     low, high = limits or (min(v.min() for v in flat.values()), max(v.max() for v in flat.values()))

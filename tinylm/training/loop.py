@@ -228,16 +228,12 @@ class _Run:
 
     def what_is_left(self, divergence: Divergence) -> str:
         """The sentence for a run that broke."""
-        last = self.history.steps[-1].step if self.history.steps else None
-        left = (
-            f"the last good checkpoint is {self.saved_name}"
-            if self.saved_name is not None
-            else (
-                f"step {last} was the last logged one to be finite"
-                if last is not None
-                else "it never was finite"
-            )
-        )
+        if self.saved_name is not None:
+            left = f"the last good checkpoint is {self.saved_name}"
+        elif self.history.steps:
+            left = f"step {self.history.steps[-1].step} was the last logged one to be finite"
+        else:
+            left = "it never was finite"
         peak = self.state.config.learning_rate
         return f"{divergence} ({left}): use a peak rate of {peak / 3:.1g} or a longer warm-up"
 
