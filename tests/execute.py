@@ -15,17 +15,16 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
-from traitlets import default
+from nbval.kernel import CURRENT_ENV_KERNEL_NAME
+
+from tests.kernel import ThisInterpreter, kernel_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -49,22 +48,6 @@ class Timing:
     position: int
     seconds: float
     first_line: str
-
-
-class ThisInterpreter(AsyncKernelManager):
-    """Starts kernels with the interpreter that is running, not with whatever `python3` is on the machine."""
-
-    @default("kernel_spec_manager")
-    def _this_interpreters_spec(self) -> NbvalKernelspecManager:
-        return NbvalKernelspecManager()
-
-
-def kernel_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a notebook's kernel sees: no network, the small scale, figures inline, TINYLM_DATA as given."""
-    env = {key: value for key, value in environ.items() if key != "TINYLM_SCALE"}
-    env["TINYLM_OFFLINE"] = "1"
-    env["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    return env
 
 
 def tags(cell: NotebookNode) -> list[str]:

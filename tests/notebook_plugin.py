@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile
 
-from tests.execute import kernel_environment, tags
+from tests.execute import tags
+from tests.kernel import kernel_environment
 from tests.tolerance import Tolerant
 
 

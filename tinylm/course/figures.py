@@ -43,7 +43,7 @@ WIDTH = 8.0  # inches
 DPI = 120  # drawn finer than it is shown, so that a projector and a fine screen stay sharp
 SHOWN = 96  # dots per inch in the page
 PNG_COLOURS = 128  # as many as a table of shades needs
-LINE_COLOURS = 64  # enough for lines, letters and their soft edges; a tenth smaller
+LINE_COLOURS = 32  # enough for lines, letters and their soft edges; a fifth smaller
 MARGIN = 0.12  # inches around everything drawn
 
 STYLE: dict[str, Any] = {
