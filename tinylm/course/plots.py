@@ -127,7 +127,8 @@ def _name_lines(figure: Figure, axes: Axes) -> None:
     paths = (line.get_transform().transform_path(line.get_path()) for line in axes.lines)
     if any(path.intersects_bbox(names) for path in paths):
         legend.remove()
-        figure.legend(loc="outside lower center", ncols=3, handlelength=3)
+        columns = 2 if len(axes.get_legend_handles_labels()[0]) == 4 else 3
+        figure.legend(loc="outside lower center", ncols=columns, handlelength=3)
 
 
 def _told(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], what: str, levels: Mapping[str, float]) -> str:
