@@ -11,6 +11,7 @@ import torch
 
 from tests.training.tiny import QUIET, B, T, V, bits_of, make_batches, make_config, tiny_gpt
 from tinylm.model import weights
+from tinylm.model.layout import store_for_vectors
 from tinylm.model.sealed import CheckpointError
 from tinylm.text.batches import Batches
 from tinylm.training import checkpoint
@@ -42,7 +43,7 @@ def made(folder, steps=4, model=None, **changes):
 
     model = model or tiny_gpt(dropout=0.3)
     options = {"save": keep(folder), "evaluate": lambda m: 1.5, "on_step": [stop]}
-    train(model, make_batches(), make_config(eval_every=3, **changes), **options, **QUIET)
+    train(model, make_batches(), make_config(**({"eval_every": 3} | changes)), **options, **QUIET)
     return folder
 
 
@@ -313,3 +314,13 @@ def test_loading_runs_no_code_out_of_a_file(tmp_path, name):
         load(tmp_path / "here")
     with pytest.raises(SystemExit, match="code ran"):
         pickle.loads(path.read_bytes())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_model_that_was_stored_for_vectors_goes_on_as_any_other(tmp_path, optimizer):
+    changes = {"optimizer": optimizer}
+    model, other = tiny_gpt(dropout=0.3), tiny_gpt(seed=1, dropout=0.3)
+    train(model, make_batches(), make_config(**changes), **QUIET)
+    resume = load(made(tmp_path, model=store_for_vectors(tiny_gpt(dropout=0.3)), eval_every=0, **changes))
+    train(store_for_vectors(other), make_batches(), make_config(**changes), resume=resume, **QUIET)
+    assert bits_of(other.state_dict()) == bits_of(model.state_dict())

@@ -14,6 +14,7 @@ from torch import nn
 
 from tinylm.errors import TinyLMError
 from tinylm.model.attention import CausalSelfAttention
+from tinylm.model.layout import store_by_rows
 from tinylm.training.config import OptimizerName, Schedule
 from tinylm.training.muon import Muon
 
@@ -41,6 +42,7 @@ def adamw(
     model: nn.Module, *, learning_rate: float, betas: tuple[float, float], weight_decay: float
 ) -> torch.optim.AdamW:
     """AdamW over the two parameter groups; one fused kernel where this torch has it for the device."""
+    store_by_rows(model)
     return _adamw(parameter_groups(model, weight_decay), learning_rate, betas)
 
 
@@ -111,6 +113,7 @@ def make_optimizer(
         )
     if optimizer == "adamw":
         return adamw(model, learning_rate=learning_rate, betas=betas, weight_decay=weight_decay)
+    store_by_rows(model)
     rest, groups = muon_groups(model)
     if not (rest and groups):
         where = "outside" if groups else "inside"
