@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import re
 
 import matplotlib
@@ -57,6 +58,18 @@ def test_a_table_of_shades_gets_more_colours_than_a_line():
     shaded.axes[0].imshow(np.linspace(0, 1, 17 * 19).reshape(17, 19), cmap="Blues")
     few, many = (len(Image.open(io.BytesIO(figures.png(f))).getcolors()) for f in (drawn, shaded))
     assert few <= figures.LINE_COLOURS < many <= figures.PNG_COLOURS
+
+
+def test_one_dot_among_many_hollow_ones_keeps_its_colour(shown):
+    names = ("linear to zero", "rotary positions", "context 128", "squared ReLU", "zero start", "token shift")
+    losses = (1.5760, 1.6978, 1.5912, 1.5720, 1.5978, 1.5814)
+    rows = {"all of it": (1.5730, 0.0058)}
+    rows |= {f"without {name}": (loss, 0.0038) for name, loss in zip(names, losses, strict=True)}
+    title = "The fast recipe, less one part"
+    plots.dots(rows, pale=list(rows)[1:], title=title, xlabel="nats per character")
+    picture = Image.open(io.BytesIO(base64.b64decode(shown[0][0]["image/png"]))).convert("RGB")
+    blue = bytes.fromhex(figures.BLUE.removeprefix("#"))
+    assert min(math.dist(blue, colour) for _, colour in picture.getcolors()) < 4
 
 
 def test_the_same_figure_gives_the_same_bytes(shown):

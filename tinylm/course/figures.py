@@ -120,7 +120,8 @@ def png(figure: Figure) -> bytes:
     options = {"bbox_inches": "tight", "pad_inches": MARGIN, "metadata": {"Software": None}}
     figure.savefig(raw, format="png", dpi=DPI, **options)
     colours = PNG_COLOURS if any(axes.images for axes in figure.axes) else LINE_COLOURS
-    picture = Image.open(raw).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+    how = {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 2, "dither": Image.Dither.NONE}
+    picture = Image.open(raw).convert("RGB").quantize(colours, **how)  # a rare colour is kept too
     small = io.BytesIO()
     picture.save(small, format="png", optimize=True)
     return small.getvalue()
