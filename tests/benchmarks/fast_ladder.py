@@ -1,14 +1,14 @@
 """From shakespeare_baseline to shakespeare_fast, one change at a time, in the same CPU-seconds.
 
-    TINYLM_DATA=... python tests/benchmarks/fast_ladder.py --name fast_steps
+    TINYLM_DATA=... python tests/benchmarks/fast_ladder.py
     python -m tinylm promote fast_steps
-    TINYLM_DATA=... python tests/benchmarks/fast_ladder.py --without --name fast_without
+    TINYLM_DATA=... python tests/benchmarks/fast_ladder.py --without
 
-First the training step of every rung is timed, in turns; a rung then gets as many steps as fit into the
-CPU-seconds of the baseline's run, at most. For each seed all rungs are trained in turns on the same cores,
-and each is scored on every validation character once, in windows of its own context. A seed's losses reach
-the record when its last rung is done, and at the end one line per rung sums them up; each run of the first
-and of the last rung has a training record too. Never fails on time or on a loss.
+First the training step of every rung is timed, in turns; a rung then gets as many steps as should fit into
+the CPU-seconds of the baseline's run. For each seed all rungs are trained in turns on the same cores, and
+each is scored on every validation character once, in windows of its own context. A seed's losses reach the
+record when its last rung is done, and at the end one line per rung sums them up; each run of the first and
+of the last rung has a training record too. Never fails on time or on a loss.
 """
 
 import argparse
@@ -194,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--name", default="fast_steps", help="of the record in data/mine/")
+    parser.add_argument("--name", help="of the record in data/mine/ (fast_steps, or fast_without)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--threads", type=int, default=1, help="1 makes CPU-seconds mean one thing")
     parser.add_argument("--rounds", type=int, default=30, help="of five steps, to time the steps with")
@@ -206,6 +206,10 @@ def main() -> None:
     rungs = without() if chosen.without else ladder()
     ends = [rungs[0], next(rung for rung in rungs if rung.recipe.name == "shakespeare_fast" and rung.kept)]
     rungs = ends if chosen.ends else rungs
+    name = chosen.name or ("fast_without" if chosen.without else "fast_steps")
+    own = [] if chosen.without else [f"{end.recipe.name}-seed{n}" for end in ends for n in chosen.seeds]
+    if taken := [run for run in (name, *own) if (checkpoints.MINE / run / "record.jsonl").exists()]:
+        raise SystemExit(f"data/mine/ has {', '.join(taken)} already: move them away")
     ratios = step_ratios(rungs, chosen.rounds)
     if chosen.without:  # both ends are the ladder's: here they only say how long a step takes
         rungs, ratios = rungs[2:], ratios[2:]
@@ -220,14 +224,14 @@ def main() -> None:
     header = record_header(
         "experiment",
         command=command,
-        name=chosen.name,
+        name=name,
         recipe_from=ends[0].recipe.name,
         recipe_to=ends[-1].recipe.name,
         device=describe_device("cpu"),
         threads=chosen.threads,
     )
     results: list[list[tuple[Run, Evaluation]]] = [[] for _ in fitted]
-    with RunRecord(checkpoints.MINE / chosen.name / "record.jsonl", header) as record:
+    with RunRecord(checkpoints.MINE / name / "record.jsonl", header) as record:
         for seed in chosen.seeds:
             runs = [Run(rung, seed) for rung in fitted]
             for block in range(1, BLOCKS + 1):
