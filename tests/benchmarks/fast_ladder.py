@@ -93,10 +93,11 @@ def ladder() -> list[Rung]:
         rungs.append(Rung(name, exchanged(at, name, fast)))
 
     add("higher rate", train={"learning_rate": ADAMW_RATE, "min_learning_rate": ADAMW_RATE / 10})
-    for name in PARTS:
-        if name == "Muon":
-            add("QK-norm", kept=False, model={"qk_norm": True})
+    *parts, muon = PARTS
+    for name in parts:
         take(name)
+    add("QK-norm", kept=False, model={"qk_norm": True})
+    take(muon)
     add("QK-norm again", kept=False, model={"qk_norm": True})
     add("hold, then fall", kept=False, train={"schedule": "wsd"})
     twice = {
@@ -207,8 +208,8 @@ def main() -> None:
     ends = [rungs[0], next(rung for rung in rungs if rung.recipe.name == "shakespeare_fast" and rung.kept)]
     rungs = ends if chosen.ends else rungs
     name = chosen.name or ("fast_without" if chosen.without else "fast_steps")
-    own = [] if chosen.without else [f"{end.recipe.name}-seed{n}" for end in ends for n in chosen.seeds]
-    if taken := [run for run in (name, *own) if (checkpoints.MINE / run / "record.jsonl").exists()]:
+    beside = [] if chosen.without else [f"{end.recipe.name}-seed{n}" for end in ends for n in chosen.seeds]
+    if taken := [run for run in (name, *beside) if (checkpoints.MINE / run / "record.jsonl").exists()]:
         raise SystemExit(f"data/mine/ has {', '.join(taken)} already: move them away")
     ratios = step_ratios(rungs, chosen.rounds)
     if chosen.without:  # both ends are the ladder's: here they only say how long a step takes
@@ -240,8 +241,8 @@ def main() -> None:
             for run, seen in zip(runs, results, strict=True):
                 result = run.evaluate()
                 seen.append((run, result))
-                own = {"name": run.rung.name, "seed": seed, "cpu_seconds": run.cpu}
-                record.evaluation(**own, step=run.step, **asdict(result), seconds=run.seconds)
+                times = {"cpu_seconds": run.cpu, "seconds": run.seconds}
+                record.evaluation(name=run.rung.name, seed=seed, step=run.step, **asdict(result), **times)
                 print(f"seed {seed} {run.rung.name:18s} {result.loss:.4f} {run.cpu:.0f} s", flush=True)
             for run in (run for run, rung in zip(runs, rungs, strict=True) if rung in ends):
                 run.write(run.evaluate(), command, chosen.threads)

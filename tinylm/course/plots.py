@@ -127,7 +127,8 @@ def _name_lines(figure: Figure, axes: Axes) -> None:
     paths = (line.get_transform().transform_path(line.get_path()) for line in axes.lines)
     if any(path.intersects_bbox(names) for path in paths):
         legend.remove()
-        columns = 2 if len(axes.get_legend_handles_labels()[0]) == 4 else 3
+        n = len(legend.get_texts())
+        columns = -(-n // -(-n // 3))  # at most three, in rows as equal as can be: // - rounds up
         figure.legend(loc="outside lower center", ncols=columns, handlelength=3)
 
 

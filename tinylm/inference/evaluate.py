@@ -176,7 +176,7 @@ def _score(
             # Sums of thousands of float32 losses are taken in float64, so that the order does not show.
             sums.append(torch.where(scored, losses.float(), 0.0).cpu().double().sum(dim=1).numpy())  # (B,)
             counts.append(scored.sum(dim=1).cpu().double().numpy())  # (B,)
-    if not sums:
+    if not any(scored.any() for scored in counts):
         raise EvaluateError("0 tokens were scored: give texts with at least one token after their start")
     return np.concatenate(sums), np.concatenate(counts)
 

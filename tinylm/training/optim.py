@@ -41,7 +41,9 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 def adamw(
     model: nn.Module, *, learning_rate: float, betas: tuple[float, float], weight_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW over the two parameter groups; one fused kernel where this torch has it for the device."""
+    """AdamW over the two parameter groups; one fused kernel where this torch has it for the device.
+
+    The model's matrices are stored by rows again, if they were not."""
     store_by_rows(model)
     return _adamw(parameter_groups(model, weight_decay), learning_rate, betas)
 
