@@ -12,6 +12,7 @@ from torch import nn
 from tinylm.inference.evaluate import EvaluateError, Evaluation, evaluate, evaluate_documents
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
+from tinylm.text.batches import IGNORE
 
 V = 7
 T = 11
@@ -151,6 +152,8 @@ def test_nothing_to_score_is_refused(options):
 
 
 def test_texts_without_a_token_to_score_and_an_empty_batch_are_refused():
+    with pytest.raises(EvaluateError, match="0 tokens were scored"):
+        evaluate(Bigram(), np.array([1, *[IGNORE] * T]), context_length=T)
     with pytest.raises(EvaluateError, match="0 tokens were scored"):
         evaluate_documents(Bigram(), ids(3), [0, 1, 2], prefix=[], context_length=T)
     for batch_size in (0, -1):
