@@ -15,7 +15,7 @@ test: .venv/ready ## set up, then ruff, the unit tests, every notebook as given,
 	@echo "Running the unit tests and every notebook (some minutes)" && $(RUN) -m pytest
 
 notebooks: .venv/ready ## for authors: run every notebook in place, in order, and store its outputs
-	@$(RUN) -m tests.execute
+	@$(RUN) -m tests.authoring.execute
 
 clean: ## remove .venv, but nothing you have written
 	rm -rf .venv

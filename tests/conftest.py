@@ -13,8 +13,8 @@ import signal
 import pytest
 import torch
 
-from tests.command_line import CHARACTERS, TRAIN, environment, python
-from tinylm import checkpoints, runs
+from tests.support.command_line import CHARACTERS, TRAIN, environment, python
+from tinylm.runs import paths, run
 from tinylm.text import corpora
 
 torch.set_num_threads(1)
@@ -31,7 +31,7 @@ def no_waiting_for_the_disk(monkeypatch):
 def trained(tmp_path_factory):
     """data/mine with one tiny run in it, trained by the command itself; (folder, what it printed)."""
     folder = tmp_path_factory.mktemp("data") / "mine"
-    done = python(f"checkpoints.MINE = Path({str(folder)!r}); sys.exit(main({[*TRAIN, '--run', 'tiny']!r}))")
+    done = python(f"paths.MINE = Path({str(folder)!r}); sys.exit(main({[*TRAIN, '--run', 'tiny']!r}))")
     out, err = done.communicate(timeout=60)
     assert done.returncode == 0, err
     return folder, out
@@ -42,8 +42,8 @@ def nothing_at_hand(monkeypatch, tmp_path):
     """No text but toyworld's, no run, no shipped checkpoint; the working folder is empty."""
     for name, value in environment(tmp_path).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(checkpoints, "MINE", tmp_path / "mine")
-    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(paths, "MINE", tmp_path / "mine")
+    monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setattr(corpora, "GENERATED_CHARACTERS", CHARACTERS)
     corpora._generated.cache_clear()
     monkeypatch.chdir(tmp_path)
@@ -54,15 +54,15 @@ def nothing_at_hand(monkeypatch, tmp_path):
 @pytest.fixture
 def my_runs(nothing_at_hand, monkeypatch, trained):
     """data/mine with the tiny run in it."""
-    monkeypatch.setattr(checkpoints, "MINE", trained[0])
+    monkeypatch.setattr(paths, "MINE", trained[0])
     return trained[0]
 
 
 @pytest.fixture
 def mine(monkeypatch, tmp_path):
     """An empty data/mine where we are, short texts, and no second spent on measuring the speed."""
-    monkeypatch.setattr(checkpoints, "MINE", tmp_path / "mine")
-    monkeypatch.setattr(runs, "measure_speed", lambda model, **_: 12345.0)
+    monkeypatch.setattr(paths, "MINE", tmp_path / "mine")
+    monkeypatch.setattr(run, "measure_speed", lambda model, **_: 12345.0)
     monkeypatch.setattr(corpora, "GENERATED_CHARACTERS", CHARACTERS)
     monkeypatch.chdir(tmp_path)
     corpora._generated.cache_clear()

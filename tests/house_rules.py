@@ -22,8 +22,8 @@ BELOW = {  # what each floor may import besides itself
 NOT_FOR_INFERENCE = {"tinylm.training.optim", "tinylm.training.loop"}
 LINES = 250
 DUMPING_GROUNDS = {"utils", "util", "common", "helpers", "helper", "misc", "tools"}
-# Where the process's random numbers are set, and set back: own_randomness, for dropout inside the loop.
-SEEDERS = {("training/precision.py", "own_randomness")}
+# Where the process's random numbers are set, and set back: seeded_rng, for dropout inside the loop.
+SEEDERS = {("training/precision.py", "seeded_rng")}
 PARSERS = {"argparse", "getopt", "optparse", "tyro", "click", "fire", "typer", "jsonargparse"}
 # What each room may import of the parser: __main__ parses, options only declares what can be typed.
 PARSING = {"__main__.py": ("tyro",), "options.py": ("tyro.conf",)}

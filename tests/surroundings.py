@@ -13,8 +13,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from tests.notebook import MACHINE_PATH
-from tests.notebook_names import NAMES
+from tests.authoring.notebook import MACHINE_PATH
+from tests.authoring.notebook_names import NAMES
 from tests.tree import dotted, parsed
 
 IGNORED = {".git", ".venv", "venv", "my_notebooks", "cache", "mine", "__pycache__", ".ipynb_checkpoints"}
@@ -192,8 +192,9 @@ def _commands(root: Path) -> set[str]:
 
 def results_are_the_records(root: Path) -> list[str]:
     """README's table of results is what the records in data/runs/ say."""
-    from tinylm.training.records import read_record
     from tinylm.training.results import results_table
+
+    from tinylm.runs.records import read_record
 
     records = [read_record(path) for path in sorted((root / "data" / "runs").glob("*.jsonl"))]
     shown = RESULTS.search(_readme(root))

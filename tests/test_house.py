@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from tinylm.training.results import results_table
 
 from tests import house_rules, surroundings
-from tests.execute import ROOT
-from tinylm.training.records import read_record
-from tinylm.training.results import results_table
+from tests.authoring.execute import ROOT
+from tinylm.runs.records import read_record
 
 RULES = (*house_rules.RULES, *surroundings.RULES)
 
@@ -155,7 +155,7 @@ FAULTS = {
     ),
     "inference imports course": (
         "imports_point_one_way",
-        room("import tinylm.course.plots", "inference/pick"),
+        room("import tinylm.course.charts", "inference/pick"),
     ),
     "__main__ opens the course itself": (
         "imports_point_one_way",
@@ -302,9 +302,9 @@ def test_every_rule_has_a_planted_fault():
 
 ALLOWED = {
     "precision names devices": room('x = x.to("cuda")\n    torch.cuda.synchronize()', "training/precision"),
-    "own_randomness seeds": {
+    "seeded_rng seeds": {
         "tinylm/training/precision.py": ROOM
-        + '\n\ndef own_randomness() -> None:\n    """Seeds."""\n    torch.default_generator.manual_seed(0)\n'
+        + '\n\ndef seeded_rng() -> None:\n    """Seeds."""\n    torch.default_generator.manual_seed(0)\n'
     },
     "a generator of one's own": room("x = np.random.default_rng(3)\n    torch.Generator().manual_seed(3)"),
     "text with its line ends named": room(

@@ -12,7 +12,7 @@ Floors, each knowing only those above it:
     prepared    a recipe with its text read and its model built
     runs        a run's folder, record and checkpoint;  checkpoints opens one by name
     watch       what a run does along the way: it validates, saves, lets the model write
-    promotion   a finished run's record is kept in data/runs/;  names: what may be one
+
     machine     what this machine is, and what it can train in how long
     options     what can be typed;  commands calls a room for each
     __main__    the only command line: python -m tinylm

@@ -16,11 +16,11 @@ from typing import Annotated
 import tyro
 from tyro.conf import subcommand
 
-from tinylm import commands
-from tinylm.commands import DONE, INTERRUPTED
+from tinylm.cli import commands
+from tinylm.cli.commands import DONE, INTERRUPTED
+from tinylm.cli.options import Evaluate, Fetch, Lab, Machine, Pack, Resume, Sample, Train
 from tinylm.errors import TinyLMError
-from tinylm.options import Evaluate, Fetch, Lab, Machine, Pack, Promote, Resume, Sample, Train
-from tinylm.recipes import RECIPES, recipe, shortened
+from tinylm.runs.recipes import RECIPES, recipe, shortened
 
 PROGRAM = "python -m tinylm"
 REFUSED = 2  # exit code
@@ -30,7 +30,6 @@ COMMANDS = {
     Resume: commands.resume,
     Sample: commands.sample,
     Evaluate: commands.evaluate,
-    Promote: commands.promote,
     Fetch: commands.fetch,
     Pack: commands.pack,
     Machine: commands.machine,

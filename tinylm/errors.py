@@ -1,9 +1,79 @@
-"""The one error that is meant for the person at the keyboard.
+"""What a person can put right: one kind of error for each thing to be done about it, and the checks behind them.
 
-Every floor raises subclasses of it for what a reader can mend: a wrong number, a missing file.
-It refuses to know anything else. The command line turns it into one sentence and exit code 2.
-"""
+Every message is one sentence with both numbers and the way out. The command line prints it and ends with exit
+code 2; whatever is not a TinyLMError is a fault of the program."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 
 class TinyLMError(ValueError):
-    """Something a person can put right. The message is one sentence: both numbers and the way out."""
+    """Something a person can put right."""
+
+
+class ConfigError(TinyLMError):
+    """A setting that cannot work, or not with another one: choose another."""
+
+
+class InputError(TinyLMError):
+    """Tokens, logits or a prompt that a function cannot take: hand in something else."""
+
+
+class DataError(TinyLMError):
+    """A text, a tokenizer, shards or batches that cannot be right: mend or make the data again."""
+
+
+class DownloadError(DataError):
+    """A file did not arrive, or arrived wrong: try again."""
+
+
+class CorpusMissing(DataError):
+    """No source has the corpus. `reason` says why in a few words, `source` which source failed last."""
+
+    def __init__(self, sentence: str, *, reason: str, source: str) -> None:
+        super().__init__(sentence)
+        self.reason, self.source = reason, source
+
+
+class CheckpointError(TinyLMError):
+    """A checkpoint that is missing, damaged, or belongs to something else: use another one."""
+
+
+class RunError(TinyLMError):
+    """A run, its name or its record with which one cannot begin or go on."""
+
+
+class Divergence(TinyLMError):
+    """Something is not a number any more: train with a lower rate."""
+
+
+def require_count(name: str, value: Any, *, least: int = 1, most: int = 2**63 - 1) -> None:
+    """Raises ConfigError unless the value is a whole number from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{name} is {short(value)}: it must be a whole number")
+    if value < least:
+        raise ConfigError(f"{name} is {value}: it must be at least {least}")
+    if value > most:
+        raise ConfigError(f"{name} is {short(value)}: it must be at most {most}")
+
+
+def require_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    """Raises ConfigError unless the value is one of those allowed, and of their type (True is not 1)."""
+    if type(value) is not type(allowed[0]) or value not in allowed:
+        raise ConfigError(f"{name} is {short(value)}: use {' or '.join(repr(choice) for choice in allowed)}")
+
+
+def require_number(name: str, value: Any, fits: Callable[[float], bool], allowed: str) -> None:
+    """Raises ConfigError unless the value is a finite number that fits; `allowed` says which do."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not -1e308 < value < 1e308 or not math.isfinite(value) or not fits(value):
+        raise ConfigError(f"{name} is {short(value)}: it must be {allowed}")
+
+
+def short(value: Any, most: int = 80) -> str:
+    """repr(value), cut where it is long: a sentence stays one."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**most:
+        return f"a number of more than {most} digits"
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 20]}… ({len(text)} characters)"

@@ -22,14 +22,14 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tinylm import checkpoints
+from tinylm.device import describe_device
 from tinylm.inference.evaluate import Evaluation, evaluate
-from tinylm.prepared import Prepared, prepare
-from tinylm.recipes import Recipe, recipe
-from tinylm.training.loop import optimizer_of, train_step
-from tinylm.training.losses import nats_to_bits
-from tinylm.training.precision import describe_device
-from tinylm.training.records import RunRecord, record_header, run_header
+from tinylm.model.losses import nats_to_bits
+from tinylm.runs import paths
+from tinylm.runs.build import Experiment, prepare
+from tinylm.runs.recipes import Recipe, recipe
+from tinylm.runs.records import RunRecord, record_header, run_header
+from tinylm.training.loop import build_optimizer, train_step
 
 ADAMW_RATE = 4e-3  # for all parameters; with Muon, AdamW has only the embedding, the head and the gains
 BLOCKS = 50  # turns in a run: a busy moment then meets all rungs alike
@@ -53,7 +53,7 @@ PARTS = {
     "squared ReLU": ("activation", "bias"),
     "zero start": ("residual_init", "tied_head"),
     "token shift": ("token_shift",),
-    "Muon": ("optimizer", "learning_rate", "matrix_learning_rate", "matrix_momentum"),
+    "Muon": ("optimizer", "learning_rate", "muon_learning_rate", "muon_momentum"),
 }
 """What shakespeare_fast changes, and the settings that say so."""
 
@@ -122,8 +122,8 @@ class Run:
     def __init__(self, rung: Rung, seed: int) -> None:
         self.rung, self.seed = rung, seed
         train = replace(rung.recipe.train, seed=seed)
-        self.ready: Prepared = prepare(replace(rung.recipe, train=train))
-        self.optimizer = optimizer_of(self.ready.model, train)
+        self.ready: Experiment = prepare(replace(rung.recipe, train=train))
+        self.optimizer = build_optimizer(self.ready.model, train)
         self.ready.model.train()
         average = get_ema_multi_avg_fn(rung.averaged)
         self.averaged = AveragedModel(self.ready.model, multi_avg_fn=average) if rung.averaged else None
@@ -166,7 +166,7 @@ class Run:
             model=recipe.model.to_json(),
             train=asdict(recipe.train),
         )
-        folder = checkpoints.MINE / f"{recipe.name}-seed{self.seed}"
+        folder = paths.MINE / f"{recipe.name}-seed{self.seed}"
         with RunRecord(folder / "record.jsonl", header) as record:
             for line in self.logged:
                 record.step(**line)
@@ -209,7 +209,7 @@ def main() -> None:
     rungs = ends if chosen.ends else rungs
     name = chosen.name or ("fast_without" if chosen.without else "fast_steps")
     beside = [] if chosen.without else [f"{end.recipe.name}-seed{n}" for end in ends for n in chosen.seeds]
-    if taken := [run for run in (name, *beside) if (checkpoints.MINE / run / "record.jsonl").exists()]:
+    if taken := [run for run in (name, *beside) if (paths.MINE / run / "record.jsonl").exists()]:
         raise SystemExit(f"data/mine/ has {', '.join(taken)} already: move them away")
     ratios = step_ratios(rungs, chosen.rounds)
     if chosen.without:  # both ends are the ladder's: here they only say how long a step takes
@@ -232,7 +232,7 @@ def main() -> None:
         threads=chosen.threads,
     )
     results: list[list[tuple[Run, Evaluation]]] = [[] for _ in fitted]
-    with RunRecord(checkpoints.MINE / name / "record.jsonl", header) as record:
+    with RunRecord(paths.MINE / name / "record.jsonl", header) as record:
         for seed in chosen.seeds:
             runs = [Run(rung, seed) for rung in fitted]
             for block in range(1, BLOCKS + 1):

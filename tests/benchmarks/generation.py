@@ -18,14 +18,14 @@ import time
 import torch
 import torch.nn.functional as F
 
+from tinylm.hardware import load
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate, next_logits
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.model.layout import store_for_vectors
-from tinylm.runs import new_folder
-from tinylm.training.hardware import load
-from tinylm.training.records import RunRecord, record_header
+from tinylm.model.layout import to_column_major
+from tinylm.runs.records import RunRecord, record_header
+from tinylm.runs.run import new_folder
 
 SHAPE = ModelConfig(vocab_size=50257, context_length=256, n_layer=8, n_head=8, n_embd=512)
 PROMPT = [40, 716, 257, 2746]
@@ -116,7 +116,7 @@ def main():
         tokens=chosen.tokens,
         model=SHAPE.to_json(),
     )
-    model = store_for_vectors(GPT(SHAPE).eval())  # as open_checkpoint does
+    model = to_column_major(GPT(SHAPE).eval())  # as open_checkpoint does
     early, late, bare = "a token at position 20", "a token at position 240", "the weight products alone"
     times = interleaved(
         {early: token_at(model, 20), late: token_at(model, 240), bare: products(model)}, chosen.single

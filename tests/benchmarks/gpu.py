@@ -17,15 +17,15 @@ import time
 
 import torch
 
+from tinylm.device import best_device, describe_device, resolve_dtype, synchronize
 from tinylm.errors import TinyLMError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate_batch
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.runs import new_folder
-from tinylm.training.forecast import flops_per_token, measure_speed
-from tinylm.training.precision import best_device, describe_device, resolve_dtype, synchronize
-from tinylm.training.records import RunRecord, record_header
+from tinylm.runs.forecast import flops_per_token, measure_speed
+from tinylm.runs.records import RunRecord, record_header
+from tinylm.runs.run import new_folder
 
 SHAPES = {  # name: (the model, sequences per forward pass)
     "0.8M": (ModelConfig(vocab_size=65, context_length=64, n_layer=4, n_head=4, n_embd=128), 512),

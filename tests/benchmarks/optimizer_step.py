@@ -13,11 +13,11 @@ import time
 import torch
 from torch import nn
 
+from tinylm.device import describe_device, has_amx
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.training.muon import Muon
 from tinylm.training.optim import muon_groups
-from tinylm.training.precision import describe_device, has_amx
 
 
 def timed(optimizer: torch.optim.Optimizer) -> float:

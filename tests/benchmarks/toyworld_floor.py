@@ -15,18 +15,18 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
+from tinylm.hardware import load
 from tinylm.inference.evaluate import evaluate_documents
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.runs import new_folder
+from tinylm.runs.forecast import measure_speed
+from tinylm.runs.records import RunRecord, record_header
+from tinylm.runs.run import new_folder
 from tinylm.text.batches import Batches
 from tinylm.text.tokenizers import CharTokenizer
-from tinylm.text.toyworld import PLAYS
+from tinylm.text.toyworld.world import PLAYS
 from tinylm.training.config import TrainConfig
-from tinylm.training.forecast import measure_speed
-from tinylm.training.hardware import load
 from tinylm.training.loop import train
-from tinylm.training.records import RunRecord, record_header
 
 TRAIN_SEED, HELD_OUT_SEED = 1, 2
 FAST = {  # the choices of recipes.shakespeare_fast
@@ -99,7 +99,7 @@ def main() -> None:
         tokens_per_step=tokens_per_step,
         optimizer=optimizer,
         learning_rate=chosen.learning_rate,
-        matrix_learning_rate=chosen.matrix_learning_rate,
+        muon_learning_rate=chosen.muon_learning_rate,
         min_learning_rate=0.0,
         warmup_steps=min(50, steps // 5),
         schedule="linear",

@@ -19,16 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tinylm.device import Precision
+from tinylm.hardware import load
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.runs import new_folder
+from tinylm.runs.records import RunRecord, record_header
+from tinylm.runs.run import new_folder
 from tinylm.text.batches import Batches
 from tinylm.training.config import TrainConfig
-from tinylm.training.hardware import load
 from tinylm.training.loop import train, train_step
 from tinylm.training.optim import adamw
-from tinylm.training.precision import Precision
-from tinylm.training.records import RunRecord, record_header
 
 V, T, B, L, H, C = 65, 64, 12, 4, 4, 128
 

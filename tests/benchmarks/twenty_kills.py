@@ -12,10 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests import kills
-from tinylm.runs import new_folder
-from tinylm.training.hardware import load
-from tinylm.training.records import RunRecord, record_header
+from tests.support import crash as kills
+from tinylm.hardware import load
+from tinylm.runs.records import RunRecord, record_header
+from tinylm.runs.run import new_folder
 
 
 def main():
@@ -47,7 +47,7 @@ def main():
         for kill in kills.killed(trouble, "killed", words, kills=chosen.kills, seed=chosen.seed):
             print(", ".join(f"{name} {value}" for name, value in kill.items()), flush=True)
             record.measurement(name="kill", **kill)
-        found, everything = kills.fingerprints(trouble / "killed"), True
+        found, everything = kills.file_digests(trouble / "killed"), True
         for name, sha256 in expected.items():
             equal = found[name] == sha256
             everything = everything and equal

@@ -3,7 +3,7 @@
 import matplotlib
 import pytest
 
-from tinylm.course import figures, heatmaps, pictures, plots
+from tinylm.course import charts, diagrams, heatmaps, style
 
 matplotlib.use("agg")
 
@@ -30,7 +30,7 @@ class Drawn(list):
 @pytest.fixture
 def drawn(monkeypatch):
     seen = Drawn()
-    for room in (plots, heatmaps, pictures):
+    for room in (charts, heatmaps, diagrams):
         monkeypatch.setattr(room, "show", lambda figure, alt: seen.append((figure, alt)))
     return seen
 
@@ -40,6 +40,6 @@ def fits():
     """A check that a figure's PNG is small enough for a notebook of some ten figures."""
 
     def check(figure):
-        assert len(figures.png(figure)) < 45_000
+        assert len(style.png(figure)) < 45_000
 
     return check

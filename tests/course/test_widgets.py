@@ -7,7 +7,7 @@ import ipywidgets
 import pytest
 import torch
 
-from tinylm.course import plots, widgets
+from tinylm.course import charts, widgets
 from tinylm.errors import TinyLMError
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
@@ -79,7 +79,7 @@ def test_an_error_is_one_sentence_and_goes_away_when_it_is_mended(capsys):
 
 
 def test_a_function_that_draws_is_called_on_every_move(drawn):
-    box = widgets.explore(lambda k: plots.bars(["a"], [k]), height="300px", k=(1, 5))
+    box = widgets.explore(lambda k: charts.bars(["a"], [k]), height="300px", k=(1, 5))
     find(box, ipywidgets.IntSlider).value = 4
     assert [figure.axes[0].patches[0].get_height() for figure, _ in drawn] == [1, 4]
     assert find(box, ipywidgets.Output).layout.min_height == "300px"

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from tinylm.inference.config import PLAIN, ConfigError, GenerationConfig, SamplingConfig
+from tinylm.errors import ConfigError
+from tinylm.inference.config import PLAIN, GenerationConfig, SamplingConfig
 
 SETTINGS = {
     "temperature": [0, 0.0, 0.8, 3],

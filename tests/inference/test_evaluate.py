@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from tinylm.inference.evaluate import EvaluateError, Evaluation, evaluate, evaluate_documents
+from tinylm.errors import InputError
+from tinylm.inference.evaluate import Evaluation, evaluate, evaluate_documents
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.text.batches import IGNORE
+from tinylm.text.batches import IGNORE_INDEX
 
 V = 7
 T = 11
@@ -147,17 +148,17 @@ def test_bits_per_byte_divide_by_the_bytes_of_a_token():
 @pytest.mark.parametrize("options", [{}, {"max_windows": 0}])
 def test_nothing_to_score_is_refused(options):
     tokens = ids(1) if not options else ids(30)
-    with pytest.raises(EvaluateError, match="nothing"):
+    with pytest.raises(InputError, match="nothing"):
         evaluate(Bigram(), tokens, context_length=T, **options)
 
 
 def test_texts_without_a_token_to_score_and_an_empty_batch_are_refused():
-    with pytest.raises(EvaluateError, match="0 tokens were scored"):
-        evaluate(Bigram(), np.array([1, *[IGNORE] * T]), context_length=T)
-    with pytest.raises(EvaluateError, match="0 tokens were scored"):
+    with pytest.raises(InputError, match="0 tokens were scored"):
+        evaluate(Bigram(), np.array([1, *[IGNORE_INDEX] * T]), context_length=T)
+    with pytest.raises(InputError, match="0 tokens were scored"):
         evaluate_documents(Bigram(), ids(3), [0, 1, 2], prefix=[], context_length=T)
     for batch_size in (0, -1):
-        with pytest.raises(EvaluateError, match=f"batch_size {batch_size} reads nothing"):
+        with pytest.raises(InputError, match=f"batch_size {batch_size} reads nothing"):
             evaluate(Bigram(), ids(30), context_length=T, batch_size=batch_size)
 
 
@@ -234,7 +235,7 @@ def test_without_a_prefix_the_first_token_of_each_text_is_not_scored():
 
 @pytest.mark.parametrize("starts", [[], [0, 5, 5], [0, 9, 4], [-1, 3], [0, 20]])
 def test_starts_out_of_order_or_outside_the_text_are_refused(starts):
-    with pytest.raises(EvaluateError, match="for 20 tokens: give increasing positions"):
+    with pytest.raises(InputError, match="for 20 tokens: give increasing positions"):
         evaluate_documents(Bigram(), ids(20), starts, prefix=[1], context_length=T)
 
 

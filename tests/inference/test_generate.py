@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from tinylm.errors import DataError, InputError
 from tinylm.inference.config import PLAIN, GenerationConfig
 from tinylm.inference.generate import (
-    GenerateError,
     generate,
     generate_batch,
     generate_text,
@@ -22,8 +22,8 @@ from tinylm.inference.generate import (
 )
 from tinylm.inference.sampling import probabilities
 from tinylm.model.config import ModelConfig
-from tinylm.model.gpt import GPT, InputError
-from tinylm.text.tokenizers import CharTokenizer, UnknownCharacter
+from tinylm.model.gpt import GPT
+from tinylm.text.tokenizers import CharTokenizer
 
 T = 11
 LETTERS = CharTokenizer("abcdefghijklm")
@@ -242,7 +242,7 @@ def test_the_modules_are_looked_up_once_and_not_for_every_token():
 def test_a_cache_padded_for_other_rows_is_refused(padding, rows, made, needed):
     model = tiny()
     cache = model.new_cache(None if padding is None else torch.tensor(padding))
-    with pytest.raises(GenerateError) as refusal:
+    with pytest.raises(InputError) as refusal:
         next_logits(model, rows, cache)
     assert str(refusal.value) == (
         f"the cache is for rows padded by {made} and these need {needed}: give new_cache that padding"
@@ -284,14 +284,14 @@ def test_no_gradient_is_kept():
     ],
 )
 def test_what_cannot_be_continued_is_refused_at_the_call(prompt, config, words):
-    with pytest.raises(GenerateError, match=words):
+    with pytest.raises(InputError, match=words):
         generate(tiny(), prompt, config, generator=seeded())
 
 
 def test_no_prompts_and_a_model_without_a_cache_are_refused_at_the_call():
-    with pytest.raises(GenerateError, match="0 prompts: give at least 1"):
+    with pytest.raises(InputError, match="0 prompts: give at least 1"):
         generate_batch(tiny(), [], generator=seeded())
-    with pytest.raises(GenerateError, match=r"Recorder has no new_cache\(\): set use_cache=False"):
+    with pytest.raises(InputError, match=r"Recorder has no new_cache\(\): set use_cache=False"):
         generate(Recorder(5), [0], generator=seeded())
 
 
@@ -351,9 +351,9 @@ def test_a_batch_ends_when_its_last_text_has_ended():
 
 
 def test_a_prompt_with_an_unknown_character_is_refused_at_the_call():
-    with pytest.raises(UnknownCharacter):
+    with pytest.raises(DataError):
         stream_text(tiny(), LETTERS, "cat", generator=seeded())
-    with pytest.raises(UnknownCharacter):
+    with pytest.raises(DataError):
         generate_texts(tiny(), LETTERS, ["cab", "cat"], generator=seeded())
 
 
@@ -362,10 +362,10 @@ def test_a_prompt_with_an_unknown_character_is_refused_at_the_call():
     [("abc", "is text and must be token ids"), ([1.0], "holds torch.float32"), ([True], "holds torch.bool")],
 )
 def test_a_prompt_that_is_not_made_of_ids_is_refused_at_the_call(prompt, said):
-    with pytest.raises(GenerateError, match=said):
+    with pytest.raises(InputError, match=said):
         generate(tiny(), prompt, generator=seeded())
 
 
 def test_one_text_in_place_of_several_is_refused():
-    with pytest.raises(GenerateError, match="are one text and must be a list"):
+    with pytest.raises(InputError, match="are one text and must be a list"):
         generate_texts(tiny(), LETTERS, "abc", generator=seeded())

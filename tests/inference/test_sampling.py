@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from tinylm.errors import InputError
 from tinylm.inference.config import PLAIN, SamplingConfig
 from tinylm.inference.sampling import (
-    SamplingError,
-    filtered,
+    apply_filters,
     greedy,
     keep_min_p,
     keep_top_k,
@@ -173,7 +173,7 @@ def test_the_rules_are_applied_in_hugging_faces_order():
     expected = theirs("TopPLogitsWarper", 0.93)(expected)
     expected = theirs("MinPLogitsWarper", 0.02)(expected)
     seen = tokens_seen(previous, WIDE)
-    assert torch.equal(filtered(given, ALL_AT_ONCE, seen), expected)
+    assert torch.equal(apply_filters(given, ALL_AT_ONCE, seen), expected)
     assert_close(probabilities(given, ALL_AT_ONCE, seen), expected.softmax(-1))
     assert (sample(given, ALL_AT_ONCE, generator=generator(), seen=seen) != greedy(given)).any()
 
@@ -184,8 +184,8 @@ def test_each_setting_counts_and_its_default_switches_it_off(neutral):
     off = {name: getattr(PLAIN, name) for name in ("top_k", "top_p", "min_p", "repetition_penalty")}
     strong = {"top_k": 2, "top_p": 0.2, "min_p": 0.5, "repetition_penalty": 3.0}
     alone = SamplingConfig(**(off | {neutral: strong[neutral]}))
-    assert torch.equal(filtered(given, SamplingConfig(**off), seen), given)
-    assert not torch.equal(filtered(given, alone, seen), given)
+    assert torch.equal(apply_filters(given, SamplingConfig(**off), seen), given)
+    assert not torch.equal(apply_filters(given, alone, seen), given)
 
 
 def test_the_penalty_comes_before_the_greedy_choice():
@@ -196,7 +196,7 @@ def test_the_penalty_comes_before_the_greedy_choice():
 
 
 def test_a_penalty_without_the_tokens_so_far_is_refused():
-    with pytest.raises(SamplingError, match=r"repetition_penalty 1\.2 needs the tokens so far"):
+    with pytest.raises(InputError, match=r"repetition_penalty 1\.2 needs the tokens so far"):
         sample(logits(), SamplingConfig(repetition_penalty=1.2), generator=generator())
 
 
@@ -282,9 +282,9 @@ CONFIGS = {"plain": PLAIN, "greedy": at(0.0), "cut": replace(ALL_AT_ONCE, repeti
 def test_nan_logits_are_refused_and_counted(config):
     broken = logits()
     broken[1, 3] = torch.nan
-    with pytest.raises(SamplingError, match=f"1 of {5 * V} logits are NaN"):
+    with pytest.raises(InputError, match=f"1 of {5 * V} logits are NaN"):
         sample(broken, config, generator=generator())
-    with pytest.raises(SamplingError, match=f"1 of {5 * V} logits are NaN"):
+    with pytest.raises(InputError, match=f"1 of {5 * V} logits are NaN"):
         probabilities(broken, config)
 
 
@@ -292,8 +292,8 @@ def test_nan_logits_are_refused_and_counted(config):
 def test_rows_that_leave_nothing_to_draw_are_refused(config):
     broken = logits()
     broken[2] = -math.inf
-    with pytest.raises(SamplingError, match=f"all {V} logits of a row are -inf: leave at least 1"):
+    with pytest.raises(InputError, match=f"all {V} logits of a row are -inf: leave at least 1"):
         sample(broken, config, generator=generator())
     broken[2, 3] = math.inf
-    with pytest.raises(SamplingError, match=f"1 of {5 * V} logits are infinite"):
+    with pytest.raises(InputError, match=f"1 of {5 * V} logits are infinite"):
         sample(broken, config, generator=generator())

@@ -9,9 +9,9 @@ from dataclasses import asdict, fields, replace
 import pytest
 import torch
 
-from tests.model.settings import CHOICES, EVERY_CHOICE, SMALL
-from tinylm.errors import TinyLMError
-from tinylm.model.config import ConfigError, ModelConfig, parameter_counts
+from tests.support.settings import CHOICES, EVERY_CHOICE, SMALL
+from tinylm.errors import ConfigError, TinyLMError
+from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.model.gpt import GPT
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from tests.model.settings import CHOICES, EVERY_CHOICE, SMALL
+from tests.support.settings import CHOICES, EVERY_CHOICE, SMALL
 from tinylm.errors import TinyLMError
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT

@@ -7,9 +7,9 @@ import torch
 from torch.testing import assert_close
 
 from tests.model.test_gpt import SMALL, each_attention, every_choice, lively, random_tokens
-from tinylm.errors import TinyLMError
-from tinylm.model.gpt import GPT, InputError
-from tinylm.model.kv_cache import CacheError, KVCache
+from tinylm.errors import InputError, TinyLMError
+from tinylm.model.gpt import GPT
+from tinylm.model.kv_cache import KVCache
 
 T = SMALL.context_length
 CLOSE = {"rtol": 1e-9, "atol": 1e-10}  # in float64
@@ -134,7 +134,7 @@ def test_a_full_cache_refuses_and_stays_as_it_was():
     model, tokens = model_of(), random_tokens(length=T)
     cache = model.new_cache()
     model(tokens[:, :20], cache)
-    with pytest.raises(CacheError) as refusal:
+    with pytest.raises(InputError) as refusal:
         model(tokens[:, :4], cache)
     assert str(refusal.value) == (
         "the cache holds 20 of 23 tokens and has no room for 4 more: "
@@ -142,7 +142,7 @@ def test_a_full_cache_refuses_and_stays_as_it_was():
     )
     assert cache.length == 20
     assert_close(model(tokens[:, 20:], cache), model(tokens)[:, 20:], **CLOSE)
-    with pytest.raises(CacheError, match="holds 23 of 23 tokens and has no room for 1 more"):
+    with pytest.raises(InputError, match="holds 23 of 23 tokens and has no room for 1 more"):
         model(tokens[:, :1], cache)
 
 
@@ -165,7 +165,7 @@ def test_another_number_of_rows_is_refused(padding):
     cache = model.new_cache(padding)
     model(tokens, cache)
     for rows in (1, 3):
-        with pytest.raises(CacheError, match=f"holds 2 rows and was handed {rows}: make one for each batch"):
+        with pytest.raises(InputError, match=f"holds 2 rows and was handed {rows}: make one for each batch"):
             model(tokens[:1].expand(rows, -1), cache)
 
 
@@ -181,4 +181,4 @@ def test_a_cache_of_another_model_is_refused():
 
 
 def test_every_error_is_one_for_the_reader():
-    assert issubclass(CacheError, TinyLMError)
+    assert issubclass(InputError, TinyLMError)

@@ -7,9 +7,9 @@ from torch.testing import assert_close
 
 from tests.model.test_gpt import EVERY_CHOICE, SMALL, every_choice, in_words, random_tokens
 from tests.model.test_kv_cache import CLOSE, T, in_pieces, model_of
-from tinylm.model import weights
 from tinylm.model.gpt import GPT
-from tinylm.model.layout import store_for_vectors
+from tinylm.model.layout import to_column_major
+from tinylm.storage import weights
 from tinylm.text.tokenizers import CharTokenizer
 
 one_and_the_other = pytest.mark.parametrize("choice", [EVERY_CHOICE[0], EVERY_CHOICE[-1]], ids=in_words)
@@ -17,7 +17,7 @@ one_and_the_other = pytest.mark.parametrize("choice", [EVERY_CHOICE[0], EVERY_CH
 
 def twice(choice):
     """The same model twice: stored as it was made, and stored for vectors."""
-    return model_of(**choice), store_for_vectors(model_of(**choice))
+    return model_of(**choice), to_column_major(model_of(**choice))
 
 
 @every_choice
@@ -32,12 +32,12 @@ def test_the_numbers_the_shapes_and_the_answers_stay(choice):
 
 def test_a_matrix_goes_by_columns_where_these_are_the_longer_side_and_the_rest_by_rows():
     layers = nn.ModuleList([nn.Linear(3, 5), nn.Linear(4, 4), nn.Linear(5, 3), nn.LayerNorm(3)])
-    store_for_vectors(store_for_vectors(layers))  # a second time changes nothing
+    to_column_major(to_column_major(layers))  # a second time changes nothing
     assert [layer.weight.stride() for layer in layers] == [(1, 5), (1, 4), (5, 1), (1,)]
 
 
 def test_a_tied_matrix_stays_one_and_is_stored_once():
-    model = store_for_vectors(GPT(model_of(tied_head=True).config))
+    model = to_column_major(GPT(model_of(tied_head=True).config))
     assert model.head.weight is model.token_embedding.weight
     assert model.head.weight.stride() == (1, model.config.vocab_size)
 

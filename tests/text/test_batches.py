@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from tinylm.errors import DataError
 from tinylm.text import batches as batches_room
-from tinylm.text.batches import IGNORE, BatchError, Batches, windows
+from tinylm.text.batches import IGNORE_INDEX, Batches, windows
 
 # Tokens that are their own positions: a row says where it was read.
 SIZES = [  # tokens, context_length, batch_size: primes, among them one window only and less than one batch
@@ -191,7 +192,7 @@ def test_validation_windows_score_every_token_exactly_once(n, length, size):
         assert tokens.dtype == targets.dtype == torch.int64
         assert tokens.shape == targets.shape and tokens.shape[1] == length and 1 <= len(tokens) <= size
         assert (tokens >= 0).all()
-        counted = targets != IGNORE
+        counted = targets != IGNORE_INDEX
         scored += targets[counted].tolist()
         previous += tokens[counted].tolist()
         assert (~counted).sum() < length  # only the last window is padded
@@ -225,9 +226,9 @@ def test_ids_above_sixteen_bits_keep_their_value():
 
 def test_too_few_tokens_are_refused_with_both_numbers():
     Batches(numbered(14), context_length=13, batch_size=1, seed=1).batch(3)  # one window fits exactly
-    with pytest.raises(BatchError, match=r"13 tokens are too few for one window of 13 \+ 1.*12 or less"):
+    with pytest.raises(DataError, match=r"13 tokens are too few for one window of 13 \+ 1.*12 or less"):
         Batches(numbered(13), context_length=13, batch_size=1, seed=1)
-    with pytest.raises(BatchError, match="1 tokens hold no target"):
+    with pytest.raises(DataError, match="1 tokens hold no target"):
         windows(numbered(1), 13, 1)
 
 
@@ -249,14 +250,14 @@ def test_too_few_tokens_are_refused_with_both_numbers():
 )
 def test_impossible_requests_are_refused_in_one_sentence(change, message):
     settings = dict(tokens=numbered(101), context_length=7, batch_size=3, seed=1) | change
-    with pytest.raises(BatchError, match=message):
+    with pytest.raises(DataError, match=message):
         Batches(settings.pop("tokens"), **settings)
 
 
 def test_a_micro_step_outside_the_step_is_refused():
     batches = Batches(numbered(101), context_length=7, batch_size=3, seed=1)
     for arguments in ((-1, 0, 1), (0, 1, 1), (0, -1, 2), (0, 0, 0)):
-        with pytest.raises(BatchError, match="does not exist"):
+        with pytest.raises(DataError, match="does not exist"):
             batches.batch(*arguments)
 
 

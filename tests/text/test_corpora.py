@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tinylm.errors import CorpusMissing, DataError, DownloadError
 from tinylm.text import corpora
-from tinylm.text.corpora import CorpusCorrupt, CorpusMissing, fetch, load, locate, pack
-from tinylm.text.downloads import DownloadError
-from tinylm.text.registry import CORPORA, Corpus, CorpusFile, UnknownCorpus
+from tinylm.text.corpora import CorpusMissing, fetch, load, locate, pack
+from tinylm.text.registry import CORPORA, Corpus, CorpusFile
 
 TEXT = "Ein Reiter, naïve – ß 🎭\r\nand on.\n\n" * 103
 DATA = TEXT.encode()
@@ -157,7 +157,7 @@ def test_a_damaged_pack_is_refused_and_never_replaced_by_another_source(monkeypa
     put(tmp_path / "cache")
     monkeypatch.setenv("TINYLM_DATA", str(tmp_path / "pack"))
     for use in (load, fetch, lambda name: load(name, fallback="toyworld-plays")):
-        with pytest.raises(CorpusCorrupt, match=r"small/input.txt in the pack .*expected .*found") as caught:
+        with pytest.raises(CorpusMissing, match=r"small/input.txt in the pack .*expected .*found") as caught:
             use("small")
         assert one_sentence(str(caught.value), tmp_path)
     assert not network[0]
@@ -171,7 +171,7 @@ def test_a_damaged_copy_in_the_cache_is_replaced_from_the_network(tmp_path, netw
 
 def test_a_damaged_copy_in_the_cache_is_refused_where_there_is_no_network(tmp_path):
     put(tmp_path / "cache", OTHER)
-    with pytest.raises(CorpusCorrupt, match=r"cache's input.txt is damaged, expected .*found") as caught:
+    with pytest.raises(CorpusMissing, match=r"cache's input.txt is damaged, expected .*found") as caught:
         load("small")
     assert one_sentence(str(caught.value), tmp_path)
 
@@ -183,7 +183,7 @@ def test_a_file_that_changes_after_it_was_checked_is_checked_again(monkeypatch, 
         load("small")
         path.unlink()
         os.utime(put(tmp_path / "cache", OTHER), ns=(1, 1))
-        with pytest.raises(CorpusCorrupt):
+        with pytest.raises(CorpusMissing):
             load("small")
 
 
@@ -198,7 +198,7 @@ def test_a_large_file_is_hashed_once_per_process(monkeypatch, tmp_path):
 @pytest.mark.parametrize("served", [OTHER, DATA[:-1], b"<html>log in</html>"])
 def test_a_wrong_file_from_the_network_is_refused_and_leaves_nothing(tmp_path, network, served):
     network[1][0] = served
-    with pytest.raises(CorpusCorrupt, match=r"small/input.txt from the network .*expected .*found") as caught:
+    with pytest.raises(CorpusMissing, match=r"small/input.txt from the network .*expected .*found") as caught:
         load("small")
     assert one_sentence(str(caught.value), tmp_path)
     assert {p.name for p in tmp_path.rglob("*") if p.is_file()} <= {"input.txt.lock"}
@@ -239,7 +239,7 @@ def test_nothing_is_printed_where_the_corpus_is_here(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["toyworld-plays", "toyworld-stories"])
 def test_a_generated_corpus_needs_no_file(name):
-    from tinylm.text import toyworld
+    from tinylm.text.toyworld import world as toyworld
 
     world = {"toyworld-plays": toyworld.PLAYS, "toyworld-stories": toyworld.STORIES}[name]
     assert locate(name) == "generated"
@@ -283,7 +283,7 @@ def test_packing_again_mends_what_is_damaged_and_leaves_what_is_whole(tmp_path, 
 
 def test_a_pack_with_an_unknown_name_writes_nothing(tmp_path):
     put(tmp_path / "cache")
-    with pytest.raises(UnknownCorpus):
+    with pytest.raises(DataError):
         pack(tmp_path / "usb", ["small", "smal"])
     assert not (tmp_path / "usb").exists()
 

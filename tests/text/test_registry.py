@@ -4,8 +4,8 @@ from urllib.parse import urlparse
 
 import pytest
 
-from tinylm.errors import TinyLMError
-from tinylm.text.registry import CORPORA, UnknownCorpus, corpus_named
+from tinylm.errors import DataError, TinyLMError
+from tinylm.text.registry import CORPORA, corpus_named
 
 
 def test_every_entry_is_found_by_its_own_name():
@@ -29,10 +29,10 @@ def test_every_file_has_a_secure_address_a_size_and_a_full_hash():
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_there_is():
-    assert issubclass(UnknownCorpus, TinyLMError)
-    with pytest.raises(UnknownCorpus, match=r"'tinyshakespere': did you mean tinyshakespeare\?"):
+    assert issubclass(DataError, TinyLMError)
+    with pytest.raises(DataError, match=r"'tinyshakespere': did you mean tinyshakespeare\?"):
         corpus_named("tinyshakespere")
-    with pytest.raises(UnknownCorpus, match=r"the registry holds .*tinyshakespeare"):
+    with pytest.raises(DataError, match=r"the registry holds .*tinyshakespeare"):
         corpus_named("123")
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from tinylm.errors import DataError
 from tinylm.text import shards
 from tinylm.text.batches import Batches, windows
-from tinylm.text.shards import ShardError, Tokens, open_tokens, read_manifest, write_shards
+from tinylm.text.shards import Tokens, open_tokens, read_manifest, write_shards
 from tinylm.text.tokenizers import CharTokenizer
 
 TOKENIZER = CharTokenizer("".join(map(chr, range(300, 1003))))  # 703 ids
@@ -101,7 +102,7 @@ def test_one_of_our_files_is_checked_against_the_manifest_beside_it(tmp_path):
     path = tmp_path / "train" / "train_001.bin"
     assert np.array_equal(open_tokens(path), IDS[202:])
     spoil(path)
-    with pytest.raises(ShardError, match=r"train_001.bin: expected sha256"):
+    with pytest.raises(DataError, match=r"train_001.bin: expected sha256"):
         open_tokens(path)
 
 
@@ -117,7 +118,7 @@ def test_an_altered_shard_is_refused_by_name_with_both_hashes(tmp_path):
     spoil(path)
     found = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     with pytest.raises(
-        ShardError, match=f"train_001.bin: expected sha256 {expected}, found {found}"
+        DataError, match=f"train_001.bin: expected sha256 {expected}, found {found}"
     ) as caught:
         open_tokens(tmp_path / "train")
     assert str(tmp_path) not in str(caught.value)
@@ -129,16 +130,16 @@ def test_a_truncated_shard_is_refused_by_name_with_both_sizes(tmp_path, verify):
     write(tmp_path / "train")
     path = tmp_path / "train" / "train_000.bin"
     path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(ShardError, match=r"train_000.bin: expected bytes 806, found 804"):
+    with pytest.raises(DataError, match=r"train_000.bin: expected bytes 806, found 804"):
         open_tokens(tmp_path / "train", verify=verify)
 
 
 def test_a_missing_shard_is_refused_by_name(tmp_path):
     write(tmp_path / "train", shard_tokens=202)
     (tmp_path / "train" / "train_001.bin").unlink()
-    with pytest.raises(ShardError, match=r"no file train_001.bin in train"):
+    with pytest.raises(DataError, match=r"no file train_001.bin in train"):
         open_tokens(tmp_path / "train")
-    with pytest.raises(ShardError, match=r"no file nowhere.bin"):
+    with pytest.raises(DataError, match=r"no file nowhere.bin"):
         open_tokens(tmp_path / "nowhere.bin")
 
 
@@ -147,7 +148,7 @@ def test_ids_of_another_tokenizer_are_refused_with_both_hashes(tmp_path):
     assert len(open_tokens(tmp_path / "train", tokenizer=TOKENIZER.to_json())) == 403
     other = CharTokenizer(TOKENIZER.characters[::-1])
     both = f"expected tokenizer sha256 {other.fingerprint[:16]}, found {TOKENIZER.fingerprint[:16]}"
-    with pytest.raises(ShardError, match=both):
+    with pytest.raises(DataError, match=both):
         open_tokens(tmp_path / "train", tokenizer=other.to_json())
 
 
@@ -163,13 +164,13 @@ def test_a_manifest_that_was_altered_is_refused(tmp_path):
         ({"shards": [{"file": "train_000.bin"}]}, "damaged"),
     ):
         path.write_text(json.dumps(whole | change))
-        with pytest.raises(ShardError, match=message):
+        with pytest.raises(DataError, match=message):
             open_tokens(tmp_path / "train")
     path.write_text(json.dumps(whole)[:-9])
-    with pytest.raises(ShardError, match="damaged"):
+    with pytest.raises(DataError, match="damaged"):
         open_tokens(tmp_path / "train")
     path.unlink()
-    with pytest.raises(ShardError, match=r"train has no manifest.json"):
+    with pytest.raises(DataError, match=r"train has no manifest.json"):
         open_tokens(tmp_path / "train")
 
 
@@ -182,7 +183,7 @@ def test_nanogpts_raw_file_is_read(tmp_path):
 @pytest.mark.parametrize("data", [b"", b"abc"])
 def test_a_raw_file_that_is_no_row_of_ids_is_refused(tmp_path, data):
     (tmp_path / "train.bin").write_bytes(data)
-    with pytest.raises(ShardError, match=f"train.bin: expected .* found {len(data)} bytes"):
+    with pytest.raises(DataError, match=f"train.bin: expected .* found {len(data)} bytes"):
         open_tokens(tmp_path / "train.bin")
 
 
@@ -208,14 +209,14 @@ def test_llm_cs_headed_file_is_read_without_its_header(tmp_path):
 )
 def test_a_headed_file_that_is_not_as_its_header_says_is_refused(tmp_path, change, message):
     headed(tmp_path / "fineweb.bin", [50_256, 7, 11], **change)
-    with pytest.raises(ShardError, match=f"fineweb.bin: {message}"):
+    with pytest.raises(DataError, match=f"fineweb.bin: {message}"):
         open_tokens(tmp_path / "fineweb.bin")
 
 
 def test_a_headed_file_cut_inside_its_header_is_refused(tmp_path):
     headed(tmp_path / "fineweb.bin", [7])
     (tmp_path / "fineweb.bin").write_bytes((tmp_path / "fineweb.bin").read_bytes()[:100])
-    with pytest.raises(ShardError, match="expected bytes 1,026, found 100"):
+    with pytest.raises(DataError, match="expected bytes 1,026, found 100"):
         open_tokens(tmp_path / "fineweb.bin")
 
 
@@ -232,7 +233,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
 
     monkeypatch.setattr(shards.os, "fsync", full)
-    with pytest.raises(ShardError, match="write train: No space left") as caught:
+    with pytest.raises(DataError, match="write train: No space left") as caught:
         write(tmp_path / "train")
     assert str(tmp_path) not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -250,15 +251,15 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     ],
 )
 def test_ids_that_cannot_be_right_are_refused_and_nothing_is_written(tmp_path, rows, message):
-    with pytest.raises(ShardError, match=message):
+    with pytest.raises(DataError, match=message):
         write(tmp_path / "train", rows)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_shards_are_never_written_over(tmp_path):
     write(tmp_path / "train")
-    with pytest.raises(ShardError, match="the folder train exists already"):
+    with pytest.raises(DataError, match="the folder train exists already"):
         write(tmp_path / "train", ROWS[:1])
     assert len(open_tokens(tmp_path / "train")) == 403
-    with pytest.raises(ShardError, match="shard_tokens is 0"):
+    with pytest.raises(DataError, match="shard_tokens is 0"):
         write(tmp_path / "other", shard_tokens=0)

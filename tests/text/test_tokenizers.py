@@ -7,14 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tinylm.errors import TinyLMError
-from tinylm.text.tokenizers import (
-    CharTokenizer,
-    TokenizerError,
-    UnknownCharacter,
-    fingerprint,
-    tokenizer_from_json,
-)
+from tinylm.errors import DataError, TinyLMError
+from tinylm.text.tokenizers import CharTokenizer, fingerprint, tokenizer_from_json
 
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\r\n\tnaïve – ß 🎭 end"
 
@@ -65,7 +59,7 @@ def test_the_vocabulary_is_the_same_in_processes_that_hash_strings_differently()
 
 @pytest.mark.parametrize("unordered", [{"a", "b"}, frozenset("ab"), ["a", "b"], dict.fromkeys("ab")])
 def test_a_vocabulary_that_is_not_a_string_is_refused(unordered):
-    with pytest.raises(TokenizerError, match="order"):
+    with pytest.raises(DataError, match="order"):
         CharTokenizer(unordered)
 
 
@@ -103,7 +97,7 @@ def test_a_tokenizer_cannot_be_changed_after_it_was_made():
 @pytest.mark.parametrize("stranger", ["!", "é", "🎭", "b"])
 def test_an_unknown_character_is_refused_with_its_name_and_position(stranger):
     tokenizer = CharTokenizer("ac")
-    with pytest.raises(UnknownCharacter, match=rf"U\+{ord(stranger):04X}\) at position 3 .* 2 characters"):
+    with pytest.raises(DataError, match=rf"U\+{ord(stranger):04X}\) at position 3 .* 2 characters"):
         tokenizer.encode("aca" + stranger + "!")
 
 
@@ -115,7 +109,7 @@ def test_an_unknown_character_is_replaced_where_that_was_chosen(stranger):
 
 def test_a_replacement_outside_the_vocabulary_is_refused():
     for unknown in ("?", "", "ab"):
-        with pytest.raises(TokenizerError, match="is not one of the 3 characters"):
+        with pytest.raises(DataError, match="is not one of the 3 characters"):
             CharTokenizer("abc", unknown=unknown)
 
 
@@ -126,11 +120,11 @@ def test_lowercase_folds_the_text_in_training_and_in_encoding():
 
 
 def test_an_impossible_vocabulary_is_refused():
-    with pytest.raises(TokenizerError, match="0 characters"):
+    with pytest.raises(DataError, match="0 characters"):
         CharTokenizer.train("")
-    with pytest.raises(TokenizerError, match="'b' 3 times"):
+    with pytest.raises(DataError, match="'b' 3 times"):
         CharTokenizer("abbcb")
-    with pytest.raises(TokenizerError, match="'B'"):
+    with pytest.raises(DataError, match="'B'"):
         CharTokenizer("aB", lowercase=True)
 
 
@@ -145,21 +139,21 @@ def test_arrays_tensors_lists_and_single_ids_are_decoded_alike():
 def test_ids_that_mean_no_character_are_refused():
     tokenizer = CharTokenizer("abc")
     for wrong in (3, -1):
-        with pytest.raises(TokenizerError, match=f"id {wrong} .* 0 to 2"):
+        with pytest.raises(DataError, match=f"id {wrong} .* 0 to 2"):
             tokenizer.decode([0, wrong])
     for wrong in ([[0, 1]], [0.0, 1.0], torch.zeros(1, 2, dtype=torch.int64)):
-        with pytest.raises(TokenizerError, match="row"):
+        with pytest.raises(DataError, match="row"):
             tokenizer.decode(wrong)
 
 
 def test_a_saved_tokenizer_that_is_not_understood_is_refused_by_name():
-    with pytest.raises(TokenizerError, match="'syllables'"):
+    with pytest.raises(DataError, match="'syllables'"):
         tokenizer_from_json({"kind": "syllables"})
-    with pytest.raises(TokenizerError, match="mend unknown"):
+    with pytest.raises(DataError, match="mend unknown"):
         tokenizer_from_json({"kind": "characters", "characters": "ab", "lowercase": False})
-    with pytest.raises(TokenizerError, match="mend extra"):
+    with pytest.raises(DataError, match="mend extra"):
         tokenizer_from_json(CharTokenizer("ab").to_json() | {"extra": 1})
 
 
 def test_what_a_person_can_mend_is_a_tinylm_error():
-    assert issubclass(UnknownCharacter, TokenizerError) and issubclass(TokenizerError, TinyLMError)
+    assert issubclass(DataError, DataError) and issubclass(DataError, TinyLMError)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tinylm.training.config import TrainConfig, TrainConfigError
+from tinylm.errors import ConfigError
+from tinylm.training.config import TrainConfig
 
 
 def test_accumulation_is_derived_from_the_global_batch():
@@ -17,7 +18,7 @@ def test_accumulation_is_derived_from_the_global_batch():
 )
 def test_a_global_batch_that_cannot_be_cut_names_the_nearest_good_ones(tokens, world_size, nearest):
     config = TrainConfig(micro_batch_size=3, tokens_per_step=tokens)
-    with pytest.raises(TrainConfigError) as caught:
+    with pytest.raises(ConfigError) as caught:
         config.grad_accum_steps(7, world_size)
     assert str(caught.value).endswith(nearest)
     for number in nearest.removeprefix("use ").split(" or "):
@@ -26,14 +27,14 @@ def test_a_global_batch_that_cannot_be_cut_names_the_nearest_good_ones(tokens, w
 
 def test_a_minimum_rate_above_the_peak_is_refused_with_both_numbers():
     with pytest.raises(
-        TrainConfigError, match=r"min_learning_rate 0\.003 .* learning_rate 0\.001: use .* 0\.0001"
+        ConfigError, match=r"min_learning_rate 0\.003 .* learning_rate 0\.001: use .* 0\.0001"
     ):
         TrainConfig(learning_rate=1e-3, min_learning_rate=3e-3)
     TrainConfig(learning_rate=1e-3, min_learning_rate=1e-3)
 
 
 def test_a_warm_up_that_never_ends_is_refused_with_both_numbers():
-    with pytest.raises(TrainConfigError, match=r"warmup_steps 50 never ends within steps 50: use 5 "):
+    with pytest.raises(ConfigError, match=r"warmup_steps 50 never ends within steps 50: use 5 "):
         TrainConfig(steps=50, warmup_steps=50)
     TrainConfig(steps=50, warmup_steps=49)
 
@@ -51,8 +52,8 @@ def test_a_warm_up_that_never_ends_is_refused_with_both_numbers():
         {"learning_rate": float("nan")},
         {"weight_decay": -0.1},
         {"grad_clip": -1.0},
-        {"matrix_learning_rate": -0.02},
-        {"matrix_momentum": 1.0},
+        {"muon_learning_rate": -0.02},
+        {"muon_momentum": 1.0},
         {"optimizer": "adam"},
         {"beta1": 1.0},
         {"beta2": 1.5},
@@ -66,12 +67,12 @@ def test_a_warm_up_that_never_ends_is_refused_with_both_numbers():
 )
 def test_every_number_out_of_range_is_refused_by_name_and_value(bad):
     name, value = next(iter(bad.items()))
-    with pytest.raises(TrainConfigError) as caught:
+    with pytest.raises(ConfigError) as caught:
         TrainConfig(**bad)
     assert name in str(caught.value) and str(value) in str(caught.value) and ": use " in str(caught.value)
 
 
 def test_patience_without_evaluations_is_refused_with_both_numbers():
-    with pytest.raises(TrainConfigError, match="patience 3 has nothing to wait for with eval_every 0: use"):
+    with pytest.raises(ConfigError, match="patience 3 has nothing to wait for with eval_every 0: use"):
         TrainConfig(patience=3, eval_every=0)
     TrainConfig(patience=3, eval_every=1)

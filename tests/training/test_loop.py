@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.tiny import QUIET, B, C, T, Tiny, V, make_batches, make_config, same, weights
+from tests.support.tiny import QUIET, B, C, T, Tiny, V, make_batches, make_config, same, weights
+from tinylm.device import Precision
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
+from tinylm.model.losses import cross_entropy
+from tinylm.runs.records import RunRecord, read_record
 from tinylm.text.batches import Batches
 from tinylm.training import step as step_room
 from tinylm.training.loop import TrainingError, train
-from tinylm.training.losses import cross_entropy
 from tinylm.training.optim import learning_rate
-from tinylm.training.precision import Precision
-from tinylm.training.records import RunRecord, read_record
-from tinylm.training.state import Counters
+from tinylm.training.progress import Progress
 
 
 def test_the_schedule_moves_once_a_step_whatever_the_number_of_micro_batches():
@@ -188,7 +188,7 @@ def test_a_run_that_breaks_names_its_last_good_checkpoint_and_saves_no_other(mon
     saved = []
 
     def save(state):
-        saved.append(state.counters.step)
+        saved.append(state.progress.step)
         return f"number {saved[-1]}"
 
     config, options = make_config(eval_every=5), {"evaluate": lambda m: 1.0, "save": save}
@@ -204,7 +204,7 @@ def test_a_resumed_run_that_breaks_at_once_names_the_checkpoint_it_went_on_from(
         name = "step_00000004"
 
         def restore(self, state):
-            state.counters.step = 4
+            state.progress.step = 4
 
     spoil_the_loss(monkeypatch, 1, math.nan)  # of the steps done here
     with pytest.raises(TrainingError, match=r"at step 5 .* \(the last good checkpoint is step_00000004\)"):
@@ -217,7 +217,7 @@ def test_steps_nobody_waited_for_are_looked_at_before_a_save_and_before_an_evalu
     spoil_the_loss(monkeypatch, 2, math.nan)
     seen = []
     options = {
-        "save": {"save": lambda state: seen.append(state.counters.step), "save_seconds": 0},
+        "save": {"save": lambda state: seen.append(state.progress.step), "save_seconds": 0},
         "evaluate": {"evaluate": lambda model: seen.append(0) or 1.0},
     }[look]
     config = make_config(log_every=100, eval_every=1 if look == "evaluate" else 0)
@@ -236,7 +236,7 @@ def test_a_validation_loss_that_is_not_a_number_stops_the_run_before_it_is_saved
             make_batches(),
             make_config(eval_every=2),
             evaluate=losses(2.0, math.inf),
-            save=lambda state: saved.append(state.counters.step),
+            save=lambda state: saved.append(state.progress.step),
             **QUIET,
         )
     assert saved == [0, 2]
@@ -256,9 +256,9 @@ def test_a_state_is_saved_before_the_first_step_after_each_evaluation_in_time_an
     saved = []
 
     def save(state):
-        saved.append(state.counters.step)
-        assert state.counters.tokens == saved[-1] * B * T
-        assert [step for step, _ in state.counters.losses] == [
+        saved.append(state.progress.step)
+        assert state.progress.tokens == saved[-1] * B * T
+        assert [step for step, _ in state.progress.losses] == [
             s for s in (4, 8, 10) if changes and s <= saved[-1]
         ]
 
@@ -298,7 +298,7 @@ def interrupted(**where):
         model,
         make_batches(),
         make_config(eval_every=5),
-        **({"evaluate": lambda m: 1.0, "save": lambda s: saved.append(s.counters.step)} | where),
+        **({"evaluate": lambda m: 1.0, "save": lambda s: saved.append(s.progress.step)} | where),
         **QUIET,
     )
     return history, saved, model
@@ -329,7 +329,7 @@ def test_ctrl_c_during_an_evaluation_cuts_it_short_and_saves_the_state_without_i
         make_batches(),
         make_config(eval_every=5),
         evaluate=press_ctrl_c,
-        save=lambda s: states.append((s.counters.step, list(s.counters.losses), s.model.training)),
+        save=lambda s: states.append((s.progress.step, list(s.progress.losses), s.model.training)),
         **QUIET,
     )
     assert history.interrupted and history.evaluations == []
@@ -340,9 +340,9 @@ def test_ctrl_c_during_a_save_lets_it_end(monkeypatch):
     whole = []
 
     def save(state):
-        if state.counters.step == 5:
+        if state.progress.step == 5:
             press_ctrl_c()
-        whole.append(state.counters.step)
+        whole.append(state.progress.step)
 
     history, _, _ = interrupted(save=save)
     assert history.interrupted and whole == [0, 5] and history.tokens == 5 * B * T
@@ -375,7 +375,7 @@ def test_ctrl_c_during_a_step_lets_it_end_so_that_what_is_saved_is_whole():
             make_batches(),
             config,
             optimizer=Pressing(m, at, 1),
-            save=lambda s: saved.append(s.counters.step),
+            save=lambda s: saved.append(s.progress.step),
             **QUIET,
         )
         assert history.interrupted == (m is model) and history.tokens == 7 * B * T
@@ -389,7 +389,7 @@ def test_ctrl_c_twice_cuts_a_step_in_two_and_what_is_left_of_it_is_not_saved():
         make_batches(),
         make_config(),
         optimizer=Pressing(model, 7, 2),
-        save=lambda s: saved.append(s.counters.step),
+        save=lambda s: saved.append(s.progress.step),
         **QUIET,
     )
     assert history.interrupted and saved == [0] and history.tokens == 6 * B * T
@@ -401,8 +401,8 @@ def test_ctrl_c_again_during_the_last_save_is_the_end_that_was_asked_for():
             raise KeyboardInterrupt
 
     def save(state):
-        saved.append(state.counters.step)
-        if state.counters.step:
+        saved.append(state.progress.step)
+        if state.progress.step:
             signal.raise_signal(signal.SIGINT)
 
     saved = []
@@ -411,31 +411,31 @@ def test_ctrl_c_again_during_the_last_save_is_the_end_that_was_asked_for():
 
 
 class Restored:
-    """What a checkpoint does to a state: weights, counters."""
+    """What a checkpoint does to a state: weights, progress."""
 
-    def __init__(self, model, counters):
-        self.weights, self.counters = weights(model), counters
+    def __init__(self, model, progress):
+        self.weights, self.progress = weights(model), progress
 
     name = "earlier"
 
     def restore(self, state):
         state.model.load_state_dict(self.weights)
-        state.counters = self.counters
+        state.progress = self.progress
 
 
 def test_a_resumed_run_does_the_evaluation_that_was_cut_short_and_no_other_twice():
     model = Tiny()
     train(model, make_batches(), make_config(steps=5), **QUIET)
     for done, expected in (([], [5, 10]), ([(5, 1.0)], [10])):
-        counters = Counters(step=5, tokens=5 * B * T, seconds=100.0, losses=list(done))
+        progress = Progress(step=5, tokens=5 * B * T, seconds=100.0, losses=list(done))
         saved = []
         history = train(
             Tiny(),
             make_batches(),
             make_config(eval_every=5),
             evaluate=lambda m: 1.0,
-            save=lambda s, saved=saved: saved.append(s.counters.step),
-            resume=Restored(model, counters),
+            save=lambda s, saved=saved: saved.append(s.progress.step),
+            resume=Restored(model, progress),
             **QUIET,
         )
         assert [step for step, _ in history.evaluations] == saved == expected
@@ -444,9 +444,9 @@ def test_a_resumed_run_does_the_evaluation_that_was_cut_short_and_no_other_twice
 
 def test_a_run_that_had_already_stopped_does_nothing_more():
     model = Tiny()
-    for counters in (
-        Counters(step=10, losses=[(10, 1.0)]),
-        Counters(step=6, losses=[(2, 1.0), (4, 1.1), (6, 1.2)]),
+    for progress in (
+        Progress(step=10, losses=[(10, 1.0)]),
+        Progress(step=6, losses=[(2, 1.0), (4, 1.1), (6, 1.2)]),
     ):
         config = make_config(eval_every=2, patience=2)
         called = []
@@ -457,7 +457,7 @@ def test_a_run_that_had_already_stopped_does_nothing_more():
             evaluate=called.append,
             save=called.append,
             on_step=[called.append],
-            resume=Restored(model, counters),
+            resume=Restored(model, progress),
             **QUIET,
         )
         assert called == []

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from tinylm.training.muon import Muon, MuonError, orthogonalize
+from tinylm.errors import ConfigError
+from tinylm.training.muon import Muon, orthogonalize
 
 SHAPES = [(11, 11), (7, 29), (29, 7), (5, 13)]
 
@@ -124,7 +125,7 @@ def test_going_on_from_a_state_dict_equals_never_having_stopped():
 
 
 def test_what_is_no_matrix_or_cannot_be_cut_is_refused_with_the_way_out():
-    with pytest.raises(MuonError, match="2 dimensions, and this parameter has 1: give it to AdamW"):
+    with pytest.raises(ConfigError, match="2 dimensions, and this parameter has 1: give it to AdamW"):
         Muon([nn.Parameter(torch.zeros(3))], lr=0.1)
-    with pytest.raises(MuonError, match="11 rows cannot be cut into 3 equal blocks"):
+    with pytest.raises(ConfigError, match="11 rows cannot be cut into 3 equal blocks"):
         Muon([nn.Parameter(torch.zeros(11, 5))], lr=0.1, blocks=3)

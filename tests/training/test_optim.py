@@ -8,17 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from tinylm.errors import ConfigError
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.training.muon import Muon
-from tinylm.training.optim import (
-    OptimizerError,
-    adamw,
-    learning_rate,
-    make_optimizer,
-    muon_groups,
-    parameter_groups,
-)
+from tinylm.training.optim import adamw, learning_rate, make_optimizer, muon_groups, parameter_groups
 
 PEAK, MINIMUM, WARMUP, STEPS = 3e-3, 2e-4, 13, 131
 SCHEDULES = ("cosine", "linear", "constant", "wsd")
@@ -166,8 +160,8 @@ MUON = {
     "learning_rate": 0.01,
     "betas": (0.9, 0.99),
     "weight_decay": 0.0,
-    "matrix_learning_rate": 0.05,
-    "matrix_momentum": 0.9,
+    "muon_learning_rate": 0.05,
+    "muon_momentum": 0.9,
 }
 
 
@@ -261,24 +255,22 @@ def frozen(*parts):
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_model_with_nothing_to_train_is_refused(optimizer):
     model = small_gpt().requires_grad_(False)
-    with pytest.raises(OptimizerError, match=f"^0 of {model.n_parameters()} parameters are trainable"):
+    with pytest.raises(ConfigError, match=f"^0 of {model.n_parameters()} parameters are trainable"):
         made(model, optimizer)
 
 
 def test_muon_without_matrices_of_its_own_or_nothing_for_adamw_beside_it_is_refused():
-    with pytest.raises(OptimizerError, match="0 parameters inside are trainable"):
+    with pytest.raises(ConfigError, match="0 parameters inside are trainable"):
         made(frozen("blocks"), "muon")
     model = small_gpt().requires_grad_(False)
     for block in model.blocks:
         for p in block.parameters():
             p.requires_grad_(p.ndim == 2)
-    with pytest.raises(OptimizerError, match="0 parameters outside are trainable"):
+    with pytest.raises(ConfigError, match="0 parameters outside are trainable"):
         made(model, "muon")
     assert len(made(frozen("blocks"), "adamw").param_groups) == 2
 
 
 def made(model, optimizer):
     numbers = {"learning_rate": 1e-3, "betas": (0.9, 0.99), "weight_decay": 0.1}
-    return make_optimizer(
-        model, optimizer=optimizer, **numbers, matrix_learning_rate=0.02, matrix_momentum=0.95
-    )
+    return make_optimizer(model, optimizer=optimizer, **numbers, muon_learning_rate=0.02, muon_momentum=0.95)

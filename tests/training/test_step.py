@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.tiny import B, T, Tiny, V, make_batches, make_config, same, sgd, weights
-from tinylm.text.batches import IGNORE, Batches
-from tinylm.training.divergence import Divergence, Unseen
+from tests.support.tiny import B, T, Tiny, V, make_batches, make_config, same, sgd, weights
+from tinylm.device import Precision
+from tinylm.errors import ConfigError, Divergence
+from tinylm.text.batches import IGNORE_INDEX, Batches
+from tinylm.training.finite import DeferredFiniteCheck
 from tinylm.training.optim import parameter_groups
-from tinylm.training.precision import Precision
-from tinylm.training.step import StepError, train_step
+from tinylm.training.step import train_step
 
 
 class Sparse(Batches):
@@ -20,7 +21,7 @@ class Sparse(Batches):
 
     def batch(self, step, micro_step=0, micro_steps=1):
         tokens, targets = super().batch(step, micro_step, micro_steps)
-        return tokens, torch.where(targets > 7 - 2 * tokens[:, :1] % 3, targets, IGNORE)
+        return tokens, torch.where(targets > 7 - 2 * tokens[:, :1] % 3, targets, IGNORE_INDEX)
 
 
 @pytest.mark.parametrize("kind", [Batches, Sparse])
@@ -150,7 +151,7 @@ def test_float16_without_a_kept_scaler_is_refused(monkeypatch):
     precision = Precision(torch.device("cpu"), "float16", Enabled())
     monkeypatch.setattr(Precision, "of", classmethod(lambda cls, *args: precision))
     model = Tiny()
-    with pytest.raises(StepError, match="float16 needs one scaler"):
+    with pytest.raises(ConfigError, match="float16 needs one scaler"):
         train_step(model, sgd(model), make_batches(), step=0, config=make_config())
 
 
@@ -210,7 +211,7 @@ class RunsAhead(Precision):
 def test_where_python_does_not_wait_unmeasured_steps_are_looked_at_together_and_the_first_bad_one_is_named():
     model, config = Tiny(), make_config()
     precision = RunsAhead.of("cpu", "float32")
-    optimizer, unseen = sgd(model), Unseen(model)
+    optimizer, unseen = sgd(model), DeferredFiniteCheck(model)
 
     def step(number, measure=False):
         options = {"config": config, "precision": precision, "unseen": unseen}

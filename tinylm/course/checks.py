@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from tinylm.course.compare import difference, is_blank, matches
+from tinylm.course.diff import difference, is_blank, matches
 from tinylm.errors import TinyLMError
 
 LONGEST_MESSAGE = 240

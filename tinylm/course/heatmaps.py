@@ -11,8 +11,8 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
-from tinylm.course.figures import DIVERGING, GREY, PALE, SEQUENTIAL, new_figure, show, styled, visible
-from tinylm.course.figures import numbers as as_numbers
+from tinylm.course.style import DIVERGING, GREY, PALE, SEQUENTIAL, new_figure, show, styled, visible
+from tinylm.course.style import numbers as as_numbers
 
 MONO = "DejaVu Sans Mono"
 

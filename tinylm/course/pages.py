@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.course.figures import BLUE, GREY, INK, SKY, VERMILION, numbers, visible
+from tinylm.course.style import BLUE, GREY, INK, SKY, VERMILION, numbers, visible
 from tinylm.errors import TinyLMError
 
 PAGE = (

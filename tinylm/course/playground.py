@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from tinylm.course import pages, widgets
-from tinylm.course.figures import BLUE, SKY, numbers, visible
+from tinylm.course.style import BLUE, SKY, numbers, visible
 from tinylm.errors import TinyLMError
 from tinylm.inference.config import PLAIN, GenerationConfig
 from tinylm.inference.generate import generate_text, next_logits

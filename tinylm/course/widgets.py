@@ -15,7 +15,7 @@ from IPython.display import clear_output
 from torch import Tensor, nn
 
 from tinylm.course import pages
-from tinylm.course.figures import numbers
+from tinylm.course.style import numbers
 from tinylm.errors import TinyLMError
 from tinylm.model.gpt import eval_mode
 

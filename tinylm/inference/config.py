@@ -6,13 +6,9 @@ Taught in notebook 05_sampling."""
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tinylm.errors import TinyLMError
+from tinylm.errors import ConfigError
 
 LARGEST = 3.4e38  # a larger number is infinite in the float32 that the rules compute in
-
-
-class ConfigError(TinyLMError):
-    """A setting outside its range. The message holds the way out."""
 
 
 @dataclass(frozen=True)

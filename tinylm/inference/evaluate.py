@@ -13,15 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinylm.errors import TinyLMError
+from tinylm.device import autocast
+from tinylm.errors import InputError
 from tinylm.model.gpt import eval_mode
-from tinylm.text.batches import IGNORE, windows
-from tinylm.training.losses import token_losses
-from tinylm.training.precision import autocast
-
-
-class EvaluateError(TinyLMError):
-    """The text is too short to score, or the starts of its documents are out of order."""
+from tinylm.model.losses import token_losses
+from tinylm.text.batches import IGNORE_INDEX, windows
 
 
 @dataclass(frozen=True)
@@ -69,13 +65,13 @@ def evaluate(
     sqrt(k / (k - 1) * sum (s_i - L n_i)^2) / sum n over the k windows, which weighs a short last window less.
 
     max_windows scores that many windows, spread evenly over the text and always the same. The model is read
-    in eval mode and all its parts are left as they were. Raises EvaluateError when nothing is to score."""
+    in eval mode and all its parts are left as they were. Raises InputError when nothing is to score."""
     if context_length is None:
         context_length = model.config.context_length
     if len(tokens) < 2:
-        raise EvaluateError(f"{len(tokens)} tokens leave nothing to predict: evaluation needs at least 2")
+        raise InputError(f"{len(tokens)} tokens leave nothing to predict: evaluation needs at least 2")
     if max_windows is not None and max_windows < 1:
-        raise EvaluateError(f"max_windows {max_windows} scores nothing: use 1 or more, or None for all")
+        raise InputError(f"max_windows {max_windows} scores nothing: use 1 or more, or None for all")
     rows: Iterable[tuple[Tensor, Tensor]] = windows(tokens, context_length, 1)
     n_windows = math.ceil((len(tokens) - 1) / context_length)
     if max_windows is not None and max_windows < n_windows:
@@ -104,14 +100,14 @@ def evaluate_documents(
     counts the floor. A text longer than the context is read in windows that overlap by half, each token
     scored once.
 
-    The standard error treats a text as the unit, by the formula of `evaluate`. Raises EvaluateError when the
+    The standard error treats a text as the unit, by the formula of `evaluate`. Raises InputError when the
     starts are not increasing positions inside the text."""
     if context_length is None:
         context_length = model.config.context_length
     starts = np.asarray(starts, dtype=np.int64)
     ends = np.append(starts[1:], len(tokens))
     if len(starts) == 0 or starts[0] < 0 or bool((starts >= ends).any()):
-        raise EvaluateError(
+        raise InputError(
             f"{len(starts)} starts for {len(tokens)} tokens: give increasing positions, all inside the text"
         )
     prefix = np.asarray(prefix, dtype=np.int64)
@@ -140,7 +136,7 @@ def _overlapping(
     while done < len(text):
         end = min(start + context_length, len(text) - 1)  # inputs are text[start:end]
         inputs = np.zeros((1, context_length), dtype=np.int64)
-        targets = np.full((1, context_length), IGNORE, dtype=np.int64)
+        targets = np.full((1, context_length), IGNORE_INDEX, dtype=np.int64)
         inputs[0, : end - start] = text[start:end]
         if end + 1 > done:
             targets[0, done - 1 - start : end - start] = text[done : end + 1]
@@ -159,7 +155,7 @@ def _score(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Nats and scored tokens of every row: two arrays (rows,) in float64."""
     if batch_size < 1:
-        raise EvaluateError(f"batch_size {batch_size} reads nothing: use 1 or more, such as 32")
+        raise InputError(f"batch_size {batch_size} reads nothing: use 1 or more, such as 32")
     if device is None:
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
     device = torch.device(device)
@@ -172,12 +168,12 @@ def _score(
             targets = torch.cat([row[1] for row in batch]).to(device)  # (B, T)
             with torch.no_grad(), autocast(device, dtype):
                 losses = token_losses(model(tokens), targets)  # (B, T)
-            scored = targets != IGNORE  # (B, T)
+            scored = targets != IGNORE_INDEX  # (B, T)
             # Sums of thousands of float32 losses are taken in float64, so that the order does not show.
             sums.append(torch.where(scored, losses.float(), 0.0).cpu().double().sum(dim=1).numpy())  # (B,)
             counts.append(scored.sum(dim=1).cpu().double().numpy())  # (B,)
     if not any(scored.any() for scored in counts):
-        raise EvaluateError("0 tokens were scored: give texts with at least one token after their start")
+        raise InputError("0 tokens were scored: give texts with at least one token after their start")
     return np.concatenate(sums), np.concatenate(counts)
 
 

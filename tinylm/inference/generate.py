@@ -12,16 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tinylm.errors import TinyLMError
+from tinylm.errors import InputError
 from tinylm.inference.config import PLAIN, GenerationConfig
 from tinylm.inference.sampling import sample, tokens_seen
 from tinylm.inference.text_stream import TextStream
 from tinylm.model.gpt import eval_mode
 from tinylm.model.kv_cache import KVCache
-
-
-class GenerateError(TinyLMError):
-    """The prompt cannot be continued, or not in this way."""
 
 
 def generate(
@@ -51,14 +47,14 @@ def generate_batch(
     computed afresh inside it.
 
     The model predicts every token in eval mode and is in between as it was, whatever else reads it. Only
-    `generator` is drawn from. Raises GenerateError, at the call and not at the first token."""
+    `generator` is drawn from. Raises InputError, at the call and not at the first token."""
     if config.stop:
-        raise GenerateError("stop sequences are text and these are ids: use stream_text, generate_text(s)")
+        raise InputError("stop sequences are text and these are ids: use stream_text, generate_text(s)")
     if config.use_cache and not hasattr(model, "new_cache"):
-        raise GenerateError(f"{type(model).__name__} has no new_cache(): set use_cache=False")
+        raise InputError(f"{type(model).__name__} has no new_cache(): set use_cache=False")
     rows = [_ids(prompt) for prompt in prompts]
     if not rows:
-        raise GenerateError("there are 0 prompts: give at least 1")
+        raise InputError("there are 0 prompts: give at least 1")
     return _stream(model, rows, config, generator)
 
 
@@ -83,7 +79,7 @@ def next_logits(model: nn.Module, rows: Sequence[Sequence[int]], cache: KVCache 
     """The logits for the token after each of B rows of ids: (B, V). Rows are read from their ends.
 
     An empty cache is filled with the rows; one that holds all but the last token of each reads only those.
-    Rows of different lengths need the cache's padding to be what aligns their ends, else GenerateError.
+    Rows of different lengths need the cache's padding to be what aligns their ends, else InputError.
     Without a cache, or once it is full, every position of the last context_length tokens is computed again.
     A full cache cannot be shifted instead: in a window that slid by one, each token stands one position
     earlier and no longer feels the token that left, so that all its keys and values are new."""
@@ -96,7 +92,7 @@ def next_logits(model: nn.Module, rows: Sequence[Sequence[int]], cache: KVCache 
         needed = [window - n for n in lengths]
         made = [0] * len(rows) if cache.padding is None else cache.padding.tolist()
         if needed != made:
-            raise GenerateError(
+            raise InputError(
                 f"the cache is for rows padded by {made} and these need {needed}: give new_cache that padding"
             )
     ends = [[0] * (window - len(row)) + list(row[-window:]) for row in rows]  # padded on the left
@@ -122,14 +118,14 @@ def _new_cache(model: nn.Module, rows: list[list[int]]) -> KVCache:
 
 def _ids(prompt: Tensor | Sequence[int]) -> list[int]:
     if isinstance(prompt, str):
-        raise GenerateError(f"the prompt {prompt!r} is text and must be token ids: use generate_text")
+        raise InputError(f"the prompt {prompt!r} is text and must be token ids: use generate_text")
     row = prompt if isinstance(prompt, Tensor) else torch.tensor(prompt)  # copied: it may be read-only
     if len(row.shape) and row.numel() and (row.is_floating_point() or row.dtype == torch.bool):
-        raise GenerateError(f"the prompt holds {row.dtype} and token ids are whole numbers: pass integers")
+        raise InputError(f"the prompt holds {row.dtype} and token ids are whole numbers: pass integers")
     if row.dim() != 1:
-        raise GenerateError(f"the prompt has {row.dim()} dimensions and needs 1: pass one row of token ids")
+        raise InputError(f"the prompt has {row.dim()} dimensions and needs 1: pass one row of token ids")
     if len(row) == 0:
-        raise GenerateError("the prompt has 0 tokens and needs at least 1: start with a newline")
+        raise InputError("the prompt has 0 tokens and needs at least 1: start with a newline")
     return row.tolist()
 
 
@@ -148,7 +144,7 @@ def stream_text(
     """`generate` on text: yields the continuation, without the prompt, as soon as each piece is certain.
 
     Ends at the first stop sequence, which is not yielded. Raises the tokenizer's own error for a character
-    that it does not know, and GenerateError for an empty prompt, both at the call."""
+    that it does not know, and InputError for an empty prompt, both at the call."""
     ids = replace(config, stop=())
     tokens = generate(model, tokenizer.encode(prompt), ids, generator=generator)
 
@@ -189,7 +185,7 @@ def generate_texts(
 
     Raises as `stream_text` does."""
     if isinstance(prompts, str):
-        raise GenerateError("the prompts are one text and must be a list of them: put it into [ ]")
+        raise InputError("the prompts are one text and must be a list of them: put it into [ ]")
     rows = [tokenizer.encode(prompt) for prompt in prompts]
     streams = [TextStream(tokenizer, config.stop) for _ in rows]
     texts = [""] * len(rows)

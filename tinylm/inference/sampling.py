@@ -11,20 +11,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tinylm.errors import TinyLMError
+from tinylm.errors import InputError
 from tinylm.inference.config import PLAIN, SamplingConfig
 
 GREEDY_BELOW = 1e-6  # float32 logits are not exact enough to tell a smaller temperature from 0
 
 
-class SamplingError(TinyLMError):
-    """The logits leave nothing to draw from, or a penalty has nothing to judge by."""
-
-
 def greedy(logits: Tensor) -> Tensor:
     """The most probable token of each row; of equal ones the smallest id.
 
-    logits (..., V) -> token ids (...). Raises SamplingError when a row's favourite is NaN or infinite."""
+    logits (..., V) -> token ids (...). Raises InputError when a row's favourite is NaN or infinite."""
     favourite = logits.amax(dim=-1, keepdim=True)  # (..., 1), NaN when one of the row is
     if not bool(torch.isfinite(favourite).all()):
         raise _nothing_to_draw(logits)
@@ -79,12 +75,12 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
     return logits.masked_fill(share < p, -math.inf)  # (..., V)
 
 
-def filtered(logits: Tensor, config: SamplingConfig, seen: Tensor | None = None) -> Tensor:
+def apply_filters(logits: Tensor, config: SamplingConfig, seen: Tensor | None = None) -> Tensor:
     """The logits after every rule, in the usual order: penalty, temperature, top-k, top-p, min-p.
 
     logits (..., V) -> (..., V), float32, -inf for what may not be drawn. The temperature comes before the
     cuts, so top_p and min_p judge the probabilities that it has made. At temperature 0 only the
-    favourite stays. Raises SamplingError when the config has a repetition penalty and `seen` is missing."""
+    favourite stays. Raises InputError when the config has a repetition penalty and `seen` is missing."""
     logits = _penalised(logits, config, seen)
     if config.temperature < GREEDY_BELOW:
         favourite = greedy(logits).unsqueeze(-1)  # (..., 1)
@@ -104,18 +100,18 @@ def _penalised(logits: Tensor, config: SamplingConfig, seen: Tensor | None) -> T
     if config.repetition_penalty == 1.0:
         return logits
     if seen is None:
-        raise SamplingError(
+        raise InputError(
             f"repetition_penalty {config.repetition_penalty} needs the tokens so far: hand in seen"
         )
     return penalise_seen(logits, seen, config.repetition_penalty)  # (..., V)
 
 
 def probabilities(logits: Tensor, config: SamplingConfig = PLAIN, seen: Tensor | None = None) -> Tensor:
-    """softmax(filtered(logits, config, seen)): what `sample` draws from.
+    """softmax(apply_filters(logits, config, seen)): what `sample` draws from.
 
-    logits (..., V) -> probabilities (..., V), float32, each row sums to 1. Raises SamplingError for logits
-    that are NaN or infinite, and as `filtered` does."""
-    chances = torch.softmax(filtered(logits, config, seen), dim=-1)  # (..., V)
+    logits (..., V) -> probabilities (..., V), float32, each row sums to 1. Raises InputError for logits
+    that are NaN or infinite, and as `apply_filters` does."""
+    chances = torch.softmax(apply_filters(logits, config, seen), dim=-1)  # (..., V)
     if bool(torch.isnan(chances[..., 0]).any()):  # one bad logit makes its whole row NaN
         raise _nothing_to_draw(logits)
     return chances
@@ -132,7 +128,7 @@ def sample(
 
     logits (B, V) -> token ids (B,). The draw is made where the generator lives, so a CPU generator gives the
     same tokens whatever device the model is on. Temperature 0 is greedy and leaves the generator untouched.
-    Raises SamplingError as `probabilities` does."""
+    Raises InputError as `probabilities` does."""
     if config.temperature < GREEDY_BELOW:
         return greedy(_penalised(logits, config, seen))  # (B,)
     chances = probabilities(logits, config, seen)  # (B, V)
@@ -140,11 +136,11 @@ def sample(
     return drawn.squeeze(-1).to(logits.device)  # (B,)
 
 
-def _nothing_to_draw(logits: Tensor) -> SamplingError:
+def _nothing_to_draw(logits: Tensor) -> InputError:
     for name, bad in (("NaN", torch.isnan(logits)), ("infinite", logits == math.inf)):
         if count := int(bad.sum()):
-            return SamplingError(
+            return InputError(
                 f"{count} of {logits.numel()} logits are {name}: "
                 "the training diverged, train again with a lower rate"
             )
-    return SamplingError(f"all {logits.size(-1)} logits of a row are -inf: leave at least 1 token to draw")
+    return InputError(f"all {logits.size(-1)} logits of a row are -inf: leave at least 1 token to draw")

@@ -8,7 +8,7 @@ Taught in notebook 05_sampling."""
 from collections.abc import Sequence
 from typing import Any
 
-HALF_A_CHARACTER = "\N{REPLACEMENT CHARACTER}"  # what decoders write for bytes that are no character yet
+INCOMPLETE_CHARACTER = "\N{REPLACEMENT CHARACTER}"  # what decoders write for bytes that are no character yet
 
 
 class TextStream:
@@ -28,7 +28,7 @@ class TextStream:
         """Hand in the next token. Returns the text that is certain now, often "" or more than one token's."""
         self._ids.append(token)
         text = self.tokenizer.decode(self._ids)
-        if text.endswith(HALF_A_CHARACTER):
+        if text.endswith(INCOMPLETE_CHARACTER):
             return ""
         self._ids.clear()
         return self._say(text)

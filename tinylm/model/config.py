@@ -8,17 +8,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-from tinylm.errors import TinyLMError
+from tinylm.errors import ConfigError
 
 Position = Literal["learned", "rotary"]
 Norm = Literal["layernorm", "rmsnorm"]
 Activation = Literal["gelu", "relu2"]
 Attention = Literal["fused", "explicit"]
 ResidualInit = Literal["scaled", "zero"]
-
-
-class ConfigError(TinyLMError):
-    """A model that cannot be built. The message holds both numbers and the way out."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinylm.errors import TinyLMError
+from tinylm.errors import InputError
 from tinylm.model.attention import CausalSelfAttention, Rotary
 from tinylm.model.config import ModelConfig
 from tinylm.model.kv_cache import KVCache, LayerCache, Positions
@@ -19,10 +19,6 @@ from tinylm.model.layers import MLP, make_norm
 from tinylm.model.rope import rotary_tables
 
 INIT_STD = 0.02  # GPT-2's
-
-
-class InputError(TinyLMError):
-    """Tokens that this model cannot read."""
 
 
 class Block(nn.Module):
@@ -105,7 +101,7 @@ class GPT(nn.Module):
 
         With a cache (`new_cache`), the tokens are those that follow the ones in it, and are added to it.
         Raises InputError for ids outside the vocabulary (on the CPU), too many tokens or a wrong dtype, and
-        CacheError when the cache has no room for them: it is then as it was."""
+        InputError when the cache has no room for them: it is then as it was."""
         layers = [None] * len(self.blocks) if cache is None else cache.layers
         positions = self._positions(tokens, cache)
         x = self.embed(tokens, positions)  # (B, T, C)

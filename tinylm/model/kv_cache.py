@@ -8,13 +8,9 @@ Taught in notebook 05_sampling. Source: Shazeer 2019, arXiv:1911.02150, section 
 import torch
 from torch import Tensor
 
-from tinylm.errors import TinyLMError
+from tinylm.errors import InputError
 
 Positions = slice | Tensor
-
-
-class CacheError(TinyLMError):
-    """The cache is full, or was handed tokens of another batch."""
 
 
 class LayerCache:
@@ -72,15 +68,15 @@ class KVCache:
     def claim(self, rows: int, T: int) -> Positions:
         """Make ready for T more tokens of every row. Returns their positions: a slice; with padding, (B, T).
 
-        Nothing is filled before `advance`. Raises CacheError when the T tokens do not fit, or when there are
+        Nothing is filled before `advance`. Raises InputError when the T tokens do not fit, or when there are
         more or fewer rows than before."""
         if self.rows is not None and rows != self.rows:
-            raise CacheError(
+            raise InputError(
                 f"the cache holds {self.rows} rows and was handed {rows}: make one for each batch"
             )
         begin, end = self.length, self.length + T
         if end > self.capacity:
-            raise CacheError(
+            raise InputError(
                 f"the cache holds {begin} of {self.capacity} tokens and has no room for {T} more: "
                 "start a new one from the last tokens of the text"
             )

@@ -13,7 +13,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 @torch.no_grad()
-def store_for_vectors(model: Model) -> Model:
+def to_column_major(model: Model) -> Model:
     """Store each matrix so that its product with one vector is quick on a processor; returns the model.
 
     A matrix (N, K) with N >= K goes by columns: its product is then a sum of K long columns, each scaled by
@@ -25,7 +25,7 @@ def store_for_vectors(model: Model) -> Model:
 
 
 @torch.no_grad()
-def store_by_rows(model: nn.Module) -> None:
+def to_contiguous(model: nn.Module) -> None:
     """Undo it, for training: torch's fused AdamW takes weights, slopes and moments as they lie in memory.
 
     Where these lie in different orders it mixes their numbers up, without an error."""

@@ -12,14 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from tinylm.errors import TinyLMError
+from tinylm.errors import DataError
 
-IGNORE = -1  # a target that is not scored
+IGNORE_INDEX = -1  # a target that is not scored
 HASHED_AT_ONCE = 1 << 24  # ids
-
-
-class BatchError(TinyLMError):
-    """Tokens, sizes or positions from which no batch can be cut."""
 
 
 class Batches:
@@ -37,7 +33,7 @@ class Batches:
     tokens: whole numbers, shape (N,), an array, a memmap or what `shards.open_tokens` returns.
     batch_size: rows per micro-batch and rank. The permutation costs 8 bytes per window (80 MB for ten
     billion tokens in windows of 1024) and is numpy's own: resume with the same numpy.
-    Raises BatchError for too few tokens and for sizes or positions out of range.
+    Raises DataError for too few tokens and for sizes or positions out of range.
     """
 
     def __init__(
@@ -53,16 +49,16 @@ class Batches:
     ) -> None:
         self.tokens = _checked(tokens, context_length, batch_size)
         if seed < 0:
-            raise BatchError(f"seed {seed} is negative: use 0 or more")
+            raise DataError(f"seed {seed} is negative: use 0 or more")
         if not 0 <= rank < world_size:
-            raise BatchError(
+            raise DataError(
                 f"rank {rank} is outside a world of {world_size}: ranks run from 0 to {world_size - 1}"
             )
         self.context_length, self.batch_size, self.seed = context_length, batch_size, seed
         self.rank, self.world_size = rank, world_size
         spare = len(tokens) - 1 - context_length  # the last position at which a window can begin
         if spare < 0:
-            raise BatchError(
+            raise DataError(
                 f"{len(tokens)} tokens are too few for one window of {context_length} + 1: "
                 f"use context_length {max(len(tokens) - 1, 1)} or less, or more text"
             )
@@ -85,7 +81,7 @@ class Batches:
         A pure function of (tokens, seed, step, micro_step, micro_steps, rank, world_size).
         """
         if step < 0 or not 0 <= micro_step < micro_steps:
-            raise BatchError(
+            raise DataError(
                 f"step {step}, micro_step {micro_step} of {micro_steps} does not exist: both count from 0"
             )
         unit = (step * micro_steps + micro_step) * self.world_size + self.rank
@@ -152,11 +148,11 @@ def windows(
     """Fixed windows in reading order, for evaluation: (tokens, targets), int64, (B, T) each.
 
     Every id but the first is a target exactly once. The last window is padded: its tokens with 0, its
-    targets with IGNORE. The last batch may have fewer rows. Raises BatchError for fewer than 2 ids.
+    targets with IGNORE_INDEX. The last batch may have fewer rows. Raises DataError for fewer than 2 ids.
     """
     tokens = _checked(tokens, context_length, batch_size)
     if len(tokens) < 2:
-        raise BatchError(f"{len(tokens)} tokens hold no target to score: give at least 2")
+        raise DataError(f"{len(tokens)} tokens hold no target to score: give at least 2")
     return _windows(tokens, context_length, batch_size)
 
 
@@ -166,7 +162,7 @@ def _windows(tokens: np.ndarray, length: int, batch_size: int) -> Iterator[tuple
         last = min(first + batch_size * length, n_targets)
         n_rows = -(-(last - first) // length)
         inputs = np.zeros(n_rows * length, dtype=np.int64)
-        targets = np.full(n_rows * length, IGNORE, dtype=np.int64)
+        targets = np.full(n_rows * length, IGNORE_INDEX, dtype=np.int64)
         inputs[: last - first] = tokens[first:last]
         targets[: last - first] = tokens[first + 1 : last + 1]
         yield (
@@ -185,11 +181,11 @@ def _sha256(numbers: np.ndarray) -> str:
 
 def _checked(tokens: np.ndarray, context_length: int, batch_size: int) -> np.ndarray:
     if context_length < 1 or batch_size < 1:
-        raise BatchError(
+        raise DataError(
             f"context_length {context_length} and batch_size {batch_size} must both be at least 1"
         )
     if len(tokens.shape) != 1 or np.dtype(tokens.dtype).kind not in "iu":
-        raise BatchError(
+        raise DataError(
             f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype} are not one row of ids: "
             f"give one long array of whole numbers"
         )
@@ -200,20 +196,20 @@ def _checked(tokens: np.ndarray, context_length: int, batch_size: int) -> np.nda
 def _checked_starts(starts: np.ndarray, n_tokens: int, spare: int) -> np.ndarray:
     starts = np.asarray(starts)
     if starts.ndim != 1 or starts.size == 0 or starts.dtype.kind not in "iu":
-        raise BatchError(f"starts of shape {starts.shape} and type {starts.dtype} are not a row of positions")
+        raise DataError(f"starts of shape {starts.shape} and type {starts.dtype} are not a row of positions")
     starts = np.sort(starts.astype(np.int64))
     if starts[0] < 0 or starts[-1] >= n_tokens:
-        raise BatchError(
+        raise DataError(
             f"starts run from {starts[0]} to {starts[-1]}, which are not all positions in {n_tokens} tokens: "
             f"those run from 0 to {n_tokens - 1}"
         )
     if (starts[1:] == starts[:-1]).any():
-        raise BatchError(
+        raise DataError(
             f"starts hold {len(starts)} positions, {len(np.unique(starts))} of them distinct: give each once"
         )
     usable = starts[starts <= spare]
     if not usable.size:
-        raise BatchError(
+        raise DataError(
             f"none of the {len(starts)} starts leaves room for one window: the first is {starts[0]}, "
             f"the last that would is {spare}"
         )

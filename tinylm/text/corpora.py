@@ -10,26 +10,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from tinylm.errors import TinyLMError
-from tinylm.text.downloads import DownloadError, WrongFile, copy, difference, download
+from tinylm.errors import CorpusMissing, DownloadError
+from tinylm.text.download import WrongFile, copy, difference, download
 from tinylm.text.registry import CORPORA, Corpus, CorpusFile, corpus_named
 
 ROOT = Path(__file__).resolve().parents[2]  # relative folders in the environment count from here
 ALWAYS_CHECKED = 16 * 2**20  # bytes; larger files are hashed once per process
 GENERATED_CHARACTERS = 1_000_000  # training and validation text of a toyworld together
 TRAIN_SEED, VALIDATION_SEED = 1, 2
-
-
-class CorpusMissing(TinyLMError):
-    """No source has the corpus. `reason` says why in a few words, `source` which source failed last."""
-
-    def __init__(self, sentence: str, *, reason: str, source: str) -> None:
-        super().__init__(sentence)
-        self.reason, self.source = reason, source
-
-
-class CorpusCorrupt(CorpusMissing):
-    """A source has a file of that name, but it is not the right one."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +35,7 @@ def load(name: str, *, fallback: str | None = None) -> Text:
 
     With `fallback`, a generated corpus stands in for one that no source has, and one printed line says
     so. A damaged pack is refused all the same: its maker must hear of it.
-    Raises CorpusMissing, or CorpusCorrupt for a file with another size or sha256 than the registry's.
+    Raises CorpusMissing, or CorpusMissing for a file with another size or sha256 than the registry's.
     """
     corpus = corpus_named(name)
     if not corpus.files:
@@ -80,7 +68,7 @@ def locate(name: str) -> str | None:
 def fetch(name: str, *, progress: bool = True) -> dict[str, Path]:
     """The whole files of a corpus by name, from the first source that has them; {} for a generated one.
 
-    Raises CorpusMissing or CorpusCorrupt, as `load`.
+    Raises CorpusMissing or CorpusMissing, as `load`.
     """
     corpus = corpus_named(name)
     return {file.name: _obtain(corpus, file, progress)[1] for file in corpus.files}
@@ -90,7 +78,7 @@ def pack(folder: str | Path, names: list[str] | None = None, *, progress: bool =
     """Write a pack, NAME/FILE, for machines without a network: set `TINYLM_DATA` to the folder there.
 
     By default of every corpus in the registry; generated ones have no files. Whole files that are there
-    already are left alone. Returns the files of the pack. Raises CorpusMissing or CorpusCorrupt, and
+    already are left alone. Returns the files of the pack. Raises CorpusMissing or CorpusMissing, and
     DownloadError when the folder cannot be written.
     """
     wanted = [corpus_named(name) for name in (CORPORA if names is None else names)]
@@ -151,7 +139,7 @@ def _obtain(corpus: Corpus, file: CorpusFile, progress: bool) -> tuple[str, Path
     if source and not wrong:
         return source, path
     if source == "pack":
-        raise CorpusCorrupt(
+        raise CorpusMissing(
             f"{corpus.name}/{file.name} in the pack is not the right file ({wrong}): "
             f"make the pack again, or unset TINYLM_DATA",
             reason=f"the pack's {file.name} is damaged",
@@ -162,7 +150,7 @@ def _obtain(corpus: Corpus, file: CorpusFile, progress: bool) -> tuple[str, Path
             raise DownloadError("TINYLM_OFFLINE forbids the network")
         download(file.url, path, size=file.size, sha256=file.sha256, progress=progress)
     except WrongFile as error:
-        raise CorpusCorrupt(
+        raise CorpusMissing(
             f"{corpus.name}/{file.name} from the network is not the right file ({error}) and was removed: "
             f"try again, from another network if this one asks for a login",
             reason=f"the network gave another file, {error}",
@@ -173,7 +161,7 @@ def _obtain(corpus: Corpus, file: CorpusFile, progress: bool) -> tuple[str, Path
         if os.environ.get("TINYLM_DATA") and not _can_be_read(_folder("TINYLM_DATA", None)):
             absent += ", TINYLM_DATA names no folder that can be read"
         reason = f"{absent}, and {error}"
-        raise (CorpusCorrupt if wrong else CorpusMissing)(
+        raise (CorpusMissing)(
             f"{corpus.name} is not here ({reason}): `python -m tinylm fetch {corpus.name}` gets it",
             reason=reason,
             source="cache" if wrong else "network",
@@ -198,7 +186,7 @@ def _difference(path: Path, file: CorpusFile) -> str | None:
 @lru_cache
 def _generated(corpus: Corpus) -> tuple[str, str]:
     """(training, validation) text of a toyworld, from two seeds: neither holds a piece of the other."""
-    from tinylm.text import toyworld  # its grammar is only read when it is wanted
+    from tinylm.text.toyworld import world as toyworld  # its grammar is only read when it is wanted
 
     world = {"toyworld-plays": toyworld.PLAYS, "toyworld-stories": toyworld.STORIES}[corpus.name]
     n_validation = round(GENERATED_CHARACTERS * corpus.validation_fraction)

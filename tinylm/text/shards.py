@@ -17,17 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tinylm.errors import TinyLMError
+from tinylm.errors import DataError
 from tinylm.text.tokenizers import fingerprint, tokenizer_from_json
 
 MANIFEST = "manifest.json"
 LLMC_HEADER = 256  # int32 numbers in front of the ids: magic, version, count, zeros
 LLMC_MAGIC, LLMC_VERSION = 20240520, 1  # llm.c, dev/data/data_common.py: GPT-2's ids in uint16
 LLMC_MAGIC_LLAMA = 20240801  # the same for Llama 3, in uint32: refused, not read as something else
-
-
-class ShardError(TinyLMError):
-    """A shard that is missing, truncated, altered, or written with another tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +91,13 @@ def write_shards(
 
     A file holds `shard_tokens` ids (the last one fewer); a row may go on in the next file. The folder
     appears when everything in it is written, or not at all. `tokenizer` is a tokenizer's `to_json()`.
-    Raises ShardError for a folder that exists, for no ids, and for ids outside the vocabulary.
+    Raises DataError for a folder that exists, for no ids, and for ids outside the vocabulary.
     """
     folder = Path(folder)
     if folder.exists():
-        raise ShardError(f"the folder {folder.name} exists already: remove it, or choose another name")
+        raise DataError(f"the folder {folder.name} exists already: remove it, or choose another name")
     if shard_tokens < 1:
-        raise ShardError(f"shard_tokens is {shard_tokens}: give at least 1")
+        raise DataError(f"shard_tokens is {shard_tokens}: give at least 1")
     vocab_size = tokenizer_from_json(tokenizer).vocab_size
     dtype = np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
     draft = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
@@ -114,30 +110,28 @@ def write_shards(
             size, digest = _write(draft / file, (piece for _, piece in group))
             shards.append(Shard(file, size // dtype.itemsize, digest))
         if not shards:
-            raise ShardError("there are 0 ids to write: give at least 1")
+            raise DataError("there are 0 ids to write: give at least 1")
         count = sum(shard.count for shard in shards)
         manifest = Manifest(dtype.name, count, source, tokenizer, fingerprint(tokenizer), tuple(shards))
         _write(draft / MANIFEST, [json.dumps(asdict(manifest), indent=1).encode()])
         os.rename(draft, folder)
     except OSError as error:
-        raise ShardError(f"the disk refused to write {folder.name}: {error.strerror}") from error
+        raise DataError(f"the disk refused to write {folder.name}: {error.strerror}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return manifest
 
 
 def read_manifest(folder: str | Path) -> Manifest:
-    """The manifest of a folder of shards. Raises ShardError where there is none that can be understood."""
+    """The manifest of a folder of shards. Raises DataError where there is none that can be understood."""
     path = Path(folder) / MANIFEST
     if not path.is_file():
-        raise ShardError(f"the folder {path.parent.name} has no {MANIFEST}: give the .bin files themselves")
+        raise DataError(f"the folder {path.parent.name} has no {MANIFEST}: give the .bin files themselves")
     try:
         data = json.loads(path.read_bytes())
         manifest = Manifest(**data | {"shards": tuple(Shard(**shard) for shard in data["shards"])})
     except (ValueError, TypeError, KeyError) as error:
-        raise ShardError(
-            f"the {MANIFEST} of {path.parent.name} is damaged: write the shards again"
-        ) from error
+        raise DataError(f"the {MANIFEST} of {path.parent.name} is damaged: write the shards again") from error
     found = fingerprint(manifest.tokenizer)
     _expect(path.parent.name, "tokenizer sha256", manifest.tokenizer_sha256, found)
     _expect(path.parent.name, "ids", manifest.count, sum(shard.count for shard in manifest.shards))
@@ -152,7 +146,7 @@ def open_tokens(
     Takes our own folders and files, llm.c's shards (header of 256 int32, then uint16) and nanoGPT's (uint16
     and nothing else). Sizes are always checked; with `verify` the sha256 of our own files too, which reads
     them once. With `tokenizer`, its `to_json()`, our own shards of any other tokenizer are refused.
-    Raises ShardError, which names the file with what was expected and what was found.
+    Raises DataError, which names the file with what was expected and what was found.
     """
     if not isinstance(path, str | Path):
         return Tokens([open_tokens(one, verify=verify, tokenizer=tokenizer) for one in path])
@@ -190,7 +184,7 @@ def _open_foreign(path: Path) -> np.ndarray:
         _expect(path.name, "bytes", 4 * LLMC_HEADER + 2 * int(header[2]), size)
         return np.memmap(path, dtype="<u2", mode="r", offset=4 * LLMC_HEADER)  # (count,)
     if size == 0 or size % 2:
-        raise ShardError(f"{path.name}: expected a whole number of 2-byte ids, found {size:,} bytes")
+        raise DataError(f"{path.name}: expected a whole number of 2-byte ids, found {size:,} bytes")
     return np.memmap(path, dtype="<u2", mode="r")  # (count,)
 
 
@@ -221,10 +215,10 @@ def _write(path: Path, pieces: Iterable[np.ndarray | bytes]) -> tuple[int, str]:
 def _checked(row: np.ndarray, vocab_size: int) -> np.ndarray:
     row = np.asarray(row)
     if row.ndim != 1 or (row.size and row.dtype.kind not in "iu"):
-        raise ShardError(f"ids of shape {row.shape} and type {row.dtype} are not one row of whole numbers")
+        raise DataError(f"ids of shape {row.shape} and type {row.dtype} are not one row of whole numbers")
     if row.size and (row.min() < 0 or row.max() >= vocab_size):
         wrong = row.min() if row.min() < 0 else row.max()
-        raise ShardError(
+        raise DataError(
             f"id {wrong} is outside the tokenizer's {vocab_size}: ids run from 0 to {vocab_size - 1}"
         )
     return row
@@ -233,12 +227,12 @@ def _checked(row: np.ndarray, vocab_size: int) -> np.ndarray:
 def _expect(name: str, what: str, expected: int | str, found: int | str) -> None:
     if expected != found:
         shown = [f"{v:,}" if what in ("bytes", "ids") else str(v)[:16] for v in (expected, found)]
-        raise ShardError(f"{name}: expected {what} {shown[0]}, found {shown[1]}: write or fetch it again")
+        raise DataError(f"{name}: expected {what} {shown[0]}, found {shown[1]}: write or fetch it again")
 
 
 def _size(path: Path) -> int:
     if not path.is_file():
-        raise ShardError(
+        raise DataError(
             f"there is no file {path.name} in {path.parent.name or 'this folder'}: write the shards first"
         )
     return path.stat().st_size

@@ -13,15 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tinylm.errors import TinyLMError
-
-
-class TokenizerError(TinyLMError):
-    """A vocabulary, a saved tokenizer or a row of ids that cannot be right."""
-
-
-class UnknownCharacter(TokenizerError):
-    """The text holds a character that the vocabulary does not."""
+from tinylm.errors import DataError
 
 
 class Tokenizer(Protocol):
@@ -56,7 +48,7 @@ class CharTokenizer:
 
     `lowercase` folds the text before it is encoded, so a round trip gives `text.lower()`.
     `unknown` replaces the characters outside the vocabulary; with None they are refused.
-    Raises TokenizerError for a vocabulary that is not a string of distinct characters.
+    Raises DataError for a vocabulary that is not a string of distinct characters.
     """
 
     characters: str
@@ -67,28 +59,28 @@ class CharTokenizer:
     def __post_init__(self) -> None:
         if not isinstance(self.characters, str):
             kind = type(self.characters).__name__
-            raise TokenizerError(
+            raise DataError(
                 f"the vocabulary is a {kind}, which may lose its order: give a string, one character per id"
             )
         if not self.characters:
-            raise TokenizerError("the vocabulary has 0 characters: give at least 1")
+            raise DataError("the vocabulary has 0 characters: give at least 1")
         character, times = Counter(self.characters).most_common(1)[0]
         if times > 1:
-            raise TokenizerError(
+            raise DataError(
                 f"the vocabulary holds {character!r} {times} times: give each character exactly 1 id"
             )
         folded = [c for c in self.characters if c.lower() != c] if self.lowercase else []
         if folded:
-            raise TokenizerError(
+            raise DataError(
                 f"lowercase text can never hold {folded[0]!r}: leave it out of the vocabulary, "
                 f"or set lowercase=False"
             )
         if not isinstance(self.lowercase, bool):
-            raise TokenizerError(f"lowercase={self.lowercase!r} is neither True nor False: use one of them")
+            raise DataError(f"lowercase={self.lowercase!r} is neither True nor False: use one of them")
         if self.unknown is not None and (
             not isinstance(self.unknown, str) or len(self.unknown) != 1 or self.unknown not in self.characters
         ):
-            raise TokenizerError(
+            raise DataError(
                 f"unknown={self.unknown!r} is not one of the {self.vocab_size} characters of the vocabulary: "
                 f"choose one that is, for example {self.characters[-1]!r}"
             )
@@ -119,7 +111,7 @@ class CharTokenizer:
     def encode(self, text: str) -> np.ndarray:
         """The ids of `text`, int64, shape (T,): one table look-up per character.
 
-        Raises UnknownCharacter for the first character outside the vocabulary, unless `unknown` is set.
+        Raises DataError for the first character outside the vocabulary, unless `unknown` is set.
         """
         if self.lowercase:
             text = text.lower()
@@ -127,7 +119,7 @@ class CharTokenizer:
         if self.unknown is None and ids.size and ids.min() < 0:
             position = int(np.argmax(ids < 0))
             character = text[position]
-            raise UnknownCharacter(
+            raise DataError(
                 f"{character!r} (U+{ord(character):04X}) at position {position} is not among the "
                 f"{self.vocab_size} characters of the vocabulary: train the tokenizer on text that has it, "
                 f"or set unknown to a character that may stand for it"
@@ -137,19 +129,19 @@ class CharTokenizer:
     def decode(self, ids: Any) -> str:
         """The text of one row of ids: an array, a tensor, a list or a single id.
 
-        Raises TokenizerError for ids outside 0 .. V - 1 (a negative id is no shorthand for the end).
+        Raises DataError for ids outside 0 .. V - 1 (a negative id is no shorthand for the end).
         """
         row = np.asarray(ids.cpu() if hasattr(ids, "cpu") else ids)
         if row.size == 0:
             return ""
         if row.ndim > 1 or not np.issubdtype(row.dtype, np.integer):
-            raise TokenizerError(
+            raise DataError(
                 f"ids of shape {row.shape} and type {row.dtype} are not one row of whole numbers: "
                 f"decode one row at a time"
             )
         wrong = row[(row < 0) | (row >= self.vocab_size)]
         if wrong.size:
-            raise TokenizerError(
+            raise DataError(
                 f"id {wrong.flat[0]} is outside the vocabulary of {self.vocab_size} characters: "
                 f"ids run from 0 to {self.vocab_size - 1}"
             )
@@ -175,7 +167,7 @@ class CharTokenizer:
         expected = {"kind", "characters", "lowercase", "unknown"}
         if data.keys() != expected:
             difference = ", ".join(sorted(expected ^ data.keys()))
-            raise TokenizerError(
+            raise DataError(
                 f"a saved character tokenizer has the keys {', '.join(sorted(expected))}: mend {difference}"
             )
         return cls(data["characters"], lowercase=data["lowercase"], unknown=data["unknown"])
@@ -186,7 +178,5 @@ def tokenizer_from_json(data: dict) -> Tokenizer:
     kinds = {"characters": CharTokenizer.from_json}
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
-        raise TokenizerError(
-            f"a tokenizer of kind {kind!r} is not known here: the kinds are {', '.join(kinds)}"
-        )
+        raise DataError(f"a tokenizer of kind {kind!r} is not known here: the kinds are {', '.join(kinds)}")
     return kinds[kind](data)

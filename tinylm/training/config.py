@@ -10,20 +10,16 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from tinylm.errors import TinyLMError
+from tinylm.errors import ConfigError
 
 Schedule = Literal["cosine", "linear", "constant", "wsd"]
 OptimizerName = Literal["adamw", "muon"]
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-class TrainConfigError(TinyLMError):
-    """A training number that cannot work, or that cannot work with another one."""
-
-
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. Raises TrainConfigError at construction; the message holds the way out."""
+    """How to train. Raises ConfigError at construction; the message holds the way out."""
 
     steps: int = 2000
     """Optimiser steps in the whole run."""
@@ -43,9 +39,9 @@ class TrainConfig:
     """What the rate does after the warm-up; wsd holds the peak, then falls over the last fifth."""
     weight_decay: float = 0.1
     """Decoupled decay of the matrices; gains and biases are never decayed. With muon, inside the blocks."""
-    matrix_learning_rate: float = 0.02
+    muon_learning_rate: float = 0.02
     """Muon's peak learning rate; the schedule moves it in step with the other."""
-    matrix_momentum: float = 0.95
+    muon_momentum: float = 0.95
     """Muon's memory of the gradient."""
     beta1: float = 0.9
     """AdamW's memory of the gradient."""
@@ -76,37 +72,35 @@ class TrainConfig:
             ("seed", 0),
             ("learning_rate", 0),
             ("min_learning_rate", 0),
-            ("matrix_learning_rate", 0),
+            ("muon_learning_rate", 0),
             ("weight_decay", 0),
             ("grad_clip", 0),
         ):
             value = getattr(self, name)
             if not value >= least:  # also catches nan
-                raise TrainConfigError(f"{name} {value} is below {least}: use {least} or more")
+                raise ConfigError(f"{name} {value} is below {least}: use {least} or more")
             if value == math.inf:
-                raise TrainConfigError(f"{name} {value} is no number to count with: use a finite one")
-        for name in ("beta1", "beta2", "matrix_momentum"):
+                raise ConfigError(f"{name} {value} is no number to count with: use a finite one")
+        for name in ("beta1", "beta2", "muon_momentum"):
             if not 0 <= getattr(self, name) < 1:
-                raise TrainConfigError(
-                    f"{name} {getattr(self, name)} is outside 0 ≤ {name} < 1: use 0.9 to 0.999"
-                )
+                raise ConfigError(f"{name} {getattr(self, name)} is outside 0 ≤ {name} < 1: use 0.9 to 0.999")
         if self.min_learning_rate > self.learning_rate:
-            raise TrainConfigError(
+            raise ConfigError(
                 f"min_learning_rate {self.min_learning_rate:g} is above the peak learning_rate "
                 f"{self.learning_rate:g}: use a minimum of {self.learning_rate / 10:g}"
             )
         if self.warmup_steps >= self.steps:
-            raise TrainConfigError(
+            raise ConfigError(
                 f"warmup_steps {self.warmup_steps} never ends within steps {self.steps}: "
                 f"use {self.steps // 10} warm-up steps, or more steps than {self.warmup_steps}"
             )
         if self.patience and not self.eval_every:
-            raise TrainConfigError(
+            raise ConfigError(
                 f"patience {self.patience} has nothing to wait for with eval_every {self.eval_every}: "
                 f"use eval_every {max(1, self.steps // 10)}, or patience 0"
             )
         if self.seed >= 2**63:
-            raise TrainConfigError(f"seed {self.seed} is above {2**63 - 1}: use a smaller one")
+            raise ConfigError(f"seed {self.seed} is above {2**63 - 1}: use a smaller one")
         _one_of("schedule", self.schedule, ("cosine", "linear", "constant", "wsd"))
         _one_of("optimizer", self.optimizer, ("adamw", "muon"))
         _one_of("dtype", self.dtype, ("auto", "float32", "bfloat16", "float16"))
@@ -114,13 +108,13 @@ class TrainConfig:
     def grad_accum_steps(self, context_length: int, world_size: int = 1) -> int:
         """Micro-batches per optimiser step on each device, so that tokens_per_step is met exactly.
 
-        Raises TrainConfigError when tokens_per_step is not a whole number of micro-batches."""
+        Raises ConfigError when tokens_per_step is not a whole number of micro-batches."""
         at_once = self.micro_batch_size * context_length * world_size  # tokens
         if self.tokens_per_step % at_once:
             below = self.tokens_per_step // at_once * at_once
             nearest = f"{below} or {below + at_once}" if below else f"{at_once}"
             devices = f" × world_size {world_size}" if world_size > 1 else ""
-            raise TrainConfigError(
+            raise ConfigError(
                 f"tokens_per_step {self.tokens_per_step} is not a multiple of micro_batch_size "
                 f"{self.micro_batch_size} × context_length {context_length}{devices} = {at_once}: "
                 f"use {nearest}"
@@ -130,4 +124,4 @@ class TrainConfig:
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise TrainConfigError(f"{name} {value!r} is unknown: use one of {', '.join(allowed)}")
+        raise ConfigError(f"{name} {value!r} is unknown: use one of {', '.join(allowed)}")

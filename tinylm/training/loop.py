@@ -17,16 +17,16 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from tinylm.errors import TinyLMError
+from tinylm.device import Precision
+from tinylm.errors import Divergence, TinyLMError
+from tinylm.runs.records import RunRecord
 from tinylm.text.batches import Batches
 from tinylm.training.config import TrainConfig
-from tinylm.training.divergence import Divergence, Unseen
+from tinylm.training.finite import DeferredFiniteCheck, diverged
 from tinylm.training.interrupts import Interrupts
 from tinylm.training.optim import Optimizers
-from tinylm.training.precision import Precision
-from tinylm.training.records import RunRecord
-from tinylm.training.state import TrainingState
-from tinylm.training.step import StepResult, optimizer_of, set_learning_rate, train_step
+from tinylm.training.progress import TrainingState
+from tinylm.training.step import StepResult, build_optimizer, set_learning_rate, train_step
 
 
 class TrainingError(TinyLMError):
@@ -50,7 +50,7 @@ class History:
 
 
 class Resumable(Protocol):
-    """Something that puts an earlier state back: training.checkpoint's Saved."""
+    """Something that puts an earlier state back: training.checkpoint's TrainingCheckpoint."""
 
     @property
     def name(self) -> str:
@@ -81,7 +81,7 @@ def train(
     evaluate(model) is called every config.eval_every finished steps and after the last; its result (a number,
     or a dataclass such as inference's Evaluation) is kept. Each on_step callable gets the StepResult of every
     step. save(state) is called before the first step, after each evaluation, when save_seconds have passed
-    and at the end; it returns the checkpoint's name. `resume` (a checkpoint's Saved) is where to go on.
+    and at the end; it returns the checkpoint's name. `resume` (a checkpoint's TrainingCheckpoint) is where to go on.
     Ctrl-C ends the run after the step it fell into: with `save` it is saved and what there is is returned,
     without it KeyboardInterrupt goes on to whoever called. Raises TrainingError when something is not
     finite, naming it, the step and the last good checkpoint; and when batches and config disagree."""
@@ -92,11 +92,11 @@ def train(
         )
     config.grad_accum_steps(batches.context_length, batches.world_size)  # refused before anything is done
     precision = Precision.of(next(model.parameters()).device, config.dtype)
-    optimizer = optimizer or optimizer_of(model, config)
+    optimizer = optimizer or build_optimizer(model, config)
     state = TrainingState(model, optimizer, precision.scaler, config, batches)
     if resume is not None:
         resume.restore(state)
-    done = state.counters.step
+    done = state.progress.step
     bar = tqdm(total=config.steps, initial=done, disable=not progress, mininterval=0.5, unit="step")
     was_training = model.training
     with bar, Interrupts() as interrupts:
@@ -139,41 +139,41 @@ class _Run:
     """False while the weights are somewhere between two steps, and nothing to save."""
 
     def __post_init__(self) -> None:
-        self.unseen = Unseen(self.state.model)
+        self.unseen = DeferredFiniteCheck(self.state.model)
         self.saved_at = time.perf_counter()
-        self.began = self.saved_at - self.state.counters.seconds
+        self.began = self.saved_at - self.state.progress.seconds
         self.count()
 
     def arrive(self) -> bool:
         """What happens when a step is finished, or none is done yet; True when the run is over."""
-        state, counters = self.state, self.state.counters
+        state, progress = self.state, self.state.progress
         if due := self.evaluate is not None and state.evaluation_is_due():
             self.measure()
         self.history.stopped_early = state.stops_early()
-        over = counters.step >= state.config.steps or self.history.stopped_early
+        over = progress.step >= state.config.steps or self.history.stopped_early
         late = over or self.saved_step is None or time.perf_counter() - self.saved_at >= self.save_seconds
-        if self.save is not None and (due or (late and counters.step != self.saved_step)):
+        if self.save is not None and (due or (late and progress.step != self.saved_step)):
             self.keep()
         return over
 
     def measure(self) -> None:
         """Evaluate. May be cut short by Ctrl-C: it changes nothing."""
         self.unseen.look()
-        model, counters = self.state.model, self.state.counters
+        model, progress = self.state.model, self.state.progress
         model.eval()
         evaluation = self.evaluate(model)
         model.train()
         numbers = _numbers(evaluation)
         if not math.isfinite(numbers["loss"]):
-            rate = set_learning_rate(self.state.optimizer, counters.step - 1, self.state.config)
+            rate = set_learning_rate(self.state.optimizer, progress.step - 1, self.state.config)
             what = f"the validation loss is {numbers['loss']}"
-            raise Divergence(what, step=counters.step, learning_rate=rate)
+            raise diverged(what, step=progress.step, learning_rate=rate)
         with self.interrupts.held():
-            self.history.evaluations.append((counters.step, evaluation))
-            counters.losses.append((counters.step, numbers["loss"]))
+            self.history.evaluations.append((progress.step, evaluation))
+            progress.losses.append((progress.step, numbers["loss"]))
             self.count()
             if self.record is not None:
-                self.record.evaluation(step=counters.step, **numbers, seconds=counters.seconds)
+                self.record.evaluation(step=progress.step, **numbers, seconds=progress.seconds)
 
     def keep(self) -> None:
         """Save the state, once every number in it has been looked at."""
@@ -181,32 +181,32 @@ class _Run:
         with self.interrupts.held():
             self.count()
             self.saved_name = self.save(self.state)
-            self.saved_step, self.saved_at = self.state.counters.step, time.perf_counter()
+            self.saved_step, self.saved_at = self.state.progress.step, time.perf_counter()
 
     def step(self) -> None:
         """One optimiser step, and all that is written down about it."""
-        counters, config = self.state.counters, self.state.config
-        logged = counters.step % config.log_every == 0 or counters.step + 1 == config.steps
+        progress, config = self.state.progress, self.state.config
+        logged = progress.step % config.log_every == 0 or progress.step + 1 == config.steps
         with self.interrupts.held():
             self.whole = False
             result = train_step(
                 self.state.model,
                 self.state.optimizer,
                 self.state.batches,
-                step=counters.step,
+                step=progress.step,
                 config=config,
                 precision=self.precision,
                 measure=logged,
                 unseen=self.unseen,
             )
-            counters.step += 1
-            counters.tokens += config.tokens_per_step
+            progress.step += 1
+            progress.tokens += config.tokens_per_step
             self.whole = True
             self.count()
             if logged:
                 self.history.steps.append(result)
                 if self.record is not None:
-                    self.record.step(**dataclasses.asdict(result), seconds=counters.seconds)
+                    self.record.step(**dataclasses.asdict(result), seconds=progress.seconds)
         if logged:
             self.bar.set_postfix(loss=f"{result.loss:.4f}", refresh=False)
         self.bar.update()
@@ -216,15 +216,15 @@ class _Run:
     def leave(self) -> None:
         """After Ctrl-C: keep the state, unless it was pressed twice and a step was cut in two."""
         self.history.interrupted = True
-        if self.whole and self.state.counters.step != self.saved_step:
+        if self.whole and self.state.progress.step != self.saved_step:
             with contextlib.suppress(KeyboardInterrupt):
                 self.keep()
 
     def count(self) -> None:
         """Bring the times and the history's totals up to date."""
-        counters = self.state.counters
-        counters.seconds = time.perf_counter() - self.began
-        self.history.tokens, self.history.seconds = counters.tokens, counters.seconds
+        progress = self.state.progress
+        progress.seconds = time.perf_counter() - self.began
+        self.history.tokens, self.history.seconds = progress.tokens, progress.seconds
 
     def what_is_left(self, divergence: Divergence) -> str:
         """The sentence for a run that broke."""

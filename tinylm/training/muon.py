@@ -13,14 +13,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from tinylm.errors import TinyLMError
+from tinylm.errors import ConfigError
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan et al.: the steepest start for small singular values
 ITERATIONS = 5
-
-
-class MuonError(TinyLMError):
-    """A parameter that is not a matrix."""
 
 
 class Muon(torch.optim.Optimizer):
@@ -30,7 +26,7 @@ class Muon(torch.optim.Optimizer):
     iterates in bfloat16, one matrix after the other, which is slow on most processors
     (tests/benchmarks/optimizer_step.py measures both). A group may say `blocks`: its matrices are then cut
     into so many equal blocks of rows, each made orthogonal by itself, as if they were separate parameters.
-    Raises MuonError for a parameter that is no matrix, or whose rows cannot be cut so."""
+    Raises ConfigError for a parameter that is no matrix, or whose rows cannot be cut so."""
 
     def __init__(
         self,
@@ -46,12 +42,12 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.ndim != 2:
-                    raise MuonError(
+                    raise ConfigError(
                         f"Muon takes matrices, which have 2 dimensions, and this parameter has {p.ndim}: "
                         "give it to AdamW"
                     )
                 if p.size(0) % group["blocks"]:
-                    raise MuonError(
+                    raise ConfigError(
                         f"{p.size(0)} rows cannot be cut into {group['blocks']} equal blocks: "
                         "use a number that divides the rows"
                     )

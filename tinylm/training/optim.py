@@ -12,16 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from tinylm.errors import TinyLMError
+from tinylm.errors import ConfigError
 from tinylm.model.attention import CausalSelfAttention
-from tinylm.model.layout import store_by_rows
+from tinylm.model.layout import to_contiguous
 from tinylm.training.config import OptimizerName, Schedule
 from tinylm.training.muon import Muon
-
-
-class OptimizerError(TinyLMError):
-    """An optimiser that would have nothing to move."""
-
 
 WSD_DECAY = 0.2
 """The last fifth of a wsd run decays (Hägele et al. 2024, section 3.2)."""
@@ -44,7 +39,7 @@ def adamw(
     """AdamW over the two parameter groups; one fused kernel where this torch has it for the device.
 
     The model's matrices are stored by rows again, if they were not."""
-    store_by_rows(model)
+    to_contiguous(model)
     return _adamw(parameter_groups(model, weight_decay), learning_rate, betas)
 
 
@@ -100,34 +95,32 @@ def make_optimizer(
     learning_rate: float,
     betas: tuple[float, float],
     weight_decay: float,
-    matrix_learning_rate: float,
-    matrix_momentum: float,
+    muon_learning_rate: float,
+    muon_momentum: float,
 ) -> torch.optim.Optimizer | Optimizers:
     """ "adamw" for everything, or "muon" for the matrices inside the blocks and AdamW for the rest.
 
     The rest are the embeddings, the head and the gains: for them a direction has no reason to be as long as
     any other, and they are not decayed. Every group says under `lr_ratio` how its rate compares with
-    `learning_rate`, so that one schedule moves them all. Raises OptimizerError when nothing would move."""
+    `learning_rate`, so that one schedule moves them all. Raises ConfigError when nothing would move."""
     if not any(p.requires_grad for p in model.parameters()):
         count = sum(p.numel() for p in model.parameters())
-        raise OptimizerError(
-            f"0 of {count} parameters are trainable: unfreeze some with requires_grad_(True)"
-        )
+        raise ConfigError(f"0 of {count} parameters are trainable: unfreeze some with requires_grad_(True)")
     if optimizer == "adamw":
         return adamw(model, learning_rate=learning_rate, betas=betas, weight_decay=weight_decay)
-    store_by_rows(model)
+    to_contiguous(model)
     rest, groups = muon_groups(model)
     if not (rest and groups):
         where = "outside" if groups else "inside"
-        raise OptimizerError(
+        raise ConfigError(
             f"muon works inside the blocks and adamw outside, and 0 parameters {where} are trainable: "
             "use optimizer adamw for all of them"
         )
     for group in groups:
-        group["lr_ratio"] = matrix_learning_rate / learning_rate if learning_rate else 0.0
+        group["lr_ratio"] = muon_learning_rate / learning_rate if learning_rate else 0.0
     return Optimizers(
         _adamw(rest, learning_rate, betas),
-        Muon(groups, lr=matrix_learning_rate, momentum=matrix_momentum, weight_decay=weight_decay),
+        Muon(groups, lr=muon_learning_rate, momentum=muon_momentum, weight_decay=weight_decay),
     )
 
 

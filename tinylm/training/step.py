@@ -14,17 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from tinylm.errors import TinyLMError
-from tinylm.text.batches import IGNORE, Batches
+from tinylm.device import Precision, seeded_rng, synchronize
+from tinylm.errors import ConfigError
+from tinylm.model.losses import cross_entropy
+from tinylm.text.batches import IGNORE_INDEX, Batches
 from tinylm.training.config import TrainConfig
-from tinylm.training.divergence import Unseen, refuse, refuse_scale
-from tinylm.training.losses import cross_entropy
+from tinylm.training.finite import DeferredFiniteCheck, check_loss_scale, refuse
 from tinylm.training.optim import Optimizers, learning_rate, make_optimizer
-from tinylm.training.precision import Precision, own_randomness, synchronize
-
-
-class StepError(TinyLMError):
-    """A step that cannot be done as asked."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +51,7 @@ def train_step(
     config: TrainConfig,
     precision: Precision | None = None,
     measure: bool = True,
-    unseen: Unseen | None = None,
+    unseen: DeferredFiniteCheck | None = None,
 ) -> StepResult:
     """One optimiser step on config.tokens_per_step tokens, a pure function of (weights, config.seed, step).
 
@@ -70,12 +66,12 @@ def train_step(
     started = time.perf_counter()
     micro_steps = config.grad_accum_steps(batches.context_length, batches.world_size)
     micro_batches = [batches.batch(step, i, micro_steps) for i in range(micro_steps)]  # (B, T) each
-    n_targets = sum(int((targets != IGNORE).sum()) for _, targets in micro_batches)
+    n_targets = sum(int((targets != IGNORE_INDEX).sum()) for _, targets in micro_batches)
 
     rate = set_learning_rate(optimizer, step, config)  # by the step, never by the micro-step
     optimizer.zero_grad(set_to_none=True)  # once a step: the micro-batches accumulate
     losses = []
-    with own_randomness(precision.device, _dropout_seed(config.seed, step, batches.rank)):
+    with seeded_rng(precision.device, _dropout_seed(config.seed, step, batches.rank)):
         for tokens, targets in micro_batches:
             with precision.autocast():
                 logits = model(tokens.to(precision.device))  # (B, T, V)
@@ -97,7 +93,7 @@ def train_step(
     precision.scaler.step(optimizer)
     precision.scaler.update()
     if measure and precision.skips_overflow:
-        refuse_scale(precision.scaler.get_scale(), step=step, learning_rate=rate)
+        check_loss_scale(precision.scaler.get_scale(), step=step, learning_rate=rate)
 
     if not measure:
         return StepResult(step, loss, rate, grad_norm)
@@ -107,7 +103,7 @@ def train_step(
     return StepResult(step, float(loss), rate, float(grad_norm), ratio, speed)
 
 
-def optimizer_of(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer | Optimizers:
+def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer | Optimizers:
     """The optimiser that the config asks for, over the parameters of this model."""
     return make_optimizer(
         model,
@@ -115,8 +111,8 @@ def optimizer_of(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
         learning_rate=config.learning_rate,
         betas=(config.beta1, config.beta2),
         weight_decay=config.weight_decay,
-        matrix_learning_rate=config.matrix_learning_rate,
-        matrix_momentum=config.matrix_momentum,
+        muon_learning_rate=config.muon_learning_rate,
+        muon_momentum=config.muon_momentum,
     )
 
 
@@ -138,7 +134,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer | Optimizers, step: int, 
 def _default_precision(model: nn.Module, config: TrainConfig) -> Precision:
     precision = Precision.of(next(model.parameters()).device, config.dtype)
     if precision.scaler.is_enabled():
-        raise StepError(
+        raise ConfigError(
             "float16 needs one scaler for all steps, not 1 for each of them: "
             "make Precision.of(device, 'float16') once and pass it as precision"
         )

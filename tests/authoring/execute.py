@@ -1,0 +1,229 @@
+"""Runs notebooks in place and leaves them in the one form that is committed.
+
+    python -m tests.authoring.execute                  every notebook, in order
+    python -m tests.authoring.execute 02_attention     one, by name (or by a part of it)
+    python -m tests.authoring.execute --solutions 02   the second pass: solutions put in, nothing written
+
+The kernel is the interpreter that runs this, whatever kernelspecs the machine has. The data is what
+TINYLM_DATA gives. A notebook is written only when every cell ran and nothing went to stderr.
+"""
+
+import argparse
+import copy
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from nbval.kernel import CURRENT_ENV_KERNEL_NAME
+
+from tests.authoring.kernel import ThisInterpreter, kernel_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+CELL_TIMEOUT = 180  # seconds, as for nbval in pyproject.toml
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class NotebookFailed(Exception):
+    """A notebook that cannot be committed. The message names the cell and shows it."""
+
+
+@dataclass
+class Timing:
+    """Seconds of one cell."""
+
+    position: int
+    seconds: float
+    first_line: str
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """The cell's tags, in order."""
+    return list(cell.metadata.get("tags", []))
+
+
+def printed(cell: NotebookNode) -> str:
+    """Everything a code cell wrote to stdout."""
+    outputs = cell.get("outputs", [])
+    return "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stdout")
+
+
+def found(names: list[str]) -> list[Path]:
+    """The notebooks whose name contains one of `names`, in order; all when `names` is empty."""
+    every = sorted(NOTEBOOKS.glob("*.ipynb"))
+    chosen = [path for path in every if not names or any(Path(name).stem in path.stem for name in names)]
+    if not chosen:
+        raise SystemExit(f"no notebook is called {' or '.join(names) or 'anything'}")
+    return chosen
+
+
+def run(nb: NotebookNode, *, cwd: Path = NOTEBOOKS, timeout: int = CELL_TIMEOUT) -> list[Timing]:
+    """Executes `nb` in memory and in order, outputs put in. Raises NotebookFailed with the cell shown."""
+    started: dict[int, float] = {}
+    timings: list[Timing] = []
+
+    def begin(cell: NotebookNode, cell_index: int) -> None:
+        started[cell_index] = time.perf_counter()
+
+    def end(cell: NotebookNode, cell_index: int, execute_reply: dict) -> None:
+        if cell.cell_type == "code":
+            first_line = (cell.source.splitlines() or [""])[0]
+            timings.append(Timing(cell_index, time.perf_counter() - started[cell_index], first_line))
+
+    client = NotebookClient(
+        nb,
+        kernel_name=CURRENT_ENV_KERNEL_NAME,
+        kernel_manager_class=ThisInterpreter,
+        timeout=timeout,
+        record_timing=False,
+        store_widget_state=True,  # a widget that draws needs it while it runs; normalise takes it out again
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(cwd)}},
+        on_cell_start=begin,
+        on_cell_executed=end,
+    )
+    try:
+        client.execute(env=kernel_environment(os.environ), stderr=subprocess.DEVNULL)  # the kernel's own log
+    except CellExecutionError as error:
+        position = max(started)
+        source = nb.cells[position].source
+        trace = re.sub(r"\x1b\[[0-9;]*m", "", error.traceback)
+        raise NotebookFailed(f"cell {position} failed\n\n{source}\n\n{trace}") from None
+    except (CellTimeoutError, DeadKernelError) as error:
+        position = max(started)
+        raise NotebookFailed(f"cell {position}: {error}\n\n{nb.cells[position].source}") from None
+    return timings
+
+
+def normalise(nb: NotebookNode) -> None:
+    """Leaves in `nb` only what a reader or a test needs: no timing, no widget state, no versions."""
+    nb.nbformat, nb.nbformat_minor = 4, 5
+    nb.metadata = nbformat.from_dict(METADATA)
+    count = 0
+    for cell, name in zip(nb.cells, cell_ids(nb), strict=True):
+        cell.id = name
+        kept = {key: cell.metadata[key] for key in ("slideshow", "tags") if cell.metadata.get(key)}
+        cell.metadata = nbformat.from_dict(kept)
+        cell.pop("attachments", None)
+        cell.source = cell.source.rstrip()
+        if cell.cell_type != "code":
+            continue
+        count += 1
+        cell.execution_count = count
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
+            if "data" in output:
+                output.data.pop(WIDGET_VIEW, None)  # the model's id is random and its state is not kept
+
+
+def cell_ids(nb: NotebookNode) -> list[str]:
+    """One id per cell: the nearest heading and a number, so that a new cell renames only its section's."""
+    names: list[str] = []
+    section, number = "top", 0
+    for cell in nb.cells:
+        heading = re.match(r"#+ +(.+)", cell.source) if cell.cell_type == "markdown" else None
+        if heading:
+            section, number = re.sub(r"[^a-z0-9]+", "-", heading[1].lower()).strip("-")[:48] or "section", 0
+        number += 1
+        name = f"{section}-{number}"
+        while name in names:
+            number += 1
+            name = f"{section}-{number}"
+        names.append(name)
+    return names
+
+
+def with_solutions(nb: NotebookNode) -> NotebookNode:
+    """A copy of `nb` in which each solution stands in the nearest `exercise` cell above it."""
+    nb = copy.deepcopy(nb)
+    exercise = None
+    for position, cell in enumerate(nb.cells):
+        if "exercise" in tags(cell):
+            exercise = cell
+        if "solution" in tags(cell):
+            fences = FENCE.findall(cell.source)
+            if exercise is None or len(fences) != 1:
+                raise NotebookFailed(f"cell {position}: a solution wants an exercise above it and one fence")
+            exercise.source, exercise = fences[0].rstrip(), None
+    return nb
+
+
+def complaints_about_checks(nb: NotebookNode) -> list[str]:
+    """One line for each `check` cell of an executed notebook that did not print "correct"."""
+    checks = [(i, printed(cell).strip()) for i, cell in enumerate(nb.cells) if "check" in tags(cell)]
+    wrong = [(i, text) for i, text in checks if not re.fullmatch(r".+: correct", text)]
+    return [f"cell {i} says {text!r}" for i, text in wrong]
+
+
+def ruff(path: Path) -> None:
+    """Sorts the imports and formats with ruff, then demands a clean check."""
+    for what in (["check", "--select=I", "--fix"], ["format"], ["check"]):
+        quietly = ["--quiet", f"--config={ROOT / 'pyproject.toml'}", str(path)]
+        command = [sys.executable, "-m", "ruff", *what, *quietly]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+        if done.returncode:
+            raise NotebookFailed(f"ruff {what[0]}:\n{done.stdout}{done.stderr}")
+
+
+def execute(path: Path, *, timeout: int = CELL_TIMEOUT) -> list[Timing]:
+    """Formats, runs, checks and writes the notebook at `path`."""
+    ruff(path)
+    nb = nbformat.read(path, as_version=4)
+    timings = run(nb, cwd=path.parent, timeout=timeout)
+    normalise(nb)
+    for position, cell in enumerate(nb.cells):
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                raise NotebookFailed(f"cell {position} wrote to stderr\n\n{cell.source}\n\n{output.text}")
+    beside = path.with_suffix(".partial")
+    beside.write_text(nbformat.writes(nb).rstrip("\n") + "\n", encoding="utf-8", newline="\n")
+    os.replace(beside, path)
+    return timings
+
+
+def main() -> int:
+    """Runs the notebooks named on the command line; the exit status is 1 when one of them failed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.authoring.execute", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("names", nargs="*", help="notebooks, by name or a part of it; all when none is given")
+    parser.add_argument("--solutions", action="store_true", help="put the solutions in, check, write nothing")
+    parser.add_argument("--timeout", type=int, default=CELL_TIMEOUT, help="seconds for one cell")
+    options = parser.parse_args()
+    failures = 0
+    for path in found(options.names):
+        try:
+            if options.solutions:
+                nb = with_solutions(nbformat.read(path, as_version=4))
+                timings = run(nb, cwd=path.parent, timeout=options.timeout)
+                if complaints := complaints_about_checks(nb):
+                    raise NotebookFailed("\n".join(complaints))
+            else:
+                timings = execute(path, timeout=options.timeout)
+        except NotebookFailed as failure:
+            failures += 1
+            print(f"{path.stem}: FAILED: {failure}\n", flush=True)
+            continue
+        total, size = sum(t.seconds for t in timings), path.stat().st_size / 1000
+        print(f"{path.stem}: {len(timings)} code cells in {total:.1f} s, {size:.0f} KB", flush=True)
+        for t in sorted(timings, key=lambda t: -t.seconds)[:3]:
+            print(f"    {t.seconds:5.1f} s  cell {t.position}: {t.first_line[:80]}", flush=True)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The kernels that tests.authoring.execute starts: this interpreter, no network, a client that does not oversleep."""
+
+import math
+import time
+from collections.abc import Mapping
+from queue import Empty
+from typing import Any
+
+from jupyter_client.asynchronous import AsyncKernelClient
+from jupyter_client.channels import AsyncZMQSocketChannel
+from jupyter_client.manager import AsyncKernelManager
+from nbval.kernel import NbvalKernelspecManager
+from traitlets import Type, default
+
+
+class Attentive(AsyncZMQSocketChannel):
+    """A channel that looks for a reply at least once a second.
+
+    nbclient sends a widget's updates on the socket it waits on, and a reply that arrives just then wakes
+    nobody (nbclient 312): the cell is done, and the wait goes on until its time is over."""
+
+    async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
+        """The next message. Raises queue.Empty after `timeout` seconds without one."""
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                return await super().get_msg(timeout=max(0.0, min(1.0, end - time.monotonic())))
+            except Empty:
+                if time.monotonic() >= end:
+                    raise
+
+
+class AttentiveClient(AsyncKernelClient):
+    """A client whose shell channel is Attentive."""
+
+    shell_channel_class = Type(Attentive)
+
+
+class ThisInterpreter(AsyncKernelManager):
+    """Starts kernels with the interpreter that is running, not with whatever `python3` is on the machine."""
+
+    client_factory = Type(AttentiveClient)
+
+    @default("kernel_spec_manager")
+    def _this_interpreters_spec(self) -> NbvalKernelspecManager:
+        return NbvalKernelspecManager()
+
+
+def kernel_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a notebook's kernel sees: no network, the small scale, figures inline, TINYLM_DATA as given."""
+    env = {key: value for key, value in environ.items() if key != "TINYLM_SCALE"}
+    env["TINYLM_OFFLINE"] = "1"
+    env["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    return env

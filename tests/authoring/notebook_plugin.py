@@ -1,0 +1,75 @@
+"""The pytest plugin that makes nbval this course's. pyproject.toml names it with `-p`, so that it is there
+for `pytest`, for `python -m pytest` and for `pytest notebooks/02_attention.ipynb` alike.
+
+Three things: floats are compared with a tolerance; a cell tagged `real-text` is compared only where the real
+text is at hand; a kernel sees the same few variables everywhere.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from nbval.plugin import IPyNbCell, IPyNbFile
+
+from tests.authoring.execute import tags
+from tests.authoring.kernel import kernel_environment
+from tests.authoring.tolerance import Tolerant
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Puts the two hooks into nbval, once."""
+    if not hasattr(IPyNbCell.sanitize, "__wrapped__"):
+        IPyNbCell.sanitize = tolerant(IPyNbCell.sanitize)
+        IPyNbFile.setup = in_kernel_environment(IPyNbFile.setup)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Cells whose output depends on which text was read are only run where the real text is not at hand."""
+    cells = [item for item in items if isinstance(item, IPyNbCell) and "real-text" in tags(item.cell)]
+    if cells and not real_text_at_hand():
+        for item in cells:
+            item.options["check"] = False
+
+
+def real_text_at_hand() -> bool:
+    """Whether Tiny Shakespeare itself is here: in the pack or in the cache, not generated and not fetched."""
+    from tinylm.text.corpora import locate
+
+    return locate("tinyshakespeare") in ("pack", "cache")
+
+
+def tolerant(sanitize: Callable[[IPyNbCell, str], str]) -> Callable[[IPyNbCell, str], str]:
+    """Every string that nbval compares goes through `sanitize`; it comes out comparing with the tolerance."""
+
+    @functools.wraps(sanitize)
+    def wrapped(self: IPyNbCell, s: str) -> str:
+        s = sanitize(self, s)
+        return Tolerant(s) if isinstance(s, str) else s
+
+    return wrapped
+
+
+def in_kernel_environment(setup: Callable[[IPyNbFile], None]) -> Callable[[IPyNbFile], None]:
+    """nbval starts a kernel in a file's setup, with this process's environment: changed for that moment."""
+
+    @functools.wraps(setup)
+    def wrapped(self: IPyNbFile) -> None:
+        with environment(kernel_environment(os.environ)):
+            setup(self)
+
+    return wrapped
+
+
+@contextmanager
+def environment(wanted: dict[str, str]) -> Iterator[None]:
+    """The process's environment is `wanted` inside, and what it was outside."""
+    before = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(wanted)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,75 @@
+"""The tolerance of nbval's comparison: noise passes, a changed result does not."""
+
+import pytest
+
+from tests.authoring.tolerance import RELATIVE, Tolerant, same
+
+NOISE = 6e-4
+
+
+@pytest.mark.parametrize("value", [1.0, 4.1744, 0.0313, 123.4567, -2.5, 6.02e23, 1.6e-19])
+def test_noise_passes_and_three_times_as_much_does_not(value):
+    stored = f"loss {value!r} nats"
+    for sign in (-1, 1):
+        assert same(f"loss {value * (1 + sign * NOISE)!r} nats", stored)
+        assert not same(f"loss {value * (1 + sign * 3 * NOISE)!r} nats", stored)
+
+
+def test_the_tolerance_is_one_in_a_thousand():
+    assert RELATIVE == 1e-3
+    assert same("1000.0", "1000.9") and not same("1000.0", "1001.1")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1.00", "1.24"),
+        ("1.00", "-1.00"),
+        ("3 layers", "4 layers"),
+        ("10007", "10008"),  # a whole number, though within a thousandth
+        ("there are 5001.", "there are 5002."),  # the point ends a sentence
+        ("loss 0.5", "lass 0.5"),
+        ("0.5 and 0.5", "0.5"),
+        ("0.5 0.7", "0.7 0.5"),
+        ("0.000", "0.0004"),
+        ("0.001", "0.002"),
+        ("0.0", "1e-12"),
+        ("1e-3", "2e-3"),
+        ("-inf", "inf"),
+        ("nan", "0.0"),
+        ("1e999", "-1e999"),
+        ("2.13.0", "2.13.1"),
+        ("v1.0001", "v1.0002"),
+        ("0x1e5", "0x1e6"),
+        ("0.5", "1"),
+        ("  0.5", "0.5"),
+        ("0.5\n", "0.5"),
+        ("(3, 5)", "(3, 7)"),
+    ],
+)
+def test_what_differs_differs_in_both_directions(one, other):
+    assert not same(one, other) and not same(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("", ""),
+        ("nan -inf 2.13.0 65", "nan -inf 2.13.0 65"),
+        ("0.0000", "-0.0000"),
+        ("[ 9.9999]", "[10.0001]"),  # the column keeps its width
+        ("| -0.0000 |", "|  0.0000 |"),
+        ("0.30000000000000004", "0.3"),
+        ("took 12.001s", "took 12.000s"),
+        ("tensor([0.2500, 1.0001e-05])", "tensor([0.2501, 1.0002e-05])"),
+    ],
+)
+def test_what_is_the_same_is_the_same_in_both_directions(one, other):
+    assert same(one, other) and same(other, one)
+
+
+def test_a_tolerant_string_is_a_string_that_compares_so():
+    assert Tolerant("loss 1.0000") == "loss 1.0006"
+    assert Tolerant("loss 1.24") != "loss 1.0000"
+    assert Tolerant("a") != 1
+    assert Tolerant("loss 1.0") + "!" == "loss 1.0!"

@@ -1,0 +1,177 @@
+"""Laws of comparing a learner's answer with the right one."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from tinylm.course.diff import difference, is_blank, matches
+
+EXACT = {"rtol": 1e-4, "atol": 1e-6}
+
+
+def said(mine, expected):
+    found = difference(mine, expected, **EXACT)
+    return None if found is None else found.sentence
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        torch.randn(3, 5, generator=torch.Generator().manual_seed(0)),
+        torch.ones(3, 5, dtype=torch.bool),
+        torch.arange(7),
+        np.linspace(0, 1, 11),
+        [2, 3, 5],
+        [[0.5, 0.25], [0.125, 0.125]],
+        (2, 3),
+        ["a", "b"],
+        3,
+        2.5,
+        True,
+        "to be",
+        {"a": 2},
+        torch.tensor([float("nan"), -float("inf"), 1.0]),
+    ],
+)
+def test_everything_equals_itself(answer):
+    assert said(answer, answer) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_floats_are_judged_as_torch_judges_them(seed):
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.randn(3, 5, generator=generator)
+    b = a * (1 + 2e-4 * torch.rand(3, 5, generator=generator) * (seed % 2))
+    try:
+        torch.testing.assert_close(a.double(), b.double(), rtol=1e-4, atol=1e-6)
+        close = True
+    except AssertionError:
+        close = False
+    assert (said(a, b) is None) == close
+
+
+def test_whole_numbers_and_booleans_must_match_exactly():
+    assert said(torch.tensor([50256]), torch.tensor([50255])) is not None
+    assert said(50256, 50255) == "yours: 50256, expected: 50255"
+    assert said(torch.tensor([True, False]), torch.tensor([True, True])) is not None
+
+
+def test_a_gradient_a_bfloat16_and_a_number_instead_of_a_scalar_tensor_do_not_matter():
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    assert said(x, torch.tensor([1.0, 2.0])) is None
+    assert said(torch.tensor([1.0, 2.0], dtype=torch.bfloat16), torch.tensor([1.0, 2.0])) is None
+    assert said(2.5, torch.tensor(2.5)) is None
+    assert said(torch.tensor(2.5), 2.5) is None
+    assert said(Counter("aab"), {"a": 2, "b": 1}) is None
+
+
+def test_a_wrong_shape_is_explained_with_both_shapes():
+    assert said(torch.zeros(3, 7), torch.zeros(3, 5)) == "your shape is (3, 7), (3, 5) is expected"
+    assert said(torch.zeros(5, 3), torch.zeros(3, 5)).endswith("are two dimensions exchanged?")
+    assert said(torch.zeros(3), torch.zeros(3, 1)).endswith("a dimension of size 1 is missing")
+    assert said(torch.zeros(1, 3), torch.zeros(3)).endswith("a dimension of size 1 is in the way")
+
+
+def test_a_wrong_dtype_is_explained_with_both_dtypes():
+    assert said(torch.ones(3), torch.ones(3, dtype=torch.bool)) == "your dtype is float32, bool is expected"
+    assert said(torch.ones(3), torch.ones(3, dtype=torch.int64)) == "your dtype is float32, int64 is expected"
+    assert said(torch.ones(3, dtype=torch.float32), torch.ones(3, dtype=torch.float64)) is None
+
+
+def test_nan_and_infinity_are_named_and_counted():
+    nan, inf = float("nan"), float("inf")
+    assert said(torch.tensor([nan, 1.0, nan]), torch.ones(3)) == "your answer holds nan (2 of 3 values)"
+    assert said(torch.tensor([inf, 1.0]), torch.ones(2)) == "your answer holds an infinity (1 of 2 values)"
+    assert said(nan, 1.0) == "your answer holds nan"
+
+
+def test_the_value_that_is_furthest_off_is_shown():
+    mine, right = torch.zeros(3, 5), torch.zeros(3, 5)
+    mine[1, 2], mine[2, 4] = 0.25, -0.5
+    assert said(mine, right) == "2 of 15 values differ, most at [2, 4]: yours -0.5, expected 0"
+
+
+@pytest.mark.parametrize(
+    "mine, expected, sentence",
+    [
+        ([1.0], torch.ones(1), "your answer is a list, a tensor is expected"),
+        (torch.ones(1), "a", "your answer is a tensor, a string is expected"),
+        (3, "a", "your answer is a whole number, a string is expected"),
+        (len, 3, "your answer is a function (call it), a whole number is expected"),
+        ("abc", [1, 2], "your answer is a string, a list is expected"),
+        (["a"], ["a", "b"], "your answer has 1 items, 2 are expected"),
+        ("abd", "abc", "yours: 'abd', expected: 'abc'"),
+    ],
+)
+def test_a_wrong_type_is_named(mine, expected, sentence):
+    assert said(mine, expected) == sentence
+
+
+def test_a_ragged_list_is_an_answer_like_another():
+    assert said([[1], [2, 3]], [[1], [2, 3]]) is None
+    assert said([[1], [2, 4]], [[1], [2, 3]]) is not None
+
+
+def test_matching_ignores_the_dtype_but_not_the_shape():
+    assert matches(torch.ones(3), [True, True, True], **EXACT)
+    assert matches("a", "a", **EXACT)
+    assert not matches(torch.ones(3), torch.ones(3, 1), **EXACT)
+    assert not matches("1", 1, **EXACT)
+
+
+def test_blank_is_an_ellipsis_or_none_and_nothing_else():
+    assert is_blank(...) and is_blank(None)
+    assert not any(is_blank(x) for x in (0, "", [], torch.zeros(3), False))
+
+
+def tensors(**values):
+    return {name: torch.tensor(value) for name, value in values.items()}
+
+
+RAGGED = (torch.zeros(2), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    "mine, expected, sentence",
+    [
+        (
+            tensors(w=[1.0, 2.0]),
+            tensors(w=[1.0, 2.5]),
+            "at ['w']: 1 of 2 value differs, most at [1]: yours 2,",
+        ),
+        (
+            tensors(w=[1.0, 2.0]),
+            tensors(w=[1.0, 2.0], b=[0.0]),
+            "your keys are ['w'], ['w', 'b'] are expected",
+        ),
+        ((torch.zeros(2), torch.ones(3)), (torch.zeros(2), torch.zeros(3)), "at [1]: 3 of 3 values"),
+        ([torch.zeros(2)], RAGGED, "your answer is a list, a tuple is expected"),
+        (
+            (torch.zeros(2), "a", torch.ones(3)),
+            (*RAGGED, torch.zeros(5)),
+            "at [1]: your answer is a string, a tensor",
+        ),
+        ((torch.zeros(7), torch.ones(1), torch.ones(2)), RAGGED, "your answer has 3 items, 2 are expected"),
+        (
+            {"a": [RAGGED]},
+            {"a": [(torch.zeros(2), torch.zeros(3))]},
+            "at ['a']: at [0]: at [1]: 3 of 3 values",
+        ),
+        ({"a": 1}, tensors(a=[1.0]), "at ['a']: your answer is a whole number, a tensor is expected"),
+        ([np.array(["a", None])], [np.array(["b", None])], "at [0]: yours: ['a', None], expected"),
+        (3, tensors(w=[1.0]), "your answer is a whole number, a dictionary is expected"),
+    ],
+)
+def test_tensors_inside_dictionaries_and_tuples_are_compared_one_by_one(mine, expected, sentence):
+    assert said(mine, expected).startswith(sentence)
+    assert said(expected, expected) is None
+    assert matches(expected, expected, **EXACT) and not matches(mine, expected, **EXACT)
+
+
+def test_tensors_inside_dictionaries_and_tuples_are_close_as_tensors_are():
+    near = torch.tensor([1.0, 2.0]) * (1 + 5e-5)
+    assert said({"w": near}, tensors(w=[1.0, 2.0])) is None
+    assert said((near, torch.ones(3)), (torch.tensor([1.0, 2.0]), torch.ones(3))) is None
+    assert matches({"w": near}, tensors(w=[1.0, 2.0]), **EXACT)

@@ -1,0 +1,189 @@
+"""Laws of showing: small, told in words, and no trace left in the learner's settings."""
+
+import base64
+import io
+import math
+import re
+
+import matplotlib
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pytest
+import torch
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+from PIL import Image
+
+from tinylm.course import charts, style
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What `show` hands to Jupyter: a list of (data, metadata)."""
+    outputs = []
+    monkeypatch.setattr(style, "get_ipython", lambda: object())
+    monkeypatch.setattr(
+        style, "display", lambda data, metadata=None, raw=False: outputs.append((data, metadata))
+    )
+    return outputs
+
+
+def line():
+    figure, axes = style.new_figure()
+    axes.plot([1, 3, 2])
+    return figure
+
+
+def test_the_picture_carries_its_text_in_the_output_and_in_the_metadata(shown):
+    style.show(line(), "Up,\n   then <down>.")
+    (data, metadata), (spoken, _) = shown
+    assert data["text/plain"] == "figure: Up, then <down>."
+    assert metadata["image/png"]["alt"] == "Up, then <down>."
+    assert "Figure: Up, then &lt;down&gt;." in spoken["text/html"]
+    assert "image/svg+xml" not in data
+
+
+def test_the_picture_is_a_png_shown_at_the_page_size_of_the_metadata(shown):
+    style.show(line(), "A line.")
+    data, metadata = shown[0]
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert picture.format == "PNG" and len(picture.getcolors()) <= style.PNG_COLOURS
+    assert picture.width * style.SHOWN / style.DPI == pytest.approx(metadata["image/png"]["width"], abs=1)
+    assert 600 < metadata["image/png"]["width"] < 850
+
+
+def test_a_table_of_shades_gets_more_colours_than_a_line():
+    drawn, shaded = line(), line()
+    shaded.axes[0].imshow(np.linspace(0, 1, 17 * 19).reshape(17, 19), cmap="Blues")
+    few, many = (len(Image.open(io.BytesIO(style.png(f))).getcolors()) for f in (drawn, shaded))
+    assert few <= style.LINE_COLOURS < many <= style.PNG_COLOURS
+
+
+def test_one_dot_among_many_hollow_ones_keeps_its_colour(shown):
+    names = ("linear to zero", "rotary positions", "context 128", "squared ReLU", "zero start", "token shift")
+    losses = (1.5760, 1.6978, 1.5912, 1.5720, 1.5978, 1.5814)
+    rows = {"all of it": (1.5730, 0.0058)}
+    rows |= {f"without {name}": (loss, 0.0038) for name, loss in zip(names, losses, strict=True)}
+    title = "The fast recipe, less one part"
+    charts.dots(rows, pale=list(rows)[1:], title=title, xlabel="nats per character")
+    picture = Image.open(io.BytesIO(base64.b64decode(shown[0][0]["image/png"]))).convert("RGB")
+    blue = bytes.fromhex(style.BLUE.removeprefix("#"))
+    assert min(math.dist(blue, colour) for _, colour in picture.getcolors()) < 4
+
+
+def test_the_same_figure_gives_the_same_bytes(shown):
+    assert style.png(line()) == style.png(line())
+
+
+def test_a_figure_of_pyplot_is_closed_and_leaves_nothing_to_draw_twice(shown):
+    figure, axes = plt.subplots()
+    axes.plot([1, 2])
+    style.show(figure, "A line.")
+    assert not plt.fignum_exists(figure.number)
+    charts.curve({"a": ([0, 1], [1, 0])})
+    assert plt.get_fignums() == []
+
+
+def test_outside_jupyter_one_line_is_printed(capsys, monkeypatch):
+    monkeypatch.setattr(style, "get_ipython", lambda: None)
+    style.show(line(), "A line.")
+    assert capsys.readouterr().out == "figure: A line.\n"
+
+
+def test_drawing_leaves_the_learners_settings_alone(shown):
+    with matplotlib.rc_context({"font.size": 7, "axes.spines.top": True}):
+        charts.bars(["a"], [1])
+        assert matplotlib.rcParams["font.size"] == 7 and matplotlib.rcParams["axes.spines.top"]
+
+
+def test_style_gives_the_learners_figures_the_same_look():
+    with matplotlib.rc_context():
+        style.style()
+        figure, axes = plt.subplots()
+        axes.set_title("own")
+        assert axes.title.get_fontsize() == style.STYLE["axes.titlesize"] >= 12
+        assert not axes.spines["top"].get_visible()
+        plt.close(figure)
+
+
+def test_six_lines_differ_in_colour_in_dashes_and_in_marker():
+    looks = style.looks(6)
+    for key in ("color", "linestyle", "marker"):
+        assert len({str(look[key]) for look in looks}) == 6
+    assert len(style.looks(9)) == 9
+
+
+def luminance(colour):
+    """Relative luminance, WCAG 2.2."""
+    parts = np.array(matplotlib.colors.to_rgb(colour))
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(a, b):
+    low, high = sorted([luminance(a), luminance(b)])
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_stands_out_from_everything_it_is_written_on():
+    for ground in ["white", style.PALE, *map(style.tint, style.COLOURS)]:
+        assert contrast(style.INK, ground) > 7
+    assert contrast("white", style.BLUE) > 4.5
+    assert contrast(style.GREY, "white") > 4.5
+
+
+@pytest.mark.parametrize(
+    "token, seen, heard",
+    [
+        (" ", "␣", "space"),
+        ("\n", "↵", "newline"),
+        (" the", "␣the", "the"),
+        ("the king", "the king", "the king"),
+        ("a ", "a␣", "a"),
+        ("  ", "␣␣", ""),
+        ("x", "x", "x"),
+    ],
+)
+def test_spaces_and_newlines_are_seen_and_heard(token, seen, heard):
+    assert style.visible(token) == seen
+    assert style.aloud(token) == heard
+
+
+def test_tensors_that_learn_arrays_and_lists_are_all_numbers():
+    x = torch.tensor([1.5, 2.0], dtype=torch.bfloat16, requires_grad=True)
+    for values in (x, np.array([1.5, 2.0]), [1.5, 2]):
+        assert style.numbers(values).tolist() == [1.5, 2.0]
+
+
+def test_in_a_real_notebook_the_figure_its_text_and_a_widget_arrive_without_a_warning():
+    cells = [
+        "from tinylm.course import plots, widgets\n\nplots.curve({'loss': ([0, 1], [2, 1])})",
+        "import matplotlib.pyplot as plt\n\nfigure, axes = plt.subplots()\n_ = axes.plot([1, 2])\n"
+        "plots.show(figure, 'My own line rises.')",
+        "def draw(k):\n    charts.bars(['ab'[k % 2]], [k])\n\n\nbox = widgets.explore(draw, k=(0, 5))",
+        "box.children[0].value = 3",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
+    first, own, *widget = (cell.outputs for cell in notebook.cells)
+    assert [o.output_type for o in first] == ["display_data", "display_data"]
+    assert (
+        first[0].metadata["image/png"]["alt"]
+        == "Line chart of loss (nats per token) against step: loss falls."
+    )
+    assert own[0].data["text/plain"] == "figure: My own line rises."
+    assert len([o for o in own if "image/png" in o.get("data", {})]) == 1
+    assert widget == [[], []]
+    states = [
+        w["state"]
+        for w in notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values()
+    ]
+    papers = [state["outputs"] for state in states if "outputs" in state]
+    assert [o["data"]["text/plain"] for o in papers[0] if "text/plain" in o["data"]] == [
+        "figure: Bar chart. 1 label; the tallest bar is b."
+    ]
+    html, _ = HTMLExporter(template_name="classic").from_notebook_node(notebook)
+    assert re.search(r'<img[^>]*alt="My own line rises\."', html)
+    html, _ = HTMLExporter().from_notebook_node(notebook)
+    assert "Figure: My own line rises." in html

@@ -1,0 +1,70 @@
+"""Every call that touches the disk is made to fail, one after the other: no checkpoint is ever lost, and the
+run that goes on ends with the very bits of one that nothing happened to."""
+
+import shutil
+
+import pytest
+
+from tests.support.fault_injection import Faults, PowerCut
+from tests.support.tiny_run import files, interrupt_at, tiny
+from tinylm.inference.evaluate import Evaluation
+from tinylm.runs import callbacks, run
+from tinylm.runs.rewind import has_ended
+from tinylm.storage.kept import load_newest, saved_steps
+
+EXPECTED = {"save_file", "_write", "write_text", "mkdir", "chmod", "rename", "replace", "unlink"}
+EXPECTED |= {"fsync", "rmtree"}
+
+
+def story(monkeypatch, folder):
+    """A run of three steps that is stopped after two, and resumed."""
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 1)
+        run.run(tiny(steps=3, warmup_steps=1, eval_every=2), name=folder.name, command="")
+    run.resume(folder.name)
+
+
+def go_on(folder):
+    """What a person does after the fault: resume, or begin again where nothing had been saved yet."""
+    if saved_steps(folder / "checkpoints"):
+        saved, passed_over = load_newest(folder / "checkpoints")
+        assert passed_over == []
+        if has_ended(folder / "record.jsonl"):  # only tidying up went wrong
+            return saved.progress.step
+        run.resume(folder.name)
+        return saved.progress.step
+    shutil.rmtree(folder, ignore_errors=True)
+    run.run(tiny(steps=3, warmup_steps=1, eval_every=2), name=folder.name, command="")
+    return 0
+
+
+def the_end(folder):
+    """The last checkpoint and the record; one too many may be left over where removing it went wrong."""
+    found, lines = files(folder)
+    last = f"step_{max(saved_steps(folder / 'checkpoints')):08d}"
+    return {name: content for name, content in found.items() if last in name}, lines
+
+
+@pytest.mark.parametrize("kind", ["refused", "cut"])
+def test_whatever_goes_wrong_with_the_disk_no_checkpoint_is_lost_and_the_end_is_the_same(
+    mine, monkeypatch, kind
+):
+    monkeypatch.setattr(callbacks, "evaluate", lambda *_, **__: Evaluation(1.5, 0.1, 10))
+    monkeypatch.setattr(callbacks.Watch, "_sample", lambda *_: "")
+    story(monkeypatch, mine / "whole")
+    expected, seen, found = the_end(mine / "whole"), set(), set()
+    for at in range(1000):
+        folder = mine / f"at-{at}"
+        with monkeypatch.context() as patched:
+            faults = Faults(patched, at, kind)
+            try:
+                story(patched, folder)
+            except (PowerCut, OSError, run.RunError):
+                assert faults.hit
+        if faults.hit is None:
+            break
+        seen.add(faults.hit.rpartition(".")[2])
+        found.add(go_on(folder))
+        assert the_end(folder) == expected, (at, faults.hit)
+        shutil.rmtree(folder)
+    assert seen == EXPECTED and found == {0, 2, 3} and 60 < at < 300

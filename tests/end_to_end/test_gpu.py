@@ -1,0 +1,114 @@
+"""The same numbers on a GPU as on the processor, in each arithmetic. Skipped where there is no GPU."""
+
+import numpy as np
+import pytest
+import torch
+
+from tinylm.device import Precision, best_device, supports_bf16
+from tinylm.inference.config import GenerationConfig
+from tinylm.inference.generate import generate
+from tinylm.model.config import ModelConfig
+from tinylm.model.gpt import GPT
+from tinylm.text.batches import Batches
+from tinylm.training.config import TrainConfig
+from tinylm.training.loop import train
+from tinylm.training.muon import orthogonalize
+from tinylm.training.step import build_optimizer, train_step
+
+GPU = best_device()
+pytestmark = pytest.mark.skipif(GPU.type == "cpu", reason="there is no GPU here")
+T, B = 31, 5
+MODERN = {"position": "rotary", "activation": "relu2", "bias": False, "token_shift": True, "qk_norm": True}
+ROUNDING = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}  # of logits of size 1
+each_shape = pytest.mark.parametrize("choice", [{}, MODERN], ids=["gpt2", "modern"])
+
+
+@pytest.fixture(params=["float32", "bfloat16", "float16"])
+def dtype(request):
+    if request.param == "bfloat16" and not supports_bf16(GPU):
+        pytest.skip("this GPU only emulates bfloat16")
+    if request.param == "float16" and GPU.type != "cuda":
+        pytest.skip("float16 is for NVIDIA")
+    return request.param
+
+
+def small(**choice):
+    return GPT(ModelConfig(vocab_size=67, context_length=T, n_layer=2, n_head=3, n_embd=66, **choice))
+
+
+def batches():
+    return Batches(np.random.default_rng(0).integers(0, 67, 4001), context_length=T, batch_size=B, seed=1)
+
+
+def config(**changes):
+    numbers = {
+        "steps": 60,
+        "micro_batch_size": B,
+        "tokens_per_step": B * T,
+        "warmup_steps": 5,
+        "log_every": 5,
+    }
+    return TrainConfig(**(numbers | {"learning_rate": 3e-3, "eval_every": 0} | changes))
+
+
+@each_shape
+def test_the_logits_are_those_of_the_processor(choice, dtype):
+    model, (tokens, _) = small(**choice).eval(), batches().batch(0)
+    with torch.no_grad():
+        expected = model(tokens)
+        with Precision.of(GPU, dtype).autocast():
+            found = model.to(GPU)(tokens.to(GPU))
+    torch.testing.assert_close(found.float().cpu(), expected, rtol=0, atol=ROUNDING[dtype])
+
+
+@each_shape
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_one_step_has_the_loss_and_the_gradient_of_the_processor(choice, optimizer, dtype):
+    results = []
+    for device, arithmetic in (("cpu", "float32"), (GPU, dtype)):
+        model, plan = small(**choice).to(device), config(dtype=arithmetic, optimizer=optimizer)
+        precision = Precision.of(device, arithmetic)
+        results.append(
+            train_step(
+                model, build_optimizer(model, plan), batches(), step=0, config=plan, precision=precision
+            )
+        )
+    here, there = results
+    assert there.loss == pytest.approx(here.loss, rel=ROUNDING[dtype])
+    assert there.grad_norm == pytest.approx(here.grad_norm, rel=max(0.02, 2 * ROUNDING[dtype]))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_training_learns_in_each_arithmetic_and_only_float16_has_a_scaler(optimizer, dtype):
+    tokens = np.tile(np.arange(67), 60)  # a text that can be learned by heart
+    rows = Batches(tokens, context_length=T, batch_size=B, seed=1)
+    history = train(small(**MODERN).to(GPU), rows, config(dtype=dtype, optimizer=optimizer), progress=False)
+    assert history.steps[-1].loss < 0.5 * history.steps[0].loss
+    assert Precision.of(GPU, dtype).scaler.is_enabled() == (dtype == "float16")
+
+
+@each_shape
+def test_a_compiled_model_is_the_same_model(choice):
+    model, (tokens, _) = small(**choice).eval().to(GPU), batches().batch(0)
+    with torch.no_grad():
+        expected = model(tokens.to(GPU))
+        torch.testing.assert_close(torch.compile(model)(tokens.to(GPU)), expected, rtol=0, atol=1e-4)
+
+
+@each_shape
+def test_the_cache_writes_the_same_text_and_as_on_the_processor(choice):
+    model, texts = small(**choice).eval(), []
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0.0, 0.3, generator=torch.Generator().manual_seed(parameter.numel()))
+    for device, use_cache in (("cpu", True), (GPU, True), (GPU, False)):
+        options = GenerationConfig(temperature=0.0, max_new_tokens=20, use_cache=use_cache)
+        texts.append(list(generate(model.to(device), [3, 5, 7], options, generator=torch.Generator())))
+    assert texts[0] == texts[1] == texts[2]
+
+
+def test_muons_orthogonal_matrices_are_those_of_the_processor():
+    matrices = torch.randn(3, 29, 61, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        orthogonalize(matrices.to(GPU)).cpu(), orthogonalize(matrices), atol=1e-3, rtol=0
+    )

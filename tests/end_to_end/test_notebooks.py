@@ -1,0 +1,30 @@
+"""Every notebook keeps the rules, and its solutions are right.
+
+That a notebook runs and gives what is stored in it is nbval's to say: `pytest notebooks`.
+"""
+
+import nbformat
+import pytest
+
+from tests.authoring.execute import NOTEBOOKS, complaints_about_checks, run, with_solutions
+from tests.authoring.notebook_rules import RULES, read
+
+PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
+
+
+def named(value: object) -> str:
+    """How a notebook or a rule is called in a test's name."""
+    return getattr(value, "stem", None) or getattr(value, "__name__", str(value))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=named)
+@pytest.mark.parametrize("path", PATHS, ids=named)
+def test_the_notebook_keeps_the_rule(path, rule):
+    assert rule(read(path)) == []
+
+
+@pytest.mark.parametrize("path", PATHS, ids=named)
+def test_the_solutions_are_correct(path):
+    nb = with_solutions(nbformat.read(path, as_version=4))
+    run(nb)
+    assert complaints_about_checks(nb) == []

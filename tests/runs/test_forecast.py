@@ -1,0 +1,173 @@
+"""Forecasts against torch's own FLOP counter and against the tensors that the backward pass really keeps."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tinylm.errors import ConfigError
+from tinylm.model.config import ModelConfig, parameter_counts
+from tinylm.model.gpt import GPT
+from tinylm.model.losses import cross_entropy
+from tinylm.runs.forecast import (
+    check_memory,
+    compared,
+    flops_per_token,
+    forecast,
+    forecast_ratio,
+    measure_speed,
+    memory_bytes,
+    plain_duration,
+)
+from tinylm.training.config import TrainConfig
+from tinylm.training.muon import Muon
+
+SMALL = {"vocab_size": 31, "context_length": 37, "n_layer": 3, "n_head": 2, "n_embd": 44, "bias": False}
+
+
+@pytest.mark.parametrize("changes", [{}, {"tied_head": False}, {"position": "rotary", "norm": "rmsnorm"}])
+def test_flops_agree_with_torchs_own_counter(changes):
+    config = ModelConfig(**SMALL, attention="explicit", **changes)
+    model = GPT(config)
+    tokens = torch.zeros(2, config.context_length, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        cross_entropy(model(tokens), tokens).backward()
+    assert flops_per_token(config) == pytest.approx(counter.get_total_flops() / tokens.numel(), rel=0.01)
+
+
+def test_gpt2_costs_about_what_the_paper_formula_says():
+    config = ModelConfig(vocab_size=50257, context_length=1024, n_layer=12, n_head=12, n_embd=768)
+    by_hand = 6 * 123_532_032 + 12 * 12 * 12 * 64 * 1024
+    assert flops_per_token(config) == pytest.approx(by_hand, rel=1e-3)
+
+
+MODERN = {"position": "rotary", "norm": "rmsnorm", "activation": "relu2", "qk_norm": True}
+
+
+WIDE = ModelConfig(vocab_size=97, context_length=128, n_layer=5, n_head=4, n_embd=128)
+
+
+def kept_for_backward(config):
+    """Bytes of the tensors that the backward pass of 7 sequences really keeps, weights left out."""
+    model, kept = GPT(config), {}
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def keep(tensor):
+        if tensor.untyped_storage().data_ptr() not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no address is used twice
+        return tensor
+
+    tokens = torch.zeros(7, config.context_length, dtype=torch.int64)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = cross_entropy(model(tokens), tokens)
+    assert loss.isfinite()
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def estimated(config):
+    return memory_bytes(config, 7) - 16 * parameter_counts(config)["total"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"attention": "explicit"}, MODERN, {"dropout": 0.1}])
+def test_the_memory_estimate_is_near_what_the_backward_pass_keeps(changes):
+    config = replace(WIDE, **changes)
+    assert 0.85 < estimated(config) / kept_for_backward(config) < 1.15
+
+
+@pytest.mark.parametrize("name, value", [*MODERN.items(), ("attention", "explicit"), ("dropout", 0.1)])
+def test_what_each_setting_adds_to_the_memory_is_estimated_by_itself(name, value):
+    changed = replace(WIDE, **{name: value})
+    more, forecast_more = (
+        kept_for_backward(changed) - kept_for_backward(WIDE),
+        estimated(changed) - estimated(WIDE),
+    )
+    assert abs(forecast_more - more) < 0.15 * more + 0.01 * estimated(WIDE)
+
+
+def test_a_forecast_is_plain_arithmetic():
+    model = ModelConfig(**SMALL)
+    train = TrainConfig(steps=1000, micro_batch_size=5, tokens_per_step=5 * 37 * 4)
+    result = forecast(model, train, tokens_per_second=370.0, world_size=2, price_per_hour=3.0)
+    assert result.tokens == 740_000
+    assert result.seconds == 1000.0
+    assert result.flops == 740_000 * flops_per_token(model)
+    assert result.cost == pytest.approx(1000 / 3600 * 3 * 2)
+    assert forecast(model, train, tokens_per_second=370.0).cost is None
+
+
+def test_a_printed_forecast_calls_itself_one():
+    result = forecast(ModelConfig(**SMALL), TrainConfig(), tokens_per_second=1e4, price_per_hour=2.5)
+    assert str(result).startswith("forecast: about 3 minutes for 1,536,000 tokens")
+    assert "rent" in str(result)
+
+
+def test_a_speed_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match="tokens_per_second 0"):
+        forecast(ModelConfig(**SMALL), TrainConfig(), tokens_per_second=0)
+
+
+def test_a_run_is_compared_with_what_was_forecast_for_as_many_tokens():
+    assert forecast_ratio(100.0, 144.0) == pytest.approx(1.44)
+    assert forecast_ratio(100.0, 36.0, share=0.25) == pytest.approx(1.44)
+    assert compared(600.0, 900.0) == "took about 15 minutes, 1.50 times its forecast (about 10 minutes)"
+    assert compared(600.0, 75.0, share=0.25).endswith("0.50 times its forecast (about 2 minutes)")
+    assert compared(600.0, 3.0, share=0.0) == "took about 3 seconds"
+
+
+def test_a_training_that_no_memory_holds_is_refused_with_both_numbers():
+    model, train = ModelConfig(**SMALL), TrainConfig(micro_batch_size=12)
+    needed = memory_bytes(model, 12)
+    for enough in (needed, None):
+        check_memory(model, train, enough)
+    with pytest.raises(
+        ConfigError, match=r"needs about \d+ MiB .* has 0 MiB: use a micro_batch_size below 12"
+    ):
+        check_memory(model, train, needed // 99)
+
+
+@pytest.mark.parametrize("expected", [0.0, -1.0, math.nan, math.inf])
+def test_a_forecast_that_says_nothing_is_not_compared_with(expected):
+    with pytest.raises(ConfigError, match="says nothing about a run of 7"):
+        forecast_ratio(expected, 7.0)
+
+
+@pytest.mark.parametrize("optimizer", ("adamw", "muon"))
+def test_measuring_the_speed_leaves_the_model_as_it_was(optimizer):
+    model = GPT(ModelConfig(**SMALL, dropout=0.1)).eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = torch.get_rng_state()
+    speed = measure_speed(model, micro_batch_size=3, context_length=17, seconds=0.0, optimizer=optimizer)
+    assert math.isfinite(speed) and speed > 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters()) and not model.training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_speed_measured_is_that_of_the_optimiser_named(monkeypatch):
+    steps = []
+    monkeypatch.setattr(Muon, "step", lambda self: steps.append(self))
+    for optimizer in ("adamw", "muon"):
+        measure_speed(
+            GPT(ModelConfig(**SMALL)), micro_batch_size=3, context_length=17, seconds=0.0, optimizer=optimizer
+        )
+        assert bool(steps) == (optimizer == "muon")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "less than a second"),
+        (1, "about 1 second"),
+        (40, "about 40 seconds"),
+        (7.2 * 60, "about 7 minutes"),
+        (2 * 3600, "about 2 hours"),
+        (3.24 * 86400, "about 3.2 days"),
+        (40 * 86400, "about 40 days"),
+        (3.14 * 365.25 * 86400, "about 3.1 years"),
+        (1234.5 * 365.25 * 86400, "about 1,234 years"),
+    ],
+)
+def test_durations_are_said_as_a_person_says_them(seconds, words):
+    assert plain_duration(seconds) == words

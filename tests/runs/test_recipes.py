@@ -1,0 +1,63 @@
+"""Tests of tinylm.runs.recipes."""
+
+from dataclasses import replace
+
+import pytest
+
+from tinylm.errors import ConfigError
+from tinylm.model.config import parameter_counts
+from tinylm.runs.recipes import RECIPES, changed, recipe, shakespeare_char, shortened
+from tinylm.text.corpora import CORPORA
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_carries_its_own_name_a_known_corpus_and_a_whole_number_of_micro_batches(name):
+    made = recipe(name)
+    assert made.name == name
+    assert made.data.corpus in CORPORA
+    assert not CORPORA[made.data.fallback].files
+    assert made.train.grad_accum_steps(made.model.context_length) >= 1
+
+
+def test_the_shakespeare_checkpoint_is_at_most_four_megabytes():
+    assert 4 * parameter_counts(shakespeare_char().model)["total"] < 3.9e6
+
+
+def test_an_unknown_recipe_is_refused_with_the_nearest_name_and_the_list():
+    with pytest.raises(ConfigError, match="did you mean shakespeare_char") as refusal:
+        recipe("shakespeare_chr")
+    assert all(name in str(refusal.value) for name in RECIPES)
+
+
+def test_a_shorter_run_warms_up_in_proportion_and_a_longer_one_as_before():
+    made = shakespeare_char()
+    half = shortened(made, made.train.steps // 2).train
+    assert (half.steps, half.warmup_steps) == (made.train.steps // 2, made.train.warmup_steps // 2)
+    assert shortened(made, 2 * made.train.steps) == made
+    assert shortened(made, 1).train.warmup_steps < 1
+
+
+def test_the_size_of_the_vocabulary_is_not_for_choosing():
+    made = shakespeare_char()
+    other = replace(made.model, vocab_size=made.model.vocab_size + 1)
+    with pytest.raises(ConfigError, match="cannot be chosen"):
+        changed(made, other, made.train, made.data)
+    wider = replace(made.model, n_embd=64)
+    assert changed(made, wider, made.train, made.data) == replace(made, model=wider)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.01, float("nan")])
+def test_a_share_that_is_none_is_refused_with_the_number(share):
+    with pytest.raises(ConfigError, match=f"train_share {share} is outside"):
+        replace(recipe("overfit").data, train_share=share)
+
+
+def test_the_fast_recipe_changes_choices_and_never_the_size_the_data_or_the_tokens_of_a_step():
+    base, fast = recipe("shakespeare_baseline"), recipe("shakespeare_fast")
+    assert fast.data == base.data
+    for name in ("n_layer", "n_head", "n_embd"):
+        assert getattr(fast.model, name) == getattr(base.model, name)
+    assert fast.train.tokens_per_step == base.train.tokens_per_step
+    counts = [parameter_counts(r.model)["total"] for r in (base, fast)]
+    assert abs(counts[1] / counts[0] - 1) < 0.05
+    assert fast.train.steps * 1.4 > base.train.steps  # at most 1.4 times the baseline's time for a step

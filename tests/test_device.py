@@ -1,0 +1,152 @@
+"""Precision without a GPU at hand: the GPU's answers are put in by monkeypatch, the processor's are real."""
+
+import pytest
+import torch
+
+from tinylm import device
+from tinylm.device import Precision
+from tinylm.errors import ConfigError
+
+
+@pytest.fixture
+def no_amx(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+
+
+@pytest.fixture
+def amx(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+
+
+def pretend_gpu(monkeypatch, *, native_bf16, new_torch=True, capability=(7, 5)):
+    def new(including_emulation=True):
+        return native_bf16 or including_emulation
+
+    def old():
+        return True  # an older torch counts emulation as support
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", new if new_torch else old)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+
+def test_the_best_device_is_a_gpu_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device.best_device().type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert device.best_device().type == "mps"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert device.best_device() == torch.device("cpu")
+
+
+def test_a_t4_has_no_bfloat16_although_it_can_emulate_it(monkeypatch):
+    pretend_gpu(monkeypatch, native_bf16=False)
+    assert not device.supports_bf16("cuda")
+    assert device.default_dtype("cuda") == "float16"
+
+
+def test_a_t4_has_no_bfloat16_in_an_older_torch_that_cannot_be_asked_about_emulation(monkeypatch):
+    pretend_gpu(monkeypatch, native_bf16=False, new_torch=False, capability=(7, 5))
+    assert not device.supports_bf16("cuda")
+    pretend_gpu(monkeypatch, native_bf16=True, new_torch=False, capability=(8, 0))
+    assert device.supports_bf16("cuda")
+
+
+def test_a_gpu_with_bfloat16_uses_it_without_a_scaler(monkeypatch):
+    pretend_gpu(monkeypatch, native_bf16=True)
+    assert device.default_dtype("cuda") == "bfloat16"
+    assert not device.scaler("cuda", "auto").is_enabled()
+    assert not device.scaler("cuda", "bfloat16").is_enabled()
+
+
+def test_float16_always_comes_with_a_scaler(monkeypatch):
+    pretend_gpu(monkeypatch, native_bf16=False)
+    assert device.scaler("cuda", "auto").is_enabled()
+    assert Precision.of("cuda", "float16").scaler.is_enabled()
+    assert not device.scaler("cuda", "float32").is_enabled()
+
+
+def test_the_processor_computes_in_float32_unless_asked(no_amx):
+    assert device.default_dtype("cpu") == "float32"
+    assert Precision.of("cpu").dtype == "float32"
+    assert not Precision.of("cpu").scaler.is_enabled()
+
+
+def test_bfloat16_is_refused_on_a_processor_without_amx_and_taken_with_it(no_amx, monkeypatch):
+    with pytest.raises(ConfigError, match="without AMX is slower than float32: use dtype auto"):
+        Precision.of("cpu", "bfloat16")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert Precision.of("cpu", "bfloat16").dtype == "bfloat16"
+    assert Precision.of("cpu", "auto").dtype == "float32"
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_float16_is_refused_where_it_has_no_kernels(device):
+    with pytest.raises(ConfigError, match="float16 on a"):
+        device.resolve_dtype(device, "float16")
+
+
+def test_a_t4_refuses_bfloat16_and_says_what_to_use(monkeypatch):
+    pretend_gpu(monkeypatch, native_bf16=False)
+    with pytest.raises(ConfigError, match="slower than float16: use dtype auto"):
+        device.resolve_dtype("cuda", "bfloat16")
+
+
+def test_amx_is_read_from_the_processors_flags_when_torch_cannot_be_asked(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    monkeypatch.setattr(device.hardware, "cpu_flags", lambda: frozenset({"amx_tile", "amx_bf16"}))
+    assert device.has_amx()
+    monkeypatch.setattr(device.hardware, "cpu_flags", lambda: frozenset({"amx_tile"}))
+    assert not device.has_amx()
+
+
+def test_amx_is_no_when_the_question_itself_fails(monkeypatch):
+    def broken():
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", broken, raising=False)
+    assert device.has_amx() is False
+
+
+def test_autocast_changes_matrix_products_only_when_asked(amx):
+    a = torch.ones(3, 3)
+    with device.autocast("cpu", "float32"):
+        assert (a @ a).dtype == torch.float32
+    with device.autocast("cpu", "bfloat16"):
+        assert (a @ a).dtype == torch.bfloat16
+    assert (a @ a).dtype == torch.float32
+
+
+def test_own_randomness_repeats_inside_and_leaves_the_callers_numbers_alone():
+    def dropped():
+        return torch.nn.functional.dropout(torch.ones(101))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        expected = torch.rand(7)
+        torch.manual_seed(5)
+        with device.seeded_rng("cpu", 11):
+            first = dropped()
+        with pytest.raises(KeyError), device.seeded_rng("cpu", 11):
+            again = dropped()
+            raise KeyError  # the caller's state comes back on the way out of an error too
+        with device.seeded_rng("cpu", 12):
+            other = dropped()
+        assert torch.equal(torch.rand(7), expected)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_device_is_described_in_one_line():
+    line = device.describe_device("cpu")
+    assert device.hardware.cpu_name() in line and "core" in line and "\n" not in line
+    device.synchronize("cpu")
+    assert device.peak_memory("cpu") is None
+
+
+def test_only_the_processor_is_waited_for_and_only_float16_skips_steps(monkeypatch):
+    assert device.Precision.of("cpu", "float32").is_synchronous
+    assert not device.Precision(torch.device("meta"), "float32", None).is_synchronous
+    for dtype in ("float32", "bfloat16", "float16"):
+        made = device.Precision(torch.device("cpu"), dtype, None)
+        assert made.skips_overflow == (dtype == "float16")

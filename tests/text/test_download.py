@@ -1,0 +1,372 @@
+import errno
+import hashlib
+import http.server
+import os
+import re
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from tinylm.errors import DownloadError
+from tinylm.text import download as download_module
+from tinylm.text.download import WrongFile, copy, difference, download
+
+DATA = np.random.default_rng(1).bytes(500_009)
+EXPECTED = {"size": len(DATA), "sha256": hashlib.sha256(DATA).hexdigest()}
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """A server on this machine whose manners a test can spoil."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/file"
+        self.data = DATA
+        self.resumes = True  # honours Range
+        self.tells_length = True
+        self.stops_after = []  # for each request, the bytes after which the connection is cut
+        self.refuses = []  # for each request, the status to answer instead of the file
+        self.delay = 0.0
+        self.asked = []  # the Range of every request
+        self.sent = 0  # bytes, rounded up to whole pieces
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        server, asked = self.server, self.headers.get("Range")
+        server.asked.append(asked)
+        begin, status, headers = 0, 200, {}
+        if asked and server.resumes:
+            begin, status = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]), 206
+            headers["Content-Range"] = f"bytes {begin}-{len(server.data) - 1}/{len(server.data)}"
+            if begin >= len(server.data):
+                status, headers["Content-Range"] = 416, f"bytes */{len(server.data)}"
+        body = b"" if status == 416 else server.data[begin:]
+        if server.refuses:
+            status, body = server.refuses.pop(0), b"sorry"
+        if server.tells_length:
+            headers["Content-Length"] = str(len(body))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        stop = server.stops_after.pop(0) if server.stops_after else len(body)
+        time.sleep(server.delay)
+        for begin in range(0, stop, len(DATA)):
+            try:
+                self.wfile.write(body[begin : min(begin + len(DATA), stop)])
+            except ConnectionError:  # the other side has had enough
+                break
+            server.sent += len(DATA)
+        self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "corpus" / "input.txt"
+
+
+def bring(server, target, **changes):
+    download(server.url, target, **(EXPECTED | {"progress": False, "pause": 0.0} | changes))
+
+
+def part_of(target):
+    return target.with_name("input.txt.part")
+
+
+def leftovers(target):
+    return {path.name for path in target.parent.iterdir()} - {"input.txt", "input.txt.lock"}
+
+
+def test_a_file_arrives_whole_and_leaves_nothing_beside_it(server, target):
+    bring(server, target)
+    assert target.read_bytes() == DATA
+    assert leftovers(target) == set()
+    assert server.asked == [None]
+
+
+def test_a_file_that_is_there_already_is_not_asked_for(server, target):
+    bring(server, target)
+    bring(server, target)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("tells_length", [True, False])
+def test_a_connection_that_is_cut_midway_is_taken_up_where_it_broke(server, target, tells_length):
+    server.tells_length = tells_length
+    server.stops_after = [200_000, 130_000]
+    bring(server, target)
+    assert target.read_bytes() == DATA
+    begins = [int(asked.removeprefix("bytes=").removesuffix("-")) for asked in server.asked[1:]]
+    assert server.asked[0] is None and len(begins) == 2
+    assert 0 < begins[0] <= 200_000 and begins[0] < begins[1] <= begins[0] + 130_000
+
+
+def test_a_later_call_goes_on_where_an_earlier_process_stopped(server, target):
+    target.parent.mkdir()
+    part_of(target).write_bytes(DATA[:123_457])
+    bring(server, target)
+    assert target.read_bytes() == DATA
+    assert server.asked == ["bytes=123457-"]
+
+
+def test_a_connection_that_breaks_for_good_keeps_what_came(server, target):
+    server.stops_after = [300_000, 0, 0, 0]
+    with pytest.raises(DownloadError, match=r"broke at [\d,]+ of 500,009 bytes, which are kept"):
+        bring(server, target)
+    assert not target.exists()
+    kept = part_of(target).read_bytes()
+    assert len(kept) > 200_000 and kept == DATA[: len(kept)]
+    server.stops_after = []
+    bring(server, target)
+    assert target.read_bytes() == DATA
+    assert server.asked[-1] == f"bytes={len(kept)}-"
+
+
+def test_a_server_that_cannot_resume_starts_again_cleanly(server, target):
+    server.resumes = False
+    server.stops_after = [200_000]
+    bring(server, target)
+    assert target.read_bytes() == DATA
+    assert len(server.asked) == 2 and server.asked[1]
+
+
+def test_a_server_that_resumes_at_another_byte_is_asked_for_the_whole(server, target, monkeypatch):
+    target.parent.mkdir()
+    part_of(target).write_bytes(DATA[:1000])
+    shifted = {"Content-Range": f"bytes 900-{len(DATA) - 1}/{len(DATA)}"}
+    send = Handler.send_header
+    monkeypatch.setattr(Handler, "send_header", lambda self, name, v: send(self, name, shifted.get(name, v)))
+    bring(server, target)
+    assert target.read_bytes() == DATA
+    assert server.asked == ["bytes=1000-", None]
+
+
+def test_a_part_that_is_too_long_is_thrown_away(server, target):
+    target.parent.mkdir()
+    part_of(target).write_bytes(DATA + b"more")
+    bring(server, target)
+    assert target.read_bytes() == DATA
+    assert server.asked == [None]
+
+
+def test_a_server_with_nothing_left_to_send_is_asked_again_from_the_start(server, target):
+    target.parent.mkdir()
+    part_of(target).write_bytes(DATA[:1000])
+    server.refuses = [416]
+    bring(server, target)
+    assert target.read_bytes() == DATA
+    assert server.asked == ["bytes=1000-", None]
+
+
+def test_a_file_that_shrank_on_the_server_is_refused_with_both_sizes(server, target):
+    target.parent.mkdir()
+    part_of(target).write_bytes(DATA[:1000])
+    server.data = DATA[:700]
+    with pytest.raises(WrongFile, match="expected 500,009 bytes, found 700"):
+        bring(server, target)
+    assert leftovers(target) == set() and not target.exists()
+
+
+@pytest.mark.parametrize("data", [DATA[:-1], DATA + b"!", b"<html>please log in</html>", b""])
+def test_a_file_of_another_size_is_refused_with_both_sizes(server, target, data):
+    server.data = data
+    with pytest.raises(WrongFile, match=f"expected 500,009 bytes, found {len(data):,}"):
+        bring(server, target)
+    assert leftovers(target) == set() and not target.exists()
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_file_that_does_not_end_is_refused_before_its_end(server, target, progress):
+    server.data, server.tells_length = DATA * 79, False
+    with pytest.raises(WrongFile, match="expected 500,009 bytes, found more"):
+        bring(server, target, progress=progress)
+    assert leftovers(target) == set() and not target.exists()
+    assert server.sent < len(server.data) / 2
+
+
+def test_a_login_page_does_not_cost_what_was_already_here(server, target):
+    target.parent.mkdir()
+    part_of(target).write_bytes(DATA[:100_000])
+    server.refuses, server.resumes = [200], False
+    with pytest.raises(WrongFile, match="found 5"):
+        bring(server, target)
+    assert part_of(target).read_bytes() == DATA[:100_000]
+
+
+def test_a_file_of_another_content_is_refused_with_both_hashes_and_removed(server, target):
+    other = b"X" + DATA[1:]
+    server.data = other
+    found = hashlib.sha256(other).hexdigest()
+    with pytest.raises(WrongFile, match=f"expected sha256 {EXPECTED['sha256'][:16]}.*found {found[:16]}"):
+        bring(server, target)
+    assert leftovers(target) == set() and not target.exists()
+    server.data = DATA
+    bring(server, target)
+    assert target.read_bytes() == DATA
+
+
+def test_a_spoiled_part_is_found_out_and_the_next_call_succeeds(server, target):
+    target.parent.mkdir()
+    part_of(target).write_bytes(b"X" * 1000)
+    with pytest.raises(WrongFile, match="sha256"):
+        bring(server, target)
+    bring(server, target)
+    assert target.read_bytes() == DATA
+
+
+def test_a_whole_file_is_never_replaced_by_a_wrong_one(server, target):
+    target.parent.mkdir()
+    target.write_bytes(b"an older file")
+    server.data = b"X" + DATA[1:]
+    with pytest.raises(WrongFile):
+        bring(server, target)
+    assert target.read_bytes() == b"an older file"
+
+
+@pytest.mark.parametrize("status", [403, 404, 500, 503])
+def test_a_server_that_refuses_is_named_by_its_answer(server, target, status):
+    server.refuses = [status]
+    with pytest.raises(DownloadError, match=f"the server answered {status}"):
+        bring(server, target)
+    assert len(server.asked) == 1 and not target.exists()
+
+
+def test_without_a_connection_it_fails_at_once(server, target):
+    server.server_close()
+    begun = time.perf_counter()
+    with pytest.raises(DownloadError, match=r"^no connection$"):
+        bring(server, target, pause=60.0)
+    assert time.perf_counter() - begun < 2
+
+
+def test_a_full_disk_loses_nothing(server, target, monkeypatch, tmp_path):
+    target.parent.mkdir()
+    target.write_bytes(b"an older file")
+    part_of(target).write_bytes(DATA[:1000])
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    with monkeypatch.context() as patch, pytest.raises(DownloadError, match="No space left") as caught:
+        patch.setattr(download_module.os, "fsync", full)
+        bring(server, target)
+    assert str(tmp_path) not in str(caught.value)
+    assert target.read_bytes() == b"an older file"
+    kept = part_of(target).read_bytes()
+    assert len(kept) >= 1000 and kept == DATA[: len(kept)]
+    bring(server, target)
+    assert target.read_bytes() == DATA
+
+
+def test_a_rename_that_fails_costs_no_second_download(server, target, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch, pytest.raises(DownloadError, match="Input/output error"):
+        patch.setattr(download_module.os, "replace", refuse)
+        bring(server, target)
+    assert not target.exists()
+    bring(server, target)
+    assert target.read_bytes() == DATA
+    assert len(server.asked) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_a_disk_error_without_a_path(server, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DownloadError, match="the disk refused to write") as caught:
+        bring(server, tmp_path / "file" / "corpus" / "input.txt")
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_many_at_once_make_one_whole_file_with_one_download(server, target):
+    server.delay = 0.1
+    failures = []
+
+    def one():
+        try:
+            bring(server, target)
+            assert target.read_bytes() == DATA
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(server.asked) == 1
+    assert leftovers(target) == set()
+
+
+def test_the_progress_bar_shows_the_file_and_no_path(server, target, capsys, tmp_path):
+    bring(server, target, progress=True)
+    shown = capsys.readouterr().err
+    assert "input.txt" in shown and str(tmp_path) not in shown
+    bring(server, target.with_name("quiet.txt"), progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_without_a_connection_nothing_is_shown(server, target, capsys):
+    server.server_close()
+    with pytest.raises(DownloadError):
+        bring(server, target, progress=True)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch):
+    source, target = tmp_path / "source", tmp_path / "pack" / "input.txt"
+    source.write_bytes(DATA)
+    copy(source, target, **EXPECTED)
+    assert target.read_bytes() == DATA and leftovers(target) == set()
+
+    source.write_bytes(DATA[:-1])
+    with pytest.raises(WrongFile, match="found 500,008"):
+        copy(source, target, **EXPECTED)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source.write_bytes(DATA)
+    monkeypatch.setattr(download_module.os, "fsync", full)
+    with pytest.raises(DownloadError, match="No space left"):
+        copy(source, target, **EXPECTED)
+    assert target.read_bytes() == DATA and leftovers(target) == set()
+
+
+def test_a_copy_can_be_read_by_others_as_far_as_the_umask_allows(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "pack" / "input.txt"
+    source.write_bytes(DATA)
+    copy(source, target, **EXPECTED)
+    (tmp_path / "plain").write_bytes(b"")
+    assert os.stat(target).st_mode == os.stat(tmp_path / "plain").st_mode
+
+
+def test_difference_tells_size_first_and_then_content(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(DATA)
+    assert difference(path, **EXPECTED) is None
+    path.write_bytes(DATA[:7])
+    assert difference(path, **EXPECTED) == "expected 500,009 bytes, found 7"
+    path.write_bytes(DATA[::-1])
+    assert difference(path, **EXPECTED).startswith("expected sha256")

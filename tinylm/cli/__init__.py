@@ -1,0 +1,1 @@
+"""cli: what can be typed after python -m tinylm."""

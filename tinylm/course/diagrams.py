@@ -1,0 +1,248 @@
+"""Pictures: two drawings of the course: the ladder of models, and a model's own plan.
+
+`architecture` is read off the model it is given, layer by layer, so that it cannot drift from the code.
+Knows the names of GPT's parts; refuses to know how they work.
+Taught in notebooks 00_start_here and 03_transformer.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from torch import nn
+
+from tinylm.course.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PALE,
+    PINK,
+    SKY,
+    new_figure,
+    show,
+    styled,
+    tint,
+)
+from tinylm.errors import TinyLMError
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One step of the course's ladder."""
+
+    name: str
+    notebooks: str
+    size: str
+    about: str
+
+
+LADDER = (
+    Rung("Characters", "00–06", "0.8M", "guesses the next letter of Shakespeare"),
+    Rung("TinyStories", "07–10", "51M", "tells a short story that hangs together"),
+    Rung("GPT-2", "11–13", "124M", "GPT-2's own size, on text from the web"),
+    Rung("Modern", "14–16", "MoE", "today's blocks, a mixture of experts"),
+    Rung("Chat", "17–18", "", "answers when it is asked"),
+    Rung("Demo", "19", "", "on a web page, for others to try"),
+)
+
+
+@styled
+def ladder(here: str | None = None, *, alt: str | None = None) -> None:
+    """The course's ladder of models, from the lowest rung up; `here` names the rung where we are."""
+    names = [rung.name for rung in LADDER]
+    if here is not None and here not in names:
+        raise TinyLMError(f'the ladder has no rung "{here}": use one of {", ".join(names)}')
+    figure, axes = new_figure(9.4, 5.0)
+    axes.set(xlim=(0, 9.4), ylim=(0, 6 * 0.8 + 0.1))
+    axes.axis("off")
+    for i, rung in enumerate(LADDER):
+        left, low, width = 0.05 + 0.32 * i, 0.1 + 0.8 * i, 7.6
+        on = rung.name == here
+        box(axes, left, low, width, 0.66, colour=BLUE if on else PALE, edge=BLUE)
+        ink = "white" if on else INK
+        middle = low + 0.33
+        axes.text(left + 0.16, middle, rung.notebooks, va="center", fontsize=13, color=ink)
+        axes.text(left + 0.95, middle, rung.name, va="center", fontsize=15, color=ink, fontweight="bold")
+        axes.text(left + 2.62, middle, rung.size, va="center", fontsize=15, color=ink)
+        axes.text(left + 3.5, middle, rung.about, va="center", fontsize=13, color=ink)
+        if on:
+            axes.text(left + width + 0.1, middle, "◀ here", va="center", fontsize=13, color=BLUE)
+    rungs = ", ".join(rung.name + (f" ({rung.size})" if rung.size else "") for rung in LADDER)
+    at = f" We are at {here}." if here else ""
+    show(figure, alt or f"The ladder of models, from the lowest rung up: {rungs}.{at}")
+
+
+def box(
+    axes: Axes,
+    left: float,
+    low: float,
+    width: float,
+    height: float,
+    *,
+    colour: Any,
+    edge: str,
+    line: str = "-",
+) -> None:
+    """A rounded box."""
+    shape = "round,pad=0,rounding_size=0.1"
+    patch = FancyBboxPatch((left, low), width, height, boxstyle=shape, facecolor=colour, edgecolor=edge)
+    patch.set(linewidth=1.4, linestyle=line)
+    axes.add_patch(patch)
+
+
+def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], *, width: float = 1.8) -> None:
+    """A straight arrow."""
+    axes.add_patch(
+        FancyArrowPatch(
+            start, end, arrowstyle="-|>", mutation_scale=14, linewidth=width, color=INK, shrinkA=0, shrinkB=0
+        )
+    )
+
+
+STREAM, LEFT, RIGHT, COUNT = 1.45, 2.15, 3.35, 8.85  # inches: the stream, a branch's two boxes, the counts
+
+
+@styled
+def architecture(model: nn.Module, *, alt: str | None = None) -> None:
+    """Draw a GPT from itself: the residual stream upwards, what adds to it, shapes and parameters.
+
+    Neighbouring blocks with the same parts are drawn once, with how many there are.
+    """
+    embedding, head, blocks = model.token_embedding, model.head, list(model.blocks)
+    channels, tied = embedding.embedding_dim, model.head.weight is model.token_embedding.weight
+    total = sum(parameter.numel() for parameter in model.parameters())
+    plan = _Plan()
+    plan.note("tokens (B, T)")
+    plan.on_stream("token embedding", embedding, tint(SKY))
+    if model.position_embedding is not None:
+        plan.position(model.position_embedding)
+    plan.shape(f"x (B, T, {channels})")
+    while blocks:
+        same = [block for block in blocks if _signature(block) == _signature(blocks[0])]
+        n = next((i for i, block in enumerate(blocks) if block not in same), len(blocks))
+        plan.blocks(blocks[0], n)
+        blocks = blocks[n:]
+    plan.on_stream("final norm", model.final_norm, PALE)
+    plan.on_stream("head", head, tint(SKY), tied=tied)
+    plan.note(f"logits (B, T, {head.out_features})", arrow_first=True)
+    plan.finish(f"GPT: {total:,} parameters")
+    told = (
+        f"Plan of the model, from tokens below to logits above: embeddings of width {channels}, "
+        f"{len(model.blocks)} blocks whose attention and MLP each add to the residual stream, "
+        f"a final norm and {'a head tied to the embedding' if tied else 'a head'}; {total:,} parameters."
+    )
+    show(plan.figure, alt or told)
+
+
+class _Plan:
+    """A drawing that grows upwards. y is the height reached, in inches."""
+
+    def __init__(self) -> None:
+        self.figure, self.axes = new_figure(9.0, 8.0)
+        self.y = 0.0
+
+    def text(self, x: float, y: float, text: str, **look: Any) -> None:
+        self.axes.text(x, y, text, **({"va": "center", "fontsize": 13, "color": INK} | look))
+
+    def rise(self, to: float) -> None:
+        """The residual stream itself: a thick line up to this height."""
+        self.axes.plot([STREAM, STREAM], [self.y, to], color=INK, linewidth=3.2, linestyle="-", zorder=0)
+        self.y = to
+
+    def note(self, text: str, *, arrow_first: bool = False) -> None:
+        if arrow_first:
+            arrow(self.axes, (STREAM, self.y), (STREAM, self.y + 0.35), width=3.2)
+            self.y += 0.4
+        self.text(STREAM, self.y + 0.15, text, ha="center", fontsize=14, fontweight="bold")
+        self.y += 0.32
+
+    def shape(self, text: str) -> None:
+        self.rise(self.y + 0.62)
+        self.text(STREAM + 0.15, self.y - 0.2, text)
+
+    def on_stream(self, name: str, part: nn.Module, colour: Any, *, tied: bool = False) -> None:
+        self.rise(self.y + 0.22)
+        box(self.axes, 0.35, self.y, 2.2, 0.46, colour=colour, edge=INK)
+        self.text(STREAM, self.y + 0.23, name, ha="center", fontsize=14)
+        self.text(2.75, self.y + 0.23, "the token embedding's own matrix" if tied else _inside(part))
+        self.count("0 more" if tied else f"{_count(part):,}", self.y + 0.23)
+        self.y += 0.46
+
+    def position(self, part: nn.Module) -> None:
+        self.rise(self.y + 0.45)
+        box(self.axes, LEFT, self.y - 0.23, 2.6, 0.46, colour=tint(ORANGE), edge=INK)
+        self.text(LEFT + 1.3, self.y, "position embedding", ha="center", fontsize=14)
+        self.text(LEFT + 2.75, self.y, _inside(part))
+        arrow(self.axes, (LEFT, self.y), (STREAM + 0.14, self.y))
+        self.plus(self.y)
+        self.count(f"{_count(part):,}", self.y)
+
+    def blocks(self, block: nn.Module, n: int) -> None:
+        """One block in a dashed frame, and how many of its kind follow one another."""
+        low = self.y
+        self.rise(low + 0.1)
+        heads = f"{block.attn.n_head} heads: " if hasattr(block.attn, "n_head") else ""
+        self.branch(block.attn_norm, "attention", block.attn, heads, tint(GREEN))
+        self.branch(block.mlp_norm, "MLP", block.mlp, "", tint(PINK))
+        self.rise(self.y + 0.2)
+        each = _count(block)
+        times = f"{n} × {each:,} = {n * each:,}" if n > 1 else f"{each:,}"
+        self.count(times, self.y - 0.22, fontweight="bold")
+        box(self.axes, 0.1, low, 8.9, self.y - low, colour="none", edge=GREY, line="--")
+        self.text(0.3, (low + self.y) / 2, f"{n} ×\nblock", fontsize=15, fontweight="bold", va="center")
+        self.rise(self.y + 0.1)
+
+    def branch(self, norm: nn.Module, name: str, part: nn.Module, extra: str, colour: Any) -> None:
+        """Off the stream, through a norm and a part, and back on: x = x + part(norm(x))."""
+        out, back = self.y + 0.45, self.y + 1.1
+        box(self.axes, LEFT, out - 0.33, 0.95, 0.66, colour=PALE, edge=INK)
+        self.text(LEFT + 0.475, out + 0.13, "norm", ha="center", fontsize=14)
+        self.text(LEFT + 0.475, out - 0.15, f"{_count(norm):,}", ha="center", fontsize=12)
+        box(self.axes, RIGHT, out - 0.33, 4.2, 0.66, colour=colour, edge=INK)
+        self.text(RIGHT + 2.1, out + 0.14, name, ha="center", fontsize=14, fontweight="bold")
+        self.text(RIGHT + 2.1, out - 0.15, extra + _inside(part), ha="center", fontsize=12)
+        self.count(f"{_count(part):,}", out)
+        arrow(self.axes, (STREAM, out), (LEFT, out))
+        arrow(self.axes, (LEFT + 0.95, out), (RIGHT, out))
+        corner = RIGHT + 2.1
+        self.axes.plot([corner, corner], [out + 0.33, back], color=INK, linewidth=1.8, linestyle="-")
+        arrow(self.axes, (corner, back), (STREAM + 0.14, back))
+        self.rise(back)
+        self.plus(back)
+
+    def plus(self, y: float) -> None:
+        self.axes.plot(STREAM, y, "o", markersize=19, color="white", markeredgecolor=INK, markeredgewidth=1.8)
+        self.axes.plot(STREAM, y, "+", markersize=12, color=INK, markeredgewidth=2.2)
+
+    def count(self, text: str, y: float, **look: Any) -> None:
+        self.text(COUNT, y, text, ha="right", **look)
+
+    def finish(self, title: str) -> None:
+        self.axes.set(xlim=(0, 9.05), ylim=(-0.05, self.y + 0.05), title=title)
+        self.axes.axis("off")
+        self.figure.set_size_inches(9.05, self.y + 0.6)
+
+
+def _count(part: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in part.parameters())
+
+
+def _inside(part: nn.Module) -> str:
+    """What a part is made of: its own matrices, as sizes."""
+    if isinstance(part, nn.Embedding):
+        return f"{part.num_embeddings:,} × {part.embedding_dim}"
+    if isinstance(part, nn.Linear):
+        return f"{part.in_features} → {part.out_features:,}"
+    linears = [(name, child) for name, child in part.named_children() if isinstance(child, nn.Linear)]
+    bend = getattr(part, "activation", None)
+    sizes = [f"{name} {_inside(linear)}" for name, linear in linears]
+    if isinstance(bend, str) and len(sizes) > 1:
+        sizes.insert(1, bend)
+    return ", ".join(sizes) if sizes else type(part).__name__
+
+
+def _signature(block: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
+    return [(name, tuple(parameter.shape)) for name, parameter in block.named_parameters()]

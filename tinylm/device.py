@@ -1,0 +1,160 @@
+"""Precision: which device, which arithmetic, and what each of them needs.
+
+The only room that names devices. Refuses to know models, losses and optimisers. Weights stay float32;
+float16 always comes with a gradient scaler, bfloat16 and float32 never do.
+Taught in notebook 09_precision. Source: Micikevicius et al. 2018, section 3."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from tinylm import hardware
+from tinylm.errors import ConfigError
+from tinylm.training.config import DTypeName
+
+Device = torch.device | str
+
+
+def best_device() -> torch.device:
+    """The fastest device here: an NVIDIA GPU, else an Apple one, else the processor."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def has_amx() -> bool:
+    """Whether the processor multiplies bfloat16 matrices in hardware (Intel AMX)."""
+    asked = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    try:
+        return bool(asked()) if asked is not None else {"amx_tile", "amx_bf16"} <= hardware.cpu_flags()
+    except Exception:  # a private function: whatever happens in it, float32 works
+        return False
+
+
+def supports_bf16(device: Device) -> bool:
+    """Whether bfloat16 is fast here, not merely possible: a T4 can only emulate it."""
+    device = torch.device(device)
+    if device.type == "cpu":
+        return has_amx()
+    if device.type != "cuda":
+        return False
+    try:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    except TypeError:  # an older torch has no such question: Ampere (8.0) was the first to have bfloat16
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def default_dtype(device: Device) -> DTypeName:
+    """ "float32" on processors and Apple GPUs; on NVIDIA "bfloat16" where it is fast, else "float16"."""
+    if torch.device(device).type != "cuda":
+        return "float32"
+    return "bfloat16" if supports_bf16(device) else "float16"
+
+
+def resolve_dtype(device: Device, dtype: DTypeName) -> DTypeName:
+    """What "auto" means on this device. Raises ConfigError for a type that it does not do well."""
+    device = torch.device(device)
+    if dtype == "auto":
+        return default_dtype(device)
+    if dtype == "bfloat16" and not supports_bf16(device):
+        reason = "a processor without AMX" if device.type == "cpu" else "this device"
+        raise ConfigError(f"bfloat16 on {reason} is slower than {default_dtype(device)}: use dtype auto")
+    if dtype == "float16" and device.type != "cuda":
+        raise ConfigError(f"float16 on a {device.type} device has no fast kernels: use dtype auto")
+    return dtype
+
+
+def autocast(device: Device, dtype: DTypeName) -> contextlib.AbstractContextManager:
+    """A context in which matrix products run in `dtype`; for float32 it does nothing."""
+    return _autocast(torch.device(device), resolve_dtype(device, dtype))
+
+
+def scaler(device: Device, dtype: DTypeName) -> torch.amp.GradScaler:
+    """A gradient scaler: at work for float16 on a GPU, switched off (and free) for everything else."""
+    device = torch.device(device)
+    enabled = device.type == "cuda" and resolve_dtype(device, dtype) == "float16"
+    return torch.amp.GradScaler(device.type, enabled=enabled)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A device, its arithmetic and its scaler: made once for a run, since the scaler remembers."""
+
+    device: torch.device
+    dtype: DTypeName
+    scaler: torch.amp.GradScaler
+
+    @classmethod
+    def of(cls, device: Device, dtype: DTypeName = "auto") -> Precision:
+        """The precision of a run on this device. Raises ConfigError as resolve_dtype does."""
+        return cls(torch.device(device), resolve_dtype(device, dtype), scaler(device, dtype))
+
+    @property
+    def is_synchronous(self) -> bool:
+        """Whether Python waits for each operation anyway, so that a look at a number costs nothing."""
+        return self.device.type == "cpu"
+
+    @property
+    def skips_overflow(self) -> bool:
+        """Whether the scaler leaves out steps whose gradient overflowed: float16's need it now and then."""
+        return self.dtype == "float16"
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """A context in which matrix products run in this dtype."""
+        return _autocast(self.device, self.dtype)
+
+
+def _autocast(device: torch.device, dtype: DTypeName) -> contextlib.AbstractContextManager:
+    if dtype == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, getattr(torch, dtype))
+
+
+@contextlib.contextmanager
+def seeded_rng(device: Device, seed: int) -> Iterator[None]:
+    """Inside, torch's global random numbers (dropout's) follow from `seed`; then the caller's are back."""
+    device = torch.device(device)
+    accelerator = None if device.type == "cpu" else torch.get_device_module(device)
+    state = torch.default_generator.get_state()
+    accelerator_state = accelerator.get_rng_state() if accelerator else None
+    try:
+        torch.default_generator.manual_seed(seed)
+        if accelerator:
+            accelerator.manual_seed(seed)
+        yield
+    finally:
+        torch.default_generator.set_state(state)
+        if accelerator:
+            accelerator.set_rng_state(accelerator_state)
+
+
+def synchronize(device: Device) -> None:
+    """Wait until the device has finished: without this a clock measures only how fast work is queued."""
+    device = torch.device(device)
+    if device.type != "cpu":
+        torch.get_device_module(device).synchronize()
+
+
+def peak_memory(device: Device) -> int | None:
+    """The most bytes of device memory held so far by tensors; None where nobody counts."""
+    device = torch.device(device)
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def describe_device(device: Device) -> str:
+    """One line for a person, for example "AMD EPYC, 2 cores, 8 GiB" or "Tesla T4, 15 GiB"."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+    here = hardware.describe()
+    cores = "1 core" if here["cores"] == 1 else f"{here['cores']} cores"
+    memory = "" if here["memory_gib"] is None else f", {here['memory_gib']} GiB"
+    gpu = "" if device.type == "cpu" else f", its {device.type} GPU"
+    return f"{here['cpu']}, {cores}{memory}{gpu}"

@@ -1,0 +1,1 @@
+"""runs: the one place where text, model, training, storage and inference meet."""

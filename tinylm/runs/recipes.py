@@ -1,0 +1,176 @@
+"""Recipes: a named run is a function that returns the whole of it, every number in one place.
+
+Knows which text, which model and which training belong together. Refuses to read the text or build the model
+(prepared), where runs are kept (runs) and what was typed (__main__).
+Taught in notebook 04_training."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tinylm.errors import ConfigError
+from tinylm.model.config import ModelConfig
+from tinylm.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which text is read, and how it becomes characters."""
+
+    corpus: str = "tinyshakespeare"
+    """A name from the registry of corpora; `python -m tinylm machine` lists what is at hand."""
+    lowercase: bool = False
+    """Fold the text to lower case: fewer characters to learn, and prompts are folded too."""
+    train_share: float = 1.0
+    """How much of the training text is read, counted from its beginning: 0.1 is its first tenth."""
+    fallback: str = "toyworld-plays"
+    """The generated text that stands in for a missing corpus, and only when that is asked for."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.train_share <= 1:
+            raise ConfigError(f"train_share {self.train_share} is outside 0 < share ≤ 1: use 0.1 for a tenth")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run. Its model's vocab_size is a placeholder until `prepare` has read the text."""
+
+    name: str
+    about: str
+    model: ModelConfig
+    train: TrainConfig
+    data: DataConfig
+
+
+def shakespeare_char() -> Recipe:
+    """Three GPT-2 blocks that write lower-case Shakespeare: a quarter of an hour on two CPU cores."""
+    return Recipe(
+        name="shakespeare_char",
+        about="three GPT-2 blocks that write lower-case Shakespeare, character by character",
+        model=ModelConfig(vocab_size=39, context_length=256, n_layer=3, n_head=4, n_embd=128),
+        train=TrainConfig(
+            steps=2400,
+            micro_batch_size=16,
+            tokens_per_step=16 * 256,
+            learning_rate=2e-3,
+            min_learning_rate=2e-4,
+            warmup_steps=100,
+            schedule="cosine",
+            weight_decay=0.1,
+            beta1=0.9,
+            beta2=0.99,  # few tokens a step: a longer memory steadies the second moment
+            grad_clip=1.0,
+            eval_every=200,
+            log_every=10,
+            seed=1,
+        ),
+        data=DataConfig(corpus="tinyshakespeare", lowercase=True),
+    )
+
+
+def overfit() -> Recipe:
+    """Three blocks that learn a tenth of Shakespeare by heart: a lesson in minutes on a CPU."""
+    base = shakespeare_char()
+    return replace(
+        base,
+        name="overfit",
+        about="three GPT-2 blocks that read a tenth of Shakespeare forty times, and learn it by heart",
+        model=replace(base.model, context_length=64),
+        train=replace(base.train, steps=4000, tokens_per_step=16 * 64),
+        data=replace(base.data, train_share=0.1),
+    )
+
+
+def shakespeare_baseline() -> Recipe:
+    """The usual way, as a yardstick: GPT-2 blocks and AdamW, ending near 1.90 nats per character."""
+    return Recipe(
+        name="shakespeare_baseline",
+        about="four GPT-2 blocks trained the usual way, what shakespeare_fast is measured against",
+        model=ModelConfig(vocab_size=65, context_length=64, n_layer=4, n_head=4, n_embd=128),
+        train=TrainConfig(
+            steps=2000,
+            micro_batch_size=12,
+            tokens_per_step=12 * 64,
+            learning_rate=1e-3,
+            min_learning_rate=1e-4,
+            warmup_steps=100,
+            schedule="cosine",
+            weight_decay=0.1,
+            beta1=0.9,
+            beta2=0.99,
+            grad_clip=1.0,
+            eval_every=0,
+            log_every=10,
+            seed=1,
+        ),
+        data=DataConfig(),
+    )
+
+
+def shakespeare_fast() -> Recipe:
+    """As many parameters and CPU-seconds as shakespeare_baseline, and a far lower loss.
+
+    Each change is measured in notebook 04_training and by tests/benchmarks/fast_ladder.py."""
+    base = shakespeare_baseline()
+    return replace(
+        base,
+        name="shakespeare_fast",
+        about="the same size and seconds as shakespeare_baseline, each choice measured: a lower loss",
+        model=replace(
+            base.model,
+            context_length=128,
+            position="rotary",
+            activation="relu2",
+            bias=False,
+            token_shift=True,
+            tied_head=False,
+            residual_init="zero",
+        ),
+        train=replace(
+            base.train,
+            steps=1450,  # a step costs more than the baseline's: so many take the same CPU-seconds
+            micro_batch_size=6,  # of twice the context: as many tokens a step
+            optimizer="muon",
+            learning_rate=1e-2,
+            min_learning_rate=0.0,
+            muon_learning_rate=0.01,
+            warmup_steps=40,
+            schedule="linear",
+            weight_decay=0.0,
+        ),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    make.__name__: make for make in (shakespeare_char, overfit, shakespeare_baseline, shakespeare_fast)
+}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name. Raises ConfigError with the nearest name and the whole list."""
+    if name not in RECIPES:
+        nearest = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.0)[0]
+        raise ConfigError(
+            f"there is no recipe {name!r}: did you mean {nearest}? (there is {', '.join(RECIPES)})"
+        )
+    return RECIPES[name]()
+
+
+def changed(recipe: Recipe, model: ModelConfig, train: TrainConfig, data: DataConfig) -> Recipe:
+    """The recipe with other numbers. Raises ConfigError for a vocab_size, which is the text's to decide."""
+    if model.vocab_size != recipe.model.vocab_size:
+        raise ConfigError(
+            f"vocab_size {model.vocab_size} cannot be chosen, the text decides it: leave vocab_size as it is"
+        )
+    return replace(recipe, model=model, train=train, data=data)
+
+
+def shortened(recipe: Recipe, steps: int) -> Recipe:
+    """The recipe with its warm-up cut in proportion to `steps`; unchanged when that is as long as it was.
+
+    A warm-up made for 2400 steps would swallow a run of 100. Below 1 step it is left to be refused."""
+    train = recipe.train
+    if not 1 <= steps < train.steps:
+        return recipe
+    warmup_steps = train.warmup_steps * steps // train.steps
+    return replace(recipe, train=replace(train, steps=steps, warmup_steps=warmup_steps))

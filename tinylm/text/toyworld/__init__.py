@@ -1,0 +1,1 @@
+"""toyworld: a small world whose entropy is known exactly and whose texts can be graded."""
