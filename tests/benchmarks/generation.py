@@ -5,7 +5,7 @@ text): the time of a token at position 240 over that at position 20; the time of
 (each matrix, as it is stored, times one vector, in a loop) over that of a whole token; and the time of
 transformers' cached greedy `generate` over ours, weights of the same shapes. What is compared is
 interleaved and medians are taken, because the machine is never quiet. Never fails on time. With --record
-the figures are written to data/mine/NAME, for `python -m tinylm promote NAME`.
+the figures are written to data/mine/NAME, for `make promote RUN=NAME`.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 Trains a small modern GPT on toyworld plays for two minutes of wall time, every row beginning where a text
 begins, and prints the loss on whole held-out texts beside the exact entropy. The gap is what the model has
 not learned yet; no model can be below 0. Never fails on time or on the gap.
-With --record the figures are written to data/mine/NAME, for `python -m tinylm promote NAME`.
+With --record the figures are written to data/mine/NAME, for `make promote RUN=NAME`.
 """
 
 import argparse

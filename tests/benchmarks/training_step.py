@@ -3,7 +3,7 @@
 Two ratios for the 0.8M character model (4 layers, 4 heads, 128 wide, context 64, batch 12, float32):
 the library's step over that of the plainest hand-written GPT below, and the library's `train` over bare
 steps. Rounds are interleaved and medians taken, because the machine is never quiet. Never fails on time.
-With --record the figures are written to data/mine/NAME, for `python -m tinylm promote NAME`.
+With --record the figures are written to data/mine/NAME, for `make promote RUN=NAME`.
 """
 
 import argparse
