@@ -14,7 +14,7 @@ import torch
 
 from tinylm.errors import DataError
 
-IGNORE_INDEX = -1  # a target that is not scored
+IGNORE_INDEX = torch.nn.CrossEntropyLoss().ignore_index  # -100: a target that is not scored
 HASHED_AT_ONCE = 1 << 24  # ids
 
 
