@@ -17,7 +17,7 @@ from tinylm.text.batches import IGNORE_INDEX
 def cross_entropy(
     logits: torch.Tensor, targets: torch.Tensor, n_targets: int | torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Mean of -ln p(target), in nats per token, over the targets that are not IGNORE_INDEX (-1).
+    """Mean of -ln p(target), in nats per token, over the targets that are not IGNORE_INDEX (-100).
 
     logits (..., V) of any float type; the arithmetic is float32. targets (...) int64. Returns a scalar.
     With n_targets the sum is divided by that number instead of by the targets counted here: the
@@ -31,7 +31,7 @@ def cross_entropy(
 
 
 def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """-ln p(target) at every position, in nats; exactly 0 where the target is IGNORE_INDEX (-1).
+    """-ln p(target) at every position, in nats; exactly 0 where the target is IGNORE_INDEX (-100).
 
     logits (..., V), targets (...). Returns float32 of the shape of targets."""
     flat_logits, flat_targets = _flatten(logits, targets)  # (N, V), (N,)
