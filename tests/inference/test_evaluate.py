@@ -29,7 +29,7 @@ class Bigram(nn.Module):
         self.log_probabilities = torch.log_softmax(table, dim=-1)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.log_probabilities[tokens]  # (B, T, V)
+        return self.log_probabilities[tokens.clamp(min=0)]  # (B, T, V)
 
 
 def ids(n: int, seed: int = 0) -> np.ndarray:

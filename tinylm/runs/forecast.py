@@ -209,3 +209,6 @@ class _OneBatch:
         self, step: int, micro_step: int = 0, micro_steps: int = 1
     ) -> tuple[torch.Tensor, torch.Tensor]:
         return self._tokens[:, :-1], self._tokens[:, 1:]
+
+    def count_targets(self, step: int, micro_steps: int = 1) -> int:
+        return micro_steps * self.batch_size * self.context_length
