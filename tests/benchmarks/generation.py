@@ -18,7 +18,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from tinylm.hardware import load
+from tinylm.device import load_average
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate, next_logits
 from tinylm.model.config import ModelConfig
@@ -110,7 +110,7 @@ def main():
         device="cpu",
         dtype="float32",
         threads=torch.get_num_threads(),
-        load=load(),
+        load=load_average(),
         rounds=chosen.rounds,
         single=chosen.single,
         tokens=chosen.tokens,

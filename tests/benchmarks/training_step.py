@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tinylm.device import Precision
-from tinylm.hardware import load
+from tinylm.device import Precision, load_average
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.runs.records import RunRecord, record_header
@@ -108,7 +107,7 @@ def main():
         device="cpu",
         dtype="float32",
         threads=torch.get_num_threads(),
-        load=load(),
+        load=load_average(),
         rounds=chosen.rounds,
         steps=chosen.steps,
     )
