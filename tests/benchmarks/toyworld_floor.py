@@ -3,7 +3,7 @@
 Trains a small modern GPT on toyworld plays for two minutes of wall time, every row beginning where a text
 begins, and prints the loss on whole held-out texts beside the exact entropy. The gap is what the model has
 not learned yet; no model can be below 0. Never fails on time or on the gap.
-With --record the figures are written to data/mine/NAME, for `python -m tinylm promote NAME`.
+With --record the figures are written to data/mine/NAME, for `make promote RUN=NAME`.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
-from tinylm.hardware import load
+from tinylm.device import load_average
 from tinylm.inference.evaluate import evaluate_documents
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
@@ -93,7 +93,7 @@ def main() -> None:
     add("--record", metavar="NAME", help="keep the figures in data/mine/NAME")
     chosen = parser.parse_args()
     where = new_folder("toyworld_floor", chosen.record) / "record.jsonl" if chosen.record else None
-    busy = load()  # before this run itself is what keeps the machine busy
+    busy = load_average()  # before this run itself is what keeps the machine busy
 
     tokenizer = CharTokenizer.train(PLAYS.separator + PLAYS.characters)
     fast = {} if chosen.gpt2 else FAST

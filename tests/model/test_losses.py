@@ -47,13 +47,6 @@ def test_ignored_targets_count_neither_above_nor_below_the_line(logits, targets)
     assert token_losses(logits, some).shape == (B, T)
 
 
-def test_pieces_divided_by_the_whole_count_add_up_to_the_whole(logits, targets):
-    targets[0, :4] = IGNORE_INDEX  # the pieces hold unequal numbers of targets
-    n_targets = int((targets >= 0).sum())
-    pieces = sum(cross_entropy(logits[b : b + 1], targets[b : b + 1], n_targets) for b in range(B))
-    torch.testing.assert_close(pieces, cross_entropy(logits, targets))
-
-
 def test_half_precision_logits_are_summed_in_float32(logits, targets):
     loss = cross_entropy(logits.bfloat16(), targets)
     assert loss.dtype == torch.float32

@@ -38,6 +38,7 @@ from tinylm.text.tokenizers import tokenizer_from_json
 from tinylm.training.finite import first_nonfinite
 
 FORMAT, VERSION = "tinylm checkpoint", 3
+ADDED = {"residual_init": "scaled", "token_shift": False}  # what version 1 did not say yet
 FIRST_SEALED = 3  # earlier versions have no sha256 of their own
 WEIGHTS, TOKENIZER, ABOUT = "model.safetensors", "tokenizer.json", "tinylm.json"
 ABOUT_FIELDS = {"format": str, "version": int, "config": dict, "notes": dict, "files": dict}
@@ -163,7 +164,7 @@ def read(folder: str | Path, *, expected: Digest | None = None) -> StoredModel:
     for name in (WEIGHTS, TOKENIZER):
         verify(home, name, about["files"].get(name), folder)
     try:
-        config = ModelConfig.from_json(about["config"])
+        config = ModelConfig.from_json((ADDED if version == 1 else {}) | about["config"])
         tensors = load_file(home / WEIGHTS)
     except (ConfigError, SafetensorError) as error:
         raise CheckpointError(f"{folder} cannot be read: {error}") from error

@@ -12,7 +12,9 @@ from tinylm.errors import ConfigError, require_choice, require_count, require_nu
 
 Schedule = Literal["cosine", "linear", "constant", "wsd"]
 OptimizerName = Literal["adamw", "muon"]
-DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
+DTypeName = Literal[
+    "auto", "float32", "bfloat16", "float16"
+]  # device's: importing it would load torch, for --help too
 
 RENAMED = {"matrix_learning_rate": "muon_learning_rate", "matrix_momentum": "muon_momentum"}
 """Names that settings had in earlier versions."""
