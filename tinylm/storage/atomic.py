@@ -9,7 +9,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,14 @@ def write_bytes(path: Path, content: bytes) -> Digest:
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def file_digest(path: Path) -> Digest:
-    """The digest of a file that is there."""
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+def file_digests(folder: Path, names: Iterable[str]) -> dict[str, Digest]:
+    """The digest of each of these files, read from the disk."""
+    digests = {}
+    for name in names:
+        with (folder / name).open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[name] = {"bytes": file.tell(), "sha256": sha256}
+    return digests
 
 
 def verify(home: Path, name: str, expected: Any, shown: str | Path) -> None:
@@ -70,7 +74,7 @@ def verify(home: Path, name: str, expected: Any, shown: str | Path) -> None:
         raise CheckpointError(
             f"{shown} does not say which {name} was saved: copy or download the checkpoint again"
         )
-    found = file_digest(home / name) if (home / name).exists() else {}
+    found = file_digests(home, [name])[name] if (home / name).exists() else {}
     if found != expected:
         raise CheckpointError(
             f"{shown}/{name} is not the file that was saved: expected {_in_words(expected)}, "
@@ -131,7 +135,9 @@ def check_fields(data: Any, fields: Mapping[str, Any], where: str) -> None:
 
     fields: {name: a type, or again fields}. An int will do for a float; a bool is no int."""
     if not isinstance(data, dict):
-        raise CheckpointError(f"{where} is {short(data)}, not an object: copy or download the checkpoint again")
+        raise CheckpointError(
+            f"{where} is {short(data)}, not an object: copy or download the checkpoint again"
+        )
     if odd := sorted(data.keys() ^ fields.keys()):
         has = "has no" if odd[0] in fields else "has an unknown"
         raise CheckpointError(f"{where} {has} {odd[0]}: copy or download the checkpoint again")

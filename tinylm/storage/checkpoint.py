@@ -100,7 +100,9 @@ class TrainingCheckpoint:
         scaler = state.precision.scaler
         if self.scaler and scaler.is_enabled():
             check_fields(
-                self.scaler, {k: type(v) for k, v in scaler.state_dict().items()}, f"the scaler of {self.name}"
+                self.scaler,
+                {k: type(v) for k, v in scaler.state_dict().items()},
+                f"the scaler of {self.name}",
             )
             scaler.load_state_dict(self.scaler)
         self.model.fill(state.model)
@@ -157,7 +159,9 @@ def load(folder: str | Path) -> TrainingCheckpoint:
     check_fields(data, FIELDS, shown)
     pairs = data["progress"]["val_losses"]
     if not all(isinstance(p, list) and [type(x) for x in p] in ([int, float], [int, int]) for p in pairs):
-        raise CheckpointError(f"val_losses in {shown} are no pairs of a step and a loss: go back to an earlier one")
+        raise CheckpointError(
+            f"val_losses in {shown} are no pairs of a step and a loss: go back to an earlier one"
+        )
     progress = Progress(**data["progress"] | {"val_losses": [(step, loss) for step, loss in pairs]})
     name = Path(folder).name
     if (named := re.fullmatch(r"step_(\d+)", name)) and int(named[1]) != progress.step:
@@ -190,7 +194,9 @@ def folder_of(step: int) -> str:
 
 def saved_steps(home: Path) -> list[int]:
     """The steps for which a checkpoint is there, rising, without drafts and what is being removed."""
-    found = (re.fullmatch(r"step_(\d{8,})|\.step_(\d{8,})\.earlier", path.name) for path in home.glob("*step_*"))
+    found = (
+        re.fullmatch(r"step_(\d{8,})|\.step_(\d{8,})\.earlier", path.name) for path in home.glob("*step_*")
+    )
     return sorted({int(match[1] or match[2]) for match in found if match})
 
 
@@ -271,7 +277,11 @@ def _optimizer_state(
     for name, tensor in tensors.items():
         parameter, _, key = name.rpartition("/")
         p = parameters[parameter]
-        own = tensor.clone() if tensor.shape != p.shape else torch.empty_like(p, dtype=tensor.dtype, device="cpu").copy_(tensor)
+        own = (
+            tensor.clone()
+            if tensor.shape != p.shape
+            else torch.empty_like(p, dtype=tensor.dtype, device="cpu").copy_(tensor)
+        )
         state.setdefault(indices[parameter], {})[key] = own  # the optimiser writes into it
     return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
 

@@ -67,7 +67,12 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     peak = config.muon_learning_rate
     shared = {"kind": "muon", "lr": peak, "peak": peak, "momentum": config.muon_momentum}
     groups = [
-        {**shared, "params": matrices, "splits": splits, "weight_decay": config.weight_decay if decays else 0.0}
+        {
+            **shared,
+            "params": matrices,
+            "splits": splits,
+            "weight_decay": config.weight_decay if decays else 0.0,
+        }
         for (splits, decays), matrices in by_kind.items()
     ]
     return MuonAdamW([{"kind": "adamw", "params": rest, "lr": config.learning_rate, "betas": betas}, *groups])

@@ -86,9 +86,7 @@ def is_logged(step: int, config: TrainConfig) -> bool:
     return step % config.log_every == 0 or step + 1 == config.steps
 
 
-def default_provenance(
-    model: nn.Module, config: TrainConfig, batches: TrainingBatches
-) -> dict[str, Any]:
+def default_provenance(model: nn.Module, config: TrainConfig, batches: TrainingBatches) -> dict[str, Any]:
     """What must not change in a resumed run, where nobody who knows more says it: the model's, the training's
     and the batches' settings, as they are read back from JSON."""
     shape = model.config.to_json() if hasattr(model, "config") else type(model).__name__
@@ -101,13 +99,10 @@ def differences(saved: Any, now: Any, name: str = "") -> Iterator[str]:
     if isinstance(saved, dict) and isinstance(now, dict):
         for key in [*saved, *(key for key in now if key not in saved)]:
             inner = f"{name}.{key}" if name else str(key)
-            if key not in now or key not in saved:
-                was, is_ = (short(d[key]) if key in d else "not there" for d in (saved, now))
-                yield f"{inner} was {was} and is {is_}"
-            else:
-                yield from differences(saved[key], now[key], inner)
+            yield from differences(saved.get(key, "not there"), now.get(key, "not there"), inner)
     elif saved != now:
-        yield f"{name} was {short(saved)} and is {short(now)}"
+        was, is_ = (d if isinstance(d, str) and len(d) <= 80 else short(d) for d in (saved, now))
+        yield f"{name} was {was} and is {is_}"
 
 
 def check_unchanged(what: str, saved: dict[str, Any], now: dict[str, Any]) -> None:
