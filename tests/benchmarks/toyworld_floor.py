@@ -24,6 +24,7 @@ from tinylm.runs.records import RunRecord, record_header
 from tinylm.runs.run import new_folder
 from tinylm.text.tokenizers import CharTokenizer
 from tinylm.text.toyworld.world import PLAYS
+from tinylm.runs.callbacks import write_down
 from tinylm.training.config import TrainConfig
 from tinylm.training.loop import train
 
@@ -157,7 +158,7 @@ def main() -> None:
     )
     with RunRecord(where, header) as record:
         began = time.perf_counter()
-        history = train(model, batches, config, record=record)
+        history = train(model, batches, config, callbacks=[write_down(record)])
         seconds = time.perf_counter() - began
         score = evaluate_documents(model, held_out, held_out_starts, prefix=separator)
         # The texts' own log-probabilities take the luck of the draw out: the rest the model does not know.
