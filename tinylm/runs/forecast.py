@@ -18,7 +18,8 @@ from tinylm.device import Precision
 from tinylm.errors import ConfigError
 from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.training.config import DTypeName, OptimizerName, TrainConfig
-from tinylm.training.step import build_optimizer, train_step
+from tinylm.training.optim import build_optimizer
+from tinylm.training.step import train_step
 
 
 def flops_per_token(config: ModelConfig) -> int:
@@ -43,7 +44,7 @@ def memory_bytes(config: ModelConfig, micro_batch_size: int, dtype: DTypeName = 
     modern = 3 * (config.position == "rotary") + 2 * (config.norm == "rmsnorm") + 5 * config.qk_norm
     dropped = config.dropout > 0
     scores = (3 if dropped else config.attention == "explicit") * config.n_head * config.context_length
-    per_block = (16 + modern + 2 * dropped) * config.n_embd + scores  # numbers per token
+    per_block = (8 + modern + 2 * dropped) * config.n_embd + 2 * config.mlp_hidden + scores  # per token
     per_token = config.n_layer * per_block * width + 2 * config.vocab_size * 4  # bytes
     return 16 * parameter_counts(config)["total"] + micro_batch_size * config.context_length * per_token
 
@@ -209,3 +210,10 @@ class _OneBatch:
         self, step: int, micro_step: int = 0, micro_steps: int = 1
     ) -> tuple[torch.Tensor, torch.Tensor]:
         return self._tokens[:, :-1], self._tokens[:, 1:]
+
+    def count_targets(self, step: int, micro_steps: int = 1) -> int:
+        """All of them."""
+        return micro_steps * self.batch_size * self.context_length
+
+    def count_targets(self, step: int, micro_steps: int = 1) -> int:
+        return micro_steps * self.batch_size * self.context_length
