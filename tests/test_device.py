@@ -1,4 +1,11 @@
-"""Precision without a GPU at hand: the GPU's answers are put in by monkeypatch, the processor's are real."""
+"""Devices without a GPU at hand: the GPU's answers are put in by monkeypatch, the processor's are real."""
+
+import getpass
+import json
+import os
+import platform
+import socket
+from typing import get_args
 
 import pytest
 import torch
@@ -6,6 +13,7 @@ import torch
 from tinylm import device
 from tinylm.device import Precision
 from tinylm.errors import ConfigError
+from tinylm.training import config
 
 
 @pytest.fixture
@@ -81,10 +89,10 @@ def test_bfloat16_is_refused_on_a_processor_without_amx_and_taken_with_it(no_amx
     assert Precision.of("cpu", "auto").dtype == "float32"
 
 
-@pytest.mark.parametrize("device", ["cpu", "mps"])
-def test_float16_is_refused_where_it_has_no_kernels(device):
+@pytest.mark.parametrize("name", ["cpu", "mps"])
+def test_float16_is_refused_where_it_has_no_kernels(name):
     with pytest.raises(ConfigError, match="float16 on a"):
-        device.resolve_dtype(device, "float16")
+        device.resolve_dtype(name, "float16")
 
 
 def test_a_t4_refuses_bfloat16_and_says_what_to_use(monkeypatch):
@@ -95,9 +103,9 @@ def test_a_t4_refuses_bfloat16_and_says_what_to_use(monkeypatch):
 
 def test_amx_is_read_from_the_processors_flags_when_torch_cannot_be_asked(monkeypatch):
     monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
-    monkeypatch.setattr(device.hardware, "cpu_flags", lambda: frozenset({"amx_tile", "amx_bf16"}))
+    monkeypatch.setattr(device, "cpu_flags", lambda: frozenset({"amx_tile", "amx_bf16"}))
     assert device.has_amx()
-    monkeypatch.setattr(device.hardware, "cpu_flags", lambda: frozenset({"amx_tile"}))
+    monkeypatch.setattr(device, "cpu_flags", lambda: frozenset({"amx_tile"}))
     assert not device.has_amx()
 
 
@@ -139,9 +147,8 @@ def test_own_randomness_repeats_inside_and_leaves_the_callers_numbers_alone():
 
 def test_a_device_is_described_in_one_line():
     line = device.describe_device("cpu")
-    assert device.hardware.cpu_name() in line and "core" in line and "\n" not in line
+    assert device.cpu_name() in line and "core" in line and "\n" not in line
     device.synchronize("cpu")
-    assert device.peak_memory("cpu") is None
 
 
 def test_only_the_processor_is_waited_for_and_only_float16_skips_steps(monkeypatch):
@@ -150,3 +157,45 @@ def test_only_the_processor_is_waited_for_and_only_float16_skips_steps(monkeypat
     for dtype in ("float32", "bfloat16", "float16"):
         made = device.Precision(torch.device("cpu"), dtype, None)
         assert made.skips_overflow == (dtype == "float16")
+
+
+def test_dtype_names_are_those_that_a_training_may_ask_for():
+    assert get_args(device.DTypeName) == get_args(config.DTypeName)
+
+
+INTEL = (
+    "processor\t: 0\nmodel name\t: Intel(R) Xeon(R) Platinum 8481C\nflags\t\t: fpu avx2 amx_bf16 amx_tile\n"
+)
+
+
+def test_the_processor_is_named_as_the_system_names_it(monkeypatch, tmp_path):
+    (tmp_path / "cpuinfo").write_text(INTEL)
+    monkeypatch.setattr(device, "CPUINFO", tmp_path / "cpuinfo")
+    assert device.cpu_name() == "Intel(R) Xeon(R) Platinum 8481C"
+    assert {"amx_tile", "amx_bf16"} <= device.cpu_flags()
+
+
+def test_a_system_that_tells_nothing_still_gets_a_description(monkeypatch, tmp_path):
+    monkeypatch.setattr(device, "CPUINFO", tmp_path / "missing")
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.delattr(os, "sysconf", raising=False)
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    assert device.cpu_name() == platform.machine()
+    assert device.cpu_flags() == frozenset()
+    assert device.hardware()["cores"] >= 1
+    assert device.hardware()["memory_gib"] is None
+
+
+def test_the_description_names_no_host_no_user_and_no_path():
+    told = json.dumps(device.hardware())
+    assert set(device.hardware()) == {"cpu", "cores", "memory_gib", "system"}
+    for secret in (socket.gethostname(), platform.node(), os.path.expanduser("~"), os.getcwd()):
+        assert not secret or secret not in told
+    assert f'"{getpass.getuser()}"' not in told
+
+
+def test_the_load_is_a_number_of_processes_or_unknown(monkeypatch):
+    monkeypatch.setattr(os, "getloadavg", lambda: (1.2345, 9.0, 9.0), raising=False)
+    assert device.load_average() == 1.23
+    monkeypatch.delattr(os, "getloadavg")
+    assert device.load_average() is None

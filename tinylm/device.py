@@ -1,22 +1,26 @@
-"""Precision: which device, which arithmetic, and what each of them needs.
+"""The device: where tensors live, in which arithmetic, with which random numbers, and what this processor is.
 
-The only room that names devices. Refuses to know models, losses and optimisers. Weights stay float32;
-float16 always comes with a gradient scaler, bfloat16 and float32 never do.
+Weights stay float32; float16 always comes with a gradient scaler, bfloat16 and float32 never do. What is told
+about the machine holds no host name, no user and no path.
 Taught in notebook 09_precision. Source: Micikevicius et al. 2018, section 3."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import torch
 
-from tinylm import hardware
 from tinylm.errors import ConfigError
-from tinylm.training.config import DTypeName
 
 Device = torch.device | str
+DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def best_device() -> torch.device:
@@ -32,7 +36,7 @@ def has_amx() -> bool:
     """Whether the processor multiplies bfloat16 matrices in hardware (Intel AMX)."""
     asked = getattr(torch.cpu, "_is_amx_tile_supported", None)
     try:
-        return bool(asked()) if asked is not None else {"amx_tile", "amx_bf16"} <= hardware.cpu_flags()
+        return bool(asked()) if asked is not None else {"amx_tile", "amx_bf16"} <= cpu_flags()
     except Exception:  # a private function: whatever happens in it, float32 works
         return False
 
@@ -141,20 +145,70 @@ def synchronize(device: Device) -> None:
         torch.get_device_module(device).synchronize()
 
 
-def peak_memory(device: Device) -> int | None:
-    """The most bytes of device memory held so far by tensors; None where nobody counts."""
-    device = torch.device(device)
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-
-
 def describe_device(device: Device) -> str:
     """One line for a person, for example "AMD EPYC, 2 cores, 8 GiB" or "Tesla T4, 15 GiB"."""
     device = torch.device(device)
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
-    here = hardware.describe()
+    here = hardware()
     cores = "1 core" if here["cores"] == 1 else f"{here['cores']} cores"
     memory = "" if here["memory_gib"] is None else f", {here['memory_gib']} GiB"
     gpu = "" if device.type == "cpu" else f", its {device.type} GPU"
     return f"{here['cpu']}, {cores}{memory}{gpu}"
+
+
+def cpu_name() -> str:
+    """The processor's model name, for example "AMD EPYC 7B13"; "unknown" where nobody tells."""
+    for line in _cpuinfo().splitlines():
+        if line.lower().startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def cpu_flags() -> frozenset[str]:
+    """What the processor says it can do (Linux), for example {"avx2", "amx_bf16"}; empty elsewhere."""
+    for line in _cpuinfo().splitlines():
+        if line.startswith("flags"):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
+def cpu_cores() -> int:
+    """Cores that this process may use: a container often has fewer than the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_memory_bytes() -> int | None:
+    """Main memory in bytes; None where the operating system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def load_average() -> float | None:
+    """How many processes wanted a core over the last minute; None where the operating system does not tell.
+
+    A time that was measured while this was high is not the machine's."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def hardware() -> dict[str, str | int | None]:
+    """Processor, cores, memory in GiB and operating system: enough to compare two runs, no more."""
+    memory = cpu_memory_bytes()
+    return {
+        "cpu": cpu_name(),
+        "cores": cpu_cores(),
+        "memory_gib": None if memory is None else round(memory / 2**30),
+        "system": platform.system(),
+    }
+
+
+def _cpuinfo() -> str:
+    try:
+        return CPUINFO.read_text()
+    except OSError:
+        return ""

@@ -1,4 +1,4 @@
-"""What a person can put right: one kind of error for each thing to be done about it, and the checks behind them.
+"""What a person can put right: one kind of error for each thing to do about it, and the checks behind.
 
 Every message is one sentence with both numbers and the way out. The command line prints it and ends with exit
 code 2; whatever is not a TinyLMError is a fault of the program."""

@@ -1,4 +1,4 @@
-"""The kernels that tests.authoring.execute starts: this interpreter, no network, a client that does not oversleep."""
+"""The kernels that run notebooks: this interpreter, no network, a client that does not oversleep."""
 
 import math
 import time

@@ -1,7 +1,7 @@
 """From shakespeare_baseline to shakespeare_fast, one change at a time, in the same CPU-seconds.
 
     TINYLM_DATA=... python tests/benchmarks/fast_ladder.py
-    python -m tinylm promote fast_steps
+    make promote RUN=fast_steps
     TINYLM_DATA=... python tests/benchmarks/fast_ladder.py --without
 
 First the training step of every rung is timed, in turns; a rung then gets as many steps as should fit into

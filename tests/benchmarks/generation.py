@@ -5,7 +5,7 @@ text): the time of a token at position 240 over that at position 20; the time of
 (each matrix, as it is stored, times one vector, in a loop) over that of a whole token; and the time of
 transformers' cached greedy `generate` over ours, weights of the same shapes. What is compared is
 interleaved and medians are taken, because the machine is never quiet. Never fails on time. With --record
-the figures are written to data/mine/NAME, for `python -m tinylm promote NAME`.
+the figures are written to data/mine/NAME, for `make promote RUN=NAME`.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from tinylm.hardware import load
+from tinylm.device import load_average
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate, next_logits
 from tinylm.model.config import ModelConfig
@@ -110,7 +110,7 @@ def main():
         device="cpu",
         dtype="float32",
         threads=torch.get_num_threads(),
-        load=load(),
+        load=load_average(),
         rounds=chosen.rounds,
         single=chosen.single,
         tokens=chosen.tokens,

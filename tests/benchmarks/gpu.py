@@ -4,7 +4,7 @@ Run by hand on a machine with one; it has not run yet. It asks pytest whether th
 processor (tests/test_gpu.py: float32, bfloat16, float16, compiled, cached), then measures, for the shapes
 of the course (0.8M, 51M, 124M) and each arithmetic that this GPU does well, the training speed and the
 share of the GPU's peak that it uses, and the time of a generated token, alone and in a batch of 32. The
-figures go to data/mine/gpu, for `python -m tinylm promote gpu`. --recipes trains both Shakespeare recipes
+figures go to data/mine/gpu, for `make promote RUN=gpu`. --recipes trains both Shakespeare recipes
 too; promote their runs by name.
 """
 

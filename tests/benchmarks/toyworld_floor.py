@@ -3,7 +3,7 @@
 Trains a small modern GPT on toyworld plays for two minutes of wall time, every row beginning where a text
 begins, and prints the loss on whole held-out texts beside the exact entropy. The gap is what the model has
 not learned yet; no model can be below 0. Never fails on time or on the gap.
-With --record the figures are written to data/mine/NAME, for `python -m tinylm promote NAME`.
+With --record the figures are written to data/mine/NAME, for `make promote RUN=NAME`.
 """
 
 import argparse
@@ -15,14 +15,13 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
-from tinylm.hardware import load
+from tinylm.device import load_average
 from tinylm.inference.evaluate import evaluate_documents
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.runs.forecast import measure_speed
 from tinylm.runs.records import RunRecord, record_header
 from tinylm.runs.run import new_folder
-from tinylm.text.batches import Batches
 from tinylm.text.tokenizers import CharTokenizer
 from tinylm.text.toyworld.world import PLAYS
 from tinylm.training.config import TrainConfig
@@ -44,6 +43,32 @@ def encoded(tokenizer: CharTokenizer, texts: list[str]) -> tuple[np.ndarray, np.
     pieces = [PLAYS.separator + text for text in texts]
     lengths = np.array([len(piece) for piece in pieces])
     return tokenizer.encode("".join(pieces) + PLAYS.separator), np.cumsum(lengths) - lengths
+
+
+class BatchesOfTexts:
+    """Rows that all begin where a text begins: no start repeats inside an epoch. (B, T) each."""
+
+    rank, world_size = 0, 1
+
+    def __init__(self, tokens: np.ndarray, starts: np.ndarray, length: int, size: int, seed: int) -> None:
+        self.tokens, self.context_length, self.batch_size, self.seed = tokens, length, size, seed
+        self.starts = starts[starts + length < len(tokens)]
+
+    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> tuple[torch.Tensor, ...]:
+        first = (step * micro_steps + micro_step) * self.batch_size
+        epochs, places = np.divmod(np.arange(first, first + self.batch_size), len(self.starts))  # (B,) each
+        order = {e: np.random.default_rng([self.seed, int(e)]).permutation(self.starts) for e in {*epochs}}
+        begin = np.array([order[e][place] for e, place in zip(epochs, places, strict=True)])  # (B,)
+        rows = torch.from_numpy(
+            self.tokens[begin[:, None] + np.arange(self.context_length + 1)]
+        )  # (B, T + 1)
+        return rows[:, :-1], rows[:, 1:]  # (B, T) each
+
+    def count_targets(self, step: int, micro_steps: int = 1) -> int:
+        return micro_steps * self.batch_size * self.context_length
+
+    def fingerprint(self) -> dict[str, int]:
+        return {"seed": self.seed, "count": len(self.tokens)}
 
 
 def main() -> None:
@@ -68,7 +93,7 @@ def main() -> None:
     add("--record", metavar="NAME", help="keep the figures in data/mine/NAME")
     chosen = parser.parse_args()
     where = new_folder("toyworld_floor", chosen.record) / "record.jsonl" if chosen.record else None
-    busy = load()  # before this run itself is what keeps the machine busy
+    busy = load_average()  # before this run itself is what keeps the machine busy
 
     tokenizer = CharTokenizer.train(PLAYS.separator + PLAYS.characters)
     fast = {} if chosen.gpt2 else FAST
@@ -112,13 +137,7 @@ def main() -> None:
     )
     n_texts = min(steps * chosen.batch_size, 50_000)  # most rows are read once, none more than a few times
     tokens, starts = encoded(tokenizer, PLAYS.texts(n_texts, TRAIN_SEED))
-    batches = Batches(
-        tokens,
-        context_length=chosen.context_length,
-        batch_size=chosen.batch_size,
-        seed=chosen.seed,
-        starts=starts,
-    )
+    batches = BatchesOfTexts(tokens, starts, chosen.context_length, chosen.batch_size, chosen.seed)
     separator = tokenizer.encode(PLAYS.separator)
     held_out, held_out_starts = encoded(tokenizer, PLAYS.texts(chosen.held_out, HELD_OUT_SEED))
     held_out = held_out[len(separator) :]  # from here on each text is followed by its own separator

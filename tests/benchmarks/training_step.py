@@ -3,7 +3,7 @@
 Two ratios for the 0.8M character model (4 layers, 4 heads, 128 wide, context 64, batch 12, float32):
 the library's step over that of the plainest hand-written GPT below, and the library's `train` over bare
 steps. Rounds are interleaved and medians taken, because the machine is never quiet. Never fails on time.
-With --record the figures are written to data/mine/NAME, for `python -m tinylm promote NAME`.
+With --record the figures are written to data/mine/NAME, for `make promote RUN=NAME`.
 """
 
 import argparse
@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tinylm.device import Precision
-from tinylm.hardware import load
+from tinylm.device import Precision, load_average
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.runs.records import RunRecord, record_header
@@ -108,7 +107,7 @@ def main():
         device="cpu",
         dtype="float32",
         threads=torch.get_num_threads(),
-        load=load(),
+        load=load_average(),
         rounds=chosen.rounds,
         steps=chosen.steps,
     )

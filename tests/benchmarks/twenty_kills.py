@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from tests.support import crash as kills
-from tinylm.hardware import load
+from tinylm.device import load_average
 from tinylm.runs.records import RunRecord, record_header
 from tinylm.runs.run import new_folder
 
@@ -34,7 +34,7 @@ def main():
         device="cpu",
         dtype="float32",
         threads=1,
-        load=load(),
+        load=load_average(),
         kills=chosen.kills,
         seed=chosen.seed,
         training=shlex.join(kills.typed("NAME", chosen.steps, chosen.optimizer)),

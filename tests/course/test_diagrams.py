@@ -82,7 +82,7 @@ def test_each_kind_of_model_is_drawn_with_its_own_parts(drawn):
 
 def test_a_block_that_differs_is_drawn_by_itself(drawn):
     model = GPT(SMALL)
-    model.blocks[1].mlp = MLP(22, activation="relu2", bias=False, dropout=0.0)
+    model.blocks[1].mlp = MLP(22, 88, activation="relu2", bias=False, dropout=0.0)
     diagrams.architecture(model)
     texts = [text.get_text() for text in drawn.texts()]
     assert sum(text.endswith("block") for text in texts) == 3

@@ -125,7 +125,7 @@ def test_dropout_spares_the_weights_that_are_returned():
 def test_the_layer_is_the_formula_applied_head_by_head(settings, turned):
     attention, x = layer(**settings), random(B, T, C)
     tables = rotary() if turned else None
-    out, weights = explicit_attention(*attention.heads(x, tables))
+    out, weights = explicit_attention(*attention.qkv_heads(x, tables))
     joined = torch.cat([out[:, h] for h in range(H)], dim=-1)  # (B, T, C)
     assert_close(attention(x, tables), attention.proj(joined), rtol=1e-10, atol=1e-12)
     assert torch.equal(attention.weights(x, tables), weights)
@@ -133,7 +133,7 @@ def test_the_layer_is_the_formula_applied_head_by_head(settings, turned):
 
 def test_the_heads_are_consecutive_slices_of_the_projection():
     attention, x = layer(), random(B, T, C)
-    q, k, v = attention.heads(x, None)
+    q, k, v = attention.qkv_heads(x, None)
     mixed = F.linear(x, attention.qkv.weight, attention.qkv.bias)
     for part, heads in enumerate((q, k, v)):
         for h in range(H):
@@ -154,7 +154,7 @@ def test_without_positions_the_past_is_an_unordered_bag(settings):
 @pytest.mark.parametrize("settings", LAYERS, ids=str)
 def test_with_rotary_the_scores_of_equal_inputs_depend_on_the_distance_alone(settings):
     attention = layer(**settings)  # with qk_norm its gains differ, which breaks the law after the rotation
-    q, k, _ = attention.heads(random(C).expand(1, T, C), rotary())
+    q, k, _ = attention.qkv_heads(random(C).expand(1, T, C), rotary())
     scores = q @ k.mT  # (1, H, T, T)
     for distance in range(T):
         diagonal = scores.diagonal(-distance, dim1=-2, dim2=-1)
@@ -165,7 +165,7 @@ def test_qk_norm_bounds_the_scores_however_large_the_weights():
     attention = CausalSelfAttention(C, H, bias=False, dropout=0.0, qk_norm=True).double()
     with torch.no_grad():
         attention.qkv.weight.mul_(1e4)
-    q, k, _ = attention.heads(random(B, T, C), None)
+    q, k, _ = attention.qkv_heads(random(B, T, C), None)
     assert_close(q.square().mean(-1), torch.ones(B, H, T, dtype=torch.float64), rtol=1e-5, atol=0)
     assert (q @ k.mT).abs().max() <= D * (1 + 1e-9)  # Cauchy and Schwarz: |q| |k| = D
 

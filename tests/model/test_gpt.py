@@ -240,7 +240,7 @@ def test_autocast_to_bfloat16_changes_the_logits_only_a_little(choice):
     expected = model(tokens)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = model(tokens)
-        q, k, v = model.blocks[0].attn.heads(model.embed(tokens), model.rotary(slice(T)))
+        q, k, v = model.blocks[0].attn.qkv_heads(model.embed(tokens), model.rotary(slice(T)))
     assert logits.dtype == q.dtype == k.dtype == v.dtype == torch.bfloat16
     assert (logits - expected).abs().max() < 0.03 * expected.abs().max()
     logits.float().square().sum().backward()
@@ -257,7 +257,7 @@ def test_attention_maps_are_what_the_layers_really_do(choice, attention):
     for block, x, weights in zip(model.blocks, model.residual_stream(tokens), maps, strict=False):
         assert_close(weights.sum(-1), torch.ones(B, 5, T))
         assert (weights.triu(1) == 0).all()
-        _, _, v = block.attn.heads(block.attn_norm(x), None)
+        _, _, v = block.attn.qkv_heads(block.attn_norm(x), None)
         mixed = (weights @ v).transpose(1, 2).flatten(2)  # (B, T, C)
         expected = block.attn(block.attn_norm(x), model.rotary(slice(T)))
         assert_close(block.attn.proj(mixed), expected, rtol=1e-4, atol=1e-5)

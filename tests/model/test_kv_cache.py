@@ -85,7 +85,7 @@ def test_what_the_padding_holds_changes_nothing():
 
 def test_padding_of_zeros_is_no_padding():
     cache = KVCache(3, 23, torch.zeros(2, dtype=torch.int64))
-    assert cache.claim(2, 7) == slice(0, 7)
+    assert cache.reserve(2, 7) == slice(0, 7)
     assert cache.mask is None
 
 
@@ -127,7 +127,9 @@ def test_the_cache_is_read_and_never_trained_through():
     model = model_of(token_shift=True)
     cache = model.new_cache()
     model(random_tokens(), cache)  # with gradients: nobody said no_grad
-    assert not any(t.requires_grad for layer in cache.layers for t in (layer.keys, layer.values, layer.last))
+    assert not any(
+        t.requires_grad for layer in cache.layers for t in (layer.keys, layer.values, layer.last_input)
+    )
 
 
 def test_a_full_cache_refuses_and_stays_as_it_was():

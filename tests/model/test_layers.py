@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from tinylm.model.layers import MLP, LayerNorm, RMSNorm, TokenShift, activate, make_norm
+from tinylm.model.attention import TokenShift
+from tinylm.model.layers import MLP, LayerNorm, RMSNorm, activate, make_norm
 
 B, T, C = 2, 5, 7
 
@@ -72,16 +73,16 @@ def test_gelu_is_the_tanh_approximation_and_relu2_the_squared_relu():
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("activation", ["gelu", "relu2"])
 def test_the_mlp_works_on_each_position_by_itself(activation, bias):
-    mlp = MLP(C, activation=activation, bias=bias, dropout=0.0).double()
+    mlp = MLP(C, 53, activation=activation, bias=bias, dropout=0.0).double()
     x = random(B, T, C)
     assert_close(mlp(x)[:, 3], mlp(x[:, 3]), rtol=1e-12, atol=1e-15)
     assert (mlp.up.bias is not None) == (mlp.down.bias is not None) == bias
-    assert mlp.up.weight.shape == (4 * C, C)
-    assert mlp.down.weight.shape == (C, 4 * C)
+    assert mlp.up.weight.shape == (53, C)
+    assert mlp.down.weight.shape == (C, 53)
 
 
 def test_the_mlp_drops_out_while_training_only():
-    mlp = MLP(C, activation="gelu", bias=True, dropout=0.5)
+    mlp = MLP(C, 53, activation="gelu", bias=True, dropout=0.5)
     x = torch.ones(1, 211, C)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -58,7 +58,7 @@ def test_an_opened_checkpoint_is_the_saved_model_ready_to_predict(folders):
     for opened_one, saved_one in zip(opened.model.parameters(), model.parameters(), strict=True):
         assert torch.equal(opened_one, saved_one)
     assert_close(opened.model(tokens), model.eval()(tokens))
-    assert opened.model.head.weight.stride() == (1, 3)  # stored for vectors, one token at a time
+    assert all(parameter.is_contiguous() for parameter in opened.model.parameters())
     assert (opened.corpus, opened.notes["step"]) == ("toyworld-plays", 7)
 
 

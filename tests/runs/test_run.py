@@ -256,7 +256,7 @@ def test_a_checkpoint_says_the_loss_of_its_own_weights_or_none(mine, monkeypatch
 
 
 def test_a_run_that_no_memory_holds_is_refused_before_anything_is_read(mine, monkeypatch):
-    monkeypatch.setattr(run.hardware, "memory_bytes", lambda: 2**18)
+    monkeypatch.setattr(run, "cpu_memory_bytes", lambda: 2**18)
     monkeypatch.setattr(run, "prepare", None)
     with pytest.raises(ConfigError, match="of memory and this machine has 0 MiB: use"):
         run_recipe(tiny(), name="large", command="")

@@ -11,7 +11,6 @@ import torch
 
 from tests.support.tiny import QUIET, B, T, V, bits_of, make_batches, make_config, tiny_gpt
 from tinylm.errors import CheckpointError
-from tinylm.model.layout import to_column_major
 from tinylm.storage import checkpoint, weights
 from tinylm.storage.checkpoint import load, save
 from tinylm.text.batches import Batches
@@ -315,13 +314,3 @@ def test_loading_runs_no_code_out_of_a_file(tmp_path, name):
         load(tmp_path / "here")
     with pytest.raises(SystemExit, match="code ran"):
         pickle.loads(path.read_bytes())
-
-
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_model_that_was_stored_for_vectors_goes_on_as_any_other(tmp_path, optimizer):
-    changes = {"optimizer": optimizer}
-    model, other = tiny_gpt(dropout=0.3), tiny_gpt(seed=1, dropout=0.3)
-    train(model, make_batches(), make_config(**changes), **QUIET)
-    resume = load(made(tmp_path, model=to_column_major(tiny_gpt(dropout=0.3)), eval_every=0, **changes))
-    train(to_column_major(other), make_batches(), make_config(**changes), resume=resume, **QUIET)
-    assert bits_of(other.state_dict()) == bits_of(model.state_dict())

@@ -1,13 +1,15 @@
 import hashlib
 import itertools
+import threading
 
 import numpy as np
 import pytest
 import torch
 
-from tinylm.errors import DataError
-from tinylm.text import batches as batches_room
-from tinylm.text.batches import IGNORE_INDEX, Batches, windows
+from tinylm.errors import ConfigError, DataError
+from tinylm.text import batches as batches_module
+from tinylm.text.batches import IGNORE_INDEX, Batches, evaluation_windows
+from tinylm.text.shards import Tokens
 
 # Tokens that are their own positions: a row says where it was read.
 SIZES = [  # tokens, context_length, batch_size: primes, among them one window only and less than one batch
@@ -25,6 +27,11 @@ def numbered(n: int) -> np.ndarray:
     return np.arange(n, dtype=np.uint16)
 
 
+def make(n: int = 211, **changes) -> Batches:
+    settings = {"tokens": numbered(n), "context_length": 7, "batch_size": 3, "seed": 17} | changes
+    return Batches(settings.pop("tokens"), **settings)
+
+
 def read_epoch(batches: Batches, epoch: int) -> list[int]:
     """The positions at which the rows of one epoch begin, in the order of reading."""
     first = epoch * batches.windows_per_epoch
@@ -35,9 +42,13 @@ def read_epoch(batches: Batches, epoch: int) -> list[int]:
     return rows[skip : skip + batches.windows_per_epoch]
 
 
+def equal(one, other) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
 @pytest.mark.parametrize(("n", "length", "size"), SIZES)
 def test_targets_are_the_tokens_shifted_by_one(n, length, size):
-    batches = Batches(numbered(n), context_length=length, batch_size=size, seed=3)
+    batches = make(n, context_length=length, batch_size=size)
     for step in range(17):
         tokens, targets = batches.batch(step)
         assert tokens.dtype == targets.dtype == torch.int64
@@ -48,24 +59,18 @@ def test_targets_are_the_tokens_shifted_by_one(n, length, size):
 
 
 @pytest.mark.parametrize(("n", "length", "size"), SIZES)
-def test_nothing_repeats_within_an_epoch(n, length, size):
-    batches = Batches(numbered(n), context_length=length, batch_size=size, seed=5)
+def test_epoch_repeats_nothing_and_leaves_less_than_two_windows_unread(n, length, size):
+    batches = make(n, context_length=length, batch_size=size)
+    assert n - 1 - batches.windows_per_epoch * length < 2 * length
     for epoch in range(7):
-        begins = read_epoch(batches, epoch)
-        read = [p for begin in begins for p in range(begin, begin + length)]
+        read = [p for begin in read_epoch(batches, epoch) for p in range(begin, begin + length)]
         assert len(set(read)) == len(read) == batches.windows_per_epoch * length
         assert max(read) < n - 1  # the last token is only ever a target
 
 
 @pytest.mark.parametrize(("n", "length", "size"), SIZES)
-def test_an_epoch_leaves_less_than_two_windows_unread(n, length, size):
-    batches = Batches(numbered(n), context_length=length, batch_size=size, seed=5)
-    assert n - 1 - batches.windows_per_epoch * length < 2 * length
-
-
-@pytest.mark.parametrize(("n", "length", "size"), SIZES)
-def test_every_position_is_trained_sooner_or_later(n, length, size):
-    batches = Batches(numbered(n), context_length=length, batch_size=size, seed=7)
+def test_every_position_is_trained_in_the_end(n, length, size):
+    batches = make(n, context_length=length, batch_size=size)
     scored = set()
     for step in range(2000):
         scored.update(batches.batch(step)[1].flatten().tolist())
@@ -75,120 +80,89 @@ def test_every_position_is_trained_sooner_or_later(n, length, size):
 
 
 @pytest.mark.parametrize(("world_size", "micro_steps"), [(2, 1), (3, 1), (1, 5), (2, 3), (3, 2)])
-def test_ranks_and_micro_batches_together_read_what_one_rank_with_the_whole_batch_reads(
+def test_ranks_and_micro_batches_together_read_what_one_rank_with_the_big_batch_reads(
     world_size, micro_steps
 ):
-    size = 5
-    settings = dict(context_length=13, seed=11)
-    whole = Batches(numbered(997), batch_size=size * world_size * micro_steps, **settings)
+    one = make(997, context_length=13, batch_size=5 * world_size * micro_steps)
     ranks = [
-        Batches(numbered(997), batch_size=size, rank=rank, world_size=world_size, **settings)
+        make(997, context_length=13, batch_size=5, rank=rank, world_size=world_size)
         for rank in range(world_size)
     ]
     for step in range(23):  # several epochs, most of them begun inside a batch
         parts = [r.batch(step, m, micro_steps) for m in range(micro_steps) for r in ranks]
-        for one, many in zip(whole.batch(step), zip(*parts, strict=True), strict=True):
-            assert torch.equal(one, torch.cat(many))
-        assert ranks[0].epoch(step, micro_steps) == whole.epoch(step)
+        assert equal(one.batch(step), (torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def test_two_ranks_never_meet_within_an_epoch():
-    ranks = [
-        Batches(numbered(997), context_length=7, batch_size=3, seed=13, rank=r, world_size=2) for r in (0, 1)
-    ]
+def test_ranks_never_meet_within_an_epoch():
+    ranks = [make(997, rank=rank, world_size=2) for rank in (0, 1)]
     steps = ranks[0].windows_per_epoch // 6
     seen = [{int(p) for step in range(steps) for p in r.batch(step)[0].flatten()} for r in ranks]
     assert len(seen[0]) == len(seen[1]) == steps * 3 * 7
     assert not seen[0] & seen[1]
 
 
-def test_a_resumed_run_reads_what_the_uninterrupted_run_reads():
-    def fresh():
-        return Batches(numbered(211), context_length=7, batch_size=3, seed=17)
-
-    uninterrupted = fresh()
-    expected = [uninterrupted.batch(step) for step in range(41)]
-    for stop in (1, 9, 10, 19, 37):
-        resumed = fresh()
-        for step in range(stop, 41):
-            for now, then in zip(resumed.batch(step), expected[step], strict=True):
-                assert torch.equal(now, then)
-
-
-def test_the_order_of_asking_does_not_matter_and_the_global_generators_are_left_alone():
-    batches = Batches(numbered(211), context_length=7, batch_size=3, seed=19)
-    forwards = [batches.batch(step)[0] for step in range(40)]
+def test_batch_is_a_pure_function_of_the_step():
+    batches = make()
+    expected = [batches.batch(step) for step in range(41)]
     numpy_before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()
-    for step in reversed(range(40)):
-        assert torch.equal(batches.batch(step)[0], forwards[step])
+    for stop in (1, 9, 10, 19, 37):  # a resumed run reads what the uninterrupted run reads
+        resumed = make()
+        assert all(equal(resumed.batch(step), expected[step]) for step in range(stop, 41))
+    for step in reversed(range(41)):
+        assert equal(batches.batch(step), expected[step])
+    batches.batch(0)[0].zero_()  # what is handed out is the caller's own
+    assert equal(batches.batch(0), expected[0])
     assert (np.random.get_state()[1] == numpy_before).all()
     assert torch.equal(torch.get_rng_state(), torch_before)
 
 
-def test_a_batch_across_the_end_of_an_epoch_skips_nothing():
-    batches = Batches(numbered(211), context_length=7, batch_size=3, seed=23)
-    assert batches.windows_per_epoch % 3  # an epoch ends inside a batch
-    rows = [int(p) for step in range(batches.windows_per_epoch) for p in batches.batch(step)[0][:, 0]]
-    epochs = [rows[e * batches.windows_per_epoch :][: batches.windows_per_epoch] for e in range(3)]
-    assert [len(set(e)) for e in epochs] == [batches.windows_per_epoch] * 3
+def test_batch_may_be_read_by_several_threads_at_once():
+    batches, expected, wrong = make(53), [make(53).batch(step) for step in range(301)], []
+
+    def read(steps):
+        try:
+            wrong.extend(step for step in steps if not equal(batches.batch(step), expected[step]))
+        except Exception as error:
+            wrong.append(error)
+
+    orders = (range(301), range(300, -1, -1), range(0, 301, 7))
+    threads = [threading.Thread(target=read, args=(order,)) for order in orders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_batch_across_the_end_of_an_epoch_skips_nothing():
+    batches = make()
+    n = batches.windows_per_epoch
+    assert n % 3  # an epoch ends inside a batch
+    rows = [int(p) for step in range(n) for p in batches.batch(step)[0][:, 0]]
+    epochs = [rows[e * n : (e + 1) * n] for e in range(3)]
+    assert [len(set(e)) for e in epochs] == [n] * 3
     assert all(len({p % 7 for p in e}) == 1 for e in epochs)  # one offset per epoch
 
 
 def test_epochs_differ_in_order_and_in_offset():
-    batches = Batches(numbered(997), context_length=13, batch_size=5, seed=29)
+    batches = make(997, context_length=13, batch_size=5)
     epochs = [read_epoch(batches, epoch) for epoch in range(11)]
     offsets = [min(begins) for begins in epochs]
     assert len(set(offsets)) > 3
-    ranks_of_windows = [tuple((p - o) // 13 for p in e) for e, o in zip(epochs, offsets, strict=True)]
-    assert len(set(ranks_of_windows)) == 11
-    assert all(order != tuple(sorted(order)) for order in ranks_of_windows)
+    orders = [tuple((p - o) // 13 for p in e) for e, o in zip(epochs, offsets, strict=True)]
+    assert len(set(orders)) == 11
+    assert all(order != tuple(sorted(order)) for order in orders)
 
 
-def test_different_seeds_read_in_different_orders():
-    def order(seed):
-        return tuple(read_epoch(Batches(numbered(997), context_length=13, batch_size=5, seed=seed), 0))
-
-    assert len({order(seed) for seed in range(7)}) == 7
-    assert order(3) == order(3)
-
-
-def test_epoch_counts_how_often_the_windows_were_read():
-    batches = Batches(numbered(211), context_length=7, batch_size=3, seed=1, rank=1, world_size=2)
-    assert batches.windows_per_epoch == 29
-    assert batches.epoch(0) == 0.0
-    assert batches.epoch(29) == 6.0
-    assert batches.epoch(29, micro_steps=5) == 30.0
-
-
-def test_rows_begin_where_documents_begin():
-    starts = np.array([0, 17, 30, 59, 83, 89])
-    batches = Batches(numbered(101), context_length=13, batch_size=2, seed=31, starts=starts)
-    assert batches.windows_per_epoch == 5  # 89 leaves room for 12 tokens, not for 13 + 1
-    orders = set()
-    for epoch in range(7):
-        begins = read_epoch(batches, epoch)
-        assert sorted(begins) == [0, 17, 30, 59, 83]
-        orders.add(tuple(begins))
-    assert len(orders) > 3
-    tokens, targets = batches.batch(0)
-    assert torch.equal(targets, tokens + 1)
-
-
-def test_the_caller_may_change_starts_and_batches_without_changing_what_is_read():
-    starts = np.array([41, 3, 19])
-    batches = Batches(numbered(101), context_length=5, batch_size=3, seed=37, starts=starts)
-    assert starts.tolist() == [41, 3, 19]
-    before = batches.batch(0)[0].clone()
-    batches.batch(0)[0].zero_()
-    starts[:] = 0
-    assert torch.equal(batches.batch(0)[0], before)
-    assert torch.equal(batches.batch(9)[0].sort(0).values[:, 0], torch.tensor([3, 19, 41]))
+def test_seeds_read_in_different_orders():
+    orders = {tuple(read_epoch(make(997, seed=seed), 0)) for seed in (0, 1, 2, 3, 5, 7, 7)}
+    assert len(orders) == 6
 
 
 @pytest.mark.parametrize(("n", "length", "size"), [*SIZES, (36, 7, 5), (2, 3, 2), (78, 7, 11)])
-def test_validation_windows_score_every_token_exactly_once(n, length, size):
+def test_evaluation_windows_score_every_token_exactly_once(n, length, size):
     scored, previous = [], []
-    for tokens, targets in windows(numbered(n), length, size):
+    for tokens, targets in evaluation_windows(numbered(n), length, size):
         assert tokens.dtype == targets.dtype == torch.int64
         assert tokens.shape == targets.shape and tokens.shape[1] == length and 1 <= len(tokens) <= size
         assert (tokens >= 0).all()
@@ -200,95 +174,131 @@ def test_validation_windows_score_every_token_exactly_once(n, length, size):
     assert previous == list(range(n - 1))
 
 
-def test_validation_windows_never_move():
-    once = list(windows(numbered(211), 7, 3))
-    again = list(windows(numbered(211), 7, 3))
-    assert all(
-        torch.equal(a, b) for a, b in zip(itertools.chain(*once), itertools.chain(*again), strict=True)
-    )
+@pytest.mark.parametrize(("n", "length", "size"), [*SIZES, (2, 3, 2), (78, 7, 11)])
+def test_evaluation_windows_that_were_chosen_are_those_of_the_whole_pass(n, length, size):
+    rows = [row for batch in evaluation_windows(numbered(n), length, 1) for row in zip(*batch, strict=True)]
+    for chosen in (range(0, len(rows), 2), list(range(len(rows)))[::-3], []):
+        some = evaluation_windows(numbered(n), length, size, chosen=list(chosen))
+        cut = [row for batch in some for row in zip(*batch, strict=True)]
+        assert len(cut) == len(chosen)
+        assert all(equal(row, rows[window]) for row, window in zip(cut, chosen, strict=True))
+    for wrong in (len(rows), -1):
+        with pytest.raises(DataError, match=f"{wrong} .*run from 0 to {len(rows) - 1}"):
+            evaluation_windows(numbered(n), length, size, chosen=[wrong])
 
 
-def test_a_memmap_is_read_like_an_array(tmp_path):
+def test_evaluation_windows_read_nothing_but_what_was_chosen():
+    class Watched(np.ndarray):
+        read = 0
+
+        def __getitem__(self, index):
+            Watched.read += index.stop - index.start
+            return np.asarray(self)[index]
+
+    tokens = numbered(997).view(Watched)
+    tokens.view = lambda _: tokens
+    assert len(list(evaluation_windows(tokens, 13, 2, chosen=[2, 3, 71]))) == 2
+    assert Watched.read == 3 * 14
+
+
+def test_memmap_and_parts_are_read_like_an_array(tmp_path):
     numbered(211).tofile(tmp_path / "ids.bin")
     mapped = np.memmap(tmp_path / "ids.bin", dtype=np.uint16, mode="r")
-    for a, b in zip(
-        Batches(mapped, context_length=7, batch_size=3, seed=1).batch(5),
-        Batches(numbered(211), context_length=7, batch_size=3, seed=1).batch(5),
-        strict=True,
-    ):
-        assert torch.equal(a, b)
+    for tokens in (mapped, Tokens([mapped[:5], mapped[5:6], mapped[6:100], mapped[100:]])):
+        for step in range(23):
+            assert equal(make(tokens=tokens).batch(step), make().batch(step))
+        pairs = zip(evaluation_windows(tokens, 13, 5), evaluation_windows(numbered(211), 13, 5), strict=True)
+        assert all(equal(one, other) for one, other in pairs)
+        assert make(tokens=tokens).fingerprint() == make().fingerprint()
 
 
 def test_ids_above_sixteen_bits_keep_their_value():
     tokens = np.arange(4_000_000_000, 4_000_000_050, dtype=np.uint32)
-    assert Batches(tokens, context_length=5, batch_size=2, seed=1).batch(0)[0].min() >= 4_000_000_000
+    assert make(tokens=tokens).batch(0)[0].min() >= 4_000_000_000
 
 
-def test_too_few_tokens_are_refused_with_both_numbers():
-    Batches(numbered(14), context_length=13, batch_size=1, seed=1).batch(3)  # one window fits exactly
-    with pytest.raises(DataError, match=r"13 tokens are too few for one window of 13 \+ 1.*12 or less"):
-        Batches(numbered(13), context_length=13, batch_size=1, seed=1)
-    with pytest.raises(DataError, match="1 tokens hold no target"):
-        windows(numbered(1), 13, 1)
+def test_too_few_tokens_are_refused_with_an_advice_that_works():
+    make(14, context_length=13).batch(3)  # one window fits exactly
+    for n in (13, 2):
+        with pytest.raises(DataError, match=rf"{n} tokens are too few .* 13 \+ 1.*length {n - 1} or less"):
+            make(n, context_length=13)
+        make(n, context_length=n - 1)
+    for n in (0, 1):
+        for use in (lambda n=n: make(n), lambda n=n: evaluation_windows(numbered(n), 13, 1)):
+            with pytest.raises(DataError, match=f"{n} tokens leaves nothing to predict: give at least 2"):
+                use()
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "kind", "message"),
     [
-        ({"context_length": 0}, "context_length 0"),
-        ({"batch_size": 0}, "batch_size 0"),
-        ({"seed": -1}, "seed -1"),
-        ({"rank": 2, "world_size": 2}, "rank 2 is outside a world of 2"),
-        ({"tokens": np.zeros((2, 50), dtype=np.int64)}, r"shape \(2, 50\)"),
-        ({"tokens": np.zeros(101)}, "float64"),
-        ({"starts": np.array([0, 101])}, "0 to 101, .* 0 to 100"),
-        ({"starts": np.array([-1, 5])}, "from -1 to 5"),
-        ({"starts": np.array([5, 7, 5])}, "3 positions, 2 of them distinct"),
-        ({"starts": np.array([97, 99])}, "none of the 2 starts .* first is 97, .* is 93"),
-        ({"starts": np.array([0.5])}, "float64"),
+        ({"context_length": 0}, ConfigError, "context_length is 0"),
+        ({"batch_size": 0}, ConfigError, "batch_size is 0"),
+        ({"seed": -1}, ConfigError, "seed is -1"),
+        ({"rank": 2, "world_size": 2}, ConfigError, "rank is 2: it must be at most 1"),
+        ({"tokens": np.zeros((2, 50), dtype=np.int64)}, DataError, r"shape \(2, 50\)"),
+        ({"tokens": np.zeros(101)}, DataError, "float64"),
     ],
 )
-def test_impossible_requests_are_refused_in_one_sentence(change, message):
-    settings = dict(tokens=numbered(101), context_length=7, batch_size=3, seed=1) | change
-    with pytest.raises(DataError, match=message):
-        Batches(settings.pop("tokens"), **settings)
+def test_impossible_settings_are_refused_in_one_sentence(change, kind, message):
+    with pytest.raises(kind, match=message):
+        make(**change)
 
 
-def test_a_micro_step_outside_the_step_is_refused():
-    batches = Batches(numbered(101), context_length=7, batch_size=3, seed=1)
+def test_micro_step_outside_the_step_is_refused():
     for arguments in ((-1, 0, 1), (0, 1, 1), (0, -1, 2), (0, 0, 0)):
         with pytest.raises(DataError, match="does not exist"):
-            batches.batch(*arguments)
+            make().batch(*arguments)
 
 
-def test_batches_that_read_the_same_have_the_same_identity_whatever_type_their_ids_have():
-    def identity(step=5, tokens=None, **changes):
-        tokens = numbered(211) if tokens is None else tokens
-        return Batches(tokens, **({"context_length": 7, "batch_size": 3, "seed": 17} | changes)).identity(
-            step
-        )
+@pytest.mark.parametrize("micro_steps", [1, 5])
+def test_count_targets_is_what_is_scored(micro_steps):
+    batches = make(rank=1, world_size=2)
+    read = [batches.batch(4, micro_step, micro_steps)[1] for micro_step in range(micro_steps)]
+    assert batches.count_targets(4, micro_steps) == sum(int((t != IGNORE_INDEX).sum()) for t in read)
 
-    assert identity() == identity() == identity(tokens=numbered(211).astype(np.int64))
+
+def test_ignore_index_is_torchs_own():
+    targets = torch.tensor([3, IGNORE_INDEX])
+    assert torch.nn.functional.cross_entropy(torch.zeros(2, 5), targets) == pytest.approx(np.log(5))
+
+
+def test_fingerprint_is_the_same_on_every_rank_at_every_step():
+    ranks = [make(rank=rank, world_size=3) for rank in range(3)]
+    ranks[1].batch(41)
+    assert ranks[0].fingerprint() == ranks[1].fingerprint() == ranks[2].fingerprint()
+
+
+def test_fingerprint_does_not_depend_on_the_type_of_the_ids_but_on_all_else():
+    large = np.arange(65_500, 65_711)
+    for tokens, types in ((numbered(211), "u2 u4 i4 i8 >u2 >i8"), (large, "u4 i4 i8 >u4 <u8")):
+        assert len({str(make(tokens=tokens.astype(t)).fingerprint()) for t in types.split()}) == 1
     other = numbered(211)
     other[100] += 1
-    for name, changed in {
-        "seed": identity(seed=18),
-        "context_length": identity(context_length=5),
-        "batch_size": identity(batch_size=2),
-        "world_size": identity(world_size=2),
-        "count": identity(tokens=numbered(210)),
-        "tokens": identity(tokens=other),
-        "starts": identity(starts=np.array([0, 50, 100])),
-        "order": identity(step=6),
+    for name, change in {
+        "seed": {"seed": 18},
+        "order": {"seed": 18},
+        "context_length": {"context_length": 5},
+        "batch_size": {"batch_size": 2},
+        "world_size": {"world_size": 2},
+        "count": {"n": 210},
+        "tokens": {"tokens": other},
     }.items():
-        assert changed[name] != identity()[name], name
+        assert make(**change).fingerprint()[name] != make().fingerprint()[name], name
 
 
-def test_the_identity_of_long_tokens_is_hashed_in_parts(monkeypatch):
-    def identity():
-        return Batches(numbered(211), context_length=7, batch_size=3, seed=17).identity(0)
+def test_fingerprint_that_was_given_is_used_and_no_id_is_hashed(monkeypatch):
+    monkeypatch.setattr(batches_module, "_sha256", None)
+    given = make(fingerprint="abc").fingerprint()
+    monkeypatch.undo()
+    assert given == make().fingerprint() | {"tokens": "abc"}
 
-    whole = identity()
-    monkeypatch.setattr(batches_room, "HASHED_AT_ONCE", 13)
-    assert identity() == whole
-    assert whole["tokens"] == hashlib.sha256(numbered(211).astype("<i8").tobytes()).hexdigest()
+
+def test_fingerprint_of_long_tokens_is_hashed_in_parts(monkeypatch):
+    monkeypatch.setattr(batches_module, "HASHED_AT_ONCE", 13)
+    assert make().fingerprint()["tokens"] == hashlib.sha256(numbered(211).tobytes()).hexdigest()
+
+
+def test_evaluation_windows_never_move():
+    once, again = (list(evaluation_windows(numbered(211), 7, 3)) for _ in range(2))
+    assert equal(itertools.chain(*once), itertools.chain(*again))

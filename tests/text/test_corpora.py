@@ -8,7 +8,7 @@ import pytest
 
 from tinylm.errors import CorpusMissing, DataError, DownloadError
 from tinylm.text import corpora
-from tinylm.text.corpora import CorpusMissing, fetch, load, locate, pack
+from tinylm.text.corpora import fetch, load, locate, pack
 from tinylm.text.registry import CORPORA, Corpus, CorpusFile
 
 TEXT = "Ein Reiter, naïve – ß 🎭\r\nand on.\n\n" * 103

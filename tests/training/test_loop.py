@@ -12,7 +12,7 @@ from tests.support.tiny import QUIET, B, C, T, Tiny, V, make_batches, make_confi
 from tinylm.device import Precision
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.model.losses import cross_entropy
+from tinylm.model.losses import next_token_loss
 from tinylm.runs.records import RunRecord, read_record
 from tinylm.text.batches import Batches
 from tinylm.training import step as step_room
@@ -166,12 +166,13 @@ def losses(*values):
 def spoil_the_loss(monkeypatch, at, factor):
     """The loss of that step, and of no other, is multiplied by nan or infinity."""
 
-    def broken(logits, targets, n_targets):
+    def broken(model, tokens, targets):
         calls.append(1)
-        return cross_entropy(logits, targets, n_targets) * (factor if len(calls) == at + 1 else 1)
+        nats, metrics = next_token_loss(model, tokens, targets)
+        return nats * (factor if len(calls) == at + 1 else 1), metrics
 
     calls = []
-    monkeypatch.setattr(step_room, "cross_entropy", broken)
+    monkeypatch.setattr(step_room, "next_token_loss", broken)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -17,7 +17,7 @@ from tinylm.device import autocast
 from tinylm.errors import InputError
 from tinylm.model.gpt import eval_mode
 from tinylm.model.losses import token_losses
-from tinylm.text.batches import IGNORE_INDEX, windows
+from tinylm.text.batches import IGNORE_INDEX, evaluation_windows
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ def evaluate(
         raise InputError(f"{len(tokens)} tokens leave nothing to predict: evaluation needs at least 2")
     if max_windows is not None and max_windows < 1:
         raise InputError(f"max_windows {max_windows} scores nothing: use 1 or more, or None for all")
-    rows: Iterable[tuple[Tensor, Tensor]] = windows(tokens, context_length, 1)
     n_windows = math.ceil((len(tokens) - 1) / context_length)
+    chosen = None
     if max_windows is not None and max_windows < n_windows:
-        chosen = {i * n_windows // max_windows for i in range(max_windows)}
-        rows = (row for index, row in enumerate(rows) if index in chosen)
+        chosen = [i * n_windows // max_windows for i in range(max_windows)]
+    rows = evaluation_windows(tokens, context_length, 1, chosen=chosen)
     sums, counts = _score(model, rows, batch_size=batch_size, device=device, dtype=dtype)
     return _summary(sums, counts, bytes_per_token)
 

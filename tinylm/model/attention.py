@@ -1,7 +1,6 @@
 """Attention: every position takes a weighted average of the positions up to and including its own.
 
 The formula, the same thing in one fused call, and the layer with several heads around either.
-Refuses to know configs, embeddings and devices.
 Taught in notebook 02_attention. Source: Vaswani et al. 2017, section 3.2."""
 
 import math
@@ -11,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinylm.model.kv_cache import LayerCache
-from tinylm.model.layers import RMSNorm, TokenShift
+from tinylm.model.layers import RMSNorm, Role
 from tinylm.model.rope import apply_rotary
 
 Rotary = tuple[Tensor, Tensor]
@@ -52,6 +51,28 @@ def fused_attention(
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
 
 
+class TokenShift(nn.Module):
+    """x_t + weight * x_(t-1): every position also carries a learned share, per channel, of the one before.
+
+    The weight starts at 0. To read two neighbours as one, attention needs a layer of its own; this needs one
+    number per channel. Peng et al. 2023 (RWKV), section 3.1; So et al. 2021 have a convolution here."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(size))
+
+    def parameter_roles(self) -> dict[str, Role]:
+        """A share does not decay: 0 is no better than another."""
+        return {"weight": Role(init="zero")}
+
+    def forward(self, x: Tensor, before: Tensor | None = None) -> Tensor:
+        """x (B, T, C) to (B, T, C). before: x one position earlier, (B, T, C); by default x moved along by
+        one, with zeros before the first position."""
+        if before is None:
+            before = F.pad(x[:, :-1], (0, 0, 1, 0))  # (B, T, C)
+        return torch.addcmul(x, before, self.weight)  # (B, T, C)
+
+
 class CausalSelfAttention(nn.Module):
     """n_head attentions side by side, each in its own n_embd / n_head dimensions.
 
@@ -74,21 +95,36 @@ class CausalSelfAttention(nn.Module):
         self.n_head = n_head
         self.dropout = dropout
         self.fused = fused
-        self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=bias)  # one matrix product instead of three
+        self.head_dim = n_embd // n_head
+        self.qkv_sizes = [
+            n_embd,
+            n_embd,
+            n_embd,
+        ]  # how the numbers of qkv divide into queries, keys and values
+        self.qkv = nn.Linear(n_embd, sum(self.qkv_sizes), bias=bias)  # one matrix product instead of three
         self.proj = nn.Linear(n_embd, n_embd, bias=bias)
-        self.q_norm = RMSNorm(n_embd // n_head) if qk_norm else None
-        self.k_norm = RMSNorm(n_embd // n_head) if qk_norm else None
+        self.q_norm = RMSNorm(self.head_dim) if qk_norm else None
+        self.k_norm = RMSNorm(self.head_dim) if qk_norm else None
         self.shift = TokenShift(n_embd) if token_shift else None
 
-    def heads(
+    def parameter_roles(self) -> dict[str, Role]:
+        """Two matrices for Muon. qkv is cut into one for each head's queries, keys and values: what is strong
+        in one head should not decide how another one moves. proj writes into the residual stream."""
+        n_matrices = sum(self.qkv_sizes) // self.head_dim
+        return {
+            "qkv.weight": Role(muon=True, splits=n_matrices, decay=True),
+            "proj.weight": Role(muon=True, decay=True, init="residual"),
+        }
+
+    def qkv_heads(
         self, x: Tensor, rotary: Rotary | None, cache: LayerCache | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """x (B, T, C) to q, k, v: (B, H, T, D) each, shifted, normalised and turned as the settings say."""
         if self.shift is not None:
-            x = self.shift(x, None if cache is None else cache.before(x))  # (B, T, C)
+            x = self.shift(x, None if cache is None else cache.previous_inputs(x))  # (B, T, C)
         B, T, _ = x.shape
-        q, k, v = self.qkv(x).chunk(3, dim=-1)  # (B, T, C) each
-        q, k, v = (t.view(B, T, self.n_head, -1).transpose(1, 2) for t in (q, k, v))  # (B, H, T, D)
+        parts = self.qkv(x).split(self.qkv_sizes, dim=-1)  # (B, T, C) each
+        q, k, v = (part.view(B, T, -1, self.head_dim).transpose(1, 2) for part in parts)  # (B, H, T, D) each
         if self.q_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
@@ -99,7 +135,7 @@ class CausalSelfAttention(nn.Module):
         """x (B, T, C) to (B, T, C). rotary: the (cos, sin) tables of exactly these T positions, or None.
 
         With a cache, x is what follows the tokens in it: it looks at their keys and values too."""
-        q, k, v = self.heads(x, rotary, cache)
+        q, k, v = self.qkv_heads(x, rotary, cache)
         mask = None
         if cache is not None:
             k, v, mask = cache.append(k, v)  # (B, H, S, D) each
@@ -113,5 +149,5 @@ class CausalSelfAttention(nn.Module):
 
     def weights(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
         """Who looks at whom: (B, H, T, T), rows sum to 1. Needs the formula, whichever forward uses."""
-        q, k, v = self.heads(x, rotary)
+        q, k, v = self.qkv_heads(x, rotary)
         return explicit_attention(q, k, v)[1]

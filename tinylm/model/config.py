@@ -61,6 +61,16 @@ class ModelConfig:
         """D: the width of one head."""
         return self.n_embd // self.n_head
 
+    @property
+    def mlp_hidden(self) -> int:
+        """The width of the MLP between its two matrices."""
+        return 4 * self.n_embd
+
+    @property
+    def qkv_width(self) -> int:
+        """Queries, keys and values of one position, side by side."""
+        return 3 * self.n_embd
+
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context_length", "n_layer", "n_head", "n_embd"):
             _require_count(name, getattr(self, name))
@@ -112,13 +122,16 @@ class ModelConfig:
 def parameter_counts(config: ModelConfig) -> dict[str, int]:
     """How many parameters each part has, by formula; "total" is their sum. A tied head counts 0."""
     C, V, L = config.n_embd, config.vocab_size, config.n_layer
+
+    def linear(rows: int, columns: int) -> int:
+        return rows * columns + config.bias * columns
+
     norm = C + (C if config.bias and config.norm == "layernorm" else 0)
     counts = {
         "token_embedding": V * C,
         "position_embedding": config.context_length * C if config.position == "learned" else 0,
-        "attention": L
-        * (4 * C * C + (config.bias * 4 + config.token_shift) * C),  # qkv: C -> 3C, proj: C -> C
-        "mlp": L * (8 * C * C + config.bias * 5 * C),  # up: C -> 4C, down: 4C -> C
+        "attention": L * (linear(C, config.qkv_width) + linear(C, C) + config.token_shift * C),
+        "mlp": L * (linear(C, config.mlp_hidden) + linear(config.mlp_hidden, C)),
         "norms": (2 * L + 1) * norm + config.qk_norm * L * 2 * config.head_dim,
         "head": 0 if config.tied_head else V * C,
     }

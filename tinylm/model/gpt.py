@@ -15,7 +15,7 @@ from tinylm.errors import InputError
 from tinylm.model.attention import CausalSelfAttention, Rotary
 from tinylm.model.config import ModelConfig
 from tinylm.model.kv_cache import KVCache, LayerCache, Positions
-from tinylm.model.layers import MLP, make_norm
+from tinylm.model.layers import MLP, make_norm, parameter_roles
 from tinylm.model.rope import rotary_tables
 
 INIT_STD = 0.02  # GPT-2's
@@ -50,7 +50,13 @@ def make_block(config: ModelConfig) -> Block:
             fused=config.attention == "fused",
         ),
         mlp_norm=make_norm(config.norm, config.n_embd, config.bias),
-        mlp=MLP(config.n_embd, activation=config.activation, bias=config.bias, dropout=config.dropout),
+        mlp=MLP(
+            config.n_embd,
+            config.mlp_hidden,
+            activation=config.activation,
+            bias=config.bias,
+            dropout=config.dropout,
+        ),
     )
 
 
@@ -87,21 +93,26 @@ class GPT(nn.Module):
         that their sum does not grow with depth; with residual_init "zero" they are 0."""
         scaled = self.config.residual_init == "scaled"
         residual_std = INIT_STD / math.sqrt(2 * self.config.n_layer) if scaled else 0.0
-        for name, parameter in self.named_parameters():  # a tied head comes up once
-            if name.endswith(("bias", "shift.weight")):
+        for name, role in parameter_roles(self).items():  # a tied head comes up once
+            parameter = self.get_parameter(name)
+            if role.init == "zero":
                 parameter.zero_()
-            elif parameter.dim() == 1:
+            elif role.init == "one":
                 parameter.fill_(1.0)
-            else:
-                writes = name.endswith(("attn.proj.weight", "mlp.down.weight"))
-                parameter.normal_(0.0, residual_std if writes else INIT_STD, generator=generator)
+            elif role.init != "keep":
+                std = residual_std if role.init == "residual" else INIT_STD
+                parameter.normal_(0.0, std, generator=generator)
 
     def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """tokens: (B, T) int64, T at most context_length. Returns logits (B, T, V).
 
         With a cache (`new_cache`), the tokens are those that follow the ones in it, and are added to it.
-        Raises InputError for ids outside the vocabulary (on the CPU), too many tokens or a wrong dtype, and
-        InputError when the cache has no room for them: it is then as it was."""
+        Raises InputError for ids outside the vocabulary (on the CPU), too many tokens, a wrong dtype, or a
+        cache that has no room for them: it is then as it was."""
+        return self.logits(self.hidden(tokens, cache))  # (B, T, V)
+
+    def hidden(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+        """The residual stream after the last norm, ready for the head: (B, T) to (B, T, C)."""
         layers = [None] * len(self.blocks) if cache is None else cache.layers
         positions = self._positions(tokens, cache)
         x = self.embed(tokens, positions)  # (B, T, C)
@@ -109,8 +120,12 @@ class GPT(nn.Module):
         for block, layer in zip(self.blocks, layers, strict=True):
             x = block(x, rotary, layer)  # (B, T, C)
         if cache is not None:
-            cache.advance(*tokens.shape)
-        return self.head(self.final_norm(x))  # (B, T, V)
+            cache.commit(*tokens.shape)
+        return self.final_norm(x)  # (B, T, C)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The head: (..., C) to (..., V), a score for every possible next token."""
+        return self.head(hidden)  # (..., V)
 
     def embed(self, tokens: Tensor, positions: Positions | None = None) -> Tensor:
         """The residual stream before the first block: (B, T) to (B, T, C). positions: 0 to T - 1."""
@@ -173,7 +188,7 @@ class GPT(nn.Module):
                 f"a cache for {len(cache.layers)} layers and {cache.capacity} tokens does not fit "
                 f"{n_layer} layers and context_length {context_length}: make it with new_cache()"
             )
-        return cache.claim(*tokens.shape)
+        return cache.reserve(*tokens.shape)
 
     def _check(self, tokens: Tensor) -> None:
         if tokens.dtype not in (torch.int64, torch.int32):

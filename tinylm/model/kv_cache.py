@@ -22,15 +22,15 @@ class LayerCache:
         self.cache = cache
         self.keys: Tensor | None = None
         self.values: Tensor | None = None
-        self.last: Tensor | None = None  # (B, 1, C), where the layer has a token shift
+        self.last_input: Tensor | None = None  # (B, 1, C), where the layer has a token shift
 
-    def before(self, x: Tensor) -> Tensor:
+    def previous_inputs(self, x: Tensor) -> Tensor:
         """What stood one position before each of x (B, T, C), zeros before a row's first token; x's last is
         kept for the tokens that follow."""
-        last = torch.zeros_like(x[:, :1]) if self.last is None else self.last
-        self.last = x[:, -1:].detach()  # (B, 1, C)
+        last = torch.zeros_like(x[:, :1]) if self.last_input is None else self.last_input
+        self.last_input = x[:, -1:].detach()  # (B, 1, C)
         before = torch.cat((last, x[:, :-1]), dim=1)  # (B, T, C)
-        return before if self.cache.first is None else before.masked_fill(self.cache.first, 0.0)
+        return before if self.cache.is_first is None else before.masked_fill(self.cache.is_first, 0.0)
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Store the keys and values of T new tokens, (B, H, T, D) each, behind those of the tokens so far.
@@ -63,12 +63,12 @@ class KVCache:
         self.padding = padding if padding is not None and bool(padding.any()) else None
         self.rows = None if padding is None else len(padding)
         self.mask: Tensor | None = None
-        self.first: Tensor | None = None  # (B, T, 1): which of the new tokens are a row's first
+        self.is_first: Tensor | None = None  # (B, T, 1): which of the new tokens are a row's first
 
-    def claim(self, rows: int, T: int) -> Positions:
+    def reserve(self, rows: int, T: int) -> Positions:
         """Make ready for T more tokens of every row. Returns their positions: a slice; with padding, (B, T).
 
-        Nothing is filled before `advance`. Raises InputError when the T tokens do not fit, or when there are
+        Nothing is filled before `commit`. Raises InputError when the T tokens do not fit, or when there are
         more or fewer rows than before."""
         if self.rows is not None and rows != self.rows:
             raise InputError(
@@ -85,12 +85,12 @@ class KVCache:
         slots = torch.arange(end, device=self.padding.device)  # (S,)
         new = slots[begin:]  # (T,)
         seen = (slots <= new[:, None]) & (slots >= self.padding[:, None, None])  # (B, T, S)
-        self.first = (new == self.padding[:, None]).unsqueeze(-1)  # (B, T, 1)
+        self.is_first = (new == self.padding[:, None]).unsqueeze(-1)  # (B, T, 1)
         # Padding looks at itself: a row of the softmax with nothing in it would be NaN, and NaN spreads.
         self.mask = (seen | (slots == new[:, None])).unsqueeze(1)  # (B, 1, T, S)
         return (new - self.padding[:, None]).clamp(min=0)  # (B, T)
 
-    def advance(self, rows: int, T: int) -> None:
+    def commit(self, rows: int, T: int) -> None:
         """All layers have stored the T tokens that were claimed: count them."""
         self.rows = rows
         self.length += T

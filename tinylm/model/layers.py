@@ -1,16 +1,74 @@
-"""Layers: the two norms and the MLP, which work on each position by itself.
+"""Layers: the norms and the MLP, which work on each position by itself, and what role each parameter plays.
 
-Knows only tensors whose last dimension is C. Refuses to know positions, attention and configs.
 Taught in notebook 03_transformer."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from tinylm.errors import ConfigError
+
 EPSILON = 1e-5  # GPT-2's
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a parameter is to those who draw its first weights, decay it or move it. Its module says so.
+
+    Nothing is guessed from a name or a dimension: by dimension, a router of experts would go to Muon and
+    stacked experts (E, 4C, C) would lose their weight decay, without a word."""
+
+    muon: bool = False
+    """Muon may move it: a matrix between two streams of activations, not a table of rows."""
+    splits: int = 1
+    """How many independent matrices are stacked along its rows, such as one per head in qkv."""
+    decay: bool = False
+    """Weight decay pulls it to 0."""
+    init: Literal["normal", "residual", "zero", "one", "keep"] = "normal"
+    """Its first weights: N(0, 0.02); smaller or 0 where it writes into the residual stream; a constant; or
+    what its module put there."""
+
+
+TORCH_ROLES = {
+    nn.Linear: {"weight": Role(decay=True, init="normal"), "bias": Role(init="zero")},
+    nn.Embedding: {"weight": Role(decay=True, init="normal")},
+    nn.LayerNorm: {"weight": Role(init="one"), "bias": Role(init="zero")},
+    nn.RMSNorm: {"weight": Role(init="one")},
+}
+
+
+def parameter_roles(model: nn.Module) -> dict[str, Role]:
+    """The role of each parameter by its full name, in the order of model.named_parameters(): a tied one once.
+
+    A module declares them by a method parameter_roles() -> {relative name: Role}, and what a module says of
+    the parameters inside its parts goes before what these say of themselves. torch's own layers are known. A
+    parameter of one dimension may go undeclared: it is neither decayed nor drawn. Raises ConfigError for
+    another that is not declared, and for a declared one that is not there."""
+    declared: dict[str, Role] = {}
+    for prefix, module in reversed(list(model.named_modules())):  # the parts before what they are parts of
+        own = getattr(module, "parameter_roles", None)
+        known = next((roles for kind, roles in TORCH_ROLES.items() if isinstance(module, kind)), {})
+        roles = (
+            own() if own is not None else {n: r for n, r in known.items() if getattr(module, n) is not None}
+        )
+        declared |= {f"{prefix}.{name}" if prefix else name: role for name, role in roles.items()}
+    names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    if strange := sorted(declared.keys() - names):
+        raise ConfigError(
+            f"parameter_roles() names {strange[0]}, which is not among the {len(names)} parameters"
+        )
+    for name, parameter in model.named_parameters():
+        if name not in declared and parameter.ndim > 1:
+            last = name.rpartition(".")[2]
+            raise ConfigError(
+                f"{name} has {parameter.ndim} dimensions and nobody says how to train it: give its module "
+                f"a method parameter_roles(self) that returns {{{last!r}: Role(decay=True)}}"
+            )
+    return {name: declared.get(name, Role(init="keep")) for name, _ in model.named_parameters()}
 
 
 class LayerNorm(nn.Module):
@@ -23,6 +81,10 @@ class LayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
         self.bias = nn.Parameter(torch.zeros(size)) if bias else None
 
+    def parameter_roles(self) -> dict[str, Role]:
+        """Neither decays: a gain has no reason to be small."""
+        return {"weight": Role(init="one")} | ({} if self.bias is None else {"bias": Role(init="zero")})
+
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, EPSILON)
 
@@ -33,6 +95,10 @@ class RMSNorm(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
+
+    def parameter_roles(self) -> dict[str, Role]:
+        """A gain does not decay."""
+        return {"weight": Role(init="one")}
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), EPSILON)
@@ -69,35 +135,25 @@ class SquaredReLU(torch.autograd.Function):
         return (gradient * positive).mul_(2)
 
 
-class TokenShift(nn.Module):
-    """x_t + weight * x_(t-1): every position also carries a learned share, per channel, of the one before.
-
-    The weight starts at 0. To read two neighbours as one, attention needs a layer of its own; this needs one
-    number per channel. Peng et al. 2023 (RWKV), section 3.1; So et al. 2021 have a convolution here."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(size))
-
-    def forward(self, x: Tensor, before: Tensor | None = None) -> Tensor:
-        """x (B, T, C) to (B, T, C). before: x one position earlier, (B, T, C); by default x moved along by
-        one, with zeros before the first position."""
-        if before is None:
-            before = F.pad(x[:, :-1], (0, 0, 1, 0))  # (B, T, C)
-        return torch.addcmul(x, before, self.weight)  # (B, T, C)
-
-
 class MLP(nn.Module):
-    """Up to 4C, bend, back down to C: two matrices with a bend between (Vaswani et al. 2017, section 3.3)."""
+    """Two matrices with an activation function between: up from C to `hidden` numbers, 4C in GPT-2, and back
+    down (Vaswani et al. 2017, section 3.3)."""
 
-    def __init__(self, n_embd: int, *, activation: str, bias: bool, dropout: float) -> None:
+    def __init__(self, n_embd: int, hidden: int, *, activation: str, bias: bool, dropout: float) -> None:
         super().__init__()
         self.activation = activation
         self.dropout = dropout
-        self.up = nn.Linear(n_embd, 4 * n_embd, bias=bias)
-        self.down = nn.Linear(4 * n_embd, n_embd, bias=bias)
+        self.up = nn.Linear(n_embd, hidden, bias=bias)
+        self.down = nn.Linear(hidden, n_embd, bias=bias)
+
+    def parameter_roles(self) -> dict[str, Role]:
+        """Two matrices for Muon; the second writes into the residual stream."""
+        return {
+            "up.weight": Role(muon=True, decay=True),
+            "down.weight": Role(muon=True, decay=True, init="residual"),
+        }
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = activate(self.activation, self.up(x))  # (B, T, 4C)
+        hidden = activate(self.activation, self.up(x))  # (B, T, hidden)
         out = self.down(hidden)  # (B, T, C)
         return F.dropout(out, self.dropout) if self.training else out

@@ -22,12 +22,3 @@ def to_column_major(model: Model) -> Model:
     for matrix in (p for p in model.parameters() if p.dim() == 2 and p.size(0) >= p.size(1)):
         matrix.data = matrix.t().contiguous().t()  # (N, K) as before
     return model
-
-
-@torch.no_grad()
-def to_contiguous(model: nn.Module) -> None:
-    """Undo it, for training: torch's fused AdamW takes weights, slopes and moments as they lie in memory.
-
-    Where these lie in different orders it mixes their numbers up, without an error."""
-    for parameter in model.parameters():
-        parameter.data = parameter.contiguous()

@@ -1,42 +1,89 @@
 """Losses: how surprised the model was by the text that really came next, in nats per token.
 
-Knows only logits and targets. Refuses to know models, optimisers and text.
+A loss that trains or evaluates is a function (model, tokens, targets) -> (summed nats, what to log): it runs
+the model itself, so that it may also run it in pieces. Sums, not means: pieces of a batch that hold unequal
+numbers of targets then add up to the whole, and who divides knows by how many.
 Taught in notebooks 01_characters and 06_custom_losses. Source: Shannon 1948."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tinylm.errors import InputError
-from tinylm.text.batches import IGNORE_INDEX
+
+LossFn = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
+IGNORE_INDEX = nn.CrossEntropyLoss().ignore_index  # -100: a target that is not scored
 
 
-def cross_entropy(
-    logits: torch.Tensor, targets: torch.Tensor, n_targets: int | torch.Tensor | None = None
-) -> torch.Tensor:
-    """Mean of -ln p(target), in nats per token, over the targets that are not IGNORE_INDEX (-1).
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean of -ln p(target), in nats per token, over the targets that are not IGNORE_INDEX.
 
     logits (..., V) of any float type; the arithmetic is float32. targets (...) int64. Returns a scalar.
-    With n_targets the sum is divided by that number instead of by the targets counted here: the
-    pieces of a batch that was cut into micro-batches then add up to the mean over the whole batch.
     A batch in which every target is ignored has no mean: the result is nan.
     Raises InputError when the shapes do not belong together."""
-    flat_logits, flat_targets = _flatten(logits, targets)  # (N, V), (N,)
-    if n_targets is None:
-        return F.cross_entropy(flat_logits, flat_targets, ignore_index=IGNORE_INDEX)
-    return F.cross_entropy(flat_logits, flat_targets, ignore_index=IGNORE_INDEX, reduction="sum") / n_targets
+    return F.cross_entropy(*_flatten(logits, targets))
 
 
-def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """-ln p(target) at every position, in nats; exactly 0 where the target is IGNORE_INDEX (-1).
+def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """-ln p(target) at every position, in nats; exactly 0 where the target is IGNORE_INDEX.
 
     logits (..., V), targets (...). Returns float32 of the shape of targets."""
-    flat_logits, flat_targets = _flatten(logits, targets)  # (N, V), (N,)
-    losses = F.cross_entropy(flat_logits, flat_targets, ignore_index=IGNORE_INDEX, reduction="none")  # (N,)
-    return losses.view(targets.shape)  # (...)
+    return F.cross_entropy(*_flatten(logits, targets), reduction="none").view(targets.shape)  # (...)
+
+
+def next_token_loss(model: nn.Module, tokens: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The summed nats of all targets that are not IGNORE_INDEX, a float32 scalar, and nothing to log.
+
+    The default everywhere. model: anything that makes logits (B, T, V) of tokens (B, T); targets (B, T)."""
+    return F.cross_entropy(*_flatten(model(tokens), targets), reduction="sum"), {}
+
+
+def chunked_loss(rows: int = 1024) -> LossFn:
+    """next_token_loss, equal in value and gradient, with the logits of at most `rows` positions at a time.
+
+    The logits are the largest tensor of a small model with a large vocabulary: 16,384 positions of GPT-2 make
+    3.3 GB in float32, and the backward pass needs them and their gradient. Here each chunk's are computed,
+    scored and forgotten, and computed once more in the backward pass: the head costs four matrix products
+    instead of three. The model needs `hidden` and `logits`, as GPT has them."""
+
+    def nats(model: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(*_flatten(model.logits(hidden), targets), reduction="sum")
+
+    def loss_fn(model: nn.Module, tokens: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        hidden = model.hidden(tokens).flatten(0, 1)  # (B T, C)
+        chunks = zip(hidden.split(rows), targets.flatten().split(rows), strict=True)
+        again = {"use_reentrant": False, "preserve_rng_state": False}  # no dropout in the head
+        sums = [checkpoint(nats, model, h, t, **again) for h, t in chunks]
+        return sum(sums[1:], sums[0]), {}
+
+    return loss_fn
+
+
+def masked_loss(keep: Callable[[Tensor, Tensor], Tensor], loss_fn: LossFn = next_token_loss) -> LossFn:
+    """`loss_fn` that scores only the targets where keep(tokens, targets), a bool (B, T), is True.
+
+    Its attribute `select` makes the others IGNORE_INDEX: a training step counts with it what will be scored,
+    since the mean is over those."""
+
+    def select(tokens: Tensor, targets: Tensor) -> Tensor:
+        return select_targets(loss_fn, tokens, targets.masked_fill(~keep(tokens, targets), IGNORE_INDEX))
+
+    def masked(model: nn.Module, tokens: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return loss_fn(model, tokens, select(tokens, targets))
+
+    masked.select = select
+    return masked
+
+
+def select_targets(loss_fn: LossFn, tokens: Tensor, targets: Tensor) -> Tensor:
+    """The targets as that loss scores them: those that it leaves out are IGNORE_INDEX. All (B, T)."""
+    select = getattr(loss_fn, "select", None)
+    return targets if select is None else select(tokens, targets)
 
 
 def nats_to_bits(nats: float) -> float:
@@ -44,7 +91,7 @@ def nats_to_bits(nats: float) -> float:
     return nats / math.log(2)
 
 
-def _flatten(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _flatten(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if logits.shape[:-1] != targets.shape:
         raise InputError(
             f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} do not belong together: "

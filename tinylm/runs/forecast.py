@@ -43,7 +43,7 @@ def memory_bytes(config: ModelConfig, micro_batch_size: int, dtype: DTypeName = 
     modern = 3 * (config.position == "rotary") + 2 * (config.norm == "rmsnorm") + 5 * config.qk_norm
     dropped = config.dropout > 0
     scores = (3 if dropped else config.attention == "explicit") * config.n_head * config.context_length
-    per_block = (16 + modern + 2 * dropped) * config.n_embd + scores  # numbers per token
+    per_block = (8 + modern + 2 * dropped) * config.n_embd + 2 * config.mlp_hidden + scores  # per token
     per_token = config.n_layer * per_block * width + 2 * config.vocab_size * 4  # bytes
     return 16 * parameter_counts(config)["total"] + micro_batch_size * config.context_length * per_token
 
@@ -209,3 +209,6 @@ class _OneBatch:
         self, step: int, micro_step: int = 0, micro_steps: int = 1
     ) -> tuple[torch.Tensor, torch.Tensor]:
         return self._tokens[:, :-1], self._tokens[:, 1:]
+
+    def count_targets(self, step: int, micro_steps: int = 1) -> int:
+        return micro_steps * self.batch_size * self.context_length

@@ -8,8 +8,7 @@ import platform
 from dataclasses import dataclass
 from importlib import metadata
 
-from tinylm import hardware
-from tinylm.device import best_device, default_dtype, describe_device, has_amx, supports_bf16
+from tinylm.device import best_device, default_dtype, describe_device, hardware, has_amx, supports_bf16
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.runs.forecast import (
@@ -71,7 +70,7 @@ def describe() -> dict[str, object]:
     "corpora" maps each name to the kind of source that has it now (pack, cache, generated), or to None."""
     device = best_device()
     return {
-        **hardware.describe(),
+        **hardware(),
         "accelerator": None if device.type == "cpu" else describe_device(device),
         "amx": has_amx(),
         "bf16": supports_bf16(device),

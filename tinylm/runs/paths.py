@@ -13,7 +13,6 @@ from typing import Any
 
 from tinylm.errors import CheckpointError
 from tinylm.model.gpt import GPT
-from tinylm.model.layout import to_column_major
 from tinylm.storage import weights
 from tinylm.storage.kept import folder_of, saved_steps
 from tinylm.text.tokenizers import Tokenizer, tokenizer_from_json
@@ -57,8 +56,7 @@ def open_checkpoint(name: str | Path) -> LoadedModel:
             raise
         instead = shown(folder.with_name(folder_of(earlier[-1])))
         raise weights.CheckpointError(f"{damaged}; there is an earlier one, {instead}") from damaged
-    model = to_column_major(checkpoint.model.eval())
-    return LoadedModel(model, tokenizer_from_json(checkpoint.tokenizer), checkpoint.notes)
+    return LoadedModel(checkpoint.model, tokenizer_from_json(checkpoint.tokenizer), checkpoint.notes)
 
 
 def find(name: str | Path) -> Path:

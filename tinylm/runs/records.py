@@ -19,7 +19,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tinylm import hardware
 from tinylm.errors import RunError
 
 KINDS = ("header", "step", "evaluation", "measurement", "resumed", "end")
@@ -31,11 +30,13 @@ def record_header(what: str, *, command: str, **more: Any) -> dict[str, Any]:
     `what` is "training" for a run of a recipe (run_header) and another word for all else: "benchmark",
     "experiment", "robustness". `command` is what to type to have it again, and `more` whatever else a reader
     needs: name=, device=, dtype=, threads=."""
+    from tinylm.device import hardware  # here, since a record is also read where torch is not needed
+
     return {
         "what": what,
         "command": command,
         "commit": commit(),
-        "machine": hardware.describe(),
+        "machine": hardware(),
         "versions": {
             "python": platform.python_version(),
             **{n: _version(n) for n in ("tinylm", "torch", "numpy")},

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tinylm import hardware
-from tinylm.device import best_device, describe_device, resolve_dtype
+from tinylm.device import best_device, cpu_memory_bytes, describe_device, resolve_dtype
 from tinylm.errors import RunError
 from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.model.config import ModelConfig
@@ -76,7 +75,7 @@ def run_recipe(recipe: Recipe, *, name: str | None = None, fallback: bool = Fals
     dtype = resolve_dtype(device, recipe.train.dtype)
     recipe.train.grad_accum_steps(recipe.model.context_length)
     if device.type == "cpu":
-        check_memory(recipe.model, recipe.train, hardware.memory_bytes())
+        check_memory(recipe.model, recipe.train, cpu_memory_bytes())
     ready = prepare(recipe, fallback=fallback)
     recipe, model = ready.recipe, ready.model.to(device)
     _introduce(ready, dtype)

@@ -1,21 +1,44 @@
-"""Batches: which tokens each rank reads at each step, as a pure function.
+"""Batches: which tokens each rank reads at each step, as a pure function of the step.
 
-Knows only a long row of ids, a step and a rank; keeps no position, so there is nothing to save and a
-resumed run reads what it would have read. Refuses to know text, files and models.
+No position is kept, so there is nothing to save: a resumed run reads what it would have read.
 Taught in notebook 04_training (one process) and 11_ddp (ranks)."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from tinylm.errors import DataError
+from tinylm.errors import DataError, require_count
+from tinylm.text.shards import Tokens
 
-IGNORE_INDEX = -1  # a target that is not scored
-HASHED_AT_ONCE = 1 << 24  # ids
+IGNORE_INDEX = nn.CrossEntropyLoss().ignore_index  # a target that is not scored: torch's own, -100
+HASHED_AT_ONCE = 1 << 22  # ids
+ORDER_SEEN = 1024  # positions of the first epoch, enough to notice that numpy has come to permute otherwise
+
+
+class TrainingBatches(Protocol):
+    """What a training step and a checkpoint ask of batches, whatever they are cut from."""
+
+    batch_size: int
+    context_length: int
+    rank: int
+    world_size: int
+
+    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> tuple[Tensor, Tensor]:
+        """(tokens, targets) of this rank, int64, (B, T) each; targets may hold IGNORE_INDEX."""
+        ...
+
+    def count_targets(self, step: int, micro_steps: int = 1) -> int:
+        """How many targets of this rank are scored in that step, known before they are read."""
+        ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must not change in a resumed run, as plain JSON; the same on every rank."""
+        ...
 
 
 class Batches:
@@ -27,55 +50,43 @@ class Batches:
     meet, and any division of the same global batch into ranks and micro-batches reads the same rows.
     A batch may hold the end of one epoch and the beginning of the next, so no window is ever skipped.
 
-    With `starts`, the windows are the T + 1 ids from each of these positions (beginnings of documents);
-    then no start repeats inside an epoch, and a start with fewer than T + 1 ids after it is left out.
-
-    tokens: whole numbers, shape (N,), an array, a memmap or what `shards.open_tokens` returns.
+    tokens: whole numbers, shape (N,), an array, a memmap or `shards.Tokens`.
     batch_size: rows per micro-batch and rank. The permutation costs 8 bytes per window (80 MB for ten
     billion tokens in windows of 1024) and is numpy's own: resume with the same numpy.
-    Raises DataError for too few tokens and for sizes or positions out of range.
+    fingerprint: what the ids are known by, such as Dataset.fingerprint; without it they are hashed.
+    Raises ConfigError for sizes that cannot be and DataError for too few tokens.
     """
 
     def __init__(
         self,
-        tokens: np.ndarray,
+        tokens: np.ndarray | Tokens,
         *,
         context_length: int,
         batch_size: int,
         seed: int,
         rank: int = 0,
         world_size: int = 1,
-        starts: np.ndarray | None = None,
+        fingerprint: str | None = None,
     ) -> None:
+        require_count("seed", seed, least=0)
+        require_count("world_size", world_size)
+        require_count("rank", rank, least=0, most=world_size - 1)
         self.tokens = _checked(tokens, context_length, batch_size)
-        if seed < 0:
-            raise DataError(f"seed {seed} is negative: use 0 or more")
-        if not 0 <= rank < world_size:
+        if context_length > len(tokens) - 1:
             raise DataError(
-                f"rank {rank} is outside a world of {world_size}: ranks run from 0 to {world_size - 1}"
+                f"{len(tokens)} tokens are too few for one window of {context_length} + 1: "
+                f"use context_length {len(tokens) - 1} or less, or more text"
             )
         self.context_length, self.batch_size, self.seed = context_length, batch_size, seed
         self.rank, self.world_size = rank, world_size
-        spare = len(tokens) - 1 - context_length  # the last position at which a window can begin
-        if spare < 0:
-            raise DataError(
-                f"{len(tokens)} tokens are too few for one window of {context_length} + 1: "
-                f"use context_length {max(len(tokens) - 1, 1)} or less, or more text"
-            )
-        self.starts = None if starts is None else _checked_starts(starts, len(tokens), spare)
-        if self.starts is None:
-            # One window is given up for the freedom to shift the rest. The offset takes all the room that
-            # leaves, so that the last id is reached as well as the first.
-            self.windows_per_epoch = max(1, len(tokens) // context_length - 1)
-            self._max_offset = len(tokens) - 1 - self.windows_per_epoch * context_length
-        else:
-            self.windows_per_epoch = len(self.starts)
-        self._row = np.arange(context_length + 1)  # (T + 1,)
+        # One window is given up for the freedom to shift the rest. The offset takes all the room that
+        # leaves, so that the last id is reached as well as the first.
+        self.windows_per_epoch = max(1, len(tokens) // context_length - 1)
+        self._max_offset = len(tokens) - 1 - self.windows_per_epoch * context_length
         self._epochs: dict[int, np.ndarray] = {}
+        self._given = fingerprint
 
-    def batch(
-        self, step: int, micro_step: int = 0, micro_steps: int = 1
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> tuple[Tensor, Tensor]:
         """The (tokens, targets) of this rank, int64, shape (B, T) each; targets are the next ids.
 
         A pure function of (tokens, seed, step, micro_step, micro_steps, rank, world_size).
@@ -85,132 +96,123 @@ class Batches:
                 f"step {step}, micro_step {micro_step} of {micro_steps} does not exist: both count from 0"
             )
         unit = (step * micro_steps + micro_step) * self.world_size + self.rank
-        begin = self._positions(unit * self.batch_size)  # (B,)
-        rows = self.tokens[begin[:, None] + self._row].astype(np.int64)  # (B, T + 1)
-        inputs, targets = np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, 1:])  # (B, T) each
-        return torch.from_numpy(inputs), torch.from_numpy(targets)
+        inputs = np.empty((self.batch_size, self.context_length), dtype=np.int64)
+        targets = np.empty_like(inputs)
+        for row, begin in enumerate(self._positions(unit * self.batch_size)):
+            _read(self.tokens, begin, inputs[row], targets[row])
+        return torch.from_numpy(inputs), torch.from_numpy(targets)  # (B, T) each
 
-    def epoch(self, step: int, micro_steps: int = 1) -> float:
-        """How many times the windows have been gone through when `step` begins."""
-        return step * micro_steps * self.world_size * self.batch_size / self.windows_per_epoch
+    def count_targets(self, step: int, micro_steps: int = 1) -> int:
+        """How many targets of this rank are scored in that step: all of them."""
+        return micro_steps * self.batch_size * self.context_length
 
-    def identity(self, step: int) -> dict[str, Any]:
-        """What these batches are, for a checkpoint: two with the same identity read the same from `step` on.
+    def fingerprint(self) -> dict[str, Any]:
+        """What these batches are, for a checkpoint: two with the same fingerprint read the same.
 
-        Every id is hashed, once for these batches (a second or two for each billion). `order` is the hash
-        of one batch at `step`: it also tells when numpy itself has come to permute otherwise."""
-        drawn = self.batch(step)
+        It is the same on every rank. Where no fingerprint of the ids was given they are hashed, once."""
         return {
-            "count": len(self.tokens),
             "tokens": self._tokens_sha256,
-            "starts": None if self.starts is None else _sha256(self.starts),
+            "count": len(self.tokens),
             "context_length": self.context_length,
             "batch_size": self.batch_size,
             "seed": self.seed,
             "world_size": self.world_size,
-            "order": _sha256(torch.stack(drawn).numpy()),
+            "order": hashlib.sha256(self._order(0)[:ORDER_SEEN].astype("<i8").tobytes()).hexdigest(),
         }
 
     @cached_property
     def _tokens_sha256(self) -> str:
-        return _sha256(self.tokens)
+        return self._given or _sha256(self.tokens)
 
-    def _positions(self, row: int) -> np.ndarray:
-        """Where the windows of the rows `row` to `row + B` begin, shape (B,)."""
-        parts, left = [], self.batch_size
-        while left > 0:
-            epoch, place = divmod(row, self.windows_per_epoch)
-            part = self._order(epoch)[place : place + left]
-            parts.append(part)
-            row, left = row + len(part), left - len(part)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)  # (B,)
+    def _positions(self, row: int) -> list[int]:
+        """Where the windows of the rows `row` to `row + B` begin, B of them."""
+        begins: list[int] = []
+        while len(begins) < self.batch_size:
+            epoch, place = divmod(row + len(begins), self.windows_per_epoch)
+            begins += self._order(epoch)[place : place + self.batch_size - len(begins)].tolist()
+        return begins
 
     def _order(self, epoch: int) -> np.ndarray:
         """The positions of one epoch in the order of reading, shape (windows_per_epoch,)."""
-        if epoch not in self._epochs:
-            for old in [e for e in self._epochs if e != epoch - 1]:  # two epochs at most are kept
-                del self._epochs[old]
+        order = self._epochs.get(epoch)
+        if order is None:
             generator = np.random.default_rng([self.seed, epoch])
-            if self.starts is None:
-                offset = generator.integers(self._max_offset + 1)
-                order = generator.permutation(self.windows_per_epoch)
-                order *= self.context_length
-                order += offset
-            else:
-                order = generator.permutation(self.starts)
-            self._epochs[epoch] = order
-        return self._epochs[epoch]
+            offset = generator.integers(self._max_offset + 1)
+            order = generator.permutation(self.windows_per_epoch)
+            order *= self.context_length
+            order += offset
+            # Two epochs at most are kept. A new dict, so that a thread which reads ahead disturbs nothing.
+            self._epochs = {e: o for e, o in self._epochs.items() if e == epoch - 1} | {epoch: order}
+        return order
 
 
-def windows(
-    tokens: np.ndarray, context_length: int, batch_size: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def evaluation_windows(
+    tokens: np.ndarray | Tokens,
+    context_length: int,
+    batch_size: int,
+    *,
+    chosen: Sequence[int] | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Fixed windows in reading order, for evaluation: (tokens, targets), int64, (B, T) each.
 
     Every id but the first is a target exactly once. The last window is padded: its tokens with 0, its
-    targets with IGNORE_INDEX. The last batch may have fewer rows. Raises DataError for fewer than 2 ids.
+    targets with IGNORE_INDEX. The last batch may have fewer rows. With `chosen`, only the windows with
+    these numbers are read, in that order; they count from 0, and window i scores the ids after i * T.
+    Raises ConfigError for sizes that cannot be and DataError for fewer than 2 ids.
     """
     tokens = _checked(tokens, context_length, batch_size)
-    if len(tokens) < 2:
-        raise DataError(f"{len(tokens)} tokens hold no target to score: give at least 2")
-    return _windows(tokens, context_length, batch_size)
+    n_windows = -(-(len(tokens) - 1) // context_length)
+    if chosen is not None and any(not 0 <= window < n_windows for window in chosen):
+        raise DataError(
+            f"windows {min(chosen)} to {max(chosen)} were chosen of {n_windows}: "
+            f"they run from 0 to {n_windows - 1}"
+        )
+    return _windows(tokens, context_length, batch_size, range(n_windows) if chosen is None else chosen)
 
 
-def _windows(tokens: np.ndarray, length: int, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    n_targets = len(tokens) - 1
-    for first in range(0, n_targets, batch_size * length):
-        last = min(first + batch_size * length, n_targets)
-        n_rows = -(-(last - first) // length)
-        inputs = np.zeros(n_rows * length, dtype=np.int64)
-        targets = np.full(n_rows * length, IGNORE_INDEX, dtype=np.int64)
-        inputs[: last - first] = tokens[first:last]
-        targets[: last - first] = tokens[first + 1 : last + 1]
-        yield (
-            torch.from_numpy(inputs).view(n_rows, length),
-            torch.from_numpy(targets).view(n_rows, length),
-        )  # (B, T)
+def _windows(
+    tokens: np.ndarray | Tokens, length: int, batch_size: int, windows: Sequence[int]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for at in range(0, len(windows), batch_size):
+        batch = windows[at : at + batch_size]
+        inputs = np.zeros((len(batch), length), dtype=np.int64)
+        targets = np.full_like(inputs, IGNORE_INDEX)
+        if isinstance(windows, range):  # neighbours: read in one piece, many times faster than row by row
+            _read(tokens, batch[0] * length, inputs.reshape(-1), targets.reshape(-1))
+        else:
+            for row, window in enumerate(batch):
+                _read(tokens, window * length, inputs[row], targets[row])
+        yield torch.from_numpy(inputs), torch.from_numpy(targets)  # (B, T) each
 
 
-def _sha256(numbers: np.ndarray) -> str:
-    """The hash of whole numbers, whatever type they are kept in."""
+def _read(tokens: np.ndarray | Tokens, begin: int, inputs: np.ndarray, targets: np.ndarray) -> None:
+    """Fill a row of inputs and one of targets, (T,) each, from the T + 1 ids at `begin` as far as they go."""
+    ids = np.asarray(tokens[begin : begin + len(inputs) + 1])
+    inputs[: len(ids) - 1] = ids[:-1]
+    targets[: len(ids) - 1] = ids[1:]
+
+
+def _sha256(tokens: np.ndarray | Tokens) -> str:
+    """The hash of ids as 2 bytes each, or 4 where one needs them: the same whatever type they are kept in."""
+    pieces = [slice(begin, begin + HASHED_AT_ONCE) for begin in range(0, len(tokens), HASHED_AT_ONCE)]
+    fits = np.dtype(tokens.dtype).name in ("uint8", "uint16") or all(
+        int(np.asarray(tokens[piece]).max()) < 2**16 for piece in pieces
+    )
     digest = hashlib.sha256()
-    for begin in range(0, len(numbers), HASHED_AT_ONCE):
-        digest.update(np.ascontiguousarray(numbers[begin : begin + HASHED_AT_ONCE], dtype="<i8").data)
+    for piece in pieces:
+        digest.update(np.ascontiguousarray(tokens[piece], dtype="<u2" if fits else "<u4").data)
     return digest.hexdigest()
 
 
-def _checked(tokens: np.ndarray, context_length: int, batch_size: int) -> np.ndarray:
-    if context_length < 1 or batch_size < 1:
-        raise DataError(
-            f"context_length {context_length} and batch_size {batch_size} must both be at least 1"
-        )
+def _checked(tokens: np.ndarray | Tokens, context_length: int, batch_size: int) -> np.ndarray | Tokens:
+    require_count("context_length", context_length)
+    require_count("batch_size", batch_size)
     if len(tokens.shape) != 1 or np.dtype(tokens.dtype).kind not in "iu":
         raise DataError(
             f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype} are not one row of ids: "
             f"give one long array of whole numbers"
         )
+    if len(tokens) < 2:
+        raise DataError(f"a text of {len(tokens)} tokens leaves nothing to predict: give at least 2")
     # A plain view of a memmap: the same bytes on disk without the subclass's cost per slice.
     return tokens.view(np.ndarray) if isinstance(tokens, np.ndarray) else tokens
-
-
-def _checked_starts(starts: np.ndarray, n_tokens: int, spare: int) -> np.ndarray:
-    starts = np.asarray(starts)
-    if starts.ndim != 1 or starts.size == 0 or starts.dtype.kind not in "iu":
-        raise DataError(f"starts of shape {starts.shape} and type {starts.dtype} are not a row of positions")
-    starts = np.sort(starts.astype(np.int64))
-    if starts[0] < 0 or starts[-1] >= n_tokens:
-        raise DataError(
-            f"starts run from {starts[0]} to {starts[-1]}, which are not all positions in {n_tokens} tokens: "
-            f"those run from 0 to {n_tokens - 1}"
-        )
-    if (starts[1:] == starts[:-1]).any():
-        raise DataError(
-            f"starts hold {len(starts)} positions, {len(np.unique(starts))} of them distinct: give each once"
-        )
-    usable = starts[starts <= spare]
-    if not usable.size:
-        raise DataError(
-            f"none of the {len(starts)} starts leaves room for one window: the first is {starts[0]}, "
-            f"the last that would is {spare}"
-        )
-    return usable

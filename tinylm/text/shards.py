@@ -9,9 +9,10 @@ import json
 import os
 import shutil
 import uuid
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from operator import itemgetter
 from pathlib import Path
 
@@ -50,30 +51,33 @@ class Manifest:
 class Tokens:
     """Several arrays read as one row of ids, without joining them in memory.
 
-    Takes a slice or an array of positions (any shape), which is all that batches ask for.
+    A slice is a view: the array itself where it lies in one part, as nearly every row of a batch does,
+    otherwise Tokens again. np.asarray joins them in memory.
     """
 
     def __init__(self, parts: Sequence[np.ndarray]) -> None:
-        self._parts = parts
-        lengths = np.array([len(part) for part in parts])
-        self._ends = np.cumsum(lengths)
-        self._begins = self._ends - lengths
-        self.dtype = np.result_type(*parts)
-        self.shape = (int(self._ends[-1]),)
+        # Plain views of memmaps: the same bytes on disk without the subclass's cost per slice.
+        self._parts = [np.asarray(part) for part in parts if len(part)] or [np.asarray(parts[0])]
+        self._ends = list(accumulate(len(part) for part in self._parts))
+        self.dtype = np.result_type(*self._parts)
+        self.shape = (self._ends[-1],)
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
-        positions = np.arange(*index.indices(len(self))) if isinstance(index, slice) else np.asarray(index)
-        if positions.size and (positions.min() < 0 or positions.max() >= len(self)):
-            raise IndexError(f"positions {positions.min()} to {positions.max()} in {len(self)} ids")
-        which = np.searchsorted(self._ends, positions, side="right")
-        ids = np.empty(positions.shape, dtype=self.dtype)  # as the positions
-        for number in np.unique(which):
-            here = which == number
-            ids[here] = self._parts[number][positions[here] - self._begins[number]]
-        return ids
+    def __getitem__(self, index: slice) -> "np.ndarray | Tokens":
+        begin, end, stride = index.indices(len(self))
+        if stride != 1:
+            raise IndexError(f"Tokens are read from left to right, one by one: not by steps of {stride}")
+        first = bisect_right(self._ends, begin, hi=len(self._ends) - 1)
+        offset = self._ends[first] - len(self._parts[first])
+        if end <= self._ends[first]:
+            return self._parts[first][begin - offset : max(end, begin) - offset]
+        last = bisect_left(self._ends, end)
+        parts = self._parts[first : last + 1]
+        parts[-1] = parts[-1][: end - self._ends[last - 1]]
+        parts[0] = parts[0][begin - offset :]
+        return Tokens(parts)
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.concatenate(self._parts, dtype=dtype or self.dtype)  # (N,), all of it in memory

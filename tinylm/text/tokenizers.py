@@ -25,6 +25,11 @@ class Tokenizer(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
+    @property
+    def unit(self) -> str:
+        """What one id is called in a sentence: "character" or "token"."""
+        ...
+
     def encode(self, text: str) -> np.ndarray: ...
 
     def decode(self, ids: Any) -> str: ...
@@ -90,6 +95,11 @@ class CharTokenizer:
         """The tokenizer of every character of `text`, sorted by code point: the same text, the same ids."""
         distinct = set(text.lower() if lowercase else text)
         return cls("".join(sorted(distinct)), lowercase=lowercase, unknown=unknown)
+
+    @property
+    def unit(self) -> str:
+        """What one id is called in a sentence."""
+        return "character"
 
     @property
     def vocab_size(self) -> int:

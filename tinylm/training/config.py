@@ -14,7 +14,9 @@ from tinylm.errors import ConfigError
 
 Schedule = Literal["cosine", "linear", "constant", "wsd"]
 OptimizerName = Literal["adamw", "muon"]
-DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
+DTypeName = Literal[
+    "auto", "float32", "bfloat16", "float16"
+]  # device's: importing it would load torch, for --help too
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from torch import nn
 
 from tinylm.errors import ConfigError
 from tinylm.model.attention import CausalSelfAttention
-from tinylm.model.layout import to_contiguous
 from tinylm.training.config import OptimizerName, Schedule
 from tinylm.training.muon import Muon
 
@@ -36,10 +35,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 def adamw(
     model: nn.Module, *, learning_rate: float, betas: tuple[float, float], weight_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW over the two parameter groups; one fused kernel where this torch has it for the device.
-
-    The model's matrices are stored by rows again, if they were not."""
-    to_contiguous(model)
+    """AdamW over the two parameter groups; one fused kernel where this torch has it for the device."""
     return _adamw(parameter_groups(model, weight_decay), learning_rate, betas)
 
 
@@ -108,7 +104,6 @@ def make_optimizer(
         raise ConfigError(f"0 of {count} parameters are trainable: unfreeze some with requires_grad_(True)")
     if optimizer == "adamw":
         return adamw(model, learning_rate=learning_rate, betas=betas, weight_decay=weight_decay)
-    to_contiguous(model)
     rest, groups = muon_groups(model)
     if not (rest and groups):
         where = "outside" if groups else "inside"

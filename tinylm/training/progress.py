@@ -73,7 +73,7 @@ class TrainingState:
             group.pop("lr")  # set anew at each step
         identity = {
             "train": dataclasses.asdict(self.config),
-            "batches": self.batches.identity(self.progress.step),
+            "batches": self.batches.fingerprint(),
             "optimizer": {"kind": type(self.optimizer).__name__, "groups": dict(enumerate(groups))},
         }
         return json.loads(json.dumps(identity))  # as it will be read back

@@ -16,7 +16,7 @@ from torch import nn
 
 from tinylm.device import Precision, seeded_rng, synchronize
 from tinylm.errors import ConfigError
-from tinylm.model.losses import cross_entropy
+from tinylm.model.losses import next_token_loss
 from tinylm.text.batches import IGNORE_INDEX, Batches
 from tinylm.training.config import TrainConfig
 from tinylm.training.finite import DeferredFiniteCheck, check_loss_scale, refuse
@@ -74,8 +74,8 @@ def train_step(
     with seeded_rng(precision.device, _dropout_seed(config.seed, step, batches.rank)):
         for tokens, targets in micro_batches:
             with precision.autocast():
-                logits = model(tokens.to(precision.device))  # (B, T, V)
-                loss = cross_entropy(logits, targets.to(precision.device), n_targets)
+                nats, _ = next_token_loss(model, tokens.to(precision.device), targets.to(precision.device))
+                loss = nats / n_targets
             precision.scaler.scale(loss).backward()
             losses.append(loss.detach())
     loss = losses[0] if micro_steps == 1 else torch.stack(losses).sum()
