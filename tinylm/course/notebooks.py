@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tinylm.errors import DataError, TinyLMError
 
@@ -124,33 +124,18 @@ def open_lab(arguments: Sequence[str] = (), *, notebooks: Path = NOTEBOOKS, mine
     settings = mine / ".lab" / "labconfig"
     settings.mkdir(parents=True, exist_ok=True)
     _write(settings / "default_setting_overrides.json", SETTINGS)
-    front = {  # put in front of what these variables hold already
-        "JUPYTER_CONFIG_PATH": settings.parent,
-        "PATH": Path(
-            sys.executable
-        ).parent,  # `python -m tinylm` in JupyterLab's terminal is this interpreter
-        "PYTHONPATH": ROOT,  # kernels import the tinylm of this clone, whatever else is installed
-    }
-    environment = (
-        os.environ
-        | {  # the last one: this interpreter's kernel before one of the same name elsewhere
-            name: os.pathsep.join(filter(None, [str(path), os.environ.get(name)]))
-            for name, path in front.items()
-        }
-        | {"JUPYTER_PREFER_ENV_PATH": "1"}
-    )
+    environment = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"}  # this Python's kernel before another's
+    for name, path in (
+        ("JUPYTER_CONFIG_PATH", settings.parent),
+        ("PATH", Path(sys.executable).parent),  # `python` in JupyterLab's terminal is this one
+        ("PYTHONPATH", ROOT),  # kernels import the tinylm of this clone, whatever else is installed
+    ):
+        environment[name] = os.pathsep.join(filter(None, [str(path), os.environ.get(name)]))
     # -P: a file of the learner's called random.py must not be what JupyterLab imports
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "jupyterlab",
-        f"--LabApp.default_url=/lab/tree/{first}",
-        *arguments,
-    ]
+    command = [sys.executable, "-P", "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{first}"]
     pipe = {"stderr": subprocess.PIPE, "encoding": "utf-8", "errors": "replace"}
-    lab = subprocess.Popen(command, cwd=mine, env=environment, **pipe)
-    log = threading.Thread(target=print_log, args=(lab.stderr,), daemon=True)
+    lab = subprocess.Popen([*command, *arguments], cwd=mine, env=environment, **pipe)
+    log = threading.Thread(target=_read_log, args=(lab.stderr,), daemon=True)
     log.start()
     before = signal.signal(signal.SIGTERM, lambda *_: lab.terminate())
     try:
@@ -165,9 +150,13 @@ def open_lab(arguments: Sequence[str] = (), *, notebooks: Path = NOTEBOOKS, mine
         signal.signal(signal.SIGTERM, before)
 
 
-def print_log(lines: Iterable[str], say: Callable[[str], None] | None = None) -> None:
+def _read_log(stream: IO[str]) -> None:
+    with stream:
+        print_log(stream, lambda text: print(text, flush=True))
+
+
+def print_log(lines: Iterable[str], say: Callable[[str], None]) -> None:
     """Of JupyterLab's log say the address, once, and errors; some twenty lines at the start are neither."""
-    say = say or (lambda text: print(text, flush=True))
     level, address = "E", ""  # what has no level, such as Python's own errors, has the one of the line before
     for line in map(str.rstrip, lines):
         if mark := re.match(r"\[([DIWEC]) [^]]*\] ?(.*)", line):
