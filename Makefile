@@ -12,7 +12,7 @@ lab: .venv/ready ## set up, copy the notebooks you have not started into my_note
 
 test: .venv/ready ## set up, then ruff, the unit tests, every notebook as given, and again with the solutions put in
 	@echo "Checking style with ruff" && $(PY) -m ruff check . && $(PY) -m ruff format --check .
-	@echo "Running the unit tests and every notebook, two at a time (some minutes)" && $(PY) -m pytest -n 2 --dist loadscope
+	@echo "Running the unit tests and every notebook, two at a time (some minutes)" && $(PY) -m pytest -n 2
 
 notebooks: .venv/ready ## for authors: run every notebook in place, in order, and store its outputs
 	@$(PY) -m tests.authoring.execute

@@ -145,6 +145,14 @@ def synchronize(device: Device) -> None:
         torch.get_device_module(device).synchronize()
 
 
+def copy_to(device: Device, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor on this device. A GPU is not waited for: it fetches the numbers itself, out of pinned memory."""
+    device = torch.device(device)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def describe_device(device: Device) -> str:
     """One line for a person, for example "AMD EPYC, 2 cores, 8 GiB" or "Tesla T4, 15 GiB"."""
     device = torch.device(device)

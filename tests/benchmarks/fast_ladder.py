@@ -29,7 +29,8 @@ from tinylm.runs import paths
 from tinylm.runs.build import Experiment, prepare
 from tinylm.runs.recipes import Recipe, recipe
 from tinylm.runs.records import RunRecord, record_header, run_header
-from tinylm.training.loop import build_optimizer, train_step
+from tinylm.training.optim import build_optimizer
+from tinylm.training.step import train_step
 
 ADAMW_RATE = 4e-3  # for all parameters; with Muon, AdamW has only the embedding, the head and the gains
 BLOCKS = 50  # turns in a run: a busy moment then meets all rungs alike
@@ -135,7 +136,7 @@ class Run:
             began, cpu = time.perf_counter(), time.process_time()
             measure = step % train.log_every == 0 or step + 1 == train.steps
             result = train_step(
-                self.ready.model, self.optimizer, self.ready.batches, step=step, config=train, measure=measure
+                self.ready.model, self.optimizer, self.ready.batches, step=step, config=train, log=measure
             )
             if self.averaged is not None:
                 self.averaged.update_parameters(self.ready.model)

@@ -26,8 +26,9 @@ from tinylm.runs.records import RunRecord, record_header
 from tinylm.runs.run import new_folder
 from tinylm.text.batches import Batches
 from tinylm.training.config import TrainConfig
-from tinylm.training.loop import train, train_step
+from tinylm.training.loop import train
 from tinylm.training.optim import adamw
+from tinylm.training.step import train_step
 
 V, T, B, L, H, C = 65, 64, 12, 4, 4, 128
 
@@ -82,14 +83,14 @@ def library_steps(model, optimizer, batches, config, n):
     precision = Precision.of("cpu", "float32")
     began = time.perf_counter()
     for step in range(n):
-        train_step(model, optimizer, batches, step=step, config=config, precision=precision, measure=False)
+        train_step(model, optimizer, batches, step=step, config=config, precision=precision, log=False)
     return (time.perf_counter() - began) / n
 
 
 def library_train(model, optimizer, batches, config):
     began = time.perf_counter()
     with contextlib.redirect_stderr(io.StringIO()):  # the bar is drawn and counted, but not shown here
-        train(model, batches, config, optimizer=optimizer, progress=True)
+        train(model, batches, config, optimizer=optimizer, show_progress=True)
     return (time.perf_counter() - began) / config.steps
 
 

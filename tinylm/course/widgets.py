@@ -65,7 +65,8 @@ def _control(name: str, short: Any) -> Any:
     if isinstance(short, str):
         return ipywidgets.Text(value=short, continuous_update=True, **look)
     if isinstance(short, list | Mapping):
-        return ipywidgets.Dropdown(options=short, **look)
+        choices = list(short.items()) if isinstance(short, Mapping) else short  # ipywidgets 7 warns of a dict
+        return ipywidgets.Dropdown(options=choices, **look)
     if isinstance(short, tuple) and len(short) in (2, 3):
         return _slider(name, short[0], *short)
     raise InputError(f"control {name} is {short!r}: give a widget, (from, to, by), True, a text or a list")
