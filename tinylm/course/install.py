@@ -46,7 +46,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nStopped; the same command begins the set-up again")
         return 130
-    READY.write_text(json.dumps(wanted), encoding="utf-8")
+    READY.write_text(json.dumps(wanted), encoding="utf-8", newline="\n")
     return 0
 
 
@@ -70,7 +70,7 @@ def _site_packages() -> Path:
 
 def relocate(old: str) -> None:
     """Write this clone's place wherever .venv holds the old one: in the editable tinylm and in scripts."""
-    whole = re.compile(re.escape(old.encode()) + rb"(?![\w.-])")  # in /home/ada/course2 the old course is not
+    whole = re.compile(re.escape(old.encode()) + rb"(?![\w.-])")  # course2 is not course
     for path in (VENV / "pyvenv.cfg", *BIN.iterdir(), *_site_packages().glob("__editable__*tinylm*")):
         if path.is_file() and not path.is_symlink():
             path.write_bytes(whole.sub(lambda _: str(ROOT).encode(), path.read_bytes()))
