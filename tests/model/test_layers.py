@@ -7,7 +7,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from tinylm.model.attention import TokenShift
-from tinylm.model.layers import MLP, LayerNorm, RMSNorm, activate, make_norm
+from torch.nn import LayerNorm
+from tinylm.model.layers import MLP, RMSNorm, activate, make_norm
 
 B, T, C = 2, 5, 7
 

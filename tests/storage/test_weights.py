@@ -160,7 +160,7 @@ def test_a_config_that_was_edited_is_refused(tmp_path):
         ),
         "n_layer": ({"n_layer": 3}, "lacks the tensor blocks.2"),
         "n_head": ({"n_head": 4}, "n_embd 18 is not a multiple of n_head 4"),
-        "unknown": ({"block_size": 5}, "unknown block_size"),
+        "unknown": ({"block_size": 5}, "unknown .block_size."),
     }.values():
         edit_about(saved(tmp_path / "here"), config=CONFIG.to_json() | changes)
         with pytest.raises(CheckpointError, match=sentence):
