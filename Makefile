@@ -1,21 +1,24 @@
 # Two commands matter: `make lab` to work through the course, `make test` to check all of it.
 PYTHON ?= $(if $(filter Windows_NT,$(OS)),python,python3)
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
-RUN := $(BIN)/python
+PY := $(BIN)/python
 
-.PHONY: help lab test notebooks clean
+.PHONY: help lab test notebooks promote clean
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 lab: .venv/ready ## set up, copy the notebooks you have not started into my_notebooks/, open JupyterLab on 00
-	@$(RUN) -m tinylm lab $(ARGS)
+	@$(PY) -m tinylm lab $(ARGS)
 
 test: .venv/ready ## set up, then ruff, the unit tests, every notebook as given, and again with the solutions put in
-	@echo "Checking style with ruff" && $(RUN) -m ruff check . && $(RUN) -m ruff format --check .
-	@echo "Running the unit tests and every notebook (some minutes)" && $(RUN) -m pytest
+	@echo "Checking style with ruff" && $(PY) -m ruff check . && $(PY) -m ruff format --check .
+	@echo "Running the unit tests and every notebook, two at a time (some minutes)" && $(PY) -m pytest -n 2
 
 notebooks: .venv/ready ## for authors: run every notebook in place, in order, and store its outputs
-	@$(RUN) -m tests.authoring.execute
+	@$(PY) -m tests.authoring.execute
+
+promote: .venv/ready ## for authors: keep the record of RUN=name (as NAME=name) in data/runs, write README's results
+	@$(PY) -m tests.authoring.promote $(RUN) $(if $(NAME),--name $(NAME))
 
 clean: ## remove .venv, but nothing you have written
 	rm -rf .venv
@@ -24,5 +27,5 @@ clean: ## remove .venv, but nothing you have written
 	@$(PYTHON) -c "import sys; v = sys.version_info; v >= (3, 11) or sys.exit('tinylm needs Python 3.11 or newer and this is %d.%d: say for example make lab PYTHON=python3.12' % v[:2])"
 	@echo "Setting up .venv (about 1.7 GB, the first time only)"
 	@$(PYTHON) -m venv .venv
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@$(RUN) -c "open('.venv/ready', 'w').close()"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(PY) -c "open('.venv/ready', 'w').close()"

@@ -129,6 +129,14 @@ def synchronize(device: Device) -> None:
         torch.get_device_module(device).synchronize()
 
 
+def copy_to(device: Device, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor on this device. A GPU is not waited for: it fetches the numbers itself, from pinned memory."""
+    device = torch.device(device)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def describe_device(device: Device) -> str:
     """One line for a person, for example "AMD EPYC, 2 cores, 8 GiB" or "Tesla T4, 15 GiB"."""
     device = torch.device(device)
@@ -146,9 +154,9 @@ def suggested_threads(flops: float) -> int:
     """How many threads are worth their cost for a forward and backward pass of so many FLOPs: 1, or all.
 
     N parameters over n tokens take about 6 N n FLOPs, a generated token 2 N. On two quiet cores two threads
-    took 0.96 of one thread's time for 0.04 GFLOP, 0.79 for 0.3, 0.66 for 1.2 and 0.57 for 3.7, and no less for
-    a generated token, at 1.1 to 1.9 times the processor's time. On a busy machine they took up to 1.7 times as
-    long, and a token 8 times, since a thread that waits for the other one spins."""
+    took 0.96 of one thread's time for 0.04 GFLOP, 0.79 for 0.3, 0.66 for 1.2 and 0.57 for 3.7, and no less
+    for a generated token, at 1.1 to 1.9 times the processor's time. On a busy machine they took up to 1.7
+    times as long, and a token 8 times, since a thread that waits for the other one spins."""
     return 1 if flops < 1e9 else torch.get_num_threads()
 
 

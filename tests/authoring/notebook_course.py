@@ -13,7 +13,18 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 REPOSITORY = PYPROJECT["project"]["urls"]["Repository"]
 SLIDES = 20
 WIDGET = re.compile(r"(interactive|\w*Box|\w*Slider|Tab|Accordion|Output|Dropdown|Text|ToggleButtons|HTML)\(")
-ON_COLAB = {"ipywidgets", "jupyter", "matplotlib", "numpy", "requests", "torch", "tqdm"}  # always there
+ON_COLAB = {
+    "cycler",
+    "ipython",
+    "ipywidgets",
+    "jupyter",
+    "matplotlib",
+    "numpy",
+    "pillow",
+    "requests",
+    "torch",
+}
+ON_COLAB |= {"tqdm"}  # always there
 SETUP_CELL = """\
 # On Colab this fetches the course. Anywhere else it does nothing.
 import importlib.util

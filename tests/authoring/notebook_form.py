@@ -68,7 +68,7 @@ def only_known_metadata(notebook: Notebook) -> list[str]:
 
 
 def as_execute_writes_it(notebook: Notebook) -> list[str]:
-    """The ids and the text are those that tests.authoring.execute gives, so that a change makes a small difference."""
+    """Ids and text are those that tests.authoring.execute gives: a change makes a small difference."""
     complaints = []
     if [cell.id for _, cell in notebook.cells] != cell_ids(notebook.nb):
         complaints.append("the cell ids are not those of tests.authoring.execute")

@@ -1,25 +1,26 @@
-"""Promotion: the record of a finished run is checked and kept in data/runs/, and README's table follows.
+"""Keeps the record of a finished run in data/runs/ and writes README's tables of results again.
 
-data/runs/ is written here and nowhere else; train writes to data/mine/ only. Refuses to change a record, to
-replace one, and to keep one that says whose machine it was.
-Taught in notebook 04_training."""
+    make promote RUN=shakespeare_char-1 NAME=shakespeare_char   data/runs/NAME.jsonl (the run's name)
+    make promote                                                only the tables
 
+data/runs/ is written here and nowhere else: `train` writes to data/mine/ only. A record is never changed or
+replaced, and one that says whose machine it was is refused."""
+
+import argparse
 import getpass
 import os
 import re
 import socket
-import tempfile
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tinylm.training.results import steps_done, with_table
-
+from tests.authoring.results import data_read, steps_done, with_tables
 from tinylm.errors import RunError, TinyLMError
 from tinylm.runs import paths
 from tinylm.runs.names import validate_name
-from tinylm.runs.recipes import recipe
 from tinylm.runs.records import Record, read_record
 
 RUNS = paths.DATA / "runs"
@@ -31,91 +32,64 @@ EVERYBODYS = {"localhost", "root", "user", "runner", "jovyan", "ubuntu", "admin"
 PATH = re.compile(r"(?<![\w.~/:-])/[\w.-]+/[\w.-]|\b[A-Za-z]:[\\/]|(?<!\w)~[\w-]*[\\/]|\\\\\w+\\")
 
 
-class PromotionRefused(TinyLMError):
-    """Not a record for the course: unfinished, of another text than it says, with a trace of a machine."""
+def promote(run: str, *, name: str | None = None) -> Path:
+    """Copies a run's record, byte for byte, to data/runs/NAME.jsonl, and writes README's tables again.
 
-
-def promote(run: str, *, name: str | None = None) -> tuple[Path, Record]:
-    """Copy a run's record, byte for byte, to data/runs/NAME.jsonl, and write README's table again.
-
-    `run` is a name in data/mine/ or a run's folder; NAME is that folder's where none is given. Returns the
-    new file and what it says. Raises PromotionRefused, RunError or ConfigError, having written nothing."""
-    source = _record_of(run)
-    name = validate_name(source.resolve().parent.name if name is None else name, "a record")
+    `run` is a name in data/mine/ or a run's folder. Returns the new file. Raises TinyLMError for a
+    record that is not finished, is of another text than was asked for, or says whose machine it was; nothing
+    is written then."""
+    source = next((p for p in (Path(run), paths.MINE / run) if (p / "record.jsonl").is_file()), None)
+    if source is None:
+        known = ", ".join(sorted(path.parent.name for path in paths.MINE.glob("*/record.jsonl")))
+        raise RunError(f"there is no run {run} with a record in it (there is {known or 'none yet'})")
+    name = validate_name(source.resolve().name if name is None else name, "a record")
     target = RUNS / f"{name}.jsonl"
     if target.exists():
-        raise PromotionRefused(f"data/runs/{target.name} exists already: choose another --name")
+        raise RunError(f"data/runs/{target.name} exists already: choose another NAME")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a cut-off last line is refused below, in our own words
-        record = read_record(source)
-    _check(record, source.resolve().parent.name)
-    readme = with_table(_readme(), _in_order(_kept() | {target.name: record}))
+        record = read_record(source / "record.jsonl")
+    _check(record, source.resolve().name)
+    readme = with_tables(README.read_text(encoding="utf-8"), _kept({target.name: record}))
     RUNS.mkdir(parents=True, exist_ok=True)
-    _write(target, source.read_bytes())
-    try:
-        _write(README, readme.encode())
-    except BaseException:
-        target.unlink()
-        raise
-    return target, record
+    _write(target, (source / "record.jsonl").read_bytes())
+    _write(README, readme.encode())
+    return target
 
 
 def refresh() -> None:
-    """Write README's table again, from the records in data/runs/."""
-    _write(README, with_table(_readme(), _in_order(_kept())).encode())
+    """Writes README's tables again, from the records in data/runs/."""
+    _write(README, with_tables(README.read_text(encoding="utf-8"), _kept()).encode())
 
 
-def _record_of(run: str) -> Path:
-    for folder in (Path(run), paths.MINE / run):
-        if (folder / "record.jsonl").is_file():
-            return folder / "record.jsonl"
-    known = ", ".join(sorted(path.parent.name for path in paths.MINE.glob("*/record.jsonl")))
-    raise RunError(f"there is no run {run} with a record in it (there is {known or 'none yet'})")
-
-
-def _kept() -> dict[str, Record]:
-    return {path.name: read_record(path) for path in RUNS.glob("*.jsonl")}
-
-
-def _in_order(records: dict[str, Record]) -> list[Record]:
+def _kept(new: dict[str, Record] | None = None) -> list[Record]:
+    records = {path.name: read_record(path) for path in RUNS.glob("*.jsonl")} | (new or {})
     return [record for _, record in sorted(records.items())]
-
-
-def _readme() -> str:
-    return README.read_text(encoding="utf-8")
 
 
 def _check(record: Record, run: str) -> None:
     """Everything that a record must have before prose may quote it."""
     training = record.what == "training"
     if lacking := [n for n in (*NEEDED, *(OF_TRAINING if training else ())) if n not in record.header]:
-        raise PromotionRefused(f"the record of {run} lacks {', '.join(lacking)} in its header: make it again")
+        raise RunError(f"the record of {run} lacks {', '.join(lacking)} in its header: make it again")
     if record.end is None or not record.complete:
-        raise PromotionRefused(f"the record of {run} has no end: let the run finish, or train it again")
+        raise RunError(f"the record of {run} has no end: let the run finish, or train it again")
     if traces := sorted({*_traces([record.header, record.steps, record.evaluations, record.measurements])}):
-        raise PromotionRefused(f"the record of {run} says {traces[0]}: make it again without that")
-    if training:
-        _check_training(record, run)
-
-
-def _check_training(record: Record, run: str) -> None:
+        raise RunError(f"the record of {run} says {traces[0]}: make it again without that")
+    if not training:
+        return
     header, steps = record.header, steps_done(record)
-    planned = header["train"].get("steps", steps)
     if record.end.get("interrupted"):
-        raise PromotionRefused(
-            f"the run {run} was ended by hand after {steps} of {planned} steps: let it finish, or train "
-            f"it again with --train.steps {max(steps, 1)}"
-        )
+        planned = header["train"].get("steps", steps)
+        raise RunError(f"the run {run} was ended by hand after {steps} of {planned} steps: let it finish")
     last = record.evaluations[-1] if record.evaluations else {}
     if last.get("step") != steps or last.get("loss") is None:
-        raise PromotionRefused(
+        raise RunError(
             f"the run {run} has {steps} steps and its last evaluation is after {last.get('step', 0)}: "
             f"train it again, so that the loss is that of its last weights"
         )
-    named = re.search(r"--data\.corpus[ =](\S+)", header["command"])
-    asked = named[1] if named else recipe(header["recipe"]).data.corpus
-    if header["data"] != asked:
-        raise PromotionRefused(
+    if header["data"] != (asked := data_read(header)["corpus"]):
+        raise RunError(
             f"the run {run} read {header['data']} in place of {asked}: train it without --fallback, "
             f"or name the text with --data.corpus {header['data']}"
         )
@@ -123,10 +97,8 @@ def _check_training(record: Record, run: str) -> None:
 
 def _traces(said: Any) -> Iterator[str]:
     """What in a record tells whose machine it was: a path, the host's name, the user's."""
-    if isinstance(said, dict):
-        said = list(said.values())
-    if isinstance(said, list):
-        for inner in said:
+    if isinstance(said, dict | list):
+        for inner in said.values() if isinstance(said, dict) else said:
             yield from _traces(inner)
     elif isinstance(said, str):
         if PATH.search(said):
@@ -147,15 +119,30 @@ def _own_names() -> Iterator[tuple[str, str]]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write beside, then rename: a reader finds the old file or the new one, never half of one."""
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    """Beside, then renamed: a reader finds the old file or the new one, never half of one."""
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_bytes(content)
+    os.replace(beside, path)
+
+
+def main() -> int:
+    """Promotes the run named on the command line, or only refreshes the tables."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.authoring.promote", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("run", nargs="?", help="a run in data/mine/, or its folder; none: only the tables")
+    parser.add_argument("--name", help="of the record in data/runs/ (the run's)")
+    options = parser.parse_args()
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    except BaseException:
-        os.unlink(beside)
-        raise
+        if options.run:
+            print(f"data/runs/{promote(options.run, name=options.name).name} is kept, README.md follows")
+        else:
+            refresh()
+    except TinyLMError as error:
+        print(f"promote: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

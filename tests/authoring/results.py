@@ -1,40 +1,40 @@
-"""Results: what the records of training runs say, as the table that stands in README.
-
-Knows records and Markdown. Refuses to know where records and README lie (promotion), and every record that is
-not of a training run: benchmarks and experiments are quoted where they are discussed.
-Taught in notebook 04_training."""
-
-from __future__ import annotations
+"""README's tables of results, from the records of training runs: what compares stands in one table."""
 
 import re
+import shlex
 import statistics
+from dataclasses import asdict
 from typing import Any
 
-from tinylm.errors import TinyLMError
-from tinylm.model.losses import nats_to_bits
+from tinylm.__main__ import parse
+from tinylm.errors import RunError
+from tinylm.runs.recipes import RECIPES, recipe
 from tinylm.runs.records import Record
 
+MARKS = re.compile(r"(<!-- results -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
 COLUMNS = (
     "recipe",
     "parameters",
-    "data",
+    "read",
     "steps",
     "tokens",
     "time",
     "machine",
     "loss (nats)",
-    "bits per character",
+    "bits per byte",
 )
-TYPED = re.compile(r"python -m tinylm train (?P<recipe_and_options>.+)")
-# what a run is called, which seed of several, and how often it is looked at
-NOT_OF_THE_ROW = re.compile(r" --(run|train\.(seed|eval-every|log-every))[ =]\S+")
-# what differs between two runs of the same thing
+NOT_OF_THE_ROW = {
+    "seed",
+    "eval_every",
+    "log_every",
+    "vocab_size",
+    "fallback",
+}  # how often one looks, and whose luck
 OF_THE_DAY = {"what", "command", "commit", "versions", "started", "seed", "forecast_seconds"}
-TABLE = re.compile(r"(<!-- results -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
-
-
-class RunError(TinyLMError):
-    """There is no place for the table."""
+NOTE = """\
+Only rows of one table compare: another text, or the same in lower case, has other losses. A loss is that
+of the last weights, in nats. ± is the standard error over the seeds, or over what stands beside it; a single
+run without ± has a record that does not say over what its error was taken."""
 
 
 def steps_done(record: Record) -> int:
@@ -44,98 +44,133 @@ def steps_done(record: Record) -> int:
 
 
 def tokens_read(record: Record) -> int:
-    """Tokens that the run really read, which are fewer than planned when it ended early.
-
-    The end line says so; without one it is counted from the last step in the record, which is at most
-    log_every steps short; a record that does not know its tokens per step has only the plan."""
-    header, end = record.header, record.end or {}
-    if end.get("tokens") is not None:
-        return end["tokens"]
-    per_step = header.get("train", {}).get("tokens_per_step")
-    return header["tokens"] if per_step is None else steps_done(record) * per_step
+    """Tokens that were really read: as the end says, else up to the last logged step, else as planned."""
+    if (known := (record.end or {}).get("tokens")) is not None:
+        return known
+    per_step = record.header.get("train", {}).get("tokens_per_step")
+    return record.header["tokens"] if per_step is None else steps_done(record) * per_step
 
 
-def seconds_taken(record: Record) -> float:
-    """Seconds that the run took; for one that was cut off, until its last logged step."""
-    seen = [line.get("seconds") or 0.0 for line in record.steps]
-    return (record.end or {}).get("seconds") or max(seen, default=0.0)
+def data_read(header: dict[str, Any]) -> dict[str, Any]:
+    """The run's DataConfig as a dictionary: corpus (as asked for), lowercase, train_share, ...
+
+    Older records say it by their command, which the command line's own parser reads."""
+    words = shlex.split(header["command"])
+    if "reading" in header:
+        return header["reading"]
+    if words[:4] == ["python", "-m", "tinylm", "train"]:
+        return asdict(parse(words[3:]).data)
+    return asdict(recipe(header["recipe"]).data)
 
 
-def results_table(records: list[Record]) -> str:
-    """A Markdown table with a row for each training run; runs that differ in their seed alone share one.
+def results_tables(records: list[Record]) -> str:
+    """A Markdown table for each text and way of scoring it, a row for each training run, and what ± means.
 
-    The loss is that of the last evaluation ± its standard error, never the best point of the curve; over
-    several seeds it is their mean ± its standard error, and the cell says of how many. A recipe stands there
-    with the options it was run with: the first cell can be typed after `train`."""
-    rows = [COLUMNS, ("---",) * len(COLUMNS), *(_row(group) for group in _by_seed(records))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    Runs that differ in their seed alone share a row: mean loss ± the standard error over the seeds. The first
+    cell can be typed after `train`."""
+    tables: dict[str, list[list[Record]]] = {}
+    for group in _by_seed([record for record in records if record.what == "training"]):
+        tables.setdefault(_caption(group[0]), []).append(group)
+    written = []
+    for caption, groups in tables.items():
+        rows = [COLUMNS, ("---",) * len(COLUMNS), *map(_row, groups)]
+        written.append(f"{caption}\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows))
+    return "\n\n".join([*written, NOTE])
 
 
-def with_table(text: str, records: list[Record]) -> str:
-    """README's text with the table as the records have it. Raises RunError when it has no marks."""
-    if not TABLE.search(text):
-        raise RunError("there is no <!-- results --> ... <!-- /results --> to write the table between")
-    table = results_table(records)
-    return TABLE.sub(lambda found: f"{found[1]}{table}\n{found[3]}", text, count=1)
+def with_tables(readme: str, records: list[Record]) -> str:
+    """README's text with the tables as the records have them. Raises RunError when it has no marks."""
+    if not MARKS.search(readme):
+        raise RunError("README.md has no <!-- results --> ... <!-- /results --> to write the tables between")
+    tables = results_tables(records)
+    return MARKS.sub(lambda found: f"{found[1]}{tables}\n{found[3]}", readme, count=1)
+
+
+def _caption(record: Record) -> str:
+    """What makes losses comparable: the text, how it became tokens, and how much of it was scored."""
+    header, last = record.header, record.evaluations[-1] if record.evaluations else {}
+    read = data_read(header)
+    unit = (
+        "characters" if read.get("tokenizer", "characters") == "characters" else f"{read['tokenizer']} tokens"
+    )
+    words = [f"**{header['data']}**" + (" in lower case" if read.get("lowercase") else "")]
+    if size := header.get("model", {}).get("vocab_size"):
+        words.append(f"{size:,} different {unit}")
+    if scored := last.get("n_tokens"):
+        words.append(f"{scored:,} scored")
+    return ", ".join(words)
 
 
 def _by_seed(records: list[Record]) -> list[list[Record]]:
-    """Training runs, those together that differ in their seed alone, in the order in which they came."""
+    """Records that differ in their seed alone together, in the order in which they came."""
     groups: list[tuple[Any, list[Record]]] = []
     for record in records:
-        if record.what != "training":
-            continue
-        key, seed = _all_but_the_seed(record), record.header.get("seed")
-        alike = [group for other, group in groups if other == key]
-        free = [group for group in alike if all(r.header.get("seed") != seed for r in group)]
-        if free:
-            free[0].append(record)
-        else:
+        header = {name: value for name, value in record.header.items() if name not in OF_THE_DAY}
+        train = {name: value for name, value in header.get("train", {}).items() if name != "seed"}
+        key = header | {"train": train, "read": data_read(record.header), "steps done": steps_done(record)}
+        seed = record.header.get("seed")
+        alike = (group for other, group in groups if other == key)
+        group = next((group for group in alike if all(r.header.get("seed") != seed for r in group)), None)
+        if group is None:
             groups.append((key, [record]))
+        else:
+            group.append(record)
     return [group for _, group in groups]
 
 
-def _all_but_the_seed(record: Record) -> tuple[Any, ...]:
-    header = {name: value for name, value in record.header.items() if name not in OF_THE_DAY}
-    train = {name: value for name, value in header.get("train", {}).items() if name != "seed"}
-    return header | {"train": train}, steps_done(record), _recipe_and_options(record.header)
+def _what_to_type(header: dict[str, Any]) -> str:
+    """The recipe and the options that make it this run, found by comparing the header with the recipe."""
+    name = header["recipe"]
+    if name not in RECIPES:
+        return name
+    own = recipe(name)
+    parts = {
+        "data": (asdict(own.data), data_read(header)),
+        "model": (own.model.to_json(), header.get("model", {})),
+        "train": (asdict(own.train), header.get("train", {})),
+    }
+    options = [
+        _option(f"--{part}.{field}".replace("_", "-"), value)
+        for part, (usual, there) in parts.items()
+        for field, value in there.items()
+        if field in usual and field not in NOT_OF_THE_ROW and usual[field] != value
+    ]
+    return " ".join([name, *options])
 
 
-def _recipe_and_options(header: dict[str, Any]) -> str:
-    """What to type after `train` for such a run: "overfit --model.dropout 0.2"; the name, if unknown."""
-    typed = TYPED.fullmatch(header.get("command", ""))
-    return NOT_OF_THE_ROW.sub("", typed["recipe_and_options"]) if typed else header["recipe"]
+def _option(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return name if value else name.replace(".", ".no-", 1)
+    return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
 
 
 def _row(group: list[Record]) -> tuple[str, ...]:
-    header, last = group[0].header, [record.evaluations[-1] for record in group if record.evaluations]
-    seconds = statistics.fmean(map(seconds_taken, group))
-    cores = header["machine"]["cores"]
+    header, machine = group[0].header, group[0].header["machine"]
+    ended = [(record.end or {}).get("seconds") for record in group]
+    seconds = statistics.fmean(s or r.steps[-1]["seconds"] for s, r in zip(ended, group, strict=True))
+    share = data_read(header).get("train_share", 1.0)
+    workers = (header["threads"], "thread") if "threads" in header else (machine["cores"], "core")
+    count = f"{workers[0]} {workers[1]}" + ("s" if workers[0] != 1 else "")
     return (
-        f"`{_recipe_and_options(header)}`",
+        f"`{_what_to_type(header)}`",
         f"{header['parameters']:,}" if "parameters" in header else "–",
-        _data(header),
+        "all" if share == 1 else f"its first {share:.0%}",
         f"{steps_done(group[0]):,}",
         f"{round(statistics.fmean(map(tokens_read, group))):,}",
         f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h",
-        f"{header['machine']['cpu']}, {cores} cores" if header["device"] == "cpu" else str(header["device"]),
-        *(_loss(last) if len(last) == len(group) else ("–", "–")),
+        f"{machine['cpu']}, {count}" if header["device"] == "cpu" else str(header["device"]),
+        *_loss([record.evaluations[-1] for record in group if record.evaluations], len(group)),
     )
 
 
-def _data(header: dict[str, Any]) -> str:
-    """The text that was read, and how much of its training part where that is not all of it."""
-    share = header.get("reading", {}).get("train_share", 1.0)
-    return f"{header.get('data', '–')}" + (f", its first {share:.0%}" if share < 1 else "")
-
-
-def _loss(last: list[dict[str, Any]]) -> tuple[str, str]:
-    """The loss with its error, and in bits per character, of one run or of several seeds."""
-    if any(line["loss"] is None for line in last):
+def _loss(last: list[dict[str, Any]], runs: int) -> tuple[str, str]:
+    """The loss with an error whose meaning is known, and in bits per byte where the record says so."""
+    if len(last) < runs or any(line["loss"] is None for line in last):
         return "–", "–"
-    losses, error, seeds = [line["loss"] for line in last], last[0].get("standard_error"), ""
-    if len(losses) > 1:
-        error, seeds = statistics.stdev(losses) / len(losses) ** 0.5, f" ({len(losses)} seeds)"
-    bits = statistics.fmean(line.get("bits_per_byte") or nats_to_bits(line["loss"]) for line in last)
-    spread = f" ± {error:.4f}" if error is not None else ""
-    return f"{statistics.fmean(losses):.4f}{spread}{seeds}", f"{bits:.3f}"
+    losses, bits = [line["loss"] for line in last], [line.get("bits_per_byte") for line in last]
+    error = ""
+    if runs > 1:
+        error = f" ± {statistics.stdev(losses) / runs**0.5:.4f} ({runs} seeds)"
+    elif last[0].get("unit") and last[0].get("standard_error") is not None:
+        error = f" ± {last[0]['standard_error']:.4f} ({last[0]['unit']})"
+    return f"{statistics.fmean(losses):.4f}{error}", "–" if None in bits else f"{statistics.fmean(bits):.3f}"

@@ -1,7 +1,7 @@
 """From shakespeare_baseline to shakespeare_fast, one change at a time, in the same CPU-seconds.
 
     TINYLM_DATA=... python tests/benchmarks/fast_ladder.py
-    python -m tinylm promote fast_steps
+    make promote RUN=fast_steps
     TINYLM_DATA=... python tests/benchmarks/fast_ladder.py --without
 
 First the training step of every rung is timed, in turns; a rung then gets as many steps as should fit into
@@ -12,6 +12,7 @@ of the last rung has a training record too. Never fails on time or on a loss.
 """
 
 import argparse
+import math
 import shlex
 import statistics
 import sys
@@ -24,12 +25,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tinylm.device import describe_device
 from tinylm.inference.evaluate import Evaluation, evaluate
-from tinylm.model.losses import nats_to_bits
 from tinylm.runs import paths
 from tinylm.runs.build import Experiment, prepare
 from tinylm.runs.recipes import Recipe, recipe
 from tinylm.runs.records import RunRecord, record_header, run_header
-from tinylm.training.loop import build_optimizer, train_step
+from tinylm.training.optim import build_optimizer
+from tinylm.training.step import train_step
 
 ADAMW_RATE = 4e-3  # for all parameters; with Muon, AdamW has only the embedding, the head and the gains
 BLOCKS = 50  # turns in a run: a busy moment then meets all rungs alike
@@ -135,7 +136,7 @@ class Run:
             began, cpu = time.perf_counter(), time.process_time()
             measure = step % train.log_every == 0 or step + 1 == train.steps
             result = train_step(
-                self.ready.model, self.optimizer, self.ready.batches, step=step, config=train, measure=measure
+                self.ready.model, self.optimizer, self.ready.batches, step=step, config=train, log=measure
             )
             if self.averaged is not None:
                 self.averaged.update_parameters(self.ready.model)
@@ -256,7 +257,7 @@ def main() -> None:
                 losses=losses,
                 loss=statistics.mean(losses),
                 standard_error=spread,
-                bits_per_character=nats_to_bits(statistics.mean(losses)),
+                bits_per_character=statistics.mean(losses) / math.log(2),
                 step_time_ratio=ratio,
                 cpu_seconds=[run.cpu for run, _ in seen],
                 steps=rung.recipe.train.steps,

@@ -3,7 +3,7 @@
 Two ratios for the 0.8M character model (4 layers, 4 heads, 128 wide, context 64, batch 12, float32):
 the library's step over that of the plainest hand-written GPT below, and the library's `train` over bare
 steps. Rounds are interleaved and medians taken, because the machine is never quiet. Never fails on time.
-With --record the figures are written to data/mine/NAME, for `python -m tinylm promote NAME`.
+With --record the figures are written to data/mine/NAME, for `make promote RUN=NAME`.
 """
 
 import argparse
@@ -27,8 +27,9 @@ from tinylm.runs.records import RunRecord, record_header
 from tinylm.runs.run import new_folder
 from tinylm.text.batches import Batches
 from tinylm.training.config import TrainConfig
-from tinylm.training.loop import train, train_step
+from tinylm.training.loop import train
 from tinylm.training.optim import adamw
+from tinylm.training.step import train_step
 
 V, T, B, L, H, C = 65, 64, 12, 4, 4, 128
 
@@ -83,14 +84,14 @@ def library_steps(model, optimizer, batches, config, n):
     precision = Precision.of("cpu", "float32")
     began = time.perf_counter()
     for step in range(n):
-        train_step(model, optimizer, batches, step=step, config=config, precision=precision, measure=False)
+        train_step(model, optimizer, batches, step=step, config=config, precision=precision, log=False)
     return (time.perf_counter() - began) / n
 
 
 def library_train(model, optimizer, batches, config):
     began = time.perf_counter()
     with contextlib.redirect_stderr(io.StringIO()):  # the bar is drawn and counted, but not shown here
-        train(model, batches, config, optimizer=optimizer, progress=True)
+        train(model, batches, config, optimizer=optimizer, show_progress=True)
     return (time.perf_counter() - began) / config.steps
 
 

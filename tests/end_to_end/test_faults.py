@@ -10,9 +10,9 @@ from tests.support.tiny_run import files, interrupt_at, tiny
 from tinylm.inference.evaluate import Evaluation
 from tinylm.runs import callbacks, run
 from tinylm.runs.rewind import has_ended
-from tinylm.storage.kept import load_newest, saved_steps
+from tinylm.storage.checkpoint import load_newest, saved_steps
 
-EXPECTED = {"save_file", "_write", "write_text", "mkdir", "chmod", "rename", "replace", "unlink"}
+EXPECTED = {"_write", "write_text", "write_bytes", "mkdir", "rename", "replace", "unlink"}
 EXPECTED |= {"fsync", "rmtree"}
 
 

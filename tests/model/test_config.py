@@ -84,7 +84,7 @@ def test_a_missing_name_is_refused(name):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(ConfigError, match="unknown .block_size.:"):
+    with pytest.raises(ConfigError, match="unknown 'block_size':"):
         ModelConfig.from_json(SMALL.to_json() | {"block_size": 256})
 
 

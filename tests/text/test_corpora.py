@@ -248,7 +248,7 @@ def test_a_generated_corpus_needs_no_file(name):
     assert text.source == "generated"
     assert CORPORA[name].separator == world.separator
     for part, length in ((text.train, 18_000), (text.validation, 2_000)):
-        assert length <= len(part) < length + world.longest
+        assert length <= len(part) < length + 2 * world.mean_length
         assert part.endswith(world.separator)
     assert not text.train.startswith(text.validation[:500])
     corpora._generated.cache_clear()

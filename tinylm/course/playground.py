@@ -15,7 +15,7 @@ from torch import nn
 from tinylm.course import pages, widgets
 from tinylm.course.style import BLUE, SKY, numbers, visible
 from tinylm.errors import TinyLMError
-from tinylm.inference.config import PLAIN, GenerationConfig
+from tinylm.inference.config import DEFAULT, GenerationConfig
 from tinylm.inference.generate import generate_text, next_logits
 from tinylm.inference.sampling import probabilities, tokens_seen
 from tinylm.model.gpt import eval_mode
@@ -47,11 +47,11 @@ def sampler(model: nn.Module, tokenizer: Any, text: str, *, n_written: int = 60)
     return widgets.explore(
         draw,
         text=text,
-        temperature=_slider("temperature", PLAIN.temperature, 0.0, 3.0, 0.05),
-        top_k=_slider("top k", PLAIN.top_k, 0, len(labels), 1),
-        top_p=_slider("top p", PLAIN.top_p, 0.05, 1.0, 0.05),
-        min_p=_slider("min p", PLAIN.min_p, 0.0, 1.0, 0.01),
-        repetition_penalty=_slider("repetition", PLAIN.repetition_penalty, 0.5, 3.0, 0.05),
+        temperature=_slider("temperature", DEFAULT.temperature, 0.0, 3.0, 0.05),
+        top_k=_slider("top k", DEFAULT.top_k, 0, len(labels), 1),
+        top_p=_slider("top p", DEFAULT.top_p, 0.05, 1.0, 0.05),
+        min_p=_slider("min p", DEFAULT.min_p, 0.0, 1.0, 0.01),
+        repetition_penalty=_slider("repetition", DEFAULT.repetition_penalty, 0.5, 3.0, 0.05),
         seed=_slider("seed", 1, 0, 99, 1),
     )
 

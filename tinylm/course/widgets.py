@@ -59,7 +59,8 @@ def _control(name: str, short: Any) -> Any:
     if isinstance(short, str):
         return ipywidgets.Text(value=short, continuous_update=True, **look)
     if isinstance(short, list | Mapping):
-        return ipywidgets.Dropdown(options=short, **look)
+        choices = list(short.items()) if isinstance(short, Mapping) else short  # ipywidgets 7 warns of a dict
+        return ipywidgets.Dropdown(options=choices, **look)
     if isinstance(short, tuple) and len(short) in (2, 3):
         whole = all(isinstance(number, int) for number in short)
         kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider

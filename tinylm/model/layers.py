@@ -90,7 +90,10 @@ def make_norm(kind: str, size: int, bias: bool) -> nn.Module:
 
 def activate(kind: str, x: Tensor) -> Tensor:
     """ "gelu": GPT-2's tanh approximation of x * Phi(x) (Hendrycks and Gimpel 2016). "relu2": max(0, x)^2."""
-    return F.gelu(x, approximate="tanh") if kind == "gelu" else SquaredReLU.apply(x)
+    if kind == "gelu":
+        return F.gelu(x, approximate="tanh")
+    # A compiler makes one kernel of the plain formula, and of a Function of one's own a warning.
+    return F.relu(x).square() if torch.compiler.is_compiling() else SquaredReLU.apply(x)
 
 
 class SquaredReLU(torch.autograd.Function):

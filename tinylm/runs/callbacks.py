@@ -19,9 +19,10 @@ from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.inference.generate import generate_text
 from tinylm.runs import paths
 from tinylm.runs.build import Experiment
-from tinylm.storage import checkpoint, kept
+from tinylm.runs.records import RunRecord
+from tinylm.storage import checkpoint
 from tinylm.training.progress import TrainingState
-from tinylm.training.step import StepResult
+from tinylm.training.loop import Callback
 
 SAMPLE = GenerationConfig(max_new_tokens=72, temperature=0.8)  # a line
 
@@ -48,45 +49,58 @@ def provenance(ready: Experiment) -> dict[str, Any]:
     }
 
 
+def write_down(record: RunRecord) -> Callback:
+    """Each logged step and each evaluation becomes a line of the record."""
+
+    def callback(state: TrainingState) -> None:
+        if state.evaluation is not None:
+            record.evaluation(
+                step=state.progress.step, **asdict(state.evaluation), seconds=state.progress.seconds
+            )
+        elif state.logged:
+            numbers = asdict(state.result)
+            record.step(**numbers | numbers.pop("metrics"), seconds=state.progress.seconds)
+
+    return callback
+
+
 class Watch:
     """The callables that `train` is given: `step`, `evaluate` and `save`."""
 
     def __init__(self, ready: Experiment, home: Path, *, steps: int = 0) -> None:
         self.ready, self.home, self.steps = ready, home, steps
-        self.provenance = provenance(ready)
         self.best: int | None = None
         """After how many steps the validation loss was lowest: that checkpoint is kept."""
-        self._last: Evaluation | None = None
 
-    def step(self, result: StepResult) -> None:
+    def step(self, state: TrainingState) -> None:
         """Count the steps."""
-        self.steps = result.step + 1
-        self._last = None
+        self.steps = state.progress.step
 
-    def evaluate(self, model: nn.Module) -> Evaluation:
+    def evaluate(self, state: TrainingState) -> Evaluation:
         """The loss on the whole validation text, said above the progress bar, with a line by the model."""
+        model = state.model
         validation = self.ready.validation
         bytes_per_token = len(self.ready.text.validation.encode()) / len(validation)
-        self._last = evaluate(model, validation, bytes_per_token=bytes_per_token)
-        tqdm.write(f"step {self.steps}: {in_words(self._last)}")
-        if math.isfinite(self._last.loss):
+        found = evaluate(model, validation, bytes_per_token=bytes_per_token)
+        tqdm.write(f"step {self.steps}: {in_words(found)}")
+        if math.isfinite(found.loss):
             tqdm.write(f"  {self._sample(model)!r}")
-        return self._last
+        return found
 
     def save(self, state: TrainingState) -> str:
         """Keep a checkpoint, and remove those no longer wanted. Returns its name as it can be typed."""
         progress = state.progress
-        folder = self.home / kept.folder_of(progress.step)
+        folder = self.home / checkpoint.folder_of(progress.step)
         notes = {"recipe": self.ready.recipe.name, "corpus": self.ready.text.name, "step": progress.step}
-        if self._last is not None:
-            notes["loss"] = self._last.loss
-            if not math.isnan(self._last.standard_error):
-                notes["standard_error"] = self._last.standard_error
+        if state.evaluation is not None:
+            notes["loss"] = state.evaluation.loss
+            if not math.isnan(state.evaluation.standard_error):
+                notes["standard_error"] = state.evaluation.standard_error
         notes["train"] = asdict(state.config)
         tokenizer = self.ready.tokenizer.to_json()
-        checkpoint.save(folder, state, tokenizer=tokenizer, notes=notes, run=self.provenance)
+        checkpoint.save(folder, state, tokenizer=tokenizer, notes=notes)
         self.best = progress.best[0] if progress.best else None
-        kept.prune(self.home, step=progress.step, best=self.best)
+        checkpoint.rotate(self.home, step=progress.step, best=self.best)
         return paths.shown(folder)
 
     def _sample(self, model: nn.Module) -> str:

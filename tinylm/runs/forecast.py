@@ -18,7 +18,8 @@ from tinylm.device import Precision
 from tinylm.errors import ConfigError
 from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.training.config import DTypeName, OptimizerName, TrainConfig
-from tinylm.training.step import build_optimizer, train_step
+from tinylm.training.optim import build_optimizer
+from tinylm.training.step import train_step
 
 
 def flops_per_token(config: ModelConfig) -> int:
@@ -209,6 +210,10 @@ class _OneBatch:
         self, step: int, micro_step: int = 0, micro_steps: int = 1
     ) -> tuple[torch.Tensor, torch.Tensor]:
         return self._tokens[:, :-1], self._tokens[:, 1:]
+
+    def count_targets(self, step: int, micro_steps: int = 1) -> int:
+        """All of them."""
+        return micro_steps * self.batch_size * self.context_length
 
     def count_targets(self, step: int, micro_steps: int = 1) -> int:
         return micro_steps * self.batch_size * self.context_length

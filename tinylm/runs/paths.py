@@ -14,7 +14,7 @@ from typing import Any
 from tinylm.errors import CheckpointError
 from tinylm.model.gpt import GPT
 from tinylm.storage import weights
-from tinylm.storage.kept import folder_of, saved_steps
+from tinylm.storage.checkpoint import folder_of, saved_steps
 from tinylm.text.tokenizers import Tokenizer, tokenizer_from_json
 
 DATA = Path(__file__).resolve().parents[2] / "data"

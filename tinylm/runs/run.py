@@ -18,21 +18,18 @@ from filelock import FileLock, Timeout
 from tinylm.device import best_device, cpu_memory_bytes, describe_device, resolve_dtype
 from tinylm.errors import RunError
 from tinylm.inference.evaluate import Evaluation, evaluate
-from tinylm.model.config import ModelConfig
 from tinylm.runs import paths
 from tinylm.runs.build import Experiment, prepare
-from tinylm.runs.callbacks import Watch, provenance
+from tinylm.runs.callbacks import Watch, provenance, write_down
 from tinylm.runs.forecast import Forecast, check_memory, compared, forecast, measure_speed
 from tinylm.runs.names import validate_name
 from tinylm.runs.recipes import DataConfig, Recipe
 from tinylm.runs.records import RunRecord, read_record, run_header
 from tinylm.runs.rewind import has_ended, rewind
-from tinylm.storage.checkpoint import TrainingCheckpoint
-from tinylm.storage.kept import folder_of, load_newest
+from tinylm.storage.checkpoint import TrainingCheckpoint, folder_of, load_newest
 from tinylm.text.corpora import Text, load
-from tinylm.training.config import TrainConfig
 from tinylm.training.loop import train
-from tinylm.training.progress import check_unchanged
+from tinylm.training.progress import check_unchanged, default_provenance
 
 
 @dataclass(frozen=True)
@@ -118,13 +115,13 @@ def resume(name: str) -> RunResult:
         device = best_device()
         dtype = resolve_dtype(device, recipe.train.dtype)
         ready = prepare(recipe)
-        check_unchanged(saved.name, saved.run, provenance(ready))
+        check_unchanged(saved.name, saved.provenance, _made_of(ready))
         ready.model.to(device)
         _introduce(ready, dtype)
         print(f"going on from {saved.name}: {step:,} of {recipe.train.steps:,} steps are done", flush=True)
-        if rounding := saved.rounding(ready.model):
+        if rounding := saved.rounding(device):
             print(rounding)
-        rewind(path, step, [after for after, _ in saved.progress.losses])
+        rewind(path, step, [after for after, _ in saved.progress.val_losses])
         return _train(ready, folder, RunRecord.reopened(path, step=step), header, saved)
 
 
@@ -141,9 +138,9 @@ def _train(
                 ready.batches,
                 ready.recipe.train,
                 evaluate=watch.evaluate,
-                on_step=(watch.step,),
-                record=record,
+                callbacks=(watch.step, write_down(record)),
                 save=watch.save,
+                provenance=_made_of(ready),
                 resume=saved,
             )
             record.close(
@@ -195,11 +192,11 @@ def _introduce(ready: Experiment, dtype: str) -> None:
 def _recipe_of(saved: TrainingCheckpoint) -> Recipe:
     """The recipe as the checkpoint has it, whatever the recipe of that name says today."""
     return Recipe(
-        name=saved.run["recipe"],
-        about=saved.run["about"],
-        model=ModelConfig.from_json(saved.identity["model"]),
-        train=TrainConfig(**saved.identity["train"]),
-        data=DataConfig(**saved.run["data"]),
+        name=saved.provenance["recipe"],
+        about=saved.provenance["about"],
+        model=saved.model.config,
+        train=saved.config,
+        data=DataConfig(**saved.provenance["data"]),
     )
 
 
@@ -208,7 +205,7 @@ def _header_beside(path: Path, saved: TrainingCheckpoint) -> dict:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a last line that a kill cut off will be rewound
         header = read_record(path).header
-    made = saved.identity | saved.run | {"data": saved.run["data"]["corpus"]}
+    made = saved.provenance | {"data": saved.provenance["data"]["corpus"]}
     said = {
         name: header[name] for name in ("recipe", "data", "tokenizer", "model", "train") if name in header
     }
@@ -240,3 +237,7 @@ def _header(ready: Experiment, expected: Forecast, *, dtype: str, command: str) 
         model=recipe.model.to_json(),
         train=asdict(recipe.train),
     )
+
+
+def _made_of(ready: Experiment) -> dict:
+    return default_provenance(ready.model, ready.recipe.train, ready.batches) | provenance(ready)

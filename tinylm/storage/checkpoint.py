@@ -1,44 +1,60 @@
 """Checkpoint: a training state on disk, from which a run goes on as if it had never stopped.
 
-    model.safetensors, tokenizer.json, tinylm.json   the model, as model.weights reads it
-    training.safetensors                             the optimiser's memory
-    training.json                                    progress, scaler, what the run is made of, and the size
-                                                     and sha256 of all the others, and its own
+    step_00000200/           one folder, which appears by one rename; 200 optimiser steps are finished
+      model.safetensors, tokenizer.json, tinylm.json   the model, as storage.weights reads it
+      training.safetensors                             the optimiser's memory
+      training.json                                    progress, provenance, scaler; the size and sha256 of
+                                                       training.safetensors and tinylm.json; its own sha256
 
-One folder, which appears by one rename. Nothing in it is code. Refuses to know which checkpoints are kept
-(kept), and to go on with anything that fits only partly.
+Nothing in it is code, and nothing goes on that fits only partly.
 Taught in notebook 04_training."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
 import json
+import re
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tinylm.errors import CheckpointError
-from tinylm.model.config import ModelConfig
+from tinylm.device import best_device
+from tinylm.errors import CheckpointError, ConfigError
 from tinylm.storage import weights
-from tinylm.storage.atomic import atomic_directory, file_digests, json_text, read_json, settled, verify
+from tinylm.storage.atomic import (
+    atomic_directory,
+    check_fields,
+    json_bytes,
+    read_json,
+    recover_directory,
+    set_aside,
+    unsealed,
+    verify,
+    write_json,
+)
 from tinylm.training.config import TrainConfig
 from tinylm.training.finite import first_nonfinite
-from tinylm.training.progress import (
-    Progress,
-    TrainingState,
-    check_unchanged,
-    optimizer_data,
-    restore_optimizer,
-)
+from tinylm.training.progress import Progress, TrainingState, check_unchanged
 
-FORMAT, VERSION = "tinylm training", 1
+FORMAT, VERSION = "tinylm training", 2
 TENSORS, TRAINING = "training.safetensors", "training.json"
-SEALED = (weights.WEIGHTS, weights.TOKENIZER, weights.ABOUT, TENSORS)
+FIELDS = {
+    "format": str,
+    "version": int,
+    "progress": {"step": int, "tokens": int, "seconds": float, "val_losses": list},
+    "provenance": dict,
+    "environment": {"torch": str, "device": str, "threads": int},
+    "scaler": dict,
+    "optimizer": {"kind": str, "numbers": dict},
+    "files": {weights.ABOUT: dict, TENSORS: dict},
+}
+LAST = 2
+"""How many of the latest checkpoints are kept: one may be damaged, and there is another."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,135 +63,242 @@ class TrainingCheckpoint:
 
     name: str
     """The folder's name, for sentences."""
-    weights: weights.Checkpoint
-    """The model, its config, the tokenizer's JSON and the notes."""
     progress: Progress
-    identity: dict[str, Any]
-    """The model's and the training's numbers, the batches, the optimiser: what must not change."""
-    run: dict[str, Any]
-    """What the caller of `save` said the run is made of besides: recipe, text, tokenizer."""
-    surroundings: dict[str, Any]
+    provenance: dict[str, Any]
+    """What must not change when the run goes on: the settings of model and training, the data, ..."""
+    environment: dict[str, Any]
     """torch, device and threads: where these differ, sums may round otherwise."""
+    model: weights.StoredModel
+    config: TrainConfig
     scaler: dict[str, Any]
     optimizer: dict[str, Any]
     tensors: dict[str, Tensor]
+    """The optimiser's memory: PARAMETER/NAME, such as head.weight/exp_avg."""
+
+    @property
+    def tokenizer(self) -> dict[str, Any]:
+        """What tokenizer_from_json reads."""
+        return self.model.tokenizer
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What the run said about itself."""
+        return self.model.notes
 
     def restore(self, state: TrainingState) -> None:
         """Put everything into a fresh state, in place; the next step is then the one never done.
 
-        Raises CheckpointError naming each field, with both values, in which the state was made otherwise."""
-        progress = dataclasses.replace(self.progress, losses=list(self.progress.losses))
-        check_unchanged(self.name, self.identity, _identity(dataclasses.replace(state, progress=progress)))
-        state.model.load_state_dict(self.weights.model.state_dict(), strict=True)
-        restore_optimizer(state.model, state.optimizer, self.optimizer, self.tensors)
-        if self.scaler:
-            state.scaler.load_state_dict(self.scaler)
-        state.progress = progress
+        Raises CheckpointError, and changes nothing, naming each field in which the state was made otherwise."""
+        kind = type(state.optimizer).__name__
+        check_unchanged(
+            self.name,
+            self.provenance | {"optimizer": self.optimizer["kind"]},
+            state.provenance | {"optimizer": kind},
+        )
+        self.model.check_fit(state.model, self.name)
+        flat = _optimizer_state(state.model, state.optimizer, self.optimizer["numbers"], self.tensors)
+        scaler = state.precision.scaler
+        if self.scaler and scaler.is_enabled():
+            check_fields(
+                self.scaler,
+                {k: type(v) for k, v in scaler.state_dict().items()},
+                f"the scaler of {self.name}",
+            )
+            scaler.load_state_dict(self.scaler)
+        self.model.fill(state.model)
+        state.optimizer.load_state_dict(flat)
+        state.progress = dataclasses.replace(self.progress, val_losses=list(self.progress.val_losses))
 
-    def rounding(self, model: nn.Module) -> str | None:
-        """One sentence where a resumed run may differ in rounding from one never stopped; else None."""
-        now = _surroundings(model)
-        changed = [f"{key} {was} → {now[key]}" for key, was in self.surroundings.items() if now[key] != was]
+    def rounding(self, device: torch.device | str | None = None) -> str | None:
+        """One sentence where a run resumed on this device (by default the best one) may differ in rounding from
+        one never stopped; else None."""
+        now = _environment(torch.device(device) if device else best_device())
+        changed = [f"{key} {was} → {now[key]}" for key, was in self.environment.items() if now[key] != was]
         return f"equal up to rounding, not to the bit: {', '.join(changed)}" if changed else None
 
 
 def save(
-    folder: str | Path,
-    state: TrainingState,
-    *,
-    tokenizer: dict[str, Any],
-    notes: dict[str, Any],
-    run: dict[str, Any],
+    folder: str | Path, state: TrainingState, *, tokenizer: dict[str, Any], notes: dict[str, Any]
 ) -> None:
-    """Write the whole state. `notes` go to tinylm.json; `run` is compared by whoever resumes.
+    """Write the whole state. `notes` go to tinylm.json; state.provenance is compared by `restore`.
 
-    Raises CheckpointError, before anything is written, for weights that are not finite and for what is no
+    Raises CheckpointError, before anything is written, for numbers that are not finite and for what is no
     JSON; and OSError from the disk, which leaves nothing half-written and no earlier checkpoint touched."""
     home = Path(folder).resolve()
     weights.check(state.model, tokenizer=tokenizer, notes=notes)
-    optimizer, tensors = optimizer_data(state.model, state.optimizer)
-    if bad := first_nonfinite(state.model.state_dict() | tensors):
+    numbers, tensors = _optimizer_data(state.model, state.optimizer)
+    if bad := first_nonfinite(tensors):
         raise CheckpointError(f"{bad} after step {state.progress.step}: {home.name} was not written")
-    about = {
+    training = {
         "format": FORMAT,
         "version": VERSION,
         "progress": dataclasses.asdict(state.progress),
-        "identity": _identity(state),
-        "run": run,
-        "surroundings": _surroundings(state.model),
-        "scaler": state.scaler.state_dict(),
-        "optimizer": optimizer,
+        "provenance": state.provenance,
+        "environment": _environment(state.precision.device),
+        "scaler": state.precision.scaler.state_dict(),
+        "optimizer": {"kind": type(state.optimizer).__name__, "numbers": numbers},
     }
-    json_text("the training state", about)
+    json_bytes("the training state", training)
     with atomic_directory(home) as beside:
-        weights.write(beside, state.model, tokenizer=tokenizer, notes=notes)
-        weights.write_tensors({name: _own(tensor) for name, tensor in tensors.items()}, beside / TENSORS)
-        (beside / TENSORS).chmod((beside / weights.ABOUT).stat().st_mode)
-        about["files"] = file_digests(beside, SEALED)
-        about["sha256"] = _sha256(about)
-        (beside / TRAINING).write_text(json_text("the training state", about), encoding="utf-8", newline="\n")
+        about = weights.write(beside, state.model, tokenizer=tokenizer, notes=notes)
+        files = {weights.ABOUT: about, TENSORS: weights.write_tensors(tensors, beside / TENSORS)}
+        write_json(beside / TRAINING, "the training state", training | {"files": files})
 
 
 def load(folder: str | Path) -> TrainingCheckpoint:
     """Read and verify a whole checkpoint. Raises CheckpointError naming the file that is not as it was."""
-    home = settled(Path(folder).resolve())
-    about = read_json(home, TRAINING, folder)
-    if about.get("format") != FORMAT or about.get("version") != VERSION:
+    home = recover_directory(Path(folder).resolve())
+    shown = f"{folder}/{TRAINING}"
+    data = read_json(home, TRAINING, folder)
+    if data.get("format") != FORMAT or data.get("version") != VERSION:
         raise CheckpointError(
-            f"{folder}/{TRAINING} is {about.get('format')!r} version {about.get('version')!r}, "
-            f"this tinylm reads {FORMAT!r} version {VERSION}: use the tinylm that wrote it"
+            f"{shown} is {data.get('format')!r} version {data.get('version')!r}, this tinylm goes on from "
+            f"{FORMAT!r} version {VERSION}: resume with the tinylm that wrote it, or train anew"
         )
-    expected = about.pop("sha256", None)
-    if (found := _sha256(about)) != expected:
+    data = unsealed(data, TRAINING, folder)
+    check_fields(data, FIELDS, shown)
+    pairs = data["progress"]["val_losses"]
+    if not all(isinstance(p, list) and [type(x) for x in p] in ([int, float], [int, int]) for p in pairs):
         raise CheckpointError(
-            f"{folder}/{TRAINING} is not the file that was saved: expected content with sha256 {expected}, "
-            f"found {found}; go back to an earlier checkpoint"
+            f"val_losses in {shown} are no pairs of a step and a loss: go back to an earlier one"
         )
-    for name in SEALED:
-        verify(home, name, about.get("files", {}).get(name, {}), folder)
-    model = weights.load(folder)
+    progress = Progress(**data["progress"] | {"val_losses": [(step, loss) for step, loss in pairs]})
+    name = Path(folder).name
+    if (named := re.fullmatch(r"step_(\d+)", name)) and int(named[1]) != progress.step:
+        raise CheckpointError(f"{folder} was saved after {progress.step} steps: give it its own name again")
     try:
-        tensors = load_file(home / TENSORS)
-    except SafetensorError as error:
-        raise CheckpointError(f"{folder}/{TENSORS} cannot be read: {error}") from error
-    progress = Progress(**about["progress"])
-    progress.losses = [(step, loss) for step, loss in progress.losses]
-    try:
-        train = dataclasses.asdict(TrainConfig(**about["identity"]["train"]))
-    except TypeError as error:
-        raise CheckpointError(f"{folder} was written by another tinylm: {error}") from error
+        config = TrainConfig.from_json(data["provenance"].get("train", {}))
+    except (ConfigError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{shown} cannot be read: {error}") from error
+    model = weights.read(folder, expected=data["files"][weights.ABOUT])
+    verify(home, TENSORS, data["files"][TENSORS], folder)
+    # What an earlier version could not say yet is filled in on both sides of the later comparison.
+    settings = {"train": config.to_json(), "model": _plain(model.config.to_json())}
     return TrainingCheckpoint(
-        name=Path(folder).name,
-        weights=model,
+        name=name,
         progress=progress,
-        identity=about["identity"] | {"model": _model_numbers(model.config), "train": train},
-        run=about["run"],
-        surroundings=about["surroundings"],
-        scaler=about["scaler"],
-        optimizer=about["optimizer"],
-        tensors=tensors,
+        provenance=data["provenance"] | settings,
+        environment=data["environment"],
+        model=model,
+        config=config,
+        scaler=data["scaler"],
+        optimizer=data["optimizer"],
+        tensors=weights.read_tensors(home / TENSORS, folder),
     )
 
 
-def _identity(state: TrainingState) -> dict[str, Any]:
-    return {"model": _model_numbers(state.model.config), **state.identity()}
+def folder_of(step: int) -> str:
+    """The name of the checkpoint that was saved after so many steps."""
+    return f"step_{step:08d}"
 
 
-def _model_numbers(config: ModelConfig) -> dict[str, Any]:
-    return json.loads(json.dumps(config.to_json()))  # as it is read back
+def saved_steps(home: Path) -> list[int]:
+    """The steps for which a checkpoint is there, rising, without drafts and what is being removed."""
+    found = (
+        re.fullmatch(r"step_(\d{8,})|\.step_(\d{8,})\.earlier", path.name) for path in home.glob("*step_*")
+    )
+    return sorted({int(match[1] or match[2]) for match in found if match})
 
 
-def _surroundings(model: nn.Module) -> dict[str, Any]:
-    device = next(model.parameters()).device.type
-    return {"torch": torch.__version__, "device": device, "threads": torch.get_num_threads()}
+def load_newest(home: str | Path) -> tuple[TrainingCheckpoint, list[str]]:
+    """The newest checkpoint that is complete, and one sentence for each newer one that is not.
+
+    Sentences call the folder what it is called here. Raises CheckpointError when none is complete."""
+    passed_over: list[str] = []
+    for step in reversed(saved_steps(Path(home))):
+        try:
+            return load(f"{home}/{folder_of(step)}"), passed_over
+        except CheckpointError as damaged:
+            passed_over.append(str(damaged))
+        except OSError as error:  # a bad sector, a file where a folder should be
+            name = Path(error.filename or folder_of(step)).name
+            passed_over.append(f"{home}/{folder_of(step)} cannot be read: {name}: {error.strerror}")
+    if not passed_over:
+        raise CheckpointError(f"there is no checkpoint in {home}: nothing was saved yet")
+    raise CheckpointError(f"none of the {len(passed_over)} checkpoints in {home} is whole: {passed_over[0]}")
 
 
-def _own(tensor: Tensor) -> Tensor:
-    """The tensor in bytes of its own: a file holds no views into something larger."""
-    tensor = tensor.detach()
-    whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-    return tensor.contiguous() if whole else tensor.clone(memory_format=torch.contiguous_format)
+def rotate(home: Path, *, step: int, best: int | None, last: int = LAST) -> None:
+    """Remove the checkpoints up to `step` that are neither among the `last` ones nor the best.
+
+    Later ones, which a resumed run has not reached again, are left alone. One that is removed loses its name
+    first, so that a cut leaves no half of it there. A disk that refuses is asked again next time."""
+    with contextlib.suppress(OSError):
+        for saved in saved_steps(home):
+            path = home / folder_of(saved)
+            if not path.exists():  # a cut came while it was being replaced
+                set_aside(path).rename(path)
+        reached = [saved for saved in saved_steps(home) if saved <= step]
+        for old in reached[: max(0, len(reached) - last)]:
+            if old != best:
+                (home / folder_of(old)).rename(home / f".{folder_of(old)}.removed")
+        for rest in home.glob(".step_*"):  # what a cut left behind, too
+            shutil.rmtree(rest, ignore_errors=True)
 
 
-def _sha256(about: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+def _environment(device: torch.device) -> dict[str, Any]:
+    return {"torch": torch.__version__, "device": device.type, "threads": torch.get_num_threads()}
+
+
+def _optimizer_data(
+    model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """An optimiser's memory by the names of the parameters: {PARAMETER: {NAME: number}} and the tensors.
+
+    Nothing of its groups: their settings come from the config, and torch adds keys of its own to them."""
+    flat, names = optimizer.state_dict()["state"], _parameter_names(model, optimizer)
+    numbers: dict[str, dict[str, Any]] = {}
+    tensors: dict[str, Tensor] = {}
+    for index, memory in flat.items():
+        for key, value in memory.items():
+            if isinstance(value, Tensor):
+                tensors[f"{names[index]}/{key}"] = value
+            else:
+                numbers.setdefault(names[index], {})[key] = value
+    return numbers, tensors
+
+
+def _optimizer_state(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    numbers: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+) -> dict[str, Any]:
+    """The inverse, as the optimiser's load_state_dict takes it: its groups as they are now, the memory as it was.
+
+    A tensor of its parameter's shape gets its parameter's order in memory, too: torch's fused kernels go through
+    both as they lie, and would mix up the numbers of two that lie differently, without an error."""
+    parameters = dict(model.named_parameters())
+    indices = {name: index for index, name in _parameter_names(model, optimizer).items()}
+    saved = numbers.keys() | {name.rpartition("/")[0] for name in tensors}
+    if strangers := sorted(saved - indices.keys()):
+        raise CheckpointError(f"{strangers[0]} was trained, and is not among the optimiser's parameters now")
+    state: dict[int, dict[str, Any]] = {indices[name]: dict(known) for name, known in numbers.items()}
+    for name, tensor in tensors.items():
+        parameter, _, key = name.rpartition("/")
+        p = parameters[parameter]
+        own = (
+            tensor.clone()
+            if tensor.shape != p.shape
+            else torch.empty_like(p, dtype=tensor.dtype, device="cpu").copy_(tensor)
+        )
+        state.setdefault(indices[parameter], {})[key] = own  # the optimiser writes into it
+    return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+
+
+def _parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[int, str]:
+    """The name of the parameter behind each index of torch's flat format."""
+    named = {id(parameter): name for name, parameter in model.named_parameters()}
+    pairs = zip(optimizer.state_dict()["param_groups"], optimizer.param_groups, strict=True)
+    indexed = [pair for flat, live in pairs for pair in zip(flat["params"], live["params"], strict=True)]
+    if strangers := sum(id(parameter) not in named for _, parameter in indexed):
+        raise CheckpointError(
+            f"{strangers} of the optimiser's {len(indexed)} parameters are none of the model's: "
+            f"make the optimiser from this model"
+        )
+    return {index: named[id(parameter)] for index, parameter in indexed}
+
+
+def _plain(data: Any) -> Any:
+    """As it is read back from JSON: lists for tuples."""
+    return json.loads(json.dumps(data))

@@ -25,6 +25,10 @@ class World:
         """The sum of a tensor over all processes, the same on each of them."""
         return value
 
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a tensor over all processes, the same on each of them."""
+        return value
+
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each .grad by its mean over all processes."""
 
