@@ -135,7 +135,7 @@ def test_chunked_loss_under_autocast_equals_the_plain_one_to_bfloat16():
 
 
 class Largest(TorchDispatchMode):
-    """The most rows of V numbers in any tensor that an operation made or was handed; the head has C of them."""
+    """The most rows of V numbers in any tensor that an operation took or made; the head has C of them."""
 
     def __init__(self, vocab_size):
         super().__init__()
@@ -201,5 +201,5 @@ def test_losses_compile_without_a_graph_break_and_to_the_same_bits(choice, loss_
     assert_close(found, value_and_gradients(model, loss_fn, *given), rtol=0, atol=0)
     keep = masked_loss(lambda tokens, targets: targets > 20, loss_fn)
     assert (
-        select_targets(torch.compile(keep), *given) is not given[1]
+        select_targets(torch.compile(keep, backend="eager"), *given) is not given[1]
     )  # a compiled loss still says what it scores
