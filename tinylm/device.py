@@ -43,7 +43,9 @@ def has_amx() -> bool:
 def supports_bf16(device: Device) -> bool:
     """Whether bfloat16 is fast here, not merely possible: a T4 can only emulate it."""
     kind = torch.device(device).type
-    return has_amx() if kind == "cpu" else kind == "cuda" and torch.cuda.is_bf16_supported(False)
+    if kind == "cpu":
+        return has_amx()
+    return kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def default_dtype(device: Device) -> DTypeName:
@@ -130,7 +132,7 @@ def synchronize(device: Device) -> None:
 
 
 def copy_to(device: Device, tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor on this device. A GPU is not waited for: it fetches the numbers itself, from pinned memory."""
+    """The tensor on this device. A GPU is not waited for: it fetches the numbers from pinned memory."""
     device = torch.device(device)
     if device.type != "cuda":
         return tensor.to(device)

@@ -16,8 +16,8 @@ from torch import nn
 from tinylm.device import describe_device, has_amx
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.training.muon import Muon
 from tinylm.training.config import TrainConfig
+from tinylm.training.muon import Muon
 from tinylm.training.optim import build_optimizer
 
 

@@ -21,12 +21,12 @@ from tinylm.inference.evaluate import Evaluation, summarize
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import IGNORE_INDEX, token_losses
+from tinylm.runs.callbacks import write_down
 from tinylm.runs.forecast import measure_speed
 from tinylm.runs.records import RunRecord, record_header
 from tinylm.runs.run import new_folder
 from tinylm.text.tokenizers import CharTokenizer
 from tinylm.text.toyworld.world import PLAYS
-from tinylm.runs.callbacks import write_down
 from tinylm.training.config import TrainConfig
 from tinylm.training.loop import train
 

@@ -192,9 +192,6 @@ def test_a_checkpoint_of_version_1_is_read_with_what_it_could_not_say_yet(tmp_pa
     del said["residual_init"]
     edit_about(saved(tmp_path / "here"), version=1, config=said)
     assert load(tmp_path / "here").config == CONFIG
-    edit_about(tmp_path / "here", version=2)
-    with pytest.raises(CheckpointError, match="lacks residual_init"):
-        load(tmp_path / "here")
 
 
 @pytest.mark.parametrize(
