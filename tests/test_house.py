@@ -331,7 +331,6 @@ LINT_IMPORTS = (
     "-c",
     "from importlinter.cli import lint_imports_command as run; run()",
     "--no-cache",
-    "--no-logo",
 )
 
 
