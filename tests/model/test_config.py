@@ -53,8 +53,8 @@ from tinylm.model.gpt import GPT
         ({"vocab_multiple": 10**9}, "vocab_multiple is 1000000000: it must be at most 1024"),
         ({"vocab_multiple": 0}, "vocab_multiple is 0: it must be at least 1"),
         (
-            {"dropout": 10**400},
-            "dropout is a number of more than 80 digits: it must be at least 0 and below 1",
+            {"rope_base": 10**400},
+            "rope_base is a number of more than 80 digits: it must be above 1 (10000.0 is usual)",
         ),
     ],
 )
