@@ -7,6 +7,7 @@ With --record the figures are written to data/mine/NAME, for `make promote RUN=N
 """
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -15,7 +16,6 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
-from tinylm.device import load_average
 from tinylm.errors import InputError
 from tinylm.inference.evaluate import Evaluation, summarize
 from tinylm.model.config import ModelConfig
@@ -122,7 +122,7 @@ def main() -> None:
     add("--record", metavar="NAME", help="keep the figures in data/mine/NAME")
     chosen = parser.parse_args()
     where = new_folder("toyworld_floor", chosen.record) / "record.jsonl" if chosen.record else None
-    busy = load_average()  # before this run itself is what keeps the machine busy
+    busy = round(os.getloadavg()[0], 2)  # before this run itself is what keeps the machine busy
 
     tokenizer = CharTokenizer.train(PLAYS.separator + PLAYS.characters)
     fast = {} if chosen.gpt2 else FAST

@@ -160,7 +160,7 @@ def test_a_config_that_was_edited_is_refused(tmp_path):
         ),
         "n_layer": ({"n_layer": 3}, "lacks the tensor blocks.2"),
         "n_head": ({"n_head": 4}, "n_embd 18 is not a multiple of n_head 4"),
-        "unknown": ({"block_size": 5}, "unknown block_size"),
+        "unknown": ({"block_size": 5}, "unknown .block_size."),
     }.values():
         edit_about(saved(tmp_path / "here"), config=CONFIG.to_json() | changes)
         with pytest.raises(CheckpointError, match=sentence):
@@ -192,9 +192,6 @@ def test_a_checkpoint_of_version_1_is_read_with_what_it_could_not_say_yet(tmp_pa
     del said["residual_init"]
     edit_about(saved(tmp_path / "here"), version=1, config=said)
     assert load(tmp_path / "here").config == CONFIG
-    edit_about(tmp_path / "here", version=2)
-    with pytest.raises(CheckpointError, match="lacks residual_init"):
-        load(tmp_path / "here")
 
 
 @pytest.mark.parametrize(
