@@ -107,7 +107,7 @@ def train_step(
     if log and precision.skips_overflow:
         check_loss_scale(scaler.get_scale(), step=step, learning_rate=rate)
 
-    said = {name: world.mean(torch.stack([m[name] for m in metrics]).mean()) for name in metrics[0]}
+    said = {name: world.mean(torch.stack([m[name].detach() for m in metrics]).mean()) for name in metrics[0]}
     if not log:
         return StepResult(step, loss, rate, grad_norm, metrics=said)
     synchronize(device)
