@@ -1,4 +1,4 @@
-"""One step's laws: accumulation, clipping, the schedule, the loss function, what is logged, and what is refused."""
+"""One step's laws: accumulation, clipping, the loss function, the ranks, what is logged, what is refused."""
 
 import itertools
 import math
@@ -131,9 +131,8 @@ def test_gradient_is_clipped_to_the_norm_and_the_true_norm_is_reported(norm):
 def test_gradient_is_not_gone_through_when_clipping_is_off_and_nothing_is_logged(monkeypatch):
     model, norms = Tiny(), []
     for name in ("get_total_norm", "clip_grads_with_norm_"):
-        monkeypatch.setattr(
-            nn.utils, name, lambda *a, real=getattr(nn.utils, name): norms.append(1) or real(*a)
-        )
+        real = getattr(nn.utils, name)
+        monkeypatch.setattr(nn.utils, name, lambda *a, real=real: norms.append(1) or real(*a))
     result = train_step(model, sgd(model), make_batches(), step=0, config=make_config(grad_clip=0), log=False)
     assert norms == [] and result.grad_norm is None
     result = train_step(model, sgd(model), make_batches(), step=0, config=make_config(grad_clip=0))
@@ -255,9 +254,7 @@ def test_ranks_divide_by_the_targets_of_all_so_that_their_mean_is_the_big_batch(
     config = make_config(micro_batch_size=2, tokens_per_step=4 * T, grad_clip=0)
     plain = make_batches().tokens
     said, gradients = {}, {}
-    for turn, rank in itertools.product(
-        range(2), range(2)
-    ):  # in the second turn each knows what the other says
+    for rank in (0, 1, 0, 1):  # the second time, each knows what the other says
         batches = Sparse(plain, context_length=T, batch_size=2, seed=5, rank=rank, world_size=2)
         model = Tiny().double()
         world = Both(rank, said)

@@ -6,7 +6,6 @@ Taught in notebook 04_training."""
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Iterator
 
@@ -60,9 +59,9 @@ def train_step(
     """One optimiser step on config.tokens_per_step tokens, a pure function of (weights, config.seed, step).
 
     The micro-batches add up to the gradient of the whole batch: each divides its summed loss by the
-    number of targets in all of them, on all ranks. log=False leaves the numbers on the device. Raises Divergence,
-    with the weights as they were, when the loss or the gradient is not finite; where the device runs ahead of
-    Python, a step that is not logged is left to `deferred`."""
+    number of targets in all of them, on all ranks. log=False leaves the numbers on the device. Raises
+    Divergence, with the weights as they were, when the loss or the gradient is not finite; where the device
+    runs ahead of Python, a step that is not logged is left to `deferred`."""
     precision = precision or _default_precision(model, config)
     device, scaler = precision.device, precision.scaler
     if log:
