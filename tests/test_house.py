@@ -1,7 +1,7 @@
 """The rules of the house that no linter says; each is seen to fail on a fault planted in a small house.
 
 Imports between floors are import-linter's to check; pickle, global seeds, parsers, devices, torch.distributed
-and docstrings are ruff's. Both are configured in pyproject.toml, and planted faults show here that they look."""
+and docstrings are ruff's. pyproject.toml configures both, and planted faults show here that they look."""
 
 import ast
 import json
@@ -212,7 +212,7 @@ def readme_commands_exist(root):
 
 
 def pins_are_exact(root):
-    """requirements.txt pins exactly and within pyproject's bounds; lower-bounds.txt pins those very bounds."""
+    """requirements.txt pins exactly, within pyproject's bounds; lower-bounds.txt pins those very bounds."""
     named = [*project(root)["dependencies"], *project(root)["optional-dependencies"]["test"]]
     complaints = []
     for file, lowest in (("requirements.txt", False), (".github/lower-bounds.txt", True)):
@@ -225,7 +225,7 @@ def pins_are_exact(root):
             fits = pin and (
                 Version(pin) == Version(bound.version) if lowest else Version(pin) in requirement.specifier
             )
-            if not fits and not (lowest and requirement.name == "torch"):
+            if not fits:
                 complaints.append(f"{file} pins {requirement.name} to {pin}, pyproject says {requirement}")
     return complaints
 
@@ -267,7 +267,7 @@ HOUSE = {
     "notebooks/02_attention.ipynb\n<!-- results -->\n<!-- /results -->\n",
     "Makefile": "lab: ## open the course\n",
     "requirements.txt": "torch==2.13.0\npytest==9.2.0  # tests\n-e .\n",
-    ".github/lower-bounds.txt": "pytest==8.4\n",
+    ".github/lower-bounds.txt": "torch==2.6\npytest==8.4\n",
     "pyproject.toml": "[project]\ndependencies = ['torch>=2.6']\n"
     f"optional-dependencies.test = ['pytest>=8.4']\nurls.Repository = '{ADDRESS}'\n",
     "tinylm/__init__.py": '"""The floor plan."""\n',
@@ -331,7 +331,6 @@ LINT_IMPORTS = (
     "-c",
     "from importlinter.cli import lint_imports_command as run; run()",
     "--no-cache",
-    "--no-logo",
 )
 
 

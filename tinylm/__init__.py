@@ -3,7 +3,7 @@
 Floors, each knowing only those above it:
 
     errors      the one error meant for the reader
-    text        tokenizers, corpora (registry, downloads), toyworld (grammar, templates), shards, batches
+    text        tokenizers, corpora (registry, downloads), toyworld, shards, batches
     model       config, attention, rope, kv_cache, layers, gpt, weights, sealed
     training    config, losses, optim, precision, step, loop, state, checkpoint, records, results, forecast
     inference   config, sampling, generate, text_stream, evaluate

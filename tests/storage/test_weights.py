@@ -168,8 +168,8 @@ def test_config_that_was_altered_without_its_seal_is_refused(tmp_path, change):
         ({"n_head": 4}, "n_embd 18 is not a multiple of n_head 4"),
         ({"block_size": 5}, "unknown .*block_size"),
         ({"n_embd": "wide"}, "n_embd is 'wide'"),
-        ({"n_layer": 10**15}, r"holds [\d,]+ parameters, and its config asks for [\d,]+ and for rotary"),
-        ({"position": "rotary", "context_length": 30_000_000}, r"rotary tables of 180,000,000 numbers"),
+        ({"n_layer": 10**15}, r"holds [\d,]+ parameters, and its config asks for [\d,]+:"),
+        ({"position": "rotary", "context_length": 30_000_000}, r"context_length"),
     ],
 )
 def test_config_that_does_not_fit_its_weights_is_refused_before_a_model_is_built(

@@ -61,6 +61,7 @@ def test_orthogonalize_ignores_the_scale_and_leaves_zero_at_zero():
     assert torch.equal(orthogonalize(torch.zeros(2, 7, 13)), torch.zeros(2, 7, 13))
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon: 2.9 and newer do")
 def test_muon_equals_torchs_over_five_steps_but_for_its_bfloat16():
     ours, theirs = parameters(), parameters()
     numbers = {"lr": 0.03, "momentum": 0.9, "weight_decay": 0.2}

@@ -1,78 +1,54 @@
-"""Pictures: two drawings of the course: the ladder of models, and a model's own plan.
+"""Diagrams: two drawings of the course: the ladder of models, and a model's own plan.
 
-`architecture` is read off the model it is given, layer by layer, so that it cannot drift from the code.
-Knows the names of GPT's parts; refuses to know how they work.
-Taught in notebooks 00_start_here and 03_transformer.
+`architecture` is read off the model that it is given, layer by layer, so that it cannot drift from the code.
+Shown in notebooks 00_start_here and 03_transformer.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 
-from tinylm.course.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PALE,
-    PINK,
-    SKY,
-    new_figure,
-    show,
-    styled,
-    tint,
-)
-from tinylm.errors import TinyLMError
+from tinylm.course import style
+from tinylm.course.style import BLUE, GREY, INK, PALE
+from tinylm.errors import InputError
 
-
-@dataclass(frozen=True)
-class Rung:
-    """One step of the course's ladder."""
-
-    name: str
-    notebooks: str
-    size: str
-    about: str
-
-
-LADDER = (
-    Rung("Characters", "00–06", "0.8M", "guesses the next letter of Shakespeare"),
-    Rung("TinyStories", "07–10", "51M", "tells a short story that hangs together"),
-    Rung("GPT-2", "11–13", "124M", "GPT-2's own size, on text from the web"),
-    Rung("Modern", "14–16", "MoE", "today's blocks, a mixture of experts"),
-    Rung("Chat", "17–18", "", "answers when it is asked"),
-    Rung("Demo", "19", "", "on a web page, for others to try"),
+LADDER = (  # notebooks, name, size, what it does
+    ("00–06", "Characters", "0.8M", "guesses the next letter of Shakespeare"),
+    ("07–10", "TinyStories", "51M", "tells a short story that hangs together"),
+    ("11–13", "GPT-2", "124M", "GPT-2's own size, on text from the web"),
+    ("14–16", "Modern", "MoE", "today's blocks, a mixture of experts"),
+    ("17–18", "Chat", "", "answers when it is asked"),
+    ("19", "Demo", "", "on a web page, for others to try"),
 )
 
 
-@styled
+@style.styled
 def ladder(here: str | None = None, *, alt: str | None = None) -> None:
-    """The course's ladder of models, from the lowest rung up; `here` names the rung where we are."""
-    names = [rung.name for rung in LADDER]
+    """The course's ladder of models, from the lowest rung up; `here` names the rung where we are.
+
+    Raises InputError when there is no such rung."""
+    names = [name for _, name, _, _ in LADDER]
     if here is not None and here not in names:
-        raise TinyLMError(f'the ladder has no rung "{here}": use one of {", ".join(names)}')
-    figure, axes = new_figure(9.4, 5.0)
+        raise InputError(f'the ladder has no rung "{here}": use one of {", ".join(names)}')
+    figure, axes = style.new_figure(9.4, 5.0)
     axes.set(xlim=(0, 9.4), ylim=(0, 6 * 0.8 + 0.1))
     axes.axis("off")
-    for i, rung in enumerate(LADDER):
+    for i, (notebooks, name, size, about) in enumerate(LADDER):
         left, low, width = 0.05 + 0.32 * i, 0.1 + 0.8 * i, 7.6
-        on = rung.name == here
-        box(axes, left, low, width, 0.66, colour=BLUE if on else PALE, edge=BLUE)
-        ink = "white" if on else INK
+        box(axes, left, low, width, 0.66, colour=BLUE if name == here else PALE, edge=BLUE)
+        look = {"va": "center", "color": "white" if name == here else INK}
         middle = low + 0.33
-        axes.text(left + 0.16, middle, rung.notebooks, va="center", fontsize=13, color=ink)
-        axes.text(left + 0.95, middle, rung.name, va="center", fontsize=15, color=ink, fontweight="bold")
-        axes.text(left + 2.62, middle, rung.size, va="center", fontsize=15, color=ink)
-        axes.text(left + 3.5, middle, rung.about, va="center", fontsize=13, color=ink)
-        if on:
+        axes.text(left + 0.16, middle, notebooks, fontsize=13, **look)
+        axes.text(left + 0.95, middle, name, fontsize=15, fontweight="bold", **look)
+        axes.text(left + 2.62, middle, size, fontsize=15, **look)
+        axes.text(left + 3.5, middle, about, fontsize=13, **look)
+        if name == here:
             axes.text(left + width + 0.1, middle, "◀ here", va="center", fontsize=13, color=BLUE)
-    rungs = ", ".join(rung.name + (f" ({rung.size})" if rung.size else "") for rung in LADDER)
+    rungs = ", ".join(name + (f" ({size})" if size else "") for _, name, size, _ in LADDER)
     at = f" We are at {here}." if here else ""
-    show(figure, alt or f"The ladder of models, from the lowest rung up: {rungs}.{at}")
+    style.show(figure, alt or f"The ladder of models, from the lowest rung up: {rungs}.{at}")
 
 
 def box(
@@ -105,7 +81,7 @@ def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], *, w
 STREAM, LEFT, RIGHT, COUNT = 1.45, 2.15, 3.35, 8.85  # inches: the stream, a branch's two boxes, the counts
 
 
-@styled
+@style.styled
 def architecture(model: nn.Module, *, alt: str | None = None) -> None:
     """Draw a GPT from itself: the residual stream upwards, what adds to it, shapes and parameters.
 
@@ -116,7 +92,7 @@ def architecture(model: nn.Module, *, alt: str | None = None) -> None:
     total = sum(parameter.numel() for parameter in model.parameters())
     plan = _Plan()
     plan.note("tokens (B, T)")
-    plan.on_stream("token embedding", embedding, tint(SKY))
+    plan.on_stream("token embedding", embedding, style.tint(style.SKY))
     if model.position_embedding is not None:
         plan.position(model.position_embedding)
     plan.shape(f"x (B, T, {channels})")
@@ -126,7 +102,7 @@ def architecture(model: nn.Module, *, alt: str | None = None) -> None:
         plan.blocks(blocks[0], n)
         blocks = blocks[n:]
     plan.on_stream("final norm", model.final_norm, PALE)
-    plan.on_stream("head", head, tint(SKY), tied=tied)
+    plan.on_stream("head", head, style.tint(style.SKY), tied=tied)
     plan.note(f"logits (B, T, {head.out_features})", arrow_first=True)
     plan.finish(f"GPT: {total:,} parameters")
     told = (
@@ -134,14 +110,14 @@ def architecture(model: nn.Module, *, alt: str | None = None) -> None:
         f"{len(model.blocks)} blocks whose attention and MLP each add to the residual stream, "
         f"a final norm and {'a head tied to the embedding' if tied else 'a head'}; {total:,} parameters."
     )
-    show(plan.figure, alt or told)
+    style.show(plan.figure, alt or told)
 
 
 class _Plan:
     """A drawing that grows upwards. y is the height reached, in inches."""
 
     def __init__(self) -> None:
-        self.figure, self.axes = new_figure(9.0, 8.0)
+        self.figure, self.axes = style.new_figure(9.0, 8.0)
         self.y = 0.0
 
     def text(self, x: float, y: float, text: str, **look: Any) -> None:
@@ -173,7 +149,7 @@ class _Plan:
 
     def position(self, part: nn.Module) -> None:
         self.rise(self.y + 0.45)
-        box(self.axes, LEFT, self.y - 0.23, 2.6, 0.46, colour=tint(ORANGE), edge=INK)
+        box(self.axes, LEFT, self.y - 0.23, 2.6, 0.46, colour=style.tint(style.ORANGE), edge=INK)
         self.text(LEFT + 1.3, self.y, "position embedding", ha="center", fontsize=14)
         self.text(LEFT + 2.75, self.y, _inside(part))
         arrow(self.axes, (LEFT, self.y), (STREAM + 0.14, self.y))
@@ -185,8 +161,8 @@ class _Plan:
         low = self.y
         self.rise(low + 0.1)
         heads = f"{block.attn.n_head} heads: " if hasattr(block.attn, "n_head") else ""
-        self.branch(block.attn_norm, "attention", block.attn, heads, tint(GREEN))
-        self.branch(block.mlp_norm, "MLP", block.mlp, "", tint(PINK))
+        self.branch(block.attn_norm, "attention", block.attn, heads, style.tint(style.GREEN))
+        self.branch(block.mlp_norm, "MLP", block.mlp, "", style.tint(style.PINK))
         self.rise(self.y + 0.2)
         each = _count(block)
         times = f"{n} × {each:,} = {n * each:,}" if n > 1 else f"{each:,}"
@@ -237,10 +213,10 @@ def _inside(part: nn.Module) -> str:
     if isinstance(part, nn.Linear):
         return f"{part.in_features} → {part.out_features:,}"
     linears = [(name, child) for name, child in part.named_children() if isinstance(child, nn.Linear)]
-    bend = getattr(part, "activation", None)
+    activation = getattr(part, "activation", None)
     sizes = [f"{name} {_inside(linear)}" for name, linear in linears]
-    if isinstance(bend, str) and len(sizes) > 1:
-        sizes.insert(1, bend)
+    if isinstance(activation, str) and len(sizes) > 1:
+        sizes.insert(1, activation)
     return ", ".join(sizes) if sizes else type(part).__name__
 
 

@@ -35,7 +35,6 @@ FIELDS = {
     "notes": dict,
     "files": {WEIGHTS: dict, TOKENIZER: dict},
 }
-MOST_ROTARY = 1 << 26  # numbers in tables that no file holds: 256 MiB
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,7 @@ def read(folder: str | Path, *, expected: Any = None) -> StoredModel:
         atomic.verify(home, name, about["files"][name], folder)
     tokenizer = atomic.read_json(home, TOKENIZER, folder)
     try:
-        config = ModelConfig.from_json({"residual_init": "scaled", "token_shift": False} | about["config"])
+        config = ModelConfig.from_json(about["config"])
     except (ConfigError, TypeError) as error:
         raise CheckpointError(f"{folder} cannot be read: {error}") from error
     _check_vocabulary(tokenizer, config)
@@ -197,11 +196,10 @@ def _own(tensor: Tensor) -> Tensor:
 def _check_size(found: dict[str, Tensor], config: ModelConfig, folder: str | Path) -> None:
     """An altered config may ask for a model that no machine can build: it is refused before it is built."""
     held, asked = sum(tensor.numel() for tensor in found.values()), parameter_counts(config)["total"]
-    tables = config.context_length * config.head_dim if config.position == "rotary" else 0
-    if asked > 2 * held or tables > 2 * held + MOST_ROTARY:
+    if asked > 2 * held:
         raise CheckpointError(
-            f"{folder} holds {held:,} parameters, and its config asks for {asked:,} and for rotary tables of "
-            f"{tables:,} numbers: copy or download the checkpoint again"
+            f"{folder} holds {held:,} parameters, and its config asks for {asked:,}: "
+            "copy or download the checkpoint again"
         )
 
 
