@@ -12,6 +12,7 @@ of the last rung has a training record too. Never fails on time or on a loss.
 """
 
 import argparse
+import math
 import shlex
 import statistics
 import sys
@@ -24,7 +25,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tinylm.device import describe_device
 from tinylm.inference.evaluate import Evaluation, evaluate
-from tinylm.model.losses import nats_to_bits
 from tinylm.runs import paths
 from tinylm.runs.build import Experiment, prepare
 from tinylm.runs.recipes import Recipe, recipe
@@ -257,7 +257,7 @@ def main() -> None:
                 losses=losses,
                 loss=statistics.mean(losses),
                 standard_error=spread,
-                bits_per_character=nats_to_bits(statistics.mean(losses)),
+                bits_per_character=statistics.mean(losses) / math.log(2),
                 step_time_ratio=ratio,
                 cpu_seconds=[run.cpu for run, _ in seen],
                 steps=rung.recipe.train.steps,

@@ -19,7 +19,6 @@ import time
 import torch
 import torch.nn.functional as F
 
-from tinylm.device import load_average
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate
 from tinylm.model.config import ModelConfig
@@ -128,7 +127,7 @@ def main():
         device="cpu",
         dtype="float32",
         threads=torch.get_num_threads(),
-        load=load_average(),
+        load=round(os.getloadavg()[0], 2),
         rounds=chosen.rounds,
         single=chosen.single,
         tokens=chosen.tokens,

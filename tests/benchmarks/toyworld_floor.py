@@ -7,6 +7,7 @@ With --record the figures are written to data/mine/NAME, for `make promote RUN=N
 """
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -15,18 +16,17 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
-from tinylm.device import load_average
 from tinylm.errors import InputError
 from tinylm.inference.evaluate import Evaluation, summarize
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import IGNORE_INDEX, token_losses
+from tinylm.runs.callbacks import write_down
 from tinylm.runs.forecast import measure_speed
 from tinylm.runs.records import RunRecord, record_header
 from tinylm.runs.run import new_folder
 from tinylm.text.tokenizers import CharTokenizer
 from tinylm.text.toyworld.world import PLAYS
-from tinylm.runs.callbacks import write_down
 from tinylm.training.config import TrainConfig
 from tinylm.training.loop import train
 
@@ -122,7 +122,7 @@ def main() -> None:
     add("--record", metavar="NAME", help="keep the figures in data/mine/NAME")
     chosen = parser.parse_args()
     where = new_folder("toyworld_floor", chosen.record) / "record.jsonl" if chosen.record else None
-    busy = load_average()  # before this run itself is what keeps the machine busy
+    busy = round(os.getloadavg()[0], 2)  # before this run itself is what keeps the machine busy
 
     tokenizer = CharTokenizer.train(PLAYS.separator + PLAYS.characters)
     fast = {} if chosen.gpt2 else FAST

@@ -9,6 +9,7 @@ With --record the figures are written to data/mine/NAME, for `make promote RUN=N
 import argparse
 import contextlib
 import io
+import os
 import shlex
 import statistics
 import sys
@@ -19,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tinylm.device import Precision, load_average
+from tinylm.device import Precision
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.runs.records import RunRecord, record_header
@@ -108,7 +109,7 @@ def main():
         device="cpu",
         dtype="float32",
         threads=torch.get_num_threads(),
-        load=load_average(),
+        load=round(os.getloadavg()[0], 2),
         rounds=chosen.rounds,
         steps=chosen.steps,
     )

@@ -1,11 +1,14 @@
 """Tests of tinylm.cli.commands: a whole round trip, and each command calls its room."""
 
+import shlex
+
 import pytest
 
 from tests.support.command_line import ROOT, TRAIN
 from tinylm.__main__ import main
 from tinylm.runs import paths
 from tinylm.runs.records import read_record
+from tinylm.text import corpora
 
 pytestmark = pytest.mark.usefixtures("nothing_at_hand")
 
@@ -132,8 +135,8 @@ def test_machine_and_lab_call_their_rooms(monkeypatch, capsys):
 def test_fetch_and_pack_report_the_files(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("tinylm.text.corpora.fetch", lambda name: {"a.txt": tmp_path, "b.txt": tmp_path})
     monkeypatch.setattr("tinylm.text.corpora.pack", lambda folder: [folder / "x"])
-    assert main(["fetch", "tinyshakespeare"]) == main(["fetch", "--all"]) == main(["pack", "stick"]) == 0
+    assert main(["fetch", "tinyshakespeare"]) == main(["fetch", "--all"]) == main(["pack", "a stick"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("tinyshakespeare: a.txt, b.txt\n") == 2
-    assert "1 file" in shown
-    assert str(tmp_path) not in shown
+    found = shlex.quote(corpora.as_variable("a stick"))
+    assert f"1 files: set TINYLM_DATA={found}," in shown

@@ -83,7 +83,9 @@ def test_one_step_has_the_loss_and_the_gradient_of_the_processor(choice, optimiz
 def test_training_learns_in_each_arithmetic_and_only_float16_has_a_scaler(optimizer, dtype):
     tokens = np.tile(np.arange(67), 60)  # a text that can be learned by heart
     rows = Batches(tokens, context_length=T, batch_size=B, seed=1)
-    history = train(small(**MODERN).to(GPU), rows, config(dtype=dtype, optimizer=optimizer), show_progress=False)
+    history = train(
+        small(**MODERN).to(GPU), rows, config(dtype=dtype, optimizer=optimizer), show_progress=False
+    )
     assert history.steps[-1].loss < 0.5 * history.steps[0].loss
     assert Precision.of(GPU, dtype).scaler.is_enabled() == (dtype == "float16")
 

@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from tinylm.model.attention import CausalSelfAttention, causal_mask, explicit_attention, fused_attention
+from tinylm.model.attention import (
+    CausalSelfAttention,
+    TokenShift,
+    causal_mask,
+    explicit_attention,
+    fused_attention,
+)
 from tinylm.model.rope import rotary_tables
 
 B, H, T, D = 2, 3, 11, 14
@@ -199,3 +205,15 @@ def test_the_layer_has_two_matrices_and_biases_only_where_asked():
         assert names.pop("qkv.weight") == (3 * C, C)
         assert names.pop("proj.weight") == (C, C)
         assert set(names) == ({"qkv.bias", "proj.bias"} if bias else set())
+
+
+def test_token_shift_starts_as_nothing_and_is_a_causal_convolution_of_width_2():
+    x = random(B, T, C)
+    shift = TokenShift(C).double()
+    assert torch.equal(shift(x), x)
+    with torch.no_grad():
+        shift.weight.copy_(random(C, seed=3))
+    kernel = torch.stack((shift.weight, torch.ones(C, dtype=torch.float64)), dim=-1).unsqueeze(1)  # (C, 1, 2)
+    theirs = F.conv1d(F.pad(x.mT, (1, 0)), kernel, groups=C).mT  # (B, T, C)
+    assert_close(shift(x), theirs)
+    assert_close(shift(x[:, 1:], before=x[:, :-1]), theirs[:, 1:])

@@ -4,6 +4,7 @@ The rooms are imported where they are called, because torch takes a second and -
 Refuses to read what was typed (options, __main__) and to know how anything is done.
 Shown in notebook 00_start_here."""
 
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,8 @@ def pack(options: Pack, command: str) -> int:
     from tinylm.text import corpora
 
     written = corpora.pack(options.folder)
-    print(f"{len(written)} files: set TINYLM_DATA to this folder, or copy it to a stick")
+    where = shlex.quote(corpora.as_variable(options.folder))
+    print(f"{len(written)} files: set TINYLM_DATA={where}, or copy the folder to a stick")
     return DONE
 
 
