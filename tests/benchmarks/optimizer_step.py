@@ -54,9 +54,10 @@ def main() -> None:
     optimizers = {
         "ours, heads apart": Muon(muon_groups(models[0]), lr=0.02),
         "ours, heads together": Muon(whole, lr=0.02),
-        "torch.optim.Muon": torch.optim.Muon(matrices(models[2]), lr=0.02, weight_decay=0.0),
         "AdamW": torch.optim.AdamW(matrices(models[3]), lr=1e-3, fused=True),
     }
+    if hasattr(torch.optim, "Muon"):  # torch 2.9 and newer
+        optimizers["torch.optim.Muon"] = torch.optim.Muon(matrices(models[2]), lr=0.02, weight_decay=0.0)
     generator = torch.Generator().manual_seed(0)
     for model in models:
         for p in matrices(model):

@@ -20,7 +20,7 @@ def story(monkeypatch, folder):
     """A run of three steps that is stopped after two, and resumed."""
     with monkeypatch.context() as patched:
         interrupt_at(patched, 1)
-        run.run(tiny(steps=3, warmup_steps=1, eval_every=2), name=folder.name, command="")
+        run.run_recipe(tiny(steps=3, warmup_steps=1, eval_every=2), name=folder.name, command="")
     run.resume(folder.name)
 
 
@@ -34,7 +34,7 @@ def go_on(folder):
         run.resume(folder.name)
         return saved.progress.step
     shutil.rmtree(folder, ignore_errors=True)
-    run.run(tiny(steps=3, warmup_steps=1, eval_every=2), name=folder.name, command="")
+    run.run_recipe(tiny(steps=3, warmup_steps=1, eval_every=2), name=folder.name, command="")
     return 0
 
 

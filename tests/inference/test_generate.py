@@ -168,14 +168,19 @@ def test_context_of_one_token_is_refilled_with_one():
     assert cached == afresh and len(cached) == 7
 
 
-def test_penalty_counts_the_prompt_and_what_left_the_window():
-    model = Recorder(19)
-    with_it = asked(19, temperature=0.0, repetition_penalty=60.0, use_cache=False)
-    new = list(generate(model, [18, 7], with_it, generator=seeded()))
-    assert new[:10] == [8, 9, 10, 11, 12, 13, 14, 15, 16, 17]
-    assert new[10] == 18  # its logit of 50 became 50 / 60, the zeros of the others stay below
-    without = list(generate(model, [18, 7], replace(with_it, repetition_penalty=1.0), generator=seeded()))
-    assert without[:13] == [*range(8, 19), 0, 1]
+def test_penalty_counts_the_prompt_and_what_was_written_also_when_it_left_the_window():
+    class Ranked(Recorder):
+        """Prefers 0 to 1 to 2 and so on, whatever stands before."""
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return torch.arange(self.vocab_size, 0, -1.0).expand(*tokens.shape, -1)
+
+    plain = asked(15, temperature=0.0, use_cache=False)
+    strong = replace(plain, repetition_penalty=60.0)  # a seen token is less probable than any other
+    for prompt in ([18, 7], [1, 0, 3, 3, 3, 3, 3]):  # the context is 5
+        unseen = [token for token in range(19) if token not in prompt]
+        assert list(generate(Ranked(19), prompt, strong, generator=seeded())) == unseen[:15]
+    assert list(generate(Ranked(19), [18, 7], plain, generator=seeded())) == [0] * 15
 
 
 @with_and_without_cache
@@ -407,7 +412,7 @@ def test_batch_ends_when_its_last_text_has_ended():
         "bcdefg",
         "defg",
     ]
-    assert len(model.seen) == 7
+    assert len(model.seen) == 3 * 7  # each row apart
     almost = asked(3, temperature=0.0, stop=("hij",), use_cache=False)
     assert generate_texts(model, LETTERS, ["e", "a"], almost, generator=seeded()) == ["fgh", "bcd"]
 

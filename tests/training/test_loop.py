@@ -1,4 +1,4 @@
-"""The loop's laws: determinism, evaluations, callbacks, stopping, resuming, and what happens when a run breaks."""
+"""The loop's laws: determinism, evaluations, callbacks, stopping, resuming, and how a run breaks."""
 
 import dataclasses
 import math

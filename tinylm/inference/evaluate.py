@@ -128,11 +128,9 @@ def evaluate(
         sums, counts = world.sum(torch.from_numpy(np.stack((sums, counts)))).numpy()  # (units,) each
 
     k = int(np.count_nonzero(counts))
-    unit = f"{k:,} document" if by_documents else f"{k:,} block"
-    unit += "" if k == 1 else "s"
+    unit = f"{k:,} {'document' if by_documents else 'block'}{'' if k == 1 else 's'}"
     if not by_documents:
         unit += f" of {n_targets / len(starts):,.0f} tokens"
-        unit += "" if n_chosen == n_windows else f", {counts.sum() / max(k, 1):,.0f} scored in each"
     return summarize(sums, counts, unit=unit, bytes_per_token=bytes_per_token)
 
 

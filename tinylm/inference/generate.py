@@ -9,20 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tinylm.errors import InputError
+from tinylm.errors import InputError, short
 from tinylm.inference.config import DEFAULT, GenerationConfig
 from tinylm.inference.sampling import sample, tokens_seen
 from tinylm.inference.text_stream import TextStream
 from tinylm.model.gpt import eval_mode
 from tinylm.model.kv_cache import KVCache
 
+Prompt = Tensor | Sequence[int]  # (T,) token ids
+
 
 def generate(
-    model: nn.Module,
-    prompt: Tensor | Sequence[int],
-    config: GenerationConfig = DEFAULT,
-    *,
-    generator: torch.Generator,
+    model: nn.Module, prompt: Prompt, config: GenerationConfig = DEFAULT, *, generator: torch.Generator
 ) -> Iterator[int]:
     """Continue a prompt: yields up to max_new_tokens token ids, one at a time; the prompt is not repeated.
 
@@ -32,13 +30,13 @@ def generate(
 
     The model predicts every token in eval mode and is in between as it was, whatever else reads it. Only
     `generator` is drawn from. Raises InputError, at the call and not at the first token."""
-    rows = _checked(model, [prompt], config)
+    rows = _checked_rows(model, [prompt], config)
     return (tokens[0] for tokens in _stream(model, rows, config, generator))
 
 
 def generate_batch(
     model: nn.Module,
-    prompts: Sequence[Tensor | Sequence[int]],
+    prompts: Sequence[Prompt],
     config: GenerationConfig = DEFAULT,
     *,
     generator: torch.Generator,
@@ -47,7 +45,7 @@ def generate_batch(
 
     prompts: B rows of ids, each (T_b,) with T_b >= 1, of any lengths. Row b is what `generate` makes of its
     prompt with row_generators(generator, B)[b], whatever stands beside it. Otherwise as `generate`."""
-    rows = _checked(model, prompts, config)
+    rows = _checked_rows(model, prompts, config)
     return _stream(model, rows, config, row_generators(generator, len(rows)))
 
 
@@ -56,18 +54,6 @@ def row_generators(generator: torch.Generator, n: int) -> list[torch.Generator]:
     draw = {"generator": generator, "device": generator.device}
     seeds = [int(torch.randint(2**63 - 1, (1,), **draw)) for _ in range(n)]
     return [torch.Generator(generator.device).manual_seed(seed) for seed in seeds]
-
-
-def _checked(
-    model: nn.Module, prompts: Sequence[Tensor | Sequence[int]], config: GenerationConfig
-) -> list[list[int]]:
-    if config.stop:
-        raise InputError("stop sequences are text and these are ids: use stream_text, generate_text(s)")
-    if config.use_cache and not hasattr(model, "new_cache"):
-        raise InputError(f"{type(model).__name__} has no new_cache(): set use_cache=False")
-    if len(prompts) == 0:
-        raise InputError("there are 0 prompts: give at least 1")
-    return [_ids(prompt) for prompt in prompts]
 
 
 def _stream(
@@ -108,10 +94,9 @@ def _stream(
 
 def _fill_cache(model: nn.Module, windows: list[list[int]]) -> tuple[KVCache, Tensor]:
     """A cache that holds the windows, aligned at their ends, and the logits after each: (B, V)."""
-    longest = max(len(window) for window in windows)
+    longest, device = max(map(len, windows)), _device(model)
     padding = [longest - len(window) for window in windows]
     ids = [[0] * n + window for n, window in zip(padding, windows, strict=True)]
-    device = _device(model)
     cache = model.new_cache(padding=torch.tensor(padding, device=device))
     return cache, model(torch.tensor(ids, device=device), cache)[:, -1]
 
@@ -120,29 +105,34 @@ def _fill_cache(model: nn.Module, windows: list[list[int]]) -> tuple[KVCache, Te
 def next_logits(model: nn.Module, rows: Sequence[Sequence[int]]) -> Tensor:
     """The logits for the token after each of B rows of ids, from their last context_length tokens: (B, V).
 
-    Every position is computed. A full cache cannot be shifted instead: in a window that slid by one, each
-    token stands one position earlier and no longer feels the token that left, so that all its keys and
-    values are new. Rows of equal length are read together, the others apart: nothing is padded."""
-    windows = [tuple(row[-model.config.context_length :]) for row in rows]
-    logits: list[Tensor] = [torch.empty(0)] * len(rows)
-    for length in {len(window) for window in windows}:
-        where = [i for i, window in enumerate(windows) if len(window) == length]
-        together = model(torch.tensor([windows[i] for i in where], device=_device(model)))[:, -1]  # (b, V)
-        for i, row in zip(where, together, strict=True):
-            logits[i] = row
-    return torch.stack(logits)  # (B, V)
+    Every position is computed, each row apart, so that nothing is padded. A full cache cannot be shifted
+    instead: in a window that slid by one, each token stands one position earlier and no longer feels the
+    token that left, so that all its keys and values are new."""
+    windows = [torch.tensor(row[-model.config.context_length :], device=_device(model)) for row in rows]
+    return torch.stack([model(window[None])[0, -1] for window in windows])  # (B, V)
 
 
-def _ids(prompt: Tensor | Sequence[int]) -> list[int]:
+def _checked_rows(model: nn.Module, prompts: Sequence[Prompt], config: GenerationConfig) -> list[list[int]]:
+    """The ids of each prompt, in lists of their own."""
+    if config.stop:
+        raise InputError("stop sequences are text and these are ids: use stream_text, generate_text(s)")
+    if config.use_cache and not hasattr(model, "new_cache"):
+        raise InputError(f"{type(model).__name__} has no new_cache(): set use_cache=False")
+    if len(prompts) == 0:
+        raise InputError("there are 0 prompts: give at least 1")
+    return [_ids(prompt) for prompt in prompts]
+
+
+def _ids(prompt: Prompt) -> list[int]:
     if isinstance(prompt, str):
-        raise InputError(f"the prompt {prompt!r} is text and must be token ids: use generate_text")
+        raise InputError(f"the prompt {short(prompt)} is text and must be token ids: use generate_text")
     row = prompt if isinstance(prompt, Tensor) else torch.tensor(prompt)  # copied: it may be read-only
-    if len(row.shape) and row.numel() and (row.is_floating_point() or row.dtype == torch.bool):
-        raise InputError(f"the prompt holds {row.dtype} and token ids are whole numbers: pass integers")
     if row.dim() != 1:
         raise InputError(f"the prompt has {row.dim()} dimensions and needs 1: pass one row of token ids")
     if len(row) == 0:
         raise InputError("the prompt has 0 tokens and needs at least 1: start with a newline")
+    if row.is_floating_point() or row.dtype == torch.bool:
+        raise InputError(f"the prompt holds {row.dtype} and token ids are whole numbers: pass integers")
     return row.tolist()
 
 

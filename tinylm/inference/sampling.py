@@ -87,7 +87,13 @@ def apply_filters(logits: Tensor, config: SamplingConfig, seen: Tensor | None = 
     logits (..., V) -> (..., V), float32, -inf for what may not be drawn. The temperature comes before the
     cuts, so top_p and min_p judge the probabilities that it has made. At temperature 0 only the
     favourite stays. Raises InputError when the config has a repetition penalty and `seen` is missing."""
-    logits = _penalised(logits, config, seen)
+    logits = logits.float()
+    if config.repetition_penalty != 1.0:
+        if seen is None:
+            raise InputError(
+                f"repetition_penalty {config.repetition_penalty} needs the tokens so far: pass seen"
+            )
+        logits = penalise_seen(logits, seen, config.repetition_penalty)  # (..., V)
     if config.temperature < GREEDY_BELOW:
         favourite = greedy(logits).unsqueeze(-1)  # (..., 1)
         return torch.full_like(logits, -math.inf).scatter_(-1, favourite, 0.0)  # (..., V)
@@ -101,23 +107,15 @@ def apply_filters(logits: Tensor, config: SamplingConfig, seen: Tensor | None = 
     return logits
 
 
-def _penalised(logits: Tensor, config: SamplingConfig, seen: Tensor | None) -> Tensor:
-    logits = logits.float()
-    if config.repetition_penalty == 1.0:
-        return logits
-    if seen is None:
-        raise InputError(
-            f"repetition_penalty {config.repetition_penalty} needs the tokens so far: hand in seen"
-        )
-    return penalise_seen(logits, seen, config.repetition_penalty)  # (..., V)
-
-
 def probabilities(logits: Tensor, config: SamplingConfig = DEFAULT, seen: Tensor | None = None) -> Tensor:
     """softmax(apply_filters(logits, config, seen)): what `sample` draws from.
 
     logits (..., V) -> probabilities (..., V), float32, each row sums to 1. Raises InputError for logits
     that are NaN or infinite, and as `apply_filters` does."""
-    chances = torch.softmax(apply_filters(logits, config, seen), dim=-1)  # (..., V)
+    return _checked(torch.softmax(apply_filters(logits, config, seen), dim=-1), logits)  # (..., V)
+
+
+def _checked(chances: Tensor, logits: Tensor) -> Tensor:
     if bool(torch.isnan(chances[..., 0]).any()):  # one bad logit makes its whole row NaN
         raise _nothing_to_draw(logits)
     return chances
@@ -137,9 +135,10 @@ def sample(
     the same tokens whatever device the model is on. Temperature 0 is greedy and leaves the generator
     untouched. Raises InputError as `probabilities` does."""
     if config.temperature < GREEDY_BELOW:
-        return greedy(_penalised(logits, config, seen))  # (B,)
+        return apply_filters(logits, config, seen).argmax(dim=-1)  # (B,) only the favourite is left
     generators = [generator] if isinstance(generator, torch.Generator) else generator
-    chances = probabilities(logits, config, seen).to(generators[0].device)  # (B, V)
+    chances = torch.softmax(apply_filters(logits, config, seen), dim=-1)  # (B, V)
+    chances = _checked(chances.to(generators[0].device), logits)  # copied first: a GPU is waited for once
     drawn = [
         torch.multinomial(rows, num_samples=1, generator=source)  # (B, 1), or (1, 1) of each row
         for rows, source in zip(chances.chunk(len(generators)), generators, strict=True)

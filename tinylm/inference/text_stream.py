@@ -21,7 +21,8 @@ class TextStream:
         self.stop = tuple(stop)
         self.stopped = False
         self._ids: list[int] = []  # tokens that make no complete character so far
-        self._held = ""  # text that may be the beginning of a stop sequence
+        self._beginnings = {text[:n] for text in self.stop for n in range(1, len(text))}
+        self._held = ""  # the longest end of the text so far that may be the beginning of a stop sequence
 
     def add(self, token: int) -> str:
         """Hand in the next token. Returns the text that is certain now, often "" or more than one token's."""
@@ -44,10 +45,5 @@ class TextStream:
         if found:
             self.stopped, self._held = True, ""
             return text[: min(found)[1]]
-        longest = max((len(stop) - 1 for stop in self.stop), default=0)
-        waiting = next((n for n in range(min(longest, len(text)), 0, -1) if self._may_begin(text[-n:])), 0)
-        self._held = text[len(text) - waiting :]
-        return text[: len(text) - waiting]
-
-    def _may_begin(self, text: str) -> bool:
-        return any(stop.startswith(text) for stop in self.stop)
+        self._held = max((b for b in self._beginnings if text.endswith(b)), key=len, default="")
+        return text.removesuffix(self._held)

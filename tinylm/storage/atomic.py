@@ -1,7 +1,7 @@
 """Atomic folders: files that appear together or not at all, and that prove they are complete.
 
-They are written into a folder beside, flushed to the disk, and get their name by one rename. A JSON among them
-holds the size and the sha256 of the others, and its own.
+They are written into a folder beside, flushed to the disk, and get their name by one rename. A JSON among
+them holds the size and the sha256 of the others, and a sha256 of itself.
 Taught in notebook 04_training."""
 
 import hashlib
@@ -17,8 +17,8 @@ from typing import Any
 from tinylm.errors import CheckpointError, short
 
 MOST_JSON = 1 << 26  # bytes: a tokenizer of 200,000 tokens is a tenth of it
-Digest = dict[str, Any]
-"""The size in bytes and the sha256 of a file."""
+SEAL = "content_sha256"
+Digest = dict[str, Any]  # the size in bytes and the sha256 of a file
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def set_aside(home: Path) -> Path:
     return home.with_name(f".{home.name}.earlier")
 
 
-def write_bytes(path: Path, content: bytes) -> Digest:
+def write(path: Path, content: bytes) -> Digest:
     """Write a file; returns its digest. Raises OSError when the disk refuses."""
     path.write_bytes(content)
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -70,15 +70,15 @@ def verify(home: Path, name: str, expected: Any, shown: str | Path) -> None:
     """Raises CheckpointError with both sizes and hashes unless the file is the one that was saved.
 
     `shown` is what the folder is called in the sentence."""
-    if not isinstance(expected, dict) or not expected:
-        raise CheckpointError(
-            f"{shown} does not say which {name} was saved: copy or download the checkpoint again"
+    found = file_digests(home, [name])[name] if (home / name).exists() else None
+    if found != expected or found is None:
+        was, is_ = (
+            f"{d.get('bytes')} bytes with sha256 {d.get('sha256')}" if isinstance(d, dict) else "no file"
+            for d in (expected, found)
         )
-    found = file_digests(home, [name])[name] if (home / name).exists() else {}
-    if found != expected:
         raise CheckpointError(
-            f"{shown}/{name} is not the file that was saved: expected {_in_words(expected)}, "
-            f"found {_in_words(found)}; copy or download the checkpoint again"
+            f"{shown}/{name} is not the file that was saved: expected {was}, found {is_}; "
+            "copy or download the checkpoint again"
         )
 
 
@@ -87,19 +87,19 @@ def json_bytes(what: str, data: Mapping[str, Any]) -> bytes:
     try:
         return (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
     except (TypeError, ValueError, RecursionError) as error:  # half a surrogate pair is no UTF-8
-        raise CheckpointError(f"{what} cannot be written as JSON: {short(str(error))}") from error
+        raise CheckpointError(f"{what} cannot be written as JSON: {error}") from error
 
 
-def write_json(path: Path, what: str, data: Mapping[str, Any]) -> Digest:
-    """Write an object with a sha256 of itself in it; returns the file's digest."""
-    return write_bytes(path, json_bytes(what, {**data, "sha256": _sha256(data)}))
+def sealed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The object with a sha256 of itself, which read_json takes off again."""
+    return {**data, SEAL: _sha256(data)}
 
 
 def read_json(home: Path, name: str, shown: str | Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises CheckpointError naming the file when there is none.
+    """The object in a JSON file, unaltered where it is sealed. Raises CheckpointError naming the file.
 
-    Strict, so that what comes later need not wonder: no nan or infinity, no integer of more than 64 bits, no half
-    surrogate pair, no bottomless nesting, no endless file."""
+    Strict, so that what comes later need not wonder: no nan or infinity, no integer of more than 64 bits,
+    no half surrogate pair, no bottomless nesting, no endless file."""
     try:
         with (home / name).open("rb") as file:
             content = file.read(MOST_JSON + 1)
@@ -109,20 +109,11 @@ def read_json(home: Path, name: str, shown: str | Path) -> dict[str, Any]:
         json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no UTF-8
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint at {shown}: {name} is missing") from None
-    except RecursionError:
-        raise CheckpointError(f"{shown}/{name} is nested too deeply for a file of a checkpoint") from None
-    except ValueError as error:
-        raise CheckpointError(f"{shown}/{name} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{shown}/{name} is not JSON that can be read: {error}") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{shown}/{name} holds a {type(data).__name__}, not an object")
-    return data
-
-
-def unsealed(data: dict[str, Any], name: str, shown: str | Path) -> dict[str, Any]:
-    """What write_json was given. Raises CheckpointError when it is not what its own sha256 says."""
-    data = dict(data)
-    expected, found = data.pop("sha256", None), _sha256(data)
-    if found != expected:
+    if SEAL in data and (expected := data.pop(SEAL)) != (found := _sha256(data)):
         raise CheckpointError(
             f"{shown}/{name} is not the file that was saved: expected content with sha256 {short(expected)}, "
             f"found {found}; go back to an earlier checkpoint"
@@ -130,25 +121,19 @@ def unsealed(data: dict[str, Any], name: str, shown: str | Path) -> dict[str, An
     return data
 
 
-def check_fields(data: Any, fields: Mapping[str, Any], where: str) -> None:
+def check_fields(data: dict[str, Any], fields: Mapping[str, Any], where: str) -> None:
     """Raises CheckpointError unless the object has these fields, of these types, and no others.
 
     fields: {name: a type, or again fields}. An int will do for a float; a bool is no int."""
-    if not isinstance(data, dict):
-        raise CheckpointError(
-            f"{where} is {short(data)}, not an object: copy or download the checkpoint again"
-        )
-    if odd := sorted(data.keys() ^ fields.keys()):
-        has = "has no" if odd[0] in fields else "has an unknown"
-        raise CheckpointError(f"{where} {has} {odd[0]}: copy or download the checkpoint again")
-    for name, kind in fields.items():
-        value = data[name]
-        if isinstance(kind, Mapping):
-            check_fields(value, kind, f"{name} in {where}")
+    for name in [*fields, *sorted(data.keys() - fields.keys())]:
+        kind, value = fields.get(name), data.get(name)
+        if isinstance(kind, Mapping) and isinstance(value, dict):
+            check_fields(value, kind, f"{where}: {name}")
         elif type(value) is not kind and not (kind is float and type(value) is int):
+            found = short(value) if name in data else "missing"
+            said = "unknown" if name not in fields else found
             raise CheckpointError(
-                f"{name} in {where} is {short(value)}, not of type {kind.__name__}: "
-                "copy or download the checkpoint again"
+                f"{where}: {name} is {said}: use the tinylm that wrote it, or an earlier one"
             )
 
 
@@ -177,12 +162,6 @@ def _finite(number: str) -> float:
     if not math.isfinite(float(number)):
         raise ValueError(f"{short(number)} is not finite")
     return float(number)
-
-
-def _in_words(digest: Digest) -> str:
-    if not digest:
-        return "no file"
-    return f"{digest.get('bytes')} bytes with sha256 {digest.get('sha256')}"
 
 
 def _replace(home: Path, new: Path) -> None:

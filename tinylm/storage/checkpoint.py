@@ -1,13 +1,11 @@
 """Checkpoint: a training state on disk, from which a run goes on as if it had never stopped.
 
-    step_00000200/           one folder, which appears by one rename; 200 optimiser steps are finished
+    step_00000200/          one folder, which appears by one rename: 200 optimiser steps are finished
       model.safetensors, tokenizer.json, tinylm.json   the model, as storage.weights reads it
       training.safetensors                             the optimiser's memory
-      training.json                                    progress, provenance, scaler; the size and sha256 of
-                                                       training.safetensors and tinylm.json; its own sha256
+      training.json         progress, provenance, scaler, and the sha256 of the two files above and of itself
 
-Nothing in it is code, and nothing goes on that fits only partly.
-Taught in notebook 04_training."""
+Nothing in it is code, and no run goes on from what fits only partly. Taught in notebook 04_training."""
 
 from __future__ import annotations
 
@@ -16,7 +14,6 @@ import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from tinylm.device import best_device
-from tinylm.errors import CheckpointError, ConfigError
-from tinylm.storage import weights
-from tinylm.storage.atomic import (
-    atomic_directory,
-    check_fields,
-    json_bytes,
-    read_json,
-    recover_directory,
-    set_aside,
-    unsealed,
-    verify,
-    write_json,
-)
+from tinylm.errors import CheckpointError, ConfigError, short
+from tinylm.storage import atomic, weights
 from tinylm.training.config import TrainConfig
 from tinylm.training.finite import first_nonfinite
 from tinylm.training.progress import Progress, TrainingState, check_unchanged
@@ -53,8 +39,7 @@ FIELDS = {
     "optimizer": {"kind": str, "numbers": dict},
     "files": {weights.ABOUT: dict, TENSORS: dict},
 }
-LAST = 2
-"""How many of the latest checkpoints are kept: one may be damaged, and there is another."""
+LAST = 2  # of the latest checkpoints that many are kept: one may be damaged, and there is another
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,33 +73,47 @@ class TrainingCheckpoint:
     def restore(self, state: TrainingState) -> None:
         """Put everything into a fresh state, in place; the next step is then the one never done.
 
-        Raises CheckpointError, and changes nothing, naming each field in which the state was made otherwise."""
-        kind = type(state.optimizer).__name__
-        check_unchanged(
-            self.name,
-            self.provenance | {"optimizer": self.optimizer["kind"]},
-            state.provenance | {"optimizer": kind},
-        )
+        Raises CheckpointError, and changes nothing, naming each field in which the state is another one."""
+        saved = self.provenance | {"optimizer": self.optimizer["kind"]}
+        check_unchanged(self.name, saved, state.provenance | {"optimizer": type(state.optimizer).__name__})
         self.model.check_fit(state.model, self.name)
-        flat = _optimizer_state(state.model, state.optimizer, self.optimizer["numbers"], self.tensors)
+        memory = self._optimizer_state(state.model, state.optimizer)
         scaler = state.precision.scaler
         if self.scaler and scaler.is_enabled():
-            check_fields(
-                self.scaler,
-                {k: type(v) for k, v in scaler.state_dict().items()},
-                f"the scaler of {self.name}",
-            )
+            fields = {name: type(value) for name, value in scaler.state_dict().items()}
+            atomic.check_fields(self.scaler, fields, f"{self.name}: scaler")
             scaler.load_state_dict(self.scaler)
         self.model.fill(state.model)
-        state.optimizer.load_state_dict(flat)
+        state.optimizer.load_state_dict(memory)
         state.progress = dataclasses.replace(self.progress, val_losses=list(self.progress.val_losses))
 
     def rounding(self, device: torch.device | str | None = None) -> str | None:
-        """One sentence where a run resumed on this device (by default the best one) may differ in rounding from
-        one never stopped; else None."""
+        """One sentence where a run that goes on, on this device (by default the best one), may differ in
+        rounding from one never stopped; else None."""
         now = _environment(torch.device(device) if device else best_device())
         changed = [f"{key} {was} → {now[key]}" for key, was in self.environment.items() if now[key] != was]
         return f"equal up to rounding, not to the bit: {', '.join(changed)}" if changed else None
+
+    def _optimizer_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """What the optimiser's load_state_dict takes: its groups as they are now, its memory as it was.
+
+        A tensor of its parameter's shape also gets its parameter's order in memory: torch's fused kernels go
+        through both as they lie, and mix up the numbers of two that lie differently, without an error."""
+        parameters = dict(model.named_parameters())
+        indices = {name: index for index, name in _parameter_names(model, optimizer).items()}
+        numbers = self.optimizer["numbers"]
+        known = numbers.keys() | {name.rpartition("/")[0] for name in self.tensors}
+        if strangers := sorted(known - indices.keys()):
+            raise CheckpointError(
+                f"{self.name} trained {strangers[0]}, which the optimiser does not have now"
+            )
+        memory = {indices[name]: dict(values) for name, values in numbers.items()}
+        for name, tensor in self.tensors.items():
+            parameter, _, key = name.rpartition("/")
+            p = parameters[parameter]
+            own = torch.empty_like(p if p.shape == tensor.shape else tensor, dtype=tensor.dtype, device="cpu")
+            memory.setdefault(indices[parameter], {})[key] = own.copy_(tensor)  # the optimiser writes into it
+        return {"state": memory, "param_groups": optimizer.state_dict()["param_groups"]}
 
 
 def save(
@@ -138,51 +137,51 @@ def save(
         "scaler": state.precision.scaler.state_dict(),
         "optimizer": {"kind": type(state.optimizer).__name__, "numbers": numbers},
     }
-    json_bytes("the training state", training)
-    with atomic_directory(home) as beside:
+    atomic.json_bytes("the training state", training)
+    with atomic.atomic_directory(home) as beside:
         about = weights.write(beside, state.model, tokenizer=tokenizer, notes=notes)
-        files = {weights.ABOUT: about, TENSORS: weights.write_tensors(tensors, beside / TENSORS)}
-        write_json(beside / TRAINING, "the training state", training | {"files": files})
+        training["files"] = {
+            weights.ABOUT: about,
+            TENSORS: weights.write_tensors(tensors, beside / TENSORS),
+        }
+        content = atomic.json_bytes("the training state", atomic.sealed(training))
+        atomic.write(beside / TRAINING, content)
 
 
 def load(folder: str | Path) -> TrainingCheckpoint:
     """Read and verify a whole checkpoint. Raises CheckpointError naming the file that is not as it was."""
-    home = recover_directory(Path(folder).resolve())
-    shown = f"{folder}/{TRAINING}"
-    data = read_json(home, TRAINING, folder)
+    home, shown = atomic.recover_directory(Path(folder).resolve()), f"{folder}/{TRAINING}"
+    data = atomic.read_json(home, TRAINING, folder)
     if data.get("format") != FORMAT or data.get("version") != VERSION:
         raise CheckpointError(
-            f"{shown} is {data.get('format')!r} version {data.get('version')!r}, this tinylm goes on from "
-            f"{FORMAT!r} version {VERSION}: resume with the tinylm that wrote it, or train anew"
+            f"{shown} is {short(data.get('format'))} version {short(data.get('version'))}, this tinylm goes "
+            f"on from {FORMAT!r} version {VERSION}: resume with the tinylm that wrote it, or train again"
         )
-    data = unsealed(data, TRAINING, folder)
-    check_fields(data, FIELDS, shown)
-    pairs = data["progress"]["val_losses"]
-    if not all(isinstance(p, list) and [type(x) for x in p] in ([int, float], [int, int]) for p in pairs):
+    atomic.check_fields(data, FIELDS, shown)
+    name, progress = Path(folder).name, data["progress"]
+    if (named := re.fullmatch(r"step_(\d+)", name)) and int(named[1]) != progress["step"]:
         raise CheckpointError(
-            f"val_losses in {shown} are no pairs of a step and a loss: go back to an earlier one"
+            f"{folder} was saved after {progress['step']} steps: it is not that name's checkpoint"
         )
-    progress = Progress(**data["progress"] | {"val_losses": [(step, loss) for step, loss in pairs]})
-    name = Path(folder).name
-    if (named := re.fullmatch(r"step_(\d+)", name)) and int(named[1]) != progress.step:
-        raise CheckpointError(f"{folder} was saved after {progress.step} steps: give it its own name again")
     try:
-        config = TrainConfig.from_json(data["provenance"].get("train", {}))
-    except (ConfigError, AttributeError, TypeError) as error:
+        pairs = [(int(step), float(loss)) for step, loss in progress["val_losses"]]
+        numbers = {name: dict(values) for name, values in data["optimizer"]["numbers"].items()}
+        config = TrainConfig.from_json(dict(data["provenance"]["train"]))
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{shown} cannot be read: {error}") from error
     model = weights.read(folder, expected=data["files"][weights.ABOUT])
-    verify(home, TENSORS, data["files"][TENSORS], folder)
-    # What an earlier version could not say yet is filled in on both sides of the later comparison.
-    settings = {"train": config.to_json(), "model": _plain(model.config.to_json())}
+    atomic.verify(home, TENSORS, data["files"][TENSORS], folder)
+    # What an earlier version could not say yet is filled in, so that it is no difference to what is now.
+    settings = {"train": config.to_json(), "model": json.loads(json.dumps(model.config.to_json()))}
     return TrainingCheckpoint(
         name=name,
-        progress=progress,
+        progress=Progress(**progress | {"val_losses": pairs}),
         provenance=data["provenance"] | settings,
         environment=data["environment"],
         model=model,
         config=config,
         scaler=data["scaler"],
-        optimizer=data["optimizer"],
+        optimizer=data["optimizer"] | {"numbers": numbers},
         tensors=weights.read_tensors(home / TENSORS, folder),
     )
 
@@ -194,10 +193,8 @@ def folder_of(step: int) -> str:
 
 def saved_steps(home: Path) -> list[int]:
     """The steps for which a checkpoint is there, rising, without drafts and what is being removed."""
-    found = (
-        re.fullmatch(r"step_(\d{8,})|\.step_(\d{8,})\.earlier", path.name) for path in home.glob("*step_*")
-    )
-    return sorted({int(match[1] or match[2]) for match in found if match})
+    name = re.compile(r"step_(\d{8,})|\.step_(\d{8,})\.earlier")
+    return sorted({int(m[1] or m[2]) for path in home.glob("*step_*") if (m := name.fullmatch(path.name))})
 
 
 def load_newest(home: str | Path) -> tuple[TrainingCheckpoint, list[str]]:
@@ -215,7 +212,9 @@ def load_newest(home: str | Path) -> tuple[TrainingCheckpoint, list[str]]:
             passed_over.append(f"{home}/{folder_of(step)} cannot be read: {name}: {error.strerror}")
     if not passed_over:
         raise CheckpointError(f"there is no checkpoint in {home}: nothing was saved yet")
-    raise CheckpointError(f"none of the {len(passed_over)} checkpoints in {home} is whole: {passed_over[0]}")
+    raise CheckpointError(
+        f"none of the {len(passed_over)} checkpoints in {home} is complete: {passed_over[0]}"
+    )
 
 
 def rotate(home: Path, *, step: int, best: int | None, last: int = LAST) -> None:
@@ -223,15 +222,14 @@ def rotate(home: Path, *, step: int, best: int | None, last: int = LAST) -> None
 
     Later ones, which a resumed run has not reached again, are left alone. One that is removed loses its name
     first, so that a cut leaves no half of it there. A disk that refuses is asked again next time."""
+    reached = [saved for saved in saved_steps(home) if saved <= step]
     with contextlib.suppress(OSError):
         for saved in saved_steps(home):
             path = home / folder_of(saved)
             if not path.exists():  # a cut came while it was being replaced
-                set_aside(path).rename(path)
-        reached = [saved for saved in saved_steps(home) if saved <= step]
-        for old in reached[: max(0, len(reached) - last)]:
-            if old != best:
-                (home / folder_of(old)).rename(home / f".{folder_of(old)}.removed")
+                atomic.set_aside(path).rename(path)
+            if saved in reached[: -last or None] and saved != best:
+                path.rename(home / f".{path.name}.removed")
         for rest in home.glob(".step_*"):  # what a cut left behind, too
             shutil.rmtree(rest, ignore_errors=True)
 
@@ -242,14 +240,14 @@ def _environment(device: torch.device) -> dict[str, Any]:
 
 def _optimizer_data(
     model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
     """An optimiser's memory by the names of the parameters: {PARAMETER: {NAME: number}} and the tensors.
 
     Nothing of its groups: their settings come from the config, and torch adds keys of its own to them."""
-    flat, names = optimizer.state_dict()["state"], _parameter_names(model, optimizer)
+    names = _parameter_names(model, optimizer)
     numbers: dict[str, dict[str, Any]] = {}
     tensors: dict[str, Tensor] = {}
-    for index, memory in flat.items():
+    for index, memory in optimizer.state_dict()["state"].items():
         for key, value in memory.items():
             if isinstance(value, Tensor):
                 tensors[f"{names[index]}/{key}"] = value
@@ -258,47 +256,13 @@ def _optimizer_data(
     return numbers, tensors
 
 
-def _optimizer_state(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    numbers: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-) -> dict[str, Any]:
-    """The inverse, as the optimiser's load_state_dict takes it: its groups as they are now, the memory as it was.
-
-    A tensor of its parameter's shape gets its parameter's order in memory, too: torch's fused kernels go through
-    both as they lie, and would mix up the numbers of two that lie differently, without an error."""
-    parameters = dict(model.named_parameters())
-    indices = {name: index for index, name in _parameter_names(model, optimizer).items()}
-    saved = numbers.keys() | {name.rpartition("/")[0] for name in tensors}
-    if strangers := sorted(saved - indices.keys()):
-        raise CheckpointError(f"{strangers[0]} was trained, and is not among the optimiser's parameters now")
-    state: dict[int, dict[str, Any]] = {indices[name]: dict(known) for name, known in numbers.items()}
-    for name, tensor in tensors.items():
-        parameter, _, key = name.rpartition("/")
-        p = parameters[parameter]
-        own = (
-            tensor.clone()
-            if tensor.shape != p.shape
-            else torch.empty_like(p, dtype=tensor.dtype, device="cpu").copy_(tensor)
-        )
-        state.setdefault(indices[parameter], {})[key] = own  # the optimiser writes into it
-    return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-
-
 def _parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[int, str]:
-    """The name of the parameter behind each index of torch's flat format."""
+    """The name of the parameter behind each index of torch's flat format, which counts through all groups."""
     named = {id(parameter): name for name, parameter in model.named_parameters()}
-    pairs = zip(optimizer.state_dict()["param_groups"], optimizer.param_groups, strict=True)
-    indexed = [pair for flat, live in pairs for pair in zip(flat["params"], live["params"], strict=True)]
-    if strangers := sum(id(parameter) not in named for _, parameter in indexed):
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if strangers := sum(id(p) not in named for p in parameters):
         raise CheckpointError(
-            f"{strangers} of the optimiser's {len(indexed)} parameters are none of the model's: "
+            f"{strangers} of the optimiser's {len(parameters)} parameters are none of the model's: "
             f"make the optimiser from this model"
         )
-    return {index: named[id(parameter)] for index, parameter in indexed}
-
-
-def _plain(data: Any) -> Any:
-    """As it is read back from JSON: lists for tuples."""
-    return json.loads(json.dumps(data))
+    return {index: named[id(p)] for index, p in enumerate(parameters)}

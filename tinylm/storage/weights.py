@@ -2,7 +2,7 @@
 
     model.safetensors   every parameter by name, a tied matrix once
     tokenizer.json      how text becomes ids
-    tinylm.json         the config, the notes, the size and sha256 of the other two, and its own sha256
+    tinylm.json         the config, the notes, the size and sha256 of the other two, and a sha256 of itself
 
 Nothing in them is code, and nothing is loaded that fits only partly.
 Taught in notebook 04_training."""
@@ -19,30 +19,22 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from tinylm.errors import CheckpointError, ConfigError, DataError
+from tinylm.errors import CheckpointError, ConfigError, DataError, short
 from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.model.gpt import GPT
-from tinylm.storage.atomic import (
-    Digest,
-    atomic_directory,
-    check_fields,
-    json_bytes,
-    read_json,
-    recover_directory,
-    unsealed,
-    verify,
-    write_bytes,
-    write_json,
-)
+from tinylm.storage import atomic
 from tinylm.text.tokenizers import tokenizer_from_json
 from tinylm.training.finite import first_nonfinite
 
-FORMAT, VERSION = "tinylm checkpoint", 3
-ADDED = {"residual_init": "scaled", "token_shift": False}  # what version 1 did not say yet
-FIRST_SEALED = 3  # earlier versions have no sha256 of their own
+FORMAT, VERSION = "tinylm checkpoint", 3  # version 3 is sealed
 WEIGHTS, TOKENIZER, ABOUT = "model.safetensors", "tokenizer.json", "tinylm.json"
-ABOUT_FIELDS = {"format": str, "version": int, "config": dict, "notes": dict, "files": dict}
-MOST_ROTARY = 1 << 26  # numbers in tables that no file holds: 256 MiB
+FIELDS = {
+    "format": str,
+    "version": int,
+    "config": dict,
+    "notes": dict,
+    "files": {WEIGHTS: dict, TOKENIZER: dict},
+}
 
 
 @dataclass(frozen=True)
@@ -65,18 +57,16 @@ class StoredModel:
     notes: dict[str, Any]
 
     def check_fit(self, model: GPT, shown: str | Path) -> None:
-        """Raises CheckpointError naming the first tensor that the model has otherwise, or not at all."""
-        expected = model_tensors(model)
-        for name, tensor in expected.items():
-            if name not in self.tensors:
-                raise CheckpointError(f"{shown} lacks the tensor {name} that its config asks for")
-            if self.tensors[name].shape != tensor.shape:
-                shapes = f"{tuple(self.tensors[name].shape)}, its config asks for {tuple(tensor.shape)}"
-                raise CheckpointError(f"{shown} holds the tensor {name} with shape {shapes}")
-        if unexpected := sorted(self.tensors.keys() - expected.keys()):
-            raise CheckpointError(
-                f"{shown} holds the tensor {unexpected[0]}, for which its config has no place"
-            )
+        """Raises CheckpointError naming a tensor that the model has with another shape, or not at all."""
+        found, expected = (
+            {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+            for tensors in (self.tensors, model_tensors(model))
+        )
+        for name in sorted(expected.keys() | found.keys()):
+            if (was := found.get(name)) != (asked := expected.get(name)):
+                raise CheckpointError(
+                    f"{shown} holds the tensor {name} with shape {was}, and its config asks for {asked}"
+                )
 
     def fill(self, model: GPT) -> None:
         """Copy the weights into a model that they fit."""
@@ -91,8 +81,12 @@ def save(folder: str | Path, model: GPT, *, tokenizer: dict[str, Any], notes: di
     either the earlier checkpoint or the new one, complete."""
     home = Path(folder).resolve()
     check(model, tokenizer=tokenizer, notes=notes)
-    _check_replaceable(home, folder)
-    with atomic_directory(home) as beside:
+    there = home.iterdir() if home.is_dir() else [home] if home.exists() else []
+    if strangers := {p.name for p in there if p.name[0] != "."} - {WEIGHTS, TOKENIZER, ABOUT}:
+        raise CheckpointError(
+            f"{folder} holds {min(strangers)}, which is no part of a checkpoint: save into another folder"
+        )
+    with atomic.atomic_directory(home) as beside:
         write(beside, model, tokenizer=tokenizer, notes=notes)
 
 
@@ -103,31 +97,35 @@ def check(model: GPT, *, tokenizer: dict[str, Any], notes: dict[str, Any]) -> No
             f"a checkpoint holds a GPT, not a {type(model).__name__}: pass the GPT inside it"
         )
     _check_vocabulary(tokenizer, model.config)
-    json_bytes("the tokenizer", tokenizer)
-    json_bytes("the notes", notes)
+    atomic.json_bytes("the tokenizer", tokenizer)
+    atomic.json_bytes("the notes", notes)
     if bad := first_nonfinite(model.state_dict()):
         raise CheckpointError(f"{bad}: weights that are not finite are not saved")
 
 
-def write(folder: Path, model: GPT, *, tokenizer: dict[str, Any], notes: dict[str, Any]) -> Digest:
+def write(folder: Path, model: GPT, *, tokenizer: dict[str, Any], notes: dict[str, Any]) -> atomic.Digest:
     """Write the three files into a folder that is there; the caller sees to it that they appear together.
 
     Returns the digest of tinylm.json, which holds those of the others."""
-    files = {
-        WEIGHTS: write_tensors(model_tensors(model), folder / WEIGHTS),
-        TOKENIZER: write_bytes(folder / TOKENIZER, json_bytes("the tokenizer", tokenizer)),
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": model.config.to_json(),
+        "notes": notes,
+        "files": {
+            WEIGHTS: write_tensors(model_tensors(model), folder / WEIGHTS),
+            TOKENIZER: atomic.write(folder / TOKENIZER, atomic.json_bytes("the tokenizer", tokenizer)),
+        },
     }
-    config = model.config.to_json()
-    about = {"format": FORMAT, "version": VERSION, "config": config, "notes": notes, "files": files}
-    return write_json(folder / ABOUT, "the notes", about)
+    return atomic.write(folder / ABOUT, atomic.json_bytes("the notes", atomic.sealed(about)))
 
 
-def write_tensors(tensors: dict[str, Tensor], path: Path) -> Digest:
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> atomic.Digest:
     """Write one .safetensors file. Raises OSError when the disk refuses.
 
-    The bytes are made in memory, as safetensors does anyway: so they are hashed without being read again, and a
-    full disk is the system's own error, whatever version of safetensors is here."""
-    return write_bytes(path, to_safetensors({name: _own(tensor) for name, tensor in tensors.items()}))
+    The bytes are made in memory, as safetensors itself does: so they are hashed without being read again, and
+    a full disk is the system's own error, whatever version of safetensors is here."""
+    return atomic.write(path, to_safetensors({name: _own(tensor) for name, tensor in tensors.items()}))
 
 
 def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Checkpoint:
@@ -144,35 +142,33 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Checkpoin
     return Checkpoint(model.to(device).eval(), stored.config, stored.tokenizer, stored.notes)
 
 
-def read(folder: str | Path, *, expected: Digest | None = None) -> StoredModel:
-    """Read and verify the three files, each hashed once; tinylm.json against `expected` where that is known.
+def read(folder: str | Path, *, expected: Any = None) -> StoredModel:
+    """Read and verify the three files, each hashed once; tinylm.json against its digest where that is known.
 
     Raises CheckpointError naming what is missing, altered, not finite or too large for what is there."""
-    home = recover_directory(Path(folder).resolve())
+    home = atomic.recover_directory(Path(folder).resolve())
     if expected is not None:
-        verify(home, ABOUT, expected, folder)
-    about = read_json(home, ABOUT, folder)
+        atomic.verify(home, ABOUT, expected, folder)
+    about = atomic.read_json(home, ABOUT, folder)
     version = about.get("version")
     if about.get("format") != FORMAT or type(version) is not int or not 1 <= version <= VERSION:
         raise CheckpointError(
-            f"{folder}/{ABOUT} is {about.get('format')!r} version {version!r}, "
+            f"{folder}/{ABOUT} is {short(about.get('format'))} version {short(version)}, "
             f"this tinylm reads {FORMAT!r} version 1 to {VERSION}: use the tinylm that wrote it"
         )
-    if version >= FIRST_SEALED:
-        about = unsealed(about, ABOUT, folder)
-    check_fields(about, ABOUT_FIELDS, f"{folder}/{ABOUT}")
+    atomic.check_fields(about, FIELDS, f"{folder}/{ABOUT}")
     for name in (WEIGHTS, TOKENIZER):
-        verify(home, name, about["files"].get(name), folder)
+        atomic.verify(home, name, about["files"][name], folder)
+    tokenizer = atomic.read_json(home, TOKENIZER, folder)
     try:
-        config = ModelConfig.from_json((ADDED if version == 1 else {}) | about["config"])
-        tensors = load_file(home / WEIGHTS)
-    except (ConfigError, SafetensorError) as error:
+        config = ModelConfig.from_json(about["config"])
+    except (ConfigError, TypeError) as error:
         raise CheckpointError(f"{folder} cannot be read: {error}") from error
-    tokenizer = read_json(home, TOKENIZER, folder)
     _check_vocabulary(tokenizer, config)
+    tensors = read_tensors(home / WEIGHTS, folder)
     _check_size(tensors, config, folder)
     if bad := first_nonfinite(tensors):
-        raise CheckpointError(f"{folder} is of no use: {bad}; go back to an earlier checkpoint")
+        raise CheckpointError(f"{bad} in {folder}: go back to an earlier checkpoint")
     return StoredModel(config, tensors, tokenizer, about["notes"])
 
 
@@ -205,12 +201,6 @@ def _check_size(found: dict[str, Tensor], config: ModelConfig, folder: str | Pat
             f"{folder} holds {held:,} parameters, and its config asks for {asked:,}: "
             "copy or download the checkpoint again"
         )
-    tables = config.context_length * config.head_dim
-    if config.position == "rotary" and tables > MOST_ROTARY + held:
-        raise CheckpointError(
-            f"{folder} holds {held:,} parameters, and its context_length {config.context_length:,} asks for "
-            f"rotary tables of {tables:,} numbers: copy or download the checkpoint again"
-        )
 
 
 def _check_vocabulary(tokenizer: dict[str, Any], config: ModelConfig) -> None:
@@ -222,15 +212,4 @@ def _check_vocabulary(tokenizer: dict[str, Any], config: ModelConfig) -> None:
         raise CheckpointError(
             f"the tokenizer has {size} tokens and the model has vocab_size {config.vocab_size}: "
             "they do not belong together"
-        )
-
-
-def _check_replaceable(home: Path, folder: str | Path) -> None:
-    names = (
-        {path.name for path in home.iterdir()} if home.is_dir() else {home.name} if home.exists() else set()
-    )
-    strangers = {name for name in names if not name.startswith(".")} - {WEIGHTS, TOKENIZER, ABOUT}
-    if strangers:
-        raise CheckpointError(
-            f"{folder} holds {min(strangers)}, which is no part of a checkpoint: save into another folder"
         )

@@ -12,9 +12,7 @@ from tinylm.errors import ConfigError, require_choice, require_count, require_nu
 
 Schedule = Literal["cosine", "linear", "constant", "wsd"]
 OptimizerName = Literal["adamw", "muon"]
-DTypeName = Literal[
-    "auto", "float32", "bfloat16", "float16"
-]  # device's: importing it would load torch, for --help too
+DTypeName = Literal["auto", "float32", "bfloat16", "float16"]  # device's own would load torch, for --help too
 
 RENAMED = {"matrix_learning_rate": "muon_learning_rate", "matrix_momentum": "muon_momentum"}
 """Names that settings had in earlier versions."""
@@ -37,13 +35,13 @@ class TrainConfig:
     learning_rate: float = 1e-3
     """AdamW's peak learning rate, reached when the warm-up ends."""
     min_learning_rate: float = 1e-4
-    """Learning rate of the last step, for the schedules that decay; with 0 the step after the last would have it."""
+    """Learning rate of the last step, for the schedules that decay; 0 would be that of the step after it."""
     warmup_steps: int = 100
     """Steps over which the rate rises linearly to its peak."""
     schedule: Schedule = "cosine"
     """What the rate does after the warm-up; wsd holds the peak, then falls over the last fifth."""
     weight_decay: float = 0.1
-    """Decoupled decay of the matrices; biases and the norms' weights are never decayed. With muon, of its matrices."""
+    """Decoupled decay of the matrices, with muon of its own; biases and norms are never decayed."""
     muon_learning_rate: float = 0.02
     """Muon's peak learning rate; it rises and falls by the same schedule."""
     muon_momentum: float = 0.95

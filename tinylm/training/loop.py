@@ -1,7 +1,7 @@
 """The loop: a whole run of steps, and what happens between them.
 
-It knows no files, sampling or records: what should happen along the way is passed in as `evaluate`, `save` and
-`callbacks`, which all get one thing, the TrainingState.
+It knows no files, sampling or records: what should happen along the way is passed in as `evaluate`, `save`
+and `callbacks`, which all get one thing, the TrainingState.
 Taught in notebook 04_training."""
 
 from __future__ import annotations
@@ -79,16 +79,16 @@ def train(
 ) -> History:
     """Train the model in place to config.steps. The same seed gives the same weights, even when stopped.
 
-    evaluate(state) is called every config.eval_every finished steps and after the last; it returns a number or a
-    dataclass with a number called loss, such as inference's Evaluation. save(state) is called before the first
-    step, after each evaluation, when save_seconds have passed and at the end; it returns the checkpoint's name.
-    Each callback is called after each step, with the step in state.result, and after each evaluation, with that in
-    state.evaluation and no result. `resume` is the checkpoint to go on from, which must have the same provenance
-    (by default the settings of model, training and batches).
+    evaluate(state) is called every config.eval_every finished steps and after the last; it returns a number
+    or a dataclass with a number called loss, such as inference's Evaluation. save(state) is called before the
+    first step, after each evaluation, when save_seconds have passed and at the end; it returns the
+    checkpoint's name. Each callback(state) is called after each step, with the step in state.result, and
+    after each evaluation, with that in state.evaluation and no result. `resume` is the checkpoint to go on from,
+    which must have the same provenance (by default the settings of model, training and batches).
 
     Ctrl-C ends the run after the step it fell into: with `save` it is saved and what there is is returned,
-    without it KeyboardInterrupt goes on to whoever called. Raises Divergence when something is not finite, naming
-    it, the step and the last good checkpoint, and ConfigError when batches and config disagree."""
+    without it KeyboardInterrupt goes on to whoever called. Raises Divergence when something is not finite,
+    naming it, the step and the last good checkpoint, and ConfigError when batches and config disagree."""
     if batches.batch_size != config.micro_batch_size:
         raise ConfigError(
             f"batches of {batches.batch_size} do not match micro_batch_size {config.micro_batch_size}: "

@@ -88,7 +88,7 @@ class Muon(torch.optim.Optimizer):
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """Muon for some groups and AdamW for the others, as one optimiser: one list of groups, one state, one step.
+    """Muon for some groups and AdamW for the others: one optimiser with one list of groups and one state.
 
     Each group says which it is by kind="muon" or kind="adamw", and has the settings of that one. AdamW is
     torch's own, fused where this torch has a fused one for the device."""

@@ -22,8 +22,8 @@ WSD_DECAY = 0.2
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Two groups for an optimiser: what decays (matrices and embeddings), and biases and norms, which do not.
 
-    Which is which is the parameter's role, declared by the module that holds it (model.layers). Every trainable
-    parameter is in exactly one group; a tied matrix counts once; a frozen one not at all."""
+    Which is which is the parameter's role, declared by the module that holds it (model.layers). Every
+    trainable parameter is in exactly one group; a tied matrix counts once; a frozen one not at all."""
     roles = parameter_roles(model)
     trained = [(p, roles[name].decay) for name, p in model.named_parameters() if p.requires_grad]
     return [
@@ -42,9 +42,9 @@ def adamw(
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The optimiser that the config asks for, over the trainable parameters of this model.
 
-    "adamw" takes everything. "muon" takes the matrices whose role says so, which are those inside the blocks,
-    and AdamW the rest, undecayed: for an embedding, the head or a norm a direction has no reason to be as long
-    as any other. Raises ConfigError when nothing would move."""
+    "adamw" takes everything. "muon" takes the matrices whose role says so, which are those inside the
+    blocks, and AdamW the rest, undecayed: in an embedding, the head or a norm no direction has a reason to be
+    as long as the others. Raises ConfigError when nothing would move."""
     betas = (config.beta1, config.beta2)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trained:
@@ -102,8 +102,8 @@ def learning_rate(
 def scheduled_rate(step: int, config: TrainConfig, peak: float | None = None) -> float:
     """learning_rate as a run has it, for parameters with this peak (by default config.learning_rate).
 
-    Every peak falls to the same share of itself. Where that is 0, the schedule is laid out as if there were one
-    step more: a last step with rate 0 would compute a gradient and not use it."""
+    Every peak falls to the same share of itself. Where that is 0, the schedule is laid out as if there were
+    one step more: a last step with rate 0 would compute a gradient and not use it."""
     peak = config.learning_rate if peak is None else peak
     minimum = config.min_learning_rate
     if peak != config.learning_rate:
@@ -119,7 +119,7 @@ def scheduled_rate(step: int, config: TrainConfig, peak: float | None = None) ->
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: TrainConfig) -> float:
-    """Give every group its rate for this step, below the group's own `peak` where it has one; returns AdamW's."""
+    """Give every group its rate for this step, by its own `peak` where it has one; returns AdamW's."""
     for group in optimizer.param_groups:
         group["lr"] = scheduled_rate(step, config, group.get("peak"))
     return scheduled_rate(step, config)

@@ -1,6 +1,6 @@
-"""Progress and state: how far a run is, all that its next step depends on, and what must not change on the way.
+"""Progress and state: how far a run is, all that its next step depends on, and what must not change.
 
-No random state is part of it: dropout's masks and the order of the data are functions of the seed and the step.
+No random state is part of it: dropout's masks and the order of the data follow from the seed and the step.
 Taught in notebook 04_training."""
 
 from __future__ import annotations

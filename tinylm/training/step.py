@@ -6,7 +6,6 @@ Taught in notebook 04_training."""
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Iterator
 
@@ -60,9 +59,9 @@ def train_step(
     """One optimiser step on config.tokens_per_step tokens, a pure function of (weights, config.seed, step).
 
     The micro-batches add up to the gradient of the whole batch: each divides its summed loss by the
-    number of targets in all of them, on all ranks. log=False leaves the numbers on the device. Raises Divergence,
-    with the weights as they were, when the loss or the gradient is not finite; where the device runs ahead of
-    Python, a step that is not logged is left to `deferred`."""
+    number of targets in all of them, on all ranks. log=False leaves the numbers on the device. Raises
+    Divergence, with the weights as they were, when the loss or the gradient is not finite; where the device
+    runs ahead of Python, a step that is not logged is left to `deferred`."""
     precision = precision or _default_precision(model, config)
     device, scaler = precision.device, precision.scaler
     if log:
@@ -107,7 +106,7 @@ def train_step(
     if log and precision.skips_overflow:
         check_loss_scale(scaler.get_scale(), step=step, learning_rate=rate)
 
-    said = {name: world.mean(torch.stack([m[name] for m in metrics]).mean()) for name in metrics[0]}
+    said = {name: world.mean(torch.stack([m[name].detach() for m in metrics]).mean()) for name in metrics[0]}
     if not log:
         return StepResult(step, loss, rate, grad_norm, metrics=said)
     synchronize(device)
