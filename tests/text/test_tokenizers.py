@@ -44,7 +44,7 @@ def test_vocabulary_is_sorted_by_code_point_whatever_the_order_of_the_text():
     assert forwards.fingerprint == backwards.fingerprint
 
 
-def test_the_vocabulary_is_the_same_in_processes_that_hash_strings_differently():
+def test_vocabulary_is_the_same_in_processes_that_hash_strings_differently():
     code = (
         f"from tinylm.text.tokenizers import CharTokenizer as C; print(ascii(C.train({TEXT!r}).characters))"
     )
