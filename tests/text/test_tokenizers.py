@@ -143,7 +143,7 @@ def test_decode_takes_arrays_tensors_lists_and_single_ids():
 def test_ids_that_mean_no_character_are_refused():
     tokenizer = CharTokenizer("abc")
     for wrong in (3, -1):
-        with pytest.raises(DataError, match=f"id {wrong} .* 0 to 2"):
+        with pytest.raises(DataError, match=f"id {wrong} is no .* 0 to 2"):
             tokenizer.decode([0, wrong])
     for wrong in ([[0, 1]], [0.0, 1.0], torch.zeros(1, 2, dtype=torch.int64)):
         with pytest.raises(DataError, match="row"):
