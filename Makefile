@@ -12,7 +12,7 @@ lab: .venv/ready ## set up, copy the notebooks you have not started into my_note
 
 test: .venv/ready ## set up, then ruff, the unit tests, every notebook as given, and again with the solutions put in
 	@echo "Checking style with ruff" && $(PY) -m ruff check . && $(PY) -m ruff format --check .
-	@echo "Running the unit tests and every notebook, two at a time (some minutes)" && $(PY) -m pytest -n 2 --dist loadscope
+	@echo "Running the unit tests and every notebook, two at a time (some minutes)" && $(PY) -m pytest -n 2
 
 notebooks: .venv/ready ## for authors: run every notebook in place, in order, and store its outputs
 	@$(PY) -m tests.authoring.execute
@@ -23,9 +23,9 @@ promote: .venv/ready ## for authors: keep the record of RUN=name (as NAME=name) 
 clean: ## remove .venv, but nothing you have written
 	rm -rf .venv
 
-.venv/ready: requirements.txt pyproject.toml
-	@$(PYTHON) -c "import sys; v = sys.version_info; v >= (3, 11) or sys.exit('tinylm needs Python 3.11 or newer and this is %d.%d: say for example make lab PYTHON=python3.12' % v[:2])"
-	@echo "Setting up .venv (about 1.7 GB, the first time only)"
-	@$(PYTHON) -m venv .venv
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@$(PY) -c "open('.venv/ready', 'w').close()"
+# .venv's own Python where it is set up; it looks whether the clone was moved and whether the pins have changed
+SETUP = $(or $(if $(wildcard .venv/ready),$(shell $(PY) -c "print('$(PY)')")),$(PYTHON))
+.venv/ready: FORCE
+	@$(SETUP) -c "import sys; v = sys.version_info; v >= (3, 11) or sys.exit('tinylm needs Python 3.11 or newer and this is %d.%d: say for example make lab PYTHON=python3.12' % v[:2])"
+	@$(SETUP) -m tinylm.course.install
+FORCE:

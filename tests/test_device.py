@@ -26,19 +26,14 @@ def amx(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
 
 
-def pretend_gpu(monkeypatch, *, native_bf16, new_torch=True, capability=(7, 5)):
-    def new(including_emulation=True):
-        return native_bf16 or including_emulation
-
-    def old():
-        return True  # an older torch counts emulation as support
-
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", new if new_torch else old)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+def pretend_gpu(monkeypatch, *, native_bf16):
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: native_bf16 or including_emulation
+    )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
 
 
-def test_the_best_device_is_a_gpu_where_there_is_one(monkeypatch):
+def test_best_device_is_a_gpu_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert device.best_device().type == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -48,34 +43,27 @@ def test_the_best_device_is_a_gpu_where_there_is_one(monkeypatch):
     assert device.best_device() == torch.device("cpu")
 
 
-def test_a_t4_has_no_bfloat16_although_it_can_emulate_it(monkeypatch):
+def test_t4_has_no_bfloat16_although_it_can_emulate_it(monkeypatch):
     pretend_gpu(monkeypatch, native_bf16=False)
     assert not device.supports_bf16("cuda")
     assert device.default_dtype("cuda") == "float16"
 
 
-def test_a_t4_has_no_bfloat16_in_an_older_torch_that_cannot_be_asked_about_emulation(monkeypatch):
-    pretend_gpu(monkeypatch, native_bf16=False, new_torch=False, capability=(7, 5))
-    assert not device.supports_bf16("cuda")
-    pretend_gpu(monkeypatch, native_bf16=True, new_torch=False, capability=(8, 0))
-    assert device.supports_bf16("cuda")
-
-
-def test_a_gpu_with_bfloat16_uses_it_without_a_scaler(monkeypatch):
+def test_bfloat16_is_used_without_a_scaler_where_a_gpu_has_it(monkeypatch):
     pretend_gpu(monkeypatch, native_bf16=True)
     assert device.default_dtype("cuda") == "bfloat16"
-    assert not device.scaler("cuda", "auto").is_enabled()
-    assert not device.scaler("cuda", "bfloat16").is_enabled()
+    assert not Precision.of("cuda").scaler.is_enabled()
+    assert not Precision.of("cuda", "bfloat16").scaler.is_enabled()
 
 
 def test_float16_always_comes_with_a_scaler(monkeypatch):
     pretend_gpu(monkeypatch, native_bf16=False)
-    assert device.scaler("cuda", "auto").is_enabled()
+    assert Precision.of("cuda").scaler.is_enabled()
     assert Precision.of("cuda", "float16").scaler.is_enabled()
-    assert not device.scaler("cuda", "float32").is_enabled()
+    assert not Precision.of("cuda", "float32").scaler.is_enabled()
 
 
-def test_the_processor_computes_in_float32_unless_asked(no_amx):
+def test_processor_computes_in_float32_unless_asked(no_amx):
     assert device.default_dtype("cpu") == "float32"
     assert Precision.of("cpu").dtype == "float32"
     assert not Precision.of("cpu").scaler.is_enabled()
@@ -95,18 +83,10 @@ def test_float16_is_refused_where_it_has_no_kernels(name):
         device.resolve_dtype(name, "float16")
 
 
-def test_a_t4_refuses_bfloat16_and_says_what_to_use(monkeypatch):
+def test_bfloat16_on_a_t4_is_refused_with_what_to_use(monkeypatch):
     pretend_gpu(monkeypatch, native_bf16=False)
     with pytest.raises(ConfigError, match="slower than float16: use dtype auto"):
         device.resolve_dtype("cuda", "bfloat16")
-
-
-def test_amx_is_read_from_the_processors_flags_when_torch_cannot_be_asked(monkeypatch):
-    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
-    monkeypatch.setattr(device, "cpu_flags", lambda: frozenset({"amx_tile", "amx_bf16"}))
-    assert device.has_amx()
-    monkeypatch.setattr(device, "cpu_flags", lambda: frozenset({"amx_tile"}))
-    assert not device.has_amx()
 
 
 def test_amx_is_no_when_the_question_itself_fails(monkeypatch):
@@ -126,7 +106,7 @@ def test_autocast_changes_matrix_products_only_when_asked(amx):
     assert (a @ a).dtype == torch.float32
 
 
-def test_own_randomness_repeats_inside_and_leaves_the_callers_numbers_alone():
+def test_seeded_rng_repeats_inside_and_leaves_the_callers_numbers_alone():
     def dropped():
         return torch.nn.functional.dropout(torch.ones(101))
 
@@ -145,13 +125,13 @@ def test_own_randomness_repeats_inside_and_leaves_the_callers_numbers_alone():
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def test_a_device_is_described_in_one_line():
+def test_device_is_described_in_one_line():
     line = device.describe_device("cpu")
     assert device.cpu_name() in line and "core" in line and "\n" not in line
     device.synchronize("cpu")
 
 
-def test_only_the_processor_is_waited_for_and_only_float16_skips_steps(monkeypatch):
+def test_precision_waits_only_for_the_processor_and_skips_steps_only_in_float16(monkeypatch):
     assert device.Precision.of("cpu", "float32").is_synchronous
     assert not device.Precision(torch.device("meta"), "float32", None).is_synchronous
     for dtype in ("float32", "bfloat16", "float16"):
@@ -168,25 +148,23 @@ INTEL = (
 )
 
 
-def test_the_processor_is_named_as_the_system_names_it(monkeypatch, tmp_path):
+def test_processor_is_named_as_the_system_names_it(monkeypatch, tmp_path):
     (tmp_path / "cpuinfo").write_text(INTEL)
     monkeypatch.setattr(device, "CPUINFO", tmp_path / "cpuinfo")
     assert device.cpu_name() == "Intel(R) Xeon(R) Platinum 8481C"
-    assert {"amx_tile", "amx_bf16"} <= device.cpu_flags()
 
 
-def test_a_system_that_tells_nothing_still_gets_a_description(monkeypatch, tmp_path):
+def test_hardware_of_a_system_that_tells_nothing_is_still_described(monkeypatch, tmp_path):
     monkeypatch.setattr(device, "CPUINFO", tmp_path / "missing")
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.delattr(os, "sysconf", raising=False)
     monkeypatch.setattr(platform, "processor", lambda: "")
     assert device.cpu_name() == platform.machine()
-    assert device.cpu_flags() == frozenset()
     assert device.hardware()["cores"] >= 1
     assert device.hardware()["memory_gib"] is None
 
 
-def test_the_description_names_no_host_no_user_and_no_path():
+def test_hardware_names_no_host_no_user_and_no_path():
     told = json.dumps(device.hardware())
     assert set(device.hardware()) == {"cpu", "cores", "memory_gib", "system"}
     for secret in (socket.gethostname(), platform.node(), os.path.expanduser("~"), os.getcwd()):
@@ -194,8 +172,16 @@ def test_the_description_names_no_host_no_user_and_no_path():
     assert f'"{getpass.getuser()}"' not in told
 
 
-def test_the_load_is_a_number_of_processes_or_unknown(monkeypatch):
-    monkeypatch.setattr(os, "getloadavg", lambda: (1.2345, 9.0, 9.0), raising=False)
-    assert device.load_average() == 1.23
-    monkeypatch.delattr(os, "getloadavg")
-    assert device.load_average() is None
+def test_num_threads_holds_inside_and_the_callers_number_is_back_after():
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), device.num_threads(3):
+        assert torch.get_num_threads() == 3
+        raise KeyError
+    assert torch.get_num_threads() == before
+
+
+def test_suggested_threads_are_one_for_little_work_and_never_more_than_torch_has():
+    with device.num_threads(3):
+        assert [device.suggested_threads(flops) for flops in (2e6, 0.9e9, 1.1e9, 1e15)] == [1, 1, 3, 3]
+    with device.num_threads(1):
+        assert device.suggested_threads(1e15) == 1

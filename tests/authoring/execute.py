@@ -28,7 +28,7 @@ from tests.authoring.kernel import ThisInterpreter, kernel_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-CELL_TIMEOUT = 180  # seconds, as for nbval in pyproject.toml
+CELL_TIMEOUT = 900  # seconds, as for nbval in pyproject.toml: a busy machine is no error
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},

@@ -47,8 +47,12 @@ class ThisInterpreter(AsyncKernelManager):
 
 
 def kernel_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a notebook's kernel sees: no network, the small scale, figures inline, TINYLM_DATA as given."""
+    """What a notebook's kernel sees: no network, the small scale, figures inline, TINYLM_DATA as given.
+
+    One thread: models this small gain nothing from a second one, and lose much where another process wants it
+    (notebook 05, on two cores: 45 CPU-seconds with two threads, 13 with one)."""
     env = {key: value for key, value in environ.items() if key != "TINYLM_SCALE"}
     env["TINYLM_OFFLINE"] = "1"
+    env["OMP_NUM_THREADS"] = "1"
     env["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     return env

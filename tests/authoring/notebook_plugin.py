@@ -1,8 +1,8 @@
 """The pytest plugin that makes nbval this course's. pyproject.toml names it with `-p`, so that it is there
 for `pytest`, for `python -m pytest` and for `pytest notebooks/02_attention.ipynb` alike.
 
-Three things: floats are compared with a tolerance; a cell tagged `real-text` is compared only where the real
-text is at hand; a kernel sees the same few variables everywhere.
+Four things: floats are compared with a tolerance; a cell tagged `real-text` is compared only where the real
+text is at hand; a kernel sees the same few variables everywhere; with `-n` a notebook's cells stay together.
 """
 
 import functools
@@ -19,14 +19,20 @@ from tests.authoring.tolerance import Tolerant
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Puts the two hooks into nbval, once."""
+    """Puts the two hooks into nbval, once, and has xdist hand out whole notebooks in the order below."""
+    if getattr(config.option, "numprocesses", None):
+        config.option.dist, config.option.loadscopereorder = "loadscope", False
     if not hasattr(IPyNbCell.sanitize, "__wrapped__"):
         IPyNbCell.sanitize = tolerant(IPyNbCell.sanitize)
         IPyNbFile.setup = in_kernel_environment(IPyNbFile.setup)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Cells whose output depends on which text was read are only run where the real text is not at hand."""
+    """Cells whose output depends on which text was read are only run where the real text is not at hand.
+
+    With xdist what takes long comes first: no core waits at the end for the other one's notebook."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: not isinstance(item, IPyNbCell) and "end_to_end" not in item.nodeid)
     cells = [item for item in items if isinstance(item, IPyNbCell) and "real-text" in tags(item.cell)]
     if cells and not real_text_at_hand():
         for item in cells:

@@ -6,10 +6,11 @@ import statistics
 from dataclasses import asdict
 from typing import Any
 
-from tinylm.__main__ import parse
+from tinylm.cli.parse import parse
 from tinylm.errors import RunError
 from tinylm.runs.recipes import RECIPES, recipe
 from tinylm.runs.records import Record
+from tinylm.training.config import RENAMED
 
 MARKS = re.compile(r"(<!-- results -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
 COLUMNS = (
@@ -126,8 +127,8 @@ def _what_to_type(header: dict[str, Any]) -> str:
     own = recipe(name)
     parts = {
         "data": (asdict(own.data), data_read(header)),
-        "model": (own.model.to_json(), header.get("model", {})),
-        "train": (asdict(own.train), header.get("train", {})),
+        "model": (own.model.to_json(), header["model"]),
+        "train": (own.train.to_json(), {RENAMED.get(k, k): v for k, v in header["train"].items()}),
     }
     options = [
         _option(f"--{part}.{field}".replace("_", "-"), value)

@@ -167,6 +167,7 @@ CELLS = {  # a cell, what it prints now, what is stored
     "not compared": ("print(1.00)", "1.24", "PASSED"),
     "where it runs": ("import os\n\nprint(os.path.basename(os.getcwd()))", "course", "PASSED"),
     "what it sees": ("print(*map(os.environ.get, ['TINYLM_OFFLINE', 'TINYLM_SCALE']))", "1 None", "PASSED"),
+    "what came before": ("print(os.name == 'none')", "False", "PASSED"),
 }
 
 
@@ -178,5 +179,7 @@ def test_nbval_compares_with_the_tolerance_and_real_text_only_where_it_is_at_han
     path = tmp_path / "course" / "02_attention.ipynb"
     path.parent.mkdir()
     path.write_text(nbformat.writes(nb), encoding="utf-8")
-    verdicts = pytest_on(path, TINYLM_DATA=str(tmp_path), TINYLM_SCALE="full")
+    verdicts = pytest_on(
+        path, "-n2", TINYLM_DATA=str(tmp_path), TINYLM_SCALE="full"
+    )  # and its cells stay together
     assert verdicts == {str(i): verdict for i, (_, _, verdict) in enumerate(CELLS.values())}

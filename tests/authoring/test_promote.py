@@ -13,19 +13,27 @@ from tests.authoring.promote import main, promote
 from tests.authoring.results import results_tables
 from tinylm.errors import TinyLMError
 from tinylm.runs import paths
-from tinylm.runs.records import RunRecord, read_record, record_header, run_header
+from tinylm.runs.recipes import recipe
+from tinylm.runs.records import RunRecord, read_record, record_header
 
 README = "# tinylm\n\n<!-- results -->\nold\n<!-- /results -->\n\nbelow\n"
+RECIPE = recipe("shakespeare_char")
 COMMAND = "python -m tinylm train shakespeare_char --train.steps 5"
 HEADER = {
-    **run_header(
-        recipe="shakespeare_char", command=COMMAND, device="cpu", dtype="float32", seed=3, tokens=5 * 77
+    **record_header(
+        "training",
+        recipe="shakespeare_char",
+        command=COMMAND,
+        device="cpu",
+        dtype="float32",
+        seed=3,
+        tokens=5 * 77,
     ),
     "parameters": 809_857,
     "data": "tinyshakespeare",
     "reading": {"corpus": "tinyshakespeare"},
-    "model": {"n_layer": 3},
-    "train": {"steps": 5, "tokens_per_step": 77, "schedule": "cosine"},
+    "model": RECIPE.model.to_json(),
+    "train": RECIPE.train.to_json() | {"steps": 5, "warmup_steps": 0},
 }
 STEPS = [{"step": 0, "loss": 4.0, "seconds": 0.1}, {"step": 4, "loss": 3.0, "seconds": 9.0}]
 EVALUATIONS = [{"step": 3, "loss": 2.0}, {"step": 5, "loss": 2.5}]

@@ -9,7 +9,7 @@ import pytest
 from tests.authoring.results import results_tables, steps_done, tokens_read, with_tables
 from tinylm.errors import RunError
 from tinylm.runs.recipes import recipe
-from tinylm.runs.records import Record, run_header
+from tinylm.runs.records import Record, record_header
 
 PER_STEP = 77
 OVERFIT = recipe("overfit")
@@ -24,7 +24,7 @@ def made(*losses, seed=7, steps=20, seconds=90.0, tokens=None, evaluation=None, 
     at = [steps - 3 * i for i in reversed(range(len(losses)))]
     more = {"standard_error": 0.02} | (evaluation or {})
     return Record(
-        header=run_header(**(names | header), seed=seed, tokens=20 * PER_STEP),
+        header=record_header("training", **(names | header), seed=seed, tokens=20 * PER_STEP),
         steps=[{"step": step, "seconds": 3.0 * step} for step in range(0, steps, 10)],
         evaluations=[{"step": a, "loss": loss} | more for a, loss in zip(at, losses, strict=True)],
         end=None if seconds is None else {"seconds": seconds} | known,
@@ -112,7 +112,7 @@ def test_options_of_a_row_are_what_differs_from_the_recipe():
     header = {
         "recipe": "overfit",
         "model": replace(OVERFIT.model, vocab_size=41, dropout=0.2, bias=False).to_json(),
-        "train": asdict(train),
+        "train": train.to_json(),
         "reading": asdict(replace(OVERFIT.data, train_share=1.0)),
     }
     ((_, ((typed, *_),)),) = tables(made(2.0, **header))
@@ -124,7 +124,8 @@ def test_options_of_a_row_are_what_differs_from_the_recipe():
 
 def test_record_from_before_the_header_held_the_data_says_it_by_its_command():
     typed = "python -m tinylm train overfit --data.train-share 0.5 --run x"
-    old, usual = (made(2.0, recipe="overfit", command=c) for c in (typed, "python -m tinylm train overfit"))
+    header = {"recipe": "overfit", "model": OVERFIT.model.to_json(), "train": OVERFIT.train.to_json()}
+    old, usual = (made(2.0, command=c, **header) for c in (typed, "python -m tinylm train overfit"))
     for record in (old, usual):
         del record.header["reading"]
     assert [row[2] for row in rows(old, usual)] == ["its first 50%", "its first 10%"]

@@ -12,6 +12,7 @@ of the last rung has a training record too. Never fails on time or on a loss.
 """
 
 import argparse
+import math
 import shlex
 import statistics
 import sys
@@ -24,12 +25,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tinylm.device import describe_device
 from tinylm.inference.evaluate import Evaluation, evaluate
-from tinylm.model.losses import nats_to_bits
 from tinylm.runs import paths
-from tinylm.runs.build import Experiment, prepare
+from tinylm.runs.build import Experiment, build_experiment
 from tinylm.runs.recipes import Recipe, recipe
-from tinylm.runs.records import RunRecord, record_header, run_header
-from tinylm.training.loop import build_optimizer, train_step
+from tinylm.runs.records import RunRecord, record_header
+from tinylm.training.optim import build_optimizer
+from tinylm.training.step import train_step
 
 ADAMW_RATE = 4e-3  # for all parameters; with Muon, AdamW has only the embedding, the head and the gains
 BLOCKS = 50  # turns in a run: a busy moment then meets all rungs alike
@@ -122,7 +123,7 @@ class Run:
     def __init__(self, rung: Rung, seed: int) -> None:
         self.rung, self.seed = rung, seed
         train = replace(rung.recipe.train, seed=seed)
-        self.ready: Experiment = prepare(replace(rung.recipe, train=train))
+        self.ready: Experiment = build_experiment(replace(rung.recipe, train=train))
         self.optimizer = build_optimizer(self.ready.model, train)
         self.ready.model.train()
         average = get_ema_multi_avg_fn(rung.averaged)
@@ -135,7 +136,7 @@ class Run:
             began, cpu = time.perf_counter(), time.process_time()
             measure = step % train.log_every == 0 or step + 1 == train.steps
             result = train_step(
-                self.ready.model, self.optimizer, self.ready.batches, step=step, config=train, measure=measure
+                self.ready.model, self.optimizer, self.ready.batches, step=step, config=train, log=measure
             )
             if self.averaged is not None:
                 self.averaged.update_parameters(self.ready.model)
@@ -147,12 +148,15 @@ class Run:
 
     def evaluate(self) -> Evaluation:
         model = self.ready.model if self.averaged is None else self.averaged.module
-        return evaluate(model, self.ready.validation)
+        return evaluate(
+            model, self.ready.dataset.validation, bytes_per_token=self.ready.dataset.bytes_per_token
+        )
 
     def write(self, result: Evaluation, command: str, threads: int) -> None:
         """This run's training record, ready to be promoted."""
         recipe = self.ready.recipe
-        header = run_header(
+        header = record_header(
+            "training",
             recipe=recipe.name,
             command=command,
             device="cpu",
@@ -160,11 +164,12 @@ class Run:
             seed=self.seed,
             tokens=recipe.train.steps * recipe.train.tokens_per_step,
             parameters=self.ready.model.n_parameters(),
-            data=self.ready.text.name,
-            tokenizer=self.ready.tokenizer.fingerprint,
+            data=self.ready.dataset.name,
+            reading=asdict(recipe.data),
+            tokenizer=self.ready.dataset.tokenizer.fingerprint,
             threads=threads,
             model=recipe.model.to_json(),
-            train=asdict(recipe.train),
+            train=recipe.train.to_json(),
         )
         folder = paths.MINE / f"{recipe.name}-seed{self.seed}"
         with RunRecord(folder / "record.jsonl", header) as record:
@@ -256,7 +261,7 @@ def main() -> None:
                 losses=losses,
                 loss=statistics.mean(losses),
                 standard_error=spread,
-                bits_per_character=nats_to_bits(statistics.mean(losses)),
+                bits_per_character=statistics.mean(losses) / math.log(2),
                 step_time_ratio=ratio,
                 cpu_seconds=[run.cpu for run, _ in seen],
                 steps=rung.recipe.train.steps,

@@ -1,9 +1,10 @@
 """How fast is generation with the cache? Run by hand: python tests/benchmarks/generation.py [--record NAME]
 
-Three ratios for the 51M shape (8 layers, 8 heads, 512 wide, vocabulary 50,257, context 256, float32, one
+Four ratios for the 51M shape (8 layers, 8 heads, 512 wide, vocabulary 50,257, context 256, float32, one
 text): the time of a token at position 240 over that at position 20; the time of the bare weight products
-(each matrix, as it is stored, times one vector, in a loop) over that of a whole token; and the time of
-transformers' cached greedy `generate` over ours, weights of the same shapes. What is compared is
+(each matrix times one vector, in a loop) over that of a whole token; the time of transformers' cached
+greedy `generate` over ours, weights of the same shapes; and the time of a token past the full context over
+that of one before it, each the mean over as many tokens as lie between two refills. What is compared is
 interleaved and medians are taken, because the machine is never quiet. Never fails on time. With --record
 the figures are written to data/mine/NAME, for `make promote RUN=NAME`.
 """
@@ -18,12 +19,10 @@ import time
 import torch
 import torch.nn.functional as F
 
-from tinylm.device import load_average
 from tinylm.inference.config import GenerationConfig
-from tinylm.inference.generate import generate, next_logits
+from tinylm.inference.generate import generate
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.model.layout import to_column_major
 from tinylm.runs.records import RunRecord, record_header
 from tinylm.runs.run import new_folder
 
@@ -32,21 +31,23 @@ PROMPT = [40, 716, 257, 2746]
 
 
 def seconds(run):
+    """What the run itself has measured, else how long it took."""
     began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
+    measured = run()
+    return measured if isinstance(measured, float) else time.perf_counter() - began
 
 
 def token_at(model, position):
     """Reads one token at that position of the text, again and again: the cache is set back each time."""
-    rows = [[i % SHAPE.vocab_size for i in range(position + 1)]]
-    cache = model.new_cache()
-    next_logits(model, [rows[0][:-1]], cache)
+    tokens, cache = torch.arange(position + 1)[None], model.new_cache()
 
+    @torch.inference_mode()
     def run():
         cache.length = position
-        next_logits(model, rows, cache)
+        model(tokens[:, -1:], cache)
 
+    with torch.inference_mode():
+        model(tokens[:, :-1], cache)
     return run
 
 
@@ -65,6 +66,22 @@ def products(model):
 def ours(model, n):
     config = GenerationConfig(temperature=0.0, max_new_tokens=n)
     return lambda: list(generate(model, PROMPT, config, generator=torch.Generator()))
+
+
+def period(model, n_prompt):
+    """As many tokens as lie between two refills of the full context, after a prompt of that length."""
+    T = model.config.context_length
+    config, prompt = GenerationConfig(max_new_tokens=T - T // 2 + 2), list(range(n_prompt))
+
+    def run():
+        stream = generate(model, prompt, config, generator=torch.Generator().manual_seed(0))
+        next(stream)  # reads the prompt
+        began = time.perf_counter()
+        for _ in stream:
+            pass
+        return time.perf_counter() - began
+
+    return run
 
 
 def transformers(n):
@@ -110,13 +127,13 @@ def main():
         device="cpu",
         dtype="float32",
         threads=torch.get_num_threads(),
-        load=load_average(),
+        load=round(os.getloadavg()[0], 2),
         rounds=chosen.rounds,
         single=chosen.single,
         tokens=chosen.tokens,
         model=SHAPE.to_json(),
     )
-    model = to_column_major(GPT(SHAPE).eval())  # as open_checkpoint does
+    model = GPT(SHAPE).eval()
     early, late, bare = "a token at position 20", "a token at position 240", "the weight products alone"
     times = interleaved(
         {early: token_at(model, 20), late: token_at(model, 240), bare: products(model)}, chosen.single
@@ -126,12 +143,17 @@ def main():
         {mine: ours(model, chosen.tokens), theirs: transformers(chosen.tokens)}, chosen.rounds
     )
 
+    before, past = "tokens before the context is full", "tokens past it"
+    times |= interleaved(
+        {before: period(model, 1), past: period(model, SHAPE.context_length)}, max(3, chosen.rounds // 3)
+    )
+
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {model.n_parameters():,} weights")
     with RunRecord(where, header) as record:
         for name, values in times.items():
             print(f"{name:36} {statistics.median(values) * 1e3:8.2f} ms (quickest {min(values) * 1e3:.2f})")
             record.measurement(name=name, median_seconds=statistics.median(values), seconds=values)
-        for a, b in ((late, early), (bare, early), (theirs, mine)):
+        for a, b in ((late, early), (bare, early), (theirs, mine), (past, before)):
             # the median of ratios within a round: both sides saw the same neighbours
             ratio = statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
             print(f"{a} / {b}: {ratio:.3f}")

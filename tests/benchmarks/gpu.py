@@ -1,8 +1,8 @@
 """Everything that wants a GPU, in one command: python tests/benchmarks/gpu.py --peak-tflops 989
 
 Run by hand on a machine with one; it has not run yet. It asks pytest whether the numbers are those of the
-processor (tests/test_gpu.py: float32, bfloat16, float16, compiled, cached), then measures, for the shapes
-of the course (0.8M, 51M, 124M) and each arithmetic that this GPU does well, the training speed and the
+processor (tests/end_to_end/test_gpu.py: float32, bfloat16, float16, compiled, cached), then measures, for the
+shapes of the course (0.8M, 51M, 124M) and each arithmetic that this GPU does well, the training speed and the
 share of the GPU's peak that it uses, and the time of a generated token, alone and in a batch of 32. The
 figures go to data/mine/gpu, for `make promote RUN=gpu`. --recipes trains both Shakespeare recipes
 too; promote their runs by name.
@@ -71,7 +71,9 @@ def main() -> None:
     parser.add_argument("--record", metavar="NAME", default="gpu")
     chosen = parser.parse_args()
     device = best_device()
-    tests = subprocess.run([sys.executable, "-m", "pytest", "-q", "tests/test_gpu.py"], check=False)
+    tests = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "tests/end_to_end/test_gpu.py"], check=False
+    )
     header = record_header(
         "benchmark",
         name="gpu",

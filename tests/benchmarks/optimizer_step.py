@@ -16,8 +16,9 @@ from torch import nn
 from tinylm.device import describe_device, has_amx
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
+from tinylm.training.config import TrainConfig
 from tinylm.training.muon import Muon
-from tinylm.training.optim import muon_groups
+from tinylm.training.optim import build_optimizer
 
 
 def timed(optimizer: torch.optim.Optimizer) -> float:
@@ -37,17 +38,26 @@ def main() -> None:
     chosen = parser.parse_args()
     config = ModelConfig(n_layer=chosen.n_layer, n_head=chosen.n_head, n_embd=chosen.n_embd, bias=False)
 
+    def muon_groups(model: GPT) -> list[dict]:
+        groups = build_optimizer(model, TrainConfig(optimizer="muon", weight_decay=0.0)).param_groups
+        return [
+            {"params": group["params"], "splits": group["splits"]}
+            for group in groups
+            if group["kind"] == "muon"
+        ]
+
     def matrices(model: GPT) -> list[nn.Parameter]:
-        return [p for group in muon_groups(model)[1] for p in group["params"]]
+        return [p for group in muon_groups(model) for p in group["params"]]
 
     models = [GPT(config) for _ in range(4)]
     whole = [{"params": matrices(models[1])}]
     optimizers = {
-        "ours, heads apart": Muon(muon_groups(models[0])[1], lr=0.02),
+        "ours, heads apart": Muon(muon_groups(models[0]), lr=0.02),
         "ours, heads together": Muon(whole, lr=0.02),
-        "torch.optim.Muon": torch.optim.Muon(matrices(models[2]), lr=0.02, weight_decay=0.0),
         "AdamW": torch.optim.AdamW(matrices(models[3]), lr=1e-3, fused=True),
     }
+    if hasattr(torch.optim, "Muon"):  # torch 2.9 and newer
+        optimizers["torch.optim.Muon"] = torch.optim.Muon(matrices(models[2]), lr=0.02, weight_decay=0.0)
     generator = torch.Generator().manual_seed(0)
     for model in models:
         for p in matrices(model):

@@ -7,6 +7,7 @@ With --record the figures are written to data/mine/NAME, for `make promote RUN=N
 """
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -15,10 +16,12 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
-from tinylm.device import load_average
-from tinylm.inference.evaluate import evaluate_documents
+from tinylm.errors import InputError
+from tinylm.inference.evaluate import Evaluation, summarize
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
+from tinylm.model.losses import IGNORE_INDEX, token_losses
+from tinylm.runs.callbacks import write_down
 from tinylm.runs.forecast import measure_speed
 from tinylm.runs.records import RunRecord, record_header
 from tinylm.runs.run import new_folder
@@ -71,6 +74,32 @@ class BatchesOfTexts:
         return {"seed": self.seed, "count": len(self.tokens)}
 
 
+@torch.no_grad()
+def evaluate_texts(
+    model: torch.nn.Module, tokenizer: CharTokenizer, texts: list[str], *, context_length: int
+) -> Evaluation:
+    """The mean loss over whole texts, each read alone after a separator, as toyworld counts the floor.
+
+    The separator before a text is read and not scored, the one that closes it is scored; so the first
+    character is predicted too, and from nothing but that a text begins. Each text is a unit of the error."""
+    separator = tokenizer.encode(PLAYS.separator)
+    sums, counts = [], []
+    for text in texts:
+        ids = torch.from_numpy(tokenizer.encode(PLAYS.separator + text + PLAYS.separator)).long()[
+            None
+        ]  # (1, n)
+        if ids.size(1) > context_length + 1:
+            raise InputError(
+                f"a text of {ids.size(1)} characters does not fit context_length {context_length}: "
+                f"use {ids.size(1) - 1} or more"
+            )
+        targets = ids[:, 1:].clone()  # (1, n - 1)
+        targets[:, : len(separator) - 1] = IGNORE_INDEX
+        sums.append(float(token_losses(model(ids[:, :-1]), targets).double().sum()))
+        counts.append(int((targets != IGNORE_INDEX).sum()))
+    return summarize(np.array(sums), np.array(counts), unit=f"{len(texts)} texts")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -84,7 +113,7 @@ def main() -> None:
     add("--context-length", type=int, default=256)
     add("--batch-size", type=int, default=8)
     add("--learning-rate", type=float, default=1e-2, help="of AdamW, for what Muon does not take")
-    add("--matrix-learning-rate", type=float, default=0.01, help="of Muon")
+    add("--muon-learning-rate", type=float, default=0.01, help="of Muon")
     add("--gpt2", action="store_true", help="GPT-2's blocks and AdamW instead: the plain way")
     add("--beta2", type=float, default=0.99)
     add("--weight-decay", type=float, default=0.0)
@@ -93,7 +122,7 @@ def main() -> None:
     add("--record", metavar="NAME", help="keep the figures in data/mine/NAME")
     chosen = parser.parse_args()
     where = new_folder("toyworld_floor", chosen.record) / "record.jsonl" if chosen.record else None
-    busy = load_average()  # before this run itself is what keeps the machine busy
+    busy = round(os.getloadavg()[0], 2)  # before this run itself is what keeps the machine busy
 
     tokenizer = CharTokenizer.train(PLAYS.separator + PLAYS.characters)
     fast = {} if chosen.gpt2 else FAST
@@ -138,9 +167,7 @@ def main() -> None:
     n_texts = min(steps * chosen.batch_size, 50_000)  # most rows are read once, none more than a few times
     tokens, starts = encoded(tokenizer, PLAYS.texts(n_texts, TRAIN_SEED))
     batches = BatchesOfTexts(tokens, starts, chosen.context_length, chosen.batch_size, chosen.seed)
-    separator = tokenizer.encode(PLAYS.separator)
-    held_out, held_out_starts = encoded(tokenizer, PLAYS.texts(chosen.held_out, HELD_OUT_SEED))
-    held_out = held_out[len(separator) :]  # from here on each text is followed by its own separator
+    held_out = PLAYS.texts(chosen.held_out, HELD_OUT_SEED)
 
     header = record_header(
         "benchmark",
@@ -157,16 +184,16 @@ def main() -> None:
     )
     with RunRecord(where, header) as record:
         began = time.perf_counter()
-        history = train(model, batches, config, record=record)
+        history = train(model, batches, config, callbacks=[write_down(record)])
         seconds = time.perf_counter() - began
-        score = evaluate_documents(model, held_out, held_out_starts, prefix=separator)
+        score = evaluate_texts(model.eval(), tokenizer, held_out, context_length=chosen.context_length)
         # The texts' own log-probabilities take the luck of the draw out: the rest the model does not know.
-        texts = PLAYS.texts(chosen.held_out, HELD_OUT_SEED)
-        exact = -sum(PLAYS.log_prob(text) for text in texts) / score.n_tokens
+        exact = -sum(PLAYS.log_prob(text) for text in held_out) / score.n_tokens
         record.measurement(
             name="gap to the floor, nats per character",
             gap=score.loss - PLAYS.floor,
             standard_error=score.standard_error,
+            unit=score.unit,
             gap_to_the_texts_own=score.loss - exact,
             floor=PLAYS.floor,
             loss=score.loss,

@@ -9,6 +9,7 @@ With --record the figures are written to data/mine/NAME, for `make promote RUN=N
 import argparse
 import contextlib
 import io
+import os
 import shlex
 import statistics
 import sys
@@ -19,15 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tinylm.device import Precision, load_average
+from tinylm.device import Precision
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.runs.records import RunRecord, record_header
 from tinylm.runs.run import new_folder
 from tinylm.text.batches import Batches
 from tinylm.training.config import TrainConfig
-from tinylm.training.loop import train, train_step
+from tinylm.training.loop import train
 from tinylm.training.optim import adamw
+from tinylm.training.step import train_step
 
 V, T, B, L, H, C = 65, 64, 12, 4, 4, 128
 
@@ -82,14 +84,14 @@ def library_steps(model, optimizer, batches, config, n):
     precision = Precision.of("cpu", "float32")
     began = time.perf_counter()
     for step in range(n):
-        train_step(model, optimizer, batches, step=step, config=config, precision=precision, measure=False)
+        train_step(model, optimizer, batches, step=step, config=config, precision=precision, log=False)
     return (time.perf_counter() - began) / n
 
 
 def library_train(model, optimizer, batches, config):
     began = time.perf_counter()
     with contextlib.redirect_stderr(io.StringIO()):  # the bar is drawn and counted, but not shown here
-        train(model, batches, config, optimizer=optimizer, progress=True)
+        train(model, batches, config, optimizer=optimizer, show_progress=True)
     return (time.perf_counter() - began) / config.steps
 
 
@@ -107,7 +109,7 @@ def main():
         device="cpu",
         dtype="float32",
         threads=torch.get_num_threads(),
-        load=load_average(),
+        load=round(os.getloadavg()[0], 2),
         rounds=chosen.rounds,
         steps=chosen.steps,
     )

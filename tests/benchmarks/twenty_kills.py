@@ -7,13 +7,13 @@ to the bit.
 """
 
 import argparse
+import os
 import shlex
 import sys
 import tempfile
 from pathlib import Path
 
 from tests.support import crash as kills
-from tinylm.device import load_average
 from tinylm.runs.records import RunRecord, record_header
 from tinylm.runs.run import new_folder
 
@@ -34,7 +34,7 @@ def main():
         device="cpu",
         dtype="float32",
         threads=1,
-        load=load_average(),
+        load=round(os.getloadavg()[0], 2),
         kills=chosen.kills,
         seed=chosen.seed,
         training=shlex.join(kills.typed("NAME", chosen.steps, chosen.optimizer)),

@@ -3,7 +3,7 @@
 import matplotlib
 import pytest
 
-from tinylm.course import charts, diagrams, heatmaps, style
+from tinylm.course import style
 
 matplotlib.use("agg")
 
@@ -12,8 +12,12 @@ class Drawn(list):
     """(figure, alt) pairs in the order in which they were shown."""
 
     @property
+    def figure(self):
+        return self[-1][0]
+
+    @property
     def axes(self):
-        return self[-1][0].axes[0]
+        return self.figure.axes[0]
 
     @property
     def alt(self):
@@ -21,25 +25,16 @@ class Drawn(list):
 
     def texts(self):
         """Every text of the last figure that is seen, as matplotlib draws it."""
-        figure = self[-1][0]
-        figure.draw_without_rendering()
-        found = figure.findobj(matplotlib.text.Text)
+        self.figure.draw_without_rendering()
+        found = self.figure.findobj(matplotlib.text.Text)
         return [text for text in found if text.get_text().strip() and text.get_visible()]
+
+    def words(self):
+        return [text.get_text() for text in self.texts()]
 
 
 @pytest.fixture
 def drawn(monkeypatch):
     seen = Drawn()
-    for room in (charts, heatmaps, diagrams):
-        monkeypatch.setattr(room, "show", lambda figure, alt: seen.append((figure, alt)))
+    monkeypatch.setattr(style, "show", lambda figure, alt: seen.append((figure, alt)))
     return seen
-
-
-@pytest.fixture
-def fits():
-    """A check that a figure's PNG is small enough for a notebook of some ten figures."""
-
-    def check(figure):
-        assert len(style.png(figure)) < 45_000
-
-    return check

@@ -23,7 +23,7 @@ def mark(capsys, judge):
     return verdict
 
 
-def test_a_right_answer_is_correct(capsys):
+def test_check_calls_a_right_answer_correct(capsys):
     assert mark(capsys, lambda check: check.close(MASK.clone(), MASK)) == "correct"
     assert mark(capsys, lambda check: check.that(MASK, "all")) != "correct"
     assert mark(capsys, lambda check: check.that(MASK | ~MASK, "all")) == "correct"
@@ -43,11 +43,11 @@ def test_a_right_answer_is_correct(capsys):
         lambda check: exec("raise NotImplementedError"),
     ],
 )
-def test_a_blank_stub_is_not_attempted_yet(capsys, judge):
+def test_check_calls_a_blank_stub_not_attempted_yet(capsys, judge):
     assert mark(capsys, judge) == "not attempted yet"
 
 
-def test_the_blank_stubs_of_a_function_and_of_a_name_are_both_blank(capsys):
+def test_check_takes_a_function_with_an_empty_body_for_a_blank_stub(capsys):
     def stub(length):
         """The learner writes here."""
         ...
@@ -55,7 +55,7 @@ def test_the_blank_stubs_of_a_function_and_of_a_name_are_both_blank(capsys):
     assert mark(capsys, lambda check: check.close(stub(5), MASK)) == "not attempted yet"
 
 
-def test_a_usual_mistake_is_told_in_its_own_words(capsys):
+def test_check_names_a_usual_mistake_in_its_own_words(capsys):
     usual = {"that is where one may NOT look": ~MASK, "is it upside down?": MASK.T}
     judge = lambda mine: lambda check: check.close(mine, MASK, "look again", usual=usual)  # noqa: E731
     assert mark(capsys, judge(MASK.T)) == "not yet: is it upside down?"
@@ -67,7 +67,7 @@ def test_a_usual_mistake_is_told_in_its_own_words(capsys):
     )
 
 
-def test_a_usual_mistake_that_gives_nan_or_another_shape_is_recognised(capsys):
+def test_check_recognises_a_usual_mistake_that_gives_nan_or_another_shape(capsys):
     nan = torch.full((3,), float("nan"))
     usual = {"all scores of a row are masked": nan, "keepdim is missing": torch.ones(3, 1)}
     assert (
@@ -83,28 +83,28 @@ def test_a_usual_mistake_that_gives_nan_or_another_shape_is_recognised(capsys):
     )
 
 
-def test_a_right_answer_is_correct_even_where_a_usual_mistake_gives_the_same(capsys):
+def test_check_calls_a_right_answer_correct_even_where_a_usual_mistake_gives_the_same(capsys):
     assert mark(capsys, lambda check: check.close(2, 2, usual={"did you add?": 2})) == "correct"
 
 
-def test_an_exception_of_the_learners_code_is_reported_in_one_line(capsys):
+def test_check_reports_an_exception_of_the_learners_code_in_one_line(capsys):
     assert mark(capsys, lambda check: check.close(1 / 0, 1)).startswith(
         "not yet: your code raised ZeroDivisionError: division by zero"
     )
     verdict = mark(capsys, lambda check: check.close(torch.ones(3, 5) @ torch.ones(3, 5), 1))
-    assert verdict.startswith("not yet: your code raised RuntimeError: mat1 and mat2")
+    assert verdict.startswith("not yet: your code raised RuntimeError: ") and "mat1 and mat2" in verdict
     verdict = mark(capsys, lambda check: check.that(undefined_name, "x"))  # noqa: F821
     assert verdict.endswith(
         "NameError: name 'undefined_name' is not defined (run the cells above, from the top)"
     )
 
 
-def test_a_long_message_of_many_lines_is_cut_to_one(capsys):
+def test_check_cuts_a_long_message_of_many_lines_to_one(capsys):
     verdict = mark(capsys, lambda check: exec("raise ValueError('x\\n' * 999)"))
     assert len(verdict) < 300 and "…" in verdict
 
 
-def test_the_learners_own_line_is_quoted(capsys):
+def test_check_quotes_the_learners_own_line(capsys):
     source = "def area(side):\n    return side / 0\n"
     cell = "ipykernel_7/1234.py"
     linecache.cache[cell] = (len(source), None, source.splitlines(True), cell)
@@ -117,7 +117,7 @@ def test_the_learners_own_line_is_quoted(capsys):
     assert verdict.endswith("ZeroDivisionError: division by zero, at `return side / 0`")
 
 
-def test_the_first_check_that_fails_ends_the_exercise(capsys):
+def test_check_that_fails_first_ends_the_exercise(capsys):
     def judge(check):
         check.that(True, "first")
         check.that(False, "second")
@@ -126,16 +126,16 @@ def test_the_first_check_that_fails_ends_the_exercise(capsys):
     assert mark(capsys, judge) == "not yet: second"
 
 
-def test_a_failed_check_can_be_followed_by_another_exercise(capsys):
+def test_check_that_failed_can_be_followed_by_another_exercise(capsys):
     assert mark(capsys, lambda check: check.that(False, "no")) == "not yet: no"
     assert mark(capsys, lambda check: check.that(True, "no")) == "correct"
 
 
-def test_an_exercise_that_checks_nothing_is_the_authors_mistake():
+def test_exercise_that_checks_nothing_is_the_authors_mistake():
     with pytest.raises(TinyLMError, match="checks nothing"), checks.exercise(NAME) as check:
         check.attempted(3)
 
 
-def test_stopping_the_kernel_is_not_swallowed():
+def test_exercise_does_not_swallow_the_stop_of_the_kernel():
     with pytest.raises(KeyboardInterrupt), checks.exercise(NAME):
         raise KeyboardInterrupt

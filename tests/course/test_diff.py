@@ -11,7 +11,7 @@ from tinylm.course.diff import difference, is_blank, matches
 EXACT = {"rtol": 1e-4, "atol": 1e-6}
 
 
-def said(mine, expected):
+def sentence_for(mine, expected):
     found = difference(mine, expected, **EXACT)
     return None if found is None else found.sentence
 
@@ -35,12 +35,12 @@ def said(mine, expected):
         torch.tensor([float("nan"), -float("inf"), 1.0]),
     ],
 )
-def test_everything_equals_itself(answer):
-    assert said(answer, answer) is None
+def test_difference_of_anything_from_itself_is_none(answer):
+    assert sentence_for(answer, answer) is None
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_floats_are_judged_as_torch_judges_them(seed):
+def test_difference_of_floats_agrees_with_torch_testing_assert_close(seed):
     generator = torch.Generator().manual_seed(seed)
     a = torch.randn(3, 5, generator=generator)
     b = a * (1 + 2e-4 * torch.rand(3, 5, generator=generator) * (seed % 2))
@@ -49,48 +49,50 @@ def test_floats_are_judged_as_torch_judges_them(seed):
         close = True
     except AssertionError:
         close = False
-    assert (said(a, b) is None) == close
+    assert (sentence_for(a, b) is None) == close
 
 
-def test_whole_numbers_and_booleans_must_match_exactly():
-    assert said(torch.tensor([50256]), torch.tensor([50255])) is not None
-    assert said(50256, 50255) == "yours: 50256, expected: 50255"
-    assert said(torch.tensor([True, False]), torch.tensor([True, True])) is not None
+def test_difference_of_whole_numbers_and_booleans_is_exact():
+    assert sentence_for(torch.tensor([50256]), torch.tensor([50255])) is not None
+    assert sentence_for(50256, 50255) == "yours: 50256, expected: 50255"
+    assert sentence_for(torch.tensor([True, False]), torch.tensor([True, True])) is not None
 
 
-def test_a_gradient_a_bfloat16_and_a_number_instead_of_a_scalar_tensor_do_not_matter():
+def test_difference_ignores_gradients_float_widths_and_numbers_for_scalar_tensors():
     x = torch.tensor([1.0, 2.0], requires_grad=True)
-    assert said(x, torch.tensor([1.0, 2.0])) is None
-    assert said(torch.tensor([1.0, 2.0], dtype=torch.bfloat16), torch.tensor([1.0, 2.0])) is None
-    assert said(2.5, torch.tensor(2.5)) is None
-    assert said(torch.tensor(2.5), 2.5) is None
-    assert said(Counter("aab"), {"a": 2, "b": 1}) is None
+    assert sentence_for(x, torch.tensor([1.0, 2.0])) is None
+    for width in (torch.bfloat16, torch.float64):
+        assert sentence_for(torch.tensor([1.0, 2.0], dtype=width), torch.tensor([1.0, 2.0])) is None
+    assert sentence_for(2.5, torch.tensor(2.5)) is None
+    assert sentence_for(torch.tensor(2.5), 2.5) is None
+    assert sentence_for(Counter("aab"), {"a": 2, "b": 1}) is None
 
 
-def test_a_wrong_shape_is_explained_with_both_shapes():
-    assert said(torch.zeros(3, 7), torch.zeros(3, 5)) == "your shape is (3, 7), (3, 5) is expected"
-    assert said(torch.zeros(5, 3), torch.zeros(3, 5)).endswith("are two dimensions exchanged?")
-    assert said(torch.zeros(3), torch.zeros(3, 1)).endswith("a dimension of size 1 is missing")
-    assert said(torch.zeros(1, 3), torch.zeros(3)).endswith("a dimension of size 1 is in the way")
+NAN, INF = float("nan"), float("inf")
 
 
-def test_a_wrong_dtype_is_explained_with_both_dtypes():
-    assert said(torch.ones(3), torch.ones(3, dtype=torch.bool)) == "your dtype is float32, bool is expected"
-    assert said(torch.ones(3), torch.ones(3, dtype=torch.int64)) == "your dtype is float32, int64 is expected"
-    assert said(torch.ones(3, dtype=torch.float32), torch.ones(3, dtype=torch.float64)) is None
+@pytest.mark.parametrize(
+    "mine, expected, sentence",
+    [
+        (torch.zeros(3, 7), torch.zeros(3, 5), "your shape is (3, 7), (3, 5) is expected"),
+        (torch.zeros(5, 3), torch.zeros(3, 5), "are two dimensions exchanged?"),
+        (torch.zeros(3), torch.zeros(3, 1), "a dimension of size 1 is missing"),
+        (torch.zeros(1, 3), torch.zeros(3), "a dimension of size 1 is in the way"),
+        (torch.ones(3), torch.ones(3) > 0, "your dtype is float32, bool is expected"),
+        (torch.ones(3), torch.ones(3).long(), "your dtype is float32, int64 is expected"),
+        (torch.tensor([NAN, 1.0, NAN]), torch.ones(3), "your answer holds nan (2 of 3 values)"),
+        (torch.tensor([INF, 1.0]), torch.ones(2), "your answer holds an infinity (1 of 2 values)"),
+        (NAN, 1.0, "your answer holds nan"),
+    ],
+)
+def test_difference_explains_shape_dtype_nan_and_infinity_with_both_sides(mine, expected, sentence):
+    assert sentence_for(mine, expected).endswith(sentence)
 
 
-def test_nan_and_infinity_are_named_and_counted():
-    nan, inf = float("nan"), float("inf")
-    assert said(torch.tensor([nan, 1.0, nan]), torch.ones(3)) == "your answer holds nan (2 of 3 values)"
-    assert said(torch.tensor([inf, 1.0]), torch.ones(2)) == "your answer holds an infinity (1 of 2 values)"
-    assert said(nan, 1.0) == "your answer holds nan"
-
-
-def test_the_value_that_is_furthest_off_is_shown():
+def test_difference_shows_the_value_that_is_furthest_off():
     mine, right = torch.zeros(3, 5), torch.zeros(3, 5)
     mine[1, 2], mine[2, 4] = 0.25, -0.5
-    assert said(mine, right) == "2 of 15 values differ, most at [2, 4]: yours -0.5, expected 0"
+    assert sentence_for(mine, right) == "2 of 15 values differ, most at [2, 4]: yours -0.5, expected 0"
 
 
 @pytest.mark.parametrize(
@@ -105,23 +107,23 @@ def test_the_value_that_is_furthest_off_is_shown():
         ("abd", "abc", "yours: 'abd', expected: 'abc'"),
     ],
 )
-def test_a_wrong_type_is_named(mine, expected, sentence):
-    assert said(mine, expected) == sentence
+def test_difference_in_type_is_named(mine, expected, sentence):
+    assert sentence_for(mine, expected) == sentence
 
 
-def test_a_ragged_list_is_an_answer_like_another():
-    assert said([[1], [2, 3]], [[1], [2, 3]]) is None
-    assert said([[1], [2, 4]], [[1], [2, 3]]) is not None
+def test_difference_takes_ragged_lists():
+    assert sentence_for([[1], [2, 3]], [[1], [2, 3]]) is None
+    assert sentence_for([[1], [2, 4]], [[1], [2, 3]]) is not None
 
 
-def test_matching_ignores_the_dtype_but_not_the_shape():
+def test_matches_ignores_the_dtype_but_not_the_shape():
     assert matches(torch.ones(3), [True, True, True], **EXACT)
     assert matches("a", "a", **EXACT)
     assert not matches(torch.ones(3), torch.ones(3, 1), **EXACT)
     assert not matches("1", 1, **EXACT)
 
 
-def test_blank_is_an_ellipsis_or_none_and_nothing_else():
+def test_is_blank_means_an_ellipsis_or_none_and_nothing_else():
     assert is_blank(...) and is_blank(None)
     assert not any(is_blank(x) for x in (0, "", [], torch.zeros(3), False))
 
@@ -164,14 +166,14 @@ RAGGED = (torch.zeros(2), torch.ones(3))
         (3, tensors(w=[1.0]), "your answer is a whole number, a dictionary is expected"),
     ],
 )
-def test_tensors_inside_dictionaries_and_tuples_are_compared_one_by_one(mine, expected, sentence):
-    assert said(mine, expected).startswith(sentence)
-    assert said(expected, expected) is None
+def test_difference_compares_tensors_inside_dictionaries_and_tuples_one_by_one(mine, expected, sentence):
+    assert sentence_for(mine, expected).startswith(sentence)
+    assert sentence_for(expected, expected) is None
     assert matches(expected, expected, **EXACT) and not matches(mine, expected, **EXACT)
 
 
-def test_tensors_inside_dictionaries_and_tuples_are_close_as_tensors_are():
+def test_difference_tolerates_rounding_inside_dictionaries_and_tuples():
     near = torch.tensor([1.0, 2.0]) * (1 + 5e-5)
-    assert said({"w": near}, tensors(w=[1.0, 2.0])) is None
-    assert said((near, torch.ones(3)), (torch.tensor([1.0, 2.0]), torch.ones(3))) is None
+    assert sentence_for({"w": near}, tensors(w=[1.0, 2.0])) is None
+    assert sentence_for((near, torch.ones(3)), (torch.tensor([1.0, 2.0]), torch.ones(3))) is None
     assert matches({"w": near}, tensors(w=[1.0, 2.0]), **EXACT)

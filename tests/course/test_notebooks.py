@@ -1,4 +1,4 @@
-"""Laws of the workbook: the learner's work is never lost."""
+"""Laws of the learner's notebooks: work is never lost, and JupyterLab opens on it with this clone's code."""
 
 import contextlib
 import json
@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.authoring.execute import ROOT
 from tinylm.course import notebooks
-from tinylm.course.notebooks import WorkbookError, prepare_workbook
+from tinylm.course.notebooks import copy_notebooks
+from tinylm.errors import DataError
 
 
 def notebook(*sources, outputs=True):
@@ -26,222 +25,273 @@ def notebook(*sources, outputs=True):
 
 @pytest.fixture
 def course(tmp_path):
-    """A course of two notebooks: (its folder, the learner's folder, a function that prepares)."""
+    """A course of two notebooks: (its folder, the learner's folder, a function that copies)."""
     given, mine = tmp_path / "notebooks", tmp_path / "my_notebooks"
     given.mkdir()
     put(given / "00_start_here.ipynb", notebook("1 + 1"))
-    put(given / "01_characters.ipynb", notebook("x = ...\ny = 2", "print(x)"))
-    return given, mine, lambda: prepare_workbook(given, mine, say=lambda line: None)
+    put(given / NAME, notebook("x = ...\ny = 2", "print(x)"))
+    return given, mine, lambda: copy_notebooks(given, mine)
+
+
+NAME = "01_characters.ipynb"
+NEWER = notebook("x = ...\ny = 3")
 
 
 def put(path, data):
-    path.write_text(json.dumps(data), encoding="utf-8")
+    path.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
 
 
 def take(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_the_first_time_every_notebook_is_copied_without_its_outputs(course, capsys):
-    given, mine, _ = course
-    done = prepare_workbook(given, mine)
-    assert done == {"00_start_here.ipynb": "new", "01_characters.ipynb": "new"}
+def test_copy_is_made_of_every_notebook_without_its_outputs(course, capsys):
+    given, mine, copy = course
+    assert copy() == {"00_start_here.ipynb": "new", NAME: "new"}
     assert capsys.readouterr().out == "00_start_here: new\n01_characters: new\n"
-    copy, original = take(mine / "01_characters.ipynb"), take(given / "01_characters.ipynb")
-    for a, b in zip(copy["cells"], original["cells"], strict=True):
+    for a, b in zip(take(mine / NAME)["cells"], take(given / NAME)["cells"], strict=True):
         assert a["source"] == b["source"] and a["metadata"] == b["metadata"]
         assert a.get("outputs", []) == [] and a.get("execution_count") is None
-    assert "the answer" not in (mine / "01_characters.ipynb").read_text(encoding="utf-8")
+    assert "the answer" not in (mine / NAME).read_text(encoding="utf-8")
 
 
-def test_the_given_notebooks_are_never_written(course):
-    given, _, prepare = course
-    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in given.iterdir()}
-    prepare()
-    prepare()
-    assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in given.iterdir()}
+def test_copy_never_writes_what_is_given_and_a_second_time_nothing_at_all(course):
+    given, mine, copy = course
+    paths = [*given.iterdir(), mine / NAME]
+    state = lambda: [(path.read_bytes(), path.stat().st_mtime_ns) for path in paths if path.exists()]  # noqa: E731
+    before = state()
+    copy()
+    assert state()[:2] == before
+    before = state()
+    assert set(copy().values()) == {"unchanged"}
+    assert state() == before
 
 
-def test_a_second_time_nothing_is_written(course):
-    _, mine, prepare = course
-    prepare()
-    before = (mine / "01_characters.ipynb").stat().st_mtime_ns
-    assert set(prepare().values()) == {"unchanged"}
-    assert (mine / "01_characters.ipynb").stat().st_mtime_ns == before
+STARTED = {
+    "an answer": lambda work: work["cells"][1].update(source="x = 'my answer'\ny = 2"),
+    "a note": lambda work: work["cells"][0].update(source="# Title ·\nmy note"),
+    "an added cell": lambda work: work["cells"].append({"cell_type": "markdown", "source": "mine"}),
+    "a deleted cell": lambda work: work["cells"].pop(),
+    "no notebook any more": lambda work: work.update(cells=3),
+    "no cells": lambda work: work.clear(),
+}
 
 
-def test_a_started_notebook_is_left_alone_byte_for_byte_whatever_the_course_does(course):
-    given, mine, prepare = course
-    prepare()
-    work = take(mine / "01_characters.ipynb")
-    work["cells"][1]["source"] = "x = 'my answer'\ny = 2"
-    put(mine / "01_characters.ipynb", work)
-    before = (mine / "01_characters.ipynb").read_bytes()
-    for version in ("x = ...\ny = 3", "z = 5"):
-        put(given / "01_characters.ipynb", notebook(version))
-        assert prepare()["01_characters.ipynb"] == "yours, left alone"
-        assert (mine / "01_characters.ipynb").read_bytes() == before
+@pytest.mark.parametrize("how", STARTED)
+def test_copy_that_was_started_is_left_alone_byte_for_byte_whatever_the_course_does(course, how):
+    given, mine, copy = course
+    copy()
+    work = take(mine / NAME)
+    STARTED[how](work)
+    put(mine / NAME, work)
+    before = (mine / NAME).read_bytes()
+    for version in (NEWER, notebook("z = 5")):
+        put(given / NAME, version)
+        assert copy()[NAME] == "yours, left alone"
+        assert (mine / NAME).read_bytes() == before
 
 
-def test_work_that_was_undone_counts_as_not_started(course):
-    given, mine, prepare = course
-    prepare()
-    untouched = (mine / "01_characters.ipynb").read_bytes()
-    put(mine / "01_characters.ipynb", notebook("x = 'my answer'"))
-    put(given / "01_characters.ipynb", notebook("a newer version"))
-    assert prepare()["01_characters.ipynb"] == "yours, left alone"
-    (mine / "01_characters.ipynb").write_bytes(untouched)
-    assert prepare()["01_characters.ipynb"] == "newer version"
+@pytest.mark.parametrize("wreck", ["", "{half a note", "[]", "[" * 100_000])
+def test_copy_that_cannot_be_read_is_left_alone(course, wreck):
+    given, mine, copy = course
+    copy()
+    put(mine / NAME, wreck)
+    put(given / NAME, NEWER)
+    (mine / "00_start_here.ipynb").unlink()
+    (mine / "00_start_here.ipynb").mkdir()
+    assert set(copy().values()) == {"yours, left alone"}
+    assert (mine / NAME).read_text() == wreck
 
 
-def test_a_note_an_added_cell_and_a_deleted_cell_count_as_started(course):
-    given, mine, prepare = course
-    prepare()
-    original = take(mine / "01_characters.ipynb")
-    put(given / "01_characters.ipynb", notebook("a newer version"))
-    noted = json.loads(json.dumps(original))
-    noted["cells"][0]["source"] = "# Title ·\nmy note"
-    added = original | {
-        "cells": [*original["cells"], {"cell_type": "markdown", "source": "mine", "metadata": {}}]
-    }
-    deleted = original | {"cells": original["cells"][:-1]}
-    for work in (noted, added, deleted):
-        put(mine / "01_characters.ipynb", work)
-        assert prepare()["01_characters.ipynb"] == "yours, left alone"
-        assert take(mine / "01_characters.ipynb") == work
+def test_copy_whose_work_was_undone_counts_as_not_started(course):
+    given, mine, copy = course
+    copy()
+    untouched = (mine / NAME).read_bytes()
+    put(mine / NAME, notebook("x = 'my answer'"))
+    put(given / NAME, NEWER)
+    assert copy()[NAME] == "yours, left alone"
+    (mine / NAME).write_bytes(untouched)
+    assert copy()[NAME] == "newer version"
 
 
-def test_a_notebook_that_was_only_run_gets_the_newer_version(course):
-    given, mine, prepare = course
-    prepare()
-    put(mine / "01_characters.ipynb", notebook("x = ...\ny = 2", "print(x)", outputs=True))
-    assert prepare()["01_characters.ipynb"] == "unchanged"
-    put(given / "01_characters.ipynb", notebook("x = ...\ny = 3"))
-    assert prepare()["01_characters.ipynb"] == "newer version"
-    assert "".join(take(mine / "01_characters.ipynb")["cells"][1]["source"]) == "x = ...\ny = 3"
-    assert prepare()["01_characters.ipynb"] == "unchanged"
+def test_copy_that_was_only_run_gets_the_newer_version(course):
+    given, mine, copy = course
+    copy()
+    put(mine / NAME, notebook("x = ...\ny = 2", "print(x)", outputs=True))
+    assert copy()[NAME] == "unchanged"
+    put(given / NAME, NEWER)
+    assert copy()[NAME] == "newer version"
+    assert "".join(take(mine / NAME)["cells"][1]["source"]) == "x = ...\ny = 3"
+    assert copy()[NAME] == "unchanged"
 
 
-def test_without_its_memory_a_copy_that_differs_is_the_learners(course):
-    given, mine, prepare = course
-    for damage in ("gone", "{not json", "[]"):
-        put(given / "01_characters.ipynb", notebook("x = ...\ny = 2", "print(x)"))
-        (mine / "01_characters.ipynb").unlink(missing_ok=True)
-        prepare()
-        memory = mine / notebooks.MEMORY
-        memory.unlink() if damage == "gone" else memory.write_text(damage)
-        put(given / "01_characters.ipynb", notebook("a newer version"))
-        assert prepare()["01_characters.ipynb"] == "yours, left alone"
+@pytest.mark.parametrize("damage", [None, "{not json", "[]"])
+def test_copy_that_differs_is_the_learners_where_the_hashes_are_lost(course, damage):
+    given, mine, copy = course
+    copy()
+    (mine / notebooks.GIVEN).unlink() if damage is None else put(mine / notebooks.GIVEN, damage)
+    put(given / NAME, NEWER)
+    assert copy()[NAME] == "yours, left alone"
 
 
-def test_a_copy_that_is_no_notebook_any_more_is_left_alone(course):
-    given, mine, prepare = course
-    prepare()
-    for wreck in ("", "{half a note", '{"cells": 3}', "[]"):
-        (mine / "01_characters.ipynb").write_text(wreck)
-        put(given / "01_characters.ipynb", notebook("a newer version"))
-        assert prepare()["01_characters.ipynb"] == "yours, left alone"
-        assert (mine / "01_characters.ipynb").read_text() == wreck
-
-
-def test_a_deleted_copy_comes_back_as_given_and_files_of_the_learners_stay(course):
-    _, mine, prepare = course
-    prepare()
-    (mine / "01_characters.ipynb").unlink()
+def test_copy_that_was_deleted_comes_back_and_files_of_the_learner_stay(course):
+    _, mine, copy = course
+    copy()
+    (mine / NAME).unlink()
     (mine / "01_characters_second_try.ipynb").write_text("mine")
-    assert prepare()["01_characters.ipynb"] == "new"
+    assert copy()[NAME] == "new"
     assert (mine / "01_characters_second_try.ipynb").read_text() == "mine"
 
 
-def test_a_crash_while_writing_leaves_the_old_copy_whole(course, monkeypatch):
-    given, mine, prepare = course
-    prepare()
-    before = (mine / "01_characters.ipynb").read_bytes()
-    put(given / "01_characters.ipynb", notebook("a newer version"))
+def test_copy_is_atomic_a_crash_while_writing_leaves_the_old_one(course, monkeypatch):
+    given, mine, copy = course
+    copy()
+    before = (mine / NAME).read_bytes()
+    put(given / NAME, NEWER)
 
     def crash(*_):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(OSError, match="disk full"):
-        prepare()
-    assert (mine / "01_characters.ipynb").read_bytes() == before
+        copy()
+    assert (mine / NAME).read_bytes() == before
 
 
-def test_without_notebooks_one_sentence_says_what_to_do(tmp_path):
-    with pytest.raises(WorkbookError, match="in a clone of the course"):
-        prepare_workbook(tmp_path / "notebooks", tmp_path / "mine")
-
-
-def test_the_lab_opens_the_first_page_in_the_learners_folder_with_this_interpreter(course, monkeypatch):
-    given, mine, _ = course
-    calls = []
-
-    class Lab:
-        def __init__(self, command, cwd, env):
-            calls.append((command, cwd, env))
-            self.interrupted = False
-
-        def wait(self):
-            if not self.interrupted:  # Ctrl-C: JupyterLab asks, we go on waiting
-                self.interrupted = True
-                raise KeyboardInterrupt
-            return 3
-
-    monkeypatch.setattr(notebooks.subprocess, "Popen", Lab)
-    assert notebooks.open_lab(["--no-browser"], notebooks=given, mine=mine) == 3
-    command, cwd, env = calls[0]
-    assert command[0] == notebooks.sys.executable and command[1:3] == ["-m", "jupyterlab"]
-    assert "--LabApp.default_url=/lab/tree/00_start_here.ipynb" in command and command[-1] == "--no-browser"
-    assert cwd == mine
-    assert env["JUPYTER_PREFER_ENV_PATH"] == "1"
-    assert env["PATH"].split(notebooks.os.pathsep)[0] == str(Path(notebooks.sys.executable).parent)
-    assert take(mine / ".lab/labconfig/default_setting_overrides.json") == notebooks.QUIET
+def test_copy_without_notebooks_says_what_to_do(tmp_path):
+    with pytest.raises(DataError, match="in a clone of the course"):
+        copy_notebooks(tmp_path / "notebooks", tmp_path / "mine")
 
 
 @pytest.mark.parametrize(
     "wreck", ["", "{half a note", '{"cells": 3}', '{"cells": [1]}', "[]", "[" * 100_000, "\xff"]
 )
-def test_a_given_notebook_that_is_none_is_refused_by_name_before_anything_is_copied(course, wreck):
-    given, mine, prepare = course
+def test_given_notebook_that_is_none_is_refused_by_name_before_anything_is_copied(course, wreck):
+    given, mine, copy = course
     (given / "01_characters.ipynb").write_bytes(wreck.encode("latin-1"))
-    with pytest.raises(
-        WorkbookError, match=r"notebooks/01_characters\.ipynb is not a notebook .*git restore"
-    ):
-        prepare()
+    with pytest.raises(DataError, match=r"notebooks/01_characters\.ipynb is not a notebook .*git restore"):
+        copy()
     assert not mine.exists()
 
 
-def test_a_copy_that_cannot_be_read_is_left_alone(course):
-    _, mine, prepare = course
-    prepare()
-    (mine / "01_characters.ipynb").write_text("[" * 100_000)
-    (mine / "00_start_here.ipynb").unlink()
-    (mine / "00_start_here.ipynb").mkdir()
-    assert set(prepare().values()) == {"yours, left alone"}
-
-
-LAB = """import os, time
-with open("lab.pid", "w") as file:
-    file.write(str(os.getpid()))
-os.rename("lab.pid", "lab.started")
-time.sleep(60)
+ADDRESS = "http://localhost:8888/lab/tree/00_start_here.ipynb?token=ab12"
+LOG = f"""[I 2026-01-02 03:04:05.678 ServerApp] jupyter_lsp | extension was successfully linked.
+[W 2026-01-02 03:04:05.678 ServerApp] a package is old
+[I 2026-01-02 03:04:05.678 ServerApp] Jupyter Server 2.21.1 is running at:
+[I 2026-01-02 03:04:05.678 ServerApp] {ADDRESS}
+[I 2026-01-02 03:04:05.678 ServerApp]     {ADDRESS.replace("localhost", "127.0.0.1")}
+[C 2026-01-02 03:04:05.678 ServerApp]\x20
+\x20\x20\x20\x20
+    Or copy and paste one of these URLs:
+        {ADDRESS}
 """
 
 
+def logged(text):
+    said = []
+    notebooks.print_log(text.splitlines(keepends=True), said.append)
+    return said
+
+
+def test_lab_log_is_the_address_once_and_how_to_end_it():
+    assert logged(LOG) == [f"JupyterLab is open at {ADDRESS}\nCtrl-C twice ends it."]
+
+
+def test_lab_log_shows_errors_with_the_lines_that_follow_and_what_python_says_before_any_log():
+    error = "[E 2026-01-02 03:04:05.678 ServerApp] it broke\n    in this line\n"
+    assert logged(LOG + error + LOG)[1:] == error.splitlines()
+    assert logged("No module named jupyterlab\n") == ["No module named jupyterlab"]
+    trace = "Traceback (most recent call last):\n  here\nOSError: full\n"
+    assert logged(LOG + trace)[1:] == trace.splitlines()
+
+
+def test_lab_log_is_read_to_its_end_when_the_output_is_closed():
+    lines = iter((LOG + LOG).splitlines(keepends=True))
+
+    def closed(text):
+        raise BrokenPipeError
+
+    notebooks.print_log(lines, closed)
+    assert next(lines, None) is None
+
+
+LAB = """import json, os, sys, time
+if os.environ["PYTHONPATH"].split(os.pathsep)[0] not in sys.path:
+    sys.exit("not on the path")
+import tinylm
+seen = {"arguments": sys.argv[1:], "folder": os.getcwd(), "tinylm": tinylm.__file__, "pid": os.getpid()}
+with open("lab.json", "w") as file:
+    json.dump(seen | {"environment": dict(os.environ)}, file)
+os.rename("lab.json", "lab.started")
+time.sleep(60 if "--wait" in sys.argv else 0)
+sys.exit(3)
+"""
+
+
+@pytest.fixture
+def fake_lab(course, tmp_path, monkeypatch):
+    """A jupyterlab that writes down how it was started; the learner has a file json.py of their own."""
+    given, mine, copy = course
+    copy()
+    (tmp_path / "jupyterlab.py").write_text(LAB)
+    (mine / "json.py").write_text("raise SystemExit('the learner must not be imported')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return lambda *arguments: notebooks.open_lab(arguments, notebooks=given, mine=mine)
+
+
+def test_lab_opens_the_first_notebook_with_this_interpreter_and_this_clones_package(course, fake_lab):
+    assert fake_lab("--no-browser") == 3
+    _, mine, _ = course
+    started = take(mine / "lab.started")
+    assert started["arguments"][:2] == ["--LabApp.default_url=/lab/tree/00_start_here.ipynb", "--no-browser"]
+    assert started["folder"] == str(mine)
+    assert started["tinylm"] == str(notebooks.ROOT / "tinylm" / "__init__.py")
+    environment = started["environment"]
+    assert environment["PATH"].split(os.pathsep)[0] == os.path.dirname(sys.executable)
+    assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(notebooks.ROOT)
+    assert environment["JUPYTER_PREFER_ENV_PATH"] == "1"
+    assert environment["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0] == str(mine / ".lab")
+    assert take(mine / ".lab/labconfig/default_setting_overrides.json") == notebooks.SETTINGS
+
+
+@pytest.mark.parametrize(
+    "user, given, warned, passed", [(0, (), 1, 1), (0, ("--allow-root",), 0, 1), (1000, (), 0, 0)]
+)
+def test_lab_runs_for_root_with_one_line_of_warning(
+    course, fake_lab, monkeypatch, capsys, user, given, warned, passed
+):
+    monkeypatch.setattr(notebooks.os, "geteuid", lambda: user, raising=False)
+    capsys.readouterr()
+    fake_lab(*given)
+    assert take(course[1] / "lab.started")["arguments"].count("--allow-root") == passed
+    assert capsys.readouterr().out.count("running as root") == warned
+
+
+def test_lab_goes_on_after_ctrl_c_which_jupyterlab_answers_itself(course, fake_lab, monkeypatch):
+    wait, calls = subprocess.Popen.wait, []
+
+    def interrupted(lab, *arguments, **named):
+        calls.append(lab)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return wait(lab, *arguments, **named)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
+    assert fake_lab() == 3 and len(calls) >= 2
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
-def test_ending_the_lab_ends_jupyterlab_too(course):
-    given, mine, prepare = course
-    prepare()
-    (mine / "jupyterlab.py").write_text(LAB)  # found first by `python -m jupyterlab` in that folder
-    code = "import sys; from pathlib import Path; from tinylm.course import workbook; "
-    code += f"sys.exit(notebooks.open_lab(notebooks=Path({str(given)!r}), mine=Path({str(mine)!r})))"
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, cwd=ROOT)
-    for _ in range(600):
-        if (mine / "lab.started").exists():
-            break
-        time.sleep(0.1)
-    lab = int((mine / "lab.started").read_text())
+def test_lab_that_is_ended_ends_jupyterlab_too(course, fake_lab):
+    given, mine, _ = course
+    code = "import sys; from pathlib import Path; from tinylm.course.notebooks import open_lab; "
+    code += f"sys.exit(open_lab(['--wait'], notebooks=Path({str(given)!r}), mine=Path({str(mine)!r})))"
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, cwd=notebooks.ROOT)
+    started = mine / "lab.started"
+    while not started.exists():
+        assert parent.poll() is None
+        time.sleep(0.05)
+    lab = take(started)["pid"]
     parent.send_signal(signal.SIGTERM)
     try:
         assert parent.wait(timeout=30) == 128 + signal.SIGTERM

@@ -35,32 +35,34 @@ def line():
     return figure
 
 
-def test_the_picture_carries_its_text_in_the_output_and_in_the_metadata(shown):
+def test_show_puts_the_alternative_text_into_output_metadata_and_screen_reader_html(shown):
     style.show(line(), "Up,\n   then <down>.")
-    (data, metadata), (spoken, _) = shown
+    (data, metadata), (heard, _) = shown
     assert data["text/plain"] == "figure: Up, then <down>."
     assert metadata["image/png"]["alt"] == "Up, then <down>."
-    assert "Figure: Up, then &lt;down&gt;." in spoken["text/html"]
+    assert "Figure: Up, then &lt;down&gt;." in heard["text/html"]
     assert "image/svg+xml" not in data
 
 
-def test_the_picture_is_a_png_shown_at_the_page_size_of_the_metadata(shown):
+def test_show_gives_a_png_at_the_page_size_of_the_metadata(shown):
     style.show(line(), "A line.")
     data, metadata = shown[0]
     picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
     assert picture.format == "PNG" and len(picture.getcolors()) <= style.PNG_COLOURS
-    assert picture.width * style.SHOWN / style.DPI == pytest.approx(metadata["image/png"]["width"], abs=1)
+    assert picture.width * style.SCREEN_DPI / style.DPI == pytest.approx(
+        metadata["image/png"]["width"], abs=1
+    )
     assert 600 < metadata["image/png"]["width"] < 850
 
 
-def test_a_table_of_shades_gets_more_colours_than_a_line():
+def test_png_of_a_table_of_shades_gets_more_colours_than_a_line():
     drawn, shaded = line(), line()
     shaded.axes[0].imshow(np.linspace(0, 1, 17 * 19).reshape(17, 19), cmap="Blues")
-    few, many = (len(Image.open(io.BytesIO(style.png(f))).getcolors()) for f in (drawn, shaded))
+    few, many = (len(Image.open(io.BytesIO(style.to_png(f))).getcolors()) for f in (drawn, shaded))
     assert few <= style.LINE_COLOURS < many <= style.PNG_COLOURS
 
 
-def test_one_dot_among_many_hollow_ones_keeps_its_colour(shown):
+def test_png_keeps_the_colour_of_one_dot_among_many_hollow_ones(shown):
     names = ("linear to zero", "rotary positions", "context 128", "squared ReLU", "zero start", "token shift")
     losses = (1.5760, 1.6978, 1.5912, 1.5720, 1.5978, 1.5814)
     rows = {"all of it": (1.5730, 0.0058)}
@@ -72,11 +74,11 @@ def test_one_dot_among_many_hollow_ones_keeps_its_colour(shown):
     assert min(math.dist(blue, colour) for _, colour in picture.getcolors()) < 4
 
 
-def test_the_same_figure_gives_the_same_bytes(shown):
-    assert style.png(line()) == style.png(line())
+def test_png_of_the_same_figure_has_the_same_bytes(shown):
+    assert style.to_png(line()) == style.to_png(line())
 
 
-def test_a_figure_of_pyplot_is_closed_and_leaves_nothing_to_draw_twice(shown):
+def test_show_closes_a_figure_of_pyplot_so_that_nothing_is_drawn_twice(shown):
     figure, axes = plt.subplots()
     axes.plot([1, 2])
     style.show(figure, "A line.")
@@ -85,21 +87,21 @@ def test_a_figure_of_pyplot_is_closed_and_leaves_nothing_to_draw_twice(shown):
     assert plt.get_fignums() == []
 
 
-def test_outside_jupyter_one_line_is_printed(capsys, monkeypatch):
+def test_show_prints_one_line_outside_jupyter(capsys, monkeypatch):
     monkeypatch.setattr(style, "get_ipython", lambda: None)
     style.show(line(), "A line.")
     assert capsys.readouterr().out == "figure: A line.\n"
 
 
-def test_drawing_leaves_the_learners_settings_alone(shown):
+def test_styled_leaves_the_learners_settings_alone(shown):
     with matplotlib.rc_context({"font.size": 7, "axes.spines.top": True}):
         charts.bars(["a"], [1])
         assert matplotlib.rcParams["font.size"] == 7 and matplotlib.rcParams["axes.spines.top"]
 
 
-def test_style_gives_the_learners_figures_the_same_look():
+def test_use_gives_the_learners_figures_the_same_look():
     with matplotlib.rc_context():
-        style.style()
+        style.use()
         figure, axes = plt.subplots()
         axes.set_title("own")
         assert axes.title.get_fontsize() == style.STYLE["axes.titlesize"] >= 12
@@ -107,11 +109,11 @@ def test_style_gives_the_learners_figures_the_same_look():
         plt.close(figure)
 
 
-def test_six_lines_differ_in_colour_in_dashes_and_in_marker():
-    looks = style.looks(6)
+def test_line_styles_of_six_lines_differ_in_colour_in_dashes_and_in_marker():
+    looks = style.line_styles(6)
     for key in ("color", "linestyle", "marker"):
         assert len({str(look[key]) for look in looks}) == 6
-    assert len(style.looks(9)) == 9
+    assert len(style.line_styles(9)) == 9
 
 
 def luminance(colour):
@@ -126,7 +128,7 @@ def contrast(a, b):
     return (high + 0.05) / (low + 0.05)
 
 
-def test_text_stands_out_from_everything_it_is_written_on():
+def test_text_has_contrast_to_everything_it_is_written_on():
     for ground in ["white", style.PALE, *map(style.tint, style.COLOURS)]:
         assert contrast(style.INK, ground) > 7
     assert contrast("white", style.BLUE) > 4.5
@@ -145,22 +147,22 @@ def test_text_stands_out_from_everything_it_is_written_on():
         ("x", "x", "x"),
     ],
 )
-def test_spaces_and_newlines_are_seen_and_heard(token, seen, heard):
-    assert style.visible(token) == seen
-    assert style.aloud(token) == heard
+def test_labels_show_and_tell_spaces_and_newlines(token, seen, heard):
+    assert style.show_whitespace(token) == seen
+    assert style.alt_label(token) == heard
 
 
-def test_tensors_that_learn_arrays_and_lists_are_all_numbers():
+def test_to_numpy_takes_tensors_with_gradients_arrays_and_lists():
     x = torch.tensor([1.5, 2.0], dtype=torch.bfloat16, requires_grad=True)
     for values in (x, np.array([1.5, 2.0]), [1.5, 2]):
-        assert style.numbers(values).tolist() == [1.5, 2.0]
+        assert style.to_numpy(values).tolist() == [1.5, 2.0]
 
 
-def test_in_a_real_notebook_the_figure_its_text_and_a_widget_arrive_without_a_warning():
+def test_real_notebook_gets_figure_text_and_widget_without_a_warning():
     cells = [
-        "from tinylm.course import plots, widgets\n\nplots.curve({'loss': ([0, 1], [2, 1])})",
+        "from tinylm.course import charts, style, widgets\n\ncharts.curve({'loss': ([0, 1], [2, 1])})",
         "import matplotlib.pyplot as plt\n\nfigure, axes = plt.subplots()\n_ = axes.plot([1, 2])\n"
-        "plots.show(figure, 'My own line rises.')",
+        "style.show(figure, 'My own line rises.')",
         "def draw(k):\n    charts.bars(['ab'[k % 2]], [k])\n\n\nbox = widgets.explore(draw, k=(0, 5))",
         "box.children[0].value = 3",
     ]

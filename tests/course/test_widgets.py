@@ -1,49 +1,86 @@
-"""Laws of the widgets: a moved control changes the page, and no mistake shows a traceback."""
+"""Laws of the widgets: a moved control changes the page, the page is true, a mistake shows no traceback."""
 
 import html
 import re
+from html.parser import HTMLParser
 
 import ipywidgets
+import numpy as np
 import pytest
 import torch
 
 from tinylm.course import charts, widgets
-from tinylm.errors import TinyLMError
+from tinylm.errors import InputError
+from tinylm.inference.config import GenerationConfig
+from tinylm.inference.generate import generate_text
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.text.tokenizers import CharTokenizer
 
 TOKENIZER = CharTokenizer.train("abcdefg <&\n")
+V = TOKENIZER.vocab_size
+T = 7
+NASTY = ["<script>alert(1)</script>", "&", '"', "'", "\n", " ", "</p></div>"]
+WEIGHTS = np.tril(np.arange(1.0, T * T + 1).reshape(T, T))
+WEIGHTS /= WEIGHTS.sum(1, keepdims=True)
 
 
-def gpt(**changes):
-    settings = {
-        "vocab_size": TOKENIZER.vocab_size,
-        "context_length": 7,
-        "n_layer": 3,
-        "n_head": 2,
-        "n_embd": 22,
-    }
-    return GPT(ModelConfig(**(settings | changes)))
+@pytest.fixture
+def model():
+    """A GPT with weights so large that its choices differ, in training mode with much dropout."""
+    made = GPT(ModelConfig(vocab_size=V, context_length=T, n_layer=3, n_head=2, n_embd=22, dropout=0.5))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(7)
+    return made.train()
+
+
+class Reader(HTMLParser):
+    """Demands that every tag is closed in order; collects tags and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.text, self.styles = [], [], "", {}
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        names = dict(attributes)
+        assert set(names) <= {"style", "class", "title", "id", "role"}, names
+        if "t" in names.get("class", "").split():
+            self.styles[names["class"].split()[1]] = names["style"]
+        if tag != "br":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.text += data
 
 
 def find(box, kind, name=""):
-    found = [w for w in box.children if isinstance(w, kind) and (not name or w.description == name)]
-    assert len(found) == 1
-    return found[0]
+    (found,) = (w for w in box.children if isinstance(w, kind) and (not name or w.description == name))
+    return found
+
+
+def page(box):
+    return find(box, ipywidgets.HTML).value
 
 
 def seen(box):
-    return html.unescape(re.sub(r"<style>.*?</style>|<[^>]+>", "", find(box, ipywidgets.HTML).value))
+    return Reader(page(box)).text
 
 
-def test_moving_a_control_redraws_the_page_in_place():
+def test_explore_redraws_the_page_in_place_when_a_control_moves():
     box = widgets.explore(lambda k, on: f"<p>{k} {on}</p>", k=(2, 11), on=True)
-    page = find(box, ipywidgets.HTML)
-    assert page.value == "<p>2 True</p>"
+    assert page(box) == "<p>2 True</p>"
     find(box, ipywidgets.IntSlider).value = 5
     find(box, ipywidgets.Checkbox).value = False
-    assert page.value == "<p>5 False</p>"
+    assert page(box) == "<p>5 False</p>"
 
 
 @pytest.mark.parametrize(
@@ -59,18 +96,18 @@ def test_moving_a_control_redraws_the_page_in_place():
         ({"one": 1, "two": 2}, ipywidgets.Dropdown, 1),
     ],
 )
-def test_short_forms_stand_for_widgets(short, kind, value):
+def test_explore_takes_short_forms_for_widgets(short, kind, value):
     box = widgets.explore(lambda x: repr(x), x=short)
     assert find(box, kind).value == value
-    assert find(box, ipywidgets.HTML).value == repr(value)
+    assert page(box) == repr(value)
 
 
-def test_a_control_that_stands_for_nothing_is_refused_by_name():
-    with pytest.raises(TinyLMError, match="control speed is 3: give a widget"):
+def test_explore_refuses_a_control_that_stands_for_nothing_by_name():
+    with pytest.raises(InputError, match="control speed is 3: give a widget"):
         widgets.explore(lambda speed: "", speed=3)
 
 
-def test_an_error_is_one_sentence_and_goes_away_when_it_is_mended(capsys):
+def test_explore_shows_an_error_as_one_sentence_until_it_is_fixed(capsys):
     box = widgets.explore(lambda k: str(1 / k), k=(0, 5))
     assert seen(box) == "ZeroDivisionError: division by zero"
     find(box, ipywidgets.IntSlider).value = 2
@@ -78,16 +115,16 @@ def test_an_error_is_one_sentence_and_goes_away_when_it_is_mended(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_function_that_draws_is_called_on_every_move(drawn):
+def test_explore_calls_a_function_that_draws_on_every_move(drawn):
     box = widgets.explore(lambda k: charts.bars(["a"], [k]), height="300px", k=(1, 5))
     find(box, ipywidgets.IntSlider).value = 4
     assert [figure.axes[0].patches[0].get_height() for figure, _ in drawn] == [1, 4]
     assert find(box, ipywidgets.Output).layout.min_height == "300px"
 
 
-def test_the_next_character_is_the_one_that_the_function_expects():
+def test_next_character_is_the_one_that_the_function_expects():
     def predict(text):
-        chances = torch.full((TOKENIZER.vocab_size,), 0.01)
+        chances = torch.full((V,), 0.01)
         chances[TOKENIZER.encode(text)[-1]] = 0.9
         return chances
 
@@ -101,51 +138,7 @@ def test_the_next_character_is_the_one_that_the_function_expects():
     assert "é" in seen(box) and "Error" not in seen(box) and "Traceback" not in seen(box)
 
 
-def test_the_temperature_is_softmaxs():
-    logits = torch.tensor([2.0, 1.0, -1.0, 0.5, 0.0, -2.0, 1.5, 0.25, -0.5, 3.0, -torch.inf])
-    box = widgets.next_character(lambda text: logits.softmax(-1), TOKENIZER, "a", top=None, warm=True)
-    for temperature in (1.0, 0.5, 2.5):
-        find(box, ipywidgets.FloatSlider).value = temperature
-        expected = [f"{p:.1%}" for p in (logits / temperature).softmax(-1).tolist()]
-        assert re.findall(r"\d+\.\d%", seen(box)) == expected
-    scores = {"a": 2.0, "b": 0.0, "c": -1.0}
-    box = widgets.softmax_temperature(scores)
-    find(box, ipywidgets.FloatSlider).value = 0.5
-    expected = [f"{p:.1%}" for p in torch.tensor([4.0, 0.0, -2.0]).softmax(-1).tolist()]
-    assert re.findall(r"\d+\.\d%", seen(box)) == expected
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_a_gpt_is_asked_without_dropout_and_left_as_it_was(training):
-    model = gpt(dropout=0.5).train(training)
-    chances = widgets.gpt_chances(model, TOKENIZER)
-    expected = model.eval()(torch.as_tensor(TOKENIZER.encode("cdefgab"))[None])[0, -1].softmax(-1)
-    model.train(training)
-    state = torch.get_rng_state()
-    assert torch.allclose(chances("a longer text <cdefgab"[-12:].replace("x", "a")[-7:]), expected)
-    assert torch.allclose(chances("ccccdefgab"), chances("cdefgab"))  # only context_length tokens fit
-    assert model.training == training and torch.equal(torch.get_rng_state(), state)
-    widgets.attention_viewer(model, TOKENIZER, "abc")
-    assert model.training == training and torch.equal(torch.get_rng_state(), state)
-    model.blocks[0].train(not training)
-    chances("abc")
-    widgets.attention_viewer(model, TOKENIZER, "abc")
-    assert model.training == training != model.blocks[0].training
-
-
-def test_scores_spread_as_the_root_of_the_head_dim_unless_they_are_divided_by_it():
-    box = widgets.score_scaling(n_keys=13, largest=400)
-    spread = lambda: float(re.search(r"spread by ([\d.]+)", seen(box))[1])  # noqa: E731
-    for head_dim in (100, 400):
-        find(box, ipywidgets.IntSlider).value = head_dim
-        find(box, ipywidgets.Checkbox).value = False
-        assert spread() == pytest.approx(head_dim**0.5, rel=0.2)
-        find(box, ipywidgets.Checkbox).value = True
-        assert spread() == pytest.approx(1, abs=0.2)
-
-
-def test_the_viewer_shows_the_models_own_attention():
-    model = gpt()
+def test_attention_viewer_shows_the_models_own_attention(model):
     box = widgets.attention_viewer(model, TOKENIZER, "abc<de")
     position, layer = find(box, ipywidgets.IntSlider, "position"), find(box, ipywidgets.IntSlider, "layer")
     assert (position.max, position.value, layer.max) == (5, 5, 2)
@@ -157,23 +150,143 @@ def test_the_viewer_shows_the_models_own_attention():
         assert f"position 4, “d”, looks at{top} {'abc<de'[top]}{float(weights[4].max()):.1%}" in seen(box)
 
 
-def test_the_position_follows_the_text_which_is_cut_where_the_model_ends():
-    box = widgets.attention_viewer(gpt(), TOKENIZER, "abc")
+def test_attention_viewer_position_stays_inside_the_text_which_is_cut_where_the_model_ends(model):
+    box = widgets.attention_viewer(model, TOKENIZER, "abc")
     text, position = find(box, ipywidgets.Text), find(box, ipywidgets.IntSlider, "position")
-    assert position.max == 2
+    assert (position.max, position.value) == (2, 2)
     text.value = "abcdefgabcdefg"
-    assert (position.max, position.value) == (6, 6)
+    assert position.max == 6
+    position.value = 6
     text.value = "a"
     assert (position.max, position.value) == (0, 0)
     assert "looks at0 a100.0%" in seen(box)
 
 
-@pytest.mark.parametrize("bad, part", [("aé", "é"), ("", "type at least one character")])
-def test_a_text_that_cannot_be_read_is_one_sentence_until_it_is_mended(bad, part, capsys):
-    box = widgets.attention_viewer(gpt(), TOKENIZER, bad)
-    assert part in seen(box) and "Traceback" not in seen(box)
-    find(box, ipywidgets.IntSlider, "layer").value = 1
-    assert part in seen(box)
-    find(box, ipywidgets.Text).value = "abc"
-    assert "position 2, “c”, looks at" in seen(box)
+def knob(box, name):
+    return next(w for w in box.children if getattr(w, "description", "") == name)
+
+
+def shares(box):
+    return re.findall(r"([\d.]+%) → ([\d.]+%|never)", seen(box))
+
+
+def test_sampling_widget_shows_every_token_and_begins_with_rules_that_change_nothing(model):
+    box = widgets.sampling_widget(model, TOKENIZER, "abc")
+    assert len(shares(box)) == V
+    assert all(before == after for before, after in shares(box))
+    assert sum(float(before[:-1]) for before, _ in shares(box)) == pytest.approx(100, abs=0.6)
+    assert f"{V} of {V} tokens may be drawn" in seen(box)
+
+
+RULES = {"temperature": 0.45, "top k": 5, "top p": 0.85, "min p": 0.07, "repetition": 1.85}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_sampling_widget_slider_is_its_rule(model, name):
+    box = widgets.sampling_widget(model, TOKENIZER, "abc", n_written=13)
+    knob(box, name).value = RULES[name]
+    rule = {"repetition": "repetition_penalty"}.get(name, name.replace(" ", "_"))
+    config = GenerationConfig(max_new_tokens=13, **{rule: RULES[name]})
+    written = generate_text(model, TOKENIZER, "abc", config, generator=torch.Generator().manual_seed(1))
+    assert seen(box).endswith("abc" + written)
+    assert any(before != after for before, after in shares(box))
+
+
+def test_sampling_widget_seed_decides_what_is_written(model):
+    box = widgets.sampling_widget(model, TOKENIZER, "abc")
+    first = seen(box)
+    knob(box, "seed").value = 2
+    assert seen(box) != first
+    knob(box, "seed").value = 1
+    assert seen(box) == first
+
+
+@pytest.mark.parametrize("make", [widgets.sampling_widget, widgets.attention_viewer])
+def test_widget_asks_a_gpt_without_dropout_and_leaves_it_as_it_was(model, make):
+    model.blocks[0].eval()
+    state = torch.get_rng_state()
+    assert seen(make(model, TOKENIZER, "abc")) == seen(make(model, TOKENIZER, "abc"))
+    assert model.training and not model.blocks[0].training and model.blocks[1].training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("make", [widgets.sampling_widget, widgets.attention_viewer])
+@pytest.mark.parametrize("bad, words", [("", "type at least one character"), ("aé", "é")])
+def test_widget_tells_in_one_sentence_that_a_text_cannot_be_read_until_it_is_fixed(
+    model, make, bad, words, capsys
+):
+    box = make(model, TOKENIZER, "abc")
+    first = seen(box)
+    knob(box, "text").value = bad
+    assert words in seen(box) and "Traceback" not in seen(box) and "%" not in seen(box)
+    knob(box, "text").value = "abc"
+    assert seen(box) == first
     assert capsys.readouterr() == ("", "")
+
+
+PAGES = {
+    "attention": lambda: widgets.html_attention(NASTY, WEIGHTS, 3),
+    "bars": lambda: widgets.html_bars(NASTY, WEIGHTS[-1], title="after “<b>”"),
+    "before_after": lambda: widgets.html_before_after(NASTY, WEIGHTS[-1], WEIGHTS[-2], title="after “<b>”"),
+    "error": lambda: widgets.html_error(ValueError(NASTY[0])),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_html_shows_any_text_as_text_runs_nothing_and_reaches_for_nothing(name):
+    reader = Reader(PAGES[name]())
+    assert "script" not in reader.tags and NASTY[0] in reader.text
+    assert not re.search(r"https?:|src=|url\(|@import|<link", PAGES[name]())
+
+
+def test_html_attention_colours_a_token_by_its_weight():
+    styles = Reader(widgets.html_attention(list("abcdefg"), WEIGHTS, 4)).styles
+    for i in range(T):
+        alpha = float(re.search(r"rgba\(\d+,\d+,\d+,([\d.]+)\)", styles[f"t{i}"])[1])
+        assert alpha == pytest.approx(WEIGHTS[4, i], abs=5e-4)
+    assert [name for name, style in styles.items() if "outline" in style] == ["t4"]
+
+
+def test_html_attention_pointing_at_a_token_colours_what_it_looks_at_and_nothing_of_the_future():
+    shown = widgets.html_attention(list("abcdefg"), WEIGHTS, 0)
+    pairs = {(int(i), int(j)) for i, j in re.findall(r"\.t(\d+):hover\) \.t(\d+)\.t", shown)}
+    assert pairs == {(int(i), int(j)) for i, j in np.argwhere(WEIGHTS > widgets.FAINTEST)}
+    assert all(j <= i for i, j in pairs)
+
+
+def test_html_attention_of_two_texts_on_one_page_do_not_colour_each_other():
+    texts = [("abcdefg", WEIGHTS), ("abcdefh", WEIGHTS), ("abcdefg", WEIGHTS**2)]
+    pages = [widgets.html_attention(list(text), weights, 0) for text, weights in texts]
+    assert len({re.search(r"id='(looks-\w+)'", shown)[1] for shown in pages}) == 3
+
+
+def test_html_attention_lists_the_heaviest_weights_first():
+    text = Reader(widgets.html_attention(list("abcdefg"), WEIGHTS, 6, top=3)).text
+    assert re.search(r"looks at6 g\d.*5 f\d.*4 e\d", text)
+    text = Reader(widgets.html_attention(list("abcdefg"), WEIGHTS, 0)).text
+    assert text.endswith("looks at0 a100.0%")
+
+
+def test_html_bars_keep_their_order_or_show_the_largest_first_and_the_rest_as_a_sum():
+    values = torch.tensor([0.1, 0.5, 0.15, 0.25])
+    shown = widgets.html_bars("abcd", values)
+    assert Reader(shown).text == "a10.0%b50.0%c15.0%d25.0%"
+    assert [float(w) for w in re.findall(r"width:([\d.]+)%;min-width", shown)] == [10, 50, 15, 25]
+    assert Reader(widgets.html_bars("abcd", values, top=2)).text == "b50.0%d25.0%the other 2 share 25.0%"
+
+
+def test_html_before_after_puts_the_most_probable_first_and_counts_what_is_left():
+    shown = widgets.html_before_after(list("xyz"), [0.2, 0.5, 0.3], [0.0, 0.75, 0.25], title="a < b")
+    plain = html.unescape(re.sub(r"<[^>]+>", " ", shown))
+    assert plain.index("50.0% → 75.0%") < plain.index("30.0% → 25.0%") < plain.index("20.0% → never")
+    assert "a < b" in plain and "2 of 3 tokens may be drawn" in plain
+    widths = re.findall(r"width:([\d.]+)%", shown)  # before and after; the longest bar fills its place
+    assert widths == ["66.67", "100.00", "40.00", "33.33", "26.67", "0.00"]
+    calmed = widgets.html_before_after(list("xy"), [0.8, 0.2], [0.4, 0.6])  # a penalty may lower the peak
+    assert re.findall(r"width:([\d.]+)%", calmed) == ["100.00", "50.00", "25.00", "75.00"]
+
+
+def test_html_error_of_ours_is_its_own_sentence_and_others_are_named():
+    assert Reader(widgets.html_error(InputError("type at\nleast one"))).text == "type at least one"
+    assert Reader(widgets.html_error(KeyError("x"))).text == "KeyError: 'x'"
+    assert Reader(widgets.html_error(AssertionError())).text == "AssertionError"

@@ -10,10 +10,13 @@ import torch
 from torch import nn
 
 from tinylm.errors import InputError
-from tinylm.inference.evaluate import Evaluation, evaluate, evaluate_documents
+from tinylm.inference import evaluate as evaluation
+from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.text.batches import IGNORE_INDEX
+from tinylm.model.losses import chunked_loss, masked_loss, next_token_loss
+from tinylm.text.tokenizers import CharTokenizer
+from tinylm.text.toyworld.world import PLAYS
 
 V = 7
 T = 11
@@ -22,14 +25,14 @@ T = 11
 class Bigram(nn.Module):
     """Predicts from the last token only, with probabilities that are known."""
 
-    def __init__(self) -> None:
+    def __init__(self, vocab_size: int = V) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(5)
-        table = torch.randn(V, V, generator=generator, dtype=torch.float64)
+        table = torch.randn(vocab_size, vocab_size, generator=generator, dtype=torch.float64)
         self.log_probabilities = torch.log_softmax(table, dim=-1)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.log_probabilities[tokens.clamp(min=0)]  # (B, T, V)
+        return self.log_probabilities[tokens]  # (B, T, V)
 
 
 def ids(n: int, seed: int = 0) -> np.ndarray:
@@ -45,23 +48,28 @@ def gpt(dropout: float = 0.0) -> GPT:
     return model
 
 
-def nats(model: nn.Module, seen: np.ndarray, target: int) -> float:
-    with torch.no_grad():
-        logits = model(torch.as_tensor(seen)[None])[0, -1]
-    return -float(torch.log_softmax(logits.double(), dim=-1)[target])
-
-
-def token_by_token(model: nn.Module, tokens: np.ndarray, context_length: int) -> list[float]:
+def token_by_token(model: nn.Module, tokens: np.ndarray, context_length: int = T) -> np.ndarray:
     """The loss of every token but the first, each from a forward of its own."""
     losses = []
     for position in range(1, len(tokens)):
         window = (position - 1) // context_length * context_length
-        losses.append(nats(model, tokens[window:position], tokens[position]))
-    return losses
+        with torch.no_grad():
+            logits = model(torch.as_tensor(tokens[window:position])[None])[0, -1]
+        losses.append(-float(torch.log_softmax(logits.double(), dim=-1)[tokens[position]]))
+    return np.array(losses)
+
+
+def standard_error(sums: np.ndarray, counts: np.ndarray) -> float:
+    """Of a ratio of sums, by the delta method: the spread of what each unit adds to the mean."""
+    residuals = (sums - sums.sum() / counts.sum() * counts) / counts.mean()
+    return math.sqrt(np.mean(residuals**2) / (len(sums) - 1))
+
+
+# What is scored
 
 
 @pytest.mark.parametrize("n", [2, T, T + 1, T + 2, 97, 10 * T + 1])
-def test_a_bigram_model_has_its_known_loss_whatever_the_windows(n):
+def test_loss_of_a_bigram_model_is_the_known_one_whatever_the_windows(n):
     tokens, table = ids(n), Bigram().log_probabilities
     known = -np.mean([float(table[a, b]) for a, b in itertools.pairwise(tokens)])
     for context_length in (1, 3, T, 200):
@@ -70,31 +78,14 @@ def test_a_bigram_model_has_its_known_loss_whatever_the_windows(n):
         assert measured.n_tokens == n - 1
 
 
-def test_the_loss_of_a_gpt_is_the_mean_of_its_losses_token_by_token():
+def test_loss_of_a_gpt_is_the_mean_of_its_losses_token_by_token():
     model, tokens = gpt().eval(), ids(53)
-    measured = evaluate(model, tokens, batch_size=2)
-    assert measured.loss == pytest.approx(np.mean(token_by_token(model, tokens, T)), rel=1e-5)
+    assert evaluate(model, tokens, batch_size=2).loss == pytest.approx(
+        token_by_token(model, tokens).mean(), rel=1e-5
+    )
 
 
-def test_the_standard_error_of_equal_windows_is_the_textbook_one():
-    model, tokens = gpt().eval(), ids(13 * T + 1)
-    per_window = np.mean(np.reshape(token_by_token(model, tokens, T), (13, T)), axis=1)
-    textbook = np.std(per_window, ddof=1) / math.sqrt(13)
-    assert evaluate(model, tokens).standard_error == pytest.approx(textbook, rel=1e-4)
-
-
-def test_the_standard_error_is_the_spread_of_the_measured_loss_over_fresh_texts():
-    model = Bigram()
-    measured = [evaluate(model, ids(307, seed), context_length=T) for seed in range(60)]
-    spread = np.std([m.loss for m in measured], ddof=1)
-    assert np.mean([m.standard_error for m in measured]) == pytest.approx(spread, rel=0.25)
-
-
-def test_one_window_has_no_standard_error():
-    assert math.isnan(evaluate(Bigram(), ids(T), context_length=T).standard_error)
-
-
-def test_the_batch_size_and_a_repetition_change_nothing():
+def test_batch_size_and_repetition_change_nothing():
     model, tokens = gpt(dropout=0.5).train(), ids(101)
     first = evaluate(model, tokens, batch_size=1)
     for batch_size in (1, 4, 1000):
@@ -104,7 +95,7 @@ def test_the_batch_size_and_a_repetition_change_nothing():
     assert model.training
 
 
-def test_every_part_is_left_in_the_mode_it_was_in():
+def test_evaluation_leaves_every_module_in_the_mode_it_was_in():
     model = gpt().train()
     model.blocks[1].eval()  # a part that somebody froze
     modes = [module.training for module in model.modules()]
@@ -112,7 +103,7 @@ def test_every_part_is_left_in_the_mode_it_was_in():
     assert [module.training for module in model.modules()] == modes
 
 
-def test_the_device_and_the_precision_that_were_asked_for_are_those_that_are_measured(monkeypatch):
+def test_device_and_dtype_asked_for_are_those_measured_in(monkeypatch):
     asked = []
 
     def watched(device, dtype):
@@ -125,120 +116,205 @@ def test_the_device_and_the_precision_that_were_asked_for_are_those_that_are_mea
     assert asked == [("cpu", "bfloat16"), ("cpu:0", "float32")]
 
 
-def test_fewer_windows_are_spread_over_the_text_and_always_the_same():
-    tokens = np.repeat(np.arange(V), 2 * T)  # each stretch of the text holds one letter
+class Reads:
+    """Ids that count how many of them were read."""
+
+    def __init__(self, tokens: np.ndarray) -> None:
+        self.tokens, self.dtype, self.shape, self.n_read = tokens, tokens.dtype, tokens.shape, 0
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, where: slice) -> np.ndarray:
+        self.n_read += len(self.tokens[where])
+        return self.tokens[where]
+
+
+def test_max_tokens_reads_only_windows_spread_over_the_text_always_the_same():
+    tokens = Reads(np.repeat(np.arange(V), 2 * T))  # each stretch of the text holds one letter
     flat = Bigram()
     flat.log_probabilities = torch.log_softmax(torch.diag(torch.arange(V, dtype=torch.float64)), dim=-1)
-    part = evaluate(flat, tokens, context_length=T, max_windows=V)
+    part = evaluate(flat, tokens, context_length=T, max_tokens=V * T)
     assert part.n_tokens == V * T
-    assert part == evaluate(flat, tokens, context_length=T, max_windows=V)
+    assert tokens.n_read == V * (T + 1)
+    assert part == evaluate(flat, tokens, context_length=T, max_tokens=V * T - 1)  # in whole windows
     stays = -flat.log_probabilities.diagonal()  # the loss inside the stretch of each letter
     assert part.loss == pytest.approx(float(stays.mean()), rel=1e-6)
-    assert evaluate(flat, tokens, context_length=T, max_windows=10**6).n_tokens == len(tokens) - 1
+    assert evaluate(flat, tokens, context_length=T, max_tokens=10**6).n_tokens == len(tokens) - 1
 
 
-def test_bits_per_byte_divide_by_the_bytes_of_a_token():
+def test_loss_fn_that_masks_is_divided_by_the_targets_it_scores():
+    model, tokens = gpt().eval(), ids(10 * T + 1)
+    kept = tokens[1:] > 2
+    expected = token_by_token(model, tokens)
+    for inner in (next_token_loss, chunked_loss(5)):
+        loss_fn = masked_loss(lambda inputs, targets: targets > 2, inner)
+        measured = evaluate(model, tokens, batch_size=7, loss_fn=loss_fn)
+        assert measured.n_tokens == kept.sum()
+        assert measured.loss == pytest.approx(expected[kept].mean(), rel=1e-5)
+        sums = np.where(kept, expected, 0).reshape(10, T).sum(axis=1)
+        counts = kept.reshape(10, T).sum(axis=1)
+        assert measured.standard_error == pytest.approx(standard_error(sums, counts), rel=1e-4)
+
+
+def test_loss_fn_equal_to_cross_entropy_gives_the_same_evaluation():
+    model, tokens = gpt().eval(), ids(307)
+    plain, chunked = (evaluate(model, tokens, loss_fn=loss) for loss in (next_token_loss, chunked_loss(3)))
+    assert chunked.loss == pytest.approx(plain.loss, rel=1e-6)
+    assert chunked.standard_error == pytest.approx(plain.standard_error, rel=1e-5)
+    assert (chunked.n_tokens, chunked.unit) == (plain.n_tokens, plain.unit)
+    by_blocks = evaluate(model, tokens, loss_fn=chunked_loss(3), documents=[0, 150])
+    assert by_blocks == chunked  # one sum for a batch cannot be told apart by documents
+
+
+@pytest.mark.parametrize("max_tokens", [None, 5 * T])
+@pytest.mark.parametrize("loss_fn", [next_token_loss, chunked_loss(3)], ids=["tokens", "sums"])
+def test_ranks_that_share_the_windows_sum_to_the_evaluation_of_one_process(max_tokens, loss_fn):
+    model, tokens = gpt().eval(), ids(23 * T + 5)
+    asked = {"max_tokens": max_tokens, "loss_fn": loss_fn}
+
+    class Rank:
+        def __init__(self, rank, others):
+            self.rank, self.size, self.others = rank, 3, others
+
+        def sum(self, value):
+            self.mine = value.clone()
+            return sum(self.others, value)
+
+    ranks = []
+    for rank in range(3):
+        ranks.append(Rank(rank, [other.mine for other in ranks]))
+        together = evaluate(model, tokens, world=ranks[-1], **asked)
+    alone = evaluate(model, tokens, **asked)
+    assert together.loss == pytest.approx(alone.loss, rel=1e-6)
+    assert together.standard_error == pytest.approx(alone.standard_error, rel=1e-5)
+    assert (together.n_tokens, together.unit) == (alone.n_tokens, alone.unit)
+
+
+def test_bits_and_perplexity_follow_from_the_loss():
     measured = evaluate(Bigram(), ids(83), context_length=T, bytes_per_token=3.7)
     assert measured.bits_per_byte == pytest.approx(measured.loss / math.log(2) / 3.7)
     assert evaluate(Bigram(), ids(83), context_length=T).bits_per_byte is None
     assert measured.perplexity == pytest.approx(math.exp(measured.loss))
     assert measured.bits_per_token == pytest.approx(measured.loss / math.log(2))
+    assert Evaluation(1e6, 0.1, 10).perplexity == math.inf
 
 
-@pytest.mark.parametrize("options", [{}, {"max_windows": 0}])
-def test_nothing_to_score_is_refused(options):
-    tokens = ids(1) if not options else ids(30)
-    with pytest.raises(InputError, match="nothing"):
-        evaluate(Bigram(), tokens, context_length=T, **options)
+def test_weights_that_are_not_finite_give_nan_and_not_a_number_that_could_be_believed():
+    model = gpt()
+    with torch.no_grad():
+        model.final_norm.weight[3] = torch.nan
+    measured = evaluate(model, ids(101))
+    assert all(math.isnan(x) for x in (measured.loss, measured.standard_error, measured.perplexity))
 
 
-def test_texts_without_a_token_to_score_and_an_empty_batch_are_refused():
-    with pytest.raises(InputError, match="0 tokens were scored"):
-        evaluate(Bigram(), np.array([1, IGNORE_INDEX]), context_length=T)
-    with pytest.raises(InputError, match="0 tokens were scored"):
-        evaluate_documents(Bigram(), ids(3), [0, 1, 2], prefix=[], context_length=T)
-    for batch_size in (0, -1):
-        with pytest.raises(InputError, match=f"batch_size {batch_size} reads nothing"):
-            evaluate(Bigram(), ids(30), context_length=T, batch_size=batch_size)
+@pytest.mark.parametrize(
+    "n, options, words",
+    [
+        (1, {}, "1 tokens leave nothing to predict"),
+        (30, {"max_tokens": 0}, "max_tokens 0 scores nothing"),
+        (30, {"batch_size": 0}, "batch_size 0 scores nothing"),
+        (30, {"batch_size": -1}, "batch_size -1 scores nothing"),
+        (30, {"loss_fn": masked_loss(lambda inputs, targets: targets < 0)}, "0 tokens were scored"),
+    ],
+)
+def test_nothing_to_score_is_refused(n, options, words):
+    with pytest.raises(InputError, match=words):
+        evaluate(Bigram(), ids(n), context_length=T, **options)
 
 
-PREFIX = [3, 5]
-LENGTHS = [1, 2, 5, T - 1, T, T + 1, 3, 2 * T, 37]
-STARTS = np.cumsum([0, *LENGTHS[:-1]])
+# How sure it is
 
 
-def document_sums(model: nn.Module, tokens: np.ndarray, context_length: int = 10**6) -> list[float]:
-    sums = []
-    for start, length in zip(STARTS, LENGTHS, strict=True):
-        text = np.concatenate((PREFIX, tokens[start : start + length]))
-        sums.append(
-            sum(
-                nats(model, text[max(0, i - context_length) : i], text[i])
-                for i in range(len(PREFIX), len(text))
-            )
-        )
-    return sums
+def test_standard_error_of_equal_blocks_is_the_textbook_one():
+    model, tokens = gpt().eval(), ids(30 * T + 1)
+    per_block = token_by_token(model, tokens).reshape(10, 3 * T).mean(axis=1)
+    measured = evaluate(model, tokens, batch_size=4)
+    assert measured.standard_error == pytest.approx(np.std(per_block, ddof=1) / math.sqrt(10), rel=1e-4)
+    assert measured.unit == f"10 blocks of {3 * T} tokens"
 
 
-def test_whole_texts_have_the_known_loss_of_a_bigram_model_from_the_prefix_on():
-    tokens = ids(sum(LENGTHS), 2)
-    for context_length in (2, 3, 5, T, 64):
-        measured = evaluate_documents(
-            Bigram(), tokens, STARTS, prefix=PREFIX, context_length=context_length, batch_size=4
-        )
-        assert measured.n_tokens == sum(LENGTHS)
-        assert measured.loss == pytest.approx(sum(document_sums(Bigram(), tokens)) / sum(LENGTHS), rel=1e-6)
+@pytest.mark.parametrize(
+    "n, max_tokens, unit",
+    [
+        (2, None, "1 block of 1 tokens"),
+        (3 * T, None, "3 blocks of 11 tokens"),  # the last window has one token less
+        (111_540, None, "13 blocks of 8,580 tokens"),
+        (111_540, 4 * T, "4 blocks of 8,580 tokens"),
+        (111_540, 40 * T, "13 blocks of 8,580 tokens"),
+    ],
+)
+def test_blocks_are_at_least_8192_tokens_or_ten_and_the_unit_says_so(n, max_tokens, unit):
+    measured = evaluate(Bigram(), ids(n), context_length=T, max_tokens=max_tokens, batch_size=1000)
+    assert measured.unit == unit
+    assert math.isnan(measured.standard_error) == unit.startswith("1 ")
 
 
-def test_texts_that_fit_the_context_are_scored_with_all_that_stands_before_in_them_and_nothing_else():
-    model, tokens = gpt().eval(), ids(sum(LENGTHS), 3)
-    short = [i for i, n in enumerate(LENGTHS) if n + len(PREFIX) <= T + 1]
-    starts = np.cumsum([0] + [LENGTHS[i] for i in short[:-1]])
-    kept = np.concatenate([tokens[STARTS[i] : STARTS[i] + LENGTHS[i]] for i in short])
-    sums = np.array(document_sums(model, tokens, T))[short]
-    lengths = np.array(LENGTHS)[short]
-    measured = evaluate_documents(model, kept, starts, prefix=PREFIX, batch_size=3)
-    loss = sums.sum() / lengths.sum()
-    assert measured.loss == pytest.approx(loss, rel=1e-5)
-    k = len(short)
-    by_hand = math.sqrt(k / (k - 1) * np.sum((sums - loss * lengths) ** 2)) / lengths.sum()
-    assert measured.standard_error == pytest.approx(by_hand, rel=1e-4)
+def text_in_scenes(seed: int, n: int = 13 * 8_192 + 1) -> np.ndarray:
+    """Token 1 has a probability of 0.1 or of 0.6 by turns; a scene lasts 1,500 tokens in the mean."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.geometric(1 / 1_500, size=n // 400)
+    chances = np.where((np.arange(len(lengths)) + rng.integers(2)) % 2, 0.1, 0.6)
+    return (rng.random(n) < np.repeat(chances, lengths)[:n]).astype(np.int64)
 
 
-def test_in_a_longer_text_every_token_sees_at_least_half_the_context():
-    class Age(nn.Module):
-        """A loss of 0 for positions from T // 2 on, and for all of the first window."""
-
-        n_read = 0
+def test_interval_by_blocks_holds_the_truth_on_correlated_text_and_by_windows_does_not():
+    class Known(nn.Module):
+        """The best guess for one who does not know the scene."""
 
         def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-            self.n_read += len(tokens)
-            age = torch.arange(tokens.size(1)).expand(tokens.shape)
-            first = (tokens[:, :1] == V - 1).expand(tokens.shape)
-            sure = ((age >= T // 2) | first)[..., None]
-            right = nn.functional.one_hot(torch.zeros_like(tokens), V).double()
-            return torch.where(sure, 100 * right, 0.0)
+            return torch.tensor([0.65, 0.35]).log().expand(*tokens.shape, 2)  # (B, T, 2)
 
-    tokens = np.zeros(5 * T + 3, dtype=np.int64)
-    model = Age()
-    measured = evaluate_documents(model, tokens, [0], prefix=[V - 1], context_length=T)
-    assert measured.n_tokens == len(tokens)
-    assert measured.loss == pytest.approx(0.0, abs=1e-9)
-    assert model.n_read == 1 + math.ceil((len(tokens) - T) / (T // 2))  # and not one window more than that
+    truth = -(0.35 * math.log(0.35) + 0.65 * math.log(0.65))
+    held = {"blocks": 0, "windows": 0}
+    for seed in range(200):
+        tokens = text_in_scenes(seed)
+        for name, documents in (("blocks", None), ("windows", np.arange(0, len(tokens), 256))):
+            measured = evaluate(Known(), tokens, documents=documents, context_length=256, batch_size=1000)
+            held[name] += abs(measured.loss - truth) < 1.96 * measured.standard_error
+    assert held["blocks"] >= 0.88 * 200
+    assert held["windows"] < 0.7 * 200
 
 
-def test_without_a_prefix_the_first_token_of_each_text_is_not_scored():
-    tokens = ids(sum(LENGTHS), 2)
-    measured = evaluate_documents(Bigram(), tokens, STARTS, prefix=[], context_length=T)
-    assert measured.n_tokens == sum(LENGTHS) - len(LENGTHS)
+LETTERS = CharTokenizer.train(PLAYS.separator + PLAYS.characters)
 
 
-@pytest.mark.parametrize("starts", [[], [0, 5, 5], [0, 9, 4], [-1, 3], [0, 20]])
-def test_starts_out_of_order_or_outside_the_text_are_refused(starts):
+def plays(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    texts = [text + PLAYS.separator for text in PLAYS.texts(n, seed)]
+    lengths = np.array([len(text) for text in texts])
+    return LETTERS.encode("".join(texts)), np.cumsum(lengths) - lengths
+
+
+def test_standard_error_by_documents_is_the_spread_of_the_loss_over_fresh_documents():
+    model = Bigram(LETTERS.vocab_size)
+    measured = []
+    for seed in range(60):
+        tokens, starts = plays(31, seed)
+        measured.append(evaluate(model, tokens, documents=starts, context_length=T, batch_size=1000))
+    spread = np.std([m.loss for m in measured], ddof=1)
+    assert np.mean([m.standard_error for m in measured]) == pytest.approx(spread, rel=0.25)
+
+
+def test_documents_decide_the_unit_and_never_the_loss():
+    model, tokens, starts = gpt().eval(), ids(120), np.array([0, 1, 3, 20, 52, 53, 119])
+    running, by_documents = (evaluate(model, tokens, documents=d, batch_size=3) for d in (None, starts))
+    assert by_documents.loss == pytest.approx(running.loss, rel=1e-12)
+    assert by_documents.n_tokens == running.n_tokens == 119
+    owner = np.searchsorted(starts, np.arange(1, 120), side="right") - 1  # of every token but the first
+    sums, counts = np.bincount(owner, weights=token_by_token(model, tokens)), np.bincount(owner)
+    expected = standard_error(sums[counts > 0], counts[counts > 0])
+    assert by_documents.standard_error == pytest.approx(expected, rel=1e-4)
+    assert by_documents.unit == "6 documents"  # the first holds one token, and it has no predecessor
+
+
+@pytest.mark.parametrize("starts", [[], [0, 5, 5], [0, 9, 4], [-1, 3], [0, 20], [3, 7]])
+def test_documents_out_of_order_or_outside_the_text_are_refused(starts):
     with pytest.raises(InputError, match="for 20 tokens: give increasing positions"):
-        evaluate_documents(Bigram(), ids(20), starts, prefix=[1], context_length=T)
+        evaluate(Bigram(), ids(20), documents=starts, context_length=T)
 
 
-def test_perplexity_is_infinite_where_a_float_ends():
-    assert Evaluation(1e6, 0.1, 10).perplexity == math.inf
-    assert Evaluation(math.log(7), 0.1, 10).perplexity == pytest.approx(7)
+def test_standard_error_of_texts_weighs_each_by_its_length():
+    sums, counts = np.array([3.0, 8.0, 0.0, 2.5]), np.array([2.0, 5.0, 0.0, 1.0])
+    measured = evaluation.summarize(sums, counts, unit="3 texts")
+    assert measured.standard_error == pytest.approx(standard_error(sums[[0, 1, 3]], counts[[0, 1, 3]]))
+    assert (measured.loss, measured.n_tokens, measured.unit) == (13.5 / 8, 8, "3 texts")

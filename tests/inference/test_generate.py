@@ -11,18 +11,21 @@ from torch import nn
 from torch.testing import assert_close
 
 from tinylm.errors import DataError, InputError
-from tinylm.inference.config import PLAIN, GenerationConfig
+from tinylm.inference import generate as generation
+from tinylm.inference.config import DEFAULT, GenerationConfig
 from tinylm.inference.generate import (
     generate,
     generate_batch,
     generate_text,
     generate_texts,
     next_logits,
+    row_generators,
     stream_text,
 )
 from tinylm.inference.sampling import probabilities
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
+from tinylm.runs.paths import open_checkpoint
 from tinylm.text.tokenizers import CharTokenizer
 
 T = 11
@@ -38,6 +41,7 @@ CHOICES = {
 EVERY_CHOICE = [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())]
 every_choice = pytest.mark.parametrize("choice", EVERY_CHOICE, ids=str)
 with_and_without_cache = pytest.mark.parametrize("use_cache", [True, False])
+each_window = pytest.mark.parametrize("window", ["half", "sliding"])
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -52,9 +56,7 @@ def tiny(dropout: float = 0.0, **choice) -> GPT:
     source = seeded(2)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.normal_(
-                0.0, 0.6, generator=source
-            )  # far from uniform: a wrong window shows in the tokens
+            parameter.normal_(0.0, 0.6, generator=source)  # a wrong window shows in the tokens
     return model.eval()
 
 
@@ -76,110 +78,120 @@ def asked(n: int, **settings) -> GenerationConfig:
     return GenerationConfig(max_new_tokens=n, **settings)
 
 
+def windows_of(text: list[int], n_prompt: int, window: str, context_length: int = T) -> list[list[int]]:
+    """What the model is to see before each token that follows the prompt: the law, written out."""
+    seen, size = [], min(n_prompt, context_length)
+    for end in range(n_prompt, len(text)):
+        seen.append(text[end - size : end])
+        full = context_length if window == "sliding" else context_length // 2
+        size = size + 1 if size < context_length else full
+    return seen
+
+
+# What is drawn, from what the model sees
+
+
+@each_window
 @with_and_without_cache
-def test_each_token_is_drawn_from_the_prediction_after_the_tokens_so_far(use_cache):
+@pytest.mark.parametrize("prompt", [[4, 7, 1], list(range(13))], ids=["short", "longer than the context"])
+def test_each_token_is_drawn_from_the_prediction_after_its_window(prompt, use_cache, window):
     model, source = tiny(), seeded(3)
-    config = asked(29, temperature=2.5, use_cache=use_cache)  # 29 is well past the context length
-    tokens = [4, 7, 1]
-    expected = []
-    for _ in range(29):
+    config = asked(29, temperature=2.5, use_cache=use_cache, window=window)  # well past the context length
+    new = list(generate(model, torch.tensor(prompt), config, generator=seeded(3)))
+    for expected, seen in zip(new, windows_of(prompt + new, len(prompt), window), strict=True):
         with torch.no_grad():
-            weights = probabilities(model(torch.tensor([tokens[-T:]]))[:, -1], config)
-        tokens.append(int(torch.multinomial(weights, 1, generator=source)))
-        expected.append(tokens[-1])
-    assert list(generate(model, torch.tensor([4, 7, 1]), config, generator=seeded(3))) == expected
+            weights = probabilities(model(torch.tensor([seen]))[:, -1], config)
+        assert int(torch.multinomial(weights, 1, generator=source)) == expected
 
 
+@each_window
 @every_choice
-@pytest.mark.parametrize("temperature", [0.0, 1.5])
-def test_the_cache_changes_no_token_before_and_after_the_window_is_full(choice, temperature):
+def test_cached_logits_equal_the_uncached_models_on_each_rows_own_window(choice, window, monkeypatch):
+    model, logits = tiny(**choice).double(), []
+    real = generation.sample
+    monkeypatch.setattr(
+        generation, "sample", lambda row, *args, **named: logits.append(row) or real(row, *args, **named)
+    )
+    config = asked(2 * T, temperature=3.0, window=window)
+    new = list(generate_batch(model, ROWS, config, generator=seeded(2)))
+    for i, row in enumerate(ROWS):
+        text = row + [tokens[i] for tokens in new]
+        for step, seen in enumerate(windows_of(text, len(row), window)):
+            assert_close(logits[step][i], next_logits(model, [seen])[0], rtol=1e-9, atol=1e-10)
+
+
+@each_window
+@every_choice
+def test_cache_changes_no_token_before_and_after_the_context_is_full(choice, window):
     model = tiny(**choice)
     # The strong penalty keeps a small model from saying one token for ever, which any window would do.
-    config = asked(2 * T, temperature=temperature, repetition_penalty=20.0, top_k=9, top_p=0.95, min_p=0.01)
+    config = asked(2 * T, temperature=1.5, repetition_penalty=20.0, top_k=9, top_p=0.95, min_p=0.01)
     texts = [
-        list(generate(model, [4, 7, 1], replace(config, use_cache=cached), generator=seeded(5)))
-        for cached in (True, False)
+        list(generate(model, [4, 7, 1], replace(config, use_cache=c, window=window), generator=seeded(5)))
+        for c in (True, False)
     ]
     assert texts[0] == texts[1]
     assert len(set(texts[0])) > 2
 
 
-@every_choice
-def test_the_logits_with_and_without_the_cache_agree_at_every_length(choice):
-    model = tiny(**choice).double()
-    rows = [list(row) for row in ROWS]
-    cache = model.new_cache(torch.tensor([4, 6, 0, 4]))
-    for token in torch.randint(13, (2 * T,), generator=seeded(2)).tolist():
-        expected = next_logits(model, rows)
-        assert_close(next_logits(model, rows, cache), expected, rtol=1e-9, atol=1e-10)
-        assert_close(next_logits(model, [rows[2]])[0], expected[2], rtol=1e-9, atol=1e-10)
-        for row in rows:
-            row.append(token)
+def test_cache_reads_each_token_once_and_alone_and_half_the_context_when_it_is_full():
+    def read_by(config):
+        model, read = tiny(), []
+        real = model.embed
+        model.embed = lambda tokens, positions=None: (
+            read.append(tokens.tolist()[0]) or real(tokens, positions)
+        )
+        return [4, 7, 1, *generate(model, [4, 7, 1], config, generator=seeded())], read
+
+    text, read = read_by(asked(17))
+    alone = [[token] for token in text]
+    assert read == [text[:3], *alone[3:11], text[7:12], *alone[12:18], text[14:19]]
+    text, read = read_by(asked(11, window="sliding"))
+    assert read == [text[:3], *[[token] for token in text[3:11]], text[1:12], text[2:13]]
 
 
-def test_with_the_cache_each_new_token_is_read_once_and_alone_until_the_context_is_full():
-    model, read = tiny(), []
-    real = model.embed
-    model.embed = lambda tokens, positions=None: read.append(tokens.tolist()) or real(tokens, positions)
-    new = list(generate(model, [4, 7, 1], asked(11), generator=seeded()))
-    text = [4, 7, 1, *new]
-    assert read[0] == [[4, 7, 1]]
-    assert read[1:9] == [[[token]] for token in new[:8]]
-    assert read[9:] == [[text[1:12]], [text[2:13]]]
-
-
-@with_and_without_cache
-@pytest.mark.parametrize("position", ["learned", "rotary"])
-def test_prompts_of_different_lengths_are_continued_as_each_alone(position, use_cache):
-    model = tiny(position=position)
-    config = asked(2 * T, temperature=0.0, repetition_penalty=20.0, use_cache=use_cache)
-    prompts = [*ROWS, list(range(13)) * 2]  # the last one is longer than the context
-    together = list(zip(*generate_batch(model, prompts, config, generator=seeded()), strict=True))
-    alone = [tuple(generate(model, prompt, config, generator=seeded())) for prompt in prompts]
-    assert together == alone
-    assert len(set(alone)) == len(alone)
-
-
-def test_rows_of_a_batch_draw_each_for_itself():
-    together = list(generate_batch(tiny(), [[3]] * 5, asked(17), generator=seeded()))
-    assert len(set(zip(*together, strict=True))) == 5
-
-
-def test_the_penalty_counts_the_prompt_and_what_slid_out_of_the_window():
+@pytest.mark.parametrize(
+    "window, last", [("sliding", [[1, 2, 3, 4, 5], [2, 3, 4, 5, 6]]), ("half", [[4, 5], [4, 5, 6]])]
+)
+def test_window_moves_by_one_token_or_begins_at_its_last_half_and_never_exceeds_the_context(window, last):
     model = Recorder(19)
-    with_it = asked(19, temperature=0.0, repetition_penalty=60.0, use_cache=False)
-    new = list(generate(model, [18, 7], with_it, generator=seeded()))
-    assert new[:10] == [8, 9, 10, 11, 12, 13, 14, 15, 16, 17]
-    assert new[10] == 18  # its logit of 50 became 50 / 60, the zeros of the others stay below
-    without = list(generate(model, [18, 7], replace(with_it, repetition_penalty=1.0), generator=seeded()))
-    assert without[:13] == [*range(8, 19), 0, 1]
-
-
-@with_and_without_cache
-@pytest.mark.parametrize("position", ["learned", "rotary"])
-def test_generation_goes_on_when_the_window_is_full(position, use_cache):
-    stream = generate(
-        tiny(position=position), torch.arange(T), asked(3 * T, use_cache=use_cache), generator=seeded()
-    )
-    assert len(list(stream)) == 3 * T
-
-
-def test_the_window_slides_by_one_token_and_never_exceeds_the_context():
-    model = Recorder(19)
-    config = asked(5, temperature=0.0, use_cache=False)
+    config = asked(5, temperature=0.0, use_cache=False, window=window)
     assert list(generate(model, torch.tensor([0, 1, 2]), config, generator=seeded())) == [3, 4, 5, 6, 7]
-    assert model.seen == [[0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4], [1, 2, 3, 4, 5], [2, 3, 4, 5, 6]]
+    assert model.seen == [[0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4], *last]
+
+
+def test_context_of_one_token_is_refilled_with_one():
+    model = GPT(ModelConfig(vocab_size=13, context_length=1, n_layer=1, n_head=1, n_embd=2))
+    cached, afresh = (
+        list(generate(model, [5], asked(7, use_cache=c), generator=seeded())) for c in (True, False)
+    )
+    assert cached == afresh and len(cached) == 7
+
+
+def test_penalty_counts_the_prompt_and_what_was_written_also_when_it_left_the_window():
+    class Ranked(Recorder):
+        """Prefers 0 to 1 to 2 and so on, whatever stands before."""
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return torch.arange(self.vocab_size, 0, -1.0).expand(*tokens.shape, -1)
+
+    plain = asked(15, temperature=0.0, use_cache=False)
+    strong = replace(plain, repetition_penalty=60.0)  # a seen token is less probable than any other
+    for prompt in ([18, 7], [1, 0, 3, 3, 3, 3, 3]):  # the context is 5
+        unseen = [token for token in range(19) if token not in prompt]
+        assert list(generate(Ranked(19), prompt, strong, generator=seeded())) == unseen[:15]
+    assert list(generate(Ranked(19), [18, 7], plain, generator=seeded())) == [0] * 15
 
 
 @with_and_without_cache
-def test_a_prompt_longer_than_the_context_is_read_from_its_end(use_cache):
+def test_prompt_longer_than_the_context_is_read_from_its_end(use_cache):
     long = torch.randint(13, (37,), generator=seeded(9))
     config, model = asked(7, use_cache=use_cache), tiny()
     from_long = list(generate(model, long, config, generator=seeded(2)))
     assert from_long == list(generate(model, long[-T:], config, generator=seeded(2)))
 
 
-def test_tokens_come_one_at_a_time():
+def test_generation_yields_each_token_before_the_next_is_computed():
     model = Recorder(5)
     stream = generate(model, [0], asked(4, temperature=0.0, use_cache=False), generator=seeded())
     assert model.seen == []
@@ -187,8 +199,47 @@ def test_tokens_come_one_at_a_time():
     assert len(model.seen) == 1
 
 
+def test_seed_repeats_the_text_and_the_global_generator_is_not_touched():
+    before = torch.get_rng_state()
+    texts = [list(generate(tiny(), [2, 5], asked(31), generator=seeded(s))) for s in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+    list(generate_batch(tiny(), [[2, 5]] * 3, asked(5), generator=seeded()))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# Several rows
+
+
 @with_and_without_cache
-def test_the_model_is_read_without_dropout_and_each_part_is_left_in_the_mode_it_was_in(use_cache):
+@each_window
+@pytest.mark.parametrize("position", ["learned", "rotary"])
+def test_batch_row_equals_generate_with_its_own_generator_whatever_stands_beside_it(
+    position, window, use_cache
+):
+    model, prompts = tiny(position=position), [*ROWS, list(range(13)) * 2]  # one is longer than the context
+    config = asked(2 * T, repetition_penalty=2.0, use_cache=use_cache, window=window)
+    alone = [
+        tuple(generate(model, prompt, config, generator=source))
+        for prompt, source in zip(prompts, row_generators(seeded(4), 5), strict=True)
+    ]
+    assert len(set(alone)) == 5
+    for beside in (prompts, [prompts[0], [3], prompts[2]], prompts[:1]):
+        rows = list(zip(*generate_batch(model, beside, config, generator=seeded(4)), strict=True))
+        assert [row == text for row, text in zip(rows, alone, strict=False)] == [
+            row == prompt for row, prompt in zip(beside, prompts, strict=False)
+        ]
+
+
+def test_batch_rows_of_one_prompt_draw_each_for_itself():
+    together = list(generate_batch(tiny(), [[3]] * 5, asked(17), generator=seeded()))
+    assert len(set(zip(*together, strict=True))) == 5
+
+
+# The model is somebody else's too
+
+
+@with_and_without_cache
+def test_model_is_read_without_dropout_and_each_part_is_left_in_the_mode_it_was_in(use_cache):
     model, config = tiny(dropout=0.5), asked(17, use_cache=use_cache)
     calm = list(generate(model, [3], config, generator=seeded(1)))
     model.train()
@@ -199,6 +250,9 @@ def test_the_model_is_read_without_dropout_and_each_part_is_left_in_the_mode_it_
     stream = generate(model, [3], config, generator=seeded(1))
     next(stream)
     stream.close()  # a reader who has had enough
+    assert [module.training for module in model.modules()] == modes
+    with pytest.raises(InputError):
+        next(generate(model, [13], config, generator=seeded()))
     assert [module.training for module in model.modules()] == modes
 
 
@@ -218,72 +272,80 @@ def test_streams_side_by_side_disturb_neither_each_other_nor_who_trains_or_measu
     assert not model.training
 
 
-def test_a_prediction_that_fails_leaves_each_part_in_the_mode_it_was_in():
-    model = tiny(dropout=0.5).train()
-    model.blocks[1].eval()
-    modes = [module.training for module in model.modules()]
-    with pytest.raises(InputError):
-        next(generate(model, [13], asked(1), generator=seeded()))
-    assert [module.training for module in model.modules()] == modes
+def test_weights_changed_between_two_tokens_are_those_that_predict_the_next():
+    model, other, config = tiny(), GPT(tiny().config), asked(7, temperature=0.0, use_cache=False)
+    stream = generate(model, [3], config, generator=seeded())
+    first = next(stream)
+    with torch.no_grad():
+        for mine, new in zip(model.parameters(), other.parameters(), strict=True):
+            mine.data.copy_(10 * new)
+    rest = list(generate(model, [3, first], replace(config, max_new_tokens=6), generator=seeded()))
+    assert list(stream) == rest
 
 
-def test_the_modules_are_looked_up_once_and_not_for_every_token():
+def test_training_after_generating_equals_training_of_a_model_that_never_generated():
+    opened = open_checkpoint("shakespeare_char").model
+    plain = GPT(opened.config)
+    plain.load_state_dict(opened.state_dict())
+    list(generate(opened, [3, 4], asked(5), generator=seeded()))
+    tokens = torch.randint(opened.config.vocab_size, (2, 24), generator=seeded(6))
+    for model in (opened, plain):
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+        for _ in range(3):
+            loss = nn.functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            state = optimizer.state_dict()
+            for moments in state["state"].values():  # by rows, as a file gives them back
+                moments |= {name: moments[name].contiguous() for name in ("exp_avg", "exp_avg_sq")}
+            optimizer.load_state_dict(state)
+    for one, other in zip(opened.parameters(), plain.parameters(), strict=True):
+        assert_close(one, other, rtol=1e-6, atol=1e-7)
+
+
+def test_work_done_once_is_not_done_for_every_token(monkeypatch):
     model, calls = tiny(), []
-    real = model.modules
-    model.modules = lambda: calls.append(1) or real()
-    list(generate(model, [3], asked(7), generator=seeded()))
-    assert len(calls) == 1
-
-
-@pytest.mark.parametrize(
-    "padding, rows, made, needed",
-    [(None, [[1], [1, 2, 3]], [0, 0], [2, 0]), ([2, 0], [[1, 2], [1, 2, 3]], [2, 0], [1, 0])],
-)
-def test_a_cache_padded_for_other_rows_is_refused(padding, rows, made, needed):
-    model = tiny()
-    cache = model.new_cache(None if padding is None else torch.tensor(padding))
-    with pytest.raises(InputError) as refusal:
-        next_logits(model, rows, cache)
-    assert str(refusal.value) == (
-        f"the cache is for rows padded by {made} and these need {needed}: give new_cache that padding"
-    )
-
-
-def test_a_prompt_may_be_a_view_of_a_file_that_cannot_be_written():
-    prompt = np.array([2, 0, 1], dtype="<u2")
-    prompt.setflags(write=False)  # as shards.open_tokens gives it
-    assert list(generate(tiny(), prompt, asked(5), generator=seeded(1))) == list(
-        generate(tiny(), [2, 0, 1], asked(5), generator=seeded(1))
-    )
-
-
-def test_a_seed_repeats_the_text_and_the_global_generator_is_not_touched():
-    before = torch.get_rng_state()
-    texts = [list(generate(tiny(), [2, 5], asked(31), generator=seeded(s))) for s in (1, 1, 2)]
-    assert texts[0] == texts[1] != texts[2]
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_the_prompt_is_not_changed_and_zero_new_tokens_are_allowed():
-    for prompt in (torch.tensor([1, 2, 3]), [1, 2, 3]):
-        assert list(generate(tiny(), prompt, asked(0), generator=seeded())) == []
-        list(generate(tiny(), prompt, asked(2), generator=seeded()))
-        assert list(prompt) == [1, 2, 3]
+    real, seen = model.modules, generation.tokens_seen
+    model.modules = lambda: calls.append("modules") or real()
+    monkeypatch.setattr(generation, "tokens_seen", lambda *given: calls.append("seen") or seen(*given))
+    list(generate(model, [3], asked(7, repetition_penalty=1.5), generator=seeded()))
+    assert sorted(calls) == ["modules", "seen"]
 
 
 def test_no_gradient_is_kept():
     assert not next_logits(tiny(), [[1, 2]]).requires_grad
 
 
+# What is handed in
+
+
+def test_prompt_may_be_a_view_of_a_file_that_cannot_be_written():
+    prompt = np.array([2, 0, 1], dtype="<u2")
+    prompt.setflags(write=False)  # as shards.open_tokens gives it
+    texts = [list(generate(tiny(), p, asked(5), generator=seeded(1))) for p in (prompt, [2, 0, 1])]
+    assert texts[0] == texts[1]
+
+
+def test_prompt_is_not_changed_and_zero_new_tokens_are_allowed():
+    for prompt in (torch.tensor([1, 2, 3]), [1, 2, 3]):
+        assert list(generate(tiny(), prompt, asked(0), generator=seeded())) == []
+        list(generate(tiny(), prompt, asked(2), generator=seeded()))
+        assert list(prompt) == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     "prompt, config, words",
     [
-        (torch.tensor([], dtype=torch.int64), PLAIN, "0 tokens and needs at least 1"),
-        (torch.tensor([[1, 2]]), PLAIN, "2 dimensions and needs 1"),
+        (torch.tensor([], dtype=torch.int64), DEFAULT, "0 tokens and needs at least 1"),
+        (torch.tensor([[1, 2]]), DEFAULT, "2 dimensions and needs 1"),
         (torch.tensor([1]), GenerationConfig(stop=("a",)), "stop sequences are text and these are ids"),
+        ("abc", DEFAULT, "is text and must be token ids"),
+        ([1.0], DEFAULT, "holds torch.float32"),
+        ([True], DEFAULT, "holds torch.bool"),
     ],
 )
-def test_what_cannot_be_continued_is_refused_at_the_call(prompt, config, words):
+def test_prompt_that_cannot_be_continued_is_refused_at_the_call(prompt, config, words):
     with pytest.raises(InputError, match=words):
         generate(tiny(), prompt, config, generator=seeded())
 
@@ -293,6 +355,11 @@ def test_no_prompts_and_a_model_without_a_cache_are_refused_at_the_call():
         generate_batch(tiny(), [], generator=seeded())
     with pytest.raises(InputError, match=r"Recorder has no new_cache\(\): set use_cache=False"):
         generate(Recorder(5), [0], generator=seeded())
+    with pytest.raises(InputError, match="are one text and must be a list"):
+        generate_texts(tiny(), LETTERS, "abc", generator=seeded())
+
+
+# Text
 
 
 def test_streamed_pieces_join_to_the_generated_text_without_the_prompt():
@@ -304,7 +371,7 @@ def test_streamed_pieces_join_to_the_generated_text_without_the_prompt():
     assert len(pieces) == 23
 
 
-def test_a_stop_sequence_ends_the_text_where_the_same_text_without_it_has_it():
+def test_stop_sequence_ends_the_text_where_the_same_text_without_it_has_it():
     config = asked(200)
     whole = generate_text(tiny(), LETTERS, "cab", config, generator=seeded(6))
     stop = (whole[40:43], whole[90:92])
@@ -318,7 +385,7 @@ def test_a_stop_sequence_ends_the_text_where_the_same_text_without_it_has_it():
     assert len(read) == end  # nothing is computed beyond it
 
 
-def test_a_text_that_ends_before_a_stop_sequence_is_complete_is_said_to_its_end():
+def test_stop_sequence_that_is_never_complete_cuts_nothing():
     model = Recorder(13)
     for n, text in ((3, "def"), (6, "defghi"), (7, "defg"), (40, "defg")):
         config = asked(n, temperature=0.0, stop=("hij",), use_cache=False)
@@ -326,7 +393,7 @@ def test_a_text_that_ends_before_a_stop_sequence_is_complete_is_said_to_its_end(
 
 
 @with_and_without_cache
-def test_texts_of_a_batch_are_those_of_each_prompt_alone_and_stop_each_for_itself(use_cache):
+def test_batch_texts_equal_those_of_each_prompt_alone_and_stop_each_for_itself(use_cache):
     model, prompts = tiny(), ["cab", "m", "fade", "kid"]
     config = asked(60, temperature=0.0, repetition_penalty=20.0, use_cache=use_cache)
     whole = [generate_text(model, LETTERS, prompt, config, generator=seeded()) for prompt in prompts]
@@ -337,7 +404,7 @@ def test_texts_of_a_batch_are_those_of_each_prompt_alone_and_stop_each_for_itsel
     assert len({len(text) for text in alone}) > 1
 
 
-def test_a_batch_ends_when_its_last_text_has_ended():
+def test_batch_ends_when_its_last_text_has_ended():
     model = Recorder(13)
     config = asked(50, temperature=0.0, stop=("h",), use_cache=False)
     assert generate_texts(model, LETTERS, ["e", "a", "c"], config, generator=seeded()) == [
@@ -345,27 +412,13 @@ def test_a_batch_ends_when_its_last_text_has_ended():
         "bcdefg",
         "defg",
     ]
-    assert len(model.seen) == 7
+    assert len(model.seen) == 3 * 7  # each row apart
     almost = asked(3, temperature=0.0, stop=("hij",), use_cache=False)
     assert generate_texts(model, LETTERS, ["e", "a"], almost, generator=seeded()) == ["fgh", "bcd"]
 
 
-def test_a_prompt_with_an_unknown_character_is_refused_at_the_call():
+def test_prompt_with_an_unknown_character_is_refused_at_the_call():
     with pytest.raises(DataError):
         stream_text(tiny(), LETTERS, "cat", generator=seeded())
     with pytest.raises(DataError):
         generate_texts(tiny(), LETTERS, ["cab", "cat"], generator=seeded())
-
-
-@pytest.mark.parametrize(
-    "prompt, said",
-    [("abc", "is text and must be token ids"), ([1.0], "holds torch.float32"), ([True], "holds torch.bool")],
-)
-def test_a_prompt_that_is_not_made_of_ids_is_refused_at_the_call(prompt, said):
-    with pytest.raises(InputError, match=said):
-        generate(tiny(), prompt, generator=seeded())
-
-
-def test_one_text_in_place_of_several_is_refused():
-    with pytest.raises(InputError, match="are one text and must be a list"):
-        generate_texts(tiny(), LETTERS, "abc", generator=seeded())

@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from tinylm.errors import InputError
-from tinylm.inference.config import PLAIN, SamplingConfig
+from tinylm.inference.config import DEFAULT, SamplingConfig
 from tinylm.inference.sampling import (
     apply_filters,
     greedy,
@@ -41,15 +41,14 @@ def kinds_of_logits() -> dict[str, torch.Tensor]:
     """(11, 101) each, without NaN and with at least one finite number in every row."""
     calm = torch.randn(11, WIDE, generator=generator(5))
     holes = calm.masked_fill(torch.rand(11, WIDE, generator=generator(6)) < 0.4, -math.inf)
-    return {"calm": calm, "peaked": 30 * calm, "flat": 1e-3 * calm, "extreme": 1e30 * calm, "holes": holes}
+    ties = torch.randint(
+        -3, 4, (11, WIDE), generator=generator(7)
+    ).float()  # every row is full of equal logits
+    kinds = {"calm": calm, "peaked": 30 * calm, "flat": 1e-3 * calm, "extreme": 1e30 * calm, "holes": holes}
+    return kinds | {"ties": ties}
 
 
 every_kind = pytest.mark.parametrize("kind", kinds_of_logits())
-
-
-def ties() -> torch.Tensor:
-    """(11, 101) small whole numbers: every row is full of equal logits."""
-    return torch.randint(-3, 4, (11, WIDE), generator=generator(7)).float()
 
 
 def theirs(name: str, *settings, previous=None):
@@ -62,64 +61,58 @@ def theirs(name: str, *settings, previous=None):
 
 @every_kind
 @pytest.mark.parametrize("k", [1, 2, 17, WIDE, 10 * WIDE])
-def test_top_k_is_hugging_faces(kind, k):
+def test_top_k_equals_hugging_faces(kind, k):
     given = kinds_of_logits()[kind]
     assert torch.equal(keep_top_k(given, k), theirs("TopKLogitsWarper", k)(given))
 
 
-@pytest.mark.parametrize("k", [1, 2, 17, WIDE])
-def test_top_k_keeps_all_that_equal_the_last_one_kept_as_hugging_faces_does(k):
-    assert torch.equal(keep_top_k(ties(), k), theirs("TopKLogitsWarper", k)(ties()))
-
-
-@every_kind
+@pytest.mark.parametrize("kind", [kind for kind in kinds_of_logits() if kind != "ties"])
 @pytest.mark.parametrize("p", [1e-6, 0.1, 0.5, 0.9, 0.99])
-def test_top_p_is_hugging_faces(kind, p):
+def test_top_p_equals_hugging_faces(kind, p):
     given = kinds_of_logits()[kind]
     assert torch.equal(keep_top_p(given, p), theirs("TopPLogitsWarper", p)(given))
 
 
 @pytest.mark.parametrize("p", [1e-6, 0.1, 0.5, 0.9])
-def test_of_equal_logits_top_p_keeps_as_many_as_hugging_faces_and_the_smaller_ids(p):
-    kept = keep_top_p(ties(), p)
-    assert torch.equal(kept.sort(dim=-1).values, theirs("TopPLogitsWarper", p)(ties()).sort(dim=-1).values)
-    for row, before in zip(kept, ties(), strict=True):
+def test_top_p_keeps_as_many_equal_logits_as_hugging_faces_and_the_smaller_ids(p):
+    given = kinds_of_logits()["ties"]
+    kept = keep_top_p(given, p)
+    assert torch.equal(kept.sort(dim=-1).values, theirs("TopPLogitsWarper", p)(given).sort(dim=-1).values)
+    for row, before in zip(kept, given, strict=True):
         last = row[row > -math.inf].min()  # the value at which the cut goes through equals
         stays = (row == last)[before == last].tolist()  # in the order of the ids
         assert stays == sorted(stays, reverse=True)
 
 
 @every_kind
-@pytest.mark.parametrize("p", [1e-6, 0.03, 0.5, 1.0])
-def test_min_p_is_hugging_faces(kind, p):
+@pytest.mark.parametrize("p", [1e-6, 0.03, 0.04, 0.5, 0.9, 1.0])
+def test_min_p_equals_hugging_faces(kind, p):
     given = kinds_of_logits()[kind]
     assert torch.equal(keep_min_p(given, p), theirs("MinPLogitsWarper", p)(given))
 
 
-@pytest.mark.parametrize("p", [0.04, 0.9, 1.0])
-def test_min_p_treats_equal_logits_alike_as_hugging_faces_does(p):
-    assert torch.equal(keep_min_p(ties(), p), theirs("MinPLogitsWarper", p)(ties()))
-
-
 @every_kind
 @pytest.mark.parametrize("penalty", [0.7, 1.3, 50.0])
-def test_the_repetition_penalty_is_hugging_faces(kind, penalty):
+def test_repetition_penalty_equals_hugging_faces(kind, penalty):
     given = kinds_of_logits()[kind]
     previous = torch.randint(WIDE, (11, 43), generator=generator(8))
     expected = theirs("RepetitionPenaltyLogitsProcessor", penalty, previous=previous)(given)
     assert torch.equal(penalise_seen(given, tokens_seen(previous, WIDE), penalty), expected)
 
 
-def test_a_seen_token_becomes_less_probable_whatever_its_sign_and_others_do_not():
+def test_repetition_penalty_makes_seen_tokens_less_probable_whatever_their_sign_and_no_others():
     given = torch.tensor([[2.0, -2.0, 0.5, -0.5]])
     penalised = penalise_seen(given, torch.tensor([[True, True, False, False]]), 1.5)
     assert (penalised[0, :2] < given[0, :2]).all()
     assert torch.equal(penalised[0, 2:], given[0, 2:])
 
 
-def test_seen_says_whether_and_not_how_often_for_rows_of_any_length():
-    seen = tokens_seen([[2, 2, 2, 5], [0]], V)
-    assert [row.nonzero().flatten().tolist() for row in seen] == [[2, 5], [0]]
+def test_tokens_seen_says_whether_and_not_how_often_for_rows_of_any_length():
+    seen = tokens_seen([[2, 2, 2, 5], [0], []], V)
+    assert [row.nonzero().flatten().tolist() for row in seen] == [[2, 5], [0], []]
+    for outside in (-1, V):
+        with pytest.raises(InputError, match=f"do not fit vocab_size {V}"):
+            tokens_seen([[2, outside]], V)
 
 
 def test_top_p_keeps_just_enough_and_always_the_favourite():
@@ -136,12 +129,12 @@ def test_top_p_keeps_just_enough_and_always_the_favourite():
 
 
 @pytest.mark.parametrize("p", [1e-30, 1e-50, 5e-324])
-def test_the_favourite_stays_even_where_float32_takes_p_for_zero(p):
+def test_top_p_keeps_the_favourite_even_where_float32_takes_p_for_zero(p):
     given = torch.tensor([[0.0, 1.0, -1.0]])
     assert probabilities(given, SamplingConfig(top_p=p)).tolist() == [[0.0, 1.0, 0.0]]
 
 
-def test_where_the_mass_before_a_token_is_exactly_p_top_p_drops_it_as_hugging_faces_does():
+def test_top_p_drops_a_token_where_the_mass_before_it_is_exactly_p_as_hugging_faces_does():
     quarters = torch.zeros(1, 4)  # a probability of exactly 0.25 each
     for p, kept in ((0.25, 1), (0.5, 2), (0.75, 3)):
         assert (keep_top_p(quarters, p) > -math.inf).sum() == kept
@@ -151,7 +144,7 @@ def test_where_the_mass_before_a_token_is_exactly_p_top_p_drops_it_as_hugging_fa
 @pytest.mark.parametrize(
     "rule", [lambda x: keep_top_k(x, 3), lambda x: keep_top_p(x, 0.6), lambda x: keep_min_p(x, 0.2)]
 )
-def test_a_cut_keeps_logits_as_they_are_in_any_shape_and_does_not_write_into_its_input(rule):
+def test_cuts_keep_logits_as_they_are_in_any_shape_and_do_not_write_into_their_input(rule):
     given = torch.randn(2, 3, WIDE, generator=generator())
     before = given.clone()
     kept = rule(given)
@@ -164,7 +157,7 @@ def test_a_cut_keeps_logits_as_they_are_in_any_shape_and_does_not_write_into_its
 ALL_AT_ONCE = SamplingConfig(temperature=0.7, top_k=40, top_p=0.93, min_p=0.02, repetition_penalty=1.4)
 
 
-def test_the_rules_are_applied_in_hugging_faces_order():
+def test_rules_are_applied_in_hugging_faces_order():
     given = 2 * kinds_of_logits()["calm"]
     previous = torch.randint(WIDE, (11, 43), generator=generator(8))
     expected = theirs("RepetitionPenaltyLogitsProcessor", 1.4, previous=previous)(given)
@@ -181,21 +174,21 @@ def test_the_rules_are_applied_in_hugging_faces_order():
 @pytest.mark.parametrize("neutral", ["top_k", "top_p", "min_p", "repetition_penalty"])
 def test_each_setting_counts_and_its_default_switches_it_off(neutral):
     given, seen = logits(11, WIDE), tokens_seen([[3, 5, 7]] * 11, WIDE)
-    off = {name: getattr(PLAIN, name) for name in ("top_k", "top_p", "min_p", "repetition_penalty")}
+    off = {name: getattr(DEFAULT, name) for name in ("top_k", "top_p", "min_p", "repetition_penalty")}
     strong = {"top_k": 2, "top_p": 0.2, "min_p": 0.5, "repetition_penalty": 3.0}
     alone = SamplingConfig(**(off | {neutral: strong[neutral]}))
     assert torch.equal(apply_filters(given, SamplingConfig(**off), seen), given)
     assert not torch.equal(apply_filters(given, alone, seen), given)
 
 
-def test_the_penalty_comes_before_the_greedy_choice():
+def test_repetition_penalty_comes_before_the_greedy_choice():
     row, seen = torch.tensor([[3.0, 2.9, 0.0]]), torch.tensor([[True, False, False]])
     config = SamplingConfig(temperature=0.0, repetition_penalty=1.2)
     assert sample(row, config, generator=generator(), seen=seen).tolist() == [1]
     assert probabilities(row, config, seen).tolist() == [[0.0, 1.0, 0.0]]
 
 
-def test_a_penalty_without_the_tokens_so_far_is_refused():
+def test_repetition_penalty_without_the_tokens_so_far_is_refused():
     with pytest.raises(InputError, match=r"repetition_penalty 1\.2 needs the tokens so far"):
         sample(logits(), SamplingConfig(repetition_penalty=1.2), generator=generator())
 
@@ -209,24 +202,24 @@ def test_probabilities_keep_any_leading_shape():
     assert probabilities(torch.randn(2, 3, V, generator=generator()), at(1.3)).shape == (2, 3, V)
 
 
-def test_half_precision_logits_are_judged_in_single_precision():
+def test_logits_of_half_precision_are_judged_in_single_precision():
     given = logits(11, WIDE).bfloat16()
-    for config in (PLAIN, replace(ALL_AT_ONCE, repetition_penalty=1.0), at(0.0)):
+    for config in (DEFAULT, replace(ALL_AT_ONCE, repetition_penalty=1.0), at(0.0)):
         chances = probabilities(given, config)
         assert chances.dtype == torch.float32
         assert torch.equal(chances, probabilities(given.float(), config))
 
 
-def test_a_constant_added_to_the_logits_changes_nothing():
+def test_logits_plus_a_constant_have_the_same_probabilities():
     assert_close(probabilities(logits() + 31.0, at(0.9)), probabilities(logits(), at(0.9)))
 
 
-def test_a_colder_temperature_moves_weight_to_the_favourite():
+def test_temperature_that_is_lower_moves_weight_to_the_favourite():
     favourite = [float(probabilities(logits(), at(t)).amax(dim=-1).min()) for t in (2.0, 1.0, 0.5, 0.1)]
     assert favourite == sorted(favourite)
 
 
-def test_a_tiny_temperature_does_not_overflow():
+def test_temperature_that_is_tiny_does_not_overflow():
     weights = probabilities(logits() * 1e4, at(1e-5))
     assert torch.isfinite(weights).all()
     assert torch.equal(weights.argmax(dim=-1), greedy(logits()))
@@ -243,7 +236,7 @@ def test_temperature_zero_draws_the_greedy_token_and_leaves_the_generator_alone(
     assert torch.equal(source.get_state(), before)
 
 
-def test_of_equal_logits_greedy_takes_the_smallest_id():
+def test_greedy_takes_the_smallest_id_of_equal_logits():
     equal = torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
     assert greedy(equal).tolist() == [1, 0]
     assert sample(equal, at(0.0), generator=generator()).tolist() == [1, 0]
@@ -261,13 +254,13 @@ def test_draws_come_with_the_frequencies_that_the_probabilities_say():
         assert (frequencies[expected == 0] == 0).all()
 
 
-def test_a_token_with_logit_minus_infinity_is_never_drawn():
+def test_logit_of_minus_infinity_is_never_drawn():
     row = torch.zeros(1, V)
     row[0, 2] = -torch.inf
     assert 2 not in sample(row.expand(997, V), generator=generator(2)).tolist()
 
 
-def test_the_same_seed_draws_the_same_tokens_and_the_global_generator_is_not_touched():
+def test_seed_draws_the_same_tokens_and_the_global_generator_is_not_touched():
     before = torch.get_rng_state()
     first = sample(logits(101), generator=generator(7))
     assert torch.equal(first, sample(logits(101), generator=generator(7)))
@@ -275,7 +268,14 @@ def test_the_same_seed_draws_the_same_tokens_and_the_global_generator_is_not_tou
     assert torch.equal(torch.get_rng_state(), before)
 
 
-CONFIGS = {"plain": PLAIN, "greedy": at(0.0), "cut": replace(ALL_AT_ONCE, repetition_penalty=1.0)}
+def test_row_generators_make_a_rows_draws_independent_of_the_other_rows():
+    given = torch.randn(3, WIDE, generator=generator(4))
+    together = sample(given, generator=[generator(seed) for seed in (5, 6, 7)])
+    for row, seed, token in zip(given, (5, 6, 7), together, strict=True):
+        assert sample(row[None], generator=generator(seed)).tolist() == [token]
+
+
+CONFIGS = {"default": DEFAULT, "greedy": at(0.0), "cut": replace(ALL_AT_ONCE, repetition_penalty=1.0)}
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)

@@ -58,7 +58,7 @@ def cuts(text):
         yield pieces
 
 
-def test_without_stop_sequences_every_token_is_said_at_once():
+def test_stream_without_stop_sequences_emits_every_token_at_once():
     text = TextStream(LETTERS)
     assert [text.add(i) for i in (0, 2, 1, 1)] == ["a", "c", "b", "b"]
     assert text.end() == ""
@@ -68,7 +68,7 @@ def test_without_stop_sequences_every_token_is_said_at_once():
 @pytest.mark.parametrize(
     "stop", [("b",), ("ab",), ("aab",), ("abc", "bb"), ("bc", "abcb"), ("abca", "cab", "c"), ("cab", "b"), ()]
 )
-def test_however_a_text_is_cut_into_tokens_it_ends_before_the_first_stop_sequence_to_be_complete(stop):
+def test_stop_sequence_complete_first_ends_the_text_however_it_is_cut_into_tokens(stop):
     source = random.Random(0)
     for _ in range(40):
         text = "".join(source.choices("abc", k=8))
@@ -79,7 +79,7 @@ def test_however_a_text_is_cut_into_tokens_it_ends_before_the_first_stop_sequenc
             assert stream.stopped == (expected != text)
 
 
-def test_exactly_what_may_still_become_a_stop_sequence_is_held_back():
+def test_stream_holds_back_exactly_what_may_still_become_a_stop_sequence():
     stop, source = ("aab", "ca"), random.Random(1)
     beginnings = {s[:n] for s in stop for n in range(len(s))}
     stream, said, handed_in, n_held = TextStream(LETTERS, stop), "", "", 0
@@ -95,21 +95,21 @@ def test_exactly_what_may_still_become_a_stop_sequence_is_held_back():
     assert n_held > 50
 
 
-def test_what_was_held_back_is_said_when_the_tokens_end():
+def test_stream_emits_what_it_held_back_when_the_tokens_end():
     text = TextStream(LETTERS, ("abc",))
     assert [text.add(i) for i in (2, 0, 1)] == ["c", "", ""]
     assert text.end() == "ab"
     assert text.end() == ""
 
 
-def test_a_stop_sequence_ends_the_text_even_at_its_last_token_and_nothing_of_it_is_said():
+def test_stop_sequence_at_the_last_token_ends_the_text_and_nothing_of_it_is_emitted():
     text = TextStream(LETTERS, ("abc",))
     assert [text.add(i) for i in (1, 0, 1, 2)] == ["b", "", "", ""]
     assert text.stopped
     assert text.end() == ""
 
 
-def test_a_character_is_said_when_all_its_bytes_are_there():
+def test_character_is_emitted_when_all_its_bytes_are_there():
     written = "né €9 😀!"
     text = TextStream(Bytes())
     said = [text.add(byte) for byte in written.encode()]
@@ -117,13 +117,13 @@ def test_a_character_is_said_when_all_its_bytes_are_there():
     assert [piece for piece in said if piece] == list(written)
 
 
-def test_half_a_character_at_the_end_is_said_as_the_tokenizer_writes_it():
+def test_incomplete_character_at_the_end_is_emitted_as_the_tokenizer_writes_it():
     text = TextStream(Bytes())
     assert [text.add(byte) for byte in (97, 226, 130)] == ["a", "", ""]
     assert text.end() == "\N{REPLACEMENT CHARACTER}"
 
 
-def test_a_stop_sequence_may_end_inside_the_bytes_of_one_piece():
+def test_stop_sequence_may_end_inside_the_bytes_of_one_piece():
     text = TextStream(Bytes(), ("é\n",))
     said = [text.add(byte) for byte in b"caf" + "é\n".encode()]
     assert said == ["c", "a", "f", "", "", ""]

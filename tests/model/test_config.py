@@ -45,16 +45,27 @@ from tinylm.model.gpt import GPT
         ({"attention": True}, "attention is True: use 'fused' or 'explicit'"),
         ({"residual_init": "none"}, "residual_init is 'none': use 'scaled' or 'zero'"),
         ({"bias": 1}, "bias is 1: use True or False"),
+        (
+            {"n_layer": 10**400},
+            "n_layer is a number of more than 80 digits: it must be at most 9223372036854775807",
+        ),
+        ({"context_length": 3 * 10**7}, "context_length is 30000000: it must be at most 131072"),
+        ({"vocab_multiple": 10**9}, "vocab_multiple is 1000000000: it must be at most 1024"),
+        ({"vocab_multiple": 0}, "vocab_multiple is 0: it must be at least 1"),
+        (
+            {"rope_base": 10**400},
+            "rope_base is a number of more than 80 digits: it must be above 1 (10000.0 is usual)",
+        ),
     ],
 )
-def test_what_cannot_work_is_refused_with_the_numbers_and_the_way_out(settings, sentence):
+def test_config_that_cannot_work_is_refused_with_the_numbers_and_the_way_out(settings, sentence):
     with pytest.raises(ConfigError) as error:
         ModelConfig(**settings)
     assert str(error.value) == sentence
     assert isinstance(error.value, TinyLMError)
 
 
-def test_every_suggested_width_is_accepted():
+def test_suggested_widths_are_all_accepted():
     for n_embd, n_head, position in itertools.product(range(1, 60), range(1, 12), CHOICES["position"]):
         sizes = {"n_head": n_head, "position": position}
         try:
@@ -70,31 +81,42 @@ def test_head_dim_is_the_width_of_one_head():
     assert SMALL.head_dim == 6
 
 
-def test_a_config_survives_json():
+def test_config_survives_json():
     config = replace(SMALL, position="rotary", dropout=0.1, bias=False, rope_base=500.0)
     assert ModelConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(ModelConfig)])
-def test_a_missing_name_is_refused(name):
+LATER = {"residual_init": "scaled", "token_shift": False, "vocab_multiple": 1}
+
+
+@pytest.mark.parametrize("name", sorted({field.name for field in fields(ModelConfig)} - LATER.keys()))
+def test_from_json_refuses_a_missing_name(name):
     data = SMALL.to_json()
     del data[name]
     with pytest.raises(ConfigError, match=f"lacks {name}:"):
         ModelConfig.from_json(data)
 
 
-def test_an_unknown_name_is_refused():
-    with pytest.raises(ConfigError, match="unknown block_size:"):
+def test_from_json_of_an_earlier_version_takes_what_its_models_were():
+    config = ModelConfig.from_json({k: v for k, v in SMALL.to_json().items() if k not in LATER})
+    assert {name: getattr(config, name) for name in LATER} == LATER
+    assert config == SMALL
+    said = SMALL.to_json() | {"residual_init": "zero", "token_shift": True, "vocab_multiple": 64}
+    assert ModelConfig.from_json(said).to_json() == said
+
+
+def test_from_json_refuses_an_unknown_name():
+    with pytest.raises(ConfigError, match="unknown 'block_size':"):
         ModelConfig.from_json(SMALL.to_json() | {"block_size": 256})
 
 
-def test_values_are_checked_when_they_come_from_json():
+def test_from_json_checks_the_values():
     with pytest.raises(ConfigError, match="n_layer is '3'"):
         ModelConfig.from_json(SMALL.to_json() | {"n_layer": "3"})
 
 
 @pytest.mark.parametrize("settings", EVERY_CHOICE, ids=lambda settings: "-".join(map(str, settings.values())))
-def test_the_formula_counts_what_the_model_holds_part_by_part(settings):
+def test_parameter_counts_are_what_the_model_holds_part_by_part(settings):
     config = replace(SMALL, **settings)
     model = GPT(config)
     found = dict.fromkeys(parameter_counts(config), 0)
@@ -114,7 +136,7 @@ def test_the_formula_counts_what_the_model_holds_part_by_part(settings):
     ],
     ids=["0.8M", "51M", "GPT-2"],
 )
-def test_the_three_models_of_the_course_have_their_known_sizes(config, total):
+def test_parameter_counts_of_the_models_of_the_course_are_the_known_ones(config, total):
     assert parameter_counts(config)["total"] == total
     with torch.device("meta"):  # shapes only: nothing is allocated
         model = GPT(config)
@@ -122,7 +144,7 @@ def test_the_three_models_of_the_course_have_their_known_sizes(config, total):
     assert all(parameter.is_meta for parameter in model.parameters())
 
 
-def test_every_setting_is_described_for_the_command_line():
+def test_settings_are_all_described_for_the_command_line():
     body = ast.parse(inspect.getsource(ModelConfig)).body[0].body
     described = {
         node.target.id

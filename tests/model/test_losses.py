@@ -1,12 +1,29 @@
-"""Losses against plain arithmetic in float64, written here."""
+"""Losses against plain arithmetic in float64, written here; those in pieces against the one at once."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from tests.model.test_gpt import GPT2S, OTHERS, lively, random_tokens
+from tests.support.settings import SMALL
 from tinylm.errors import InputError
-from tinylm.model.losses import IGNORE_INDEX, cross_entropy, nats_to_bits, token_losses
+from tinylm.model.gpt import GPT
+from tinylm.model.losses import (
+    IGNORE_INDEX,
+    chunked_loss,
+    cross_entropy,
+    masked_loss,
+    next_token_loss,
+    select_targets,
+    token_losses,
+)
+from tinylm.text import batches
 
 B, T, V = 3, 5, 11
 
@@ -26,15 +43,30 @@ def surprise(logits, targets, b, t):
     return -math.log(row[targets[b, t]] / sum(row))
 
 
-def test_the_loss_is_the_mean_of_minus_log_probability(logits, targets):
+def texts(*ignored, batch=B, length=T):
+    """Tokens and targets of SMALL, some of which are not to be scored."""
+    tokens = random_tokens(batch=batch, length=length)
+    targets = random_tokens(batch=batch, length=length, seed=1)
+    for place in ignored:
+        targets[place] = IGNORE_INDEX
+    return tokens, targets
+
+
+def value_and_gradients(model, loss_fn, *given):
+    model.zero_grad()
+    nats, metrics = loss_fn(model, *given)
+    nats.backward()
+    assert nats.shape == () and nats.dtype == torch.float32 and metrics == {}
+    return nats.detach(), {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+def test_cross_entropy_is_the_mean_of_minus_log_probability(logits, targets):
     by_hand = [surprise(logits, targets, b, t) for b in range(B) for t in range(T)]
     assert cross_entropy(logits, targets).item() == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-6)
-    torch.testing.assert_close(
-        token_losses(logits, targets).flatten().double(), torch.tensor(by_hand).double()
-    )
+    assert_close(token_losses(logits, targets).flatten().double(), torch.tensor(by_hand).double())
 
 
-def test_equal_logits_cost_the_log_of_the_vocabulary(targets):
+def test_cross_entropy_of_equal_logits_is_the_log_of_the_vocabulary(targets):
     assert cross_entropy(torch.zeros(B, T, V), targets).item() == pytest.approx(math.log(V))
 
 
@@ -45,12 +77,27 @@ def test_ignored_targets_count_neither_above_nor_below_the_line(logits, targets)
     assert cross_entropy(logits, some).item() == pytest.approx(sum(kept) / (B * T - 2), rel=1e-6)
     assert token_losses(logits, some)[0, 1] == 0
     assert token_losses(logits, some).shape == (B, T)
+    assert next_token_loss(lambda _: logits, some, some)[0].item() == pytest.approx(sum(kept), rel=1e-6)
 
 
-def test_half_precision_logits_are_summed_in_float32(logits, targets):
+def test_ignore_index_is_the_same_for_texts_and_models():
+    assert batches.IGNORE_INDEX == IGNORE_INDEX == torch.nn.CrossEntropyLoss().ignore_index
+
+
+def test_next_token_losses_of_pieces_add_up_to_that_of_the_whole():
+    model, (tokens, targets) = lively(GPT(SMALL)), texts((0, slice(4)))  # of unequal numbers of targets
+    whole, gradients = value_and_gradients(model, next_token_loss, tokens, targets)
+    model.zero_grad()
+    pieces = [next_token_loss(model, tokens[b : b + 1], targets[b : b + 1])[0] for b in range(B)]
+    sum(pieces).backward()
+    assert_close(sum(pieces), whole)
+    assert_close({name: p.grad for name, p in model.named_parameters()}, gradients, rtol=1e-4, atol=1e-5)
+
+
+def test_losses_of_half_precision_logits_are_summed_in_float32(logits, targets):
     loss = cross_entropy(logits.bfloat16(), targets)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, cross_entropy(logits.bfloat16().float(), targets), rtol=0, atol=0)
+    assert_close(loss, cross_entropy(logits.bfloat16().float(), targets), rtol=0, atol=0)
 
 
 def test_shapes_that_do_not_belong_together_are_refused(logits, targets):
@@ -60,6 +107,105 @@ def test_shapes_that_do_not_belong_together_are_refused(logits, targets):
         token_losses(logits, targets.flatten())
 
 
-def test_one_bit_is_ln_2_nats():
-    assert nats_to_bits(math.log(2)) == 1
-    assert nats_to_bits(math.log(256)) == pytest.approx(8)
+@pytest.mark.parametrize("rows", [1, 4, 15, 1024])  # of 15
+@pytest.mark.parametrize("choice", [GPT2S, OTHERS], ids=["tied", "untied"])
+def test_chunked_loss_equals_the_plain_one_in_value_and_gradient(choice, rows):
+    model = lively(GPT(replace(SMALL, **choice)))
+    given = texts((0, 1), (2, slice(2, 5)))
+    plain = value_and_gradients(model, next_token_loss, *given)
+    assert_close(value_and_gradients(model, chunked_loss(rows), *given), plain, rtol=1e-4, atol=1e-5)
+
+
+def test_chunked_loss_with_nothing_to_score_in_a_chunk_or_at_all_is_zero_there():
+    model = lively(GPT(SMALL))
+    tokens, targets = texts((0, slice(None)))
+    plain = value_and_gradients(model, next_token_loss, tokens, targets)
+    assert_close(value_and_gradients(model, chunked_loss(T), tokens, targets), plain, rtol=1e-4, atol=1e-5)
+    nats, gradients = value_and_gradients(model, chunked_loss(4), *texts(slice(None)))
+    assert nats == 0 and not any(gradient.any() for gradient in gradients.values())
+
+
+def test_chunked_loss_under_autocast_equals_the_plain_one_to_bfloat16():
+    model, given = lively(GPT(SMALL), 0.1), texts((1, 3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        plain = value_and_gradients(model, next_token_loss, *given)
+        found = value_and_gradients(model, chunked_loss(4), *given)
+    assert_close(found[0], plain[0], rtol=1e-5, atol=0)
+    for name, gradient in plain[1].items():
+        assert (found[1][name] - gradient).norm() < 0.01 * gradient.norm(), name
+
+
+class MostLogits(TorchDispatchMode):
+    """The most rows of V numbers that lay in memory at once, wherever they were kept."""
+
+    def __init__(self):
+        super().__init__()
+        self.alive, self.rows = {}, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor) and tensor.shape[-1:] == (SMALL.vocab_size,):
+                storage = tensor.untyped_storage()
+                self.alive[StorageWeakRef(storage)] = storage.nbytes() // 4 // SMALL.vocab_size
+        self.alive = {storage: rows for storage, rows in self.alive.items() if not storage.expired()}
+        self.rows = max(self.rows, sum(self.alive.values()))
+        return out
+
+
+def test_chunked_loss_never_holds_more_logits_however_large_the_batch():
+    model = lively(GPT(SMALL))
+
+    def most(loss_fn, batch):
+        with MostLogits() as most:  # forward and backward
+            value_and_gradients(model, loss_fn, *texts(batch=batch, length=SMALL.context_length))
+        return most.rows
+
+    assert most(next_token_loss, 20) > most(next_token_loss, 10) > 2 * 10 * 23
+    assert most(chunked_loss(37), 20) == most(chunked_loss(37), 10) < 5 * 37
+
+
+def test_masked_loss_scores_the_kept_targets_alone():
+    model = lively(GPT(SMALL))
+    tokens, targets = texts((0, 1))
+    masked = masked_loss(lambda tokens, targets: (targets > 20) & (tokens != tokens[0, 0]))
+    every = token_losses(model(tokens), targets)
+    kept = [
+        every[b, t].item()
+        for b in range(B)
+        for t in range(T)
+        if targets[b, t] > 20 and tokens[b, t] != tokens[0, 0]
+    ]
+    assert 0 < len(kept) < B * T - 1
+    assert masked(model, tokens, targets)[0].item() == pytest.approx(sum(kept), rel=1e-5)
+    assert int((select_targets(masked, tokens, targets) != IGNORE_INDEX).sum()) == len(kept)
+
+
+def test_masked_losses_put_into_one_another_score_what_all_keep():
+    tokens, targets = texts()
+    low = masked_loss(lambda tokens, targets: targets < 50, chunked_loss(4))
+    both = masked_loss(lambda tokens, targets: targets > 20, low)
+    model = lively(GPT(SMALL))
+    kept = (targets > 20) & (targets < 50)
+    assert torch.equal(select_targets(both, tokens, targets) != IGNORE_INDEX, kept)
+    assert_close(both(model, tokens, targets)[0], token_losses(model(tokens), targets)[kept].sum())
+
+
+def test_select_targets_of_a_loss_that_leaves_none_out_is_all_of_them():
+    tokens, targets = texts((1, 1))
+    for loss_fn in (next_token_loss, chunked_loss()):
+        assert select_targets(loss_fn, tokens, targets) is targets
+
+
+@pytest.mark.parametrize("choice", [GPT2S, OTHERS | {"vocab_multiple": 64}], ids=["gpt2", "others"])
+@pytest.mark.parametrize("loss_fn", [next_token_loss, chunked_loss(4)], ids=["plain", "chunked"])
+def test_losses_compile_without_a_graph_break_and_to_the_same_bits(choice, loss_fn):
+    torch._dynamo.reset()
+    model, given = lively(GPT(replace(SMALL, **choice))), texts((0, 2))
+    compiled = torch.compile(loss_fn, fullgraph=True, backend="eager")  # the graph is what is asked about
+    found = value_and_gradients(model, compiled, *given)
+    assert_close(found, value_and_gradients(model, loss_fn, *given), rtol=0, atol=0)
+    keep = masked_loss(lambda tokens, targets: targets > 20, loss_fn)
+    assert (
+        select_targets(torch.compile(keep, backend="eager"), *given) is not given[1]
+    )  # a compiled loss still says what it scores

@@ -25,14 +25,16 @@ FAMILIES = (
 
 def vocabulary(world: World) -> set[str]:
     """Every word that the world can write."""
-    tokens = [t for p in world.grammar.plots for pool in p.lines for tpl, _ in pool for t in tpl.tokens]
-    return {word for token in tokens for written in token.written for word in WORD.findall(written)}
+    templates = [t for p in world.plots.options for pool in p.lines for t in pool.options]
+    texts = [text for template in templates for token in template.tokens for text in token.choice.options]
+    return {word for text in texts for word in WORD.findall(text)}
 
 
 def rivals(world: World) -> dict[str, list[str]]:
     """For each word that one can get wrong: the words that would be wrong in its place."""
     words, groups = vocabulary(world), []
-    values = {f: [v[f] for v in var.values] for var in world.grammar.variables for f in var.fields}
+    variables = [variable for plot in world.plots.options for variable in plot.settled]
+    values = {field: [v[field] for v in var.options] for var in variables for field in var.options[0]}
     groups.append(sorted({w for f in ("hero", "friend") for w in values[f]}))
     groups += [sorted({w for w in values[f]}) for f in THE_MATTER[2:] if f in values]
     groups += [[w for w in family.split() if w in words] for family in FAMILIES.split(" | ")]

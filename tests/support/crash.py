@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.command_line import CHARACTERS, ROOT, environment
-from tinylm.storage.kept import folder_of, load_newest, saved_steps
+from tinylm.storage.checkpoint import folder_of, load_newest, saved_steps
 
 PATIENCE = 600  # seconds for one process: on a machine with other work, starting takes a while
 FILES = ("model.safetensors", "training.safetensors")

@@ -8,17 +8,13 @@ import os
 import shutil
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from tinylm.runs.records import RunRecord
-from tinylm.storage import weights
 
 CALLS = (
-    (weights, "save_file"),
     (RunRecord, "_write"),
     (Path, "write_text"),
+    (Path, "write_bytes"),
     (Path, "mkdir"),
-    (Path, "chmod"),
     (Path, "rename"),
     (Path, "replace"),
     (Path, "unlink"),
@@ -53,8 +49,6 @@ class Faults:
                 raise PowerCut
             if options.get("ignore_errors"):
                 return None
-            if name == "save_file":  # what safetensors makes of it
-                raise SafetensorError(f"Error while serializing: I/O error: {FULL} (os error 28)")
             raise OSError(28, FULL)
 
         return call
@@ -62,10 +56,10 @@ class Faults:
 
 def _half(name: str, arguments: tuple) -> None:
     """What a write leaves behind that was broken off."""
-    if name == "save_file":
-        Path(arguments[1]).write_bytes(b"half a file")
-    elif name == "write_text":
-        arguments[0].write_bytes(arguments[1].encode()[: len(arguments[1]) // 2])
+    if name in ("write_text", "write_bytes"):
+        content = arguments[1].encode() if name == "write_text" else arguments[1]
+        with arguments[0].open("wb") as file:
+            file.write(content[: len(content) // 2])
     elif name == "_write":
         arguments[0]._file.write('{"kind": "step", "st')
         arguments[0]._file.flush()

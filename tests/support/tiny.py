@@ -10,7 +10,7 @@ from tinylm.text.batches import Batches
 from tinylm.training.config import TrainConfig
 
 V, C, T, B = 13, 11, 7, 3
-QUIET = {"progress": False}
+QUIET = {"show_progress": False}
 
 
 class Tiny(nn.Module):

@@ -184,7 +184,7 @@ def test_evaluation_windows_that_were_chosen_are_those_of_the_whole_pass(n, leng
         assert all(equal(row, rows[window]) for row, window in zip(cut, chosen, strict=True))
     for wrong in (len(rows), -1):
         with pytest.raises(DataError, match=f"{wrong} .*run from 0 to {len(rows) - 1}"):
-            evaluation_windows(numbered(n), length, size, chosen=[wrong])
+            next(evaluation_windows(numbered(n), length, size, chosen=[wrong]))
 
 
 def test_evaluation_windows_read_nothing_but_what_was_chosen():
@@ -224,7 +224,7 @@ def test_too_few_tokens_are_refused_with_an_advice_that_works():
             make(n, context_length=13)
         make(n, context_length=n - 1)
     for n in (0, 1):
-        for use in (lambda n=n: make(n), lambda n=n: evaluation_windows(numbered(n), 13, 1)):
+        for use in (lambda n=n: make(n), lambda n=n: next(evaluation_windows(numbered(n), 13, 1))):
             with pytest.raises(DataError, match=f"{n} tokens leaves nothing to predict: give at least 2"):
                 use()
 
@@ -296,7 +296,7 @@ def test_fingerprint_that_was_given_is_used_and_no_id_is_hashed(monkeypatch):
 
 def test_fingerprint_of_long_tokens_is_hashed_in_parts(monkeypatch):
     monkeypatch.setattr(batches_module, "HASHED_AT_ONCE", 13)
-    assert make().fingerprint()["tokens"] == hashlib.sha256(numbered(211).tobytes()).hexdigest()
+    assert make().fingerprint()["tokens"] == hashlib.sha256(numbered(211).astype("<u4").tobytes()).hexdigest()
 
 
 def test_evaluation_windows_never_move():

@@ -7,33 +7,37 @@ import numpy as np
 import pytest
 import torch
 
-from tinylm.errors import DataError, TinyLMError
+from tinylm.errors import DataError
 from tinylm.text.tokenizers import CharTokenizer, fingerprint, tokenizer_from_json
 
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\r\n\tnaïve – ß 🎭 end"
 
 
-def test_decoding_what_was_encoded_gives_the_same_text_exactly():
+def test_round_trip_gives_the_same_text_exactly():
     tokenizer = CharTokenizer.train(TEXT)
     assert tokenizer.decode(tokenizer.encode(TEXT)) == TEXT
     assert tokenizer.decode(tokenizer.encode("")) == ""
 
 
-def test_a_lone_surrogate_survives_the_round_trip():
-    text = "a\udc80b"
-    tokenizer = CharTokenizer.train(text)
-    assert tokenizer.decode(tokenizer.encode(text)) == text
-    assert tokenizer_from_json(json.loads(json.dumps(tokenizer.to_json()))) == tokenizer
+def test_lone_surrogate_is_refused_in_a_vocabulary_and_in_a_text():
+    for halves in ("a\udc80b", "\ud83c\udfad"):
+        with pytest.raises(DataError, match=r"holds '\\u\w{4}', half a character") as caught:
+            CharTokenizer.train(halves)
+        str(caught.value).encode()  # it can be printed
+    with pytest.raises(DataError, match=r"U\+DC80\) at position 1") as caught:
+        CharTokenizer("ab").encode("a\udc80")
+    str(caught.value).encode()
+    assert CharTokenizer("ab?", unknown="?").encode("a\udc80").tolist() == [0, 2]
 
 
-def test_encoding_agrees_with_looking_up_one_character_at_a_time():
+def test_encode_agrees_with_looking_up_one_character_at_a_time():
     tokenizer = CharTokenizer.train(TEXT)
     ids = tokenizer.encode(TEXT)
     assert ids.dtype == np.int64 and ids.shape == (len(TEXT),)
     assert ids.tolist() == [tokenizer.characters.index(c) for c in TEXT]
 
 
-def test_the_vocabulary_is_sorted_by_code_point_whatever_the_order_of_the_text():
+def test_vocabulary_is_sorted_by_code_point_whatever_the_order_of_the_text():
     forwards, backwards = CharTokenizer.train(TEXT), CharTokenizer.train(TEXT[::-1])
     assert forwards == backwards
     assert list(forwards.characters) == sorted(set(TEXT))
@@ -58,25 +62,25 @@ def test_the_vocabulary_is_the_same_in_processes_that_hash_strings_differently()
 
 
 @pytest.mark.parametrize("unordered", [{"a", "b"}, frozenset("ab"), ["a", "b"], dict.fromkeys("ab")])
-def test_a_vocabulary_that_is_not_a_string_is_refused(unordered):
+def test_vocabulary_that_is_not_a_string_is_refused(unordered):
     with pytest.raises(DataError, match="order"):
         CharTokenizer(unordered)
 
 
-def test_the_order_that_was_given_is_the_order_of_the_ids():
+def test_order_of_the_vocabulary_is_the_order_of_the_ids():
     tokenizer = CharTokenizer("zay")
     assert tokenizer.encode("azzy").tolist() == [1, 0, 0, 2]
     assert tokenizer_from_json(tokenizer.to_json()).encode("azzy").tolist() == [1, 0, 0, 2]
 
 
-def test_a_saved_tokenizer_comes_back_the_same():
+def test_saved_tokenizer_comes_back_the_same():
     for tokenizer in (CharTokenizer.train(TEXT), CharTokenizer.train(TEXT, lowercase=True, unknown=" ")):
         again = tokenizer_from_json(json.loads(json.dumps(tokenizer.to_json())))
         assert again == tokenizer
         assert again.fingerprint == tokenizer.fingerprint == fingerprint(tokenizer.to_json())
 
 
-def test_the_fingerprint_changes_with_everything_that_changes_the_ids():
+def test_fingerprint_changes_with_everything_that_changes_the_ids():
     tokenizers = [
         CharTokenizer("abc"),
         CharTokenizer("acb"),
@@ -89,25 +93,25 @@ def test_the_fingerprint_changes_with_everything_that_changes_the_ids():
     assert fingerprint(shuffled) == tokenizers[0].fingerprint
 
 
-def test_a_tokenizer_cannot_be_changed_after_it_was_made():
+def test_tokenizer_cannot_be_changed_after_it_was_made():
     with pytest.raises(AttributeError):
         CharTokenizer("abc").characters = "bca"
 
 
 @pytest.mark.parametrize("stranger", ["!", "é", "🎭", "b"])
-def test_an_unknown_character_is_refused_with_its_name_and_position(stranger):
+def test_unknown_character_is_refused_with_its_name_and_position(stranger):
     tokenizer = CharTokenizer("ac")
     with pytest.raises(DataError, match=rf"U\+{ord(stranger):04X}\) at position 3 .* 2 characters"):
         tokenizer.encode("aca" + stranger + "!")
 
 
 @pytest.mark.parametrize("stranger", ["!", "é", "🎭", "b"])
-def test_an_unknown_character_is_replaced_where_that_was_chosen(stranger):
+def test_unknown_character_is_replaced_where_that_was_chosen(stranger):
     tokenizer = CharTokenizer("ac?", unknown="?")
     assert tokenizer.decode(tokenizer.encode("ac" + stranger + "a")) == "ac?a"
 
 
-def test_a_replacement_outside_the_vocabulary_is_refused():
+def test_replacement_outside_the_vocabulary_is_refused():
     for unknown in ("?", "", "ab"):
         with pytest.raises(DataError, match="is not one of the 3 characters"):
             CharTokenizer("abc", unknown=unknown)
@@ -119,7 +123,7 @@ def test_lowercase_folds_the_text_in_training_and_in_encoding():
     assert tokenizer.decode(tokenizer.encode("HEAR ME")) == "hear me"
 
 
-def test_an_impossible_vocabulary_is_refused():
+def test_impossible_vocabulary_is_refused():
     with pytest.raises(DataError, match="0 characters"):
         CharTokenizer.train("")
     with pytest.raises(DataError, match="'b' 3 times"):
@@ -128,7 +132,7 @@ def test_an_impossible_vocabulary_is_refused():
         CharTokenizer("aB", lowercase=True)
 
 
-def test_arrays_tensors_lists_and_single_ids_are_decoded_alike():
+def test_decode_takes_arrays_tensors_lists_and_single_ids():
     tokenizer = CharTokenizer("abc")
     for ids in ([2, 0, 1], np.array([2, 0, 1], dtype=np.uint16), torch.tensor([2, 0, 1])):
         assert tokenizer.decode(ids) == "cab"
@@ -146,14 +150,38 @@ def test_ids_that_mean_no_character_are_refused():
             tokenizer.decode(wrong)
 
 
-def test_a_saved_tokenizer_that_is_not_understood_is_refused_by_name():
+DEEP = [[]]
+for _ in range(900):
+    DEEP = [DEEP]
+ODD = [None, 5, 1.5, float("nan"), [], ["a"], {}, {"a": 1}, DEEP]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *ODD,
+        "characters",
+        *({"kind": odd} for odd in ODD),
+        *(CharTokenizer("ab").to_json() | {"characters": odd} for odd in [*ODD, "", "aa", "\ud800"]),
+        *(CharTokenizer("ab").to_json() | {"lowercase": odd} for odd in [*ODD, 0, 1, "yes"]),
+        *(CharTokenizer("ab").to_json() | {"unknown": odd} for odd in [*ODD[1:], "", "ab", "c", True]),
+    ],
+    ids=lambda data: type(data).__name__,
+)
+def test_saved_tokenizer_that_no_tokenizer_wrote_is_refused_in_one_sentence(data):
+    with pytest.raises(DataError) as caught:
+        tokenizer_from_json(data)
+    assert "\n" not in str(caught.value) and len(str(caught.value).encode()) < 300
+
+
+def test_saved_tokenizer_of_another_kind_or_with_other_fields_is_refused_by_name():
+    saved = CharTokenizer("ab").to_json()
+    assert tokenizer_from_json(saved) == CharTokenizer("ab")  # the format of the first version
+    assert saved == {"kind": "characters", "characters": "ab", "lowercase": False, "unknown": None}
     with pytest.raises(DataError, match="'syllables'"):
         tokenizer_from_json({"kind": "syllables"})
-    with pytest.raises(DataError, match="mend unknown"):
-        tokenizer_from_json({"kind": "characters", "characters": "ab", "lowercase": False})
-    with pytest.raises(DataError, match="mend extra"):
-        tokenizer_from_json(CharTokenizer("ab").to_json() | {"extra": 1})
-
-
-def test_what_a_person_can_mend_is_a_tinylm_error():
-    assert issubclass(DataError, DataError) and issubclass(DataError, TinyLMError)
+    with pytest.raises(DataError, match=r"lacks or should not have .*'extra'"):
+        tokenizer_from_json(saved | {"extra": 1})
+    del saved["unknown"]
+    with pytest.raises(DataError, match=r"lacks or should not have .*'unknown'"):
+        tokenizer_from_json(saved)

@@ -12,48 +12,48 @@ def press():
     signal.raise_signal(signal.SIGINT)
 
 
-def test_outside_a_held_block_ctrl_c_is_heard_at_once():
+def test_ctrl_c_outside_a_deferred_block_raises_at_once():
     done = []
     with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
-        with interrupts.held():
-            done.append("held")
+        with interrupts.deferred():
+            done.append("deferred")
         press()
         done.append("after")
-    assert done == ["held"]
+    assert done == ["deferred"]
 
 
-def test_a_held_block_ends_before_ctrl_c_is_heard():
+def test_ctrl_c_waits_for_the_end_of_a_deferred_block():
     done = []
     with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
-        with interrupts.held():
+        with interrupts.deferred():
             press()
-            done.append("held")
+            done.append("deferred")
         done.append("after")
-    assert done == ["held"]
+    assert done == ["deferred"]
 
 
-def test_a_second_ctrl_c_does_not_wait_and_the_block_after_it_is_held_again():
+def test_ctrl_c_pressed_twice_does_not_wait_and_the_next_block_defers_again():
     done = []
     with Interrupts() as interrupts:
-        with pytest.raises(KeyboardInterrupt), interrupts.held():
+        with pytest.raises(KeyboardInterrupt), interrupts.deferred():
             press()
             press()
             done.append("cut")
-        with interrupts.held():
+        with interrupts.deferred():
             done.append("no interrupt is left over")
-        with pytest.raises(KeyboardInterrupt), interrupts.held():
+        with pytest.raises(KeyboardInterrupt), interrupts.deferred():
             press()
-            done.append("held")
-    assert done == ["no interrupt is left over", "held"]
+            done.append("deferred")
+    assert done == ["no interrupt is left over", "deferred"]
 
 
-def test_an_error_in_a_held_block_comes_first():
-    with Interrupts() as interrupts, pytest.raises(KeyError), interrupts.held():
+def test_error_in_a_deferred_block_comes_first():
+    with Interrupts() as interrupts, pytest.raises(KeyError), interrupts.deferred():
         press()
         raise KeyError
 
 
-def test_the_signal_is_handed_back():
+def test_signal_handler_is_handed_back():
     with Interrupts():
         assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -70,18 +70,18 @@ def elsewhere():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def test_who_ignores_ctrl_c_goes_on_ignoring_it(elsewhere):
-    with Interrupts() as interrupts, interrupts.held():
+def test_ignored_signal_stays_ignored(elsewhere):
+    with Interrupts() as interrupts, interrupts.deferred():
         press()
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
-def test_outside_the_main_thread_nothing_is_changed():
+def test_signal_handler_stays_outside_the_main_thread():
     seen = []
 
     def work():
-        with Interrupts() as interrupts, interrupts.held():
+        with Interrupts() as interrupts, interrupts.deferred():
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)

@@ -1,4 +1,4 @@
-"""One step's laws: accumulation, clipping, the schedule, what is measured, and what is refused."""
+"""One step's laws: accumulation, clipping, the loss function, the ranks, what is logged, what is refused."""
 
 import itertools
 import math
@@ -7,40 +7,67 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.tiny import B, T, Tiny, V, make_batches, make_config, same, sgd, weights
+from tests.support.tiny import B, T, Tiny, V, make_batches, make_config, same, sgd, tiny_gpt, weights
 from tinylm.device import Precision
 from tinylm.errors import ConfigError, Divergence
+from tinylm.model.losses import chunked_loss, masked_loss, next_token_loss
 from tinylm.text.batches import IGNORE_INDEX, Batches
+from tinylm.training import step as module
+from tinylm.training.ddp import World
 from tinylm.training.finite import DeferredFiniteCheck
 from tinylm.training.optim import parameter_groups
 from tinylm.training.step import train_step
 
 
+def keep(tokens, targets):
+    """Most targets are not scored, unevenly over the micro-batches."""
+    return targets > 7 - 2 * tokens[:, :1] % 3
+
+
 class Sparse(Batches):
-    """Batches in which most targets are ignored, unevenly over the micro-batches."""
+    """Batches that know themselves which targets are scored."""
 
     def batch(self, step, micro_step=0, micro_steps=1):
         tokens, targets = super().batch(step, micro_step, micro_steps)
-        return tokens, torch.where(targets > 7 - 2 * tokens[:, :1] % 3, targets, IGNORE_INDEX)
+        return tokens, torch.where(keep(tokens, targets), targets, IGNORE_INDEX)
+
+    def count_targets(self, step, micro_steps=1):
+        return sum(
+            int((self.batch(step, i, micro_steps)[1] != IGNORE_INDEX).sum()) for i in range(micro_steps)
+        )
 
 
-@pytest.mark.parametrize("kind", [Batches, Sparse])
-def test_accumulated_micro_batches_equal_the_big_batch(kind):
-    results = {}
-    for micro_batch_size in (2, 6):
-        model = Tiny()
-        model.double()
-        batches = make_batches()
-        batches = kind(batches.tokens, context_length=T, batch_size=micro_batch_size, seed=5)
-        config = make_config(micro_batch_size=micro_batch_size, tokens_per_step=6 * T, grad_clip=0)
-        optimizer = sgd(model)
-        losses = [train_step(model, optimizer, batches, step=s, config=config).loss for s in range(4)]
-        results[micro_batch_size] = (losses, weights(model))
-    assert results[2][0] == pytest.approx(results[6][0], rel=1e-6)  # the loss itself is float32
-    torch.testing.assert_close(results[2][1], results[6][1], rtol=1e-5, atol=1e-6)
+def four_steps(kind, micro_batch_size, loss_fn):
+    model, plain = Tiny().double(), make_batches()
+    batches = kind(plain.tokens, context_length=T, batch_size=micro_batch_size, seed=5)
+    config = make_config(micro_batch_size=micro_batch_size, tokens_per_step=6 * T, grad_clip=0)
+    optimizer = sgd(model)
+    losses = [
+        train_step(model, optimizer, batches, step=s, config=config, loss_fn=loss_fn).loss for s in range(4)
+    ]
+    return losses, weights(model)
 
 
-def test_one_step_is_what_plain_torch_does():
+@pytest.mark.parametrize(
+    "kind, loss_fn",
+    [(Batches, next_token_loss), (Sparse, next_token_loss), (Batches, masked_loss(keep))],
+    ids=["all", "sparse batches", "masked loss"],
+)
+def test_accumulated_micro_batches_equal_the_big_batch(kind, loss_fn):
+    (pieces, small), (complete, big) = (four_steps(kind, size, loss_fn) for size in (2, 6))
+    assert pieces == pytest.approx(complete, rel=1e-6)  # the loss itself is float32
+    torch.testing.assert_close(small, big, rtol=1e-5, atol=1e-6)
+
+
+def test_masked_loss_equals_batches_that_ignore_the_same_targets():
+    (losses, ends), (others, other_ends) = (
+        four_steps(Sparse, 2, next_token_loss),
+        four_steps(Batches, 2, masked_loss(keep)),
+    )
+    assert losses == others and same(ends, other_ends)
+
+
+def test_step_equals_plain_torch():
     model, reference = Tiny(), Tiny()
     batches, config = make_batches(), make_config(grad_clip=0.05)
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.1), lr=9.0)
@@ -60,13 +87,56 @@ def test_one_step_is_what_plain_torch_does():
     assert result.loss == pytest.approx(loss.item()) and result.grad_norm == pytest.approx(norm.item())
 
 
-def test_the_gradient_is_clipped_to_the_norm_and_the_true_norm_is_reported():
-    model, config = Tiny(), make_config(grad_clip=0.01)
-    result = train_step(model, sgd(model), make_batches(), step=0, config=config)
-    clipped = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters()))
-    assert clipped == pytest.approx(0.01, rel=1e-3) and result.grad_norm > 0.1
-    train_step(model, sgd(model), make_batches(), step=0, config=make_config(grad_clip=0))
-    assert math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters())) > 0.1
+def test_loss_function_is_handed_in_and_its_metrics_are_logged_as_means():
+    def loss_fn(model, tokens, targets):
+        nats, _ = next_token_loss(model, tokens, targets)
+        seen.append(float(tokens.float().mean()))
+        return nats, {"mean_token": tokens.float().mean(), "nats": nats.detach()}
+
+    for log in (True, False):
+        seen, model, config = [], Tiny(), make_config(tokens_per_step=3 * B * T)
+        result = train_step(
+            model, sgd(model), make_batches(), step=0, config=config, loss_fn=loss_fn, log=log
+        )
+        assert len(seen) == 3 and isinstance(result.metrics["nats"], float if log else torch.Tensor)
+        assert float(result.metrics["mean_token"]) == pytest.approx(sum(seen) / 3)
+        assert float(result.metrics["nats"]) / (B * T) == pytest.approx(float(result.loss), rel=1e-6)
+
+
+def test_chunked_loss_gives_the_step_of_the_plain_one():
+    ends = []
+    for loss_fn in (next_token_loss, chunked_loss(5)):
+        model = tiny_gpt()
+        train_step(model, sgd(model), make_batches(), step=0, config=make_config(), loss_fn=loss_fn)
+        ends.append(weights(model))
+    torch.testing.assert_close(*ends)
+
+
+@pytest.mark.parametrize("norm", ["above", "below", "just below"])
+def test_gradient_is_clipped_to_the_norm_and_the_true_norm_is_reported(norm):
+    model, reference = Tiny(), Tiny()
+    tokens, targets = make_batches().batch(0)
+    nn.functional.cross_entropy(reference(tokens).flatten(0, 1), targets.flatten(), reduction="sum").div(
+        B * T
+    ).backward()
+    true = float(nn.utils.get_total_norm([p.grad for p in reference.parameters()]))
+    limit = {"above": 0.01, "below": 2 * true, "just below": true * (1 + 1e-7)}[norm]
+    nn.utils.clip_grad_norm_(reference.parameters(), limit)
+    result = train_step(model, sgd(model), make_batches(), step=0, config=make_config(grad_clip=limit))
+    assert result.grad_norm == pytest.approx(true)
+    for p, q in zip(model.parameters(), reference.parameters(), strict=True):
+        assert torch.equal(p.grad, q.grad)
+
+
+def test_gradient_is_not_gone_through_when_clipping_is_off_and_nothing_is_logged(monkeypatch):
+    model, norms = Tiny(), []
+    for name in ("get_total_norm", "clip_grads_with_norm_"):
+        real = getattr(nn.utils, name)
+        monkeypatch.setattr(nn.utils, name, lambda *a, real=real: norms.append(1) or real(*a))
+    result = train_step(model, sgd(model), make_batches(), step=0, config=make_config(grad_clip=0), log=False)
+    assert norms == [] and result.grad_norm is None
+    result = train_step(model, sgd(model), make_batches(), step=0, config=make_config(grad_clip=0))
+    assert norms == [1] and result.grad_norm > 0.1
 
 
 class DoublingScaler:
@@ -114,7 +184,30 @@ def test_gradients_are_zeroed_once_a_step(monkeypatch):
     assert len(zeroed) == 2
 
 
-def test_the_update_ratio_is_length_of_update_over_length_of_weights():
+def test_micro_batches_are_fetched_while_the_device_works_on_the_one_before(monkeypatch):
+    order = []
+
+    class Telling(Batches):
+        def batch(self, step, micro_step=0, micro_steps=1):
+            order.append(f"fetch {micro_step}")
+            return super().batch(step, micro_step, micro_steps)
+
+    def loss_fn(model, tokens, targets):
+        order.append("forward")
+        nats, metrics = next_token_loss(model, tokens, targets)
+        nats.register_hook(lambda gradient: order.append("backward"))
+        return nats, metrics
+
+    real = module.copy_to
+    monkeypatch.setattr(module, "copy_to", lambda *a: order.append("copy") or real(*a))
+    batches = Telling(make_batches().tokens, context_length=T, batch_size=B, seed=5)
+    model, config = Tiny(), make_config(tokens_per_step=3 * B * T)
+    train_step(model, sgd(model), batches, step=0, config=config, loss_fn=loss_fn)
+    one = ["copy", "copy", "forward", "backward"]
+    assert order == ["fetch 0", *one, "fetch 1", *one, "fetch 2", *one]
+
+
+def test_update_ratio_is_norm_of_update_over_norm_of_weights():
     model, config = Tiny(), make_config(grad_clip=0)
     matrices = [model.embedding.weight, model.head.weight]
     before = [p.detach().clone() for p in matrices]
@@ -124,11 +217,11 @@ def test_the_update_ratio_is_length_of_update_over_length_of_weights():
     assert result.tokens_per_second > 0
 
 
-def test_an_unmeasured_step_trains_the_same_and_leaves_its_numbers_on_the_device():
-    measured, unmeasured = Tiny(), Tiny()
-    a = train_step(measured, sgd(measured), make_batches(), step=0, config=make_config())
-    b = train_step(unmeasured, sgd(unmeasured), make_batches(), step=0, config=make_config(), measure=False)
-    assert same(weights(measured), weights(unmeasured))
+def test_step_that_is_not_logged_trains_the_same_and_leaves_its_numbers_on_the_device():
+    logged, other = Tiny(), Tiny()
+    a = train_step(logged, sgd(logged), make_batches(), step=0, config=make_config())
+    b = train_step(other, sgd(other), make_batches(), step=0, config=make_config(), log=False)
+    assert same(weights(logged), weights(other))
     assert isinstance(b.loss, torch.Tensor) and b.loss.item() == a.loss and not b.loss.requires_grad
     assert b.update_ratio is None and b.tokens_per_second is None
 
@@ -143,6 +236,38 @@ def test_dropout_differs_between_steps_ranks_and_seeds():
     assert len({mask.numpy().tobytes() for mask in seen}) == 8
 
 
+class Both(World):
+    """Two processes, played one after the other: what each has to say is kept until both have said it."""
+
+    size = 2
+
+    def __init__(self, rank, said):
+        self.rank, self.said, self.turn = rank, said, 0
+
+    def mean(self, value):
+        pair = self.said.setdefault(self.turn, {})
+        pair[self.rank], self.turn = value, self.turn + 1
+        return torch.stack([*pair.values()]).mean() if len(pair) == 2 else value
+
+
+def test_ranks_divide_by_the_targets_of_all_so_that_their_mean_is_the_big_batch():
+    config = make_config(micro_batch_size=2, tokens_per_step=4 * T, grad_clip=0)
+    plain = make_batches().tokens
+    said, gradients = {}, {}
+    for rank in (0, 1, 0, 1):  # the second time, each knows what the other says
+        batches = Sparse(plain, context_length=T, batch_size=2, seed=5, rank=rank, world_size=2)
+        model = Tiny().double()
+        world = Both(rank, said)
+        result = train_step(model, sgd(model), batches, step=0, config=config, world=world)
+        gradients[rank] = [p.grad for p in model.parameters()]
+    big, model = Sparse(plain, context_length=T, batch_size=4, seed=5), Tiny().double()
+    config = make_config(micro_batch_size=4, tokens_per_step=4 * T, grad_clip=0)
+    expected = train_step(model, sgd(model), big, step=0, config=config)
+    for p, *both in zip(model.parameters(), gradients[0], gradients[1], strict=True):
+        torch.testing.assert_close(sum(both) / 2, p.grad, rtol=1e-6, atol=1e-9)
+    assert result.loss == pytest.approx(expected.loss, rel=1e-6)
+
+
 def test_float16_without_a_kept_scaler_is_refused(monkeypatch):
     class Enabled:
         def is_enabled(self):
@@ -155,39 +280,29 @@ def test_float16_without_a_kept_scaler_is_refused(monkeypatch):
         train_step(model, sgd(model), make_batches(), step=0, config=make_config())
 
 
-def test_one_schedule_moves_every_group_by_its_own_ratio():
-    model = Tiny()
-    groups = [{"params": [model.head.weight], "lr_ratio": 5.0}, {"params": [model.embedding.weight]}]
-    optimizer, config = torch.optim.SGD(groups, lr=1.0), make_config()
-    for step in (0, 1, 9):
-        train_step(model, optimizer, make_batches(), step=step, config=config)
-        rates = [group["lr"] for group in optimizer.param_groups]
-        assert rates[0] == pytest.approx(5 * rates[1])
-
-
-@pytest.mark.parametrize("measure", [True, False])
+@pytest.mark.parametrize("log", [True, False])
 @pytest.mark.parametrize(
     "place, named",
     [("head.weight", "head.weight holds nan"), ("embedding.weight", "embedding.weight holds nan")],
 )
-def test_a_bad_weight_is_named_before_anything_moves(measure, place, named):
+def test_divergence_names_a_bad_weight_before_anything_moves(log, place, named):
     model = Tiny()
     with torch.no_grad():
         model.get_parameter(place)[2, 3] = math.nan
     before = weights(model)
     batches = make_batches()
     with pytest.raises(Divergence, match=rf"{named} at step 3 with learning rate 0\.03$"):
-        train_step(model, sgd(model), batches, step=3, config=make_config(), measure=measure)
+        train_step(model, sgd(model), batches, step=3, config=make_config(), log=log)
     torch.testing.assert_close(weights(model), before, rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("measure", [True, False])
-def test_a_bad_gradient_is_named_where_the_backward_pass_met_it_first_and_no_weight_moves(measure):
+@pytest.mark.parametrize("log", [True, False])
+def test_divergence_names_a_bad_gradient_where_the_backward_pass_met_it_first(log):
     model = Tiny()
     before = weights(model)
     model.norm.register_full_backward_hook(lambda module, into, out: (into[0] * math.inf,))
     with pytest.raises(Divergence, match=r"the gradient of embedding.weight holds (nan|infinity) at step 0"):
-        train_step(model, sgd(model), make_batches(), step=0, config=make_config(), measure=measure)
+        train_step(model, sgd(model), make_batches(), step=0, config=make_config(), log=log)
     assert same(weights(model), before)
 
 
@@ -208,27 +323,27 @@ class RunsAhead(Precision):
     is_synchronous = False
 
 
-def test_where_python_does_not_wait_unmeasured_steps_are_looked_at_together_and_the_first_bad_one_is_named():
+def test_deferred_steps_are_checked_together_and_the_first_bad_one_is_named():
     model, config = Tiny(), make_config()
     precision = RunsAhead.of("cpu", "float32")
-    optimizer, unseen = sgd(model), DeferredFiniteCheck(model)
+    optimizer, deferred = sgd(model), DeferredFiniteCheck(model)
 
-    def step(number, measure=False):
-        options = {"config": config, "precision": precision, "unseen": unseen}
-        train_step(model, optimizer, make_batches(), step=number, measure=measure, **options)
+    def step(number, log=False):
+        options = {"config": config, "precision": precision, "deferred": deferred}
+        train_step(model, optimizer, make_batches(), step=number, log=log, **options)
 
     for number in (0, 1):
         step(number)
-    unseen.look()
+    deferred.flush()
     with torch.no_grad():
         model.head.bias[0] = math.inf
     for number in (2, 3):
         step(number)
     with pytest.raises(Divergence, match=r"the loss is nan \(by now .* holds nan\) at step 2 with"):
-        step(4, measure=True)
+        step(4, log=True)
 
 
-def test_a_float16_gradient_may_overflow_because_the_scaler_leaves_that_step_out():
+def test_float16_gradient_may_overflow_because_the_scaler_leaves_that_step_out():
     model = Tiny()
     before = weights(model)
     precision = Float16.scaled(2.0**127)
@@ -240,9 +355,10 @@ def test_a_float16_gradient_may_overflow_because_the_scaler_leaves_that_step_out
     assert not same(weights(model), before)
 
 
-def test_a_float16_scale_that_has_fallen_below_one_stops_the_run():
+def test_float16_scale_that_has_fallen_below_one_stops_the_run():
     model = Tiny()
     model.norm.register_full_backward_hook(lambda module, into, out: (into[0] * math.inf,))
-    precision = Float16.scaled(1.0)
     with pytest.raises(Divergence, match=r"float16's scale has fallen to 0\.5 .* at step 0"):
-        train_step(model, sgd(model), make_batches(), step=0, config=make_config(), precision=precision)
+        train_step(
+            model, sgd(model), make_batches(), step=0, config=make_config(), precision=Float16.scaled(1.0)
+        )

@@ -1,8 +1,8 @@
-"""Figures: how a figure looks, and how it is told to someone who does not see it.
+"""Style: how every figure of the course looks, and how it is told to someone who does not see it.
 
-One style (Okabe–Ito colours, told apart without colour too, readable from the back row) and `show`,
-which puts a small PNG and its alternative text into the notebook. Refuses to know what is drawn.
-Colours: Okabe and Ito 2008, "Color Universal Design".
+Colours that stay apart for any colour vision (Okabe and Ito 2008, "Color Universal Design"), letters that are
+readable from the back row, and `show`, which puts a small PNG and its alternative text into the notebook.
+Used by every figure; `style.use` and `style.show` are for the learner's own. Shown in notebook 00_start_here.
 """
 
 import base64
@@ -15,33 +15,27 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from cycler import cycler
 from IPython import get_ipython
 from IPython.display import display
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from PIL import Image
 
-BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, YELLOW = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#F0E442",
-)
+BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
+PINK, SKY, VERMILION = "#CC79A7", "#56B4E9", "#D55E00"
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY)
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 HATCHES = ("", "//", "..", "\\\\", "xx", "++")
+MONO = "DejaVu Sans Mono"
 INK, GREY, PALE = "#1A1A1A", "#595959", "#E9EDF1"
 SEQUENTIAL = "Blues"  # white is nothing, ink is much; one hue, so any colour vision reads it
 DIVERGING = "PuOr_r"  # for values of both signs: white is zero
 
 WIDTH = 8.0  # inches
 DPI = 120  # drawn finer than it is shown, so that a projector and a fine screen stay sharp
-SHOWN = 96  # dots per inch in the page
+SCREEN_DPI = 96  # dots per inch in the page
 PNG_COLOURS = 128  # as many as a table of shades needs
 LINE_COLOURS = 32  # enough for lines, letters and their soft edges; a fifth smaller
 MARGIN = 0.12  # inches around everything drawn
@@ -74,19 +68,19 @@ STYLE: dict[str, Any] = {
     "lines.markersize": 7,
     "hatch.linewidth": 1.2,
     "figure.figsize": (WIDTH, 4.0),
-    "figure.dpi": SHOWN,
+    "figure.dpi": SCREEN_DPI,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "image.cmap": SEQUENTIAL,
 }
 
 
-def style() -> None:
+def use() -> None:
     """Give the learner's own `plt` figures the look of the course's. Call once, in the setup cell."""
     matplotlib.rcParams.update(STYLE)
 
 
-def looks(n: int) -> list[dict[str, Any]]:
+def line_styles(n: int) -> list[dict[str, Any]]:
     """n looks for lines: colour, dash pattern and marker differ together, so that one of them is enough."""
     triples = zip(cycle(COLOURS), cycle(LINES), cycle(MARKERS), strict=False)
     return [{"color": c, "linestyle": line, "marker": m} for c, line, m in islice(triples, n)]
@@ -95,10 +89,9 @@ def looks(n: int) -> list[dict[str, Any]]:
 def new_figure(
     width: float = WIDTH, height: float = 4.0, rows: int = 1, columns: int = 1, **kwargs: Any
 ) -> tuple[Figure, Any]:
-    """A figure in the course's style and its axes (an array of axes when there are several).
+    """A figure and its axes (an array of axes when there are several), to be drawn inside `styled`.
 
     It is not known to pyplot: nothing is drawn twice, nothing has to be closed.
-    Call inside `matplotlib.rc_context(STYLE)`, or use the `styled` decorator.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, **kwargs)
@@ -114,7 +107,7 @@ def styled(draw: Any) -> Any:
     return matplotlib.rc_context(STYLE)(draw)
 
 
-def png(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
     """The figure as a small PNG, drawn at DPI in PNG_COLOURS colours, or LINE_COLOURS without images."""
     raw = io.BytesIO()
     options = {"bbox_inches": "tight", "pad_inches": MARGIN, "metadata": {"Software": None}}
@@ -125,12 +118,6 @@ def png(figure: Figure) -> bytes:
     small = io.BytesIO()
     picture.save(small, format="png", optimize=True)
     return small.getvalue()
-
-
-def shown_size(picture: bytes) -> dict[str, int]:
-    """The width and height, in the page's pixels, at which a PNG of ours is shown."""
-    width, height = Image.open(io.BytesIO(picture)).size
-    return {"width": round(width * SHOWN / DPI), "height": round(height * SHOWN / DPI)}
 
 
 def show(figure: Figure, alt: str) -> None:
@@ -145,21 +132,22 @@ def show(figure: Figure, alt: str) -> None:
     if get_ipython() is None:
         print(f"figure: {alt}")
     else:
-        picture = png(figure)
+        picture = to_png(figure)
+        width, height = (round(n * SCREEN_DPI / DPI) for n in Image.open(io.BytesIO(picture)).size)
         data = {"image/png": base64.b64encode(picture).decode(), "text/plain": f"figure: {alt}"}
-        display(data, metadata={"image/png": {"alt": alt, **shown_size(picture)}}, raw=True)
-        display({"text/html": spoken(alt)}, raw=True)
+        display(data, metadata={"image/png": {"alt": alt, "width": width, "height": height}}, raw=True)
+        display({"text/html": screen_reader_html(alt)}, raw=True)
     plt.close(figure)
 
 
-def numbers(values: Any) -> np.ndarray:
+def to_numpy(values: Any) -> np.ndarray:
     """A tensor, array or list as a numpy array of floats, to be drawn."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().double().numpy()
     return np.asarray(values, dtype=float)
 
 
-def visible(label: str) -> str:
+def show_whitespace(label: str) -> str:
     """A token with its outer spaces and its newlines made visible: " the" -> "␣the", "\\n" -> "↵"."""
     label = str(label)
     inner = label.strip(" ")
@@ -168,12 +156,12 @@ def visible(label: str) -> str:
     return ("␣" * left + inner + "␣" * right).replace("\n", "↵").replace("\t", "⇥")
 
 
-def aloud(label: str) -> str:
+def alt_label(label: str) -> str:
     """The same for alternative text: " " -> "space"."""
     return {" ": "space", "\n": "newline", "\t": "tab"}.get(str(label), str(label).strip())
 
 
-def spoken(alt: str) -> str:
+def screen_reader_html(alt: str) -> str:
     """HTML that only a screen reader meets: nothing is seen on the page."""
     hidden = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
     return f'<span style="{hidden}">Figure: {html.escape(alt)}</span>'

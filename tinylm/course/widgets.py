@@ -1,22 +1,28 @@
-"""Widgets: move a slider, see what changes. ipywidgets around the plain functions of `pages`.
+"""Widgets: move a slider, see what changes. ipywidgets around plain functions that return a string of HTML.
 
-They need a kernel and no network. What goes wrong is one sentence in the widget, never a traceback.
-Each stands beside a static figure, which is what a page on the web shows.
-Taught in notebooks 01_characters and 02_attention.
+They need a kernel and no network. What goes wrong is one sentence in the widget, never a traceback. Beside
+each stands a static figure, which is what a page on the web shows. The HTML has no script in it, and every
+text is escaped. Used in every notebook, from 00_start_here on.
 """
 
-from collections.abc import Callable, Mapping
+import functools
+import hashlib
+import html
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets
+import numpy as np
 import torch
 from IPython import get_ipython
 from IPython.display import clear_output
-from torch import Tensor, nn
+from torch import nn
 
-from tinylm.course import pages
-from tinylm.course.style import numbers
-from tinylm.errors import TinyLMError
+from tinylm.course.style import BLUE, GREY, INK, SKY, VERMILION, show_whitespace, to_numpy
+from tinylm.errors import InputError, TinyLMError
+from tinylm.inference.config import GenerationConfig
+from tinylm.inference.generate import generate_text, next_logits
+from tinylm.inference.sampling import probabilities, tokens_seen
 from tinylm.model.gpt import eval_mode
 
 LABEL = {"description_width": "8em"}
@@ -28,7 +34,7 @@ def explore(function: Callable[..., str | None], *, height: str | None = None, *
 
     A control is an ipywidget, or short for one: (1, 64) or (0.1, 3.0, 0.1) is a slider from, to, by; True a
     tick box; "text" a text box; ["a", "b"] a menu. The function returns a string of HTML, which is replaced
-    in place, or draws with `plots`. height, e.g. "420px", keeps the page still while a figure is redrawn.
+    in place, or draws a chart. height, e.g. "420px", keeps the page still while a figure is redrawn.
     """
     knobs = {name: _control(name, short) for name, short in controls.items()}
     page, paper = ipywidgets.HTML(), ipywidgets.Output()
@@ -41,7 +47,7 @@ def explore(function: Callable[..., str | None], *, height: str | None = None, *
             try:
                 page.value = function(**{name: knob.value for name, knob in knobs.items()}) or ""
             except Exception as error:
-                page.value = pages.sentence(error)
+                page.value = html_error(error)
 
     for knob in knobs.values():
         knob.observe(draw, names="value")
@@ -59,83 +65,71 @@ def _control(name: str, short: Any) -> Any:
     if isinstance(short, str):
         return ipywidgets.Text(value=short, continuous_update=True, **look)
     if isinstance(short, list | Mapping):
-        return ipywidgets.Dropdown(options=short, **look)
+        choices = list(short.items()) if isinstance(short, Mapping) else short  # ipywidgets 7 warns of a dict
+        return ipywidgets.Dropdown(options=choices, **look)
     if isinstance(short, tuple) and len(short) in (2, 3):
-        whole = all(isinstance(number, int) for number in short)
-        kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-        low, high = short[:2]
-        step = short[2] if len(short) == 3 else 1 if whole else (high - low) / 100
-        return kind(value=low, min=low, max=high, step=step, **look)
-    raise TinyLMError(f"control {name} is {short!r}: give a widget, (from, to, by), True, a text or a list")
+        return _slider(name, short[0], *short)
+    raise InputError(f"control {name} is {short!r}: give a widget, (from, to, by), True, a text or a list")
 
 
-def next_character(
-    predict: Any, tokenizer: Any, text: str = "th", *, top: int = 12, warm: bool = False
-) -> Any:
+def _slider(name: str, value: float, low: float, high: float, step: float | None = None) -> Any:
+    whole = all(isinstance(number, int) for number in (value, low, high, step or 1))
+    step = step or (1 if whole else (high - low) / 100)
+    kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+    look = {"description": name.replace("_", " "), "style": LABEL, "layout": WIDE}
+    return kind(value=value, min=low, max=high, step=step, **look)
+
+
+def _require_text(text: str, purpose: str) -> None:
+    if not text:
+        raise InputError(f"there is no text to {purpose}: type at least one character")
+
+
+def next_character(predict: Callable[[str], Any], tokenizer: Any, text: str, *, top: int = 12) -> Any:
     """Type a text, see which characters may come next and how probable each is.
 
-    predict: a function from a text (never an empty one) to probabilities (V,), or a GPT.
-    warm: also a slider for the temperature.
+    predict: a function from a text (never an empty one) to probabilities (V,).
     """
     labels = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
-    chances = gpt_chances(predict, tokenizer) if isinstance(predict, nn.Module) else predict
 
-    def draw(text: str, temperature: float = 1.0) -> str:
-        if not text:
-            raise TinyLMError("there is no text to go on from: type at least one character")
-        values = numbers(chances(text))  # (V,)
-        if temperature != 1.0:
-            # softmax(log(p) / temperature), without the logarithm of a probability of 0
-            values = (values / values.max()) ** (1 / temperature)  # (V,)
-            values = values / values.sum()
-        return pages.bars(labels, values, title=f"after “{text}”", top=top)
+    def draw(text: str) -> str:
+        _require_text(text, "go on from")
+        return html_bars(labels, predict(text), title=f"after “{text}”", top=top)
 
-    knobs = {"temperature": _slider("temperature", 1.0, 0.1, 3.0, 0.1)} if warm else {}
-    return explore(draw, text=text, **knobs)
+    return explore(draw, text=text)
 
 
-def gpt_chances(model: nn.Module, tokenizer: Any) -> Callable[[str], Tensor]:
-    """A function from a text to a GPT's probabilities (V,) for the next token."""
+def sampling_widget(model: nn.Module, tokenizer: Any, text: str, *, n_written: int = 60) -> Any:
+    """Type a text, move the sampling rules, and see which tokens may still follow, and what would be written.
 
-    @torch.no_grad()
-    def chances(text: str) -> Tensor:
-        tokens = _ids(model, tokenizer, text)[-model.config.context_length :]  # (T,)
+    Every token of the vocabulary has its row: its probability by the model, and after the rules. Below stand
+    n_written tokens drawn by these rules; the seed decides which.
+    """
+    labels = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
+
+    def draw(text: str, seed: int, **rules: Any) -> str:
+        _require_text(text, "go on from")
+        config = GenerationConfig(max_new_tokens=n_written, **rules)
+        ids = [tokenizer.encode(text).tolist()]
         with eval_mode(model.modules()):
-            return torch.softmax(model(tokens[None])[0, -1].float(), -1)  # (V,)
+            logits = next_logits(model, ids).cpu()  # (1, V)
+        after = probabilities(logits, config, tokens_seen(ids, logits.size(-1)))  # (1, V)
+        table = html_before_after(labels, probabilities(logits)[0], after[0], title=f"after “{text}”")
+        generator = torch.Generator().manual_seed(seed)
+        written = generate_text(model, tokenizer, text, config, generator=generator)
+        both = f"<b>{html.escape(text)}</b>{html.escape(written)}"
+        return table + html_page(f"<div style='{MONO};white-space:pre-wrap'>{both}</div>")
 
-    return chances
-
-
-def softmax_temperature(scores: Mapping[str, float]) -> Any:
-    """Scores by name through softmax(scores / temperature): sharp when cold, flat when hot."""
-    values = torch.tensor(list(scores.values()), dtype=torch.float64)
-
-    def draw(temperature: float) -> str:
-        title = f"softmax(scores / {temperature:.2f})"
-        return pages.bars(list(scores), torch.softmax(values / temperature, -1), title=title)
-
-    return explore(draw, temperature=_slider("temperature", 1.0, 0.05, 5.0, 0.05))
-
-
-def score_scaling(*, n_keys: int = 8, largest: int = 512, seed: int = 0) -> Any:
-    """Why attention divides by √D: one random query, n_keys random keys, head_dim on a slider."""
-
-    generator = torch.Generator().manual_seed(seed)
-    queries = torch.randn(1000, largest, generator=generator, dtype=torch.float64)  # (1000, largest)
-    keys = torch.randn(n_keys, largest, generator=generator, dtype=torch.float64)  # (n_keys, largest)
-
-    def draw(head_dim: int, divide: bool) -> str:
-        scores = queries[:, :head_dim] @ keys[:, :head_dim].T  # (1000, n_keys)
-        if divide:
-            scores = scores / head_dim**0.5  # (1000, n_keys)
-        weights = torch.softmax(scores[0], -1)  # (n_keys,)
-        title = (
-            f"scores spread by {float(scores.std()):.1f}; the largest weight is {float(weights.max()):.0%}"
-        )
-        return pages.bars([f"key {i}" for i in range(n_keys)], weights, title=title)
-
+    start = GenerationConfig()  # the rules that change nothing
     return explore(
-        draw, head_dim=(1, largest), divide=ipywidgets.Checkbox(value=False, description="divide by √D")
+        draw,
+        text=text,
+        temperature=_slider("temperature", start.temperature, 0.0, 3.0, 0.05),
+        top_k=_slider("top_k", start.top_k, 0, len(labels)),
+        top_p=_slider("top_p", start.top_p, 0.05, 1.0, 0.05),
+        min_p=_slider("min_p", start.min_p, 0.0, 1.0, 0.01),
+        repetition_penalty=_slider("repetition", start.repetition_penalty, 0.5, 3.0, 0.05),
+        seed=_slider("seed", 1, 0, 99),
     )
 
 
@@ -145,55 +139,137 @@ def attention_viewer(model: nn.Module, tokenizer: Any, text: str, *, max_tokens:
     Reads the first max_tokens tokens of the text (never more than the model's context_length).
     """
     limit = min(max_tokens, model.config.context_length)
-    box = ipywidgets.Text(value=text, description="text", continuous_update=False, style=LABEL, layout=WIDE)
-    layer = _whole("layer", 0, model.config.n_layer - 1)
-    heads = [(f"head {i}", i) for i in range(model.config.n_head)] + [("mean of the heads", -1)]
-    head = ipywidgets.Dropdown(options=heads, description="head", style=LABEL, layout=WIDE)
-    position = _whole("position", 0, limit - 1)
-    page = ipywidgets.HTML()
-    read: dict[str, Any] = {}
+    device = next(model.parameters()).device
 
-    def look(_change: Any = None) -> None:
-        try:
-            if read.get("text") != box.value:
-                read.update(tokens=[], maps=[], text=box.value)
-                read["tokens"], read["maps"] = attention_of(model, tokenizer, box.value, limit)
-                last = len(read["tokens"]) - 1
-                with position.hold_trait_notifications():
-                    position.max = last
-                    position.value = last
-            elif not read["tokens"]:
-                return
-            maps = read["maps"][layer.value]  # (H, T, T)
-            weights = maps.mean(0) if head.value == -1 else maps[head.value]  # (T, T)
-            page.value = pages.attention(read["tokens"], weights, position.value)
-        except Exception as error:
-            page.value = pages.sentence(error)
+    @functools.lru_cache(
+        maxsize=1
+    )  # while only the layer, the head or the position moves, nothing is computed
+    def read(text: str) -> tuple[list[str], list[np.ndarray]]:
+        _require_text(text, "look at")
+        tokens = torch.as_tensor(tokenizer.encode(text), device=device)[:limit]  # (T,)
+        maps = model.attention_maps(tokens[None])  # n_layer × (1, H, T, T)
+        return [tokenizer.decode([int(token)]) for token in tokens], [to_numpy(layer[0]) for layer in maps]
 
-    for knob in (box, layer, head, position):
-        knob.observe(look, names="value")
-    look()
-    return ipywidgets.VBox([box, layer, head, position, page])
+    def draw(text: str, layer: int, head: int, position: int) -> str:
+        tokens, maps = read(text)
+        where.max = len(tokens) - 1  # where the text has become shorter, the slider moves to its end
+        weights = maps[layer].mean(0) if head < 0 else maps[layer][head]  # (T, T)
+        return html_attention(tokens, weights, min(position, len(tokens) - 1))
+
+    heads = {f"head {i}": i for i in range(model.config.n_head)} | {"mean of the heads": -1}
+    box = ipywidgets.Text(text, description="text", continuous_update=False, style=LABEL, layout=WIDE)
+    where = _slider("position", limit - 1, 0, limit - 1)
+    return explore(draw, text=box, layer=(0, model.config.n_layer - 1), head=heads, position=where)
 
 
-def attention_of(model: nn.Module, tokenizer: Any, text: str, limit: int) -> tuple[list[str], list[Tensor]]:
-    """The first `limit` tokens of a text as strings, and each layer's weights (H, T, T) over them."""
-    if not text:
-        raise TinyLMError("there is no text to look at: type at least one character")
-    tokens = _ids(model, tokenizer, text)[:limit]  # (T,)
-    maps = model.attention_maps(tokens[None])
-    return [tokenizer.decode([int(token)]) for token in tokens], [weights[0] for weights in maps]
+PAGE = (
+    f"background:white;color:{INK};padding:10px 14px;border-radius:6px;font-size:16px;line-height:1.5;"
+    "max-width:52em;overflow-wrap:anywhere"
+)
+MONO = "font-family:Menlo,Consolas,monospace"
+FAINTEST = 0.01  # a weight below this gets no colour on hovering
+SKY_RGB = ",".join(str(int(SKY[i : i + 2], 16)) for i in (1, 3, 5))
 
 
-def _ids(model: nn.Module, tokenizer: Any, text: str) -> Tensor:
-    return torch.as_tensor(tokenizer.encode(text), device=next(model.parameters()).device)  # (T,)
+def html_page(inner: str) -> str:
+    """A white page that reads the same in Jupyter's light and dark themes."""
+    return f'<div style="{PAGE}">{inner}</div>'
 
 
-def _slider(name: str, value: float, low: float, high: float, step: float) -> Any:
-    look = {"description": name, "style": LABEL, "layout": WIDE}
-    return ipywidgets.FloatSlider(value=value, min=low, max=high, step=step, **look)
+def html_error(error: BaseException) -> str:
+    """What went wrong, in one sentence: a TinyLMError speaks for itself, another is named."""
+    message = " ".join(str(error).split())
+    if not isinstance(error, TinyLMError):
+        message = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return html_page(f'<span role="alert" style="color:{VERMILION}">{html.escape(message)}</span>')
 
 
-def _whole(name: str, low: int, high: int) -> Any:
-    look = {"description": name, "style": LABEL, "layout": WIDE}
-    return ipywidgets.IntSlider(value=low, min=low, max=high, **look)
+def html_bars(labels: Sequence[str], values: Any, *, title: str = "", top: int | None = None) -> str:
+    """One horizontal bar per label, values between 0 and 1; with top, only so many, largest first."""
+    values = to_numpy(values)
+    order = np.arange(len(values)) if top is None else np.argsort(-values, kind="stable")[:top]
+    table = _table((labels[i], float(values[i])) for i in order)
+    left = 1 - float(values[order].sum())
+    others = len(values) - len(order)
+    rest = f"<p style='margin:6px 0 0'>the other {others} share {left:.1%}</p>" if others else ""
+    return html_page((_heading(html.escape(title)) if title else "") + table + rest)
+
+
+def _label(text: str) -> str:
+    return html.escape(show_whitespace(text))
+
+
+def _heading(bold: str, rest: str = "") -> str:
+    return f"<p style='margin:0 0 6px'><b>{bold}</b>{rest}</p>"
+
+
+def _table(rows: Any) -> str:
+    cell = "padding:1px 8px;background:white"
+    inner = ""
+    for label, value in rows:
+        bar = f"background:{BLUE};height:1.1em;width:{100 * min(max(value, 0.0), 1.0):.2f}%;min-width:1px"
+        inner += (
+            f"<tr><td style='{cell};{MONO};text-align:right;white-space:nowrap'>{_label(label)}</td>"
+            f"<td style='{cell};width:75%'><div style='{bar}'></div></td>"
+            f"<td style='{cell};text-align:right;white-space:nowrap'>{value:.1%}</td></tr>"
+        )
+    return f"<table style='border-collapse:collapse;width:100%'>{inner}</table>"
+
+
+def html_before_after(labels: Sequence[str], before: Any, after: Any, *, title: str = "") -> str:
+    """A row for each label, the most probable first: a pale bar before the rules, a dark one after.
+
+    before, after: probabilities (V,). A label that may no longer be drawn says so.
+    """
+    before, after = to_numpy(before), to_numpy(after)  # (V,) each
+    full = max(float(before.max()), float(after.max()))  # the longest bar fills its place
+    rows = ""
+    for i in np.argsort(-before, kind="stable"):
+        bars = "".join(
+            f"<div style='background:{colour};height:0.45em;width:{100 * chance / full:.2f}%'></div>"
+            for colour, chance in ((SKY, before[i]), (BLUE, after[i]))
+        )
+        share = f"{before[i]:.1%} → " + (f"{after[i]:.1%}" if after[i] > 0 else "never")
+        name = "width:2em;text-align:right;padding-right:8px;white-space:pre"
+        rows += (
+            "<div style='display:flex;align-items:center;break-inside:avoid'>"
+            f"<span style='{name}'>{_label(labels[i])}</span>"
+            f"<div style='flex:1'>{bars}</div><span style='width:11em;text-align:right'>{share}</span></div>"
+        )
+    kept = f": {int((after > 0).sum())} of {len(labels)} tokens may be drawn"
+    heading = _heading(html.escape(title), f"{kept} (pale: by the model, dark: after the rules)")
+    columns = f"column-width:20em;column-gap:2em;{MONO};font-size:13px;line-height:1.3"
+    return html_page(f"{heading}<div style='{columns}'>{rows}</div>")
+
+
+def html_attention(tokens: Sequence[str], weights: Any, position: int, *, top: int = 5) -> str:
+    """The text with each token coloured by how much `position` looks at it; weights (T, T).
+
+    The chosen token is framed, the future is grey. Pointing at another token shows what that one looks at
+    (style sheets alone do it). The heaviest weights follow as bars.
+    """
+    weights = to_numpy(weights)
+    row = weights[position]
+    # a name of its own, so that two texts on one page do not colour each other
+    name = (
+        "looks-" + hashlib.sha256(repr(list(tokens)).encode() + weights.round(4).tobytes()).hexdigest()[:10]
+    )
+    rules = [f"#{name}:has(.t:hover) .t{{background:none!important}}"]
+    for i, j in np.argwhere(weights > FAINTEST):
+        colour = f"rgba({SKY_RGB},{weights[i, j]:.2f})"
+        rules.append(f"#{name}:has(.t{i}:hover) .t{j}.t{{background:{colour}!important}}")
+    spans = ""
+    for i, token in enumerate(tokens):
+        look = f"background:rgba({SKY_RGB},{row[i]:.3f});color:{INK if i <= position else GREY}"
+        frame = f"outline:2px solid {VERMILION};font-weight:bold;" if i == position else ""
+        look = f"padding:4px 2px;border-radius:3px;cursor:default;{frame}{look}"
+        spans += f"<span class='t t{i}' title='{i}: {row[i]:.1%}' style='{look}'>{_label(token)}</span>"
+        spans += "<br>" if "\n" in token else ""
+    order = [i for i in np.argsort(-row, kind="stable")[:top] if row[i] > 0]
+    heading = f"position {position}, “<span style='{MONO}'>{_label(tokens[position])}</span>”, looks at"
+    return html_page(
+        f"<style>{''.join(rules)}</style>"
+        f"<p id='{name}' style='{MONO};line-height:2.1;margin:0 0 10px'>{spans}</p>"
+        + _heading(heading)
+        + _table((f"{i} {tokens[i]}", float(row[i])) for i in order)
+    )

@@ -1,14 +1,13 @@
-"""The numbers and words that say how a text is continued: how each token is chosen, and when it ends.
+"""The settings that say how a text is continued: how each token is chosen, and when it ends.
 
-Knows only plain numbers and words. Refuses to know tensors, models and every setting that cannot work.
 Taught in notebook 05_sampling."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-from tinylm.errors import ConfigError
+from tinylm.errors import ConfigError, require_choice, require_count, require_number
 
-LARGEST = 3.4e38  # a larger number is infinite in the float32 that the rules compute in
+Window = Literal["half", "sliding"]
 
 
 @dataclass(frozen=True)
@@ -29,16 +28,22 @@ class SamplingConfig:
     """Above 1, tokens that stand in the text already become less probable; 1 leaves them alone."""
 
     def __post_init__(self) -> None:
-        _require_number(self, "temperature", lambda t: t >= 0, "of at least 0: use 0.8, or 0 for greedy")
-        _require_count(self, "top_k", "use 20, or 0 for all")
-        _require_number(self, "top_p", lambda p: 0 < p <= 1, "above 0 and at most 1: use 0.9, or 1 for all")
-        _require_number(self, "min_p", lambda p: 0 <= p <= 1, "between 0 and 1: use 0.1, or 0 for all")
-        _require_number(self, "repetition_penalty", lambda r: r > 0, "above 0: use 1.2, or 1 for none")
+        # The outer bounds keep float32 finite: a logit divided by 1e-39 is infinite, and the model is blamed.
+        for name, least, most, usual in (
+            ("temperature", 0, 1e6, "from 0 to 1,000,000: use 0.8, or 0 for greedy"),
+            ("top_p", 5e-324, 1, "above 0 and at most 1: use 0.9, or 1 for all"),
+            ("min_p", 0, 1, "from 0 to 1: use 0.1, or 0 for all"),
+            ("repetition_penalty", 0.01, 100, "from 0.01 to 100: use 1.2, or 1 for none"),
+        ):
+            require_number(
+                name, getattr(self, name), lambda x, least=least, most=most: least <= x <= most, usual
+            )
+        require_count("top_k", self.top_k, least=0)
 
 
 @dataclass(frozen=True)
 class GenerationConfig(SamplingConfig):
-    """How a text is continued: how each token is chosen, and when it ends.
+    """How a text is continued: how each token is chosen, what the model sees of it, and when it ends.
 
     Raises ConfigError, in one sentence, for a setting that cannot work."""
 
@@ -47,28 +52,19 @@ class GenerationConfig(SamplingConfig):
     stop: tuple[str, ...] = ()
     """Texts at which to end; they are not written."""
     use_cache: bool = True
-    """Keep each token's keys and values instead of computing them again: the same text, sooner."""
+    """Keep each token's keys and values instead of computing them again: the same text, faster."""
+    window: Window = "half"
+    """When the context is full: go on from its last half ("half"), or move it by one token each time and
+    compute every position again ("sliding"), which sees more of the text and is many times slower."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_count(self, "max_new_tokens", "use 500")
+        require_count("max_new_tokens", self.max_new_tokens, least=0)
+        require_choice("window", self.window, get_args(Window))
         if not isinstance(self.stop, tuple) or not all(isinstance(stop, str) for stop in self.stop):
             raise ConfigError(f"stop is {self.stop!r}: give a tuple of texts, such as ('\\n\\n',)")
         if "" in self.stop:
             raise ConfigError("a stop sequence has 0 characters and would end every text: give at least 1")
 
 
-def _require_count(config: SamplingConfig, name: str, instead: str) -> None:
-    value = getattr(config, name)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigError(f"{name} {value!r} is not a whole number of at least 0: {instead}")
-
-
-def _require_number(config: SamplingConfig, name: str, fits: Callable[[float], bool], allowed: str) -> None:
-    value = getattr(config, name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
-    if not (is_number and fits(value)):
-        raise ConfigError(f"{name} {value!r} is not a finite number {allowed}")
-
-
-PLAIN = GenerationConfig()  # the model's own probabilities, none changed and none left out
+DEFAULT = GenerationConfig()  # the model's own probabilities, none changed and none left out

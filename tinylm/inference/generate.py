@@ -1,8 +1,5 @@
 """Generate: the token stream. Predict, draw, append, repeat, for one text or for several at once.
 
-Knows a model (tokens in, logits out) and, for text, a tokenizer with encode and decode. Refuses to know how a
-token is chosen (sampling), how keys are kept (model/kv_cache), when text is certain (text_stream), where the
-model came from and who reads the stream.
 Taught in notebook 05_sampling."""
 
 from collections.abc import Iterator, Sequence
@@ -12,120 +9,132 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tinylm.errors import InputError
-from tinylm.inference.config import PLAIN, GenerationConfig
+from tinylm.errors import InputError, short
+from tinylm.inference.config import DEFAULT, GenerationConfig
 from tinylm.inference.sampling import sample, tokens_seen
 from tinylm.inference.text_stream import TextStream
 from tinylm.model.gpt import eval_mode
 from tinylm.model.kv_cache import KVCache
 
+Prompt = Tensor | Sequence[int]  # (T,) token ids
+
 
 def generate(
-    model: nn.Module,
-    prompt: Tensor | Sequence[int],
-    config: GenerationConfig = PLAIN,
-    *,
-    generator: torch.Generator,
+    model: nn.Module, prompt: Prompt, config: GenerationConfig = DEFAULT, *, generator: torch.Generator
 ) -> Iterator[int]:
     """Continue a prompt: yields up to max_new_tokens token ids, one at a time; the prompt is not repeated.
 
-    prompt (T,) of token ids, T >= 1. Otherwise as `generate_batch`."""
-    return (tokens[0] for tokens in generate_batch(model, [prompt], config, generator=generator))
+    prompt (T,) of token ids, T >= 1, of which the model reads at most the last context_length. When its
+    context is full, it goes on from the last context_length // 2 tokens (config.window "half"), or from the
+    last context_length, by one token later each time ("sliding").
+
+    The model predicts every token in eval mode and is in between as it was, whatever else reads it. Only
+    `generator` is drawn from. Raises InputError, at the call and not at the first token."""
+    rows = _checked_rows(model, [prompt], config)
+    return (tokens[0] for tokens in _stream(model, rows, config, generator))
 
 
 def generate_batch(
     model: nn.Module,
-    prompts: Sequence[Tensor | Sequence[int]],
-    config: GenerationConfig = PLAIN,
+    prompts: Sequence[Prompt],
+    config: GenerationConfig = DEFAULT,
     *,
     generator: torch.Generator,
 ) -> Iterator[list[int]]:
     """Continue B prompts at once: yields max_new_tokens times the next token id of every prompt, B of them.
 
-    prompts: B rows of ids, each (T_b,) with T_b >= 1, of any lengths; no row can feel the others. The model
-    reads at most the last context_length tokens of a row: then the window slides, and every position is
-    computed afresh inside it.
+    prompts: B rows of ids, each (T_b,) with T_b >= 1, of any lengths. Row b is what `generate` makes of its
+    prompt with row_generators(generator, B)[b], whatever stands beside it. Otherwise as `generate`."""
+    rows = _checked_rows(model, prompts, config)
+    return _stream(model, rows, config, row_generators(generator, len(rows)))
 
-    The model predicts every token in eval mode and is in between as it was, whatever else reads it. Only
-    `generator` is drawn from. Raises InputError, at the call and not at the first token."""
+
+def row_generators(generator: torch.Generator, n: int) -> list[torch.Generator]:
+    """A generator of its own for each of n rows, seeded by n draws: the first is the same whatever n is."""
+    draw = {"generator": generator, "device": generator.device}
+    seeds = [int(torch.randint(2**63 - 1, (1,), **draw)) for _ in range(n)]
+    return [torch.Generator(generator.device).manual_seed(seed) for seed in seeds]
+
+
+def _stream(
+    model: nn.Module,
+    rows: list[list[int]],
+    config: GenerationConfig,
+    generator: torch.Generator | list[torch.Generator],
+) -> Iterator[list[int]]:
+    context_length = model.config.context_length
+    # A half: to keep more would refill more often, to keep less would forget more. At a half the model
+    # computes two positions for each token, and on average still reads three quarters of its context.
+    refill = context_length if config.window == "sliding" else max(1, context_length // 2)
+    sizes = [min(len(row), context_length) for row in rows]  # the last tokens of each row that the model sees
+    modules = list(model.modules())
+    cache: KVCache | None = None
+    drawn = torch.empty(0)  # (B, 1) the tokens drawn last
+    seen: Tensor | None = None  # (B, V) which tokens stand in the rows, where the penalty asks for it
+    for _ in range(config.max_new_tokens):
+        # Not around the yield: who reads the stream may train the model meanwhile.
+        with eval_mode(modules), torch.inference_mode():
+            if cache is not None and cache.length < cache.capacity:
+                logits = model(drawn, cache)[:, -1]  # (B, V)
+            else:
+                windows = [row[-size:] for row, size in zip(rows, sizes, strict=True)]
+                if config.use_cache and (cache is None or config.window == "half"):
+                    cache, logits = _fill_cache(model, windows)
+                else:
+                    logits = next_logits(model, windows)
+        if config.repetition_penalty != 1.0 and seen is None:
+            seen = tokens_seen(rows, logits.size(-1)).to(logits.device)
+        drawn = sample(logits, config, generator=generator, seen=seen).unsqueeze(1)
+        if seen is not None:
+            seen.scatter_(1, drawn, True)
+        tokens = drawn[:, 0].tolist()  # the one place that waits for the device
+        for i, token in enumerate(tokens):
+            rows[i].append(token)
+            sizes[i] = sizes[i] + 1 if sizes[i] < context_length else refill
+        yield tokens
+
+
+def _fill_cache(model: nn.Module, windows: list[list[int]]) -> tuple[KVCache, Tensor]:
+    """A cache that holds the windows, aligned at their ends, and the logits after each: (B, V)."""
+    longest, device = max(map(len, windows)), _device(model)
+    padding = [longest - len(window) for window in windows]
+    ids = [[0] * n + window for n, window in zip(padding, windows, strict=True)]
+    cache = model.new_cache(padding=torch.tensor(padding, device=device))
+    return cache, model(torch.tensor(ids, device=device), cache)[:, -1]
+
+
+@torch.inference_mode()
+def next_logits(model: nn.Module, rows: Sequence[Sequence[int]]) -> Tensor:
+    """The logits for the token after each of B rows of ids, from their last context_length tokens: (B, V).
+
+    Every position is computed, each row apart, so that nothing is padded. A full cache cannot be shifted
+    instead: in a window that slid by one, each token stands one position earlier and no longer sees the
+    token that left, so that all its keys and values are new."""
+    windows = [torch.tensor(row[-model.config.context_length :], device=_device(model)) for row in rows]
+    return torch.stack([model(window[None])[0, -1] for window in windows])  # (B, V)
+
+
+def _checked_rows(model: nn.Module, prompts: Sequence[Prompt], config: GenerationConfig) -> list[list[int]]:
+    """The ids of each prompt, in lists of their own."""
     if config.stop:
         raise InputError("stop sequences are text and these are ids: use stream_text, generate_text(s)")
     if config.use_cache and not hasattr(model, "new_cache"):
         raise InputError(f"{type(model).__name__} has no new_cache(): set use_cache=False")
-    rows = [_ids(prompt) for prompt in prompts]
-    if not rows:
+    if len(prompts) == 0:
         raise InputError("there are 0 prompts: give at least 1")
-    return _stream(model, rows, config, generator)
+    return [_ids(prompt) for prompt in prompts]
 
 
-def _stream(
-    model: nn.Module, rows: list[list[int]], config: GenerationConfig, generator: torch.Generator
-) -> Iterator[list[int]]:
-    cache = _new_cache(model, rows) if config.use_cache else None
-    modules = list(model.modules())
-    for _ in range(config.max_new_tokens):
-        with eval_mode(modules):  # not around the yield: who reads the stream may train the model meanwhile
-            logits = next_logits(model, rows, cache)  # (B, V)
-        penalised = config.repetition_penalty != 1.0
-        seen = tokens_seen(rows, logits.size(-1)).to(logits.device) if penalised else None  # (B, V)
-        tokens = sample(logits, config, generator=generator, seen=seen).tolist()  # B ids
-        for row, token in zip(rows, tokens, strict=True):
-            row.append(token)
-        yield tokens
-
-
-@torch.inference_mode()
-def next_logits(model: nn.Module, rows: Sequence[Sequence[int]], cache: KVCache | None = None) -> Tensor:
-    """The logits for the token after each of B rows of ids: (B, V). Rows are read from their ends.
-
-    An empty cache is filled with the rows; one that holds all but the last token of each reads only those.
-    Rows of different lengths need the cache's padding to be what aligns their ends, else InputError.
-    Without a cache, or once it is full, every position of the last context_length tokens is computed again.
-    A full cache cannot be shifted instead: in a window that slid by one, each token stands one position
-    earlier and no longer feels the token that left, so that all its keys and values are new."""
-    if cache is None or cache.length == cache.capacity:
-        return _logits_afresh(model, rows)
-    window = 1
-    if cache.length == 0:
-        lengths = [min(len(row), cache.capacity) for row in rows]
-        window = max(lengths)
-        needed = [window - n for n in lengths]
-        made = [0] * len(rows) if cache.padding is None else cache.padding.tolist()
-        if needed != made:
-            raise InputError(
-                f"the cache is for rows padded by {made} and these need {needed}: give new_cache that padding"
-            )
-    ends = [[0] * (window - len(row)) + list(row[-window:]) for row in rows]  # padded on the left
-    return model(torch.tensor(ends, device=_device(model)), cache)[:, -1]  # (B, V)
-
-
-def _logits_afresh(model: nn.Module, rows: Sequence[Sequence[int]]) -> Tensor:
-    """Rows of equal length are read together, the others apart: nothing is padded. (B, V)"""
-    windows = [tuple(row[-model.config.context_length :]) for row in rows]
-    logits: list[Tensor] = [torch.empty(0)] * len(rows)
-    for length in {len(window) for window in windows}:
-        where = [i for i, window in enumerate(windows) if len(window) == length]
-        together = model(torch.tensor([windows[i] for i in where], device=_device(model)))[:, -1]  # (b, V)
-        for i, row in zip(where, together, strict=True):
-            logits[i] = row
-    return torch.stack(logits)  # (B, V)
-
-
-def _new_cache(model: nn.Module, rows: list[list[int]]) -> KVCache:
-    lengths = torch.tensor([min(len(row), model.config.context_length) for row in rows])  # (B,)
-    return model.new_cache(padding=(lengths.max() - lengths).to(_device(model)))
-
-
-def _ids(prompt: Tensor | Sequence[int]) -> list[int]:
+def _ids(prompt: Prompt) -> list[int]:
     if isinstance(prompt, str):
-        raise InputError(f"the prompt {prompt!r} is text and must be token ids: use generate_text")
+        raise InputError(f"the prompt {short(prompt)} is text and must be token ids: use generate_text")
     row = prompt if isinstance(prompt, Tensor) else torch.tensor(prompt)  # copied: it may be read-only
-    if len(row.shape) and row.numel() and (row.is_floating_point() or row.dtype == torch.bool):
-        raise InputError(f"the prompt holds {row.dtype} and token ids are whole numbers: pass integers")
     if row.dim() != 1:
         raise InputError(f"the prompt has {row.dim()} dimensions and needs 1: pass one row of token ids")
     if len(row) == 0:
         raise InputError("the prompt has 0 tokens and needs at least 1: start with a newline")
+    if row.is_floating_point() or row.dtype == torch.bool:
+        raise InputError(f"the prompt holds {row.dtype} and token ids are whole numbers: pass integers")
     return row.tolist()
 
 
@@ -137,7 +146,7 @@ def stream_text(
     model: nn.Module,
     tokenizer: Any,
     prompt: str,
-    config: GenerationConfig = PLAIN,
+    config: GenerationConfig = DEFAULT,
     *,
     generator: torch.Generator,
 ) -> Iterator[str]:
@@ -165,7 +174,7 @@ def generate_text(
     model: nn.Module,
     tokenizer: Any,
     prompt: str,
-    config: GenerationConfig = PLAIN,
+    config: GenerationConfig = DEFAULT,
     *,
     generator: torch.Generator,
 ) -> str:
@@ -177,11 +186,11 @@ def generate_texts(
     model: nn.Module,
     tokenizer: Any,
     prompts: Sequence[str],
-    config: GenerationConfig = PLAIN,
+    config: GenerationConfig = DEFAULT,
     *,
     generator: torch.Generator,
 ) -> list[str]:
-    """Continue several prompts at once: their continuations, each ended by its own stop sequence.
+    """`generate_batch` on texts: their continuations, each ended by its own stop sequence.
 
     Raises as `stream_text` does."""
     if isinstance(prompts, str):

@@ -1,8 +1,6 @@
 """Sampling: turns one row of logits into one token.
 
-Knows only logits of shape (..., V), which tokens stand in the text already, and a generator. Each rule is one
-small function from logits to logits; what it forbids gets -inf. Refuses to know the model, the tokenizer
-and the text.
+Each rule is one small function from logits (..., V) to logits; what it forbids gets -inf.
 Taught in notebook 05_sampling."""
 
 import math
@@ -12,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tinylm.errors import InputError
-from tinylm.inference.config import PLAIN, SamplingConfig
+from tinylm.inference.config import DEFAULT, SamplingConfig
 
 GREEDY_BELOW = 1e-6  # float32 logits are not exact enough to tell a smaller temperature from 0
 
@@ -29,10 +27,18 @@ def greedy(logits: Tensor) -> Tensor:
 
 
 def tokens_seen(rows: Sequence[Sequence[int]], vocab_size: int) -> Tensor:
-    """Which tokens stand in each of B rows of ids, whatever the rows' lengths: (B, V) bool."""
+    """Which tokens stand in each of B rows of ids, whatever the rows' lengths: (B, V) bool.
+
+    Raises InputError for an id outside the vocabulary."""
     seen = torch.zeros(len(rows), vocab_size, dtype=torch.bool)  # (B, V)
     for i, row in enumerate(rows):
-        seen[i, torch.as_tensor(row)] = True
+        ids = torch.as_tensor(row, dtype=torch.int64)  # (T,), also of a row without any token
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
+            raise InputError(
+                f"token ids from {ids.min()} to {ids.max()} do not fit vocab_size {vocab_size}: "
+                "was the text encoded with this model's tokenizer?"
+            )
+        seen[i, ids] = True
     return seen
 
 
@@ -40,7 +46,7 @@ def penalise_seen(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     """Positive logits of seen tokens are divided by the penalty, negative ones multiplied by it.
 
     logits (..., V), seen (..., V) bool: True for every token that stands in the text already, however often.
-    Source: Keskar et al. 2019 (CTRL), section 4.1, with the sign mended as in Hugging Face transformers."""
+    Source: Keskar et al. 2019 (CTRL), section 4.1, with the sign fixed as in Hugging Face transformers."""
     penalised = torch.where(logits < 0, logits * penalty, logits / penalty)  # (..., V)
     return torch.where(seen, penalised, logits)  # (..., V)
 
@@ -81,7 +87,13 @@ def apply_filters(logits: Tensor, config: SamplingConfig, seen: Tensor | None = 
     logits (..., V) -> (..., V), float32, -inf for what may not be drawn. The temperature comes before the
     cuts, so top_p and min_p judge the probabilities that it has made. At temperature 0 only the
     favourite stays. Raises InputError when the config has a repetition penalty and `seen` is missing."""
-    logits = _penalised(logits, config, seen)
+    logits = logits.float()
+    if config.repetition_penalty != 1.0:
+        if seen is None:
+            raise InputError(
+                f"repetition_penalty {config.repetition_penalty} needs the tokens so far: pass seen"
+            )
+        logits = penalise_seen(logits, seen, config.repetition_penalty)  # (..., V)
     if config.temperature < GREEDY_BELOW:
         favourite = greedy(logits).unsqueeze(-1)  # (..., 1)
         return torch.full_like(logits, -math.inf).scatter_(-1, favourite, 0.0)  # (..., V)
@@ -95,23 +107,15 @@ def apply_filters(logits: Tensor, config: SamplingConfig, seen: Tensor | None = 
     return logits
 
 
-def _penalised(logits: Tensor, config: SamplingConfig, seen: Tensor | None) -> Tensor:
-    logits = logits.float()
-    if config.repetition_penalty == 1.0:
-        return logits
-    if seen is None:
-        raise InputError(
-            f"repetition_penalty {config.repetition_penalty} needs the tokens so far: hand in seen"
-        )
-    return penalise_seen(logits, seen, config.repetition_penalty)  # (..., V)
-
-
-def probabilities(logits: Tensor, config: SamplingConfig = PLAIN, seen: Tensor | None = None) -> Tensor:
+def probabilities(logits: Tensor, config: SamplingConfig = DEFAULT, seen: Tensor | None = None) -> Tensor:
     """softmax(apply_filters(logits, config, seen)): what `sample` draws from.
 
     logits (..., V) -> probabilities (..., V), float32, each row sums to 1. Raises InputError for logits
     that are NaN or infinite, and as `apply_filters` does."""
-    chances = torch.softmax(apply_filters(logits, config, seen), dim=-1)  # (..., V)
+    return _checked(torch.softmax(apply_filters(logits, config, seen), dim=-1), logits)  # (..., V)
+
+
+def _checked(chances: Tensor, logits: Tensor) -> Tensor:
     if bool(torch.isnan(chances[..., 0]).any()):  # one bad logit makes its whole row NaN
         raise _nothing_to_draw(logits)
     return chances
@@ -119,21 +123,27 @@ def probabilities(logits: Tensor, config: SamplingConfig = PLAIN, seen: Tensor |
 
 def sample(
     logits: Tensor,
-    config: SamplingConfig = PLAIN,
+    config: SamplingConfig = DEFAULT,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | Sequence[torch.Generator],
     seen: Tensor | None = None,
 ) -> Tensor:
     """Draw one token per row from `probabilities(logits, config, seen)`.
 
-    logits (B, V) -> token ids (B,). The draw is made where the generator lives, so a CPU generator gives the
-    same tokens whatever device the model is on. Temperature 0 is greedy and leaves the generator untouched.
-    Raises InputError as `probabilities` does."""
+    logits (B, V) -> token ids (B,). generator: one for all rows, or a list with one for each, whose draw then
+    does not depend on the other rows. The draw is made where the generators live, so a CPU generator gives
+    the same tokens whatever device the model is on. Temperature 0 is greedy and leaves the generator
+    untouched. Raises InputError as `probabilities` does."""
     if config.temperature < GREEDY_BELOW:
-        return greedy(_penalised(logits, config, seen))  # (B,)
-    chances = probabilities(logits, config, seen)  # (B, V)
-    drawn = torch.multinomial(chances.to(generator.device), num_samples=1, generator=generator)  # (B, 1)
-    return drawn.squeeze(-1).to(logits.device)  # (B,)
+        return apply_filters(logits, config, seen).argmax(dim=-1)  # (B,) only the favourite is left
+    generators = [generator] if isinstance(generator, torch.Generator) else generator
+    chances = torch.softmax(apply_filters(logits, config, seen), dim=-1)  # (B, V)
+    chances = _checked(chances.to(generators[0].device), logits)  # copied first: a GPU is waited for once
+    drawn = [
+        torch.multinomial(rows, num_samples=1, generator=source)  # (B, 1), or (1, 1) of each row
+        for rows, source in zip(chances.chunk(len(generators)), generators, strict=True)
+    ]
+    return torch.cat(drawn).squeeze(-1).to(logits.device)  # (B,)
 
 
 def _nothing_to_draw(logits: Tensor) -> InputError:

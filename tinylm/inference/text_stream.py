@@ -1,8 +1,7 @@
 """Text stream: token ids in, text out, piece by piece and only when it is certain.
 
 Two things make a piece wait: a character may be spread over several tokens, and the last characters may be
-the beginning of a stop sequence. Knows a tokenizer's decode and some strings. Refuses to know where the ids
-come from.
+the beginning of a stop sequence.
 Taught in notebook 05_sampling."""
 
 from collections.abc import Sequence
@@ -14,15 +13,16 @@ INCOMPLETE_CHARACTER = "\N{REPLACEMENT CHARACTER}"  # what decoders write for by
 class TextStream:
     """The text of one row of tokens as it comes, ended by the first of the stop sequences to be complete.
 
-    What was said does not depend on how the text is cut into tokens: it is all that stands before the stop
-    sequence that is complete first (of several that end there, the longest), which itself is not said."""
+    What is emitted does not depend on how the text is cut into tokens: it is all that stands before the stop
+    sequence that is complete first (of several that end there, the longest), which itself is not emitted."""
 
     def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:
         self.tokenizer = tokenizer
         self.stop = tuple(stop)
         self.stopped = False
-        self._ids: list[int] = []  # tokens that are half a character so far
-        self._held = ""  # text that may be the beginning of a stop sequence
+        self._ids: list[int] = []  # tokens that make no complete character so far
+        self._beginnings = {text[:n] for text in self.stop for n in range(1, len(text))}
+        self._held = ""  # the longest end of the text so far that may be the beginning of a stop sequence
 
     def add(self, token: int) -> str:
         """Hand in the next token. Returns the text that is certain now, often "" or more than one token's."""
@@ -31,24 +31,19 @@ class TextStream:
         if text.endswith(INCOMPLETE_CHARACTER):
             return ""
         self._ids.clear()
-        return self._say(text)
+        return self._emit(text)
 
     def end(self) -> str:
         """There are no more tokens: the text that was still waiting."""
-        said = self._say(self.tokenizer.decode(self._ids)) if self._ids else ""
-        said, self._ids, self._held = said + self._held, [], ""
-        return said
+        emitted = self._emit(self.tokenizer.decode(self._ids)) if self._ids else ""
+        emitted, self._ids, self._held = emitted + self._held, [], ""
+        return emitted
 
-    def _say(self, text: str) -> str:
+    def _emit(self, text: str) -> str:
         text = self._held + text
         found = [(at + len(stop), at) for stop in self.stop if (at := text.find(stop)) >= 0]
         if found:
             self.stopped, self._held = True, ""
             return text[: min(found)[1]]
-        longest = max((len(stop) - 1 for stop in self.stop), default=0)
-        waiting = next((n for n in range(min(longest, len(text)), 0, -1) if self._may_begin(text[-n:])), 0)
-        self._held = text[len(text) - waiting :]
-        return text[: len(text) - waiting]
-
-    def _may_begin(self, text: str) -> bool:
-        return any(stop.startswith(text) for stop in self.stop)
+        self._held = max((b for b in self._beginnings if text.endswith(b)), key=len, default="")
+        return text.removesuffix(self._held)

@@ -1,14 +1,11 @@
-"""ModelConfig: the numbers and choices that say which GPT it is, and how many parameters that makes.
+"""ModelConfig: the settings that say which GPT it is, and how many parameters that makes.
 
-Knows only plain numbers and words. Refuses to know tensors, and every combination that cannot work.
 Taught in notebook 03_transformer."""
 
-import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-from tinylm.errors import ConfigError
+from tinylm.errors import ConfigError, require_choice, require_count, require_number, short
 
 Position = Literal["learned", "rotary"]
 Norm = Literal["layernorm", "rmsnorm"]
@@ -16,12 +13,18 @@ Activation = Literal["gelu", "relu2"]
 Attention = Literal["fused", "explicit"]
 ResidualInit = Literal["scaled", "zero"]
 
+ADDED_LATER = {"residual_init": "scaled", "token_shift": False, "vocab_multiple": 1}
+"""Settings that configs of earlier versions do not have, with what their models were."""
+MAX_CONTEXT, MAX_VOCAB_MULTIPLE = 2**17, 1024
+"""Rotary tables, a KV cache and padding are in no count of parameters: without these bounds a checkpoint of
+kilobytes could ask for all memory."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Everything that decides the shape of a GPT. The defaults are GPT-2's choices at a small size.
 
-    Raises ConfigError, in one sentence, for numbers that cannot be combined."""
+    Raises ConfigError, in one sentence, for settings that cannot be combined."""
 
     vocab_size: int = 65
     """V: how many different tokens there are."""
@@ -55,6 +58,8 @@ class ModelConfig:
     """What writes into the residual stream starts small (GPT-2) or at 0: no block adds anything yet."""
     rope_base: float = 10000.0
     """Rotary only: the slowest pair turns once in about 2 pi rope_base positions."""
+    vocab_multiple: int = 1
+    """Round the head's rows up to a multiple of this, such as 64, for speed on a GPU; it shows nowhere."""
 
     @property
     def head_dim(self) -> int:
@@ -62,18 +67,25 @@ class ModelConfig:
         return self.n_embd // self.n_head
 
     @property
+    def qkv_sizes(self) -> tuple[int, int, int]:
+        """How wide the queries, the keys and the values of all heads are together."""
+        return self.n_embd, self.n_embd, self.n_embd
+
+    @property
     def mlp_hidden(self) -> int:
         """The width of the MLP between its two matrices."""
         return 4 * self.n_embd
 
     @property
-    def qkv_width(self) -> int:
-        """Queries, keys and values of one position, side by side."""
-        return 3 * self.n_embd
+    def padded_vocab_size(self) -> int:
+        """vocab_size rounded up to a multiple of vocab_multiple: the rows that embedding and head store."""
+        return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "context_length", "n_layer", "n_head", "n_embd"):
-            _require_count(name, getattr(self, name))
+        for name in ("vocab_size", "n_layer", "n_head", "n_embd"):
+            require_count(name, getattr(self, name))
+        require_count("context_length", self.context_length, most=MAX_CONTEXT)
+        require_count("vocab_multiple", self.vocab_multiple, most=MAX_VOCAB_MULTIPLE)
         for name, kind in {
             "position": Position,
             "norm": Norm,
@@ -81,11 +93,11 @@ class ModelConfig:
             "attention": Attention,
             "residual_init": ResidualInit,
         }.items():
-            _require_choice(name, getattr(self, name), get_args(kind))
+            require_choice(name, getattr(self, name), get_args(kind))
         for name in ("qk_norm", "token_shift", "tied_head", "bias"):
-            _require_choice(name, getattr(self, name), (True, False))
-        _require_number("dropout", self.dropout, lambda p: 0.0 <= p < 1.0, "at least 0 and below 1")
-        _require_number("rope_base", self.rope_base, lambda b: b > 1.0, "above 1 (10000.0 is usual)")
+            require_choice(name, getattr(self, name), (True, False))
+        require_number("dropout", self.dropout, lambda p: 0.0 <= p < 1.0, "at least 0 and below 1")
+        require_number("rope_base", self.rope_base, lambda b: b > 1.0, "above 1 (10000.0 is usual)")
 
         step = 2 * self.n_head if self.position == "rotary" else self.n_head
         lower = self.n_embd // step * step
@@ -106,15 +118,17 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "ModelConfig":
-        """The inverse of to_json. A missing or an unknown name is refused: neither is guessed."""
+        """The inverse of to_json, also for the configs of earlier versions: a setting that came later takes
+        the value that it had before there was a choice. Any other missing or unknown name is refused."""
         names = [field.name for field in fields(cls)]
+        data = ADDED_LATER | data
         if missing := [name for name in names if name not in data]:
             raise ConfigError(
                 f"the model config lacks {', '.join(missing)}: all {len(names)} names are needed"
             )
-        if unknown := [name for name in data if name not in names]:
+        if unknown := [short(name) for name in data if name not in names]:
             raise ConfigError(
-                f"the model config has unknown {', '.join(unknown)}: known are {', '.join(names)}"
+                f"the model config has unknown {', '.join(unknown[:3])}: known are {', '.join(names)}"
             )
         return cls(**data)
 
@@ -123,34 +137,16 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
     """How many parameters each part has, by formula; "total" is their sum. A tied head counts 0."""
     C, V, L = config.n_embd, config.vocab_size, config.n_layer
 
-    def linear(rows: int, columns: int) -> int:
-        return rows * columns + config.bias * columns
+    def linear(inputs: int, outputs: int) -> int:
+        return inputs * outputs + config.bias * outputs
 
     norm = C + (C if config.bias and config.norm == "layernorm" else 0)
     counts = {
         "token_embedding": V * C,
         "position_embedding": config.context_length * C if config.position == "learned" else 0,
-        "attention": L * (linear(C, config.qkv_width) + linear(C, C) + config.token_shift * C),
+        "attention": L * (linear(C, sum(config.qkv_sizes)) + linear(C, C) + config.token_shift * C),
         "mlp": L * (linear(C, config.mlp_hidden) + linear(config.mlp_hidden, C)),
         "norms": (2 * L + 1) * norm + config.qk_norm * L * 2 * config.head_dim,
         "head": 0 if config.tied_head else V * C,
     }
     return counts | {"total": sum(counts.values())}
-
-
-def _require_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{name} is {value!r}: it must be a whole number")
-    if value < 1:
-        raise ConfigError(f"{name} is {value}: it must be at least 1")
-
-
-def _require_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    if type(value) is not type(allowed[0]) or value not in allowed:
-        raise ConfigError(f"{name} is {value!r}: use {' or '.join(repr(choice) for choice in allowed)}")
-
-
-def _require_number(name: str, value: Any, fits: Callable[[float], bool], allowed: str) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not fits(value):
-        raise ConfigError(f"{name} is {value!r}: it must be {allowed}")

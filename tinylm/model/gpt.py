@@ -1,11 +1,12 @@
 """GPT: embeddings, a stack of blocks, a norm and a head. Tokens in, logits out.
 
-The one place where the pieces meet. Refuses to know losses, optimisers and text.
 Taught in notebook 03_transformer. Source: Radford et al. 2019 (GPT-2), section 2.3."""
 
+import functools
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -69,16 +70,19 @@ class GPT(nn.Module):
     def __init__(self, config: ModelConfig, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
-        V, C = config.vocab_size, config.n_embd
+        C, rows = config.n_embd, config.padded_vocab_size
         rotary = config.position == "rotary"
         with torch.random.fork_rng(devices=[]):  # torch's own initialisation must not be felt outside
-            self.token_embedding = nn.Embedding(V, C)
+            self.token_embedding = nn.Embedding(rows, C)
             self.position_embedding = None if rotary else nn.Embedding(config.context_length, C)
             self.blocks = nn.ModuleList(make_block(config) for _ in range(config.n_layer))
             self.final_norm = make_norm(config.norm, C, config.bias)
-            self.head = nn.Linear(C, V, bias=False)
+            self.head = nn.Linear(C, rows, bias=False)
         if config.tied_head:
             self.head.weight = self.token_embedding.weight  # one parameter under two names
+        if rows > config.vocab_size:
+            for padded in (self.token_embedding, self.head):
+                _hide_padding(padded, config.vocab_size)
         if rotary:  # computed once, moved with the model, never saved: they are not learned
             cos, sin = rotary_tables(config.head_dim, config.context_length, config.rope_base)
             self.register_buffer("rotary_cos", cos.to(self.head.weight.device), persistent=False)
@@ -87,14 +91,18 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> None:
-        """Matrices N(0, 0.02), gains 1, biases and token shifts 0, as in GPT-2.
+        """Matrices N(0, 0.02), gains 1, biases and token shifts 0, as in GPT-2 and as their roles say.
 
         The 2 n_layer matrices that write into the residual stream are drawn smaller by sqrt(2 n_layer), so
-        that their sum does not grow with depth; with residual_init "zero" they are 0."""
+        that their sum does not grow with depth; with residual_init "zero" they are 0. The rows that pad the
+        vocabulary are 0 and stay so: their gradient is 0, and no other number is drawn because of them."""
         scaled = self.config.residual_init == "scaled"
         residual_std = INIT_STD / math.sqrt(2 * self.config.n_layer) if scaled else 0.0
         for name, role in parameter_roles(self).items():  # a tied head comes up once
             parameter = self.get_parameter(name)
+            if parameter is self.token_embedding.weight or parameter is self.head.weight:
+                parameter[self.config.vocab_size :].zero_()
+                parameter = parameter[: self.config.vocab_size]  # (V, C)
             if role.init == "zero":
                 parameter.zero_()
             elif role.init == "one":
@@ -125,18 +133,20 @@ class GPT(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The head: (..., C) to (..., V), a score for every possible next token."""
-        return self.head(hidden)  # (..., V)
+        return self.head(hidden)[..., : self.config.vocab_size]  # (..., V)
 
     def embed(self, tokens: Tensor, positions: Positions | None = None) -> Tensor:
         """The residual stream before the first block: (B, T) to (B, T, C). positions: 0 to T - 1."""
         if positions is None:
             positions = self._positions(tokens)
+        V, table = self.config.vocab_size, self.token_embedding
+        padded = len(table.weight) > V  # an id that means one of those rows is out of range too
         try:
-            x = self.token_embedding(tokens)  # (B, T, C)
+            x = F.embedding(tokens, table.weight[:V]) if padded else table(tokens)  # (B, T, C)
         except IndexError:  # asked only after the fact: looking at every id first would slow every step
             raise InputError(
-                f"token ids from {tokens.min()} to {tokens.max()} do not fit vocab_size "
-                f"{self.config.vocab_size}: was the text encoded with this model's tokenizer?"
+                f"token ids from {tokens.min()} to {tokens.max()} do not fit vocab_size {V}: "
+                "was the text encoded with this model's tokenizer?"
             ) from None
         if self.position_embedding is not None:
             x = x + self.position_embedding.weight[positions]  # (B, T, C) + (T, C), with padding (B, T, C)
@@ -152,12 +162,14 @@ class GPT(nn.Module):
         return (cos, sin) if isinstance(positions, slice) else (cos.unsqueeze(1), sin.unsqueeze(1))
 
     def new_cache(self, padding: Tensor | None = None) -> KVCache:
-        """An empty cache for one batch, with room for context_length tokens. padding: see KVCache."""
+        """An empty cache for one batch, for up to context_length tokens. padding: see KVCache."""
         return KVCache(self.config.n_layer, self.config.context_length, padding)
 
     def n_parameters(self) -> int:
-        """How many numbers are learned; a tied head counts once."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        """How many numbers are learned; a tied head counts once, rows that pad the vocabulary do not."""
+        tables = {self.token_embedding.weight, self.head.weight}
+        padding = sum(table[self.config.vocab_size :].numel() for table in tables)
+        return sum(parameter.numel() for parameter in self.parameters()) - padding
 
     @torch.no_grad()
     def residual_stream(self, tokens: Tensor) -> list[Tensor]:
@@ -208,12 +220,30 @@ class GPT(nn.Module):
 def eval_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Read without dropout inside the block; afterwards every module is in the mode it was in.
 
-    modules: model.modules(), or a list of them, which is sooner when it is asked for at every token."""
-    modes = [vars(module) for module in modules if module.training]  # nn.Module's own setter is slow
-    for mode in modes:
-        mode["training"] = False
+    modules: model.modules(), or a list of them, which is faster when it is asked for at every token."""
+    training = [module for module in modules if module.training]
+    # object's setter, because nn.Module's asks first whether the value is a parameter, a module or a buffer:
+    # ten times as slow, which shows where a model in training mode is sampled from, one token at a time.
+    for module in training:
+        object.__setattr__(module, "training", False)
     try:
         yield
     finally:
-        for mode in modes:
-            mode["training"] = True
+        for module in training:
+            object.__setattr__(module, "training", True)
+
+
+def _hide_padding(module: nn.Module, n_rows: int) -> None:
+    """Let what is saved and loaded of this module's weight have its first n_rows rows only."""
+    module.register_state_dict_post_hook(functools.partial(_cut_padding, n_rows))
+    module.register_load_state_dict_pre_hook(functools.partial(_add_padding, n_rows))
+
+
+def _cut_padding(n_rows: int, module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    state_dict[f"{prefix}weight"] = state_dict[f"{prefix}weight"][:n_rows]  # (V, C)
+
+
+def _add_padding(n_rows: int, module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    given = state_dict.get(f"{prefix}weight")
+    if given is not None and given.size(0) == n_rows:
+        state_dict[f"{prefix}weight"] = F.pad(given, (0, 0, 0, len(module.weight) - n_rows))

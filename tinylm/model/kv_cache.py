@@ -1,8 +1,7 @@
 """The KV cache: keys and values of the tokens so far, so that a new token computes only its own.
 
-Knows tensors of shape (B, H, T, D), how many slots are filled and which of them are padding. Refuses to know
-the model and the tokens, and to overrun: what happens when the context is full is decided in
-inference/generate, because sliding the window would move every position that was computed here.
+It does not slide. What happens when the context is full is decided in inference/generate, because moving the
+window would move every position that was computed here.
 Taught in notebook 05_sampling. Source: Shazeer 2019, arXiv:1911.02150, section 2.4."""
 
 import torch
@@ -16,7 +15,8 @@ Positions = slice | Tensor
 class LayerCache:
     """One layer's keys and values, (B, H, capacity, D) each. H counts key-value heads, however many queries.
 
-    The room is made once, when the first keys come: they say how many rows and heads, and which dtype."""
+    The memory is taken when the first keys come: they say how many rows and heads, and which dtype. Where to
+    write and what the new tokens may see is said by the KVCache: its `reserve` comes before."""
 
     def __init__(self, cache: "KVCache") -> None:
         self.cache = cache
@@ -29,8 +29,8 @@ class LayerCache:
         kept for the tokens that follow."""
         last = torch.zeros_like(x[:, :1]) if self.last_input is None else self.last_input
         self.last_input = x[:, -1:].detach()  # (B, 1, C)
-        before = torch.cat((last, x[:, :-1]), dim=1)  # (B, T, C)
-        return before if self.cache.is_first is None else before.masked_fill(self.cache.is_first, 0.0)
+        previous = torch.cat((last, x[:, :-1]), dim=1)  # (B, T, C)
+        return previous if self.cache.is_first is None else previous.masked_fill(self.cache.is_first, 0.0)
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Store the keys and values of T new tokens, (B, H, T, D) each, behind those of the tokens so far.
@@ -42,7 +42,7 @@ class LayerCache:
             self.keys = k.new_empty(B, H, self.cache.capacity, D)
             self.values = v.new_empty(B, H, self.cache.capacity, D)
         begin, T = self.cache.length, k.size(2)
-        # narrow(2, begin, T) is [:, :, begin : begin + T], and sooner.
+        # narrow(2, begin, T) is [:, :, begin : begin + T], and faster.
         self.keys.narrow(2, begin, T).copy_(k.detach())
         self.values.narrow(2, begin, T).copy_(v.detach())
         return self.keys.narrow(2, 0, begin + T), self.values.narrow(2, 0, begin + T), self.cache.mask
@@ -50,6 +50,10 @@ class LayerCache:
 
 class KVCache:
     """A batch's memory: `layers`, one LayerCache each, and `length`, the slots filled in all of them.
+
+    A forward pass calls `reserve`, then `append` of each layer, then `commit`, in this order. `mask` and
+    `is_first` belong to the tokens that were reserved last, for the layers to read in between. Tokens refused
+    before the first layer leave the cache as it was.
 
     Rows of different lengths are aligned at their ends: `padding` (B,) says how many slots at the start of
     each row hold no token. Nothing looks at those, and a row's first token stands at position 0 all the same.
@@ -62,7 +66,7 @@ class KVCache:
         self.length = 0
         self.padding = padding if padding is not None and bool(padding.any()) else None
         self.rows = None if padding is None else len(padding)
-        self.mask: Tensor | None = None
+        self.mask: Tensor | None = None  # (B, 1, T, S): what each of the new tokens may see; None: its past
         self.is_first: Tensor | None = None  # (B, T, 1): which of the new tokens are a row's first
 
     def reserve(self, rows: int, T: int) -> Positions:
@@ -91,6 +95,6 @@ class KVCache:
         return (new - self.padding[:, None]).clamp(min=0)  # (B, T)
 
     def commit(self, rows: int, T: int) -> None:
-        """All layers have stored the T tokens that were claimed: count them."""
+        """All layers have stored the T tokens that were reserved: count them."""
         self.rows = rows
         self.length += T

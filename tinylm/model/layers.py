@@ -71,47 +71,29 @@ def parameter_roles(model: nn.Module) -> dict[str, Role]:
     return {name: declared.get(name, Role(init="keep")) for name, _ in model.named_parameters()}
 
 
-class LayerNorm(nn.Module):
-    """(x - mean) / sqrt(variance + epsilon) * weight + bias, over the last dimension (Ba et al. 2016).
+class RMSNorm(nn.RMSNorm):
+    """x / sqrt(mean(x^2) + epsilon) * weight, over the last dimension (Zhang and Sennrich 2019).
 
-    Differs from torch's only in that the bias is a plain choice, as in every layer here."""
-
-    def __init__(self, size: int, *, bias: bool = True) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.bias = nn.Parameter(torch.zeros(size)) if bias else None
-
-    def parameter_roles(self) -> dict[str, Role]:
-        """Neither decays: a gain has no reason to be small."""
-        return {"weight": Role(init="one")} | ({} if self.bias is None else {"bias": Role(init="zero")})
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, EPSILON)
-
-
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + epsilon) * weight, over the last dimension (Zhang and Sennrich 2019)."""
+    torch's, but under autocast the result keeps the dtype of x."""
 
     def __init__(self, size: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-
-    def parameter_roles(self) -> dict[str, Role]:
-        """A gain does not decay."""
-        return {"weight": Role(init="one")}
+        super().__init__(size, eps=EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), EPSILON)
 
 
 def make_norm(kind: str, size: int, bias: bool) -> nn.Module:
-    """The norm called "layernorm" or "rmsnorm"; the second never has a bias."""
-    return LayerNorm(size, bias=bias) if kind == "layernorm" else RMSNorm(size)
+    """The norm called "layernorm" (Ba et al. 2016) or "rmsnorm"; the second never has a bias."""
+    return nn.LayerNorm(size, eps=EPSILON, bias=bias) if kind == "layernorm" else RMSNorm(size)
 
 
 def activate(kind: str, x: Tensor) -> Tensor:
     """ "gelu": GPT-2's tanh approximation of x * Phi(x) (Hendrycks and Gimpel 2016). "relu2": max(0, x)^2."""
-    return F.gelu(x, approximate="tanh") if kind == "gelu" else SquaredReLU.apply(x)
+    if kind == "gelu":
+        return F.gelu(x, approximate="tanh")
+    # A compiler makes one kernel of the plain formula, and of a Function of one's own a warning.
+    return F.relu(x).square() if torch.compiler.is_compiling() else SquaredReLU.apply(x)
 
 
 class SquaredReLU(torch.autograd.Function):

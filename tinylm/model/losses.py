@@ -7,7 +7,6 @@ Taught in notebooks 01_characters and 06_custom_losses. Source: Shannon 1948."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch.nn.functional as F
@@ -84,11 +83,6 @@ def select_targets(loss_fn: LossFn, tokens: Tensor, targets: Tensor) -> Tensor:
     """The targets as that loss scores them: those that it leaves out are IGNORE_INDEX. All (B, T)."""
     select = getattr(loss_fn, "select", None)
     return targets if select is None else select(tokens, targets)
-
-
-def nats_to_bits(nats: float) -> float:
-    """The same surprise counted in bits: one bit is ln 2 nats."""
-    return nats / math.log(2)
 
 
 def _flatten(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

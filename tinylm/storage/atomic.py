@@ -1,28 +1,32 @@
-"""Sealed folders: files that appear together or not at all, and that prove they are whole.
+"""Atomic folders: files that appear together or not at all, and that prove they are complete.
 
-They are written into a folder beside, flushed to the disk, and get their name by one rename. One of them, a
-JSON, holds the size and the sha256 of the others. Knows bytes and names. Refuses to know what is in the
-files (weights, training/checkpoint).
+They are written into a folder beside, flushed to the disk, and get their name by one rename. A JSON among
+them holds the size and the sha256 of the others, and a sha256 of itself.
 Taught in notebook 04_training."""
 
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tinylm.errors import CheckpointError
+from tinylm.errors import CheckpointError, short
+
+MOST_JSON = 1 << 26  # bytes: a tokenizer of 200,000 tokens is a tenth of it
+SEAL = "content_sha256"
+Digest = dict[str, Any]  # the size in bytes and the sha256 of a file
 
 
 @contextmanager
 def atomic_directory(home: Path) -> Iterator[Path]:
     """A folder to write into; when the block ends without an error it becomes `home`, in one step.
 
-    An earlier folder of that name is replaced. Whenever this is cut short, `settled(home)` is the earlier
-    folder or the new one, whole; after an error what was half-written is removed."""
+    An earlier folder of that name is replaced. Whenever this is cut short, `recover_directory(home)` is the
+    earlier folder or the new one, complete; after an error what was half-written is removed."""
     home.parent.mkdir(parents=True, exist_ok=True)
     beside = home.with_name(f".{home.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
@@ -36,51 +40,101 @@ def atomic_directory(home: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def settled(home: Path) -> Path:
+def recover_directory(home: Path) -> Path:
     """Where the folder is: at `home`, or one step aside where replacing it was cut short."""
-    return home if home.exists() else _earlier(home)
+    return home if home.exists() else set_aside(home)
 
 
-def file_digests(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The size in bytes and the sha256 of each of these files."""
-    return {name: _fingerprint(folder / name) for name in names}
+def set_aside(home: Path) -> Path:
+    """Where an earlier folder waits while a new one takes its name."""
+    return home.with_name(f".{home.name}.earlier")
 
 
-def verify(home: Path, name: str, expected: dict[str, Any], shown: str | Path) -> None:
-    """Raises CheckpointError with both sizes and hashes unless the file is the one that was sealed.
+def write(path: Path, content: bytes) -> Digest:
+    """Write a file; returns its digest. Raises OSError when the disk refuses."""
+    path.write_bytes(content)
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def file_digests(folder: Path, names: Iterable[str]) -> dict[str, Digest]:
+    """The digest of each of these files, read from the disk."""
+    digests = {}
+    for name in names:
+        with (folder / name).open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[name] = {"bytes": file.tell(), "sha256": sha256}
+    return digests
+
+
+def verify(home: Path, name: str, expected: Any, shown: str | Path) -> None:
+    """Raises CheckpointError with both sizes and hashes unless the file is the one that was saved.
 
     `shown` is what the folder is called in the sentence."""
-    if not isinstance(expected, dict) or not expected:
-        raise CheckpointError(
-            f"{shown} does not say which {name} was saved: copy or download the checkpoint again"
+    found = file_digests(home, [name])[name] if (home / name).exists() else None
+    if found != expected or found is None:
+        was, is_ = (
+            f"{d.get('bytes')} bytes with sha256 {d.get('sha256')}" if isinstance(d, dict) else "no file"
+            for d in (expected, found)
         )
-    found = _fingerprint(home / name) if (home / name).exists() else {}
-    if found != expected:
         raise CheckpointError(
-            f"{shown}/{name} is not the file that was saved: expected {_in_words(expected)}, "
-            f"found {_in_words(found)}; copy or download the checkpoint again"
+            f"{shown}/{name} is not the file that was saved: expected {was}, found {is_}; "
+            "copy or download the checkpoint again"
         )
 
 
-def json_text(what: str, data: dict[str, Any]) -> str:
-    """Strict JSON, one field a line. Raises CheckpointError for what is no JSON; `what` names it."""
+def json_bytes(what: str, data: Mapping[str, Any]) -> bytes:
+    """Strict JSON in UTF-8, one field a line. Raises CheckpointError for what is none; `what` names it."""
     try:
-        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    except (TypeError, ValueError) as error:
+        return (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except (TypeError, ValueError, RecursionError) as error:  # half a surrogate pair is no UTF-8
         raise CheckpointError(f"{what} cannot be written as JSON: {error}") from error
 
 
+def sealed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The object with a sha256 of itself, which read_json takes off again."""
+    return {**data, SEAL: _sha256(data)}
+
+
 def read_json(home: Path, name: str, shown: str | Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises CheckpointError naming the file when there is none."""
+    """The object in a JSON file, unaltered where it is sealed. Raises CheckpointError naming the file.
+
+    Strict, so that what comes later need not wonder: no nan or infinity, no integer of more than 64 bits,
+    no half surrogate pair, no bottomless nesting, no endless file."""
     try:
-        data = json.loads((home / name).read_text(encoding="utf-8"))
+        with (home / name).open("rb") as file:
+            content = file.read(MOST_JSON + 1)
+        if len(content) > MOST_JSON:
+            raise ValueError(f"it has more than {MOST_JSON:,} bytes")
+        data = json.loads(content, parse_int=_integer, parse_float=_finite, parse_constant=_finite)
+        json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no UTF-8
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint at {shown}: {name} is missing") from None
-    except ValueError as error:
-        raise CheckpointError(f"{shown}/{name} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{shown}/{name} is not JSON that can be read: {error}") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{shown}/{name} holds a {type(data).__name__}, not an object")
+    if SEAL in data and (expected := data.pop(SEAL)) != (found := _sha256(data)):
+        raise CheckpointError(
+            f"{shown}/{name} is not the file that was saved: expected content with sha256 {short(expected)}, "
+            f"found {found}; go back to an earlier checkpoint"
+        )
     return data
+
+
+def check_fields(data: dict[str, Any], fields: Mapping[str, Any], where: str) -> None:
+    """Raises CheckpointError unless the object has these fields, of these types, and no others.
+
+    fields: {name: a type, or again fields}. An int will do for a float; a bool is no int."""
+    for name in [*fields, *sorted(data.keys() - fields.keys())]:
+        kind, value = fields.get(name), data.get(name)
+        if isinstance(kind, Mapping) and isinstance(value, dict):
+            check_fields(value, kind, f"{where}: {name}")
+        elif type(value) is not kind and not (kind is float and type(value) is int):
+            found = short(value) if name in data else "missing"
+            said = "unknown" if name not in fields else found
+            raise CheckpointError(
+                f"{where}: {name} is {said}: use the tinylm that wrote it, or an earlier one"
+            )
 
 
 def flush(path: Path) -> None:
@@ -94,24 +148,25 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _fingerprint(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+def _sha256(data: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
-def _in_words(fingerprint: dict[str, Any]) -> str:
-    if not fingerprint:
-        return "no file"
-    return f"{fingerprint.get('bytes')} bytes with sha256 {fingerprint.get('sha256')}"
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:
+        raise ValueError(f"{short(digits)} is more than 64 bits hold")
+    return int(digits)
 
 
-def _earlier(home: Path) -> Path:
-    return home.with_name(f".{home.name}.earlier")
+def _finite(number: str) -> float:
+    if not math.isfinite(float(number)):
+        raise ValueError(f"{short(number)} is not finite")
+    return float(number)
 
 
 def _replace(home: Path, new: Path) -> None:
     """Put `new` where `home` is. Folders cannot be swapped in one step: the earlier one steps aside."""
-    earlier = _earlier(home)
+    earlier = set_aside(home)
     if home.exists():
         shutil.rmtree(earlier, ignore_errors=True)
         home.rename(earlier)

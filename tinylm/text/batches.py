@@ -30,15 +30,12 @@ class TrainingBatches(Protocol):
 
     def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> tuple[Tensor, Tensor]:
         """(tokens, targets) of this rank, int64, (B, T) each; targets may hold IGNORE_INDEX."""
-        ...
 
     def count_targets(self, step: int, micro_steps: int = 1) -> int:
         """How many targets of this rank are scored in that step, known before they are read."""
-        ...
 
     def fingerprint(self) -> dict[str, Any]:
         """What must not change in a resumed run, as plain JSON; the same on every rank."""
-        ...
 
 
 class Batches:
@@ -167,21 +164,16 @@ def evaluation_windows(
             f"windows {min(chosen)} to {max(chosen)} were chosen of {n_windows}: "
             f"they run from 0 to {n_windows - 1}"
         )
-    return _windows(tokens, context_length, batch_size, range(n_windows) if chosen is None else chosen)
-
-
-def _windows(
-    tokens: np.ndarray | Tokens, length: int, batch_size: int, windows: Sequence[int]
-) -> Iterator[tuple[Tensor, Tensor]]:
+    windows = range(n_windows) if chosen is None else chosen
     for at in range(0, len(windows), batch_size):
         batch = windows[at : at + batch_size]
-        inputs = np.zeros((len(batch), length), dtype=np.int64)
+        inputs = np.zeros((len(batch), context_length), dtype=np.int64)
         targets = np.full_like(inputs, IGNORE_INDEX)
-        if isinstance(windows, range):  # neighbours: read in one piece, many times faster than row by row
-            _read(tokens, batch[0] * length, inputs.reshape(-1), targets.reshape(-1))
+        if chosen is None:  # neighbours: read in one piece, many times faster than row by row
+            _read(tokens, batch[0] * context_length, inputs.reshape(-1), targets.reshape(-1))
         else:
             for row, window in enumerate(batch):
-                _read(tokens, window * length, inputs[row], targets[row])
+                _read(tokens, window * context_length, inputs[row], targets[row])
         yield torch.from_numpy(inputs), torch.from_numpy(targets)  # (B, T) each
 
 
@@ -193,14 +185,10 @@ def _read(tokens: np.ndarray | Tokens, begin: int, inputs: np.ndarray, targets: 
 
 
 def _sha256(tokens: np.ndarray | Tokens) -> str:
-    """The hash of ids as 2 bytes each, or 4 where one needs them: the same whatever type they are kept in."""
-    pieces = [slice(begin, begin + HASHED_AT_ONCE) for begin in range(0, len(tokens), HASHED_AT_ONCE)]
-    fits = np.dtype(tokens.dtype).name in ("uint8", "uint16") or all(
-        int(np.asarray(tokens[piece]).max()) < 2**16 for piece in pieces
-    )
+    """The hash of the ids as 4 bytes each: the same whatever type they are kept in."""
     digest = hashlib.sha256()
-    for piece in pieces:
-        digest.update(np.ascontiguousarray(tokens[piece], dtype="<u2" if fits else "<u4").data)
+    for begin in range(0, len(tokens), HASHED_AT_ONCE):
+        digest.update(np.ascontiguousarray(tokens[begin : begin + HASHED_AT_ONCE], dtype="<u4").data)
     return digest.hexdigest()
 
 

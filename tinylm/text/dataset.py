@@ -4,6 +4,7 @@ Taught in notebooks 04_training (characters) and 12_gpt2 (shards)."""
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,11 +13,10 @@ import numpy as np
 
 from tinylm.errors import ConfigError, DataError, require_choice, require_number, short
 from tinylm.text import corpora
-from tinylm.text.shards import MANIFEST, Manifest, Tokens, open_tokens, read_manifest
-from tinylm.text.tokenizers import CharTokenizer, Tokenizer, tokenizer_from_json
+from tinylm.text.shards import MANIFEST, Tokens, open_tokens, read_manifest
+from tinylm.text.tokenizers import KINDS, CharTokenizer, Tokenizer, tokenizer_from_json
 
-VALIDATION_SHARE = 0.1  # of one's own text, taken from the end
-VERIFIED_AT_ONCE = 2**28  # ids: more than these are not read through before the first step
+VERIFIED_IDS = 2**28  # more than these are not read through before the first step: minutes for ten billion
 DECODED_AT_ONCE = 2**20  # ids
 
 
@@ -51,138 +51,116 @@ def load_dataset(
     train_share: float = 1.0,
     fallback: str | None = None,
 ) -> Dataset:
-    """The dataset of a corpus of the registry, of a text file, or of a folder of shards.
+    """The dataset of a corpus of the registry, of a UTF-8 text file, or of a folder of shards.
 
     A path is what is no name of the registry and holds a separator, ends in .txt or exists; it counts from
-    the working folder. Of one's own text the last tenth is for validation. A folder of shards holds a
-    manifest.json, and then its last tenth is for validation, or two such folders, train and validation; its
-    tokenizer is the manifest's, whatever `tokenizer` and `lowercase` say. `train_share` reads only the
-    beginning of the training text; the alphabet is that of the whole text all the same, because a character
-    that only another part has would otherwise have no id. `fallback` names a generated corpus that stands in
-    for a missing one.
+    the working folder. A folder of shards holds a manifest.json, or two folders, train and validation, that
+    do; its tokenizer is the manifest's, whatever `tokenizer` and `lowercase` say. Where nothing else is set
+    aside for validation, the last tenth is. `train_share` reads only the beginning of the training text; the
+    alphabet is that of all of it, because a character that only another part has would otherwise have no id.
+    `fallback` names a generated corpus that stands in for one that no source has.
     Raises ConfigError, DataError and CorpusMissing.
     """
-    require_choice("tokenizer", tokenizer, ["characters"])
+    require_choice("tokenizer", tokenizer, list(KINDS))
     require_number("train_share", train_share, lambda share: 0 < share <= 1, "above 0 and at most 1")
-    path = Path(corpus)
-    is_path = len(path.parts) > 1 or path.suffix == ".txt" or path.exists()
+    path = os.path.expanduser(corpus)
+    is_path = "/" in corpus or os.sep in corpus or corpus.endswith(".txt") or os.path.exists(path)
     if corpus in corpora.CORPORA or not is_path:
-        text = corpora.load(corpus, fallback=fallback)
-    elif path.is_dir():
-        return _from_shards(path, corpus, train_share)
-    else:
-        text = _own_text(path, corpus)
-    return _from_text(text, lowercase, train_share)
+        return _from_text(corpora.load(corpus, fallback=fallback), lowercase, train_share)
+    if os.path.isdir(path) or path.endswith(".bin"):  # one .bin file has no tokenizer either
+        return _from_shards(Path(path), corpus, train_share)
+    return _from_text(_own_text(path, corpus), lowercase, train_share)
 
 
 def _from_text(text: corpora.Text, lowercase: bool, train_share: float) -> Dataset:
     tokenizer = CharTokenizer.train(text.train + text.validation, lowercase=lowercase)
-    train = tokenizer.encode(text.train[: _kept(train_share, len(text.train))])
     validation = tokenizer.encode(text.validation)
     entry = corpora.CORPORA.get(text.name)
-    documents = None
-    if entry is not None and not entry.files:
-        documents = _starts(
-            [m.end() for m in re.finditer(re.escape(entry.separator), text.validation)], len(validation)
-        )
+    ends = re.finditer(re.escape(entry.separator), text.validation) if entry and entry.separator else None
+    parts = (part.encode() for part in (text.train, text.validation))
     return Dataset(
         name=text.name,
         source=text.source,
         tokenizer=tokenizer,
-        train=train,
+        train=tokenizer.encode(text.train[: _kept(train_share, len(text.train))]),
         validation=validation,
         bytes_per_token=len(text.validation.encode()) / len(validation),
-        fingerprint=_sha256(
-            f"{text.train}{text.validation}", tokenizer.fingerprint, [len(train), len(validation)]
-        ),
+        fingerprint=_sha256(*parts, [tokenizer.fingerprint, len(text.train), train_share]),
+        unit=tokenizer.unit,
+        documents=None if ends is None else _starts([end.end() for end in ends], len(validation)),
+    )
+
+
+def _own_text(path: str, name: str) -> corpora.Text:
+    if not os.path.isfile(path):
+        raise DataError(f"there is no file {short(name)}: give the path of a text file, or a corpus by name")
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{short(name)} cannot be read ({error.strerror}): give another file") from error
+    except UnicodeDecodeError as error:
+        wrong = f"byte {error.start:,} is {error.object[error.start]:#x}"
+        raise DataError(f"{short(name)} is no text in UTF-8 ({wrong}): save it as UTF-8 first") from error
+    if len(text) < 20:
+        raise DataError(
+            f"{short(name)} has {len(text)} characters, and a tenth is for validation: give at least 20"
+        )
+    return corpora.Text(*corpora.split(text), name=name, source="file")
+
+
+def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
+    folders = [folder] if (folder / MANIFEST).is_file() else [folder / "train", folder / "validation"]
+    if not all((part / MANIFEST).is_file() for part in folders):
+        raise DataError(
+            f"{short(name)} has no {MANIFEST} to say by which tokenizer its ids were made: "
+            f"write it with tinylm.text.shards.write_shards, or give the path of a text file"
+        )
+    manifests = [read_manifest(part) for part in folders]
+    verify = sum(manifest.count for manifest in manifests) <= VERIFIED_IDS
+    tokens = [open_tokens(part, verify=verify) for part in folders]
+    train, validation = tokens if len(tokens) == 2 else corpora.split(tokens[0])
+    hashes = {manifest.tokenizer_sha256[:16] for manifest in manifests}
+    if len(hashes) > 1:
+        raise DataError(
+            f"{short(name)} was made by two tokenizers, {' and '.join(hashes)}: write it with one"
+        )
+    if min(len(train), len(validation)) < 2:
+        raise DataError(f"{short(name)} holds {len(train)} + {len(validation)} ids: give at least 20")
+    tokenizer = tokenizer_from_json(manifests[0].tokenizer)
+    pieces = [validation[at : at + DECODED_AT_ONCE] for at in range(0, len(validation), DECODED_AT_ONCE)]
+    n_bytes = sum(len(tokenizer.decode(np.asarray(piece)).encode()) for piece in pieces)
+    documents = None
+    if tokenizer.end_of_text is not None:
+        ends = [np.flatnonzero(np.asarray(piece) == tokenizer.end_of_text) for piece in pieces]
+        ends = np.concatenate([end + 1 + i * DECODED_AT_ONCE for i, end in enumerate(ends)])
+        documents = _starts(ends.tolist(), len(validation))
+    return Dataset(
+        name=name,
+        source="shards",
+        tokenizer=tokenizer,
+        train=train[: _kept(train_share, len(train))],
+        validation=validation,
+        bytes_per_token=n_bytes / len(validation),
+        fingerprint=_sha256([[asdict(manifest)["shards"] for manifest in manifests], *hashes, train_share]),
         unit=tokenizer.unit,
         documents=documents,
     )
 
 
-def _own_text(path: Path, name: str) -> corpora.Text:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(
-            f"{short(name)} cannot be read ({error.strerror}): give the path of a text file"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{short(name)} is not UTF-8 text (byte {error.start:,} is {error.object[error.start]:#x}): "
-            f"save it as UTF-8"
-        ) from error
-    cut = int(len(text) * (1 - VALIDATION_SHARE))
-    if cut < 2 or len(text) - cut < 2:
-        raise DataError(
-            f"{short(name)} has {len(text)} characters, with a tenth kept for validation: give at least 20"
-        )
-    return corpora.Text(text[:cut], text[cut:], name=name, source="file")
-
-
-def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
-    parts = [folder / "train", folder / "validation"]
-    folders = [folder] if (folder / MANIFEST).is_file() else parts
-    if not all((part / MANIFEST).is_file() for part in folders):
-        raise DataError(
-            f"{short(name)} holds no {MANIFEST}, which says by what tokenizer its ids were made: "
-            f"write shards with tinylm.text.shards.write_shards, or give the path of a text file"
-        )
-    manifests = [read_manifest(part) for part in folders]
-    if len({manifest.tokenizer_sha256 for manifest in manifests}) > 1:
-        raise DataError(
-            f"{short(name)}: train and validation were made by two tokenizers: write them with one"
-        )
-    verify = sum(manifest.count for manifest in manifests) <= VERIFIED_AT_ONCE
-    tokens = [open_tokens(part, verify=verify) for part in folders]
-    if len(tokens) == 1:
-        cut = int(len(tokens[0]) * (1 - VALIDATION_SHARE))
-        tokens = [tokens[0][:cut], tokens[0][cut:]]
-    train, validation = tokens
-    if len(train) < 2 or len(validation) < 2:
-        raise DataError(
-            f"{short(name)} has {len(train)} ids to train on and {len(validation)} to validate: "
-            f"give at least 2 of each"
-        )
-    train = train[: _kept(train_share, len(train))]
-    tokenizer = tokenizer_from_json(manifests[0].tokenizer)
-    return Dataset(
-        name=name,
-        source="shards",
-        tokenizer=tokenizer,
-        train=train,
-        validation=validation,
-        bytes_per_token=_n_bytes(tokenizer, validation) / len(validation),
-        fingerprint=_sha256(*(_facts(manifest) for manifest in manifests), [len(train), len(validation)]),
-        unit=tokenizer.unit,
-    )
-
-
 def _kept(train_share: float, n: int) -> int:
     """How many of n tokens are trained on. Raises ConfigError where fewer than 2 are left."""
-    kept = round(train_share * n)
-    if kept < 2:
-        raise ConfigError(
-            f"train_share {train_share} leaves {kept} of {n:,} to train on: use {2 / n:.1g} or more"
-        )
+    if (kept := round(train_share * n)) < 2:
+        raise ConfigError(f"train_share {train_share} leaves {kept} of {n:,}: use {2 / n:.1g} or more")
     return kept
 
 
 def _starts(ends: list[int], n: int) -> np.ndarray:
+    """Where documents begin, from where they end: the last one may be cut short."""
     return np.array([0, *(end for end in ends if end < n)], dtype=np.int64)  # (D,)
 
 
-def _n_bytes(tokenizer: Tokenizer, ids: np.ndarray | Tokens) -> int:
-    pieces = (ids[begin : begin + DECODED_AT_ONCE] for begin in range(0, len(ids), DECODED_AT_ONCE))
-    return sum(len(tokenizer.decode(np.asarray(piece)).encode()) for piece in pieces)
-
-
-def _facts(manifest: Manifest) -> dict:
-    return {key: value for key, value in asdict(manifest).items() if key not in ("source", "tokenizer")}
-
-
-def _sha256(text: object, *facts: object) -> str:
-    digest = hashlib.sha256(text.encode() if isinstance(text, str) else json.dumps(text).encode())
-    for fact in facts:
-        digest.update(json.dumps(fact).encode())
+def _sha256(*parts: bytes | list) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else json.dumps(part).encode())
     return digest.hexdigest()

@@ -1,8 +1,7 @@
-"""Shards: rows of ids on disk, as `.bin` files with a manifest that tells whether they are whole.
+"""Shards: rows of ids on disk, as `.bin` files with a manifest that tells whether they are complete.
 
-Knows only arrays, files and hashes. The tokenizer comes in as JSON and is kept with the ids, because ids
-without their tokenizer mean nothing. Refuses to know texts and batches. Reads nanoGPT's and llm.c's
-files as well. Taught in notebook 12_gpt2."""
+The tokenizer comes in as JSON and is kept with the ids, because ids without their tokenizer mean nothing.
+Reads nanoGPT's and llm.c's files as well. Taught in notebook 12_gpt2."""
 
 import hashlib
 import json
@@ -11,17 +10,20 @@ import shutil
 import uuid
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import accumulate, groupby
 from operator import itemgetter
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import numpy as np
 
-from tinylm.errors import DataError
+from tinylm.errors import DataError, require_count, short
 from tinylm.text.tokenizers import fingerprint, tokenizer_from_json
 
 MANIFEST = "manifest.json"
+DTYPES = {"uint16": "<u2", "uint32": "<u4"}  # of the ids in a file: nothing else is ever read as ids
+READ_AT_ONCE = 1 << 22  # ids
 LLMC_HEADER = 256  # int32 numbers in front of the ids: magic, version, count, zeros
 LLMC_MAGIC, LLMC_VERSION = 20240520, 1  # llm.c, dev/data/data_common.py: GPT-2's ids in uint16
 LLMC_MAGIC_LLAMA = 20240801  # the same for Llama 3, in uint32: refused, not read as something else
@@ -40,7 +42,7 @@ class Shard:
 class Manifest:
     """What lies in a folder of shards. `count` is the number of ids in all of them together."""
 
-    dtype: str  # "uint16" or "uint32", little-endian
+    dtype: str  # one of DTYPES, little-endian
     count: int
     source: str
     tokenizer: dict
@@ -63,10 +65,10 @@ class Tokens:
         self.shape = (self._ends[-1],)
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return self._ends[-1]
 
     def __getitem__(self, index: slice) -> "np.ndarray | Tokens":
-        begin, end, stride = index.indices(len(self))
+        begin, end, stride = index.indices(self._ends[-1])
         if stride != 1:
             raise IndexError(f"Tokens are read from left to right, one by one: not by steps of {stride}")
         first = bisect_right(self._ends, begin, hi=len(self._ends) - 1)
@@ -100,23 +102,24 @@ def write_shards(
     folder = Path(folder)
     if folder.exists():
         raise DataError(f"the folder {folder.name} exists already: remove it, or choose another name")
-    if shard_tokens < 1:
-        raise DataError(f"shard_tokens is {shard_tokens}: give at least 1")
+    if not _is_plain(f"{folder.name}_000.bin"):
+        raise DataError(f"{short(folder.name)} cannot be the name of files everywhere: choose another one")
+    require_count("shard_tokens", shard_tokens)
     vocab_size = tokenizer_from_json(tokenizer).vocab_size
-    dtype = np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
+    dtype = "uint16" if vocab_size <= 2**16 else "uint32"
     draft = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
     try:
         draft.mkdir(parents=True)
-        rows = (_checked(row, vocab_size).astype(dtype) for row in token_arrays)
+        rows = (_checked(row, vocab_size).astype(DTYPES[dtype]) for row in token_arrays)
         shards = []
         for number, group in groupby(_cut(rows, shard_tokens), key=itemgetter(0)):
             file = f"{folder.name}_{number:03d}.bin"
             size, digest = _write(draft / file, (piece for _, piece in group))
-            shards.append(Shard(file, size // dtype.itemsize, digest))
+            shards.append(Shard(file, size // np.dtype(dtype).itemsize, digest))
         if not shards:
             raise DataError("there are 0 ids to write: give at least 1")
         count = sum(shard.count for shard in shards)
-        manifest = Manifest(dtype.name, count, source, tokenizer, fingerprint(tokenizer), tuple(shards))
+        manifest = Manifest(dtype, count, source, tokenizer, fingerprint(tokenizer), tuple(shards))
         _write(draft / MANIFEST, [json.dumps(asdict(manifest), indent=1).encode()])
         os.rename(draft, folder)
     except OSError as error:
@@ -127,65 +130,99 @@ def write_shards(
 
 
 def read_manifest(folder: str | Path) -> Manifest:
-    """The manifest of a folder of shards. Raises DataError where there is none that can be understood."""
+    """The manifest of a folder of shards. Raises DataError where there is none, or none that can be right."""
     path = Path(folder) / MANIFEST
-    if not path.is_file():
-        raise DataError(f"the folder {path.parent.name} has no {MANIFEST}: give the .bin files themselves")
     try:
         data = json.loads(path.read_bytes())
-        manifest = Manifest(**data | {"shards": tuple(Shard(**shard) for shard in data["shards"])})
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"the {MANIFEST} of {path.parent.name} is damaged: write the shards again") from error
-    found = fingerprint(manifest.tokenizer)
-    _expect(path.parent.name, "tokenizer sha256", manifest.tokenizer_sha256, found)
-    _expect(path.parent.name, "ids", manifest.count, sum(shard.count for shard in manifest.shards))
+        shards = data["shards"] if isinstance(data, dict) and isinstance(data.get("shards"), list) else ()
+        manifest = _made(Manifest, data | {"shards": tuple(_made(Shard, shard) for shard in shards)})
+        for fault in _faults(manifest):
+            raise DataError(fault)
+        tokenizer_from_json(manifest.tokenizer)
+    except OSError as error:
+        raise DataError(f"{path.parent.name} has no {MANIFEST} that can be read: {error.strerror}") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        why = error if isinstance(error, DataError) else f"no JSON of shards, {type(error).__name__}"
+        raise DataError(f"the {MANIFEST} of {path.parent.name} is damaged: {why}; write it again") from error
     return manifest
 
 
-def open_tokens(
-    path: str | Path | Sequence[str | Path], *, verify: bool = True, tokenizer: dict | None = None
-) -> np.ndarray | Tokens:
-    """The ids of a folder of shards, of one `.bin` file, or of several read as one row; not read into memory.
+def _made(kind: type, data: Any) -> Any:
+    wanted = [field.name for field in fields(kind)]
+    if sorted(data) != sorted(wanted):
+        raise DataError(f"fields {short(sorted(data))} are not {', '.join(wanted)}")
+    return kind(**data)
 
-    Takes our own folders and files, llm.c's shards (header of 256 int32, then uint16) and nanoGPT's (uint16
-    and nothing else). Sizes are always checked; with `verify` the sha256 of our own files too, which reads
-    them once. With `tokenizer`, its `to_json()`, our own shards of any other tokenizer are refused.
-    Raises DataError, which names the file with what was expected and what was found.
+
+def _faults(manifest: Manifest) -> Iterator[str]:
+    """What cannot be right in a manifest, whoever wrote it: it decides which bytes are read, and as what."""
+    if manifest.dtype not in DTYPES:
+        yield f"dtype is {short(manifest.dtype)}: it must be {' or '.join(DTYPES)}"
+    if not isinstance(manifest.source, str):
+        yield f"source is {short(manifest.source)}: it must be a text"
+    if not manifest.shards:
+        yield "it names 0 shards"
+    for shard in manifest.shards:
+        if not _is_plain(shard.file):
+            yield f"file is {short(shard.file)}: it must be the plain name of a .bin file"
+        if type(shard.count) is not int or shard.count < 1:
+            yield f"count is {short(shard.count)}: it must be a whole number of at least 1"
+        if not isinstance(shard.sha256, str):
+            yield f"sha256 is {short(shard.sha256)}: it must be a text"
+    if len({shard.file for shard in manifest.shards}) < len(manifest.shards):
+        yield "it names a file twice"
+    found = sum(shard.count for shard in manifest.shards)
+    if manifest.count != found or type(manifest.count) is not int:
+        yield f"expected ids {short(manifest.count)}, found {short(found)}"
+    if (found := fingerprint(manifest.tokenizer)) != manifest.tokenizer_sha256:
+        yield f"expected tokenizer sha256 {short(manifest.tokenizer_sha256)}, found {found[:16]}"
+
+
+def _is_plain(name: Any) -> bool:
+    """Whether this is the name of a .bin file and leads nowhere else, on any system."""
+    is_name = isinstance(name, str) and name.isprintable() and name.endswith(".bin") and len(name) < 256
+    return is_name and "/" not in name and PureWindowsPath(name).name == name
+
+
+def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens:
+    """The ids of a folder of our shards, or of one foreign `.bin` file; not read into memory.
+
+    Foreign are llm.c's shards (a header of 256 int32, then uint16) and nanoGPT's (uint16 and nothing else);
+    put several together with Tokens. Sizes are always checked; with `verify` our own files are read once, to
+    check their sha256 and that every id is in the vocabulary. Raises DataError, which names the file with
+    what was expected and what was found.
     """
-    if not isinstance(path, str | Path):
-        return Tokens([open_tokens(one, verify=verify, tokenizer=tokenizer) for one in path])
     path = Path(path)
-    ours = (path if path.is_dir() else path.parent) / MANIFEST
-    manifest = read_manifest(ours.parent) if path.is_dir() or ours.is_file() else None
-    if not path.is_dir():
-        mine = [shard for shard in manifest.shards if shard.file == path.name] if manifest else []
-        if not mine:
-            return _open_foreign(path)
-        return _open_own(path, mine[0], manifest, verify, tokenizer)
-    parts = [_open_own(path / s.file, s, manifest, verify, tokenizer) for s in manifest.shards]
+    if not os.path.isdir(path):
+        if os.path.isfile(path.parent / MANIFEST):
+            raise DataError(f"{short(path.name)} lies beside a {MANIFEST}: open the folder of both")
+        return _open_foreign(path)
+    manifest = read_manifest(path)
+    dtype, vocab_size = np.dtype(DTYPES[manifest.dtype]), tokenizer_from_json(manifest.tokenizer).vocab_size
+    parts = []
+    for shard in manifest.shards:
+        file = path / shard.file
+        _expect(file, "bytes", shard.count * dtype.itemsize, _size(file))
+        ids = np.memmap(file, dtype=dtype, mode="r")  # (count,)
+        if verify:
+            digest, highest = hashlib.sha256(), 0
+            for begin in range(0, len(ids), READ_AT_ONCE):
+                piece = ids[begin : begin + READ_AT_ONCE]
+                digest.update(piece.data)
+                highest = max(highest, int(piece.max()))
+            _expect(file, "sha256", shard.sha256, digest.hexdigest())
+            _checked([highest], vocab_size)
+        parts.append(ids)
     return parts[0] if len(parts) == 1 else Tokens(parts)
-
-
-def _open_own(
-    path: Path, shard: Shard, manifest: Manifest, verify: bool, tokenizer: dict | None
-) -> np.ndarray:
-    if tokenizer is not None:
-        _expect(path.name, "tokenizer sha256", fingerprint(tokenizer), manifest.tokenizer_sha256)
-    dtype = np.dtype(manifest.dtype).newbyteorder("<")
-    _expect(path.name, "bytes", shard.count * dtype.itemsize, _size(path))
-    if verify:
-        with open(path, "rb") as file:
-            _expect(path.name, "sha256", shard.sha256, hashlib.file_digest(file, "sha256").hexdigest())
-    return np.memmap(path, dtype=dtype, mode="r")  # (count,)
 
 
 def _open_foreign(path: Path) -> np.ndarray:
     size = _size(path)
     header = np.fromfile(path, dtype="<i4", count=min(3, size // 4))
     if len(header) == 3 and header[0] in (LLMC_MAGIC, LLMC_MAGIC_LLAMA):
-        _expect(path.name, "magic number", LLMC_MAGIC, int(header[0]))
-        _expect(path.name, "version", LLMC_VERSION, int(header[1]))
-        _expect(path.name, "bytes", 4 * LLMC_HEADER + 2 * int(header[2]), size)
+        _expect(path, "magic number", LLMC_MAGIC, int(header[0]))
+        _expect(path, "version", LLMC_VERSION, int(header[1]))
+        _expect(path, "bytes", 4 * LLMC_HEADER + 2 * int(header[2]), size)
         return np.memmap(path, dtype="<u2", mode="r", offset=4 * LLMC_HEADER)  # (count,)
     if size == 0 or size % 2:
         raise DataError(f"{path.name}: expected a whole number of 2-byte ids, found {size:,} bytes")
@@ -228,15 +265,14 @@ def _checked(row: np.ndarray, vocab_size: int) -> np.ndarray:
     return row
 
 
-def _expect(name: str, what: str, expected: int | str, found: int | str) -> None:
+def _expect(path: Path, what: str, expected: int | str, found: int | str) -> None:
     if expected != found:
-        shown = [f"{v:,}" if what in ("bytes", "ids") else str(v)[:16] for v in (expected, found)]
-        raise DataError(f"{name}: expected {what} {shown[0]}, found {shown[1]}: write or fetch it again")
+        shown = [f"{v:,}" if what == "bytes" else str(v)[:16] for v in (expected, found)]
+        raise DataError(f"{path.name}: expected {what} {shown[0]}, found {shown[1]}: write or fetch it again")
 
 
 def _size(path: Path) -> int:
-    if not path.is_file():
-        raise DataError(
-            f"there is no file {path.name} in {path.parent.name or 'this folder'}: write the shards first"
-        )
+    if not os.path.isfile(path):
+        folder = short(path.parent.name) if path.parent.name else "this folder"
+        raise DataError(f"there is no file {short(path.name)} in {folder}: write the shards first")
     return path.stat().st_size

@@ -1,34 +1,27 @@
 """Tokenizers: text to ids and back, exactly.
 
 The vocabulary is a string: its order is the order of the ids, and it is saved with them. A set, whose
-order changes from run to run, is refused. Knows only strings and numbers; refuses to know corpora,
-shards and models. Taught in notebook 01_characters."""
+order changes from run to run, is refused. Taught in notebook 01_characters."""
 
 import hashlib
 import json
 from collections import Counter
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
-from tinylm.errors import DataError
+from tinylm.errors import DataError, short
 
 
 class Tokenizer(Protocol):
-    """What the other rooms may ask of any tokenizer."""
+    """What the other floors may ask of any tokenizer."""
 
-    @property
-    def vocab_size(self) -> int: ...
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    @property
-    def unit(self) -> str:
-        """What one id is called in a sentence: "character" or "token"."""
-        ...
+    vocab_size: int
+    unit: str  # what one id is called in a sentence: "character" or "token"
+    end_of_text: int | None  # the id that ends each document
+    fingerprint: str
 
     def encode(self, text: str) -> np.ndarray: ...
 
@@ -61,6 +54,9 @@ class CharTokenizer:
     lowercase: bool = False
     unknown: str | None = None
 
+    unit = "character"
+    end_of_text = None
+
     def __post_init__(self) -> None:
         if not isinstance(self.characters, str):
             kind = type(self.characters).__name__
@@ -74,20 +70,22 @@ class CharTokenizer:
             raise DataError(
                 f"the vocabulary holds {character!r} {times} times: give each character exactly 1 id"
             )
-        folded = [c for c in self.characters if c.lower() != c] if self.lowercase else []
-        if folded:
+        if halves := [c for c in self.characters if "\ud800" <= c <= "\udfff"]:
+            raise DataError(
+                f"the vocabulary holds {halves[0]!r}, half a character that no file can keep: "
+                f"read the text as UTF-8, or take it out"
+            )
+        if self.lowercase is not True and self.lowercase is not False:
+            raise DataError(f"lowercase={short(self.lowercase)} is neither True nor False: use one of them")
+        if self.lowercase and (folded := [c for c in self.characters if c.lower() != c]):
             raise DataError(
                 f"lowercase text can never hold {folded[0]!r}: leave it out of the vocabulary, "
                 f"or set lowercase=False"
             )
-        if not isinstance(self.lowercase, bool):
-            raise DataError(f"lowercase={self.lowercase!r} is neither True nor False: use one of them")
-        if self.unknown is not None and (
-            not isinstance(self.unknown, str) or len(self.unknown) != 1 or self.unknown not in self.characters
-        ):
+        if self.unknown is not None and self.unknown not in list(self.characters):
             raise DataError(
-                f"unknown={self.unknown!r} is not one of the {self.vocab_size} characters of the vocabulary: "
-                f"choose one that is, for example {self.characters[-1]!r}"
+                f"unknown={short(self.unknown)} is not one of the {self.vocab_size} characters of the "
+                f"vocabulary: choose one that is, for example {self.characters[-1]!r}"
             )
 
     @classmethod
@@ -95,11 +93,6 @@ class CharTokenizer:
         """The tokenizer of every character of `text`, sorted by code point: the same text, the same ids."""
         distinct = set(text.lower() if lowercase else text)
         return cls("".join(sorted(distinct)), lowercase=lowercase, unknown=unknown)
-
-    @property
-    def unit(self) -> str:
-        """What one id is called in a sentence."""
-        return "character"
 
     @property
     def vocab_size(self) -> int:
@@ -131,8 +124,7 @@ class CharTokenizer:
             character = text[position]
             raise DataError(
                 f"{character!r} (U+{ord(character):04X}) at position {position} is not among the "
-                f"{self.vocab_size} characters of the vocabulary: train the tokenizer on text that has it, "
-                f"or set unknown to a character that may stand for it"
+                f"{self.vocab_size} characters of the vocabulary: leave it out, or use another tokenizer"
             )
         return ids
 
@@ -155,38 +147,32 @@ class CharTokenizer:
                 f"id {wrong.flat[0]} is outside the vocabulary of {self.vocab_size} characters: "
                 f"ids run from 0 to {self.vocab_size - 1}"
             )
-        return self._points[row].tobytes().decode("utf-32-le", "surrogatepass")
+        return self._points[row].tobytes().decode("utf-32-le")
 
     def to_json(self) -> dict:
         """Everything needed to make the same tokenizer again, as plain JSON."""
-        return {
-            "kind": "characters",
-            "characters": self.characters,
-            "lowercase": self.lowercase,
-            "unknown": self.unknown,
-        }
+        settings = {"characters": self.characters, "lowercase": self.lowercase, "unknown": self.unknown}
+        return {"kind": "characters"} | settings
 
     @property
     def fingerprint(self) -> str:
         """The sha256 of `to_json()`: two tokenizers agree on every text exactly when it is the same."""
         return fingerprint(self.to_json())
 
-    @classmethod
-    def from_json(cls, data: dict) -> "CharTokenizer":
-        """The inverse of `to_json`. Missing or unknown keys are refused by name."""
-        expected = {"kind", "characters", "lowercase", "unknown"}
-        if data.keys() != expected:
-            difference = ", ".join(sorted(expected ^ data.keys()))
-            raise DataError(
-                f"a saved character tokenizer has the keys {', '.join(sorted(expected))}: mend {difference}"
-            )
-        return cls(data["characters"], lowercase=data["lowercase"], unknown=data["unknown"])
+
+KINDS = {"characters": CharTokenizer}  # by the name of their kind in a saved tokenizer
 
 
-def tokenizer_from_json(data: dict) -> Tokenizer:
-    """The tokenizer that `to_json` described. A kind that is not known here is refused by name."""
-    kinds = {"characters": CharTokenizer.from_json}
-    kind = data.get("kind")
-    if not isinstance(kind, str) or kind not in kinds:
-        raise DataError(f"a tokenizer of kind {kind!r} is not known here: the kinds are {', '.join(kinds)}")
-    return kinds[kind](data)
+def tokenizer_from_json(data: Any) -> Tokenizer:
+    """The tokenizer that `to_json` described. Raises DataError for what no tokenizer wrote."""
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise DataError(
+            f"a tokenizer of kind {short(kind)} is not known here: the kinds are {', '.join(KINDS)}"
+        )
+    settings = {name: value for name, value in data.items() if name != "kind"}
+    if odd := {field.name for field in fields(KINDS[kind])} ^ settings.keys():
+        raise DataError(
+            f"a saved tokenizer of {kind} lacks or should not have {short(sorted(odd))}: save it again"
+        )
+    return KINDS[kind](**settings)

@@ -1,22 +1,23 @@
-"""Training configuration: every number that decides how a run goes, checked once, in one place.
+"""Training configuration: every setting that decides how a run goes, checked once, in one place.
 
-Knows only plain numbers. Refuses to know models, tensors and devices. The attribute docstrings
-are what `python -m tinylm train --help` prints.
-Taught in notebook 04_training."""
+The attribute docstrings are what `python -m tinylm train --help` prints. Taught in notebook 04_training."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
 
-from tinylm.errors import ConfigError
+from tinylm.errors import ConfigError, require_choice, require_count, require_number
 
 Schedule = Literal["cosine", "linear", "constant", "wsd"]
 OptimizerName = Literal["adamw", "muon"]
-DTypeName = Literal[
-    "auto", "float32", "bfloat16", "float16"
-]  # device's: importing it would load torch, for --help too
+DTypeName = Literal["auto", "float32", "bfloat16", "float16"]  # device's own would load torch, for --help too
+
+RENAMED = {"matrix_learning_rate": "muon_learning_rate", "matrix_momentum": "muon_momentum"}
+"""Names that settings had in earlier versions."""
+ADDED = {"compile": False, "eval_tokens": 0, "eval_dtype": "float32"}
+"""Settings that earlier versions did not have yet, with the value that they then had unsaid."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,15 @@ class TrainConfig:
     learning_rate: float = 1e-3
     """AdamW's peak learning rate, reached when the warm-up ends."""
     min_learning_rate: float = 1e-4
-    """Learning rate of the last step, for the schedules that decay."""
+    """Learning rate of the last step, for the schedules that decay; 0 would be that of the step after it."""
     warmup_steps: int = 100
     """Steps over which the rate rises linearly to its peak."""
     schedule: Schedule = "cosine"
     """What the rate does after the warm-up; wsd holds the peak, then falls over the last fifth."""
     weight_decay: float = 0.1
-    """Decoupled decay of the matrices; gains and biases are never decayed. With muon, inside the blocks."""
+    """Decoupled decay of the matrices, with muon of its own; biases and norms are never decayed."""
     muon_learning_rate: float = 0.02
-    """Muon's peak learning rate; the schedule moves it in step with the other."""
+    """Muon's peak learning rate; it rises and falls by the same schedule."""
     muon_momentum: float = 0.95
     """Muon's memory of the gradient."""
     beta1: float = 0.9
@@ -53,6 +54,10 @@ class TrainConfig:
     """The gradient is scaled down to this norm when it is longer; 0 switches clipping off."""
     eval_every: int = 250
     """Steps between evaluations; 0 evaluates only at the end."""
+    eval_tokens: int = 0
+    """Tokens of the validation text that an evaluation reads; 0 reads all of them."""
+    eval_dtype: DTypeName = "auto"
+    """Arithmetic of an evaluation; auto takes the training's."""
     patience: int = 0
     """Evaluations in a row that do not lower the best loss after which the run stops; 0 never stops early."""
     log_every: int = 10
@@ -61,31 +66,28 @@ class TrainConfig:
     """Decides the order of the data and the dropout masks."""
     dtype: DTypeName = "auto"
     """Arithmetic of the forward pass; auto takes what the device does best. Weights stay float32."""
+    compile: bool = False
+    """Compile the loss function: a slow first step, then faster ones, on a GPU above all."""
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("steps", 1),
-            ("micro_batch_size", 1),
-            ("tokens_per_step", 1),
-            ("log_every", 1),
-            ("warmup_steps", 0),
-            ("eval_every", 0),
-            ("patience", 0),
-            ("seed", 0),
-            ("learning_rate", 0),
-            ("min_learning_rate", 0),
-            ("muon_learning_rate", 0),
-            ("weight_decay", 0),
-            ("grad_clip", 0),
-        ):
-            value = getattr(self, name)
-            if not value >= least:  # also catches nan
-                raise ConfigError(f"{name} {value} is below {least}: use {least} or more")
-            if value == math.inf:
-                raise ConfigError(f"{name} {value} is no number to count with: use a finite one")
+        for name in ("steps", "micro_batch_size", "tokens_per_step", "log_every"):
+            require_count(name, getattr(self, name))
+        for name in ("warmup_steps", "eval_every", "eval_tokens", "patience", "seed"):
+            require_count(name, getattr(self, name), least=0)
+        for name in ("learning_rate", "min_learning_rate", "muon_learning_rate", "weight_decay", "grad_clip"):
+            require_number(name, getattr(self, name), lambda value: value >= 0, "a number of 0 or more")
         for name in ("beta1", "beta2", "muon_momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)} is outside 0 ≤ {name} < 1: use 0.9 to 0.999")
+            require_number(
+                name, getattr(self, name), lambda value: 0 <= value < 1, "0 or more and below 1, such as 0.95"
+            )
+        for name, allowed in (
+            ("schedule", get_args(Schedule)),
+            ("optimizer", get_args(OptimizerName)),
+            ("dtype", get_args(DTypeName)),
+            ("eval_dtype", get_args(DTypeName)),
+            ("compile", (False, True)),
+        ):
+            require_choice(name, getattr(self, name), allowed)
         if self.min_learning_rate > self.learning_rate:
             raise ConfigError(
                 f"min_learning_rate {self.min_learning_rate:g} is above the peak learning_rate "
@@ -101,11 +103,6 @@ class TrainConfig:
                 f"patience {self.patience} has nothing to wait for with eval_every {self.eval_every}: "
                 f"use eval_every {max(1, self.steps // 10)}, or patience 0"
             )
-        if self.seed >= 2**63:
-            raise ConfigError(f"seed {self.seed} is above {2**63 - 1}: use a smaller one")
-        _one_of("schedule", self.schedule, ("cosine", "linear", "constant", "wsd"))
-        _one_of("optimizer", self.optimizer, ("adamw", "muon"))
-        _one_of("dtype", self.dtype, ("auto", "float32", "bfloat16", "float16"))
 
     def grad_accum_steps(self, context_length: int, world_size: int = 1) -> int:
         """Micro-batches per optimiser step on each device, so that tokens_per_step is met exactly.
@@ -123,7 +120,20 @@ class TrainConfig:
             )
         return self.tokens_per_step // at_once
 
+    def to_json(self) -> dict[str, Any]:
+        """Every setting by its name."""
+        return asdict(self)
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} {value!r} is unknown: use one of {', '.join(allowed)}")
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrainConfig:
+        """The inverse of to_json, also for what an earlier version wrote: what it did not have yet takes the
+        value that it then had. Raises ConfigError for settings that are missing or unknown."""
+        data = ADDED | {RENAMED.get(name, name): value for name, value in data.items()}
+        names = {field.name for field in fields(cls)}
+        if strangers := sorted(data.keys() ^ names):
+            is_known = strangers[0] in names
+            raise ConfigError(
+                f"the training's settings {'lack' if is_known else 'have an unknown'} {strangers[0]}: "
+                "use the tinylm that wrote them"
+            )
+        return cls(**data)

@@ -1,7 +1,7 @@
 """The world: how many processes train together, which of them this is, and what they tell one another.
 
-One process is the null object SINGLE, so that step, loop, evaluation and records are written once, for any number.
-Taught in notebook 11_ddp, which brings a World of several processes: torch.distributed is named here alone."""
+One process is the null object SINGLE, so that step, loop, evaluation and records are written once.
+Taught in notebook 11_ddp, which brings one of several; torch.distributed is named here alone."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -23,6 +23,10 @@ class World:
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum of a tensor over all processes, the same on each of them."""
+        return value
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a tensor over all processes, the same on each of them."""
         return value
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:

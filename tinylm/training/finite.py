@@ -1,6 +1,5 @@
 """Divergence: nan and infinity are caught where they begin, and the first bad tensor is named.
 
-Knows tensors and their names. Refuses to know the schedule and what is done about it (loop).
 Taught in notebook 04_training."""
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from tinylm.errors import Divergence
 
 
-def diverged(what: str, *, step: int, learning_rate: float) -> Divergence:
+def divergence(what: str, *, step: int, learning_rate: float) -> Divergence:
     """The error that says what went wrong, when, and at which rate."""
     return Divergence(f"{what} at step {step} with learning rate {learning_rate:g}")
 
@@ -27,13 +26,13 @@ def first_nonfinite(tensors: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]
     return None
 
 
-def refuse(
+def check_finite(
     model: nn.Module, loss: Tensor, grad_norm: Tensor | None = None, *, step: int, learning_rate: float
 ) -> None:
     """Raises Divergence before the optimiser uses numbers that are not finite: the weights stay good.
 
-    Named is what went wrong first: a weight, else the loss, else a gradient. grad_norm is None where a
-    gradient may overflow (float16, whose scaler leaves such a step out)."""
+    Named is what went wrong first: a weight, else the loss, else a gradient. grad_norm is None where nobody
+    computed it, or where a gradient may overflow (float16, whose scaler leaves such a step out)."""
     if math.isfinite(loss) and (grad_norm is None or math.isfinite(grad_norm)):
         return
     what = first_nonfinite(model.named_parameters())
@@ -44,8 +43,8 @@ def refuse(
         what = first_nonfinite(
             (f"the gradient of {name}", gradient) for name, gradient in reversed(gradients)
         )
-    raise diverged(
-        what or f"the length of the gradient is {float(grad_norm)}", step=step, learning_rate=learning_rate
+    raise divergence(
+        what or f"the norm of the gradient is {float(grad_norm)}", step=step, learning_rate=learning_rate
     )
 
 
@@ -55,23 +54,23 @@ def check_loss_scale(scale: float, *, step: int, learning_rate: float) -> None:
     Each such step is left out, so that the run would go on for ever and learn nothing."""
     if scale < 1:
         what = f"float16's scale has fallen to {scale:g} because every gradient overflows"
-        raise diverged(what, step=step, learning_rate=learning_rate)
+        raise divergence(what, step=step, learning_rate=learning_rate)
 
 
 class DeferredFiniteCheck:
-    """Steps whose numbers were left on the device, because a look at each would make Python wait for it.
+    """Steps whose numbers were left on the device, because checking each would make Python wait for it.
 
-    They are looked at together, a few steps late, and always before an evaluation and a checkpoint."""
+    They are checked together, a few steps late, and always before an evaluation and a checkpoint."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._steps: list[tuple[int, float, Tensor]] = []
 
-    def add(self, step: int, learning_rate: float, *numbers: Tensor) -> None:
+    def push(self, step: int, learning_rate: float, *numbers: Tensor) -> None:
         """Remember a step and the 0-dimensional tensors of it that have to be finite."""
         self._steps.append((step, learning_rate, torch.stack(numbers).detach()))
 
-    def look(self) -> None:
+    def flush(self) -> None:
         """Raises Divergence for the first bad step, with what is bad by now. Forgets the good ones."""
         steps, self._steps = self._steps, []
         if not steps:
@@ -82,5 +81,5 @@ class DeferredFiniteCheck:
                 loss, *_ = numbers.tolist()
                 what = f"the loss is {loss}" if not math.isfinite(loss) else "the gradient is not finite"
                 bad = first_nonfinite(self._model.named_parameters())
-                since = f" (by now {bad})" if bad else ""
-                raise diverged(what + since, step=step, learning_rate=rate)
+                by_now = f" (by now {bad})" if bad else ""
+                raise divergence(what + by_now, step=step, learning_rate=rate)

@@ -1,6 +1,5 @@
-"""Interrupts: Ctrl-C is heard at once, but not in the middle of what must not be cut in two.
+"""Interrupts: Ctrl-C is answered at once, but not in the middle of what must not be cut in two.
 
-Knows one signal. Refuses to know what is being protected (loop).
 Taught in notebook 04_training."""
 
 from __future__ import annotations
@@ -11,43 +10,48 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from tinylm.training.ddp import SINGLE, World
+
 
 class Interrupts:
-    """While entered, Ctrl-C raises KeyboardInterrupt as ever, except that a `held` block ends first.
+    """While entered, Ctrl-C raises KeyboardInterrupt as ever, except that a `deferred` block ends first.
 
     A second Ctrl-C does not wait for the block. Where somebody else handles the signal, or outside the main
-    thread, nothing is changed."""
+    thread, nothing is changed. Of several processes only rank 0 is asked, and only at the end of such blocks,
+    so that all of them stop after the same step."""
 
-    def __init__(self) -> None:
-        self._holding = self._heard = self._ours = False
+    def __init__(self, world: World = SINGLE) -> None:
+        self._world = world
+        self._deferring = world.size > 1
+        self._pressed = self._installed = False
 
     def __enter__(self) -> Interrupts:
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._on_signal)
-            self._ours = True
+            self._installed = True
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._ours:
+        if self._installed:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            self._ours = False
+            self._installed = False
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def deferred(self) -> Iterator[None]:
         """What is done in here is done to its end, unless Ctrl-C is pressed twice."""
-        self._holding = True
+        self._deferring = True
         try:
             yield
         finally:
-            self._holding = False
-        if self._heard:
-            self._heard = False
+            self._deferring = self._world.size > 1
+        if self._world.broadcast(self._pressed):
+            self._pressed = False
             raise KeyboardInterrupt
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._holding and not self._heard:
-            self._heard = True
+        if self._deferring and not self._pressed:
+            self._pressed = True
         else:
-            self._heard = False
+            self._pressed = False
             raise KeyboardInterrupt

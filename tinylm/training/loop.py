@@ -1,7 +1,7 @@
 """The loop: a whole run of steps, and what happens between them.
 
-Knows a state and the step that moves it. Refuses to know sampling, benchmarks, text and files: what should
-happen along the way is passed in as `evaluate`, `on_step` and `save` callables.
+It knows no files, sampling or records: what should happen along the way is passed in as `evaluate`, `save`
+and `callbacks`, which all get one thing, the TrainingState.
 Taught in notebook 04_training."""
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from tinylm.device import Precision
-from tinylm.errors import Divergence, TinyLMError
-from tinylm.runs.records import RunRecord
-from tinylm.text.batches import Batches
+from tinylm.errors import ConfigError, Divergence
+from tinylm.model.losses import LossFn, next_token_loss
+from tinylm.text.batches import TrainingBatches
 from tinylm.training.config import TrainConfig
-from tinylm.training.finite import DeferredFiniteCheck, diverged
+from tinylm.training.ddp import SINGLE, World
+from tinylm.training.finite import DeferredFiniteCheck, divergence
 from tinylm.training.interrupts import Interrupts
-from tinylm.training.optim import Optimizers
-from tinylm.training.progress import TrainingState
-from tinylm.training.step import StepResult, build_optimizer, set_learning_rate, train_step
+from tinylm.training.optim import build_optimizer, scheduled_rate
+from tinylm.training.progress import TrainingState, default_provenance, is_logged
+from tinylm.training.step import StepResult, train_step
 
-
-class TrainingError(TinyLMError):
-    """A run that cannot start, or that broke."""
+Callback = Callable[[TrainingState], None]
 
 
 @dataclasses.dataclass
@@ -50,7 +49,7 @@ class History:
 
 
 class Resumable(Protocol):
-    """Something that puts an earlier state back: training.checkpoint's TrainingCheckpoint."""
+    """Something that puts an earlier state back: storage.checkpoint's TrainingCheckpoint."""
 
     @property
     def name(self) -> str:
@@ -58,192 +57,213 @@ class Resumable(Protocol):
         ...
 
     def restore(self, state: TrainingState) -> None:
-        """Fill in a fresh state. Raises a TinyLMError when it does not fit."""
+        """Fill in a fresh state. Raises a TinyLMError, and changes nothing, when it does not fit."""
         ...
 
 
 def train(
     model: nn.Module,
-    batches: Batches,
+    batches: TrainingBatches,
     config: TrainConfig,
     *,
-    evaluate: Callable[[nn.Module], Any] | None = None,
-    on_step: Sequence[Callable[[StepResult], None]] = (),
-    record: RunRecord | None = None,
-    progress: bool = True,
-    optimizer: torch.optim.Optimizer | Optimizers | None = None,
-    save: Callable[[TrainingState], Any] | None = None,
-    save_seconds: float = 600.0,
+    evaluate: Callable[[TrainingState], Any] | None = None,
+    save: Callable[[TrainingState], str] | None = None,
+    callbacks: Sequence[Callback] = (),
+    loss_fn: LossFn = next_token_loss,
+    world: World = SINGLE,
+    optimizer: torch.optim.Optimizer | None = None,
     resume: Resumable | None = None,
+    provenance: dict[str, Any] | None = None,
+    show_progress: bool = True,
+    save_seconds: float = 600.0,
 ) -> History:
     """Train the model in place to config.steps. The same seed gives the same weights, even when stopped.
 
-    evaluate(model) is called every config.eval_every finished steps and after the last; its result (a number,
-    or a dataclass such as inference's Evaluation) is kept. Each on_step callable gets the StepResult of every
-    step. save(state) is called before the first step, after each evaluation, when save_seconds have passed
-    and at the end; it returns the checkpoint's name. `resume` (a checkpoint's TrainingCheckpoint) is where to go on.
+    evaluate(state) is called every config.eval_every finished steps and after the last; it returns a number
+    or a dataclass with a number called loss, such as inference's Evaluation. save(state) is called before the
+    first step, after each evaluation, when save_seconds have passed and at the end; it returns the
+    checkpoint's name. Each callback(state) is called after each step, with the step in state.result, and
+    after each evaluation, with that in state.evaluation and no result. `resume` is the checkpoint to go on from,
+    which must have the same provenance (by default the settings of model, training and batches).
+
     Ctrl-C ends the run after the step it fell into: with `save` it is saved and what there is is returned,
-    without it KeyboardInterrupt goes on to whoever called. Raises TrainingError when something is not
-    finite, naming it, the step and the last good checkpoint; and when batches and config disagree."""
+    without it KeyboardInterrupt goes on to whoever called. Raises Divergence when something is not finite,
+    naming it, the step and the last good checkpoint, and ConfigError when batches and config disagree."""
     if batches.batch_size != config.micro_batch_size:
-        raise TrainingError(
+        raise ConfigError(
             f"batches of {batches.batch_size} do not match micro_batch_size {config.micro_batch_size}: "
             f"make the batches with batch_size={config.micro_batch_size}"
         )
     config.grad_accum_steps(batches.context_length, batches.world_size)  # refused before anything is done
-    precision = Precision.of(next(model.parameters()).device, config.dtype)
-    optimizer = optimizer or build_optimizer(model, config)
-    state = TrainingState(model, optimizer, precision.scaler, config, batches)
+    state = TrainingState(
+        model=model,
+        optimizer=optimizer or build_optimizer(model, config),
+        precision=Precision.of(next(model.parameters()).device, config.dtype),
+        config=config,
+        batches=batches,
+        provenance=provenance or default_provenance(model, config, batches),
+        world=world,
+    )
     if resume is not None:
         resume.restore(state)
-    done = state.progress.step
-    bar = tqdm(total=config.steps, initial=done, disable=not progress, mininterval=0.5, unit="step")
+        state.saved = resume.name
+    if config.compile:  # the function, never the model: generation with a cache would compile for each token
+        loss_fn = torch.compile(loss_fn)
     was_training = model.training
-    with bar, Interrupts() as interrupts:
-        run = _Run(state, precision, evaluate, on_step, record, save, save_seconds, interrupts, bar)
+    done = state.progress.step
+    bar = tqdm(
+        total=config.steps,
+        initial=done,
+        disable=not (show_progress and world.is_main),
+        mininterval=0.5,
+        unit="step",
+    )
+    with bar, Interrupts(world) as interrupts:
+        run = _Run(state, evaluate, save, callbacks, loss_fn, save_seconds, interrupts, bar)
         if resume is not None:
-            run.saved_step, run.saved_name = done, resume.name
+            run.saved_step = done
         try:
             model.train()
-            while not run.arrive():
+            while not run.between_steps():
                 run.step()
         except KeyboardInterrupt:
             if save is None:
                 raise
-            run.leave()
-        except Divergence as divergence:
-            raise TrainingError(run.what_is_left(divergence)) from divergence
+            run.on_interrupt()
+        except Divergence as error:
+            raise Divergence(run.divergence_message(error)) from error
         finally:
             model.train(was_training)
-    run.count()
-    return run.history
+    run.update_time()
+    progress = state.progress
+    return History(
+        run.steps, run.evaluations, progress.tokens, progress.seconds, state.interrupted, state.stopped_early
+    )
 
 
 @dataclasses.dataclass
 class _Run:
-    """One call of train: what was passed in, and what has happened so far."""
+    """One call of train: what was passed in, and what the loop has to remember besides the state."""
 
     state: TrainingState
-    precision: Precision
-    evaluate: Callable[[nn.Module], Any] | None
-    on_step: Sequence[Callable[[StepResult], None]]
-    record: RunRecord | None
-    save: Callable[[TrainingState], Any] | None
+    evaluate_state: Callable[[TrainingState], Any] | None
+    save_state: Callable[[TrainingState], str] | None
+    callbacks: Sequence[Callback]
+    loss_fn: LossFn
     save_seconds: float
     interrupts: Interrupts
     bar: tqdm
     saved_step: int | None = None
-    saved_name: Any = None
-    history: History = dataclasses.field(default_factory=History)
-    whole: bool = True
+    steps: list[StepResult] = dataclasses.field(default_factory=list)
+    evaluations: list[tuple[int, Any]] = dataclasses.field(default_factory=list)
+    is_consistent: bool = True
     """False while the weights are somewhere between two steps, and nothing to save."""
 
     def __post_init__(self) -> None:
-        self.unseen = DeferredFiniteCheck(self.state.model)
+        self.deferred = DeferredFiniteCheck(self.state.model)
         self.saved_at = time.perf_counter()
         self.began = self.saved_at - self.state.progress.seconds
-        self.count()
 
-    def arrive(self) -> bool:
+    def between_steps(self) -> bool:
         """What happens when a step is finished, or none is done yet; True when the run is over."""
-        state, progress = self.state, self.state.progress
-        if due := self.evaluate is not None and state.evaluation_is_due():
-            self.measure()
-        self.history.stopped_early = state.stops_early()
-        over = progress.step >= state.config.steps or self.history.stopped_early
-        late = over or self.saved_step is None or time.perf_counter() - self.saved_at >= self.save_seconds
-        if self.save is not None and (due or (late and progress.step != self.saved_step)):
-            self.keep()
+        state, progress, config = self.state, self.state.progress, self.state.config
+        if due := self.evaluate_state is not None and state.evaluation_is_due():
+            self.evaluate()
+        state.stopped_early = 0 < config.patience <= progress.since_best
+        over = progress.step >= config.steps or state.stopped_early
+        if self.save_state is not None:
+            late = over or self.saved_step is None or time.perf_counter() - self.saved_at >= self.save_seconds
+            if due or (state.world.broadcast(late) and progress.step != self.saved_step):
+                self.save()
         return over
 
-    def measure(self) -> None:
+    def evaluate(self) -> None:
         """Evaluate. May be cut short by Ctrl-C: it changes nothing."""
-        self.unseen.look()
-        model, progress = self.state.model, self.state.progress
-        model.eval()
-        evaluation = self.evaluate(model)
-        model.train()
-        numbers = _numbers(evaluation)
-        if not math.isfinite(numbers["loss"]):
-            rate = set_learning_rate(self.state.optimizer, progress.step - 1, self.state.config)
-            what = f"the validation loss is {numbers['loss']}"
-            raise diverged(what, step=progress.step, learning_rate=rate)
-        with self.interrupts.held():
-            self.history.evaluations.append((progress.step, evaluation))
-            progress.losses.append((progress.step, numbers["loss"]))
-            self.count()
-            if self.record is not None:
-                self.record.evaluation(step=progress.step, **numbers, seconds=progress.seconds)
+        self.deferred.flush()
+        state, progress = self.state, self.state.progress
+        state.model.eval()
+        evaluation = self.evaluate_state(state)
+        state.model.train()
+        loss = state.world.broadcast(_loss_of(evaluation))
+        if not math.isfinite(loss):
+            rate = scheduled_rate(progress.step - 1, state.config)
+            raise divergence(f"the validation loss is {loss}", step=progress.step, learning_rate=rate)
+        with self.interrupts.deferred():
+            state.result, state.evaluation = None, evaluation
+            progress.val_losses.append((progress.step, loss))
+            self.evaluations.append((progress.step, evaluation))
+            self.call_back()
 
-    def keep(self) -> None:
-        """Save the state, once every number in it has been looked at."""
-        self.unseen.look()
-        with self.interrupts.held():
-            self.count()
-            self.saved_name = self.save(self.state)
+    def save(self) -> None:
+        """Save the state, once every number in it has been checked. Only rank 0 writes."""
+        self.deferred.flush()
+        with self.interrupts.deferred():
+            self.update_time()
+            name = self.save_state(self.state) if self.state.world.is_main else None
+            self.state.saved = self.state.world.broadcast(name)
             self.saved_step, self.saved_at = self.state.progress.step, time.perf_counter()
 
     def step(self) -> None:
         """One optimiser step, and all that is written down about it."""
-        progress, config = self.state.progress, self.state.config
-        logged = progress.step % config.log_every == 0 or progress.step + 1 == config.steps
-        with self.interrupts.held():
-            self.whole = False
+        state, progress, config = self.state, self.state.progress, self.state.config
+        logged = is_logged(progress.step, config)
+        with self.interrupts.deferred():
+            self.is_consistent = False
             result = train_step(
-                self.state.model,
-                self.state.optimizer,
-                self.state.batches,
+                state.model,
+                state.optimizer,
+                state.batches,
                 step=progress.step,
                 config=config,
-                precision=self.precision,
-                measure=logged,
-                unseen=self.unseen,
+                precision=state.precision,
+                loss_fn=self.loss_fn,
+                world=state.world,
+                log=logged,
+                deferred=self.deferred,
             )
             progress.step += 1
             progress.tokens += config.tokens_per_step
-            self.whole = True
-            self.count()
+            state.result, state.evaluation = result, None
+            self.is_consistent = True
             if logged:
-                self.history.steps.append(result)
-                if self.record is not None:
-                    self.record.step(**dataclasses.asdict(result), seconds=progress.seconds)
-        if logged:
-            self.bar.set_postfix(loss=f"{result.loss:.4f}", refresh=False)
-        self.bar.update()
-        for call in self.on_step:
-            call(result)
+                self.steps.append(result)
+                self.bar.set_postfix(loss=f"{result.loss:.4f}", refresh=False)
+            self.bar.update()
+            self.call_back()
 
-    def leave(self) -> None:
-        """After Ctrl-C: keep the state, unless it was pressed twice and a step was cut in two."""
-        self.history.interrupted = True
-        if self.whole and self.state.progress.step != self.saved_step:
+    def call_back(self) -> None:
+        """Tell everyone who asked what has just happened."""
+        self.update_time()
+        for callback in self.callbacks:
+            callback(self.state)
+
+    def on_interrupt(self) -> None:
+        """After Ctrl-C: save the state, unless it was pressed twice and a step was cut in two."""
+        self.state.interrupted = True
+        if self.is_consistent and self.state.progress.step != self.saved_step:
             with contextlib.suppress(KeyboardInterrupt):
-                self.keep()
+                self.save()
 
-    def count(self) -> None:
-        """Bring the times and the history's totals up to date."""
-        progress = self.state.progress
-        progress.seconds = time.perf_counter() - self.began
-        self.history.tokens, self.history.seconds = progress.tokens, progress.seconds
+    def update_time(self) -> None:
+        """Bring the clock up to date."""
+        self.state.progress.seconds = time.perf_counter() - self.began
 
-    def what_is_left(self, divergence: Divergence) -> str:
+    def divergence_message(self, error: Divergence) -> str:
         """The sentence for a run that broke."""
-        if self.saved_name is not None:
-            left = f"the last good checkpoint is {self.saved_name}"
-        elif self.history.steps:
-            left = f"step {self.history.steps[-1].step} was the last logged one to be finite"
+        if self.state.saved is not None:
+            left = f"the last good checkpoint is {self.state.saved}"
+        elif self.steps:
+            left = f"step {self.steps[-1].step} was the last logged one to be finite"
         else:
             left = "it never was finite"
         peak = self.state.config.learning_rate
-        return f"{divergence} ({left}): use a peak rate of {peak / 3:.1g} or a longer warm-up"
+        return f"{error} ({left}): use a peak rate of {peak / 3:.1g} or a longer warm-up"
 
 
-def _numbers(evaluation: Any) -> dict[str, float | int | None]:
-    whole = dataclasses.is_dataclass(evaluation)
-    numbers = dataclasses.asdict(evaluation) if whole else {"loss": evaluation}
+def _loss_of(evaluation: Any) -> float:
     try:
-        return numbers | {"loss": float(numbers["loss"])}
-    except (KeyError, TypeError, ValueError, RuntimeError):
-        raise TrainingError(
+        return float(evaluation.loss if dataclasses.is_dataclass(evaluation) else evaluation)
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        raise ConfigError(
             f"evaluate gave {evaluation!r}: return one number, or a dataclass with a number called loss"
         ) from None

@@ -1,14 +1,14 @@
 """Muon: a matrix is moved by the nearest matrix that turns without stretching, not by its gradient.
 
 The momentum of a gradient is mostly a few strong directions. Muon gives every direction the same length:
-of U S V^T it keeps U V^T. Knows matrices and plain numbers. Refuses to know models and which of their
-parameters it is given (optim).
+of U S V^T it keeps U V^T. MuonAdamW hands the parameters for which that makes no sense to AdamW.
 Taught in notebook 15_optimizers. Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers"."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,8 +24,9 @@ class Muon(torch.optim.Optimizer):
 
     The same update as torch.optim.Muon, in float32 and for all matrices of one shape at once. torch's
     iterates in bfloat16, one matrix after the other, which is slow on most processors
-    (tests/benchmarks/optimizer_step.py measures both). A group may say `blocks`: its matrices are then cut
-    into so many equal blocks of rows, each made orthogonal by itself, as if they were separate parameters.
+    (tests/benchmarks/optimizer_step.py measures both). A group may say `splits`: its matrices are then cut
+    into so many equal parts of rows, each made orthogonal by itself, as if they were separate parameters; a
+    parameter of more dimensions is a stack of matrices, and each of them is cut so.
     Raises ConfigError for a parameter that is no matrix, or whose rows cannot be cut so."""
 
     def __init__(
@@ -35,49 +36,102 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
-        blocks: int = 1,
+        splits: int = 1,
     ) -> None:
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "blocks": blocks}
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "splits": splits}
         super().__init__(parameters, defaults)
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.ndim != 2:
-                    raise ConfigError(
-                        f"Muon takes matrices, which have 2 dimensions, and this parameter has {p.ndim}: "
-                        "give it to AdamW"
-                    )
-                if p.size(0) % group["blocks"]:
-                    raise ConfigError(
-                        f"{p.size(0)} rows cannot be cut into {group['blocks']} equal blocks: "
-                        "use a number that divides the rows"
-                    )
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch has it; refuses what is no matrix."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        for p in group["params"]:
+            if p.ndim < 2:
+                raise ConfigError(
+                    f"Muon takes matrices, which have 2 dimensions, and this parameter has {p.ndim}: "
+                    "give it to AdamW"
+                )
+            if p.size(-2) % group["splits"]:
+                raise ConfigError(
+                    f"{p.size(-2)} rows cannot be cut into {group['splits']} equal parts: "
+                    "use a number that divides the rows"
+                )
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of every matrix that has a gradient."""
+        loss = _evaluated(closure)
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for p in group["params"]:
                 if p.grad is not None:
                     by_shape.setdefault(p.shape, []).append(p)
-            for (rows, columns), matrices in by_shape.items():
+            for (*_, rows, columns), matrices in by_shape.items():
                 momenta = torch.stack([self._momentum(p, group["momentum"]) for p in matrices])
-                gradients = torch.stack([p.grad for p in matrices])  # (N, rows, columns)
-                ahead = gradients.lerp_(momenta, group["momentum"])  # Nesterov's look ahead
-                block_rows = rows // group["blocks"]
-                updates = orthogonalize(ahead.view(-1, block_rows, columns)).view_as(ahead)
-                size = group["lr"] * math.sqrt(max(1.0, block_rows / columns))
+                gradients = torch.stack([p.grad for p in matrices])  # (N, ..., rows, columns)
+                ahead = gradients.lerp_(momenta, group["momentum"])  # Nesterov's step ahead
+                rows = rows // group["splits"]
+                updates = orthogonalize(ahead.view(-1, rows, columns)).view_as(ahead)
+                size = group["lr"] * math.sqrt(max(1.0, rows / columns))
                 for p, update in zip(matrices, updates, strict=True):
                     if group["weight_decay"]:
                         p.mul_(1 - group["lr"] * group["weight_decay"])
                     p.sub_(update, alpha=size)
+        return loss
 
     def _momentum(self, p: Tensor, momentum: float) -> Tensor:
-        """The running average of p's gradient, with this one in it: (rows, columns)."""
+        """The running average of p's gradient, with this one in it, in p's shape."""
         state = self.state[p]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(p)
         return state["momentum_buffer"].lerp_(p.grad, 1 - momentum)
+
+
+class MuonAdamW(torch.optim.Optimizer):
+    """Muon for some groups and AdamW for the others: one optimiser with one list of groups and one state.
+
+    Each group says which it is by kind="muon" or kind="adamw", and has the settings of that one. AdamW is
+    torch's own, fused where this torch has a fused one for the device."""
+
+    def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
+        groups = list(groups)
+        own = {kind: [group for group in groups if group["kind"] == kind] for kind in ("adamw", "muon")}
+        self._parts = {"adamw": fused_adamw(own["adamw"], lr=0.0), "muon": Muon(own["muon"], lr=0.0)}
+        super().__init__([g for part in self._parts.values() for g in part.param_groups], {})
+        self._share()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update of every parameter that has a gradient."""
+        loss = _evaluated(closure)
+        for part in self._parts.values():
+            part.step()
+        return loss
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch has it; the group's kind says which of the two gets it."""
+        part = self._parts[param_group["kind"]]
+        if not any(group is param_group for group in part.param_groups):
+            part.add_param_group(param_group)
+        super().add_param_group(param_group)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # load_state_dict puts new dictionaries in place of the old ones
+        self._share()
+
+    def _share(self) -> None:
+        """Both parts work on this optimiser's groups and state: the very dictionaries, not copies."""
+        for kind, part in self._parts.items():
+            part.state = self.state
+            part.param_groups = [group for group in self.param_groups if group["kind"] == kind]
+
+
+def fused_adamw(groups: list, *, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.AdamW:
+    """torch's AdamW without weight decay but what the groups say: one fused kernel where there is one."""
+    try:
+        return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=0.0, fused=True)
+    except RuntimeError:  # this torch or this device has no fused AdamW: same numbers, slower
+        return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=0.0)
 
 
 def orthogonalize(matrices: Tensor, iterations: int = ITERATIONS) -> Tensor:
@@ -102,3 +156,11 @@ def orthogonalize(matrices: Tensor, iterations: int = ITERATIONS) -> Tensor:
             gram = polynomial @ gram @ polynomial  # all of these commute: they share their eigenvectors
     X = product @ X  # (N, n, m)
     return (X.mT if upright else X).to(matrices.dtype)
+
+
+def _evaluated(closure: Callable[[], Any] | None) -> Any:
+    """torch's protocol: a closure computes the loss and its gradients anew."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()

@@ -1,34 +1,34 @@
-"""Optimisers: which parameter goes to which optimiser, and the learning rate as a function of the step.
+"""Optimisers: which parameter goes to which one, and the learning rate as a function of the step.
 
-Knows parameters and plain numbers. Refuses to know losses, data and the loop; a step here is always
-an optimiser step, never a micro-batch.
+A step here is always an optimiser step, never a micro-batch.
 Taught in notebook 04_training. Source: Loshchilov and Hutter 2019, algorithm 2; 2017, equation 5."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import nn
 
 from tinylm.errors import ConfigError
-from tinylm.model.attention import CausalSelfAttention
-from tinylm.training.config import OptimizerName, Schedule
-from tinylm.training.muon import Muon
+from tinylm.model.layers import parameter_roles
+from tinylm.training.config import Schedule, TrainConfig
+from tinylm.training.muon import MuonAdamW, fused_adamw
 
 WSD_DECAY = 0.2
 """The last fifth of a wsd run decays (Hägele et al. 2024, section 3.2)."""
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Two groups for an optimiser: matrices (two dimensions or more) decay, gains and biases do not.
+    """Two groups for an optimiser: what decays (matrices and embeddings), and biases and norms, which do not.
 
-    Every trainable parameter is in exactly one group; a tied matrix counts once; a frozen one not at all."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    Which is which is the parameter's role, declared by the module that holds it (model.layers). Every
+    trainable parameter is in exactly one group; a tied matrix counts once; a frozen one not at all."""
+    roles = parameter_roles(model)
+    trained = [(p, roles[name].decay) for name, p in model.named_parameters() if p.requires_grad]
     return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p, decays in trained if decays], "weight_decay": weight_decay},
+        {"params": [p for p, decays in trained if not decays], "weight_decay": 0.0},
     ]
 
 
@@ -36,106 +36,46 @@ def adamw(
     model: nn.Module, *, learning_rate: float, betas: tuple[float, float], weight_decay: float
 ) -> torch.optim.AdamW:
     """AdamW over the two parameter groups; one fused kernel where this torch has it for the device."""
-    return _adamw(parameter_groups(model, weight_decay), learning_rate, betas)
+    return fused_adamw(parameter_groups(model, weight_decay), lr=learning_rate, betas=betas)
 
 
-class Optimizers:
-    """Several optimisers that act as one: one list of parameter groups, one step, one state dict.
+def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser that the config asks for, over the trainable parameters of this model.
 
-    The state dict has torch's own layout, with the parameters numbered through all of them."""
-
-    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
-        self.optimizers = optimizers
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of all of them, in order: the very dictionaries that they read."""
-        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
-
-    def step(self) -> None:
-        """One step of each."""
-        for optimizer in self.optimizers:
-            optimizer.step()
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=set_to_none)
-
-    def state_dict(self) -> dict[str, Any]:
-        """{"state": {number of the parameter: its tensors}, "param_groups": [...]}, as torch has it."""
-        state, groups, first = {}, [], 0
-        for optimizer in self.optimizers:
-            own = optimizer.state_dict()
-            state |= {first + number: tensors for number, tensors in own["state"].items()}
-            groups += [g | {"params": [first + n for n in g["params"]]} for g in own["param_groups"]]
-            first += _n_parameters(optimizer)
-        return {"state": state, "param_groups": groups}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The inverse of state_dict, for the same parameters in the same groups."""
-        groups, first = list(state_dict["param_groups"]), 0
-        for optimizer in self.optimizers:
-            last = first + _n_parameters(optimizer)
-            state = {n - first: s for n, s in state_dict["state"].items() if first <= n < last}
-            own, groups = groups[: len(optimizer.param_groups)], groups[len(optimizer.param_groups) :]
-            own = [g | {"params": [n - first for n in g["params"]]} for g in own]
-            optimizer.load_state_dict({"state": state, "param_groups": own})
-            first = last
-
-
-def make_optimizer(
-    model: nn.Module,
-    *,
-    optimizer: OptimizerName,
-    learning_rate: float,
-    betas: tuple[float, float],
-    weight_decay: float,
-    muon_learning_rate: float,
-    muon_momentum: float,
-) -> torch.optim.Optimizer | Optimizers:
-    """ "adamw" for everything, or "muon" for the matrices inside the blocks and AdamW for the rest.
-
-    The rest are the embeddings, the head and the gains: for them a direction has no reason to be as long as
-    any other, and they are not decayed. Every group says under `lr_ratio` how its rate compares with
-    `learning_rate`, so that one schedule moves them all. Raises ConfigError when nothing would move."""
-    if not any(p.requires_grad for p in model.parameters()):
+    "adamw" takes everything. "muon" takes the matrices whose role says so, which are those inside the
+    blocks, and AdamW the rest, undecayed: in an embedding, the head or a norm no direction has a reason to be
+    as long as the others. Raises ConfigError when nothing would move."""
+    betas = (config.beta1, config.beta2)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trained:
         count = sum(p.numel() for p in model.parameters())
         raise ConfigError(f"0 of {count} parameters are trainable: unfreeze some with requires_grad_(True)")
-    if optimizer == "adamw":
-        return adamw(model, learning_rate=learning_rate, betas=betas, weight_decay=weight_decay)
-    rest, groups = muon_groups(model)
-    if not (rest and groups):
-        where = "outside" if groups else "inside"
+    if config.optimizer == "adamw":
+        return adamw(model, learning_rate=config.learning_rate, betas=betas, weight_decay=config.weight_decay)
+    roles = parameter_roles(model)
+    by_kind: dict[tuple[int, bool], list[nn.Parameter]] = {}  # Muon's, by (splits, whether they decay)
+    for name, p in trained.items():
+        if roles[name].muon:
+            by_kind.setdefault((roles[name].splits, roles[name].decay), []).append(p)
+    rest = [p for name, p in trained.items() if not roles[name].muon]
+    if not (rest and by_kind):
+        where = "outside" if by_kind else "inside"
         raise ConfigError(
             f"muon works inside the blocks and adamw outside, and 0 parameters {where} are trainable: "
             "use optimizer adamw for all of them"
         )
-    for group in groups:
-        group["lr_ratio"] = muon_learning_rate / learning_rate if learning_rate else 0.0
-    return Optimizers(
-        _adamw(rest, learning_rate, betas),
-        Muon(groups, lr=muon_learning_rate, momentum=muon_momentum, weight_decay=weight_decay),
-    )
-
-
-def muon_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[dict]]:
-    """What AdamW keeps, and the groups for Muon: the matrices of model.blocks.
-
-    The query, key and value matrices of all heads are stored as one; Muon is told to cut them apart, because
-    what is strong in one head should not decide how another one moves."""
-    inside = [p for p in model.blocks.parameters() if p.requires_grad and p.ndim == 2]
-    heads = {
-        id(module.qkv.weight): 3 * module.n_head
-        for module in model.modules()
-        if isinstance(module, CausalSelfAttention)
-    }
-    by_blocks: dict[int, list[nn.Parameter]] = {}
-    for p in inside:
-        by_blocks.setdefault(heads.get(id(p), 1), []).append(p)
-    taken = {id(p) for p in inside}
-    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
-    return rest, [{"params": matrices, "blocks": blocks} for blocks, matrices in by_blocks.items()]
+    peak = config.muon_learning_rate
+    shared = {"kind": "muon", "lr": peak, "peak": peak, "momentum": config.muon_momentum}
+    groups = [
+        {
+            **shared,
+            "params": matrices,
+            "splits": splits,
+            "weight_decay": config.weight_decay if decays else 0.0,
+        }
+        for (splits, decays), matrices in by_kind.items()
+    ]
+    return MuonAdamW([{"kind": "adamw", "params": rest, "lr": config.learning_rate, "betas": betas}, *groups])
 
 
 def learning_rate(
@@ -159,12 +99,27 @@ def learning_rate(
     return minimum + (peak - minimum) * share
 
 
-def _adamw(groups: list, learning_rate: float, betas: tuple[float, float]) -> torch.optim.AdamW:
-    try:
-        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, weight_decay=0.0, fused=True)
-    except RuntimeError:  # this torch or this device has no fused AdamW: same numbers, slower
-        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, weight_decay=0.0)
+def scheduled_rate(step: int, config: TrainConfig, peak: float | None = None) -> float:
+    """learning_rate as a run has it, for parameters with this peak (by default config.learning_rate).
+
+    Every peak falls to the same share of itself. Where that is 0, the schedule is laid out as if there were
+    one step more: a last step with rate 0 would compute a gradient and not use it."""
+    peak = config.learning_rate if peak is None else peak
+    minimum = config.min_learning_rate
+    if peak != config.learning_rate:
+        minimum *= peak / config.learning_rate if config.learning_rate else 0.0
+    return learning_rate(
+        step,
+        schedule=config.schedule,
+        peak=peak,
+        minimum=minimum,
+        warmup_steps=config.warmup_steps,
+        steps=config.steps if minimum else config.steps + 1,
+    )
 
 
-def _n_parameters(optimizer: torch.optim.Optimizer) -> int:
-    return sum(len(group["params"]) for group in optimizer.param_groups)
+def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: TrainConfig) -> float:
+    """Give every group its rate for this step, by its own `peak` where it has one; returns AdamW's."""
+    for group in optimizer.param_groups:
+        group["lr"] = scheduled_rate(step, config, group.get("peak"))
+    return scheduled_rate(step, config)

@@ -1,52 +1,55 @@
-"""Grammar: probabilities against a brute force that shares no code with it."""
+"""Grammar: probabilities against a brute force that shares no code with it, and what a gap means."""
 
 import math
 import re
 from itertools import product
 
-import numpy as np
 import pytest
 
+from tests.support.ambiguity import coincide
 from tinylm.errors import DataError
-from tinylm.text.toyworld.grammar import Grammar
-from tinylm.text.toyworld.templates import Variable
+from tinylm.text.toyworld.grammar import Choice, Template, Token
+from tinylm.text.toyworld.loader import parse
+from tinylm.text.toyworld.world import World
 
 GAP = re.compile(r"[\[{]\w+[\]}]")
 
-CAST = Variable([{"hero": "Anna", "she": "she"}, {"hero": "Tom", "she": "he"}, {"hero": "Eve", "she": "she"}])
-THING = Variable([{"thing": "hat", "is": "is"}, {"thing": "boots", "is": "are"}], weights=[2, 3])
-WORDS = {"colour": "red | blue @2", "look": "big | red | big red", "does": "sings | waits"}
+CAST = [{"hero": "Anna", "she": "she"}, {"hero": "Tom", "she": "he"}, {"hero": "Eve", "she": "she"}]
+THING = [{"thing": "hat", "is": "is"}, {"thing": "boots", "is": "are"}]
+WORDS = {"colour": "red | blue @2", "look": "big | red | big red", "wears": "[colour] @3 | a [colour] hat"}
 CLEAR = [
-    (1, [["{hero} has [colour] {thing}.", "A [colour] {thing} for {hero}. @2"], ["{she} sings.", "[look]!"]]),
-    (2, [["{hero} waits."], ["{hero} is [look]?", "No."], ["Yes, {she} said."]]),
+    [["{hero} has [colour] {thing}.", "A [colour] {thing} for {hero}."], ["{She} sings.", "[look]!"]],
+    [["{hero} waits."], ["{hero} is [look]?", "No.", "[Wears]."], ["Yes, {she} said."]],
 ]
-# "red big hat", "red red hat" and, by two templates and many ways, "big red big hat":
+# "red red hat", and by two templates and in many ways, "big red big hat":
 DOUBLE = [
-    (
-        1,
-        [
-            ["{hero} has {thing}."],
-            ["[look] {thing} {is} [look] [look].", "[look] {thing} {is} red [look]. @2"],
-        ],
-    ),
-    (
-        2,
-        [
-            ["{hero} waits."],
-            [
-                "{she} is [look][look]",
-                "{she} is bigred",
-                "[look] [look] [look]",
-                "{hero} and {hero}",
-                "{hero} and Tom",
-            ],
-        ],
-    ),
+    [["{hero} has {thing}."], ["[look] {thing} {is} [look] [look].", "[look] {thing} {is} red [look]."]],
+    [
+        ["{hero} waits."],
+        ["{she} is [look][look]", "{she} is bigred", "[look] [look] [look]", "{hero} and Tom"],
+    ],
 ]
 
 
-def choices(source):
-    entries = [re.match(r"(.*?)(?: ?@(\d+))?$", entry.strip(" "), re.S).groups() for entry in source]
+def written(plots):
+    """A grammar in the format of the text files."""
+    scenes = {"hero, she": CAST, "thing, is": THING}
+    blocks = [f"list {name}\n{words}" for name, words in WORDS.items()]
+    for head, values in scenes.items():
+        blocks.append("\n".join([f"scene {head}", *(": ".join(value.values()) for value in values)]))
+    for number, pools in enumerate(plots):
+        blocks += ["\n".join([f"plot {number}, line", *pool]) for pool in pools]
+    return "\n\n".join(blocks)
+
+
+def small_world(plots, line_separator="\n", separator="\n\n"):
+    return World(*parse(written(plots)), line_separator, separator)
+
+
+def choices(words):
+    entries = [
+        re.match(r"(.*?)(?: ?@(\d+))?$", entry.strip(" "), re.S).groups() for entry in words.split("|")
+    ]
     total = sum(float(weight or 1) for _, weight in entries)
     return [(word, float(weight or 1) / total) for word, weight in entries]
 
@@ -57,60 +60,51 @@ def expand(template, scene):
     if not gap:
         yield template, 1.0
     else:
-        name = gap[0][1:-1]
-        fills = [(scene[name], 1.0)] if gap[0][0] == "{" else choices(WORDS[name].split("|"))
-        for fill, p in fills:
-            for rest, q in expand(template[gap.end() :], scene):
-                yield template[: gap.start()] + fill + rest, p * q
+        name = gap[0][1:-1].lower()
+        entries = [(scene[name], 1.0)] if gap[0][0] == "{" else choices(WORDS[name])
+        fills = [(fill, p * q) for entry, p in entries for fill, q in expand(entry, scene)]
+        for (fill, p), (rest, q) in product(fills, list(expand(template[gap.end() :], scene))):
+            fill = fill if gap[0].islower() else fill[0].upper() + fill[1:]
+            yield template[: gap.start()] + fill + rest, p * q
 
 
-def brute_force(plots, first=0):
+def brute_force(plots):
     """Every text and its probability: the sum over plots, scenes and derivations, one by one."""
     texts: dict[str, float] = {}
-    total = sum(weight for weight, _ in plots)
-    for weight, pools in plots:
-        for a, b in product(*(zip(v.values, v.probabilities, strict=True) for v in (CAST, THING))):
+    for pools in plots:
+        for person, thing in product(CAST, THING):
             lines = [
-                [(s, p * q) for template, p in choices(pool) for s, q in expand(template, a[0] | b[0])]
-                for pool in pools[first:]
+                [(s, p / len(pool)) for t in pool for s, p in expand(t, person | thing)] for pool in pools
             ]
             for said in product(*lines):
                 text = "\n".join(s for s, _ in said)
-                p = weight / total * a[1] * b[1] * math.prod(q for _, q in said)
+                p = math.prod(q for _, q in said) / len(plots) / len(CAST) / len(THING)
                 texts[text] = texts.get(text, 0.0) + p
     return texts
 
 
-def grammar(plots, **more):
-    settings = {"line_separator": "\n", "separator": "\n\n"} | more
-    return Grammar(variables=[CAST, THING], words=WORDS, plots=plots, **settings)
-
-
-@pytest.mark.parametrize("plots", [CLEAR, DOUBLE], ids=["clear", "ambiguous"])
-def test_the_probability_of_every_text_is_its_sum_over_all_derivations(plots):
-    made, texts = grammar(plots), brute_force(plots)
+def test_probability_of_every_text_is_its_sum_over_all_derivations():
+    world, texts = small_world(CLEAR), brute_force(CLEAR)
     assert math.fsum(texts.values()) == pytest.approx(1, abs=1e-12)
     for text, probability in texts.items():
-        assert made.log_prob(made.split(text)) == pytest.approx(math.log(probability), abs=1e-12)
+        assert world.log_prob(text) == pytest.approx(math.log(probability), abs=1e-12)
 
 
-@pytest.mark.parametrize("plots", [CLEAR, DOUBLE], ids=["clear", "ambiguous"])
-def test_the_later_lines_are_weighed_over_every_scene_that_could_have_been(plots):
-    made = grammar(plots)
-    by_count: dict[int, float] = {}
-    for rest, probability in brute_force(plots, first=1).items():
-        count = rest.count("\n") + 2
-        by_count[count] = by_count.get(count, 0.0) + probability
-        assert made.log_prob(made.split(rest), first=1) == pytest.approx(math.log(probability), abs=1e-12)
-    assert math.fsum(by_count.values()) == pytest.approx(1, abs=1e-12)
+def test_probability_of_the_impossible_is_zero():
+    wrong_pronoun, too_long, nonsense = (
+        "Tom has red hat.\nShe sings.",
+        "Tom has red hat.\nHe sings.\nYes.",
+        "Tom",
+    )
+    for text in (wrong_pronoun, too_long, nonsense, ""):
+        assert small_world(CLEAR).log_prob(text) == -math.inf
+    assert small_world(CLEAR).log_prob("Tom has red hat.\nHe sings.") > -math.inf
 
 
 def test_samples_come_as_often_as_their_probability_says():
-    made, texts = grammar(CLEAR), brute_force(CLEAR)
-    rng, n = np.random.default_rng(7), 20_000
+    texts, n = brute_force(CLEAR), 20_000
     counts: dict[str, int] = {}
-    for _ in range(n):
-        text = made.sample(rng)
+    for text in small_world(CLEAR).texts(n, seed=7):
         counts[text] = counts.get(text, 0) + 1
     assert set(counts) <= set(texts)
     chi_squared = sum((counts.get(t, 0) - n * p) ** 2 / (n * p) for t, p in texts.items())
@@ -118,24 +112,64 @@ def test_samples_come_as_often_as_their_probability_says():
     assert abs(chi_squared - freedom) < 4 * math.sqrt(2 * freedom)
 
 
-def test_the_same_seed_says_the_same():
-    made = grammar(CLEAR)
-    first, again = ([made.sample(rng) for _ in range(5)] for rng in map(np.random.default_rng, (3, 3)))
-    assert first == again
+def template(source, **lists):
+    colour = {"colour": Choice(["red", "blue"], [0.75, 0.25]), "hero": Choice(["Anna", "Tom"])}
+    colour |= {name: Choice(words.split("|")) for name, words in lists.items()}
+    gaps = {f"[{name}]": Token(words) for name, words in colour.items()}
+    fields = {"hero": ["Anna", "Tom", "Eve"], "she": ["she", "he"], "is": ["is", "are"]}
+    return Template(source, gaps | {f"{{{f}}}": Token(Choice(words), f) for f, words in fields.items()})
 
 
-def test_the_impossible_has_probability_zero():
-    made = grammar(CLEAR)
-    wrong_pronoun, too_long, nonsense = (
-        "Tom has red hat.\nshe sings.",
-        "Tom has red hat.\nhe sings.\nYes.",
-        "Tom",
-    )
-    for text in (wrong_pronoun, too_long, nonsense, ""):
-        assert made.log_prob(made.split(text)) == -math.inf
-    assert made.log_prob(made.split("Tom has red hat.\nhe sings.")) > -math.inf
+def test_reading_finds_every_way_to_say_a_sentence():
+    assert template("a [colour] hat").readings("a blue hat") == [((), 0.25)]
+    assert template("{hero} saw {hero}").readings("Tom saw Anna") == [
+        ((("hero", "Tom"), ("hero", "Anna")), 1.0)
+    ]
+    assert [p for _, p in template("[x][x]", x="a|aa|aaa").readings("aaaa")] == pytest.approx([1 / 9] * 3)
 
 
-def test_a_line_may_not_recall_what_no_opening_settles():
+def test_a_sentence_cut_short_or_run_on_is_not_read():
+    owls = template("owl[tail]", tail="s|")
+    assert len(owls.readings("owls")) == len(owls.readings("owl")) == 1
+    assert not owls.readings("ow")
+    assert not owls.readings("owlss")
+
+
+def test_a_capital_gap_makes_a_capital():
+    big = template("[Colour] or {She}")
+    assert big.readings("Red or He") == [((("she", "he"),), 0.75)]
+    assert not big.readings("red or he")
+    assert not big.readings("Red or he")
+
+
+@pytest.mark.parametrize("source", ["a [fish]", "a {colour}", "a [she]"])
+def test_an_unknown_gap_is_refused_by_name(source):
+    with pytest.raises(DataError, match=re.escape(source[2:])):
+        template(source)
+
+
+def test_a_line_may_not_recall_what_the_first_line_does_not_settle():
     with pytest.raises(DataError, match="thing"):
-        grammar([(1, [["{hero} waits."], ["{thing}!"]])])
+        small_world([[["{hero} waits."], ["{thing}!"]]])
+
+
+SHARED = [
+    ("a [look] hat", "a red hat"),
+    ("[look] red", "red [look]"),
+    ("{hero} sings", "Tom sings"),
+    ("[x][x]", "aaaa"),
+    ("[x]b[x]", "aab[x]"),
+]
+DISTINCT = [("a [look] hat", "a blue hat"), ("[x][x]", "aaaaa"), ("{hero} ran", "{she} ran"), ("a", "ab")]
+
+
+@pytest.mark.parametrize("one, other", SHARED + DISTINCT)
+def test_templates_that_share_a_sentence_are_found_and_no_others(one, other):
+    a, b = (template(source, x="a|aa", look="big|red|big red") for source in (one, other))
+    assert coincide(a, b) == coincide(b, a) == ((one, other) in SHARED)
+
+
+def test_a_template_with_two_ways_to_one_sentence_is_found():
+    for source, is_ambiguous in (("[x][x]", True), ("[x]b[x]", False), ("a [twice]", True)):
+        made = template(source, x="a|aa", twice="red|red")
+        assert coincide(made, made) == is_ambiguous

@@ -1,127 +1,141 @@
-"""Grammar: texts made of template sentences, and their exact probability.
+"""A grammar of template sentences: how a text is drawn, and how it is read back with its exact probability.
 
-Knows plots (which templates may stand in which line) and scenes (what the opening line settles and later
-lines recall); refuses to know English and grading.
-Used by toyworld; seen in notebook 01_characters.
+Taught in notebook 01_characters. A text is made by a chain of draws: a plot; the scene, which is all that the
+plot settles before its first line (who, what, where); then for each line a template and its words.
+
+Reading back rests on three facts: the first line gives away its plot and its scene, no line can be made in
+two ways, and no line holds a separator. They are not checked here. tests/text/toyworld/test_world.py proves
+them of both worlds, so that is where an edit of a world's text file that breaks one is found.
 """
 
 import math
+import re
 from bisect import bisect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from tinylm.errors import DataError
-from tinylm.text.toyworld.templates import Mentions, Template, Variable, weighted
+
+GAP = re.compile(r"(\{\w+\}|\[\w+\])")  # GAP.split(template): plain text, gap, plain text, ..., plain text
+T = TypeVar("T")
 
 
+class Choice(Generic[T]):
+    """One draw: the options and the probability of each, by default the same for all."""
+
+    def __init__(self, options: Sequence[T], probabilities: Sequence[float] | None = None) -> None:
+        self.options = list(options)
+        self.probabilities = list(probabilities or [1.0 / len(self.options)] * len(self.options))
+        self._cumulative = list(accumulate(self.probabilities))
+
+    def items(self) -> list[tuple[T, float]]:
+        """The options with their probabilities."""
+        return list(zip(self.options, self.probabilities, strict=True))
+
+    def draw(self, rng: np.random.Generator) -> T:
+        """One option. Takes one random number, or none where there is nothing to choose."""
+        if len(self.options) == 1:
+            return self.options[0]
+        return self.options[min(bisect(self._cumulative, rng.random()), len(self.options) - 1)]
+
+    @property
+    def entropy(self) -> float:
+        """H = -sum p ln p, in nats (Shannon 1948, section 6)."""
+        return -math.fsum(p * math.log(p) for p in self.probabilities if p > 0)
+
+
+Scene = dict[str, str]  # field -> word
+Variable = Choice[Scene]  # what a scene settles at once: fields that agree, {"thing": "boots", "is": "are"}
+
+
+class Token:
+    """One stretch of a template: plain text, a word drawn from a list, or the scene's word for a field.
+
+    The words of a field come with the probability that a scene has them; given the scene they are certain."""
+
+    def __init__(self, words: Choice[str], field: str | None = None, *, is_capital: bool = False) -> None:
+        self.words, self.field, self._is_capital = words, field, is_capital
+        self.choice = Choice([self._written(word) for word in words.options], words.probabilities)
+        self.meaning = {  # text -> what it recalls, and its probability given the scene
+            text: (((field, word),), 1.0) if field else ((), p)
+            for text, (word, p) in zip(self.choice.options, words.items(), strict=True)
+        }
+        self.lengths = sorted({len(text) for text in self.meaning})
+
+    def _written(self, word: str) -> str:
+        return word[:1].upper() + word[1:] if self._is_capital else word
+
+    def write(self, scene: Scene, rng: np.random.Generator) -> str:
+        """The text of this token in a scene, drawn at random where there is a choice."""
+        return self._written(scene[self.field]) if self.field else self.choice.draw(rng)
+
+
+class Reading(NamedTuple):
+    """A way to have made a line: what it recalls of the scene, and its probability given that scene."""
+
+    recalled: tuple[tuple[str, str], ...]  # (field, word) in the line's order: (("hero", "Anna"), ...)
+    probability: float
+
+
+class Template:
+    """A sentence with gaps: `[list]` draws a word from a list, `{field}` recalls what the scene settled.
+
+    A gap with a capital first letter, `[List]` or `{Field}`, makes a capital of what is put there."""
+
+    def __init__(self, source: str, gaps: Mapping[str, Token]) -> None:
+        """gaps: "[list]" or "{field}", in small letters -> its token. Raises DataError for any other gap."""
+        self.tokens: list[Token] = []
+        for piece in filter(None, GAP.split(source)):
+            if not GAP.match(piece):
+                self.tokens.append(Token(Choice([piece])))
+            elif piece.lower() in gaps:
+                token = gaps[piece.lower()]
+                is_capital = not piece.islower()
+                self.tokens.append(Token(token.words, token.field, is_capital=True) if is_capital else token)
+            else:
+                known = "no list has that name, and no field in the first line of its plot"
+                raise DataError(f"the template {source!r} has the gap {piece}: {known}")
+        self._always = max(GAP.split(source)[::2], key=len)  # most other lines do not hold it: a quick no
+
+    def write(self, scene: Scene, rng: np.random.Generator) -> str:
+        """The sentence in a scene, its words drawn at random."""
+        return "".join(token.write(scene, rng) for token in self.tokens)
+
+    def readings(self, line: str) -> list[Reading]:
+        """Every way in which this template can have made the line, found from left to right."""
+        reached = [(0, (), 1.0)] if self._always in line else []
+        for token in self.tokens:
+            reached = [
+                (at + n, recalled + token.meaning[text][0], so_far * token.meaning[text][1])
+                for at, recalled, so_far in reached
+                for n in token.lengths
+                if (text := line[at : at + n]) in token.meaning
+            ]
+        return [Reading(recalled, p) for at, recalled, p in reached if at == len(line)]
+
+
+@dataclass(frozen=True)
 class Plot:
-    """The shape of a text: for each of its lines the templates to choose from."""
+    """The shape of a text: what its scene settles, and for each of its lines the templates to choose from."""
 
-    def __init__(
-        self, lines: Sequence[Sequence[str]], words: Mapping[str, str], variables: Sequence[Variable]
-    ) -> None:
-        fields = {f: list(dict.fromkeys(v[f] for v in var.values)) for var in variables for f in var.fields}
-        self.lines = [
-            [(Template(source, words, fields), p) for source, p in weighted(pool).items()] for pool in lines
-        ]
-        self.cumulative = [list(accumulate(p for _, p in pool)) for pool in self.lines]
-        opening, *later = ({t.field for tpl, _ in pool for t in tpl.tokens} for pool in self.lines)
-        self.settled = [i for i, v in enumerate(variables) if opening & set(v.fields)]
-        for i, variable in enumerate(variables):
-            if i not in self.settled and set().union(*later) & set(variable.fields):
-                raise DataError(f"a later line recalls {variable.fields}, which no opening line settles")
+    settled: list[Variable]
+    lines: list[Choice[Template]]
 
-    def readings(self, index: int, line: str) -> dict[Mentions, float]:
-        """Every way in which line number `index` of this plot can be the given line."""
-        found: dict[Mentions, float] = {}
-        for template, weight in self.lines[index]:
-            for said, probability in template.readings(line).items():
-                found[said] = found.get(said, 0.0) + weight * probability
-        return found
+    def reading(self, index: int, line: str) -> Reading | None:
+        """How this plot can have made the line as its number `index`; None if it cannot."""
+        for template, p in self.lines[index].items():
+            for recalled, probability in template.readings(line):
+                return Reading(recalled, p * probability)
+        return None
 
-
-class Grammar:
-    """Plots over one set of variables. A text: draw a plot, settle its variables, then say its lines.
-
-    Given the plot and the settled scene, the lines are drawn independently of each other."""
-
-    def __init__(
-        self,
-        *,
-        variables: Sequence[Variable],
-        words: Mapping[str, str],
-        plots: Sequence[tuple[float, Sequence[Sequence[str]]]],
-        line_separator: str,
-        separator: str,
-    ) -> None:
-        self.variables = list(variables)
-        self.line_separator, self.separator = line_separator, separator
-        self.plots = [Plot(lines, words, variables) for _, lines in plots]
-        total = sum(weight for weight, _ in plots)
-        self.plot_probabilities = [weight / total for weight, _ in plots]
-        self._owner = {field: i for i, v in enumerate(self.variables) for field in v.fields}
-
-    def sample(self, rng: np.random.Generator) -> str:
-        """One text, without the separator."""
-        plot = self.plots[_draw(list(accumulate(self.plot_probabilities)), rng)]
-        scene: dict[str, str] = {}
-        for i in plot.settled:
-            scene |= self.variables[i].values[_draw(self.variables[i].cumulative, rng)]
-        lines = []
-        for pool, cumulative in zip(plot.lines, plot.cumulative, strict=True):
-            template = pool[_draw(cumulative, rng)][0]
-            lines.append("".join(token.say(scene, rng) for token in template.tokens))
-        return self.line_separator.join(lines)
-
-    def split(self, text: str) -> list[str]:
-        """The lines of a text, with or without the separator behind it."""
-        return text.removesuffix(self.separator).split(self.line_separator)
-
-    def narrowed(self, masks: tuple[int, ...], said: Mentions) -> tuple[int, ...] | None:
-        """The scenes in masks (one mask per variable) that agree with what was said; None if none does."""
-        narrow = list(masks)
-        for mention in said:
-            i = self._owner[mention[0]]
-            narrow[i] &= self.variables[i].masks[mention]
-            if not narrow[i]:
-                return None
-        return tuple(narrow)
-
-    def words_left(self, masks: tuple[int, ...], field: str) -> list[str]:
-        """What the field can still be called in the scenes of masks."""
-        i = self._owner[field]
-        variable = self.variables[i]
-        return list(dict.fromkeys(v[field] for n, v in enumerate(variable.values) if masks[i] >> n & 1))
-
-    def log_prob(self, lines: Sequence[str], *, first: int = 0, count: int | None = None) -> float:
-        """Log probability in nats that the lines from number `first` on are these; -inf if they cannot be.
-
-        Sums over plots, scenes and derivations. count: how many lines the whole text has (default:
-        first + len(lines)); lines before `first`, and after the given ones, may be anything."""
-        count = first + len(lines) if count is None else count
-        total = 0.0
-        for plot, weight in zip(self.plots, self.plot_probabilities, strict=True):
-            if len(plot.lines) == count:
-                total += weight * self._probability(plot, lines, first)
-        return math.log(total) if total > 0 else -math.inf
-
-    def _probability(self, plot: Plot, lines: Sequence[str], first: int) -> float:
-        front = {tuple(v.everything for v in self.variables): 1.0}
-        for index, line in enumerate(lines, start=first):
-            ahead: dict[tuple[int, ...], float] = {}
-            for said, p in plot.readings(index, line).items():
-                for masks, so_far in front.items():
-                    narrow = self.narrowed(masks, said)
-                    if narrow:
-                        ahead[narrow] = ahead.get(narrow, 0.0) + so_far * p
-            if not ahead:
-                return 0.0
-            front = ahead
-        scenes = (math.prod(map(Variable.probability, self.variables, masks)) for masks in front)
-        return sum(p * scene for p, scene in zip(front.values(), scenes, strict=True))
-
-
-def _draw(cumulative: Sequence[float], rng: np.random.Generator) -> int:
-    return min(bisect(cumulative, rng.random()), len(cumulative) - 1)
+    def scene(self, recalled: Sequence[tuple[str, str]]) -> Scene | None:
+        """The first scene that agrees with all that is recalled; None if there is none."""
+        scene: Scene = {}
+        for variable in self.settled:
+            own = {pair for pair in recalled if pair[0] in variable.options[0]}
+            scene |= next((value for value in variable.options if own <= value.items()), {})
+        return scene if set(recalled) <= scene.items() else None

@@ -1,0 +1,135 @@
+"""Install: makes the .venv in which `make lab` and `make test` run, and says how far it is.
+
+Make runs it as `python -m tinylm.course.install`, with any Python: it needs the standard library alone.
+.venv/ready holds the place of the clone and the requirements that are installed, so that a clone that was
+moved or copied is noticed: its .venv would import another clone's code, or none. It is corrected in place,
+without a network. An installation that was interrupted has no .venv/ready and begins again.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VENV = ROOT / ".venv"
+READY = VENV / "ready"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+REPORT_SECONDS = 5.0
+
+
+def main() -> int:
+    """Make .venv ready, if it is not. Returns an exit code."""
+    ready, wanted = _read_ready(), {"root": str(ROOT), "requirements": requirements_hash()}
+    inside = Path(sys.prefix).resolve() == VENV.resolve()  # run by .venv's own Python
+    if inside and ready == wanted:
+        return 0
+    try:
+        if inside and ready and ready["root"] != wanted["root"]:
+            print(f"This clone was moved or copied from {ready['root']}: .venv is set to its new place")
+            relocate(ready["root"])
+        same = ready.get("requirements") == wanted["requirements"]
+        if not (inside and same and imports_this_clone()):
+            READY.unlink(missing_ok=True)
+            print("Setting up .venv (2 GB of disk; 4 on Linux with CUDA)", flush=True)
+            make = [sys.executable, "-m", "venv", "--clear", str(VENV)]
+            if code := (0 if inside else subprocess.run(make).returncode) or pip_install():
+                print("The set-up did not succeed; the same command begins it again")
+                return code
+    except KeyboardInterrupt:
+        print("\nStopped; the same command begins the set-up again")
+        return 130
+    READY.write_text(json.dumps(wanted), encoding="utf-8", newline="\n")
+    return 0
+
+
+def requirements_hash() -> str:
+    """A hash of what is to be installed: requirements.txt and what pyproject.toml says of the package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    both = (ROOT / "requirements.txt").read_text(encoding="utf-8") + json.dumps(project, sort_keys=True)
+    return hashlib.sha256(both.encode()).hexdigest()
+
+
+def _read_ready() -> dict[str, str]:
+    try:
+        return dict(json.loads(READY.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _site_packages() -> Path:
+    return next(iter(VENV.glob("lib/python*/site-packages")), VENV / "Lib" / "site-packages")
+
+
+def relocate(old: str) -> None:
+    """Write this clone's place wherever .venv holds the old one: in the editable tinylm and in scripts."""
+    whole = re.compile(re.escape(old.encode()) + rb"(?![\w.-])")  # course2 is not course
+    for path in (VENV / "pyvenv.cfg", *BIN.iterdir(), *_site_packages().glob("__editable__*tinylm*")):
+        if path.is_file() and not path.is_symlink():
+            path.write_bytes(whole.sub(lambda _: str(ROOT).encode(), path.read_bytes()))
+
+
+def imports_this_clone() -> bool:
+    """Whether .venv's Python, wherever it is started, finds this clone's tinylm."""
+    ask = "import tinylm; print(tinylm.__file__)"
+    done = subprocess.run([BIN / "python", "-I", "-c", ask], cwd=VENV, capture_output=True, text=True)
+    return done.returncode == 0 and Path(done.stdout.strip()) == ROOT / "tinylm" / "__init__.py"
+
+
+def pip_install() -> int:
+    """Install requirements.txt with pip, and say every few seconds how far it is. Returns pip's exit code."""
+    downloads = VENV / "downloads"  # not in the system's folder for temporary files, which is often small
+    downloads.mkdir(exist_ok=True)
+    command = [BIN / "python", "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    command += ["--progress-bar", "off", "-r", "requirements.txt"]
+    places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(downloads))
+    output = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+        "encoding": "utf-8",
+        "errors": "replace",
+    }
+    seen, ended = {"found": 0, "to install": 0}, threading.Event()
+    pip = subprocess.Popen(command, cwd=ROOT, env=os.environ | places, **output)
+    threading.Thread(target=_report, args=(seen, downloads, ended), daemon=True).start()
+    try:
+        for line in pip.stdout or ():
+            word, _, rest = line.strip().partition(" ")
+            if word in ("Collecting", "Requirement"):
+                seen["found"] += 1
+            elif word == "Installing" and rest.startswith("collected packages:"):
+                seen["to install"] = rest.count(",") + 1
+            elif word in ("ERROR:", "error:") or "Retrying" in rest:
+                print(line, end="", flush=True)
+        return pip.wait()
+    finally:
+        ended.set()
+        pip.terminate()
+        pip.wait()
+        shutil.rmtree(downloads, ignore_errors=True)
+
+
+def _report(seen: dict[str, int], downloads: Path, ended: threading.Event) -> None:
+    began, before = time.monotonic(), _count_installed()
+    while not ended.wait(REPORT_SECONDS):
+        if seen["to install"]:
+            text = f"installed {_count_installed() - before} of {seen['to install']} packages"
+        else:
+            size = sum(path.stat().st_size for path in downloads.glob("**/*.whl")) / 1e6
+            text = f"found {seen['found']} packages, downloaded {size:,.0f} MB"
+        print(f"  {time.monotonic() - began:3.0f} s: {text}", flush=True)
+
+
+def _count_installed() -> int:
+    return sum(1 for _ in _site_packages().glob("*.dist-info"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Toyworld's text files: the format in which a person writes a world, and its reader.
+
+Used by world for the text files beside this one. Blocks are separated by blank lines; a line that begins with
+# is a comment; a line that ends with | goes on in the next one. The first line of a block says what it is:
+
+    list colour                         A word list. The weight after @ is 1 where none stands, and an entry
+    red | blue @2 | dark [shade]        may hold lists that stand above it.
+
+    scene thing (object), a, is         What a text settles before its first line: fields that belong to one
+    hat | drum: a, is                   another, and for each word the forms that agree, all equally likely.
+    boots: some, are                    In brackets: what the grader calls the field.
+
+    plot lost, line 1                   The templates for a line of a plot, all equally likely: [colour] is a
+    {hero} lost {a} [colour] {thing}.   word from the list, {thing} what the scene settled, \\n a line break;
+    {hero}:\\nMy {thing} {is} lost!     [Colour] and {Thing} begin with a capital.
+
+The words of a scene may be lists ("[women] | [men]"); "two of ..." fills two fields with two different words.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from itertools import permutations, product
+
+from tinylm.errors import DataError
+from tinylm.text.toyworld.grammar import GAP, Choice, Plot, Template, Token, Variable
+
+
+def load(*names: str) -> tuple[Choice[Plot], dict[str, str]]:
+    """What the named files of this folder describe together, see parse."""
+    return parse("\n\n".join(files(__package__).joinpath(name).read_text(encoding="utf-8") for name in names))
+
+
+def parse(text: str) -> tuple[Choice[Plot], dict[str, str]]:
+    """(the plots, the grader's labels). Raises DataError where the text is not as this module says."""
+    lists: dict[str, Choice[str]] = {}
+    labels: dict[str, str] = {}
+    variables: list[Variable] = []
+    plots: dict[str, list[list[str]]] = {}
+    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("|\n", "| ")
+    for block in re.split(r"\n{2,}", text.strip("\n")):
+        head, *body = block.split("\n")
+        kind, _, rest = head.partition(" ")
+        if kind == "list" and len(body) == 1:
+            lists[rest] = _words(body[0], lists)
+        elif kind == "scene" and body:
+            fields = dict(re.findall(r"(\w+)(?: \((.+?)\))?", rest))
+            labels |= {field: label for field, label in fields.items() if label}
+            variables.append(_variable(list(fields), body, lists))
+        elif kind == "plot" and body:
+            plots.setdefault(rest.split(",")[0], []).append([line.replace("\\n", "\n") for line in body])
+        else:
+            raise DataError(
+                f"the block {head!r} of {len(body)} lines is no list, scene or plot: see loader.py"
+            )
+    drawn = {f"[{name}]": Token(words) for name, words in lists.items()}
+    return Choice([_plot(pools, variables, drawn) for pools in plots.values()]), labels
+
+
+def _words(source: str, lists: Mapping[str, Choice[str]]) -> Choice[str]:
+    """The words of "red | blue @2 | dark [shade]", with the lists inside its entries written out."""
+    entries = [entry.partition("@") for entry in source.split("|")]
+    total = sum(float(weight or 1) for _, _, weight in entries)
+    words: dict[str, float] = {}
+    for entry, _, weight in entries:
+        pieces = GAP.split(entry.strip(" "))
+        if unknown := [gap for gap in pieces[1::2] if gap[1:-1] not in lists]:
+            raise DataError(f"the words {source!r} ask for {unknown[0]}: no list above them has that name")
+        options = [lists[p[1:-1]].items() if GAP.match(p) else [(p, 1.0)] for p in pieces]
+        for fills in product(*options):
+            word = "".join(fill for fill, _ in fills)
+            p = float(weight or 1) / total * math.prod(p for _, p in fills)
+            words[word] = words.get(word, 0.0) + p
+    return Choice(list(words), list(words.values()))
+
+
+def _variable(fields: Sequence[str], rows: Sequence[str], lists: Mapping[str, Choice[str]]) -> Variable:
+    """What a scene settles once: a value for each word of each row, with the forms that agree with it."""
+    values: list[Sequence[str]] = []
+    for row in rows:
+        words, _, forms = row.partition(": ")
+        if words.startswith("two of "):
+            values += permutations(sorted(_words(words.removeprefix("two of "), lists).options), 2)
+        else:
+            values += [(word, *filter(None, forms.split(", "))) for word in _words(words, lists).options]
+    for value in values:
+        if len(value) != len(fields):
+            raise DataError(f"a scene has the {len(fields)} fields {fields} and {len(value)} words: {value}")
+    return Choice([dict(zip(fields, value, strict=True)) for value in values])
+
+
+def _plot(pools: Sequence[Sequence[str]], variables: Sequence[Variable], drawn: Mapping[str, Token]) -> Plot:
+    """The plot whose first line settles the variables that it names."""
+    named = {gap[1:-1].lower() for source in pools[0] for gap in GAP.findall(source) if gap[0] == "{"}
+    settled = [variable for variable in variables if named & variable.options[0].keys()]
+    gaps = dict(drawn)
+    for variable in settled:
+        for field in variable.options[0]:
+            gaps[f"{{{field}}}"] = Token(Choice([value[field] for value in variable.options]), field)
+    return Plot(settled, [Choice([Template(source, gaps) for source in pool]) for pool in pools])
