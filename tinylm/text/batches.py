@@ -5,7 +5,6 @@ Taught in notebook 04_training (one process) and 11_ddp (ranks)."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -81,17 +80,12 @@ class Batches:
         self.windows_per_epoch = max(1, len(tokens) // context_length - 1)
         self._max_offset = len(tokens) - 1 - self.windows_per_epoch * context_length
         self._epochs: dict[int, np.ndarray] = {}
-        self._given = fingerprint
+        self._tokens_sha256 = fingerprint
 
     def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> tuple[Tensor, Tensor]:
-        """The (tokens, targets) of this rank, int64, shape (B, T) each; targets are the next ids.
-
-        A pure function of (tokens, seed, step, micro_step, micro_steps, rank, world_size).
-        """
+        """The (tokens, targets) of this rank, int64, shape (B, T) each; targets are the next ids."""
         if step < 0 or not 0 <= micro_step < micro_steps:
-            raise DataError(
-                f"there is no step {step}, micro_step {micro_step} of {micro_steps}: count from 0"
-            )
+            raise DataError(f"no step {step}, micro_step {micro_step} of {micro_steps}: count from 0")
         unit = (step * micro_steps + micro_step) * self.world_size + self.rank
         inputs = np.empty((self.batch_size, self.context_length), dtype=np.int64)
         targets = np.empty_like(inputs)
@@ -104,9 +98,8 @@ class Batches:
         return micro_steps * self.batch_size * self.context_length
 
     def fingerprint(self) -> dict[str, Any]:
-        """What these batches are, for a checkpoint: two with the same fingerprint read the same.
-
-        It is the same on every rank. Where no fingerprint of the ids was given they are hashed, once."""
+        """What these batches are: two with the same fingerprint read the same. The same on every rank."""
+        self._tokens_sha256 = self._tokens_sha256 or _sha256(self.tokens)
         return {
             "tokens": self._tokens_sha256,
             "count": len(self.tokens),
@@ -116,10 +109,6 @@ class Batches:
             "world_size": self.world_size,
             "order": hashlib.sha256(self._order(0)[:ORDER_SEEN].astype("<i8").tobytes()).hexdigest(),
         }
-
-    @cached_property
-    def _tokens_sha256(self) -> str:
-        return self._given or _sha256(self.tokens)
 
     def _positions(self, row: int) -> list[int]:
         """Where the windows of the rows `row` to `row + B` begin, B of them."""
@@ -193,9 +182,7 @@ def _checked(tokens: np.ndarray | Tokens, context_length: int, batch_size: int) 
     require_count("context_length", context_length)
     require_count("batch_size", batch_size)
     if len(tokens.shape) != 1 or np.dtype(tokens.dtype).kind not in "iu":
-        raise DataError(
-            f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype} are not one row of ids"
-        )
+        raise DataError(f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype} are no row of ids")
     if len(tokens) < 2:
         raise DataError(f"a text of {len(tokens)} tokens leaves nothing to predict: give at least 2")
     # A plain view of a memmap: the same bytes on disk without the subclass's cost per slice.
