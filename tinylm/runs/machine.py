@@ -8,7 +8,7 @@ import platform
 from dataclasses import dataclass
 from importlib import metadata
 
-from tinylm.device import best_device, default_dtype, describe_device, hardware, has_amx, supports_bf16
+from tinylm.device import best_device, describe_device, hardware, has_amx, resolve_dtype, supports_bf16
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.runs.forecast import (
@@ -74,7 +74,7 @@ def describe() -> dict[str, object]:
         "accelerator": None if device.type == "cpu" else describe_device(device),
         "amx": has_amx(),
         "bf16": supports_bf16(device),
-        "dtype": default_dtype(device),
+        "dtype": resolve_dtype(device, "auto"),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "corpora": {name: locate(name) for name in CORPORA},
     }
