@@ -39,15 +39,12 @@ def has_amx() -> bool:
 
 def supports_bf16(device: Device) -> bool:
     """Whether bfloat16 is fast here, not merely possible: a T4 can only emulate it."""
-    kind = torch.device(device).type
-    return (
-        has_amx()
-        if kind == "cpu"
-        else kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    )
+    if torch.device(device).type == "cpu":
+        return has_amx()
+    return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def resolve_dtype(device: Device, dtype: DTypeName) -> DTypeName:
+def resolve_dtype(device: Device, dtype: DTypeName = "auto") -> DTypeName:
     """What "auto" means on this device: float32 on processors and Apple GPUs; on NVIDIA bfloat16 where it is
     fast, else float16. Raises ConfigError for a type that the device does not do well."""
     kind = torch.device(device).type
@@ -134,12 +131,10 @@ def describe_device(device: Device) -> str:
 
 
 def suggested_threads(flops: float) -> int:
-    """How many threads are worth their cost for a forward and backward pass of so many FLOPs: 1, or all.
+    """1 thread, or all that torch has, for a forward and backward pass of so many FLOPs (6 N n for n tokens).
 
-    N parameters over n tokens take about 6 N n FLOPs, a generated token 2 N. On two quiet cores two threads
-    took 0.96 of one thread's time for 0.04 GFLOP, 0.79 for 0.3, 0.66 for 1.2 and 0.57 for 3.7, and no less
-    for a generated token, at 1.1 to 1.9 times the processor's time. On a busy machine they took up to 1.7
-    times as long, and a token 8 times, since a thread that waits for the other one spins."""
+    On two quiet cores two threads took 0.96 of one's time for 0.04 GFLOP, 0.79 for 0.3, 0.66 for 1.2, 0.57
+    for 3.7, and no less for a generated token; on busy ones up to 1.7 times, for a token 8: who waits, spins."""
     return 1 if flops < 1e9 else torch.get_num_threads()
 
 
