@@ -1,4 +1,3 @@
 """tinylm: the tested package behind the course. Each notebook builds an idea, then imports it from here.
 
-Its floors, each of which imports only from those before it: errors, device; text and model, which do not know
-each other; training and inference; storage; runs; course; cli."""
+Floors import from earlier ones alone: errors, device; text, model; training, inference; storage; runs; course."""

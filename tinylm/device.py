@@ -39,9 +39,8 @@ def has_amx() -> bool:
 
 def supports_bf16(device: Device) -> bool:
     """Whether bfloat16 is fast here, not merely possible: a T4 can only emulate it."""
-    if torch.device(device).type == "cpu":
-        return has_amx()
-    return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    native = {"cpu": has_amx, "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False)}
+    return native.get(torch.device(device).type, lambda: False)()
 
 
 def resolve_dtype(device: Device, dtype: DTypeName = "auto") -> DTypeName:
@@ -120,21 +119,22 @@ def copy_to(device: Device, tensor: torch.Tensor) -> torch.Tensor:
 
 def describe_device(device: Device) -> str:
     """One line for a person, for example "AMD EPYC, 2 cores, 8 GiB" or "Tesla T4, 15 GiB"."""
-    device = torch.device(device)
-    if device.type == "cuda":
+    kind = torch.device(device).type
+    if kind == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
     here = hardware()
-    memory = "" if here["memory_gib"] is None else f", {here['memory_gib']} GiB"
-    gpu = "" if device.type == "cpu" else f", its {device.type} GPU"
+    memory = f", {here['memory_gib']} GiB" if here["memory_gib"] else ""
+    gpu = "" if kind == "cpu" else f", its {kind} GPU"
     return f"{here['cpu']}, {here['cores']} core{'s' * (here['cores'] != 1)}{memory}{gpu}"
 
 
 def suggested_threads(flops: float) -> int:
     """1 thread, or all that torch has, for a forward and backward pass of so many FLOPs (6 N n for n tokens).
 
-    On two quiet cores two threads took 0.96 of one's time for 0.04 GFLOP, 0.79 for 0.3, 0.66 for 1.2, 0.57
-    for 3.7, and no less for a generated token; on busy ones up to 1.7 times, for a token 8: who waits, spins."""
+    On two quiet cores two threads took 0.96 of the time of one for 0.04 GFLOP, 0.79 for 0.3, 0.66 for 1.2,
+    0.57 for 3.7, and no less for a generated token. On busy cores they took up to 1.7 times as long, and 8
+    times for a token, because a thread that waits for the other one spins."""
     return 1 if flops < 1e9 else torch.get_num_threads()
 
 

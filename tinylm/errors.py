@@ -1,7 +1,6 @@
-"""What a person can put right: one kind of error for each thing to do about it, and the checks behind.
+"""The errors that a person can put right, one kind for each thing to do about it, and the checks behind them.
 
-Every message is one sentence with both numbers and the way out. The command line prints it and ends with exit
-code 2; whatever is not a TinyLMError is a fault of the program."""
+Every message is one sentence with both numbers and the way out."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
