@@ -1,3 +1,3 @@
-"""tinylm: the tested package behind the course. Each notebook builds an idea, then imports it from here.
+"""tinylm: the tested code behind the course. Each notebook builds an idea from nothing, then imports it.
 
-Floors import from earlier ones alone: errors, device; text, model; training, inference; storage; runs; course."""
+Floors import from earlier ones: errors, device; text, model; training; inference; storage; runs; course; cli."""

@@ -47,7 +47,7 @@ REFUSED = {
     "400 digits": ([*SMALL, "--train.steps", "9" * 400], "steps is a number of more than 80 digits"),
     "400 digits for a size": (
         [*SMALL, "--model.n-layer", "9" * 400],
-        "training needs about 2^",
+        "n_layer is a number of more than 80 digits",
     ),
     "an unknown choice": (
         [*SMALL, "--model.position", "none"],
@@ -71,8 +71,8 @@ REFUSED = {
         "min_learning_rate 0.5 is above",
     ),
     "a context longer than the data": (
-        [*TRAIN, "--model.context-length", "999999", "--train.tokens-per-step", "2999997"],
-        "context_length 999999 is longer than the training text",
+        [*TRAIN, "--model.context-length", "99999", "--train.tokens-per-step", "299997"],
+        "context_length 99999 is longer than the training text",
     ),
     "half a micro-batch": ([*TRAIN, "--train.tokens-per-step", "94"], "tokens_per_step 94 is not a multiple"),
     "a vocabulary of one's own": ([*TRAIN, "--model.vocab-size", "7"], "vocab_size 7 cannot be chosen"),

@@ -98,7 +98,7 @@ def test_forecast_is_plain_arithmetic_and_calls_itself_one():
 
 
 def test_forecast_of_the_largest_numbers_there_are_is_words():
-    model = ModelConfig(**SMALL | {"n_layer": 10**12, "context_length": 2**17})
+    model = ModelConfig(**SMALL | {"n_layer": 2**62, "context_length": 2**17})
     result = forecast(model, TrainConfig(steps=2**62, tokens_per_step=2**62), tokens_per_second=1.0)
     assert "years" in str(result) and "of memory" in str(result)
 

@@ -171,8 +171,6 @@ def plain_duration(seconds: float) -> str:
 
 
 def _plain_bytes(n: int) -> str:
-    if n >= 2**80:  # of a typing error; no float holds the largest of them
-        return f"2^{n.bit_length() - 1} bytes"
     return f"{n / 2**20:.0f} MiB" if n < 2**30 else f"{n / 2**30:.1f} GiB"
 
 
