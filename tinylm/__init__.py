@@ -1,3 +1,3 @@
 """tinylm: the tested code behind the course. Each notebook builds an idea from nothing, then imports it.
 
-Floors import from earlier ones: errors, device; text, model; training; inference; storage; runs; course; cli."""
+Floors: errors, device; text, model; training; inference; storage; runs; course; cli. None imports a later one."""
