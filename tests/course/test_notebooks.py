@@ -29,12 +29,16 @@ def course(tmp_path):
     given, mine = tmp_path / "notebooks", tmp_path / "my_notebooks"
     given.mkdir()
     put(given / "00_start_here.ipynb", notebook("1 + 1"))
-    put(given / "01_characters.ipynb", notebook("x = ...\ny = 2", "print(x)"))
+    put(given / NAME, notebook("x = ...\ny = 2", "print(x)"))
     return given, mine, lambda: copy_notebooks(given, mine)
 
 
+NAME = "01_characters.ipynb"
+NEWER = notebook("x = ...\ny = 3")
+
+
 def put(path, data):
-    path.write_text(json.dumps(data), encoding="utf-8")
+    path.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
 
 
 def take(path):
@@ -42,121 +46,108 @@ def take(path):
 
 
 def test_copy_is_made_of_every_notebook_without_its_outputs(course, capsys):
-    given, mine, _ = course
-    done = copy_notebooks(given, mine)
-    assert done == {"00_start_here.ipynb": "new", "01_characters.ipynb": "new"}
+    given, mine, copy = course
+    assert copy() == {"00_start_here.ipynb": "new", NAME: "new"}
     assert capsys.readouterr().out == "00_start_here: new\n01_characters: new\n"
-    copy, original = take(mine / "01_characters.ipynb"), take(given / "01_characters.ipynb")
-    for a, b in zip(copy["cells"], original["cells"], strict=True):
+    for a, b in zip(take(mine / NAME)["cells"], take(given / NAME)["cells"], strict=True):
         assert a["source"] == b["source"] and a["metadata"] == b["metadata"]
         assert a.get("outputs", []) == [] and a.get("execution_count") is None
-    assert "the answer" not in (mine / "01_characters.ipynb").read_text(encoding="utf-8")
+    assert "the answer" not in (mine / NAME).read_text(encoding="utf-8")
 
 
-def test_copy_never_writes_the_given_notebooks(course):
-    given, _, copy = course
-    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in given.iterdir()}
+def test_copy_never_writes_what_is_given_and_a_second_time_nothing_at_all(course):
+    given, mine, copy = course
+    paths = [*given.iterdir(), mine / NAME]
+    state = lambda: [(path.read_bytes(), path.stat().st_mtime_ns) for path in paths if path.exists()]  # noqa: E731
+    before = state()
     copy()
-    copy()
-    assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in given.iterdir()}
-
-
-def test_copy_a_second_time_writes_nothing(course):
-    _, mine, copy = course
-    copy()
-    before = (mine / "01_characters.ipynb").stat().st_mtime_ns
+    assert state()[:2] == before
+    before = state()
     assert set(copy().values()) == {"unchanged"}
-    assert (mine / "01_characters.ipynb").stat().st_mtime_ns == before
+    assert state() == before
 
 
-def test_copy_that_was_started_is_left_alone_byte_for_byte_whatever_the_course_does(course):
+STARTED = {
+    "an answer": lambda work: work["cells"][1].update(source="x = 'my answer'\ny = 2"),
+    "a note": lambda work: work["cells"][0].update(source="# Title ·\nmy note"),
+    "an added cell": lambda work: work["cells"].append({"cell_type": "markdown", "source": "mine"}),
+    "a deleted cell": lambda work: work["cells"].pop(),
+    "no notebook any more": lambda work: work.update(cells=3),
+    "no cells": lambda work: work.clear(),
+}
+
+
+@pytest.mark.parametrize("how", STARTED)
+def test_copy_that_was_started_is_left_alone_byte_for_byte_whatever_the_course_does(course, how):
     given, mine, copy = course
     copy()
-    work = take(mine / "01_characters.ipynb")
-    work["cells"][1]["source"] = "x = 'my answer'\ny = 2"
-    put(mine / "01_characters.ipynb", work)
-    before = (mine / "01_characters.ipynb").read_bytes()
-    for version in ("x = ...\ny = 3", "z = 5"):
-        put(given / "01_characters.ipynb", notebook(version))
-        assert copy()["01_characters.ipynb"] == "yours, left alone"
-        assert (mine / "01_characters.ipynb").read_bytes() == before
+    work = take(mine / NAME)
+    STARTED[how](work)
+    put(mine / NAME, work)
+    before = (mine / NAME).read_bytes()
+    for version in (NEWER, notebook("z = 5")):
+        put(given / NAME, version)
+        assert copy()[NAME] == "yours, left alone"
+        assert (mine / NAME).read_bytes() == before
+
+
+@pytest.mark.parametrize("wreck", ["", "{half a note", "[]", "[" * 100_000])
+def test_copy_that_cannot_be_read_is_left_alone(course, wreck):
+    given, mine, copy = course
+    copy()
+    put(mine / NAME, wreck)
+    put(given / NAME, NEWER)
+    (mine / "00_start_here.ipynb").unlink()
+    (mine / "00_start_here.ipynb").mkdir()
+    assert set(copy().values()) == {"yours, left alone"}
+    assert (mine / NAME).read_text() == wreck
 
 
 def test_copy_whose_work_was_undone_counts_as_not_started(course):
     given, mine, copy = course
     copy()
-    untouched = (mine / "01_characters.ipynb").read_bytes()
-    put(mine / "01_characters.ipynb", notebook("x = 'my answer'"))
-    put(given / "01_characters.ipynb", notebook("a newer version"))
-    assert copy()["01_characters.ipynb"] == "yours, left alone"
-    (mine / "01_characters.ipynb").write_bytes(untouched)
-    assert copy()["01_characters.ipynb"] == "newer version"
-
-
-def test_copy_with_a_note_an_added_or_a_deleted_cell_counts_as_started(course):
-    given, mine, copy = course
-    copy()
-    original = take(mine / "01_characters.ipynb")
-    put(given / "01_characters.ipynb", notebook("a newer version"))
-    noted = json.loads(json.dumps(original))
-    noted["cells"][0]["source"] = "# Title ·\nmy note"
-    added = original | {
-        "cells": [*original["cells"], {"cell_type": "markdown", "source": "mine", "metadata": {}}]
-    }
-    deleted = original | {"cells": original["cells"][:-1]}
-    for work in (noted, added, deleted):
-        put(mine / "01_characters.ipynb", work)
-        assert copy()["01_characters.ipynb"] == "yours, left alone"
-        assert take(mine / "01_characters.ipynb") == work
+    untouched = (mine / NAME).read_bytes()
+    put(mine / NAME, notebook("x = 'my answer'"))
+    put(given / NAME, NEWER)
+    assert copy()[NAME] == "yours, left alone"
+    (mine / NAME).write_bytes(untouched)
+    assert copy()[NAME] == "newer version"
 
 
 def test_copy_that_was_only_run_gets_the_newer_version(course):
     given, mine, copy = course
     copy()
-    put(mine / "01_characters.ipynb", notebook("x = ...\ny = 2", "print(x)", outputs=True))
-    assert copy()["01_characters.ipynb"] == "unchanged"
-    put(given / "01_characters.ipynb", notebook("x = ...\ny = 3"))
-    assert copy()["01_characters.ipynb"] == "newer version"
-    assert "".join(take(mine / "01_characters.ipynb")["cells"][1]["source"]) == "x = ...\ny = 3"
-    assert copy()["01_characters.ipynb"] == "unchanged"
+    put(mine / NAME, notebook("x = ...\ny = 2", "print(x)", outputs=True))
+    assert copy()[NAME] == "unchanged"
+    put(given / NAME, NEWER)
+    assert copy()[NAME] == "newer version"
+    assert "".join(take(mine / NAME)["cells"][1]["source"]) == "x = ...\ny = 3"
+    assert copy()[NAME] == "unchanged"
 
 
-def test_copy_that_differs_is_the_learners_where_the_hashes_are_lost(course):
-    given, mine, copy = course
-    for damage in ("gone", "{not json", "[]"):
-        put(given / "01_characters.ipynb", notebook("x = ...\ny = 2", "print(x)"))
-        (mine / "01_characters.ipynb").unlink(missing_ok=True)
-        copy()
-        hashes = mine / notebooks.GIVEN
-        hashes.unlink() if damage == "gone" else hashes.write_text(damage)
-        put(given / "01_characters.ipynb", notebook("a newer version"))
-        assert copy()["01_characters.ipynb"] == "yours, left alone"
-
-
-def test_copy_that_is_no_notebook_any_more_is_left_alone(course):
+@pytest.mark.parametrize("damage", [None, "{not json", "[]"])
+def test_copy_that_differs_is_the_learners_where_the_hashes_are_lost(course, damage):
     given, mine, copy = course
     copy()
-    for wreck in ("", "{half a note", '{"cells": 3}', "[]"):
-        (mine / "01_characters.ipynb").write_text(wreck)
-        put(given / "01_characters.ipynb", notebook("a newer version"))
-        assert copy()["01_characters.ipynb"] == "yours, left alone"
-        assert (mine / "01_characters.ipynb").read_text() == wreck
+    (mine / notebooks.GIVEN).unlink() if damage is None else put(mine / notebooks.GIVEN, damage)
+    put(given / NAME, NEWER)
+    assert copy()[NAME] == "yours, left alone"
 
 
 def test_copy_that_was_deleted_comes_back_and_files_of_the_learner_stay(course):
     _, mine, copy = course
     copy()
-    (mine / "01_characters.ipynb").unlink()
+    (mine / NAME).unlink()
     (mine / "01_characters_second_try.ipynb").write_text("mine")
-    assert copy()["01_characters.ipynb"] == "new"
+    assert copy()[NAME] == "new"
     assert (mine / "01_characters_second_try.ipynb").read_text() == "mine"
 
 
 def test_copy_is_atomic_a_crash_while_writing_leaves_the_old_one(course, monkeypatch):
     given, mine, copy = course
     copy()
-    before = (mine / "01_characters.ipynb").read_bytes()
-    put(given / "01_characters.ipynb", notebook("a newer version"))
+    before = (mine / NAME).read_bytes()
+    put(given / NAME, NEWER)
 
     def crash(*_):
         raise OSError("disk full")
@@ -164,7 +155,7 @@ def test_copy_is_atomic_a_crash_while_writing_leaves_the_old_one(course, monkeyp
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(OSError, match="disk full"):
         copy()
-    assert (mine / "01_characters.ipynb").read_bytes() == before
+    assert (mine / NAME).read_bytes() == before
 
 
 def test_copy_without_notebooks_says_what_to_do(tmp_path):
@@ -181,15 +172,6 @@ def test_given_notebook_that_is_none_is_refused_by_name_before_anything_is_copie
     with pytest.raises(DataError, match=r"notebooks/01_characters\.ipynb is not a notebook .*git restore"):
         copy()
     assert not mine.exists()
-
-
-def test_copy_that_cannot_be_read_is_left_alone(course):
-    _, mine, copy = course
-    copy()
-    (mine / "01_characters.ipynb").write_text("[" * 100_000)
-    (mine / "00_start_here.ipynb").unlink()
-    (mine / "00_start_here.ipynb").mkdir()
-    assert set(copy().values()) == {"yours, left alone"}
 
 
 ADDRESS = "http://localhost:8888/lab/tree/00_start_here.ipynb?token=ab12"

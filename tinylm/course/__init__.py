@@ -1,4 +1,4 @@
-"""course: what exists for a reader. Only notebooks import it (and `python -m tinylm lab` the workbook).
+"""What exists for a reader: checks of exercises, figures, widgets, and the learner's own notebooks.
 
-checks (with compare), figures (plots, heatmaps, pictures), widgets (with pages), scale, workbook.
+Imported by notebooks, and by the command line for `python -m tinylm lab`; install is run by make.
 """

@@ -1,8 +1,7 @@
 """Checks: an exercise is marked in one line, and a wrong answer is told what usually causes it.
 
-Knows tensors, arrays, numbers, strings and lists (comparing is in `compare`). Refuses to know the
-exercises: the right answer, and the values that usual mistakes give, are handed in.
-Taught in notebook 00_start_here.
+The right answer, and the values that usual mistakes give, are handed in; `diff` compares. Shown in notebook
+00_start_here.
 
     with checks.exercise("2.1 · mask the future") as check:
         check.attempted(mask)

@@ -4,6 +4,7 @@
 Shown in notebooks 00_start_here and 03_transformer.
 """
 
+from itertools import groupby
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -63,19 +64,15 @@ def box(
     line: str = "-",
 ) -> None:
     """A rounded box."""
+    look = {"facecolor": colour, "edgecolor": edge, "linewidth": 1.4, "linestyle": line}
     shape = "round,pad=0,rounding_size=0.1"
-    patch = FancyBboxPatch((left, low), width, height, boxstyle=shape, facecolor=colour, edgecolor=edge)
-    patch.set(linewidth=1.4, linestyle=line)
-    axes.add_patch(patch)
+    axes.add_patch(FancyBboxPatch((left, low), width, height, boxstyle=shape, **look))
 
 
 def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], *, width: float = 1.8) -> None:
     """A straight arrow."""
-    axes.add_patch(
-        FancyArrowPatch(
-            start, end, arrowstyle="-|>", mutation_scale=14, linewidth=width, color=INK, shrinkA=0, shrinkB=0
-        )
-    )
+    look = {"arrowstyle": "-|>", "mutation_scale": 14, "linewidth": width, "color": INK}
+    axes.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **look))
 
 
 STREAM, LEFT, RIGHT, COUNT = 1.45, 2.15, 3.35, 8.85  # inches: the stream, a branch's two boxes, the counts
@@ -88,26 +85,29 @@ def architecture(model: nn.Module, *, alt: str | None = None) -> None:
     Neighbouring blocks with the same parts are drawn once, with how many there are.
     """
     embedding, head, blocks = model.token_embedding, model.head, list(model.blocks)
-    channels, tied = embedding.embedding_dim, model.head.weight is model.token_embedding.weight
-    total = sum(parameter.numel() for parameter in model.parameters())
+    channels, tied = embedding.embedding_dim, head.weight is embedding.weight
+    total = _count(model)
     plan = _Plan()
     plan.note("tokens (B, T)")
-    plan.on_stream("token embedding", embedding, style.tint(style.SKY))
+    plan.on_stream("token embedding", _inside(embedding), _count(embedding), style.tint(style.SKY))
     if model.position_embedding is not None:
         plan.position(model.position_embedding)
-    plan.shape(f"x (B, T, {channels})")
-    while blocks:
-        same = [block for block in blocks if _signature(block) == _signature(blocks[0])]
-        n = next((i for i, block in enumerate(blocks) if block not in same), len(blocks))
-        plan.blocks(blocks[0], n)
-        blocks = blocks[n:]
-    plan.on_stream("final norm", model.final_norm, PALE)
-    plan.on_stream("head", head, style.tint(style.SKY), tied=tied)
-    plan.note(f"logits (B, T, {head.out_features})", arrow_first=True)
-    plan.finish(f"GPT: {total:,} parameters")
+    plan.rise(0.62)
+    plan.text(STREAM + 0.15, plan.y - 0.2, f"x (B, T, {channels})")
+    for _, same in groupby(blocks, key=_shapes):
+        plan.blocks(*same)
+    plan.on_stream("final norm", _inside(model.final_norm), _count(model.final_norm), PALE)
+    inside, count = ("the token embedding's own matrix", "0 more") if tied else (_inside(head), _count(head))
+    plan.on_stream("head", inside, count, style.tint(style.SKY))
+    arrow(plan.axes, (STREAM, plan.y), (STREAM, plan.y + 0.35), width=3.2)
+    plan.y += 0.4
+    plan.note(f"logits (B, T, {head.out_features})")
+    plan.axes.set(xlim=(0, 9.05), ylim=(-0.05, plan.y + 0.05), title=f"GPT: {total:,} parameters")
+    plan.axes.axis("off")
+    plan.figure.set_size_inches(9.05, plan.y + 0.6)
     told = (
         f"Plan of the model, from tokens below to logits above: embeddings of width {channels}, "
-        f"{len(model.blocks)} blocks whose attention and MLP each add to the residual stream, "
+        f"{len(blocks)} blocks whose attention and MLP each add to the residual stream, "
         f"a final norm and {'a head tied to the embedding' if tied else 'a head'}; {total:,} parameters."
     )
     style.show(plan.figure, alt or told)
@@ -123,83 +123,74 @@ class _Plan:
     def text(self, x: float, y: float, text: str, **look: Any) -> None:
         self.axes.text(x, y, text, **({"va": "center", "fontsize": 13, "color": INK} | look))
 
-    def rise(self, to: float) -> None:
-        """The residual stream itself: a thick line up to this height."""
-        self.axes.plot([STREAM, STREAM], [self.y, to], color=INK, linewidth=3.2, linestyle="-", zorder=0)
-        self.y = to
+    def middle(self, x: float, y: float, text: str, size: int = 14, **look: Any) -> None:
+        self.text(x, y, text, ha="center", fontsize=size, **look)
 
-    def note(self, text: str, *, arrow_first: bool = False) -> None:
-        if arrow_first:
-            arrow(self.axes, (STREAM, self.y), (STREAM, self.y + 0.35), width=3.2)
-            self.y += 0.4
-        self.text(STREAM, self.y + 0.15, text, ha="center", fontsize=14, fontweight="bold")
+    def count(self, text: str | int, y: float, **look: Any) -> None:
+        self.text(COUNT, y, text if isinstance(text, str) else f"{text:,}", ha="right", **look)
+
+    def rise(self, by: float) -> None:
+        """The residual stream itself: a thick line upwards."""
+        top = self.y + by
+        self.axes.plot([STREAM, STREAM], [self.y, top], color=INK, linewidth=3.2, linestyle="-", zorder=0)
+        self.y = top
+
+    def note(self, text: str) -> None:
+        self.middle(STREAM, self.y + 0.15, text, fontweight="bold")
         self.y += 0.32
 
-    def shape(self, text: str) -> None:
-        self.rise(self.y + 0.62)
-        self.text(STREAM + 0.15, self.y - 0.2, text)
-
-    def on_stream(self, name: str, part: nn.Module, colour: Any, *, tied: bool = False) -> None:
-        self.rise(self.y + 0.22)
+    def on_stream(self, name: str, inside: str, count: str | int, colour: Any) -> None:
+        self.rise(0.22)
         box(self.axes, 0.35, self.y, 2.2, 0.46, colour=colour, edge=INK)
-        self.text(STREAM, self.y + 0.23, name, ha="center", fontsize=14)
-        self.text(2.75, self.y + 0.23, "the token embedding's own matrix" if tied else _inside(part))
-        self.count("0 more" if tied else f"{_count(part):,}", self.y + 0.23)
+        self.middle(STREAM, self.y + 0.23, name)
+        self.text(2.75, self.y + 0.23, inside)
+        self.count(count, self.y + 0.23)
         self.y += 0.46
 
     def position(self, part: nn.Module) -> None:
-        self.rise(self.y + 0.45)
+        self.rise(0.45)
         box(self.axes, LEFT, self.y - 0.23, 2.6, 0.46, colour=style.tint(style.ORANGE), edge=INK)
-        self.text(LEFT + 1.3, self.y, "position embedding", ha="center", fontsize=14)
+        self.middle(LEFT + 1.3, self.y, "position embedding")
         self.text(LEFT + 2.75, self.y, _inside(part))
-        arrow(self.axes, (LEFT, self.y), (STREAM + 0.14, self.y))
-        self.plus(self.y)
-        self.count(f"{_count(part):,}", self.y)
+        self.join(LEFT)
+        self.count(_count(part), self.y)
 
-    def blocks(self, block: nn.Module, n: int) -> None:
+    def join(self, x: float) -> None:
+        """An arrow from x back to the stream, and the sign of an addition."""
+        arrow(self.axes, (x, self.y), (STREAM + 0.14, self.y))
+        look = {"color": "white", "markeredgecolor": INK, "markeredgewidth": 1.8}
+        self.axes.plot(STREAM, self.y, "o", markersize=19, **look)
+        self.axes.plot(STREAM, self.y, "+", markersize=12, color=INK, markeredgewidth=2.2)
+
+    def blocks(self, block: nn.Module, *others: nn.Module) -> None:
         """One block in a dashed frame, and how many of its kind follow one another."""
-        low = self.y
-        self.rise(low + 0.1)
+        low, n, each = self.y, 1 + len(others), _count(block)
+        self.rise(0.1)
         heads = f"{block.attn.n_head} heads: " if hasattr(block.attn, "n_head") else ""
         self.branch(block.attn_norm, "attention", block.attn, heads, style.tint(style.GREEN))
         self.branch(block.mlp_norm, "MLP", block.mlp, "", style.tint(style.PINK))
-        self.rise(self.y + 0.2)
-        each = _count(block)
-        times = f"{n} × {each:,} = {n * each:,}" if n > 1 else f"{each:,}"
+        self.rise(0.2)
+        times = f"{n} × {each:,} = {n * each:,}" if n > 1 else each
         self.count(times, self.y - 0.22, fontweight="bold")
         box(self.axes, 0.1, low, 8.9, self.y - low, colour="none", edge=GREY, line="--")
-        self.text(0.3, (low + self.y) / 2, f"{n} ×\nblock", fontsize=15, fontweight="bold", va="center")
-        self.rise(self.y + 0.1)
+        self.text(0.3, (low + self.y) / 2, f"{n} ×\nblock", fontsize=15, fontweight="bold")
+        self.rise(0.1)
 
     def branch(self, norm: nn.Module, name: str, part: nn.Module, extra: str, colour: Any) -> None:
         """Off the stream, through a norm and a part, and back on: x = x + part(norm(x))."""
-        out, back = self.y + 0.45, self.y + 1.1
+        out, centre = self.y + 0.45, RIGHT + 2.1
         box(self.axes, LEFT, out - 0.33, 0.95, 0.66, colour=PALE, edge=INK)
-        self.text(LEFT + 0.475, out + 0.13, "norm", ha="center", fontsize=14)
-        self.text(LEFT + 0.475, out - 0.15, f"{_count(norm):,}", ha="center", fontsize=12)
+        self.middle(LEFT + 0.475, out + 0.13, "norm")
+        self.middle(LEFT + 0.475, out - 0.15, f"{_count(norm):,}", 12)
         box(self.axes, RIGHT, out - 0.33, 4.2, 0.66, colour=colour, edge=INK)
-        self.text(RIGHT + 2.1, out + 0.14, name, ha="center", fontsize=14, fontweight="bold")
-        self.text(RIGHT + 2.1, out - 0.15, extra + _inside(part), ha="center", fontsize=12)
-        self.count(f"{_count(part):,}", out)
+        self.middle(centre, out + 0.14, name, fontweight="bold")
+        self.middle(centre, out - 0.15, extra + _inside(part), 12)
+        self.count(_count(part), out)
         arrow(self.axes, (STREAM, out), (LEFT, out))
         arrow(self.axes, (LEFT + 0.95, out), (RIGHT, out))
-        corner = RIGHT + 2.1
-        self.axes.plot([corner, corner], [out + 0.33, back], color=INK, linewidth=1.8, linestyle="-")
-        arrow(self.axes, (corner, back), (STREAM + 0.14, back))
-        self.rise(back)
-        self.plus(back)
-
-    def plus(self, y: float) -> None:
-        self.axes.plot(STREAM, y, "o", markersize=19, color="white", markeredgecolor=INK, markeredgewidth=1.8)
-        self.axes.plot(STREAM, y, "+", markersize=12, color=INK, markeredgewidth=2.2)
-
-    def count(self, text: str, y: float, **look: Any) -> None:
-        self.text(COUNT, y, text, ha="right", **look)
-
-    def finish(self, title: str) -> None:
-        self.axes.set(xlim=(0, 9.05), ylim=(-0.05, self.y + 0.05), title=title)
-        self.axes.axis("off")
-        self.figure.set_size_inches(9.05, self.y + 0.6)
+        self.rise(1.1)
+        self.axes.plot([centre, centre], [out + 0.33, self.y], color=INK, linewidth=1.8, linestyle="-")
+        self.join(centre)
 
 
 def _count(part: nn.Module) -> int:
@@ -213,12 +204,12 @@ def _inside(part: nn.Module) -> str:
     if isinstance(part, nn.Linear):
         return f"{part.in_features} → {part.out_features:,}"
     linears = [(name, child) for name, child in part.named_children() if isinstance(child, nn.Linear)]
-    activation = getattr(part, "activation", None)
     sizes = [f"{name} {_inside(linear)}" for name, linear in linears]
+    activation = getattr(part, "activation", None)
     if isinstance(activation, str) and len(sizes) > 1:
         sizes.insert(1, activation)
     return ", ".join(sizes) if sizes else type(part).__name__
 
 
-def _signature(block: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
+def _shapes(block: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
     return [(name, tuple(parameter.shape)) for name, parameter in block.named_parameters()]

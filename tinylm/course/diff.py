@@ -1,7 +1,7 @@
-"""Compare: in which way does an answer differ from the right one? One sentence.
+"""Diff: in which way does an answer differ from the right one? One sentence.
 
-Knows tensors, arrays, numbers, strings, lists and dictionaries. Refuses to know exercises.
-Used by `checks`; taught in notebook 00_start_here.
+Used by `checks`, for tensors, arrays, numbers, strings, and lists and dictionaries of them. Shown in notebook
+00_start_here.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from tinylm.errors import short
+
 KINDS = {"b": "booleans", "i": "whole numbers", "u": "whole numbers", "f": "floats", "c": "complex numbers"}
+NAMES = {str: "a string", list: "a list", tuple: "a tuple", dict: "a dictionary", set: "a set"}
+NAMES |= {int: "a whole number", float: "a float", bool: "True or False", np.ndarray: "an array"}
 
 
 @dataclass(frozen=True)
@@ -38,17 +42,18 @@ def difference(mine: Any, expected: Any, *, rtol: float, atol: float) -> Differe
     """None when equal (floats up to rtol, atol; the rest exactly), or what differs first."""
     a, b = _as_array(mine), _as_array(expected)
     if b is None:
-        return _plain_difference(mine, expected, rtol, atol)
+        return _difference_of_others(mine, expected, rtol, atol)
     if a is None or (isinstance(expected, torch.Tensor) and b.ndim and not isinstance(mine, torch.Tensor)):
         return Difference(f"your answer is {_name(mine)}, {_name(expected)} is expected")
     if a.shape != b.shape:
         return Difference(_shape_sentence(a.shape, b.shape))
-    if b.ndim and _kind(a) != _kind(b):
+    if b.ndim and KINDS[a.dtype.kind] != KINDS[b.dtype.kind]:
         return Difference(f"your dtype is {_dtype(mine, a)}, {_dtype(expected, b)} is expected")
-    if np.isnan(a).sum() > np.isnan(b).sum():
-        return Difference(f"your answer holds nan{_share(np.isnan(a))}")
-    if (np.isinf(a) & ~np.isinf(b)).any():
-        return Difference(f"your answer holds an infinity{_share(np.isinf(a) & ~np.isinf(b))}")
+    nan = np.isnan(a) & (np.isnan(a).sum() > np.isnan(b).sum())
+    for word, wrong in (("nan", nan), ("an infinity", np.isinf(a) & ~np.isinf(b))):
+        if wrong.any():
+            share = f" ({wrong.sum()} of {wrong.size} values)" if wrong.ndim else ""
+            return Difference(f"your answer holds {word}{share}")
     close = _close(a, b, rtol, atol)
     return None if close.all() else Difference(_value_sentence(a, b, close), about_values=True)
 
@@ -58,19 +63,13 @@ def _as_array(value: Any) -> np.ndarray | None:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         return (value.double() if value.is_floating_point() else value).numpy()
-    if isinstance(value, list | tuple) and any(isinstance(item, torch.Tensor) for item in value):
+    if isinstance(value, list | tuple):
         value = [item.detach().cpu().tolist() if isinstance(item, torch.Tensor) else item for item in value]
-    if isinstance(value, str | bytes | dict | set):
-        return None
     try:
         array = np.asarray(value)
     except ValueError:  # a ragged list
         return None
     return array if array.dtype.kind in KINDS else None
-
-
-def _kind(array: np.ndarray) -> str:
-    return KINDS[array.dtype.kind]
 
 
 def _close(a: np.ndarray, b: np.ndarray, rtol: float, atol: float) -> np.ndarray:
@@ -80,41 +79,30 @@ def _close(a: np.ndarray, b: np.ndarray, rtol: float, atol: float) -> np.ndarray
         return np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
 
 
-def _plain_difference(mine: Any, expected: Any, rtol: float, atol: float) -> Difference | None:
+def _difference_of_others(mine: Any, expected: Any, rtol: float, atol: float) -> Difference | None:
     """Strings, dictionaries, lists of strings: equal or not. Where tensors are inside, item by item."""
     if isinstance(mine, np.ndarray) and isinstance(expected, np.ndarray):  # of strings, of anything
         mine, expected = mine.tolist(), expected.tolist()
-    if isinstance(mine, torch.Tensor | np.ndarray) or type(mine) is not type(expected):
-        both = isinstance(mine, dict) and isinstance(expected, dict)  # a Counter is a dict
-        if not both:
-            return Difference(f"your answer is {_name(mine)}, {_name(expected)} is expected")
+    both_dictionaries = isinstance(mine, dict) and isinstance(expected, dict)  # a Counter is one, too
+    if type(mine) is not type(expected) and not both_dictionaries:
+        return Difference(f"your answer is {_name(mine)}, {_name(expected)} is expected")
     if isinstance(expected, list | tuple) and len(mine) != len(expected):
         return Difference(f"your answer has {len(mine)} items, {len(expected)} are expected")
-    if _holds_arrays(mine) or _holds_arrays(expected):
-        return _difference_inside(mine, expected, rtol, atol)
-    if mine == expected:
-        return None
-    return Difference(f"yours: {_short(mine)}, expected: {_short(expected)}", about_values=True)
+    if not _holds_arrays(mine) and not _holds_arrays(expected):
+        sentence = f"yours: {short(mine)}, expected: {short(expected)}"
+        return None if mine == expected else Difference(sentence, about_values=True)
+    if both_dictionaries and mine.keys() != expected.keys():
+        return Difference(f"your keys are {short([*mine])}, {short([*expected])} are expected")
+    for place in expected if both_dictionaries else range(len(expected)):
+        if found := difference(mine[place], expected[place], rtol=rtol, atol=atol):
+            return Difference(f"at [{place!r}]: {found.sentence}", found.about_values)
+    return None
 
 
 def _holds_arrays(value: Any) -> bool:
     """Whether a tensor or an array lies somewhere inside: such a thing is not simply equal or unequal."""
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return isinstance(value, torch.Tensor | np.ndarray) or any(map(_holds_arrays, items))
-
-
-def _difference_inside(mine: Any, expected: Any, rtol: float, atol: float) -> Difference | None:
-    """The first difference between the items of two dictionaries, or of two lists or tuples of one length."""
-    if isinstance(expected, dict):
-        if mine.keys() != expected.keys():
-            return Difference(f"your keys are {_short([*mine])}, {_short([*expected])} are expected")
-        items = [(name, mine[name], expected[name]) for name in expected]
-    else:
-        items = [(i, *pair) for i, pair in enumerate(zip(mine, expected, strict=True))]
-    for place, a, b in items:
-        if found := difference(a, b, rtol=rtol, atol=atol):
-            return Difference(f"at [{place!r}]: {found.sentence}", found.about_values)
-    return None
 
 
 def _shape_sentence(mine: tuple[int, ...], expected: tuple[int, ...]) -> str:
@@ -141,10 +129,6 @@ def _value_sentence(a: np.ndarray, b: np.ndarray, close: np.ndarray) -> str:
     )
 
 
-def _share(mask: np.ndarray) -> str:
-    return f" ({int(mask.sum())} of {mask.size} values)" if mask.ndim else ""
-
-
 def _number(value: Any) -> str:
     value = np.asarray(value).item()
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -155,17 +139,8 @@ def _dtype(value: Any, array: np.ndarray) -> str:
 
 
 def _name(value: Any) -> str:
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor):  # an nn.Parameter is one, too
         return "a tensor"
-    if isinstance(value, np.ndarray):
-        return "an array"
     if callable(value):
         return "a function (call it)"
-    names = {str: "a string", list: "a list", tuple: "a tuple", dict: "a dictionary", int: "a whole number"}
-    names |= {float: "a float", bool: "True or False", set: "a set"}
-    return names.get(type(value), f"a {type(value).__name__}")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"
+    return NAMES.get(type(value), f"a {type(value).__name__}")

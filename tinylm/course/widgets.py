@@ -199,8 +199,8 @@ def _label(text: str) -> str:
     return html.escape(show_whitespace(text))
 
 
-def _heading(inner: str) -> str:
-    return f"<p style='margin:0 0 6px'><b>{inner}</b></p>"
+def _heading(bold: str, rest: str = "") -> str:
+    return f"<p style='margin:0 0 6px'><b>{bold}</b>{rest}</p>"
 
 
 def _table(rows: Any) -> str:
@@ -236,10 +236,10 @@ def html_before_after(labels: Sequence[str], before: Any, after: Any, *, title: 
             f"<span style='{name}'>{_label(labels[i])}</span>"
             f"<div style='flex:1'>{bars}</div><span style='width:11em;text-align:right'>{share}</span></div>"
         )
-    kept = f"{int((after > 0).sum())} of {len(labels)} tokens may be drawn"
-    heading = f"{html.escape(title)}: {kept} (pale: by the model, dark: after the rules)"
+    kept = f": {int((after > 0).sum())} of {len(labels)} tokens may be drawn"
+    heading = _heading(html.escape(title), f"{kept} (pale: by the model, dark: after the rules)")
     columns = f"column-width:20em;column-gap:2em;{MONO};font-size:13px;line-height:1.3"
-    return html_page(f"{_heading(heading)}<div style='{columns}'>{rows}</div>")
+    return html_page(f"{heading}<div style='{columns}'>{rows}</div>")
 
 
 def html_attention(tokens: Sequence[str], weights: Any, position: int, *, top: int = 5) -> str:
