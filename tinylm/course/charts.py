@@ -68,6 +68,7 @@ def curve(
     ylabel: str = "loss (nats per token)",
     levels: Mapping[str, float] | None = None,
     log_x: bool = False,
+    log_y: bool = False,
     alt: str | None = None,
     height: float = 4.2,
 ) -> None:
@@ -84,6 +85,7 @@ def curve(
             look |= {"markevery": len(x) // 12} if len(lines) > 1 and len(x) <= 400 else {"marker": None}
         axes.plot(x, y, label=name, linewidth=1.5 if len(x) > 400 else 2.4, **look)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale="log" if log_x else "linear")
+    axes.set_yscale("log" if log_y else "linear")
     axes.grid(axis="y")
     last = min((y[-1] for _, y in drawn.values()), default=0.0)
     for name, value in levels.items():
