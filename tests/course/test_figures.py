@@ -65,10 +65,6 @@ def test_figure_is_legible_small_and_has_alternative_text(drawn, name):
         lambda: charts.curve({"a": ([0, 1], [1, 0])}, alt="Mine."),
         lambda: charts.dots({"a": (1.0, 0.1)}, alt="Mine."),
         lambda: heatmaps.heatmap(np.eye(2), alt="Mine."),
-        lambda: heatmaps.attention_map(np.eye(2), "ab", alt="Mine."),
-        lambda: heatmaps.attention_heads(WEIGHTS, TOKENS, alt="Mine."),
-        lambda: diagrams.ladder(alt="Mine."),
-        lambda: diagrams.architecture(GPT(ModelConfig(**MODEL)), alt="Mine."),
     ],
 )
 def test_alternative_text_of_the_author_replaces_the_composed_one(drawn, draw):

@@ -26,7 +26,7 @@ LADDER = (  # notebooks, name, size, what it does
 
 
 @style.styled
-def ladder(here: str | None = None, *, alt: str | None = None) -> None:
+def ladder(here: str | None = None) -> None:
     """The course's ladder of models, from the lowest rung up; `here` names the rung where we are.
 
     Raises InputError when there is no such rung."""
@@ -49,7 +49,7 @@ def ladder(here: str | None = None, *, alt: str | None = None) -> None:
             axes.text(left + width + 0.1, middle, "◀ here", va="center", fontsize=13, color=BLUE)
     rungs = ", ".join(name + (f" ({size})" if size else "") for _, name, size, _ in LADDER)
     at = f" We are at {here}." if here else ""
-    style.show(figure, alt or f"The ladder of models, from the lowest rung up: {rungs}.{at}")
+    style.show(figure, f"The ladder of models, from the lowest rung up: {rungs}.{at}")
 
 
 def box(
@@ -79,7 +79,7 @@ STREAM, LEFT, RIGHT, COUNT = 1.45, 2.15, 3.35, 8.85  # inches: the stream, a bra
 
 
 @style.styled
-def architecture(model: nn.Module, *, alt: str | None = None) -> None:
+def architecture(model: nn.Module) -> None:
     """Draw a GPT from itself: the residual stream upwards, what adds to it, shapes and parameters.
 
     Neighbouring blocks with the same parts are drawn once, with how many there are.
@@ -110,7 +110,7 @@ def architecture(model: nn.Module, *, alt: str | None = None) -> None:
         f"{len(blocks)} blocks whose attention and MLP each add to the residual stream, "
         f"a final norm and {'a head tied to the embedding' if tied else 'a head'}; {total:,} parameters."
     )
-    style.show(plan.figure, alt or told)
+    style.show(plan.figure, told)
 
 
 class _Plan:

@@ -39,18 +39,12 @@ def heatmap(
     _label(axes, rows, columns, points=72 * cell)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     _colour_bar(axes, image, colours)
-    of_what = f" of {title}" if title else ""
-    style.show(figure, alt or f"Heatmap{of_what}: {n_rows} rows, {n_columns} columns.")
+    style.show(figure, alt or f"Heatmap{_of(title)}: {n_rows} rows, {n_columns} columns.")
 
 
 @style.styled
 def attention_map(
-    weights: Any,
-    tokens: Sequence[str],
-    *,
-    title: str = "",
-    numbers: bool | None = None,
-    alt: str | None = None,
+    weights: Any, tokens: Sequence[str], *, title: str = "", numbers: bool | None = None
 ) -> None:
     """Attention weights (T, T): each row is a token that looks, each column a token that is looked at.
 
@@ -60,20 +54,20 @@ def attention_map(
     t = len(tokens)
     cell = min(0.75, 6.2 / t)
     figure, axes = style.new_figure(width=max(4.6, t * cell + 2.0), height=max(4.0, t * cell + 1.2))
-    image = _paint(axes, weights, (0.0, 1.0), masked=_future(weights))
+    future = _future(weights)
+    image = _paint(axes, weights, (0.0, 1.0), masked=future)
     _label(axes, tokens, tokens, points=72 * cell)
     axes.set(title=title, xlabel="is looked at", ylabel="looks")
     if numbers or (numbers is None and t <= 8):
         _write(axes, image, size=min(14.0, 72 * cell / 3.2))
     _colour_bar(axes, image, "attention weight")
-    of_what = f" of {title}" if title else ""
-    triangle = "; the future, the upper right triangle, is masked" if _future(weights).any() else ""
-    style.show(figure, alt or f"Attention map{of_what} over {t} tokens{triangle}.")
+    triangle = "; the future, the upper right triangle, is masked" if future.any() else ""
+    style.show(figure, f"Attention map{_of(title)} over {t} tokens{triangle}.")
 
 
 @style.styled
 def attention_heads(
-    weights: Any, tokens: Sequence[str], *, title: str = "", names: Sequence[str] = (), alt: str | None = None
+    weights: Any, tokens: Sequence[str], *, title: str = "", names: Sequence[str] = ()
 ) -> None:
     """Several heads (H, T, T) as small maps on one scale. Tokens are written where they fit (T <= 16)."""
     weights = style.to_numpy(weights)
@@ -82,20 +76,23 @@ def attention_heads(
     rows = -(-heads // columns)
     side = 8.6 / columns
     figure, grid = style.new_figure(8.6, rows * (side + 0.45) + 0.7, rows, columns, squeeze=False)
+    shown = tokens if t <= 16 else ()
     for i, axes in enumerate(grid.flat):
         if i >= heads:
             axes.axis("off")
             continue
         image = _paint(axes, weights[i], (0.0, 1.0), masked=_future(weights))
-        shown = tokens if t <= 16 else ()
         _label(axes, shown if i % columns == 0 else (), shown, points=72 * (side - 0.4) / t)
         axes.set_title(names[i] if names else f"head {i}", fontsize=14, fontweight="normal", loc="center")
     bar = figure.colorbar(image, ax=grid, location="bottom", fraction=0.05, aspect=40, pad=0.02)
     bar.outline.set_visible(False)
     bar.set_label("attention weight (rows look at columns)")
     figure.suptitle(title, fontsize=16, fontweight="bold", x=0.01, ha="left")
-    of_what = f" of {title}" if title else ""
-    style.show(figure, alt or f"Attention maps{of_what}: {heads} heads over {t} tokens.")
+    style.show(figure, f"Attention maps{_of(title)}: {heads} heads over {t} tokens.")
+
+
+def _of(title: str) -> str:
+    return f" of {title}" if title else ""
 
 
 def _paint(axes: Axes, table: np.ndarray, limits: tuple[float, float], masked: Any = False) -> Any:

@@ -32,9 +32,10 @@ def main() -> int:
     if inside and ready == wanted:
         return 0
     try:
-        if inside and ready and ready["root"] != wanted["root"]:
-            print(f"This clone was moved or copied from {ready['root']}: .venv is set to its new place")
-            relocate(ready["root"])
+        old = ready.get("root", wanted["root"])
+        if inside and old != wanted["root"]:
+            print(f"This clone was moved or copied from {old}: .venv is set to its new place")
+            relocate(old)
         same = ready.get("requirements") == wanted["requirements"]
         if not (inside and same and imports_this_clone()):
             READY.unlink(missing_ok=True)

@@ -53,11 +53,9 @@ STYLE: dict[str, Any] = {
     "axes.linewidth": 1.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.grid": False,
     "axes.axisbelow": True,
     "axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=LINES),
     "grid.color": "#D5D9DD",
-    "grid.linewidth": 0.8,
     "xtick.labelsize": 13,
     "ytick.labelsize": 13,
     "xtick.color": INK,
@@ -70,7 +68,6 @@ STYLE: dict[str, Any] = {
     "figure.figsize": (WIDTH, 4.0),
     "figure.dpi": SCREEN_DPI,
     "figure.facecolor": "white",
-    "savefig.facecolor": "white",
     "image.cmap": SEQUENTIAL,
 }
 
@@ -97,9 +94,9 @@ def new_figure(
     return figure, figure.subplots(rows, columns, **kwargs)
 
 
-def tint(colour: str, strength: float = 0.45) -> tuple[float, ...]:
+def tint(colour: str) -> tuple[float, ...]:
     """The colour mixed with white, so that dark text reads well on it."""
-    return tuple(1 - strength * (1 - part) for part in to_rgb(colour))
+    return tuple(1 - 0.45 * (1 - part) for part in to_rgb(colour))
 
 
 def styled(draw: Any) -> Any:
