@@ -85,8 +85,7 @@ def architecture(model: nn.Module) -> None:
     Neighbouring blocks with the same parts are drawn once, with how many there are.
     """
     embedding, head, blocks = model.token_embedding, model.head, list(model.blocks)
-    channels, tied = embedding.embedding_dim, head.weight is embedding.weight
-    total = _count(model)
+    channels, tied, total = embedding.embedding_dim, head.weight is embedding.weight, _count(model)
     plan = _Plan()
     plan.note("tokens (B, T)")
     plan.on_stream("token embedding", _inside(embedding), _count(embedding), style.tint(style.SKY))
@@ -94,7 +93,7 @@ def architecture(model: nn.Module) -> None:
         plan.position(model.position_embedding)
     plan.rise(0.62)
     plan.text(STREAM + 0.15, plan.y - 0.2, f"x (B, T, {channels})")
-    for _, same in groupby(blocks, key=_shapes):
+    for _, same in groupby(blocks, key=lambda block: [(k, v.shape) for k, v in block.named_parameters()]):
         plan.blocks(*same)
     plan.on_stream("final norm", _inside(model.final_norm), _count(model.final_norm), PALE)
     inside, count = ("the token embedding's own matrix", "0 more") if tied else (_inside(head), _count(head))
@@ -209,7 +208,3 @@ def _inside(part: nn.Module) -> str:
     if isinstance(activation, str) and len(sizes) > 1:
         sizes.insert(1, activation)
     return ", ".join(sizes) if sizes else type(part).__name__
-
-
-def _shapes(block: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
-    return [(name, tuple(parameter.shape)) for name, parameter in block.named_parameters()]

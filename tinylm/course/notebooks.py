@@ -51,10 +51,9 @@ def copy_notebooks(notebooks: Path = NOTEBOOKS, mine: Path = MINE) -> dict[str, 
                 f"{name} is not a notebook ({type(error).__name__}): `git restore {name}` brings it back"
             ) from error
     mine.mkdir(parents=True, exist_ok=True)
-    try:
+    copied: dict[str, str] = {}  # where it is lost, a copy that differs counts as the learner's
+    with contextlib.suppress(*NO_NOTEBOOK):
         copied = dict(_read(mine / GIVEN))
-    except NO_NOTEBOOK:
-        copied = {}  # then a copy that differs counts as the learner's
     done = {}
     for name, (notebook, sources) in given.items():
         done[name] = _verdict(mine / name, sources, copied.get(name))
