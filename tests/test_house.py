@@ -21,7 +21,7 @@ from tests.authoring.execute import ROOT
 from tests.authoring.notebook import MACHINE_PATH
 from tests.authoring.notebook_names import NAMES
 from tests.authoring.results import with_tables
-from tinylm.__main__ import COMMANDS
+from tinylm.cli.options import COMMANDS
 from tinylm.runs.records import read_record
 
 LINES = {"ground": 250, "text": 1700, "model": 1000, "training": 1050, "storage": 700, "inference": 850}
@@ -204,7 +204,7 @@ def readme_commands_exist(root):
     blocks = re.findall(r"^```console\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
     said = "\n".join([*blocks, *re.findall(r"`((?:make|python -m tinylm) [^`]+)`", readme)])
     targets = {*re.findall(r"^([a-z_-]+):", makefile, re.MULTILINE)}
-    commands = {kind.__name__.lower() for kind in COMMANDS}
+    commands = set(COMMANDS)
     return [
         *(name for name in re.findall(r"\bmake ([a-z_-]+)", said) if name not in targets),
         *(name for name in re.findall(r"python -m tinylm ([a-z_-]+)", said) if name not in commands),

@@ -1,19 +1,13 @@
-"""tinylm: the tested rooms behind the course. Each notebook builds an idea, then imports it from here.
+"""tinylm: the tested code behind the course. Each notebook builds an idea from nothing, then imports it from here.
 
-Floors, each knowing only those above it:
+The floors, each importing only from those above it (text and model do not know each other):
 
-    errors      the one error meant for the reader
-    text        tokenizers, corpora (registry, downloads), toyworld, shards, batches
-    model       config, attention, rope, kv_cache, layers, gpt, weights, sealed
-    training    config, losses, optim, precision, step, loop, state, checkpoint, records, results, forecast
-    inference   config, sampling, generate, text_stream, evaluate
-    course      checks, plots and pictures, widgets, playground, scale, workbook
-    recipes     a named run is a function returning the whole recipe
-    prepared    a recipe with its text read and its model built
-    runs        a run's folder, record and checkpoint;  checkpoints opens one by name
-    watch       what a run does along the way: it validates, saves, lets the model write
-
-    machine     what this machine is, and what it can train in how long
-    options     what can be typed;  commands calls a room for each
-    __main__    the only command line: python -m tinylm
+    errors, device     the kinds of error; device, arithmetic, seeds and what this machine is
+    text, model        from text to batches of ids; from ids to logits and losses
+    training           from a model and batches to a better model
+    inference          from a trained model to text and to numbers about it
+    storage            files that arrive whole: weights and training checkpoints
+    runs               a recipe becomes a run, with its folder, records, checkpoints and forecast
+    course             checks, figures and widgets for the notebooks
+    cli                what can be typed after python -m tinylm
 """

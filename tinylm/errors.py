@@ -21,7 +21,7 @@ class InputError(TinyLMError):
 
 
 class DataError(TinyLMError):
-    """A text, a tokenizer, shards or batches that cannot be right: mend or make the data again."""
+    """A text, a tokenizer, shards or batches that cannot be right: fix the data or make it again."""
 
 
 class DownloadError(DataError):
@@ -53,7 +53,7 @@ def require_count(name: str, value: Any, *, least: int = 1, most: int = 2**63 - 
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"{name} is {short(value)}: it must be a whole number")
     if value < least:
-        raise ConfigError(f"{name} is {value}: it must be at least {least}")
+        raise ConfigError(f"{name} is {short(value)}: it must be at least {least}")
     if value > most:
         raise ConfigError(f"{name} is {short(value)}: it must be at most {most}")
 

@@ -24,7 +24,7 @@ ON_COLAB = {
     "requests",
     "torch",
 }
-ON_COLAB |= {"tqdm"}  # always there
+ON_COLAB |= {"tqdm", "urllib3"}  # always there
 SETUP_CELL = """\
 # On Colab this fetches the course. Anywhere else it does nothing.
 import importlib.util

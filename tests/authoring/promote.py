@@ -20,7 +20,7 @@ from typing import Any
 from tests.authoring.results import data_read, steps_done, with_tables
 from tinylm.errors import RunError, TinyLMError
 from tinylm.runs import paths
-from tinylm.runs.names import validate_name
+from tinylm.runs.paths import validate_name
 from tinylm.runs.records import Record, read_record
 
 RUNS = paths.DATA / "runs"

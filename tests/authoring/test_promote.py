@@ -14,14 +14,20 @@ from tests.authoring.results import results_tables
 from tinylm.errors import TinyLMError
 from tinylm.runs import paths
 from tinylm.runs.recipes import recipe
-from tinylm.runs.records import RunRecord, read_record, record_header, run_header
+from tinylm.runs.records import RunRecord, read_record, record_header
 
 README = "# tinylm\n\n<!-- results -->\nold\n<!-- /results -->\n\nbelow\n"
 RECIPE = recipe("shakespeare_char")
 COMMAND = "python -m tinylm train shakespeare_char --train.steps 5"
 HEADER = {
-    **run_header(
-        recipe="shakespeare_char", command=COMMAND, device="cpu", dtype="float32", seed=3, tokens=5 * 77
+    **record_header(
+        "training",
+        recipe="shakespeare_char",
+        command=COMMAND,
+        device="cpu",
+        dtype="float32",
+        seed=3,
+        tokens=5 * 77,
     ),
     "parameters": 809_857,
     "data": "tinyshakespeare",

@@ -9,7 +9,7 @@ import pytest
 from tests.authoring.results import results_tables, steps_done, tokens_read, with_tables
 from tinylm.errors import RunError
 from tinylm.runs.recipes import recipe
-from tinylm.runs.records import Record, run_header
+from tinylm.runs.records import Record, record_header
 
 PER_STEP = 77
 OVERFIT = recipe("overfit")
@@ -24,7 +24,7 @@ def made(*losses, seed=7, steps=20, seconds=90.0, tokens=None, evaluation=None, 
     at = [steps - 3 * i for i in reversed(range(len(losses)))]
     more = {"standard_error": 0.02} | (evaluation or {})
     return Record(
-        header=run_header(**(names | header), seed=seed, tokens=20 * PER_STEP),
+        header=record_header("training", **(names | header), seed=seed, tokens=20 * PER_STEP),
         steps=[{"step": step, "seconds": 3.0 * step} for step in range(0, steps, 10)],
         evaluations=[{"step": a, "loss": loss} | more for a, loss in zip(at, losses, strict=True)],
         end=None if seconds is None else {"seconds": seconds} | known,

@@ -26,9 +26,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tinylm.device import describe_device
 from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.runs import paths
-from tinylm.runs.build import Experiment, prepare
+from tinylm.runs.build import Experiment, build_experiment
 from tinylm.runs.recipes import Recipe, recipe
-from tinylm.runs.records import RunRecord, record_header, run_header
+from tinylm.runs.records import RunRecord, record_header
 from tinylm.training.optim import build_optimizer
 from tinylm.training.step import train_step
 
@@ -123,7 +123,7 @@ class Run:
     def __init__(self, rung: Rung, seed: int) -> None:
         self.rung, self.seed = rung, seed
         train = replace(rung.recipe.train, seed=seed)
-        self.ready: Experiment = prepare(replace(rung.recipe, train=train))
+        self.ready: Experiment = build_experiment(replace(rung.recipe, train=train))
         self.optimizer = build_optimizer(self.ready.model, train)
         self.ready.model.train()
         average = get_ema_multi_avg_fn(rung.averaged)
@@ -148,12 +148,15 @@ class Run:
 
     def evaluate(self) -> Evaluation:
         model = self.ready.model if self.averaged is None else self.averaged.module
-        return evaluate(model, self.ready.validation)
+        return evaluate(
+            model, self.ready.dataset.validation, bytes_per_token=self.ready.dataset.bytes_per_token
+        )
 
     def write(self, result: Evaluation, command: str, threads: int) -> None:
         """This run's training record, ready to be promoted."""
         recipe = self.ready.recipe
-        header = run_header(
+        header = record_header(
+            "training",
             recipe=recipe.name,
             command=command,
             device="cpu",
@@ -161,11 +164,12 @@ class Run:
             seed=self.seed,
             tokens=recipe.train.steps * recipe.train.tokens_per_step,
             parameters=self.ready.model.n_parameters(),
-            data=self.ready.text.name,
-            tokenizer=self.ready.tokenizer.fingerprint,
+            data=self.ready.dataset.name,
+            reading=asdict(recipe.data),
+            tokenizer=self.ready.dataset.tokenizer.fingerprint,
             threads=threads,
             model=recipe.model.to_json(),
-            train=asdict(recipe.train),
+            train=recipe.train.to_json(),
         )
         folder = paths.MINE / f"{recipe.name}-seed{self.seed}"
         with RunRecord(folder / "record.jsonl", header) as record:

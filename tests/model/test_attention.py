@@ -44,13 +44,13 @@ def rotary(length=T):
     return tuple(table.double() for table in rotary_tables(D, length))
 
 
-def test_a_position_may_look_at_itself_and_at_what_came_before():
+def test_causal_mask_lets_a_position_look_at_itself_and_the_past():
     mask = causal_mask(T)
     assert mask.dtype == torch.bool
     assert all(mask[i, j] == (j <= i) for i in range(T) for j in range(T))
 
 
-def test_the_last_queries_alone_give_the_last_rows_of_all():
+def test_attention_of_the_last_queries_gives_the_last_rows_of_all():
     q, k, v = qkv()
     out, weights = explicit_attention(q, k, v)
     for last in (1, 4, T):
@@ -61,7 +61,7 @@ def test_the_last_queries_alone_give_the_last_rows_of_all():
         assert_close(fused_attention(q[:, :, -last:], k, v), out[:, :, -last:])
 
 
-def test_a_mask_decides_alone_who_is_seen():
+def test_attention_with_a_mask_sees_what_it_says_and_nothing_else():
     q, k, v = qkv()
     mask = torch.rand(B, 1, 5, T, generator=torch.Generator().manual_seed(4)) < 0.5
     mask[..., 0] = True
@@ -71,7 +71,7 @@ def test_a_mask_decides_alone_who_is_seen():
     assert_close(fused_attention(q[:, :, :5], k, v, mask=mask), out)
 
 
-def test_the_formula_is_the_one_in_the_paper_computed_number_by_number():
+def test_explicit_attention_is_the_papers_formula_number_by_number():
     q, k, v = qkv()
     out, weights = explicit_attention(q, k, v)
     for b, h, i in itertools.product(range(B), range(H), range(T)):
@@ -92,14 +92,14 @@ def test_explicit_and_fused_attention_agree_in_value_and_in_gradient(dtype, tole
     assert_close(*results, rtol=tolerance, atol=tolerance)
 
 
-def test_every_row_of_weights_sums_to_one_and_the_future_gets_exactly_nothing():
+def test_attention_weights_sum_to_one_and_give_the_future_exactly_nothing():
     weights = explicit_attention(*qkv())[1]
     assert_close(weights.sum(-1), torch.ones(B, H, T, dtype=torch.float64))
     assert (weights[..., ~causal_mask(T)] == 0).all()
     assert (weights[..., causal_mask(T)] > 0).all()
 
 
-def test_a_score_of_exactly_zero_is_not_a_masked_score():
+def test_attention_score_of_exactly_zero_is_not_a_masked_one():
     q, k, v = qkv()
     out, weights = explicit_attention(torch.zeros_like(q), k, v)
     seen = torch.arange(1, T + 1, dtype=torch.float64)
@@ -109,7 +109,7 @@ def test_a_score_of_exactly_zero_is_not_a_masked_score():
     assert_close(fused_attention(torch.zeros_like(q), k, v), running_mean)
 
 
-def test_however_low_the_scores_the_future_gets_exactly_nothing_and_nothing_overflows():
+def test_attention_of_huge_scores_does_not_overflow_nor_see_the_future():
     q, k, v = qkv(torch.float32)
     out, weights = explicit_attention(1e6 * q, k, v)
     assert (weights[..., ~causal_mask(T)] == 0).all()
@@ -117,7 +117,7 @@ def test_however_low_the_scores_the_future_gets_exactly_nothing_and_nothing_over
     assert_close(out, fused_attention(1e6 * q, k, v))
 
 
-def test_dropout_spares_the_weights_that_are_returned():
+def test_attention_dropout_spares_the_weights_that_are_returned():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         out, weights = explicit_attention(*qkv(), dropout=0.5)
@@ -128,7 +128,7 @@ def test_dropout_spares_the_weights_that_are_returned():
 
 @pytest.mark.parametrize("settings", LAYERS, ids=str)
 @pytest.mark.parametrize("turned", [False, True])
-def test_the_layer_is_the_formula_applied_head_by_head(settings, turned):
+def test_layer_is_the_formula_applied_head_by_head(settings, turned):
     attention, x = layer(**settings), random(B, T, C)
     tables = rotary() if turned else None
     out, weights = explicit_attention(*attention.qkv_heads(x, tables))
@@ -137,7 +137,7 @@ def test_the_layer_is_the_formula_applied_head_by_head(settings, turned):
     assert torch.equal(attention.weights(x, tables), weights)
 
 
-def test_the_heads_are_consecutive_slices_of_the_projection():
+def test_qkv_heads_are_consecutive_slices_of_the_projection():
     attention, x = layer(), random(B, T, C)
     q, k, v = attention.qkv_heads(x, None)
     mixed = F.linear(x, attention.qkv.weight, attention.qkv.bias)
@@ -148,7 +148,7 @@ def test_the_heads_are_consecutive_slices_of_the_projection():
 
 
 @pytest.mark.parametrize("settings", LAYERS, ids=str)
-def test_without_positions_the_past_is_an_unordered_bag(settings):
+def test_layer_without_positions_sees_the_past_as_an_unordered_bag(settings):
     attention, x = layer(**settings), random(B, T, C)
     order = torch.randperm(T - 1, generator=torch.Generator().manual_seed(0))
     shuffled = torch.cat((x[:, order], x[:, -1:]), dim=1)
@@ -158,7 +158,7 @@ def test_without_positions_the_past_is_an_unordered_bag(settings):
 
 
 @pytest.mark.parametrize("settings", LAYERS, ids=str)
-def test_with_rotary_the_scores_of_equal_inputs_depend_on_the_distance_alone(settings):
+def test_rotary_scores_of_equal_inputs_depend_on_the_distance_alone(settings):
     attention = layer(**settings)  # with qk_norm its gains differ, which breaks the law after the rotation
     q, k, _ = attention.qkv_heads(random(C).expand(1, T, C), rotary())
     scores = q @ k.mT  # (1, H, T, T)
@@ -185,7 +185,7 @@ def test_dropout_happens_while_training_only(fused):
     assert torch.equal(attention.eval()(x), layer(fused=fused)(x))
 
 
-def test_the_fused_call_is_told_the_dropout_while_training_and_zero_otherwise(monkeypatch):
+def test_fused_attention_is_told_the_dropout_while_training_and_zero_otherwise(monkeypatch):
     told, real = [], F.scaled_dot_product_attention
 
     def spy(*args, attn_mask, dropout_p, is_causal):
@@ -199,7 +199,7 @@ def test_the_fused_call_is_told_the_dropout_while_training_and_zero_otherwise(mo
     assert told == [(0.3, True), (0.0, True)]
 
 
-def test_the_layer_has_two_matrices_and_biases_only_where_asked():
+def test_layer_has_two_matrices_and_biases_only_where_asked():
     for bias in (True, False):
         names = {name: tuple(p.shape) for name, p in layer(bias=bias).named_parameters()}
         assert names.pop("qkv.weight") == (3 * C, C)

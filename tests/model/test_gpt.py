@@ -1,18 +1,21 @@
 """GPT: equal to GPT-2, blind to the future, fair at its first step, and clear about wrong input."""
 
+import copy
 import math
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import nn
 from torch.testing import assert_close
 
 from tests.support.settings import CHOICES, EVERY_CHOICE, SMALL
 from tinylm.errors import TinyLMError
-from tinylm.model.config import ModelConfig
+from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.model.gpt import GPT
+from tinylm.model.losses import chunked_loss, next_token_loss
 from tinylm.model.rope import rotary_tables
 
 B, T = 2, 7
@@ -44,7 +47,7 @@ def lively(model, scale=0.2):
 
 
 @each_attention
-def test_with_gpt2s_settings_it_is_hugging_faces_gpt2(attention, monkeypatch):
+def test_gpt_with_gpt2s_settings_is_hugging_faces_gpt2(attention, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -91,7 +94,7 @@ def test_with_gpt2s_settings_it_is_hugging_faces_gpt2(attention, monkeypatch):
 
 @each_attention
 @every_choice
-def test_the_gradient_of_a_future_token_is_exactly_zero(choice, attention):
+def test_gradient_of_a_future_token_is_exactly_zero(choice, attention):
     model = lively(GPT(replace(SMALL, **choice, attention=attention)))
     embedded = []
     model.token_embedding.register_forward_hook(lambda *args: embedded.append(args[-1]))
@@ -105,7 +108,7 @@ def test_the_gradient_of_a_future_token_is_exactly_zero(choice, attention):
 
 
 @every_choice
-def test_explicit_and_fused_attention_give_the_same_logits(choice):
+def test_logits_of_explicit_and_fused_attention_are_the_same(choice):
     fused = lively(GPT(replace(SMALL, **choice, attention="fused")))
     explicit = lively(GPT(replace(SMALL, **choice, attention="explicit")))
     tokens = random_tokens()
@@ -114,7 +117,7 @@ def test_explicit_and_fused_attention_give_the_same_logits(choice):
 
 
 @every_choice
-def test_the_first_loss_is_close_to_that_of_a_uniform_guess(choice):
+def test_first_loss_is_close_to_that_of_a_uniform_guess(choice):
     config = ModelConfig(vocab_size=67, context_length=29, n_layer=2, n_head=4, n_embd=128, **choice)
     tokens, targets = (
         random_tokens(config, batch=5, length=29),
@@ -125,7 +128,7 @@ def test_the_first_loss_is_close_to_that_of_a_uniform_guess(choice):
     assert abs(loss.item() - math.log(67)) < 0.1
 
 
-def test_the_weights_start_as_in_gpt2():
+def test_initial_weights_are_gpt2s():
     config = ModelConfig(vocab_size=211, context_length=101, n_layer=7, n_head=4, n_embd=128, tied_head=False)
     for name, parameter in GPT(config).named_parameters():
         if name.endswith("bias"):
@@ -139,7 +142,7 @@ def test_the_weights_start_as_in_gpt2():
             assert abs(parameter.mean().item()) < 0.03 * expected, name
 
 
-def test_with_zero_residual_init_every_block_starts_by_adding_nothing():
+def test_residual_init_zero_lets_every_block_start_by_adding_nothing():
     config = replace(SMALL, residual_init="zero", bias=True)
     tokens = random_tokens(config, batch=2, length=5)
     first, *rest = GPT(config).residual_stream(tokens)
@@ -147,7 +150,7 @@ def test_with_zero_residual_init_every_block_starts_by_adding_nothing():
     assert not torch.equal(GPT(replace(config, residual_init="scaled")).residual_stream(tokens)[-1], first)
 
 
-def test_a_token_shift_changes_nothing_until_it_has_learned_something():
+def test_token_shift_changes_nothing_until_it_has_learned_something():
     tokens = random_tokens(SMALL)
     plain, shifted = GPT(SMALL), GPT(replace(SMALL, token_shift=True))
     assert torch.equal(plain(tokens), shifted(tokens))
@@ -155,7 +158,7 @@ def test_a_token_shift_changes_nothing_until_it_has_learned_something():
     assert not torch.allclose(plain(tokens), shifted(tokens))
 
 
-def test_a_tied_head_is_the_embedding_itself_and_an_untied_one_is_not():
+def test_tied_head_is_the_embedding_itself_and_an_untied_one_is_not():
     tied, untied = GPT(SMALL), GPT(replace(SMALL, tied_head=False))
     assert tied.head.weight is tied.token_embedding.weight
     assert untied.head.weight is not untied.token_embedding.weight
@@ -163,14 +166,14 @@ def test_a_tied_head_is_the_embedding_itself_and_an_untied_one_is_not():
     assert untied.n_parameters() - tied.n_parameters() == 67 * 30
 
 
-def test_building_a_model_leaves_the_global_random_state_alone():
+def test_gpt_leaves_the_global_random_state_alone():
     before = torch.get_rng_state()
     GPT(SMALL)
     GPT(SMALL, generator=torch.Generator().manual_seed(3))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_generator_decides_the_weights_and_the_global_seed_does_not():
+def test_initial_weights_follow_the_generator_and_not_the_global_seed():
     def weights(seed):
         return GPT(SMALL, generator=torch.Generator().manual_seed(seed)).state_dict()
 
@@ -195,7 +198,7 @@ def test_learned_positions_tell_equal_tokens_apart_and_are_all_trained():
 
 
 @every_choice
-def test_the_order_of_the_past_counts(choice):
+def test_gpt_hears_the_order_of_the_past(choice):
     model = lively(GPT(replace(SMALL, **choice, n_layer=1)))  # two blind layers could tell by the mask alone
     tokens = torch.tensor([[11, 2, 31, 5, 61], [5, 31, 2, 11, 61]])
     first, second = model(tokens)[:, -1]
@@ -263,7 +266,7 @@ def test_attention_maps_are_what_the_layers_really_do(choice, attention):
         assert_close(block.attn.proj(mixed), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_residual_stream_ends_in_the_logits():
+def test_residual_stream_ends_in_the_logits():
     model = lively(GPT(SMALL))
     tokens = random_tokens()
     stream = model.residual_stream(tokens)
@@ -335,15 +338,81 @@ UNFIT = "do not fit vocab_size 67: was the text encoded with this model's tokeni
     ],
     ids=["too-long", "empty", "id-too-large", "id-negative", "float", "uint8", "no-batch"],
 )
-def test_what_the_model_cannot_read_is_refused_in_one_sentence(tokens, sentence, position):
+def test_tokens_that_cannot_be_read_are_refused_in_one_sentence(tokens, sentence, position):
     model = GPT(replace(SMALL, position=position))
     with pytest.raises(TinyLMError) as error:
         model(tokens)
     assert str(error.value) == sentence
 
 
-def test_the_first_and_the_last_id_and_a_full_window_are_read():
+def test_tokens_of_the_first_and_last_id_and_a_full_window_are_read():
     model = GPT(SMALL)
     tokens = torch.tensor([[0, 66] * 11 + [0]])
     assert model(tokens).shape == (1, 23, 67)
     assert_close(model(tokens.int()), model(tokens), rtol=0, atol=0)
+
+
+each_head = pytest.mark.parametrize("choice", [GPT2S, OTHERS], ids=["tied", "untied"])
+
+
+def padded_and_plain(choice):
+    """A model with 128 rows in embedding and head for its vocabulary of 67, and one with 67."""
+    return GPT(replace(SMALL, **choice, vocab_multiple=64)), GPT(replace(SMALL, **choice))
+
+
+def padding(model):
+    """The rows of embedding and head that are no tokens."""
+    return torch.cat([m.weight[67:] for m in (model.token_embedding, model.head)])
+
+
+@each_head
+def test_padded_vocabulary_shows_neither_in_logits_nor_in_the_state_nor_in_the_count(choice):
+    padded, plain = padded_and_plain(choice)
+    assert padded.head.weight.shape == padded.token_embedding.weight.shape == (128, 30)
+    assert_close(padded.state_dict(), plain.state_dict(), rtol=0, atol=0)  # drawn alike
+    assert padding(padded).eq(0).all()
+    assert padded.n_parameters() == plain.n_parameters() == parameter_counts(padded.config)["total"]
+    lively(plain)
+    padded.load_state_dict(plain.state_dict())
+    assert padding(padded).eq(0).all()
+    plain.load_state_dict(copy.deepcopy(padded).state_dict())  # hooks go with the copy
+    tokens = random_tokens()
+    assert padded(tokens).shape == (B, T, 67)
+    assert_close(padded(tokens), plain(tokens))
+    with pytest.raises(RuntimeError, match="size mismatch for token_embedding"):
+        padded.load_state_dict(plain.state_dict() | {"token_embedding.weight": torch.zeros(66, 30)})
+
+
+@each_head
+def test_padded_vocabulary_is_no_more_ids_to_read(choice):
+    padded, plain = padded_and_plain(choice)
+    for wrong in (67, 127, 128, -1):
+        with pytest.raises(TinyLMError) as refusal, torch.no_grad():
+            plain(torch.tensor([[3, wrong]]))
+        with pytest.raises(TinyLMError) as same:
+            padded(torch.tensor([[3, wrong]]))
+        assert str(same.value) == str(refusal.value)
+
+
+@each_head
+@pytest.mark.parametrize("loss_fn", [next_token_loss, chunked_loss(5)], ids=["plain", "chunked"])
+def test_padded_vocabulary_trains_to_the_same_weights_and_its_rows_stay_zero(choice, loss_fn):
+    models = padded_and_plain(choice)
+    for model in models:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1, fused=True)
+        for step in range(3):
+            optimizer.zero_grad()
+            loss_fn(model, random_tokens(seed=step), random_tokens(seed=step + 1))[0].backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+    padded, plain = models
+    assert padding(padded).eq(0).all()
+    assert_close(padded.state_dict(), plain.state_dict(), rtol=1e-4, atol=1e-5)
+
+
+@each_head
+def test_padded_vocabulary_is_saved_as_the_same_file(choice, tmp_path):
+    for name, model in zip(("padded", "plain"), padded_and_plain(choice), strict=True):
+        tensors = {n: t for n, t in model.state_dict().items() if not (choice["tied_head"] and "head" in n)}
+        save_file(tensors, tmp_path / name)
+    assert (tmp_path / "padded").read_bytes() == (tmp_path / "plain").read_bytes()

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from tests.model.test_gpt import SMALL, each_attention, every_choice, lively, random_tokens
-from tinylm.errors import InputError, TinyLMError
+from tinylm.errors import InputError
 from tinylm.model.gpt import GPT
 from tinylm.model.kv_cache import KVCache
 
@@ -28,7 +28,7 @@ def in_pieces(model, tokens, sizes, padding=None):
 
 @each_attention
 @every_choice
-def test_one_token_at_a_time_gives_the_logits_of_all_at_once_at_every_position(choice, attention):
+def test_cached_logits_equal_uncached_ones_at_every_position(choice, attention):
     model = model_of(**choice, attention=attention)
     tokens = random_tokens(length=T)
     assert_close(in_pieces(model, tokens, [1] * T), model(tokens), **CLOSE)
@@ -37,14 +37,14 @@ def test_one_token_at_a_time_gives_the_logits_of_all_at_once_at_every_position(c
 @each_attention
 @pytest.mark.parametrize("position", ["learned", "rotary"])
 @pytest.mark.parametrize("sizes", [[T], [7, 1, 1, 14], [5, 7, 11], [1, 22]], ids=str)
-def test_the_pieces_may_have_any_size(sizes, position, attention):
+def test_cached_logits_of_pieces_of_any_size_equal_those_of_all_at_once(sizes, position, attention):
     model = model_of(position=position, attention=attention)
     tokens = random_tokens(length=T)
     assert_close(in_pieces(model, tokens, sizes), model(tokens), **CLOSE)
 
 
 @pytest.mark.parametrize("position", ["learned", "rotary"])
-def test_the_same_token_again_is_read_at_its_own_position_and_not_at_the_first(position):
+def test_cached_tokens_are_read_at_their_own_position_and_not_at_the_first(position):
     model = model_of(position=position, n_layer=1)
     tokens = torch.full((1, 5), 3)
     cache = model.new_cache()
@@ -59,7 +59,7 @@ def test_the_same_token_again_is_read_at_its_own_position_and_not_at_the_first(p
 
 @each_attention
 @every_choice
-def test_rows_of_different_lengths_give_what_each_gives_alone(choice, attention):
+def test_cached_rows_of_different_lengths_give_what_each_gives_alone(choice, attention):
     model = model_of(**choice, attention=attention)
     lengths = (2, 11, 7)
     rows = [random_tokens(batch=1, length=n + 5, seed=n)[0] for n in lengths]
@@ -72,7 +72,7 @@ def test_rows_of_different_lengths_give_what_each_gives_alone(choice, attention)
         assert_close(logits[gap:], model(row[None])[0], **CLOSE)
 
 
-def test_what_the_padding_holds_changes_nothing():
+def test_padding_changes_nothing_whatever_it_holds():
     model = model_of(position="rotary")
     tokens, padding = random_tokens(batch=2, length=9), torch.tensor([4, 0])
     other = tokens.clone()
@@ -89,7 +89,7 @@ def test_padding_of_zeros_is_no_padding():
     assert cache.mask is None
 
 
-def test_the_room_is_made_once_and_what_is_handed_out_are_views_of_it():
+def test_cache_takes_its_memory_once_and_hands_out_views_of_it():
     model, cache = model_of(), None
     cache = model.new_cache()
     places = set()
@@ -103,7 +103,7 @@ def test_the_room_is_made_once_and_what_is_handed_out_are_views_of_it():
     assert values.data_ptr() == cache.layers[0].values.data_ptr()
 
 
-def test_the_room_takes_its_heads_and_its_dtype_from_the_first_keys():
+def test_cache_takes_its_heads_and_dtype_from_the_first_keys():
     cache = KVCache(1, 7)
     k = torch.zeros(2, 3, 5, 11, dtype=torch.bfloat16)  # 3 key-value heads, whatever the queries have
     keys, values, mask = cache.layers[0].append(k, k.float())
@@ -113,7 +113,7 @@ def test_the_room_takes_its_heads_and_its_dtype_from_the_first_keys():
     assert mask is None
 
 
-def test_under_autocast_the_cache_holds_what_the_layers_make():
+def test_cache_under_autocast_holds_what_the_layers_make():
     model = lively(GPT(replace(SMALL, position="rotary", qk_norm=True)), 0.05).eval()
     cache, tokens = model.new_cache(), random_tokens()
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
@@ -123,7 +123,7 @@ def test_under_autocast_the_cache_holds_what_the_layers_make():
     assert (got - expected).abs().max() < 0.05 * expected.abs().max()
 
 
-def test_the_cache_is_read_and_never_trained_through():
+def test_cache_is_read_and_never_trained_through():
     model = model_of(token_shift=True)
     cache = model.new_cache()
     model(random_tokens(), cache)  # with gradients: nobody said no_grad
@@ -132,7 +132,7 @@ def test_the_cache_is_read_and_never_trained_through():
     )
 
 
-def test_a_full_cache_refuses_and_stays_as_it_was():
+def test_full_cache_refuses_and_stays_as_it_was():
     model, tokens = model_of(), random_tokens(length=T)
     cache = model.new_cache()
     model(tokens[:, :20], cache)
@@ -162,7 +162,7 @@ def test_tokens_that_cannot_be_read_leave_the_cache_as_it_was(wrong):
 
 
 @pytest.mark.parametrize("padding", [None, torch.tensor([2, 0])])
-def test_another_number_of_rows_is_refused(padding):
+def test_cache_refuses_another_number_of_rows(padding):
     model, tokens = model_of(), random_tokens()
     cache = model.new_cache(padding)
     model(tokens, cache)
@@ -171,7 +171,7 @@ def test_another_number_of_rows_is_refused(padding):
             model(tokens[:1].expand(rows, -1), cache)
 
 
-def test_a_cache_of_another_model_is_refused():
+def test_cache_of_another_model_is_refused():
     for n_layer, capacity in ((3, 24), (2, 23), (4, 23)):
         with pytest.raises(InputError) as refusal:
             model_of()(random_tokens(), KVCache(n_layer, capacity))
@@ -180,7 +180,3 @@ def test_a_cache_of_another_model_is_refused():
             "context_length 23: make it with new_cache()"
         )
     assert model_of()(random_tokens(), KVCache(3, 22)).shape == (2, 7, 67)
-
-
-def test_every_error_is_one_for_the_reader():
-    assert issubclass(InputError, TinyLMError)

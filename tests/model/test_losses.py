@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -134,29 +135,34 @@ def test_chunked_loss_under_autocast_equals_the_plain_one_to_bfloat16():
         assert (found[1][name] - gradient).norm() < 0.01 * gradient.norm(), name
 
 
-class Largest(TorchDispatchMode):
-    """The most rows of V numbers in any tensor that an operation took or made; the head has C of them."""
+class MostLogits(TorchDispatchMode):
+    """The most rows of V numbers that lay in memory at once, wherever they were kept."""
 
-    def __init__(self, vocab_size):
+    def __init__(self):
         super().__init__()
-        self.vocab_size, self.seen = vocab_size, 0
+        self.alive, self.rows = {}, 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves((args, out)):
-            if isinstance(tensor, torch.Tensor) and tensor.shape[-1:] == (self.vocab_size,):
-                self.seen = max(self.seen, tensor.numel() // self.vocab_size)
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor) and tensor.shape[-1:] == (SMALL.vocab_size,):
+                storage = tensor.untyped_storage()
+                self.alive[StorageWeakRef(storage)] = storage.nbytes() // 4 // SMALL.vocab_size
+        self.alive = {storage: rows for storage, rows in self.alive.items() if not storage.expired()}
+        self.rows = max(self.rows, sum(self.alive.values()))
         return out
 
 
-def test_chunked_loss_never_holds_more_logits_than_its_rows():
-    model, given = lively(GPT(SMALL)), texts(batch=5, length=SMALL.context_length)
-    rows = {}
-    for name, loss_fn in (("plain", next_token_loss), ("chunked", chunked_loss(37))):
-        with Largest(SMALL.vocab_size) as largest:  # forward and backward
-            value_and_gradients(model, loss_fn, *given)
-        rows[name] = largest.seen
-    assert rows == {"plain": 5 * 23, "chunked": 37}
+def test_chunked_loss_never_holds_more_logits_however_large_the_batch():
+    model = lively(GPT(SMALL))
+
+    def most(loss_fn, batch):
+        with MostLogits() as most:  # forward and backward
+            value_and_gradients(model, loss_fn, *texts(batch=batch, length=SMALL.context_length))
+        return most.rows
+
+    assert most(next_token_loss, 20) > most(next_token_loss, 10) > 2 * 10 * 23
+    assert most(chunked_loss(37), 20) == most(chunked_loss(37), 10) < 5 * 37
 
 
 def test_masked_loss_scores_the_kept_targets_alone():

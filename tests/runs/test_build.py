@@ -1,14 +1,14 @@
-"""Tests of tinylm.runs.build."""
+"""An experiment: its parts fit together, and nothing of the validation text is trained on."""
 
-from dataclasses import replace
+import json
 
+import numpy as np
 import pytest
 import torch
 
+from tests.support.tiny_run import tiny
 from tinylm.errors import ConfigError, CorpusMissing
-from tinylm.runs import build
-from tinylm.runs.build import prepare
-from tinylm.runs.recipes import shakespeare_char
+from tinylm.runs.build import build_experiment
 from tinylm.text import corpora
 from tinylm.text.corpora import load
 
@@ -24,91 +24,62 @@ def nothing_at_hand(monkeypatch, tmp_path):
     corpora._generated.cache_clear()
 
 
-def tiny(**model):
-    made = shakespeare_char()
-    model = {"n_layer": 1, "n_head": 2, "n_embd": 22, "context_length": 31} | model
-    return replace(
-        made,
-        model=replace(made.model, **model),
-        train=replace(made.train, micro_batch_size=5, tokens_per_step=5 * model["context_length"]),
-        data=replace(made.data, corpus="toyworld-plays"),
-    )
-
-
-def test_a_prepared_recipe_fits_together():
-    ready = prepare(tiny())
+def test_experiment_fits_together():
+    ready = build_experiment(tiny())
     assert ready.model.config == ready.recipe.model
-    assert ready.recipe.model.vocab_size == ready.tokenizer.vocab_size
+    assert ready.recipe.model.vocab_size == ready.dataset.tokenizer.vocab_size
     tokens, targets = ready.batches.batch(0)
-    assert tokens.shape == targets.shape == (5, 31)
-    assert ready.model(tokens).shape == (5, 31, ready.tokenizer.vocab_size)
-    assert ready.tokenizer.decode(ready.validation) == load("toyworld-plays").validation.lower()
+    assert tokens.shape == targets.shape == (3, 31)
+    assert ready.model(tokens).shape == (3, 31, ready.dataset.tokenizer.vocab_size)
 
 
 def test_training_reads_the_training_text_and_no_character_of_the_validation_text():
-    ready = prepare(tiny())
-    trained_on = ready.tokenizer.decode(ready.batches.tokens)
-    assert trained_on == load("toyworld-plays").train.lower()
-    assert load("toyworld-plays").validation.lower()[:500] not in trained_on
+    ready, text = build_experiment(tiny()), load("toyworld-plays")
+    decode = ready.dataset.tokenizer.decode
+    trained_on = decode(ready.batches.tokens)
+    assert trained_on == text.train.lower()
+    assert decode(ready.dataset.validation) == text.validation.lower()
+    assert text.validation.lower()[:500] not in trained_on
 
 
-def test_a_character_that_only_the_validation_text_has_gets_an_id(monkeypatch):
-    text = corpora.Text("abc" * 99, "abcd" * 99, name="small", source="generated")
-    monkeypatch.setattr(build, "load", lambda *_, **__: text)
-    assert prepare(tiny()).tokenizer.characters == "abcd"
+def test_data_settings_reach_the_dataset():
+    full = build_experiment(tiny())
+    part, kept = (build_experiment(tiny(data=data)) for data in ({"train_share": 0.3}, {"lowercase": False}))
+    n = round(0.3 * len(full.dataset.train))
+    assert np.array_equal(part.batches.tokens, full.batches.tokens[:n])
+    assert np.array_equal(part.dataset.validation, full.dataset.validation)
+    assert kept.dataset.tokenizer.vocab_size > full.dataset.tokenizer.vocab_size
 
 
-def test_a_share_of_the_training_text_is_its_beginning_and_the_rest_stays_as_it_is():
-    made = tiny()
-    whole, part = prepare(made), prepare(replace(made, data=replace(made.data, train_share=0.3)))
-    assert len(part.text.train) == round(0.3 * len(whole.text.train))
-    assert whole.text.train.startswith(part.text.train)
-    assert part.tokenizer.decode(part.batches.tokens) == part.text.train.lower()
-    assert torch.equal(torch.tensor(part.validation), torch.tensor(whole.validation))
-    assert part.tokenizer.characters == whole.tokenizer.characters
-
-
-def test_a_character_of_the_part_that_is_not_read_keeps_its_id(monkeypatch):
-    text = corpora.Text("abc" * 99 + "x", "abc" * 99, name="small", source="generated")
-    monkeypatch.setattr(build, "load", lambda *_, **__: text)
-    made = tiny()
-    assert prepare(replace(made, data=replace(made.data, train_share=0.5))).tokenizer.characters == "abcx"
-
-
-def test_lower_case_is_the_recipes_choice():
-    made = tiny()
-    folded, kept = prepare(made), prepare(replace(made, data=replace(made.data, lowercase=False)))
-    assert not any(character.isupper() for character in folded.tokenizer.characters)
-    assert any(character.isupper() for character in kept.tokenizer.characters)
-    assert folded.tokenizer.vocab_size < kept.tokenizer.vocab_size
-
-
-def test_the_same_recipe_prepares_the_same_weights_and_batches_and_leaves_the_global_generator_alone():
+def test_same_recipe_builds_the_same_and_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
-    first, second = prepare(tiny()), prepare(tiny())
+    first, second, other = build_experiment(tiny()), build_experiment(tiny()), build_experiment(tiny(seed=2))
     assert torch.equal(torch.get_rng_state(), before)
+    assert first.provenance == second.provenance != other.provenance
     for mine, yours in zip(first.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(mine, yours)
     assert torch.equal(first.batches.batch(3)[0], second.batches.batch(3)[0])
-    made = tiny()
-    other = prepare(replace(made, train=replace(made.train, seed=2)))
     assert not torch.equal(other.model.token_embedding.weight, first.model.token_embedding.weight)
     assert not torch.equal(other.batches.batch(3)[0], first.batches.batch(3)[0])
 
 
-def test_a_missing_corpus_is_replaced_only_when_that_is_asked_for(capsys):
-    made = tiny()
-    made = replace(made, data=replace(made.data, corpus="tinyshakespeare"))
+def test_provenance_is_plain_json_and_knows_every_part():
+    made = build_experiment(tiny()).provenance
+    assert json.loads(json.dumps(made)) == made
+    assert set(made) == set(["recipe", "about", "data", "dataset", "tokenizer", "model", "train", "batches"])
+
+
+def test_missing_corpus_is_replaced_only_when_that_is_asked_for(capsys):
+    made = tiny(data={"corpus": "tinyshakespeare"})
     with pytest.raises(CorpusMissing):
-        prepare(made)
+        build_experiment(made)
     assert capsys.readouterr().out == ""
-    assert prepare(made, fallback=True).text.name == "toyworld-plays"
+    ready = build_experiment(made, fallback=True)
+    assert ready.dataset.name == ready.recipe.data.corpus == "toyworld-plays"
     assert capsys.readouterr().out.count("\n") == 1
 
 
-def test_a_context_longer_than_the_text_is_refused_with_both_numbers():
-    characters = len(load("toyworld-plays").validation)
-    with pytest.raises(
-        ConfigError, match=f"context_length {characters} is longer .* {characters} characters"
-    ):
-        prepare(tiny(context_length=characters))
+def test_context_longer_than_the_text_is_refused_with_both_numbers():
+    n = len(load("toyworld-plays").validation)
+    with pytest.raises(ConfigError, match=rf"context_length {n} is longer .* {n:,} characters: use {n - 1}"):
+        build_experiment(tiny(model={"context_length": n}))

@@ -2,12 +2,43 @@
 
 import math
 
+from tests.support.tiny_run import evaluation, tiny
 from tinylm.inference.evaluate import Evaluation
-from tinylm.runs.callbacks import in_words
+from tinylm.runs import callbacks
+from tinylm.runs.build import build_experiment
+from tinylm.runs.callbacks import RunCallbacks, format_evaluation, opening
+from tinylm.text.tokenizers import CharTokenizer
+from tinylm.training.loop import train
 
 
-def test_an_evaluation_in_words_carries_its_error_and_leaves_it_out_when_there_is_none():
-    words = in_words(Evaluation(math.log(4), 0.0123, 10))
-    assert "1.3863 ± 0.0123 nats per character" in words
-    assert "perplexity 4.00, 2.000 bits per character" in words
-    assert "±" not in in_words(Evaluation(1.0, math.nan, 10))
+def test_format_evaluation_carries_the_error_with_its_unit_and_leaves_it_out_when_there_is_none():
+    words = format_evaluation(Evaluation(math.log(4), 0.0123, 10, unit="7 documents"), "token")
+    assert words.startswith(
+        "validation loss 1.3863 ± 0.0123 nats per token, perplexity 4.00, 2.000 bits per token"
+    )
+    assert words.endswith("(± over 7 documents)")
+    assert "±" not in format_evaluation(Evaluation(1.0, math.nan, 10), "character")
+
+
+def test_opening_is_a_line_end_or_the_first_token_of_an_alphabet_without_one():
+    assert opening(CharTokenizer("\nab")) == "\n"
+    assert opening(CharTokenizer("bcd")) == "b"
+
+
+def test_evaluation_takes_the_settings_of_training_and_dataset(mine, monkeypatch):
+    asked = []
+    monkeypatch.setattr(callbacks, "evaluate", lambda *a, **more: asked.append(more) or evaluation(1.0))
+    for settings in ({}, {"eval_tokens": 500, "eval_dtype": "float32"}):
+        experiment = build_experiment(tiny(steps=1, warmup_steps=0, **settings))
+        run = RunCallbacks(experiment, mine)
+        train(
+            experiment.model,
+            experiment.batches,
+            experiment.recipe.train,
+            evaluate=run.evaluate,
+            callbacks=[run],
+        )
+    assert [more["max_tokens"] for more in asked] == [None, 500]
+    assert [more["dtype"] for more in asked] == ["float32"] * 2
+    assert asked[0]["documents"] is experiment.dataset.documents or len(asked[0]["documents"])
+    assert asked[0]["bytes_per_token"] == 1.0

@@ -1,4 +1,4 @@
-"""Tests of tinylm.runs.machine."""
+"""The machine: described without its name, and forecasts that are plain arithmetic."""
 
 import platform
 from pathlib import Path
@@ -25,14 +25,14 @@ def steady(monkeypatch):
     )
 
 
-def test_the_rungs_have_the_sizes_in_their_names():
+def test_ladder_has_the_sizes_in_its_names():
     for rung, millions in zip(machine.ladder(), (0.8, 51, 124), strict=True):
         assert parameter_counts(rung.model)["total"] / 1e6 == pytest.approx(millions, rel=0.02)
         assert rung.name.startswith(f"{millions}M")
         rung.train.grad_accum_steps(rung.model.context_length)
 
 
-def test_the_description_lists_every_corpus_with_where_it_is():
+def test_describe_lists_every_corpus_with_where_it_is():
     here = machine.describe()
     assert here["corpora"].keys() == CORPORA.keys()
     assert here["corpora"]["tinyshakespeare"] is None
@@ -41,7 +41,7 @@ def test_the_description_lists_every_corpus_with_where_it_is():
     assert here["versions"]["python"] == platform.python_version()
 
 
-def test_the_forecast_of_a_rung_is_its_operations_over_the_measured_speed(steady):
+def test_ladder_forecast_is_its_operations_over_the_measured_speed(steady):
     for row in machine.ladder_forecast():
         tokens = row.rung.train.steps * row.rung.train.tokens_per_step
         assert row.flops_per_second == pytest.approx(1e6)
@@ -49,7 +49,7 @@ def test_the_forecast_of_a_rung_is_its_operations_over_the_measured_speed(steady
         assert row.forecast.seconds == pytest.approx(tokens * flops_per_token(row.rung.model) / 1e6)
 
 
-def test_the_report_calls_a_forecast_a_forecast_and_names_neither_the_machine_nor_a_path(steady):
+def test_report_calls_a_forecast_a_forecast_and_names_neither_the_machine_nor_a_path(steady):
     report = machine.report()
     assert "forecast" in report
     for rung in machine.ladder():
@@ -58,7 +58,3 @@ def test_the_report_calls_a_forecast_a_forecast_and_names_neither_the_machine_no
     assert str(Path.home()) not in report
     assert str(Path(machine.__file__).parent) not in report
     assert "`python -m tinylm fetch tinyshakespeare` gets it" in report
-
-
-def test_the_speed_of_a_rung_is_measured_here():
-    assert machine.training_speed(machine.ladder()[0], seconds=0.01) > 0

@@ -1,4 +1,4 @@
-"""Tests of tinylm.runs.recipes."""
+"""Recipes: each can be trained as it stands, and what may be changed about it."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from tinylm.text.corpora import CORPORA
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_carries_its_own_name_a_known_corpus_and_a_whole_number_of_micro_batches(name):
+def test_recipe_carries_its_own_name_a_known_corpus_and_a_whole_number_of_micro_batches(name):
     made = recipe(name)
     assert made.name == name
     assert made.data.corpus in CORPORA
@@ -19,17 +19,17 @@ def test_every_recipe_carries_its_own_name_a_known_corpus_and_a_whole_number_of_
     assert made.train.grad_accum_steps(made.model.context_length) >= 1
 
 
-def test_the_shakespeare_checkpoint_is_at_most_four_megabytes():
+def test_shakespeare_char_checkpoint_is_at_most_four_megabytes():
     assert 4 * parameter_counts(shakespeare_char().model)["total"] < 3.9e6
 
 
-def test_an_unknown_recipe_is_refused_with_the_nearest_name_and_the_list():
+def test_recipe_that_is_unknown_is_refused_with_the_nearest_name_and_the_list():
     with pytest.raises(ConfigError, match="did you mean shakespeare_char") as refusal:
         recipe("shakespeare_chr")
     assert all(name in str(refusal.value) for name in RECIPES)
 
 
-def test_a_shorter_run_warms_up_in_proportion_and_a_longer_one_as_before():
+def test_warm_up_is_shortened_in_proportion_and_never_lengthened():
     made = shakespeare_char()
     half = shortened(made, made.train.steps // 2).train
     assert (half.steps, half.warmup_steps) == (made.train.steps // 2, made.train.warmup_steps // 2)
@@ -37,7 +37,7 @@ def test_a_shorter_run_warms_up_in_proportion_and_a_longer_one_as_before():
     assert shortened(made, 1).train.warmup_steps < 1
 
 
-def test_the_size_of_the_vocabulary_is_not_for_choosing():
+def test_changed_takes_every_setting_but_the_size_of_the_vocabulary():
     made = shakespeare_char()
     other = replace(made.model, vocab_size=made.model.vocab_size + 1)
     with pytest.raises(ConfigError, match="cannot be chosen"):
@@ -47,12 +47,12 @@ def test_the_size_of_the_vocabulary_is_not_for_choosing():
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 1.01, float("nan")])
-def test_a_share_that_is_none_is_refused_with_the_number(share):
+def test_train_share_outside_its_range_is_refused_with_the_number(share):
     with pytest.raises(ConfigError, match=f"train_share {share} is outside"):
         replace(recipe("overfit").data, train_share=share)
 
 
-def test_the_fast_recipe_changes_choices_and_never_the_size_the_data_or_the_tokens_of_a_step():
+def test_shakespeare_fast_changes_choices_and_never_the_size_the_data_or_the_tokens_of_a_step():
     base, fast = recipe("shakespeare_baseline"), recipe("shakespeare_fast")
     assert fast.data == base.data
     for name in ("n_layer", "n_head", "n_embd"):

@@ -24,7 +24,7 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def python(code: str) -> subprocess.Popen:
+def python(code: str, **variables: str) -> subprocess.Popen:
     """A fresh Python in which main, paths, Path and sys are at hand, and toyworld is short."""
     imports = "import sys; from pathlib import Path; from tinylm.runs import paths; "
     imports += f"from tinylm.text import corpora; corpora.GENERATED_CHARACTERS = {CHARACTERS}; "
@@ -32,9 +32,9 @@ def python(code: str) -> subprocess.Popen:
         [sys.executable, "-u", "-c", imports + f"from tinylm.__main__ import main; {code}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding=variables.get("PYTHONIOENCODING", "utf-8"),
         cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1", **variables},
     )
 
 

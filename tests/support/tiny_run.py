@@ -1,30 +1,29 @@
-"""A whole run of seven steps, one that Ctrl-C stops, and everything that a run leaves behind."""
+"""A run of seven steps, one that Ctrl-C stops, and everything that a run leaves behind."""
 
 from dataclasses import replace
 
+from tinylm.inference.evaluate import Evaluation
 from tinylm.runs import callbacks
-from tinylm.runs.recipes import shakespeare_char
+from tinylm.runs.recipes import Recipe, shakespeare_char
 from tinylm.runs.records import read_record
 
 
-def tiny(**train):
+def tiny(*, data=None, init_from=None, model=None, **train) -> Recipe:
     made = shakespeare_char()
-    numbers = {
-        "steps": 7,
-        "warmup_steps": 2,
-        "micro_batch_size": 3,
-        "tokens_per_step": 3 * 31,
-        "log_every": 2,
-    }
+    sizes = {"n_layer": 1, "n_head": 2, "n_embd": 22, "context_length": 31} | (model or {})
+    settings = {"steps": 7, "warmup_steps": 2, "micro_batch_size": 3, "log_every": 2, "eval_every": 3}
+    settings |= {"tokens_per_step": 3 * sizes["context_length"]} | train
     return replace(
         made,
-        model=replace(made.model, n_layer=1, n_head=2, n_embd=22, context_length=31),
-        train=replace(made.train, **(numbers | {"eval_every": 3} | train)),
-        data=replace(made.data, corpus="toyworld-plays"),
+        model=replace(made.model, **sizes),
+        train=replace(made.train, **settings),
+        data=replace(made.data, **({"corpus": "toyworld-plays"} | (data or {}))),
+        init_from=init_from,
     )
 
 
 def interrupt_at(monkeypatch, call: int) -> None:
+    """Ctrl-C is pressed in the evaluation of that number, counted from 1."""
     calls, evaluate = [], callbacks.evaluate
 
     def interrupted(model, *args, **kwargs):
@@ -36,8 +35,23 @@ def interrupt_at(monkeypatch, call: int) -> None:
     monkeypatch.setattr(callbacks, "evaluate", interrupted)
 
 
+def evaluation(loss: float) -> Evaluation:
+    return Evaluation(loss=loss, standard_error=0.1, n_tokens=10, bits_per_byte=None, unit="10 blocks")
+
+
+def losses_are(monkeypatch, *losses: float) -> None:
+    """What the evaluations of a run find, one after the other."""
+    coming = iter(losses)
+    monkeypatch.setattr(callbacks, "evaluate", lambda *_, **__: evaluation(next(coming)))
+
+
+def contents(folder):
+    """Every file of a run with its bytes."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def files(folder):
-    """Every file of a run with its bytes, the record's lines without what a clock measured."""
+    """Every tensor file of a run with its bytes, the record's lines without what a clock measured."""
     found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.safetensors")}
     record = read_record(folder / "record.jsonl")
     clocks = ("seconds", "tokens_per_second")

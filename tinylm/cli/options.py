@@ -1,7 +1,6 @@
 """Options: what can be typed after python -m tinylm, one dataclass for each command.
 
-The types are the checks and the docstrings are the help. Refuses to parse anything (__main__) and to do
-anything (commands).
+The types are the checks and the docstrings are the help.
 Shown in notebook 00_start_here."""
 
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ SAMPLED = GenerationConfig(temperature=0.8)  # a little calmer than the model's 
 
 @dataclass(frozen=True)
 class Train:
-    """Train a model from a recipe. Any number can be changed: --model.n-embd 96 --train.steps 200
+    """Train a model from a recipe. Any setting can be changed: --model.n-embd 96 --train.steps 200
 
     With fewer steps than the recipe's, its warm-up becomes shorter in proportion."""
 
@@ -31,8 +30,17 @@ class Train:
     data: DataConfig
     run: Annotated[str | None, arg(metavar="NAME")] = None
     """The run's name: it is kept in data/mine/NAME. Left out: the recipe's name and the next number."""
+    init_from: Annotated[str | None, arg(metavar="CHECKPOINT")] = None
+    """A checkpoint whose weights to start from: a folder, a run's name, or a shipped name."""
     fallback: bool = False
     """Train on generated text when the corpus is not here."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How long a training is to be: read before all other options, which depend on it."""
+
+    steps: Annotated[int, arg(name="train.steps")] = 0
 
 
 @dataclass(frozen=True)
@@ -93,5 +101,8 @@ class Lab:
 
     browser: bool = True
     """Open a browser window; without it, the address to open is printed."""
-    allow_root: bool = False
-    """Run as root too, as some containers want it."""
+
+
+COMMANDS = {
+    kind.__name__.lower(): kind for kind in (Train, Resume, Sample, Evaluate, Fetch, Pack, Machine, Lab)
+}

@@ -74,8 +74,8 @@ def evaluate(
     another. Neighbouring windows do: they share a scene. `documents`, the positions (D,) at which documents
     begin, from 0 on, makes each a unit; it changes nothing in the loss. Running text is cut into blocks of at
     least 8,192 tokens, or 10 blocks where it is short. That is long for stories and short for plays: on Tiny
-    Shakespeare's validation text it gives 3.2 times what windows of 256 say, and longer blocks, too few to be
-    sure, still a little more.
+    Shakespeare's validation text it gives 3.2 times what windows of 256 say (0.0290, 0.0091), and twice as
+    long ones 1.2 to 1.5 times as much again, of which 6 or 7 blocks cannot make one sure.
 
     loss_fn scores in place of the cross-entropy; what it leaves out is not counted. It gives one sum for a
     batch, so its units are blocks even where there are documents. dtype is the arithmetic of the matrix

@@ -63,6 +63,8 @@ def _stream(
     generator: torch.Generator | list[torch.Generator],
 ) -> Iterator[list[int]]:
     context_length = model.config.context_length
+    # A half: to keep more would refill more often, to keep less would forget more. At a half the model
+    # computes two positions for each token, and on average still reads three quarters of its context.
     refill = context_length if config.window == "sliding" else max(1, context_length // 2)
     sizes = [min(len(row), context_length) for row in rows]  # the last tokens of each row that the model sees
     modules = list(model.modules())
@@ -106,7 +108,7 @@ def next_logits(model: nn.Module, rows: Sequence[Sequence[int]]) -> Tensor:
     """The logits for the token after each of B rows of ids, from their last context_length tokens: (B, V).
 
     Every position is computed, each row apart, so that nothing is padded. A full cache cannot be shifted
-    instead: in a window that slid by one, each token stands one position earlier and no longer feels the
+    instead: in a window that slid by one, each token stands one position earlier and no longer sees the
     token that left, so that all its keys and values are new."""
     windows = [torch.tensor(row[-model.config.context_length :], device=_device(model)) for row in rows]
     return torch.stack([model(window[None])[0, -1] for window in windows])  # (B, V)

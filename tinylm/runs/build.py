@@ -1,69 +1,110 @@
-"""Experiment: a recipe with its text read, its characters numbered, its batches cut and its model built.
+"""Building an experiment: a recipe with its text read, its batches cut and its model made.
 
-Refuses to know which numbers are good ones (recipes), how a model is trained (training) and where runs are
-kept (runs).
 Taught in notebook 04_training."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
 from tinylm.errors import ConfigError
 from tinylm.model.gpt import GPT
+from tinylm.runs import paths
 from tinylm.runs.recipes import Recipe
+from tinylm.storage import weights
+from tinylm.storage.atomic import read_json
 from tinylm.text.batches import Batches
-from tinylm.text.corpora import Text, load
-from tinylm.text.tokenizers import CharTokenizer
+from tinylm.text.corpora import CORPORA
+from tinylm.text.dataset import Dataset, load_dataset
+from tinylm.text.tokenizers import tokenizer_from_json
+from tinylm.training.progress import differences
+
+FREE = {"dropout", "attention", "residual_init"}  # settings that may differ from those of the weights
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A recipe with its text read and its model built, ready to train."""
+    """A recipe that is ready to train."""
 
     recipe: Recipe
-    """As it will be trained: with the vocabulary's true size."""
-    text: Text
-    """What was read, and from which kind of source."""
-    tokenizer: CharTokenizer
-    """One id per character of the text."""
+    """As it will be trained: with the vocabulary's true size and the corpus that was really read."""
+    dataset: Dataset
     model: GPT
-    """Freshly initialised from the recipe's seed, on the CPU."""
+    """Initialised from the recipe's seed or from the weights of `init_from`, on the CPU."""
     batches: Batches
     """Training batches, a pure function of the step."""
-    validation: np.ndarray
-    """Ids of the fixed validation text, (N,)."""
+    provenance: dict[str, Any]
+    """What must not change when the run is resumed, as plain JSON: stored with each checkpoint."""
 
 
-def prepare(recipe: Recipe, *, fallback: bool = False) -> Experiment:
-    """Read the text, number its characters, cut it into batches and build the model.
+def build_experiment(recipe: Recipe, *, fallback: bool = False) -> Experiment:
+    """Read the text, cut it into batches, build the model, and write down what all of it was made of.
 
-    The alphabet is that of the whole text, whatever share of it is read: a character that only another part
-    has would otherwise have no id. With `fallback`, a missing corpus is replaced by the recipe's generated
-    one, and one printed line says so. Raises CorpusMissing, and ConfigError when the context is longer than
-    the text."""
-    text = load(recipe.data.corpus, fallback=recipe.data.fallback if fallback else None)
-    alphabet = text.train + text.validation
-    text = replace(text, train=text.train[: round(recipe.data.train_share * len(text.train))])
-    context_length = recipe.model.context_length
-    for part, characters in (("training", len(text.train)), ("validation", len(text.validation))):
-        if characters <= context_length:
-            raise ConfigError(
-                f"context_length {context_length} is longer than the {part} text of {text.name}, which has "
-                f"{characters} characters: use {characters - 1} or less"
-            )
-    tokenizer = CharTokenizer.train(alphabet, lowercase=recipe.data.lowercase)
-    recipe = replace(recipe, model=replace(recipe.model, vocab_size=tokenizer.vocab_size))
-    return Experiment(
-        recipe=recipe,
-        text=text,
-        tokenizer=tokenizer,
-        model=GPT(recipe.model, generator=torch.Generator().manual_seed(recipe.train.seed)),
-        batches=Batches(
-            tokenizer.encode(text.train),
-            context_length=context_length,
-            batch_size=recipe.train.micro_batch_size,
-            seed=recipe.train.seed,
-        ),
-        validation=tokenizer.encode(text.validation),
+    With `fallback`, a missing corpus is replaced by the recipe's generated one, and one printed line says so.
+    Raises CorpusMissing, DataError, CheckpointError for `init_from`, and ConfigError where the context is
+    longer than the text."""
+    data, train = recipe.data, recipe.train
+    dataset = load_dataset(
+        paths.locate_text(data.corpus),
+        tokenizer=data.tokenizer,
+        lowercase=data.lowercase,
+        train_share=data.train_share,
+        fallback=data.fallback if fallback else None,
     )
+    data = replace(data, corpus=paths.stored_text(dataset.name))
+    if dataset.name not in CORPORA:  # a path: what is printed and published names the file alone
+        dataset = replace(dataset, name=Path(dataset.name).resolve().name)
+    context_length = recipe.model.context_length
+    for part, tokens in (("training", dataset.train), ("validation", dataset.validation)):
+        if len(tokens) <= context_length:
+            raise ConfigError(
+                f"context_length {context_length} is longer than the {part} text of {dataset.name}, "
+                f"which has {len(tokens):,} {dataset.unit}s: use {len(tokens) - 1} or less"
+            )
+    config = replace(recipe.model, vocab_size=dataset.tokenizer.vocab_size)
+    recipe = replace(recipe, model=config, data=data)
+    model = GPT(config, generator=torch.Generator().manual_seed(train.seed))
+    batches = Batches(
+        dataset.train,
+        context_length=context_length,
+        batch_size=train.micro_batch_size,
+        seed=train.seed,
+        fingerprint=dataset.fingerprint,
+    )
+    provenance = {
+        "recipe": recipe.name,
+        "about": recipe.about,
+        "data": asdict(data),
+        "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+        "tokenizer": dataset.tokenizer.fingerprint,
+        "model": config.to_json(),
+        "train": train.to_json(),
+        "batches": batches.fingerprint(),
+    }
+    if recipe.init_from is not None:
+        provenance["init_from"] = _start_from(recipe.init_from, model, dataset)
+    return Experiment(recipe, dataset, model, batches, provenance)
+
+
+def _start_from(name: str, model: GPT, dataset: Dataset) -> dict[str, Any]:
+    """Load the weights of a checkpoint into the model; its name, and what tells its weights from any other.
+
+    Raises ConfigError where its model or its tokenizer is another."""
+    folder = paths.find(name)
+    stored = weights.read(paths.display_path(folder))
+    if tokenizer_from_json(stored.tokenizer).fingerprint != dataset.tokenizer.fingerprint:
+        raise ConfigError(
+            f"{name} cannot be started from: its tokenizer numbers other tokens than that of {dataset.name}, "
+            f"use a checkpoint that was trained on the same alphabet"
+        )
+    theirs, ours = (
+        {k: v for k, v in c.to_json().items() if k not in FREE} for c in (stored.config, model.config)
+    )
+    if different := list(differences(theirs, ours)):
+        raise ConfigError(f"{name} cannot be started from: {', '.join(different)}; use a model as its own is")
+    stored.fill(model)
+    digest = read_json(folder, weights.ABOUT, name)["files"][weights.WEIGHTS][
+        "sha256"
+    ]  # read has verified it
+    return {"name": Path(name).name, "sha256": digest}

@@ -1,19 +1,14 @@
-"""Watch: what a run does along the way: it validates, keeps checkpoints, and lets the model write a line.
+"""Callbacks: what a run does along the way: it evaluates, writes its record, prints, and saves checkpoints.
 
-Knows a prepared recipe and the folder of its checkpoints. Refuses to know when these things are done
-(training/loop) and how a run begins and ends (runs).
 Taught in notebook 04_training."""
 
-import hashlib
 import math
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 from tqdm.auto import tqdm
 
+from tinylm.errors import RunError, TinyLMError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.inference.generate import generate_text
@@ -21,89 +16,94 @@ from tinylm.runs import paths
 from tinylm.runs.build import Experiment
 from tinylm.runs.records import RunRecord
 from tinylm.storage import checkpoint
+from tinylm.text.tokenizers import Tokenizer
 from tinylm.training.progress import TrainingState
-from tinylm.training.loop import Callback
 
 SAMPLE = GenerationConfig(max_new_tokens=72, temperature=0.8)  # a line
 
 
-def in_words(result: Evaluation) -> str:
-    """An evaluation in one line."""
-    error = "" if math.isnan(result.standard_error) else f" ± {result.standard_error:.4f}"
+def format_evaluation(evaluation: Evaluation, unit: str) -> str:
+    """An evaluation in one line; `unit` is what one token is called. Its ± says over what it was taken."""
+    error = "" if math.isnan(evaluation.standard_error) else f" ± {evaluation.standard_error:.4f}"
+    over = f" (± over {evaluation.unit})" if error else ""
     return (
-        f"validation loss {result.loss:.4f}{error} nats per character, perplexity {result.perplexity:.2f}, "
-        f"{result.bits_per_token:.3f} bits per character"
+        f"validation loss {evaluation.loss:.4f}{error} nats per {unit}, perplexity "
+        f"{evaluation.perplexity:.2f}, {evaluation.bits_per_token:.3f} bits per {unit}{over}"
     )
 
 
-def provenance(ready: Experiment) -> dict[str, Any]:
-    """What a run is made of besides its model and its training: a resumed run must find the same."""
-    text = ready.text
-    digest = hashlib.sha256(f"{len(text.train)}\n{text.train}{text.validation}".encode()).hexdigest()
-    return {
-        "recipe": ready.recipe.name,
-        "about": ready.recipe.about,
-        "data": asdict(replace(ready.recipe.data, corpus=text.name)),
-        "text": digest,
-        "tokenizer": ready.tokenizer.fingerprint,
-    }
+def opening(tokenizer: Tokenizer) -> str:
+    """What a text begins with: a line's end or, where the text had none, the tokenizer's first token."""
+    try:
+        tokenizer.encode("\n")
+        return "\n"
+    except TinyLMError:
+        return tokenizer.decode([0])
 
 
-def write_down(record: RunRecord) -> Callback:
-    """Each logged step and each evaluation becomes a line of the record."""
+class RunCallbacks:
+    """The `evaluate`, the `save` and the callback that `train` is given by a run.
 
-    def callback(state: TrainingState) -> None:
-        if state.evaluation is not None:
-            record.evaluation(
-                step=state.progress.step, **asdict(state.evaluation), seconds=state.progress.seconds
-            )
-        elif state.logged:
-            numbers = asdict(state.result)
-            record.step(**numbers | numbers.pop("metrics"), seconds=state.progress.seconds)
+    `record` may come later: that of a resumed run is opened when its checkpoint has been found to fit."""
 
-    return callback
+    def __init__(self, experiment: Experiment, folder: Path) -> None:
+        self.experiment, self.folder = experiment, folder
+        self.record: RunRecord | None = None
+        self.state: TrainingState | None = None
+        """The run's, once it has begun."""
 
-
-class Watch:
-    """The callables that `train` is given: `step`, `evaluate` and `save`."""
-
-    def __init__(self, ready: Experiment, home: Path, *, steps: int = 0) -> None:
-        self.ready, self.home, self.steps = ready, home, steps
-        self.best: int | None = None
-        """After how many steps the validation loss was lowest: that checkpoint is kept."""
-
-    def step(self, state: TrainingState) -> None:
-        """Count the steps."""
-        self.steps = state.progress.step
+    @property
+    def steps(self) -> int:
+        """How many steps are finished."""
+        return self.state.progress.step if self.state else 0
 
     def evaluate(self, state: TrainingState) -> Evaluation:
-        """The loss on the whole validation text, said above the progress bar, with a line by the model."""
-        model = state.model
-        validation = self.ready.validation
-        bytes_per_token = len(self.ready.text.validation.encode()) / len(validation)
-        found = evaluate(model, validation, bytes_per_token=bytes_per_token)
-        tqdm.write(f"step {self.steps}: {in_words(found)}")
-        if math.isfinite(found.loss):
-            tqdm.write(f"  {self._sample(model)!r}")
-        return found
+        """The loss on the validation text, in the arithmetic of the training or in eval_dtype."""
+        dataset, config = self.experiment.dataset, state.config
+        return evaluate(
+            state.model,
+            dataset.validation,
+            documents=dataset.documents,
+            bytes_per_token=dataset.bytes_per_token,
+            max_tokens=config.eval_tokens or None,
+            device=state.precision.device,
+            dtype=state.precision.dtype if config.eval_dtype == "auto" else config.eval_dtype,
+            world=state.world,
+        )
+
+    def __call__(self, state: TrainingState) -> None:
+        """Write down a step or an evaluation; print an evaluation, with a line that the model writes by now.
+
+        The line has a generator of its own, so that training sees none of its random numbers."""
+        self.state = state
+        if self.record is not None:
+            self.record(state)
+        if state.evaluation is None:
+            return
+        step, dataset = state.progress.step, self.experiment.dataset
+        tqdm.write(f"step {step}: {format_evaluation(state.evaluation, dataset.unit)}")
+        generator = torch.Generator().manual_seed(step)
+        prompt = opening(dataset.tokenizer)
+        line = generate_text(state.model, dataset.tokenizer, prompt, SAMPLE, generator=generator)
+        tqdm.write(f"  {line!r}")
 
     def save(self, state: TrainingState) -> str:
-        """Keep a checkpoint, and remove those no longer wanted. Returns its name as it can be typed."""
-        progress = state.progress
-        folder = self.home / checkpoint.folder_of(progress.step)
-        notes = {"recipe": self.ready.recipe.name, "corpus": self.ready.text.name, "step": progress.step}
-        if state.evaluation is not None:
-            notes["loss"] = state.evaluation.loss
-            if not math.isnan(state.evaluation.standard_error):
-                notes["standard_error"] = state.evaluation.standard_error
-        notes["train"] = asdict(state.config)
-        tokenizer = self.ready.tokenizer.to_json()
+        """Save a checkpoint and remove those no longer wanted. Returns its name as it can be typed."""
+        self.state = state
+        if not (self.folder / "record.jsonl").exists():
+            raise RunError(
+                f"the folder of the run {self.folder.name} was removed while it trained: train it again"
+            )
+        progress, home = state.progress, self.folder / paths.KEPT
+        folder = home / checkpoint.folder_of(progress.step)
+        recipe, evaluation = self.experiment.recipe, state.evaluation
+        notes = {"recipe": recipe.name, "corpus": recipe.data.corpus, "step": progress.step}
+        if evaluation is not None:
+            notes |= {"loss": evaluation.loss, "unit": evaluation.unit}
+            if not math.isnan(evaluation.standard_error):
+                notes["standard_error"] = evaluation.standard_error
+        notes["train"] = recipe.train.to_json()
+        tokenizer = self.experiment.dataset.tokenizer.to_json()
         checkpoint.save(folder, state, tokenizer=tokenizer, notes=notes)
-        self.best = progress.best[0] if progress.best else None
-        checkpoint.rotate(self.home, step=progress.step, best=self.best)
-        return paths.shown(folder)
-
-    def _sample(self, model: nn.Module) -> str:
-        """What the model writes by now, in one line; its own generator, so that training sees none of it."""
-        generator = torch.Generator().manual_seed(self.steps)
-        return generate_text(model, self.ready.tokenizer, "\n", SAMPLE, generator=generator)
+        checkpoint.rotate(home, step=progress.step, best=progress.best[0] if progress.best else None)
+        return paths.display_path(folder)

@@ -1,7 +1,7 @@
-"""Forecast: what a run will cost before it is started: tokens, FLOPs, memory, hours, money.
+"""Forecast: what a run will cost before it is started: tokens, FLOPs, memory, time.
 
-Knows configs and a measured speed. Refuses to guess a speed: it trains on this machine for a second and
-looks. A forecast counts training only, not evaluations, and is called a forecast wherever it is printed.
+The speed is never guessed: the machine trains for a second and is timed. A forecast counts training only, not
+evaluations, and is called a forecast wherever it is printed.
 Taught in notebooks 04_training and 10_speed. Source: Chowdhery et al. 2022 (PaLM), appendix B."""
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import time
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tinylm.device import Precision
 from tinylm.errors import ConfigError
 from tinylm.model.config import ModelConfig, parameter_counts
+from tinylm.model.losses import LossFn, next_token_loss
 from tinylm.training.config import DTypeName, OptimizerName, TrainConfig
 from tinylm.training.optim import build_optimizer
 from tinylm.training.step import train_step
@@ -38,13 +39,16 @@ def memory_bytes(config: ModelConfig, micro_batch_size: int, dtype: DTypeName = 
     """Estimated memory to train, in bytes: 16 for each parameter, and what the backward pass needs.
 
     float32 weights, gradients and AdamW's two averages are 4 bytes each. For the backward pass a block keeps
-    about 16 numbers per token and channel, more with the modern settings, and matrices of T per head where
-    attention is explicit or has dropout (on a processor); the head keeps the logits twice."""
-    width = 4 if dtype == "float32" else 2  # bytes per number kept
+    about 8 numbers per token and channel, more with the modern settings, the MLP's hidden layer twice, and
+    matrices of T per head where attention is explicit or has dropout (on a processor); the head keeps the
+    logits twice."""
+    width = 4 if dtype in ("auto", "float32") else 2  # bytes per number kept
     modern = 3 * (config.position == "rotary") + 2 * (config.norm == "rmsnorm") + 5 * config.qk_norm
     dropped = config.dropout > 0
     scores = (3 if dropped else config.attention == "explicit") * config.n_head * config.context_length
-    per_block = (8 + modern + 2 * dropped) * config.n_embd + 2 * config.mlp_hidden + scores  # per token
+    per_block = (
+        (8 + modern + 2 * dropped) * config.n_embd + 2 * config.mlp_hidden + scores
+    )  # numbers per token
     per_token = config.n_layer * per_block * width + 2 * config.vocab_size * 4  # bytes
     return 16 * parameter_counts(config)["total"] + micro_batch_size * config.context_length * per_token
 
@@ -65,17 +69,16 @@ def measure_speed(
     *,
     micro_batch_size: int,
     context_length: int,
-    vocab_size: int | None = None,
     seconds: float = 1.0,
     dtype: DTypeName = "auto",
     optimizer: OptimizerName = "adamw",
+    loss_fn: LossFn = next_token_loss,
 ) -> float:
     """Training speed in tokens per second: the median of real steps on random tokens, after three to warm up.
 
-    The steps are those of the optimiser named, because Muon's cost more. The learning rates are 0, so the
-    weights stay as they are to the bit; the gradients are thrown away.
-    vocab_size is read from model.config when it is not given."""
-    vocab_size = vocab_size or model.config.vocab_size
+    The steps are those of the optimiser and the loss that are named, because these cost their part. The
+    model is afterwards as it was to the bit: the learning rates are 0, and its state is put back all the
+    same, since a module may keep counts of its own."""
     config = TrainConfig(
         steps=1_000_000,
         micro_batch_size=micro_batch_size,
@@ -89,13 +92,18 @@ def measure_speed(
     )
     precision = Precision.of(next(model.parameters()).device, dtype)
     stepped = build_optimizer(model, config)
-    batches = _OneBatch(micro_batch_size, context_length, vocab_size)
-    was_training, speeds, began = model.training, [], time.perf_counter()
+    batches = _OneBatch(micro_batch_size, context_length, model.config.vocab_size)
+    was_training, before = model.training, {k: v.clone() for k, v in model.state_dict().items()}
+    speeds: list[float] = []
+    began = time.perf_counter()
     model.train()
     while len(speeds) < 6 or time.perf_counter() - began < seconds:
-        result = train_step(model, stepped, batches, step=len(speeds), config=config, precision=precision)
+        result = train_step(
+            model, stepped, batches, step=len(speeds), config=config, precision=precision, loss_fn=loss_fn
+        )
         speeds.append(result.tokens_per_second)
     model.train(was_training)
+    model.load_state_dict(before)
     stepped.zero_grad(set_to_none=True)
     return statistics.median(speeds[3:])
 
@@ -109,69 +117,39 @@ class Forecast:
     flops: int
     seconds: float
     memory_bytes: int
-    cost: float | None = None
 
     def __str__(self) -> str:
-        lines = [
-            f"forecast: {plain_duration(self.seconds)} for {self.tokens:,} tokens",
-            f"  {self.parameters:,} parameters, {self.flops:.1e} floating-point operations",
-            f"  about {_plain_bytes(self.memory_bytes)} of memory",
-        ]
-        return "\n".join([*lines, *([f"  about {self.cost:,.2f} in rent"] if self.cost is not None else [])])
-
-
-def forecast(
-    model: ModelConfig,
-    train: TrainConfig,
-    *,
-    tokens_per_second: float,
-    world_size: int = 1,
-    price_per_hour: float | None = None,
-) -> Forecast:
-    """Tokens, FLOPs, seconds, memory per device and, for a price per device and hour, the cost.
-
-    tokens_per_second is that of one device (measure_speed); devices are taken to add up perfectly."""
-    if not tokens_per_second > 0:
-        raise ConfigError(
-            f"tokens_per_second {tokens_per_second} says nothing: measure it, or use a number above 0"
+        return (
+            f"forecast: {plain_duration(self.seconds)} for {self.tokens:,} tokens\n"
+            f"  {self.parameters:,} parameters, {float(self.flops):.1e} floating-point operations\n"
+            f"  about {_plain_bytes(self.memory_bytes)} of memory"
         )
+
+
+def forecast(model: ModelConfig, train: TrainConfig, *, tokens_per_second: float) -> Forecast:
+    """Tokens, FLOPs, seconds and memory of a run at a measured speed (measure_speed)."""
+    if not 0 < tokens_per_second < math.inf:
+        raise ConfigError(f"tokens_per_second {tokens_per_second} forecasts nothing: measure it")
     tokens = train.steps * train.tokens_per_step
-    seconds = tokens / (tokens_per_second * world_size)
     return Forecast(
         parameters=parameter_counts(model)["total"],
         tokens=tokens,
         flops=tokens * flops_per_token(model),
-        seconds=seconds,
-        memory_bytes=memory_bytes(
-            model, train.micro_batch_size, "float32" if train.dtype == "auto" else train.dtype
-        ),
-        cost=None if price_per_hour is None else seconds / 3600 * price_per_hour * world_size,
+        seconds=tokens / tokens_per_second,
+        memory_bytes=memory_bytes(model, train.micro_batch_size, train.dtype),
     )
 
 
-def forecast_ratio(forecast_seconds: float, seconds: float, *, share: float = 1.0) -> float:
-    """What a run took over what was forecast: 1 is a good forecast, above 1 it took longer.
+def format_vs_forecast(forecast_seconds: float | None, seconds: float, *, share: float = 1.0) -> str:
+    """What a run took: "took about 16 minutes, 1.44 times its forecast (about 11 minutes)".
 
-    `share` is the part of the planned tokens that was read, where the run ended early. Raises ConfigError
-    when there is nothing to compare with."""
-    expected = forecast_seconds * share
+    `share` is the part of the planned tokens that was read, where the run ended early. Without a forecast, or
+    where nothing was read, it took what it took."""
+    expected = (forecast_seconds or 0.0) * share
     if not 0 < expected < math.inf:
-        raise ConfigError(
-            f"a forecast of {forecast_seconds:g} seconds for {share:.0%} of the tokens says nothing about "
-            f"a run of {seconds:g}: compare with one above 0"
-        )
-    return seconds / expected
-
-
-def compared(forecast_seconds: float, seconds: float, *, share: float = 1.0) -> str:
-    """forecast_ratio in words: "took about 16 minutes, 1.44 times its forecast (about 11 minutes)".
-
-    A run that has read nothing (share 0) took what it took."""
-    if not share:
         return f"took {plain_duration(seconds)}"
-    ratio = forecast_ratio(forecast_seconds, seconds, share=share)
-    expected = plain_duration(forecast_seconds * share)
-    return f"took {plain_duration(seconds)}, {ratio:.2f} times its forecast ({expected})"
+    ratio = f"{seconds / expected:.2f} times its forecast"
+    return f"took {plain_duration(seconds)}, {ratio} ({plain_duration(expected)})"
 
 
 def plain_duration(seconds: float) -> str:
@@ -192,12 +170,12 @@ def plain_duration(seconds: float) -> str:
     return f"about {number} {unit}{'' if number == '1' else 's'}"
 
 
-def _plain_bytes(n: float) -> str:
+def _plain_bytes(n: int) -> str:
     return f"{n / 2**20:.0f} MiB" if n < 2**30 else f"{n / 2**30:.1f} GiB"
 
 
 class _OneBatch:
-    """The same random tokens at every step, shaped like text.batches.Batches: (B, T) each."""
+    """The same random tokens at every step, as text.batches.TrainingBatches gives them: (B, T) each."""
 
     rank, world_size = 0, 1
 
@@ -206,14 +184,11 @@ class _OneBatch:
         generator = torch.Generator().manual_seed(0)
         self._tokens = torch.randint(vocab_size, (batch_size, context_length + 1), generator=generator)
 
-    def batch(
-        self, step: int, micro_step: int = 0, micro_steps: int = 1
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> tuple[Tensor, Tensor]:
         return self._tokens[:, :-1], self._tokens[:, 1:]
 
-    def count_targets(self, step: int, micro_steps: int = 1) -> int:
-        """All of them."""
-        return micro_steps * self.batch_size * self.context_length
+    def count_targets(self, step: int, micro_steps: int) -> int:
+        return self.batch_size * self.context_length * micro_steps
 
-    def count_targets(self, step: int, micro_steps: int = 1) -> int:
-        return micro_steps * self.batch_size * self.context_length
+    def fingerprint(self) -> dict[str, object]:
+        return {}

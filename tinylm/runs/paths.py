@@ -1,26 +1,35 @@
-"""Checkpoints: where trained models are kept, and how one is opened by its name.
+"""Paths: where runs and trained models are kept, what they may be called, and how one is opened by its name.
 
 data/mine/RUN/checkpoints/step_00000200 is from one of your runs, data/checkpoints/NAME came with the course.
-Refuses to know how a checkpoint is written (model.weights) and how it was trained (runs).
-Taught in notebook 05_sampling."""
+Taught in notebooks 04_training and 05_sampling."""
 
 import contextlib
 import difflib
 import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinylm.errors import CheckpointError
+from tinylm.errors import CheckpointError, ConfigError
 from tinylm.model.gpt import GPT
 from tinylm.storage import weights
+from tinylm.storage.atomic import recover_directory
 from tinylm.storage.checkpoint import folder_of, saved_steps
+from tinylm.text.corpora import CORPORA
 from tinylm.text.tokenizers import Tokenizer, tokenizer_from_json
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+REPOSITORY = Path(__file__).resolve().parents[2]
+IN_REPOSITORY = (REPOSITORY / "pyproject.toml").is_file()
+"""False where tinylm was installed without its repository: runs are then kept under the working folder."""
+HOME = REPOSITORY if IN_REPOSITORY else Path.cwd()
+DATA = HOME / "data"
 MINE = DATA / "mine"
 SHIPPED = DATA / "checkpoints"
 KEPT = "checkpoints"  # inside a run's folder
+LONGEST = 100  # characters of a name: most systems end at 255 bytes, and names get endings
+DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 
 @dataclass(frozen=True)
@@ -45,60 +54,87 @@ class LoadedModel:
 def open_checkpoint(name: str | Path) -> LoadedModel:
     """Open a checkpoint by its folder, its run's folder or name, or its shipped name, on the CPU.
 
-    Raises CheckpointError, or CheckpointError when its files are damaged or do not belong together; of a run
-    that has an earlier checkpoint, it is named."""
+    Raises CheckpointError when there is none, or when its files are damaged or do not belong together; of a
+    run that has an earlier checkpoint, that one is named."""
     folder = find(name)
     try:
-        checkpoint = weights.load(shown(folder))  # an error then shows no more of the machine than was typed
-    except weights.CheckpointError as damaged:
-        earlier = [step for step in saved_steps(folder.parent) if folder_of(step) < folder.name]
-        if not earlier or folder.name not in map(folder_of, saved_steps(folder.parent)):
+        checkpoint = weights.load(display_path(folder))  # an error then shows no more than could be typed
+    except CheckpointError as damaged:
+        steps = saved_steps(folder.parent)
+        earlier = [step for step in steps if folder_of(step) < folder.name]
+        if not earlier or folder.name not in map(folder_of, steps):
             raise
-        instead = shown(folder.with_name(folder_of(earlier[-1])))
-        raise weights.CheckpointError(f"{damaged}; there is an earlier one, {instead}") from damaged
+        instead = display_path(folder.with_name(folder_of(earlier[-1])))
+        raise CheckpointError(f"{damaged}; there is an earlier one, {instead}") from damaged
     return LoadedModel(checkpoint.model, tokenizer_from_json(checkpoint.tokenizer), checkpoint.notes)
 
 
 def find(name: str | Path) -> Path:
-    """The folder that holds the checkpoint: of a run, the newest. Raises CheckpointError with the nearest name.
+    """The folder that holds the checkpoint: of a run, the newest.
 
-    Only the folder is looked for: whether its files are whole is found out by opening it."""
-    given = Path(name)
-    with contextlib.suppress(OSError):  # a name too long for a file is nobody's
-        for run in (given, MINE / name):
-            if (run / "record.jsonl").is_file():
-                steps = saved_steps(run / KEPT)
-                return run / KEPT / folder_of(steps[-1]) if steps else run / "checkpoint"
-        for folder in (SHIPPED / name, given):
-            if folder.is_dir():
-                return folder
-    raise _nothing_called(name)
+    Only the folder is looked for: whether its files are complete is found out by opening it. Raises
+    CheckpointError with the nearest name."""
+    if run := _first(_is_run, Path(name), MINE / name):
+        if steps := saved_steps(run / KEPT):
+            return run / KEPT / folder_of(steps[-1])
+        if _is_folder(run / "checkpoint"):  # of a run from before there were several
+            return run / "checkpoint"
+        raise no_checkpoint(run)
+    if folder := str(name).strip("/\\ ") and _first(_is_folder, SHIPPED / name, Path(name)):
+        return folder
+    raise _not_there("checkpoint", name, [*_runs(), *(folder.name for folder in SHIPPED.glob("*/"))])
 
 
 def run_folder(name: str | Path) -> Path:
-    """The folder of a run, by the run's name or by the folder. Raises CheckpointError with the nearest name."""
-    with contextlib.suppress(OSError):
-        for run in (MINE / name, Path(name)):
-            if (run / "record.jsonl").is_file():
-                return run
-    raise _nothing_called(name)
+    """The folder of a run, by its name or by the folder. Raises CheckpointError with the nearest name."""
+    if run := str(name) and _first(_is_run, MINE / name, Path(name)):
+        return run
+    if str(name).strip("/\\ ") and _first(_is_folder, SHIPPED / name):
+        raise CheckpointError(
+            f"{name} came with the course and is no run of yours: `python -m tinylm sample {name}` opens it, "
+            f"and `python -m tinylm train` begins a run"
+        )
+    raise _not_there("run", name, _runs())
 
 
-def _nothing_called(name: str | Path) -> CheckpointError:
-    known = sorted(
-        {f.parent.name for f in MINE.glob("*/record.jsonl")} | {f.name for f in SHIPPED.glob("*/")}
+def no_checkpoint(run: Path) -> CheckpointError:
+    """What is said of a run that ended before its first checkpoint: nothing is lost by beginning it again."""
+    return CheckpointError(
+        f"there is no checkpoint in {display_path(run)}, the run ended before its first was saved: train it "
+        f"again, also as --run {run.name}"
     )
+
+
+def _runs() -> list[str]:
+    return [record.parent.name for record in MINE.glob("*/record.jsonl")]
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "record.jsonl").is_file()
+
+
+def _is_folder(folder: Path) -> bool:
+    return recover_directory(folder).is_dir()
+
+
+def _first(fits: Callable[[Path], bool], *folders: Path) -> Path | None:
+    with contextlib.suppress(OSError, ValueError):  # a name that no file can have is nobody's
+        return next(filter(fits, folders), None)
+    return None
+
+
+def _not_there(what: str, name: str | Path, known: list[str]) -> CheckpointError:
+    cut = (str(name) or "''") if len(str(name)) <= LONGEST else f"{str(name)[:20]}…"
     if not known:
         return CheckpointError(
-            f"there is no checkpoint {name}: `python -m tinylm train shakespeare_char` makes one"
+            f"there is no {what} {cut}: `python -m tinylm train shakespeare_char` makes one"
         )
-    nearest = difflib.get_close_matches(Path(name).name, known, n=1, cutoff=0.0)[0]
-    return CheckpointError(
-        f"there is no checkpoint {name}: did you mean {nearest}? (there is {', '.join(known)})"
-    )
+    near = difflib.get_close_matches(Path(name).name[:LONGEST], known, n=1, cutoff=0.0)[0]
+    known = sorted(known) if len(known) <= 12 else [*sorted(known)[:12], "…"]
+    return CheckpointError(f"there is no {what} {cut}: did you mean {near}? (there is {', '.join(known)})")
 
 
-def shown(folder: Path) -> str:
+def display_path(folder: Path) -> str:
     """A folder as it can be typed from where we are, without the path that leads here.
 
     On Windows no relative path leads to another drive: there it is shown in full."""
@@ -106,3 +142,35 @@ def shown(folder: Path) -> str:
         return Path(os.path.relpath(folder)).as_posix()
     except ValueError:
         return Path(folder).as_posix()
+
+
+def locate_text(corpus: str) -> str:
+    """Where a text of one's own is, counted from the working folder or, as runs store it, the repository.
+
+    The name of a corpus of the course comes back as it is, and so does a path at which nothing is."""
+    found = corpus not in CORPORA and _first(Path.exists, Path(corpus), HOME / corpus)
+    return str(found or corpus)
+
+
+def stored_text(corpus: str) -> str:
+    """What a run stores of a text of one's own: its path from the repository, which names no user."""
+    if corpus in CORPORA:
+        return corpus
+    try:
+        return Path(os.path.relpath(corpus, HOME)).as_posix()
+    except ValueError:  # on another drive
+        return Path(corpus).resolve().as_posix()
+
+
+def validate_name(name: str, what: str) -> str:
+    """The name itself. Raises ConfigError, which says that it cannot name `what` ("a run") and why."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or name.endswith("."):
+        shown = repr(name) if len(name) <= LONGEST else f"{name[:20]!r}..."
+        raise ConfigError(f"{shown} cannot name {what}: use letters, digits, - and _, such as my-first-run")
+    if len(name) > LONGEST:
+        raise ConfigError(
+            f"a name of {len(name)} characters ({name[:20]}...) cannot name {what}: use {LONGEST} or fewer"
+        )
+    if name.split(".")[0].lower() in DEVICES:
+        raise ConfigError(f"{name} cannot name {what}, on Windows it is a device: use my-{name}")
+    return name

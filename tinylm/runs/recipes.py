@@ -1,7 +1,5 @@
-"""Recipes: a named run is a function that returns the whole of it, every number in one place.
+"""Recipes: a named run is a function that returns all of its settings, in one place.
 
-Knows which text, which model and which training belong together. Refuses to read the text or build the model
-(prepared), where runs are kept (runs) and what was typed (__main__).
 Taught in notebook 04_training."""
 
 import difflib
@@ -15,10 +13,12 @@ from tinylm.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which text is read, and how it becomes characters."""
+    """Which text is read, and how it becomes tokens."""
 
     corpus: str = "tinyshakespeare"
-    """A name from the registry of corpora; `python -m tinylm machine` lists what is at hand."""
+    """A corpus of the course (`python -m tinylm machine` lists them), a text file or a folder of shards."""
+    tokenizer: str = "characters"
+    """How the text becomes ids; shards bring their own."""
     lowercase: bool = False
     """Fold the text to lower case: fewer characters to learn, and prompts are folded too."""
     train_share: float = 1.0
@@ -33,13 +33,15 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole run. Its model's vocab_size is a placeholder until `prepare` has read the text."""
+    """All settings of a run. The model's vocab_size is a placeholder until the text has been read."""
 
     name: str
     about: str
     model: ModelConfig
     train: TrainConfig
     data: DataConfig
+    init_from: str | None = None
+    """A checkpoint whose weights the training starts from; None starts from random ones."""
 
 
 def shakespeare_char() -> Recipe:
@@ -110,12 +112,13 @@ def shakespeare_baseline() -> Recipe:
 def shakespeare_fast() -> Recipe:
     """As many parameters and CPU-seconds as shakespeare_baseline, and a far lower loss.
 
-    Each change is measured in notebook 04_training and by tests/benchmarks/fast_ladder.py."""
+    The choices lower it together: added one by one, two of them raise it at first, and left out one by one,
+    two are not missed (tests/benchmarks/fast_ladder.py, shown in notebook 04_training)."""
     base = shakespeare_baseline()
     return replace(
         base,
         name="shakespeare_fast",
-        about="the same size and seconds as shakespeare_baseline, each choice measured: a lower loss",
+        about="the size and CPU-seconds of shakespeare_baseline, other choices together: a far lower loss",
         model=replace(
             base.model,
             context_length=128,
@@ -156,13 +159,15 @@ def recipe(name: str) -> Recipe:
     return RECIPES[name]()
 
 
-def changed(recipe: Recipe, model: ModelConfig, train: TrainConfig, data: DataConfig) -> Recipe:
-    """The recipe with other numbers. Raises ConfigError for a vocab_size, which is the text's to decide."""
+def changed(
+    recipe: Recipe, model: ModelConfig, train: TrainConfig, data: DataConfig, init_from: str | None = None
+) -> Recipe:
+    """The recipe with other settings. Raises ConfigError for a vocab_size, which the tokenizer decides."""
     if model.vocab_size != recipe.model.vocab_size:
         raise ConfigError(
             f"vocab_size {model.vocab_size} cannot be chosen, the text decides it: leave vocab_size as it is"
         )
-    return replace(recipe, model=model, train=train, data=data)
+    return replace(recipe, model=model, train=train, data=data, init_from=init_from or recipe.init_from)
 
 
 def shortened(recipe: Recipe, steps: int) -> Recipe:

@@ -3,33 +3,37 @@
     data/mine/RUN/record.jsonl                   what was measured
     data/mine/RUN/checkpoints/step_00000200/     from which `resume` goes on
 
-Refuses to know what happens along the way (watch), what was typed (__main__) and which numbers are good ones
-(recipes).
 Taught in notebook 04_training."""
 
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
-from tinylm.device import best_device, cpu_memory_bytes, describe_device, resolve_dtype
-from tinylm.errors import RunError
+from tinylm import device
+from tinylm.errors import CheckpointError, RunError
 from tinylm.inference.evaluate import Evaluation, evaluate
+from tinylm.model.config import ModelConfig
+from tinylm.model.gpt import GPT
 from tinylm.runs import paths
-from tinylm.runs.build import Experiment, prepare
-from tinylm.runs.callbacks import Watch, provenance, write_down
-from tinylm.runs.forecast import Forecast, check_memory, compared, forecast, measure_speed
-from tinylm.runs.names import validate_name
+from tinylm.runs.build import Experiment, build_experiment
+from tinylm.runs.callbacks import RunCallbacks
+from tinylm.runs.forecast import Forecast, check_memory, forecast, format_vs_forecast, measure_speed
 from tinylm.runs.recipes import DataConfig, Recipe
-from tinylm.runs.records import RunRecord, read_record, run_header
-from tinylm.runs.rewind import has_ended, rewind
-from tinylm.storage.checkpoint import TrainingCheckpoint, folder_of, load_newest
-from tinylm.text.corpora import Text, load
+from tinylm.runs.records import Record, RunRecord, read_record, record_header
+from tinylm.storage.checkpoint import TrainingCheckpoint, folder_of, load_newest, saved_steps
+from tinylm.text.dataset import Dataset, load_dataset
+from tinylm.text.tokenizers import Tokenizer
+from tinylm.training.config import TrainConfig
 from tinylm.training.loop import train
-from tinylm.training.progress import check_unchanged, default_provenance
+from tinylm.training.progress import TrainingState, check_unchanged
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class RunResult:
 
     folder: Path
     """Holds record.jsonl and checkpoints/."""
+    model: GPT
+    tokenizer: Tokenizer
     interrupted: bool
     """Whether Ctrl-C ended it early."""
 
@@ -45,39 +51,39 @@ class RunResult:
 def new_folder(recipe_name: str, name: str | None = None) -> Path:
     """Where the next run goes: data/mine/NAME, by default the recipe's name and the first free number.
 
-    Nothing is created yet. Raises RunError for a name that is taken, ConfigError for one not plain."""
-    mine = paths.MINE
+    Nothing is created yet. A run that ended before its first checkpoint may be begun again under its name.
+    Raises RunError for a name that is taken, ConfigError for one not plain."""
     if name is None:
         number = 1
-        while (mine / f"{recipe_name}-{number}").exists():
+        while (paths.MINE / f"{recipe_name}-{number}").exists():
             number += 1
-        return mine / f"{recipe_name}-{number}"
-    validate_name(name, "a run")
-    if (mine / name).exists():
+        return paths.MINE / f"{recipe_name}-{number}"
+    folder = paths.MINE / paths.validate_name(name, "a run")
+    if folder.exists() and not _ended_before_its_first_checkpoint(folder):
         raise RunError(
             f"the run {name} exists already: choose another --run name, leave it out for the next number, "
             f"or go on with `python -m tinylm resume {name}`"
         )
-    return mine / name
+    return folder
 
 
 def run_recipe(recipe: Recipe, *, name: str | None = None, fallback: bool = False, command: str) -> RunResult:
-    """Train a recipe, from its forecast to its last evaluation, and say so on the way.
+    """Train a recipe, from its forecast to its last evaluation, and print what happens on the way.
 
-    A checkpoint is kept at the beginning, at each evaluation, every ten minutes and at the end, also after
-    Ctrl-C. Everything is checked before the folder is made, so a refused run leaves nothing behind. `command`
-    is what to type to repeat the run, for its record. Raises the TinyLMError of whatever does not fit."""
-    folder = new_folder(recipe.name, name)
-    device = best_device()
-    dtype = resolve_dtype(device, recipe.train.dtype)
+    A checkpoint is saved at the beginning, at each evaluation, every ten minutes and at the end, also after
+    Ctrl-C. Everything is checked before the folder is made, so that a refused run leaves nothing behind.
+    `command` is what to type to repeat the run, for its record. Raises the TinyLMError of what is wrong."""
+    new_folder(recipe.name, name)
+    best = device.best_device()
+    device.resolve_dtype(best, recipe.train.dtype)
     recipe.train.grad_accum_steps(recipe.model.context_length)
-    if device.type == "cpu":
-        check_memory(recipe.model, recipe.train, cpu_memory_bytes())
-    ready = prepare(recipe, fallback=fallback)
-    recipe, model = ready.recipe, ready.model.to(device)
-    _introduce(ready, dtype)
+    if best.type == "cpu":
+        check_memory(recipe.model, recipe.train, device.cpu_memory_bytes())
+    experiment = build_experiment(recipe, fallback=fallback)
+    recipe = experiment.recipe
+    _introduce(experiment)
     speed = measure_speed(
-        model,
+        experiment.model,
         micro_batch_size=recipe.train.micro_batch_size,
         context_length=recipe.model.context_length,
         dtype=recipe.train.dtype,
@@ -85,86 +91,151 @@ def run_recipe(recipe: Recipe, *, name: str | None = None, fallback: bool = Fals
     )
     expected = forecast(recipe.model, recipe.train, tokens_per_second=speed)
     print(f"{expected}\n  at {speed:,.0f} tokens per second, measured just now; evaluations come on top")
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:  # another process was first
-        raise RunError(f"the run {folder.name} exists already: choose another --run name") from None
-    with _alone_in(folder):
-        header = _header(ready, expected, dtype=dtype, command=command)
-        return _train(ready, folder, RunRecord(folder / "record.jsonl", header), header)
+    with _new_run(recipe.name, name) as folder:
+        header = _header(experiment, expected, command)
+        callbacks = RunCallbacks(experiment, folder)
+        callbacks.record = RunRecord(folder / "record.jsonl", header)
+        return _train(callbacks, header)
 
 
 def resume(name: str) -> RunResult:
-    """Go on with a run that was stopped, from its newest whole checkpoint, as if it never had been.
+    """Go on with a run that was stopped, from its newest complete checkpoint, as if it never had been.
 
-    Nothing is retyped: recipe, text and tokenizer are those that the checkpoint names. Raises CheckpointError when
-    one is not what it was, RunError when nothing is left to do, CheckpointError when none is whole."""
+    Nothing is retyped: recipe, text and tokenizer are those that the checkpoint names. Raises CheckpointError
+    when one of them is not what it was or when no checkpoint is complete, and RunError when nothing is left
+    to do; a refusal leaves the run as it was."""
     folder = paths.run_folder(name)
-    path = folder / "record.jsonl"
     with _alone_in(folder):
-        saved, passed_over = load_newest(paths.shown(folder / paths.KEPT))
+        if not saved_steps(folder / paths.KEPT):
+            raise paths.no_checkpoint(folder)
+        saved, passed_over = load_newest(paths.display_path(folder / paths.KEPT))
         for sentence in passed_over:
             print(f"passed over: {sentence}")
-        header = _header_beside(path, saved)
-        recipe, step = _recipe_of(saved), saved.progress.step
-        if has_ended(path) and not passed_over:
+        record, recipe = _read_quietly(folder), _recipe_of(saved)
+        if record.has_ended and not passed_over:
             raise RunError(
-                f"the run {folder.name} ended after {step} of {recipe.train.steps} steps, there is nothing "
-                f"to go on with: train again for more"
+                f"the run {folder.name} ended after {saved.progress.step} of {recipe.train.steps} steps, "
+                f"there is nothing to go on with: train again for more"
             )
-        device = best_device()
-        dtype = resolve_dtype(device, recipe.train.dtype)
-        ready = prepare(recipe)
-        check_unchanged(saved.name, saved.provenance, _made_of(ready))
-        ready.model.to(device)
-        _introduce(ready, dtype)
-        print(f"going on from {saved.name}: {step:,} of {recipe.train.steps:,} steps are done", flush=True)
-        if rounding := saved.rounding(device):
+        _check_beside(record, saved)
+        experiment = build_experiment(recipe)
+        if "init_from" in saved.provenance:  # its weights have become those of the checkpoint
+            experiment.provenance["init_from"] = saved.provenance["init_from"]
+        _introduce(experiment)
+        print(f"going on from {saved.name}: {saved.progress.step:,} of {recipe.train.steps:,} steps are done")
+        if rounding := saved.rounding():
             print(rounding)
-        rewind(path, step, [after for after, _ in saved.progress.val_losses])
-        return _train(ready, folder, RunRecord.reopened(path, step=step), header, saved)
+        return _train(RunCallbacks(experiment, folder), record.header, saved)
+
+
+def validate(name: str | Path) -> tuple[Evaluation, Dataset]:
+    """A trained model's loss on the validation text of its own corpus, and that dataset.
+
+    Raises CheckpointError for weights that give no number."""
+    opened = paths.open_checkpoint(name)
+    dataset = load_dataset(paths.locate_text(opened.corpus))
+    tokens = dataset.validation
+    if dataset.tokenizer.fingerprint != opened.tokenizer.fingerprint:  # such as one that folds to lower case
+        tokens = opened.tokenizer.encode(dataset.tokenizer.decode(tokens))
+    bytes_per_token = dataset.bytes_per_token * len(dataset.validation) / len(tokens)
+    here = device.best_device()
+    result = evaluate(
+        opened.model.to(here),
+        tokens,
+        documents=dataset.documents if len(tokens) == len(dataset.validation) else None,
+        bytes_per_token=bytes_per_token,
+        device=here,
+        dtype=device.default_dtype(here),
+    )
+    if result.loss != result.loss:
+        raise CheckpointError(
+            f"{name} holds weights that are no numbers any more, its loss is nan: use another"
+        )
+    return result, replace(dataset, name=Path(dataset.name).name)
 
 
 def _train(
-    ready: Experiment, folder: Path, record: RunRecord, header: dict, saved: TrainingCheckpoint | None = None
+    callbacks: RunCallbacks, header: dict[str, Any], saved: TrainingCheckpoint | None = None
 ) -> RunResult:
-    """The training itself, from the beginning or from a checkpoint; at its end it is said what it took."""
-    print(f"writing to {paths.shown(folder)}; Ctrl-C ends the run early and keeps the model", flush=True)
-    watch = Watch(ready, folder / paths.KEPT, steps=saved.progress.step if saved else 0)
+    """The training itself, from the beginning or from a checkpoint; at its end it prints what it took."""
+    experiment, folder = callbacks.experiment, callbacks.folder
+
+    def restore(state: TrainingState) -> None:  # the record is truncated last: a refusal has changed nothing
+        saved.restore(state)
+        evaluated = [step for step, _ in state.progress.val_losses]
+        callbacks.record = RunRecord.resumed(
+            folder / "record.jsonl", step=state.progress.step, evaluated=evaluated
+        )
+
+    print(
+        f"writing to {paths.display_path(folder)}; Ctrl-C ends the run early and keeps the model", flush=True
+    )
     try:
-        with record:
-            history = train(
-                ready.model,
-                ready.batches,
-                ready.recipe.train,
-                evaluate=watch.evaluate,
-                callbacks=(watch.step, write_down(record)),
-                save=watch.save,
-                provenance=_made_of(ready),
-                resume=saved,
-            )
-            record.close(
-                seconds=history.seconds,
-                tokens=history.tokens,
-                interrupted=history.interrupted,
-                stopped_early=history.stopped_early,
-            )
+        history = train(
+            experiment.model.to(device.best_device()),
+            experiment.batches,
+            experiment.recipe.train,
+            evaluate=callbacks.evaluate,
+            save=callbacks.save,
+            callbacks=[callbacks],
+            resume=saved and SimpleNamespace(name=saved.name, restore=restore),
+            provenance=experiment.provenance,
+        )
+        callbacks.record.close(
+            seconds=history.seconds,
+            tokens=history.tokens,
+            interrupted=history.interrupted,
+            stopped_early=history.stopped_early,
+        )
     except OSError as error:  # a full disk, a folder that may not be written to any more, a closed terminal
         unread = isinstance(error, BrokenPipeError)
         because = "nobody reads its output" if unread else f"the disk refused: {error.strerror}"
+        way_out = f"nothing was saved yet, train it again, also as --run {folder.name}"
+        if saved_steps(folder / paths.KEPT):
+            way_out = f"its checkpoints are complete, `python -m tinylm resume {folder.name}` goes on"
         raise RunError(
-            f"the run {folder.name} stopped after step {watch.steps}, because {because}; its checkpoints "
-            f"are whole, `python -m tinylm resume {folder.name}` goes on"
+            f"the run {folder.name} stopped after step {callbacks.steps}, because {because}; {way_out}"
         ) from error
+    finally:
+        if callbacks.record is not None:
+            callbacks.record.abandon()
+    recipe, dataset = experiment.recipe, experiment.dataset
     if history.interrupted:
-        print(f"ended early, after {watch.steps} steps: `python -m tinylm resume {folder.name}` goes on")
+        print(f"ended early, after {callbacks.steps} steps: `python -m tinylm resume {folder.name}` goes on")
     elif history.stopped_early:
-        patience = ready.recipe.train.patience
-        print(f"stopped early, after {watch.steps} steps: {patience} evaluations had not lowered the loss")
-        print(f"the lowest is kept: {paths.shown(watch.home / folder_of(watch.best))}")
-    share = history.tokens / header["tokens"]
-    print(compared(header["forecast_seconds"], history.seconds, share=share))
-    return RunResult(folder, history.interrupted)
+        best = paths.display_path(folder / paths.KEPT / folder_of(callbacks.state.progress.best[0]))
+        patience = f"{recipe.train.patience} evaluations had not lowered the loss"
+        print(f"stopped early, after {callbacks.steps} steps: {patience}\nthe lowest is kept: {best}")
+    share = history.tokens / (recipe.train.steps * recipe.train.tokens_per_step)
+    print(format_vs_forecast(header.get("forecast_seconds"), history.seconds, share=share))
+    return RunResult(folder, experiment.model.cpu().eval(), dataset.tokenizer, history.interrupted)
+
+
+@contextmanager
+def _new_run(recipe_name: str, name: str | None) -> Iterator[Path]:
+    """A folder for a new run, in which nobody else trains; what a run without a checkpoint left goes."""
+    while True:
+        folder = new_folder(recipe_name, name)
+        try:
+            folder.mkdir(parents=True, exist_ok=name is not None)
+            break
+        except FileExistsError:  # another process was first: the next number
+            continue
+    with _alone_in(folder):
+        new_folder(recipe_name, folder.name)  # nobody has saved into it meanwhile
+        (folder / "record.jsonl").unlink(missing_ok=True)
+        shutil.rmtree(folder / paths.KEPT, ignore_errors=True)
+        yield folder
+
+
+def _ended_before_its_first_checkpoint(folder: Path) -> bool:
+    if saved_steps(folder / paths.KEPT) or (folder / "checkpoint").exists():
+        return False
+    try:
+        record = _read_quietly(folder)
+    except RunError:  # none, or its first line was cut off
+        return True
+    return record.what == "training" and record.end is None
 
 
 @contextmanager
@@ -179,65 +250,63 @@ def _alone_in(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _introduce(ready: Experiment, dtype: str) -> None:
-    recipe, text = ready.recipe, ready.text
+def _read_quietly(folder: Path) -> Record:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a last line that a kill cut off will be truncated
+        return read_record(folder / "record.jsonl")
+
+
+def _introduce(experiment: Experiment) -> None:
+    recipe, dataset = experiment.recipe, experiment.dataset
+    if not paths.IN_REPOSITORY:
+        print("tinylm was installed without its repository: runs are kept in data/mine of this folder")
     print(f"{recipe.name}: {recipe.about}")
     print(
-        f"{text.name} ({text.source}): {len(text.train):,} characters to train on, "
-        f"{len(text.validation):,} to validate, {ready.tokenizer.vocab_size} different ones"
+        f"{dataset.name} ({dataset.source}): {len(dataset.train):,} {dataset.unit}s to train on, "
+        f"{len(dataset.validation):,} to validate, {dataset.tokenizer.vocab_size:,} different ones"
     )
-    print(f"on {describe_device(best_device())}, in {dtype}", flush=True)
+    here = device.best_device()
+    dtype = device.resolve_dtype(here, recipe.train.dtype)
+    print(f"on {device.describe_device(here)}, in {dtype}", flush=True)
 
 
 def _recipe_of(saved: TrainingCheckpoint) -> Recipe:
     """The recipe as the checkpoint has it, whatever the recipe of that name says today."""
-    return Recipe(
-        name=saved.provenance["recipe"],
-        about=saved.provenance["about"],
-        model=saved.model.config,
-        train=saved.config,
-        data=DataConfig(**saved.provenance["data"]),
-    )
+    made = saved.provenance
+    try:
+        data = DataConfig(**made["data"])
+        return Recipe(made["recipe"], made["about"], saved.model.config, saved.config, data)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{saved.name} does not say what it was made of ({error}): resume with the tinylm that wrote it"
+        ) from error
 
 
-def _header_beside(path: Path, saved: TrainingCheckpoint) -> dict:
-    """The header of the record; refused, untouched, where a line is damaged or the run another's."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a last line that a kill cut off will be rewound
-        header = read_record(path).header
-    made = saved.provenance | {"data": saved.provenance["data"]["corpus"]}
-    said = {
-        name: header[name] for name in ("recipe", "data", "tokenizer", "model", "train") if name in header
-    }
-    check_unchanged(saved.name, {name: made[name] for name in said}, said)
-    return header
+def _check_beside(record: Record, saved: TrainingCheckpoint) -> None:
+    """Raises CheckpointError for a checkpoint that is not of the run of the record beside it."""
+    said = {name: record.header[name] for name in ("recipe", "tokenizer") if name in record.header}
+    for name, config in (("model", ModelConfig), ("train", TrainConfig)):
+        if isinstance(record.header.get(name), dict):
+            said[name] = config.from_json(record.header[name]).to_json()
+    check_unchanged(saved.name, {name: saved.provenance.get(name) for name in said}, said)
 
 
-def validate(opened: paths.LoadedModel) -> tuple[Evaluation, Text]:
-    """A trained model's loss on the whole validation text of its own corpus, and that text."""
-    text = load(opened.corpus)
-    return evaluate(opened.model, opened.tokenizer.encode(text.validation)), text
-
-
-def _header(ready: Experiment, expected: Forecast, *, dtype: str, command: str) -> dict:
-    recipe = ready.recipe
-    device = best_device()
-    return run_header(
-        recipe=recipe.name,
+def _header(experiment: Experiment, expected: Forecast, command: str) -> dict[str, Any]:
+    recipe, dataset, here = experiment.recipe, experiment.dataset, device.best_device()
+    return record_header(
+        "training",
         command=command,
-        device=device.type if device.type == "cpu" else describe_device(device),
-        dtype=dtype,
+        recipe=recipe.name,
+        device=here.type if here.type == "cpu" else device.describe_device(here),
+        dtype=device.resolve_dtype(here, recipe.train.dtype),
+        threads=torch.get_num_threads(),
         seed=recipe.train.seed,
         tokens=expected.tokens,
         parameters=expected.parameters,
-        data=ready.text.name,
-        reading=asdict(recipe.data),
-        tokenizer=ready.tokenizer.fingerprint,
+        data=dataset.name,
+        reading=asdict(replace(recipe.data, corpus=dataset.name)),
+        tokenizer=dataset.tokenizer.fingerprint,
         forecast_seconds=expected.seconds,
         model=recipe.model.to_json(),
-        train=asdict(recipe.train),
+        train=recipe.train.to_json(),
     )
-
-
-def _made_of(ready: Experiment) -> dict:
-    return default_provenance(ready.model, ready.recipe.train, ready.batches) | provenance(ready)

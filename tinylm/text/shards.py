@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.errors import DataError, short
+from tinylm.errors import DataError, require_count, short
 from tinylm.text.tokenizers import fingerprint, tokenizer_from_json
 
 MANIFEST = "manifest.json"
@@ -102,8 +102,9 @@ def write_shards(
     folder = Path(folder)
     if folder.exists():
         raise DataError(f"the folder {folder.name} exists already: remove it, or choose another name")
-    if shard_tokens < 1:
-        raise DataError(f"shard_tokens is {shard_tokens}: give at least 1")
+    if not _is_plain(f"{folder.name}_000.bin"):
+        raise DataError(f"{short(folder.name)} cannot be the name of files everywhere: choose another one")
+    require_count("shard_tokens", shard_tokens)
     vocab_size = tokenizer_from_json(tokenizer).vocab_size
     dtype = "uint16" if vocab_size <= 2**16 else "uint32"
     draft = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
@@ -135,17 +136,14 @@ def read_manifest(folder: str | Path) -> Manifest:
         data = json.loads(path.read_bytes())
         shards = data["shards"] if isinstance(data, dict) and isinstance(data.get("shards"), list) else ()
         manifest = _made(Manifest, data | {"shards": tuple(_made(Shard, shard) for shard in shards)})
-        if fault := next(_faults(manifest), None):
+        for fault in _faults(manifest):
             raise DataError(fault)
+        tokenizer_from_json(manifest.tokenizer)
     except OSError as error:
         raise DataError(f"{path.parent.name} has no {MANIFEST} that can be read: {error.strerror}") from error
     except (ValueError, TypeError, RecursionError) as error:
-        fault = (
-            str(error) if isinstance(error, DataError) else f"it is no JSON of shards, {type(error).__name__}"
-        )
-        raise DataError(
-            f"the {MANIFEST} of {path.parent.name} is damaged: {fault}; write it again"
-        ) from error
+        why = error if isinstance(error, DataError) else f"no JSON of shards, {type(error).__name__}"
+        raise DataError(f"the {MANIFEST} of {path.parent.name} is damaged: {why}; write it again") from error
     return manifest
 
 
@@ -178,7 +176,6 @@ def _faults(manifest: Manifest) -> Iterator[str]:
         yield f"expected ids {short(manifest.count)}, found {short(found)}"
     if (found := fingerprint(manifest.tokenizer)) != manifest.tokenizer_sha256:
         yield f"expected tokenizer sha256 {short(manifest.tokenizer_sha256)}, found {found[:16]}"
-    tokenizer_from_json(manifest.tokenizer)
 
 
 def _is_plain(name: Any) -> bool:
@@ -187,45 +184,36 @@ def _is_plain(name: Any) -> bool:
     return is_name and "/" not in name and PureWindowsPath(name).name == name
 
 
-def open_tokens(path: str | Path | Sequence[str | Path], *, verify: bool = True) -> np.ndarray | Tokens:
-    """The ids of a folder of shards, of one `.bin` file, or of several read as one row; not read into memory.
+def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens:
+    """The ids of a folder of our shards, or of one foreign `.bin` file; not read into memory.
 
-    Takes our own folders and files, llm.c's shards (header of 256 int32, then uint16) and nanoGPT's (uint16
-    and nothing else). Sizes are always checked; with `verify` our own files are read once, to check their
-    sha256 and that every id is in the vocabulary. Raises DataError, which names the file with what was
-    expected and what was found.
+    Foreign are llm.c's shards (a header of 256 int32, then uint16) and nanoGPT's (uint16 and nothing else);
+    put several together with Tokens. Sizes are always checked; with `verify` our own files are read once, to
+    check their sha256 and that every id is in the vocabulary. Raises DataError, which names the file with
+    what was expected and what was found.
     """
-    if not isinstance(path, str | Path):
-        if not path:
-            raise DataError("0 files were given to read ids from: give at least 1")
-        return Tokens([part for one in path for part in _parts(Path(one), verify)])
-    parts = _parts(Path(path), verify)
+    path = Path(path)
+    if not os.path.isdir(path):
+        if os.path.isfile(path.parent / MANIFEST):
+            raise DataError(f"{short(path.name)} lies beside a {MANIFEST}: open the folder of both")
+        return _open_foreign(path)
+    manifest = read_manifest(path)
+    dtype, vocab_size = np.dtype(DTYPES[manifest.dtype]), tokenizer_from_json(manifest.tokenizer).vocab_size
+    parts = []
+    for shard in manifest.shards:
+        file = path / shard.file
+        _expect(file, "bytes", shard.count * dtype.itemsize, _size(file))
+        ids = np.memmap(file, dtype=dtype, mode="r")  # (count,)
+        if verify:
+            digest, highest = hashlib.sha256(), 0
+            for begin in range(0, len(ids), READ_AT_ONCE):
+                piece = ids[begin : begin + READ_AT_ONCE]
+                digest.update(piece.data)
+                highest = max(highest, int(piece.max()))
+            _expect(file, "sha256", shard.sha256, digest.hexdigest())
+            _checked([highest], vocab_size)
+        parts.append(ids)
     return parts[0] if len(parts) == 1 else Tokens(parts)
-
-
-def _parts(path: Path, verify: bool) -> list[np.ndarray]:
-    is_folder = os.path.isdir(path)
-    folder = path if is_folder else path.parent
-    if not is_folder and not os.path.isfile(folder / MANIFEST):
-        return [_open_foreign(path)]
-    manifest = read_manifest(folder)
-    mine = [shard for shard in manifest.shards if is_folder or shard.file == path.name]
-    return [_open_own(folder, shard, manifest, verify) for shard in mine] or [_open_foreign(path)]
-
-
-def _open_own(folder: Path, shard: Shard, manifest: Manifest, verify: bool) -> np.ndarray:
-    path, dtype = folder / shard.file, np.dtype(DTYPES[manifest.dtype])
-    _expect(path, "bytes", shard.count * dtype.itemsize, _size(path))
-    ids = np.memmap(path, dtype=dtype, mode="r")  # (count,)
-    if verify:
-        digest, highest = hashlib.sha256(), 0
-        for begin in range(0, len(ids), READ_AT_ONCE):
-            piece = ids[begin : begin + READ_AT_ONCE]
-            digest.update(piece.data)
-            highest = max(highest, int(piece.max()))
-        _expect(path, "sha256", shard.sha256, digest.hexdigest())
-        _checked([highest], tokenizer_from_json(manifest.tokenizer).vocab_size)
-    return ids
 
 
 def _open_foreign(path: Path) -> np.ndarray:
@@ -271,9 +259,7 @@ def _checked(row: np.ndarray, vocab_size: int) -> np.ndarray:
         raise DataError(f"ids of shape {row.shape} and type {row.dtype} are not one row of whole numbers")
     if row.size and (row.min() < 0 or row.max() >= vocab_size):
         wrong = row.min() if row.min() < 0 else row.max()
-        raise DataError(
-            f"id {wrong} is outside the tokenizer's {vocab_size}: ids run from 0 to {vocab_size - 1}"
-        )
+        raise DataError(f"id {wrong} is outside the tokenizer's {vocab_size}: use 0 to {vocab_size - 1}")
     return row
 
 
