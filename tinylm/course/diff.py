@@ -25,11 +25,6 @@ class Difference:
     about_values: bool = False
 
 
-def is_blank(answer: Any) -> bool:
-    """True for what a stub leaves: `...` or None."""
-    return answer is ... or answer is None
-
-
 def matches(mine: Any, other: Any, *, rtol: float, atol: float) -> bool:
     """True when both hold the same values in the same shape; dtype does not count and nan equals nan."""
     a, b = _as_array(mine), _as_array(other)

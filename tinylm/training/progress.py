@@ -72,18 +72,13 @@ class TrainingState:
     @property
     def logged(self) -> bool:
         """Whether a step was just done whose numbers are floats: one of config.log_every, or the last."""
-        return self.result is not None and is_logged(self.result.step, self.config)
+        return self.result is not None and isinstance(self.result.loss, float)
 
     def evaluation_is_due(self) -> bool:
         """Every eval_every steps and after the last; one that was cut short is due when the run goes on."""
         step, every = self.progress.step, self.config.eval_every
         now = step > 0 and (step == self.config.steps or (every > 0 and step % every == 0))
         return now and not (self.progress.val_losses and self.progress.val_losses[-1][0] == step)
-
-
-def is_logged(step: int, config: TrainConfig) -> bool:
-    """Whether the numbers of this step are looked at: every log_every steps, and the last."""
-    return step % config.log_every == 0 or step + 1 == config.steps
 
 
 def default_provenance(model: nn.Module, config: TrainConfig, batches: TrainingBatches) -> dict[str, Any]:
