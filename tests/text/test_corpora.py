@@ -120,7 +120,7 @@ def test_unknown_name_is_refused_with_the_nearest_there_is_and_the_way_to_own_te
         corpus_named("123")
 
 
-def test_the_pack_comes_before_the_cache_and_the_cache_before_the_network(monkeypatch, tmp_path, network):
+def test_pack_comes_before_the_cache_and_the_cache_before_the_network(monkeypatch, tmp_path, network):
     asked, _ = network
     assert locate("small") is None
     assert load("small").source == "network" and len(asked) == 1

@@ -116,27 +116,33 @@ def test_file_arrives_complete_once_and_leaves_nothing_beside_it(server, target)
     assert server.asked == [None]  # what is there already is not asked for
 
 
-@pytest.mark.parametrize("tells_length", [True, False])
-def test_connection_that_is_cut_midway_is_taken_up_where_it_broke(server, target, tells_length):
-    server.tells_length = tells_length
-    server.stops_after = [200_000, 130_000]
+RANGES = [f"bytes={120 * i}-" for i in range(1, 21)]
+MANNERS = {  # what lies here before, the server's manners, the Range of every request
+    "cut midway": (b"", {"stops_after": [200_000, 130_000]}, [None, "bytes=200000-", "bytes=330000-"]),
+    "cut, length untold": (b"", {"stops_after": [20_000], "tells_length": False}, [None, "bytes=20000-"]),
+    "cut after few bytes each time": (b"", {"stops_after": [120] * 20}, [None, *RANGES]),
+    "begun by an earlier process": (DATA[:123_457], {}, ["bytes=123457-"]),
+    "cannot resume": (b"", {"stops_after": [200_000], "resumes": False}, [None, "bytes=200000-"]),
+    "part too long": (DATA + b"more", {}, [None]),
+    "part spoiled": (b"X" * 1000, {}, ["bytes=1000-", None]),
+    "part complete and wrong": (OTHER, {}, [None]),
+    "nothing left to send": (DATA[:1000], {"refuses": [416]}, ["bytes=1000-", None]),
+    "busy twice": (DATA[:1000], {"refuses": [503, 429]}, ["bytes=1000-"] * 3),
+    "length ²": (b"", {"tells_length": False, "headers": {"Content-Length": "\xb2"}}, [None]),
+    "length endless": (b"", {"tells_length": False, "headers": {"Content-Length": "9" * 5000}}, [None]),
+}
+
+
+@pytest.mark.parametrize("case", MANNERS)
+def test_file_arrives_complete_whatever_happens_on_the_way(server, target, case):
+    part, manners, asked = MANNERS[case]
+    if part:
+        put_part(target, part)
+    vars(server).update(manners)
     bring(server, target)
     assert target.read_bytes() == DATA
-    assert server.asked == [None, "bytes=200000-", "bytes=330000-"]  # to the byte
-
-
-def test_connection_that_breaks_after_few_bytes_gets_on_all_the_same(server, target):
-    server.stops_after = [120] * 20
-    bring(server, target)
-    assert target.read_bytes() == DATA
-    assert server.asked[1:] == [f"bytes={120 * i}-" for i in range(1, 21)]
-
-
-def test_later_call_goes_on_where_an_earlier_process_stopped(server, target):
-    put_part(target, DATA[:123_457])
-    bring(server, target)
-    assert target.read_bytes() == DATA
-    assert server.asked == ["bytes=123457-"]
+    assert leftovers(target) == set()
+    assert server.asked == asked  # to the byte
 
 
 def test_connection_that_breaks_for_good_keeps_what_came(server, target):
@@ -151,35 +157,12 @@ def test_connection_that_breaks_for_good_keeps_what_came(server, target):
     assert server.asked[-1] == "bytes=300000-"
 
 
-def test_server_that_cannot_resume_starts_again_cleanly(server, target):
-    server.resumes = False
-    server.stops_after = [200_000]
-    bring(server, target)
-    assert target.read_bytes() == DATA
-    assert len(server.asked) == 2 and server.asked[1]
-
-
 @pytest.mark.parametrize("told", [f"bytes 900-{len(DATA) - 1}/{len(DATA)}", "bytes nonsense", "bytes ²-9/³"])
 def test_server_that_resumes_at_another_byte_is_asked_for_all_of_it(server, target, told, monkeypatch):
     put_part(target, DATA[:1000])
     send = Handler.send_header
     spoiled = {"Content-Range": told.encode().decode("latin-1")}
     monkeypatch.setattr(Handler, "send_header", lambda self, name, v: send(self, name, spoiled.get(name, v)))
-    bring(server, target)
-    assert target.read_bytes() == DATA
-    assert server.asked == ["bytes=1000-", None]
-
-
-def test_part_that_is_too_long_is_thrown_away(server, target):
-    put_part(target, DATA + b"more")
-    bring(server, target)
-    assert target.read_bytes() == DATA
-    assert server.asked == [None]
-
-
-def test_server_with_nothing_left_to_send_is_asked_again_from_the_start(server, target):
-    put_part(target, DATA[:1000])
-    server.refuses = [416]
     bring(server, target)
     assert target.read_bytes() == DATA
     assert server.asked == ["bytes=1000-", None]
@@ -230,14 +213,6 @@ def test_file_of_another_content_is_refused_with_both_hashes_and_removed(server,
     assert target.read_bytes() == DATA
 
 
-@pytest.mark.parametrize("spoiled", [b"X" * 1000, OTHER])
-def test_spoiled_part_is_found_out_and_fetched_again_at_once(server, target, spoiled):
-    put_part(target, spoiled)
-    bring(server, target)
-    assert target.read_bytes() == DATA
-    assert server.asked[-1] is None
-
-
 @pytest.mark.parametrize("status", [403, 404, 501])
 def test_server_that_refuses_is_named_by_its_answer(server, target, status):
     server.refuses = [status]
@@ -248,27 +223,10 @@ def test_server_that_refuses_is_named_by_its_answer(server, target, status):
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 def test_busy_server_is_asked_again_and_at_last_named_by_its_answer(server, target, status):
-    put_part(target, DATA[:1000])
-    server.refuses = [status] * 2
-    bring(server, target)
-    assert target.read_bytes() == DATA
-    assert server.asked == ["bytes=1000-"] * 3
-    target.unlink()
     server.refuses = [status] * 3
     with pytest.raises(DownloadError, match=f"the server answered {status} at 0 of 500,009 bytes$"):
         bring(server, target)
-    assert len(server.asked) == 6
-
-
-@pytest.mark.parametrize("length", ["²", "-5", "9" * 5000, ""])
-def test_length_that_is_no_number_is_not_believed(server, target, length):
-    server.tells_length, server.headers = False, {"Content-Length": length.encode().decode("latin-1")}
-    try:
-        bring(server, target)
-    except DownloadError:
-        assert not target.exists()
-    else:
-        assert target.read_bytes() == DATA
+    assert len(server.asked) == 3
 
 
 @pytest.mark.parametrize("address", ["http://[bad/", "http://127.0.0.1:99999999/", "gopher://x/"])

@@ -145,7 +145,7 @@ def validate(name: str | Path) -> tuple[Evaluation, Dataset]:
         documents=dataset.documents if len(tokens) == len(dataset.validation) else None,
         bytes_per_token=bytes_per_token,
         device=here,
-        dtype=device.default_dtype(here),
+        dtype=device.resolve_dtype(here),
     )
     if result.loss != result.loss:
         raise CheckpointError(

@@ -90,7 +90,7 @@ class Batches:
         """
         if step < 0 or not 0 <= micro_step < micro_steps:
             raise DataError(
-                f"step {step}, micro_step {micro_step} of {micro_steps} does not exist: both count from 0"
+                f"there is no step {step}, micro_step {micro_step} of {micro_steps}: count from 0"
             )
         unit = (step * micro_steps + micro_step) * self.world_size + self.rank
         inputs = np.empty((self.batch_size, self.context_length), dtype=np.int64)
@@ -160,10 +160,7 @@ def evaluation_windows(
     tokens = _checked(tokens, context_length, batch_size)
     n_windows = -(-(len(tokens) - 1) // context_length)
     if chosen is not None and any(not 0 <= window < n_windows for window in chosen):
-        raise DataError(
-            f"windows {min(chosen)} to {max(chosen)} were chosen of {n_windows}: "
-            f"they run from 0 to {n_windows - 1}"
-        )
+        raise DataError(f"windows {min(chosen)} to {max(chosen)} are not all in 0 to {n_windows - 1}")
     windows = range(n_windows) if chosen is None else chosen
     for at in range(0, len(windows), batch_size):
         batch = windows[at : at + batch_size]
@@ -197,8 +194,7 @@ def _checked(tokens: np.ndarray | Tokens, context_length: int, batch_size: int) 
     require_count("batch_size", batch_size)
     if len(tokens.shape) != 1 or np.dtype(tokens.dtype).kind not in "iu":
         raise DataError(
-            f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype} are not one row of ids: "
-            f"give one long array of whole numbers"
+            f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype} are not one row of ids"
         )
     if len(tokens) < 2:
         raise DataError(f"a text of {len(tokens)} tokens leaves nothing to predict: give at least 2")

@@ -102,9 +102,7 @@ def _own_text(path: str, name: str) -> corpora.Text:
         wrong = f"byte {error.start:,} is {error.object[error.start]:#x}"
         raise DataError(f"{short(name)} is no text in UTF-8 ({wrong}): save it as UTF-8 first") from error
     if len(text) < 20:
-        raise DataError(
-            f"{short(name)} has {len(text)} characters, and a tenth is for validation: give at least 20"
-        )
+        raise DataError(f"{short(name)} has {len(text)} characters, a tenth to validate: give at least 20")
     return corpora.Text(*corpora.split(text), name=name, source="file")
 
 

@@ -259,9 +259,7 @@ def _checked(row: np.ndarray, vocab_size: int) -> np.ndarray:
         raise DataError(f"ids of shape {row.shape} and type {row.dtype} are not one row of whole numbers")
     if row.size and (row.min() < 0 or row.max() >= vocab_size):
         wrong = row.min() if row.min() < 0 else row.max()
-        raise DataError(
-            f"id {wrong} is outside the tokenizer's {vocab_size}: ids run from 0 to {vocab_size - 1}"
-        )
+        raise DataError(f"id {wrong} is outside the tokenizer's {vocab_size}: use 0 to {vocab_size - 1}")
     return row
 
 

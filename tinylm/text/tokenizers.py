@@ -60,28 +60,18 @@ class CharTokenizer:
     def __post_init__(self) -> None:
         if not isinstance(self.characters, str):
             kind = type(self.characters).__name__
-            raise DataError(
-                f"the vocabulary is a {kind}, which may lose its order: give a string, one character per id"
-            )
+            raise DataError(f"the vocabulary is a {kind}, which may lose its order: give a string")
         if not self.characters:
             raise DataError("the vocabulary has 0 characters: give at least 1")
         character, times = Counter(self.characters).most_common(1)[0]
         if times > 1:
-            raise DataError(
-                f"the vocabulary holds {character!r} {times} times: give each character exactly 1 id"
-            )
+            raise DataError(f"the vocabulary holds {character!r} {times} times: give each character 1 id")
         if halves := [c for c in self.characters if "\ud800" <= c <= "\udfff"]:
-            raise DataError(
-                f"the vocabulary holds {halves[0]!r}, half a character that no file can keep: "
-                f"read the text as UTF-8, or take it out"
-            )
+            raise DataError(f"the vocabulary holds {halves[0]!r}, half a character: read the text as UTF-8")
         if self.lowercase is not True and self.lowercase is not False:
             raise DataError(f"lowercase={short(self.lowercase)} is neither True nor False: use one of them")
         if self.lowercase and (folded := [c for c in self.characters if c.lower() != c]):
-            raise DataError(
-                f"lowercase text can never hold {folded[0]!r}: leave it out of the vocabulary, "
-                f"or set lowercase=False"
-            )
+            raise DataError(f"lowercase text never holds {folded[0]!r}: leave it out, or set lowercase=False")
         if self.unknown is not None and self.unknown not in list(self.characters):
             raise DataError(
                 f"unknown={short(self.unknown)} is not one of the {self.vocab_size} characters of the "
@@ -138,15 +128,11 @@ class CharTokenizer:
             return ""
         if row.ndim > 1 or not np.issubdtype(row.dtype, np.integer):
             raise DataError(
-                f"ids of shape {row.shape} and type {row.dtype} are not one row of whole numbers: "
-                f"decode one row at a time"
+                f"ids of shape {row.shape} and type {row.dtype} are not one row: decode one at a time"
             )
         wrong = row[(row < 0) | (row >= self.vocab_size)]
         if wrong.size:
-            raise DataError(
-                f"id {wrong.flat[0]} is outside the vocabulary of {self.vocab_size} characters: "
-                f"ids run from 0 to {self.vocab_size - 1}"
-            )
+            raise DataError(f"id {wrong.flat[0]} is no character: ids run from 0 to {self.vocab_size - 1}")
         return self._points[row].tobytes().decode("utf-32-le")
 
     def to_json(self) -> dict:
@@ -167,12 +153,8 @@ def tokenizer_from_json(data: Any) -> Tokenizer:
     """The tokenizer that `to_json` described. Raises DataError for what no tokenizer wrote."""
     kind = data.get("kind") if isinstance(data, dict) else None
     if not isinstance(kind, str) or kind not in KINDS:
-        raise DataError(
-            f"a tokenizer of kind {short(kind)} is not known here: the kinds are {', '.join(KINDS)}"
-        )
+        raise DataError(f"a tokenizer of kind {short(kind)} is not known here: use {' or '.join(KINDS)}")
     settings = {name: value for name, value in data.items() if name != "kind"}
     if odd := {field.name for field in fields(KINDS[kind])} ^ settings.keys():
-        raise DataError(
-            f"a saved tokenizer of {kind} lacks or should not have {short(sorted(odd))}: save it again"
-        )
+        raise DataError(f"a saved tokenizer lacks or should not have {short(sorted(odd))}: save it again")
     return KINDS[kind](**settings)
