@@ -49,7 +49,7 @@ class Muon(torch.optim.Optimizer):
             if p.ndim < 2 or p.size(-2) % splits:
                 raise ConfigError(
                     f"Muon takes matrices whose rows it can cut into {splits} equal parts, and this "
-                    f"parameter has shape {tuple(p.shape)}: use splits that divide the rows, or give it to AdamW"
+                    f"parameter has shape {tuple(p.shape)}: use fewer splits, or give it to AdamW"
                 )
 
     @torch.no_grad()
