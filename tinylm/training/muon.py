@@ -48,8 +48,8 @@ class Muon(torch.optim.Optimizer):
         for p in self.param_groups[-1]["params"]:
             if p.ndim < 2 or p.size(-2) % splits:
                 raise ConfigError(
-                    f"Muon takes matrices whose rows it can cut into {splits} equal parts, and this parameter "
-                    f"has shape {tuple(p.shape)}: use splits that divide the rows, or give it to AdamW"
+                    f"Muon takes matrices whose rows it can cut into {splits} equal parts, and this "
+                    f"parameter has shape {tuple(p.shape)}: use splits that divide the rows, or give it to AdamW"
                 )
 
     @torch.no_grad()
