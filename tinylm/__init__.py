@@ -1,3 +1,3 @@
 """tinylm: the tested code behind the course. Each notebook builds an idea from nothing, then imports it.
 
-Floors: errors, device; text, model; training; inference; storage; runs; course; cli. None imports a later one."""
+Floors: errors, device; text, model; training; inference; storage; runs; course; cli. Imports go that way."""

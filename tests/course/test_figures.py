@@ -25,7 +25,7 @@ FIGURES = {
     "bars of two kinds": lambda: charts.bars(list("aeiou"), PAIRS, title="Is a the tallest?", **TOLD),
     "bars with long labels": lambda: charts.bars([f"word {i}" for i in range(40)], range(40), **TOLD),
     "curve": lambda: charts.curve({"training": (X, FALLS)}, levels={"ln V": 4.17, "floor": 2.4}),
-    "curves": lambda: charts.curve({f"run {i}": (X, FALLS + i) for i in range(6)}, log_x=True),
+    "curves": lambda: charts.curve({f"run {i}": (X, FALLS + i) for i in range(6)}, log_x=True, log_y=True),
     "dots": lambda: charts.dots({f"part {i}": (2 - i / 10, 0.01) for i in range(7)}, pale=["part 3"], **TOLD),
     "heatmap": lambda: heatmaps.heatmap(np.eye(65), rows=LETTERS, columns=LETTERS, title="All", colours="p"),
     "small attention map": lambda: heatmaps.attention_map(WEIGHTS[0], TOKENS, title="layer 0, head 1"),

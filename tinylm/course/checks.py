@@ -1,7 +1,6 @@
 """Checks: an exercise is marked in one line, and a wrong answer is told what usually causes it.
 
-The right answer, and the values that usual mistakes give, are handed in; `diff` compares. Shown in notebook
-00_start_here.
+The right answer, and the values that usual mistakes give, are handed in. Shown in notebook 00_start_here.
 
     with checks.exercise("2.1 · mask the future") as check:
         check.attempted(mask)

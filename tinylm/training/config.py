@@ -86,10 +86,10 @@ class TrainConfig:
         for name, kind in choices.items():
             require_choice(name, getattr(self, name), get_args(kind))
         require_choice("compile", self.compile, (False, True))
-        if self.min_learning_rate > self.learning_rate:
+        if (least := self.min_learning_rate) > (peak := self.learning_rate):
             raise ConfigError(
-                f"min_learning_rate {self.min_learning_rate:g} is above the peak learning_rate "
-                f"{self.learning_rate:g}: use a minimum of {self.learning_rate / 10:g}"
+                f"min_learning_rate {least:g} is above the peak learning_rate {peak:g}: "
+                f"use a minimum of {peak / 10:g}"
             )
         if self.warmup_steps >= self.steps:
             raise ConfigError(

@@ -43,9 +43,7 @@ class History:
     tokens: int
     seconds: float
     interrupted: bool
-    """Ctrl-C ended the run."""
     stopped_early: bool
-    """config.patience evaluations in a row had not lowered the best loss."""
 
 
 def train(
@@ -218,11 +216,11 @@ class _Run:
 
     def divergence_message(self, error: Divergence) -> str:
         """The sentence for a run that broke."""
-        left = f"step {self.steps[-1].step} was the last logged one to be finite" if self.steps else None
+        left, peak = "it never was finite", self.state.config.learning_rate
         if self.state.saved is not None:
             left = f"the last good checkpoint is {self.state.saved}"
-        left = left or "it never was finite"
-        peak = self.state.config.learning_rate
+        elif self.steps:
+            left = f"step {self.steps[-1].step} was the last logged one to be finite"
         return f"{error} ({left}): use a peak rate of {peak / 3:.1g} or a longer warm-up"
 
 

@@ -44,17 +44,12 @@ class Muon(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch has it; refuses what is no matrix."""
         super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        for p in group["params"]:
-            if p.ndim < 2:
+        splits = self.param_groups[-1]["splits"]
+        for p in self.param_groups[-1]["params"]:
+            if p.ndim < 2 or p.size(-2) % splits:
                 raise ConfigError(
-                    f"Muon takes matrices, which have 2 dimensions, and this parameter has {p.ndim}: "
-                    "give it to AdamW"
-                )
-            if p.size(-2) % group["splits"]:
-                raise ConfigError(
-                    f"{p.size(-2)} rows cannot be cut into {group['splits']} equal parts: "
-                    "use a number that divides the rows"
+                    f"Muon takes matrices whose rows it can cut into {splits} equal parts, and this "
+                    f"parameter has shape {tuple(p.shape)}: use fewer splits, or give it to AdamW"
                 )
 
     @torch.no_grad()

@@ -83,9 +83,9 @@ def learning_rate(
     last = steps - 1
     if schedule == "constant" or last <= warmup_steps:
         return peak
-    start = (
-        warmup_steps if schedule != "wsd" else max(warmup_steps, min(last - 1, round(last * (1 - WSD_DECAY))))
-    )
+    start = warmup_steps
+    if schedule == "wsd":
+        start = max(warmup_steps, min(last - 1, round(last * (1 - WSD_DECAY))))
     progress = min(max((step - start) / (last - start), 0.0), 1.0)  # 0 at the peak, 1 at the last step
     share = 0.5 * (1 + math.cos(math.pi * progress)) if schedule == "cosine" else 1 - progress
     return minimum + (peak - minimum) * share
