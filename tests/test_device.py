@@ -46,12 +46,12 @@ def test_best_device_is_a_gpu_where_there_is_one(monkeypatch):
 def test_t4_has_no_bfloat16_although_it_can_emulate_it(monkeypatch):
     pretend_gpu(monkeypatch, native_bf16=False)
     assert not device.supports_bf16("cuda")
-    assert device.default_dtype("cuda") == "float16"
+    assert device.resolve_dtype("cuda", "auto") == "float16"
 
 
 def test_bfloat16_is_used_without_a_scaler_where_a_gpu_has_it(monkeypatch):
     pretend_gpu(monkeypatch, native_bf16=True)
-    assert device.default_dtype("cuda") == "bfloat16"
+    assert device.resolve_dtype("cuda", "auto") == "bfloat16"
     assert not Precision.of("cuda").scaler.is_enabled()
     assert not Precision.of("cuda", "bfloat16").scaler.is_enabled()
 
@@ -64,7 +64,7 @@ def test_float16_always_comes_with_a_scaler(monkeypatch):
 
 
 def test_processor_computes_in_float32_unless_asked(no_amx):
-    assert device.default_dtype("cpu") == "float32"
+    assert device.resolve_dtype("cpu", "auto") == "float32"
     assert Precision.of("cpu").dtype == "float32"
     assert not Precision.of("cpu").scaler.is_enabled()
 
@@ -99,9 +99,9 @@ def test_amx_is_no_when_the_question_itself_fails(monkeypatch):
 
 def test_autocast_changes_matrix_products_only_when_asked(amx):
     a = torch.ones(3, 3)
-    with device.autocast("cpu", "float32"):
+    with Precision.of("cpu", "float32").autocast():
         assert (a @ a).dtype == torch.float32
-    with device.autocast("cpu", "bfloat16"):
+    with Precision.of("cpu", "bfloat16").autocast():
         assert (a @ a).dtype == torch.bfloat16
     assert (a @ a).dtype == torch.float32
 
@@ -127,7 +127,7 @@ def test_seeded_rng_repeats_inside_and_leaves_the_callers_numbers_alone():
 
 def test_device_is_described_in_one_line():
     line = device.describe_device("cpu")
-    assert device.cpu_name() in line and "core" in line and "\n" not in line
+    assert device.hardware()["cpu"] in line and "core" in line and "\n" not in line
     device.synchronize("cpu")
 
 
@@ -151,7 +151,7 @@ INTEL = (
 def test_processor_is_named_as_the_system_names_it(monkeypatch, tmp_path):
     (tmp_path / "cpuinfo").write_text(INTEL)
     monkeypatch.setattr(device, "CPUINFO", tmp_path / "cpuinfo")
-    assert device.cpu_name() == "Intel(R) Xeon(R) Platinum 8481C"
+    assert device.hardware()["cpu"] == "Intel(R) Xeon(R) Platinum 8481C"
 
 
 def test_hardware_of_a_system_that_tells_nothing_is_still_described(monkeypatch, tmp_path):
@@ -159,7 +159,7 @@ def test_hardware_of_a_system_that_tells_nothing_is_still_described(monkeypatch,
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.delattr(os, "sysconf", raising=False)
     monkeypatch.setattr(platform, "processor", lambda: "")
-    assert device.cpu_name() == platform.machine()
+    assert device.hardware()["cpu"] == platform.machine()
     assert device.hardware()["cores"] >= 1
     assert device.hardware()["memory_gib"] is None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,52 +26,34 @@ CPUINFO = Path("/proc/cpuinfo")
 
 def best_device() -> torch.device:
     """The fastest device here: an NVIDIA GPU, else an Apple one, else the processor."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+    apple = "mps" if torch.backends.mps.is_available() else "cpu"
+    return torch.device("cuda" if torch.cuda.is_available() else apple)
 
 
 def has_amx() -> bool:
     """Whether the processor multiplies bfloat16 matrices in hardware (Intel AMX)."""
-    try:
+    with contextlib.suppress(Exception):  # a private function: whatever happens in it, float32 works
         return bool(torch.cpu._is_amx_tile_supported())
-    except Exception:  # a private function: whatever happens in it, float32 works
-        return False
+    return False
 
 
 def supports_bf16(device: Device) -> bool:
     """Whether bfloat16 is fast here, not merely possible: a T4 can only emulate it."""
+    native = {"cpu": has_amx, "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False)}
+    return native.get(torch.device(device).type, lambda: False)()
+
+
+def resolve_dtype(device: Device, dtype: DTypeName = "auto") -> DTypeName:
+    """What "auto" means on this device: float32 on processors and Apple GPUs; on NVIDIA bfloat16 where it is
+    fast, else float16. Raises ConfigError for a type that the device does not do well."""
     kind = torch.device(device).type
-    if kind == "cpu":
-        return has_amx()
-    return kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-def default_dtype(device: Device) -> DTypeName:
-    """ "float32" on processors and Apple GPUs; on NVIDIA "bfloat16" where it is fast, else "float16"."""
-    if torch.device(device).type != "cuda":
-        return "float32"
-    return "bfloat16" if supports_bf16(device) else "float16"
-
-
-def resolve_dtype(device: Device, dtype: DTypeName) -> DTypeName:
-    """What "auto" means on this device. Raises ConfigError for a type that it does not do well."""
-    device = torch.device(device)
-    if dtype == "auto":
-        return default_dtype(device)
+    best = "float32" if kind != "cuda" else "bfloat16" if supports_bf16(device) else "float16"
     if dtype == "bfloat16" and not supports_bf16(device):
-        reason = "a processor without AMX" if device.type == "cpu" else "this device"
-        raise ConfigError(f"bfloat16 on {reason} is slower than {default_dtype(device)}: use dtype auto")
-    if dtype == "float16" and device.type != "cuda":
-        raise ConfigError(f"float16 on a {device.type} device has no fast kernels: use dtype auto")
-    return dtype
-
-
-def autocast(device: Device, dtype: DTypeName) -> contextlib.AbstractContextManager:
-    """A context in which matrix products run in `dtype`; for float32 it does nothing."""
-    return Precision.of(device, dtype).autocast()
+        reason = "a processor without AMX" if kind == "cpu" else "this device"
+        raise ConfigError(f"bfloat16 on {reason} is slower than {best}: use dtype auto")
+    if dtype == "float16" and kind != "cuda":
+        raise ConfigError(f"float16 on a {kind} device has no fast kernels: use dtype auto")
+    return best if dtype == "auto" else dtype
 
 
 @dataclass(frozen=True)
@@ -84,10 +67,9 @@ class Precision:
     @classmethod
     def of(cls, device: Device, dtype: DTypeName = "auto") -> Precision:
         """The precision of a run on this device. Raises ConfigError as resolve_dtype does."""
-        device = torch.device(device)
-        dtype = resolve_dtype(device, dtype)
-        scales = dtype == "float16"  # and float16 is for GPUs: for all else the scaler is off, and free
-        return cls(device, dtype, torch.amp.GradScaler(device.type, enabled=scales))
+        device, dtype = torch.device(device), resolve_dtype(device, dtype)
+        # float16 is for GPUs alone: for all else the scaler is off, and free.
+        return cls(device, dtype, torch.amp.GradScaler(device.type, enabled=dtype == "float16"))
 
     @property
     def is_synchronous(self) -> bool:
@@ -109,8 +91,7 @@ class Precision:
 @contextlib.contextmanager
 def seeded_rng(device: Device, seed: int) -> Iterator[None]:
     """Inside, torch's global random numbers (dropout's) follow from `seed`; then the caller's are back."""
-    device = torch.device(device)
-    accelerator = None if device.type == "cpu" else torch.get_device_module(device)
+    accelerator = None if torch.device(device).type == "cpu" else torch.get_device_module(device)
     state = torch.default_generator.get_state()
     accelerator_state = accelerator.get_rng_state() if accelerator else None
     try:
@@ -126,39 +107,34 @@ def seeded_rng(device: Device, seed: int) -> Iterator[None]:
 
 def synchronize(device: Device) -> None:
     """Wait until the device has finished: without this a clock measures only how fast work is queued."""
-    device = torch.device(device)
-    if device.type != "cpu":
+    if torch.device(device).type != "cpu":
         torch.get_device_module(device).synchronize()
 
 
 def copy_to(device: Device, tensor: torch.Tensor) -> torch.Tensor:
     """The tensor on this device. A GPU is not waited for: it fetches the numbers from pinned memory."""
-    device = torch.device(device)
-    if device.type != "cuda":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    fetches = torch.device(device).type == "cuda"
+    return (tensor.pin_memory() if fetches else tensor).to(device, non_blocking=fetches)
 
 
 def describe_device(device: Device) -> str:
     """One line for a person, for example "AMD EPYC, 2 cores, 8 GiB" or "Tesla T4, 15 GiB"."""
-    device = torch.device(device)
-    if device.type == "cuda":
+    kind = torch.device(device).type
+    if kind == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
     here = hardware()
-    cores = "1 core" if here["cores"] == 1 else f"{here['cores']} cores"
-    memory = "" if here["memory_gib"] is None else f", {here['memory_gib']} GiB"
-    gpu = "" if device.type == "cpu" else f", its {device.type} GPU"
-    return f"{here['cpu']}, {cores}{memory}{gpu}"
+    memory = f", {here['memory_gib']} GiB" if here["memory_gib"] else ""
+    gpu = "" if kind == "cpu" else f", its {kind} GPU"
+    return f"{here['cpu']}, {here['cores']} core{'s' * (here['cores'] != 1)}{memory}{gpu}"
 
 
 def suggested_threads(flops: float) -> int:
-    """How many threads are worth their cost for a forward and backward pass of so many FLOPs: 1, or all.
+    """1 thread, or all that torch has, for a forward and backward pass of so many FLOPs (6 N n for n tokens).
 
-    N parameters over n tokens take about 6 N n FLOPs, a generated token 2 N. On two quiet cores two threads
-    took 0.96 of one thread's time for 0.04 GFLOP, 0.79 for 0.3, 0.66 for 1.2 and 0.57 for 3.7, and no less
-    for a generated token, at 1.1 to 1.9 times the processor's time. On a busy machine they took up to 1.7
-    times as long, and a token 8 times, since a thread that waits for the other one spins."""
+    On two quiet cores two threads took 0.96 of the time of one for 0.04 GFLOP, 0.79 for 0.3, 0.66 for 1.2,
+    0.57 for 3.7, and no less for a generated token. On busy cores they took up to 1.7 times as long, and 8
+    times for a token, because a thread that waits for the other one spins."""
     return 1 if flops < 1e9 else torch.get_num_threads()
 
 
@@ -173,15 +149,6 @@ def num_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def cpu_name() -> str:
-    """The processor's model name, for example "AMD EPYC 7B13"; "unknown" where nobody tells."""
-    with contextlib.suppress(OSError):
-        for line in CPUINFO.read_text().splitlines():
-            if line.lower().startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine() or "unknown"
-
-
 def cpu_memory_bytes() -> int | None:
     """Main memory in bytes; None where the operating system does not tell."""
     try:
@@ -191,13 +158,13 @@ def cpu_memory_bytes() -> int | None:
 
 
 def hardware() -> dict[str, str | int | None]:
-    """Processor, cores, memory in GiB and operating system: enough to compare two runs, no more.
-
-    The cores are those that this process may use: a container often has fewer than the machine."""
-    memory = cpu_memory_bytes()
+    """Processor, cores that this process may use, memory in GiB and system: enough to compare two runs."""
+    memory, told = cpu_memory_bytes(), None
+    with contextlib.suppress(OSError):
+        told = re.search(r"model name\s*:\s*(.+)", CPUINFO.read_text())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
-        "cpu": cpu_name(),
+        "cpu": told[1].strip() if told else platform.processor() or platform.machine() or "unknown",
         "cores": cores,
         "memory_gib": None if memory is None else round(memory / 2**30),
         "system": platform.system(),

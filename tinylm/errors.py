@@ -1,9 +1,7 @@
-"""What a person can put right: one kind of error for each thing to do about it, and the checks behind.
+"""The errors that a person can put right, one kind for each thing to do about it, and the checks behind them.
 
-Every message is one sentence with both numbers and the way out. The command line prints it and ends with exit
-code 2; whatever is not a TinyLMError is a fault of the program."""
+Every message is one sentence with both numbers and the way out."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -52,10 +50,9 @@ def require_count(name: str, value: Any, *, least: int = 1, most: int = 2**63 - 
     """Raises ConfigError unless the value is a whole number from `least` to `most`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"{name} is {short(value)}: it must be a whole number")
-    if value < least:
-        raise ConfigError(f"{name} is {short(value)}: it must be at least {least}")
-    if value > most:
-        raise ConfigError(f"{name} is {short(value)}: it must be at most {most}")
+    if not least <= value <= most:
+        bound = f"at least {least}" if value < least else f"at most {most}"
+        raise ConfigError(f"{name} is {short(value)}: it must be {bound}")
 
 
 def require_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
@@ -67,7 +64,7 @@ def require_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
 def require_number(name: str, value: Any, fits: Callable[[float], bool], allowed: str) -> None:
     """Raises ConfigError unless the value is a finite number that fits; `allowed` says which do."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not -1e308 < value < 1e308 or not math.isfinite(value) or not fits(value):
+    if not is_number or not -1e308 < value < 1e308 or not fits(value):
         raise ConfigError(f"{name} is {short(value)}: it must be {allowed}")
 
 

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from tinylm.inference.config import GenerationConfig
-from tinylm.inference.generate import generate
+from tinylm.inference.generate import generate, to_column_major
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.runs.records import RunRecord, record_header
@@ -134,6 +134,7 @@ def main():
         model=SHAPE.to_json(),
     )
     model = GPT(SHAPE).eval()
+    to_column_major(model)  # as the command `sample` does
     early, late, bare = "a token at position 20", "a token at position 240", "the weight products alone"
     times = interleaved(
         {early: token_at(model, 20), late: token_at(model, 240), bare: products(model)}, chosen.single

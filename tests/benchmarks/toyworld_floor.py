@@ -21,7 +21,6 @@ from tinylm.inference.evaluate import Evaluation, summarize
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import IGNORE_INDEX, token_losses
-from tinylm.runs.callbacks import write_down
 from tinylm.runs.forecast import measure_speed
 from tinylm.runs.records import RunRecord, record_header
 from tinylm.runs.run import new_folder
@@ -184,7 +183,7 @@ def main() -> None:
     )
     with RunRecord(where, header) as record:
         began = time.perf_counter()
-        history = train(model, batches, config, callbacks=[write_down(record)])
+        history = train(model, batches, config, callbacks=[record])
         seconds = time.perf_counter() - began
         score = evaluate_texts(model.eval(), tokenizer, held_out, context_length=chosen.context_length)
         # The texts' own log-probabilities take the luck of the draw out: the rest the model does not know.

@@ -55,6 +55,11 @@ def test_check_takes_a_function_with_an_empty_body_for_a_blank_stub(capsys):
     assert mark(capsys, lambda check: check.close(stub(5), MASK)) == "not attempted yet"
 
 
+@pytest.mark.parametrize("answer", [0, "", [], torch.zeros(3), False])
+def test_check_takes_an_empty_answer_for_an_answer(capsys, answer):
+    assert mark(capsys, lambda check: check.close(answer, answer)) == "correct"
+
+
 def test_check_names_a_usual_mistake_in_its_own_words(capsys):
     usual = {"that is where one may NOT look": ~MASK, "is it upside down?": MASK.T}
     judge = lambda mine: lambda check: check.close(mine, MASK, "look again", usual=usual)  # noqa: E731

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinylm.course.diff import difference, is_blank, matches
+from tinylm.course.diff import difference, matches
 
 EXACT = {"rtol": 1e-4, "atol": 1e-6}
 
@@ -121,11 +121,6 @@ def test_matches_ignores_the_dtype_but_not_the_shape():
     assert matches("a", "a", **EXACT)
     assert not matches(torch.ones(3), torch.ones(3, 1), **EXACT)
     assert not matches("1", 1, **EXACT)
-
-
-def test_is_blank_means_an_ellipsis_or_none_and_nothing_else():
-    assert is_blank(...) and is_blank(None)
-    assert not any(is_blank(x) for x in (0, "", [], torch.zeros(3), False))
 
 
 def tensors(**values):

@@ -130,19 +130,22 @@ def test_install_of_a_venv_that_does_not_find_the_package_runs_again(clone):
 
 
 def test_install_reports_how_far_pip_is(monkeypatch, tmp_path, capsys):
-    class Ended:
-        def __init__(self):
-            self.left = 2
+    class Pip:
+        """At each look at the clock, two packages more are installed, until there are four."""
 
         def wait(self, seconds):
-            self.left -= 1
-            return self.left < 0
+            there = len([*tmp_path.glob("*.dist-info")])
+            for i in range(there, there + 2):
+                (tmp_path / f"{i}.dist-info").mkdir()
+            return there > 2
 
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "a.whl").write_bytes(b"0" * 7_000_000)
-    monkeypatch.setattr(install, "_count_installed", iter([11, 11, 18, 24]).__next__)
-    install._report({"found": 5, "to install": 0}, tmp_path, Ended())
-    assert capsys.readouterr().out.count("found 5 packages, downloaded 7 MB") == 2
-    install._report({"found": 5, "to install": 13}, tmp_path, Ended())
+    monkeypatch.setattr(install, "_site_packages", lambda: tmp_path)
+    install._report({"found": 5, "to install": 13}, tmp_path, Pip())
     said = capsys.readouterr().out
-    assert "installed 7 of 13 packages" in said and "installed 13 of 13 packages" in said
+    assert "installed 2 of 13 packages" in said and "installed 4 of 13 packages" in said
+    for folder in tmp_path.glob("*.dist-info"):
+        folder.rmdir()
+    install._report({"found": 5, "to install": 0}, tmp_path, Pip())
+    assert capsys.readouterr().out.count("found 5 packages, downloaded 7 MB") == 2

@@ -116,7 +116,7 @@ def test_explore_shows_an_error_as_one_sentence_until_it_is_fixed(capsys):
 
 
 def test_explore_calls_a_function_that_draws_on_every_move(drawn):
-    box = widgets.explore(lambda k: charts.bars(["a"], [k]), height="300px", k=(1, 5))
+    box = widgets.explore(lambda k: charts.bars(["a"], [k], alt="One bar."), height="300px", k=(1, 5))
     find(box, ipywidgets.IntSlider).value = 4
     assert [figure.axes[0].patches[0].get_height() for figure, _ in drawn] == [1, 4]
     assert find(box, ipywidgets.Output).layout.min_height == "300px"

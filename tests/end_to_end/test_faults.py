@@ -42,9 +42,7 @@ def the_end(folder):
 
 
 @pytest.mark.parametrize("kind", ["refused", "cut"])
-def test_whatever_goes_wrong_with_the_disk_no_checkpoint_is_lost_and_the_end_is_the_same(
-    mine, monkeypatch, kind
-):
+def test_disk_fault_at_any_call_loses_no_checkpoint_and_the_end_is_the_same(mine, monkeypatch, kind):
     monkeypatch.setattr(callbacks, "evaluate", lambda *_, **__: evaluation(1.5))
     monkeypatch.setattr(callbacks, "generate_text", lambda *_, **__: "")
     story(monkeypatch, mine / "whole")

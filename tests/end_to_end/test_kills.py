@@ -5,7 +5,7 @@ from tests.support import crash as kills
 STEPS = 80
 
 
-def test_a_killed_training_finds_a_whole_checkpoint_each_time_and_ends_with_the_same_bits(tmp_path):
+def test_kill_finds_a_complete_checkpoint_each_time_and_the_run_ends_with_the_same_bits(tmp_path):
     expected = kills.whole(tmp_path / "whole", "whole", kills.typed("whole", STEPS, "adamw"))
     (tmp_path / "killed").mkdir()
     words = kills.typed("killed", STEPS, "adamw")
@@ -17,7 +17,7 @@ def test_a_killed_training_finds_a_whole_checkpoint_each_time_and_ends_with_the_
     assert kills.file_digests(tmp_path / "killed" / "killed") == expected
 
 
-def test_what_the_record_says_of_the_clock_does_not_count_and_everything_else_does(tmp_path):
+def test_file_digests_leave_out_the_clock_of_a_record_and_nothing_else(tmp_path):
     home = tmp_path / "checkpoints" / "step_00000007"
     home.mkdir(parents=True)
     for name in kills.FILES:

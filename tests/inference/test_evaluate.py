@@ -1,6 +1,5 @@
 """Tests of tinylm.inference.evaluate."""
 
-import contextlib
 import itertools
 import math
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tinylm.device import Precision
 from tinylm.errors import InputError
 from tinylm.inference import evaluate as evaluation
 from tinylm.inference.evaluate import Evaluation, evaluate
@@ -108,9 +108,10 @@ def test_device_and_dtype_asked_for_are_those_measured_in(monkeypatch):
 
     def watched(device, dtype):
         asked.append((str(device), dtype))
-        return contextlib.nullcontext()
+        return real("cpu", "float32")
 
-    monkeypatch.setattr("tinylm.inference.evaluate.autocast", watched)
+    real = Precision.of
+    monkeypatch.setattr(Precision, "of", watched)
     evaluate(Bigram(), ids(T), context_length=T, dtype="bfloat16")  # slow on most processors: only asked for
     evaluate(Bigram(), ids(T), context_length=T, device="cpu:0")
     assert asked == [("cpu", "bfloat16"), ("cpu:0", "float32")]

@@ -422,3 +422,15 @@ def test_prompt_with_an_unknown_character_is_refused_at_the_call():
         stream_text(tiny(), LETTERS, "cat", generator=seeded())
     with pytest.raises(DataError):
         generate_texts(tiny(), LETTERS, ["cab", "cat"], generator=seeded())
+
+
+def test_column_major_storage_changes_no_number_and_no_greedy_text():
+    model, by_columns = tiny(), tiny()
+    generation.to_column_major(by_columns)
+    stored = [p for p in by_columns.parameters() if p.dim() == 2 and p.size(0) >= p.size(1)]
+    assert stored and all(p.t().is_contiguous() for p in stored)
+    for p, q in zip(model.parameters(), by_columns.parameters(), strict=True):
+        assert torch.equal(p, q)
+    greedy = replace(DEFAULT, temperature=0.0, max_new_tokens=29)
+    texts = [list(generate(m, [3, 1], greedy, generator=seeded())) for m in (model, by_columns)]
+    assert texts[0] == texts[1]

@@ -177,16 +177,16 @@ def test_validate_name_gives_back_what_can_be_a_file(name, tmp_path):
 
 
 ELSEWHERE = ["", ".", "..", "../x", "a/b", "a\\b", "a b", "-x", ".x", "x.", "a\0", "\n", "né"]
-BAD_NAMES = {name: "cannot name a run: use letters" for name in [*ELSEWHERE, "a/" * 3000]}
+LONG = ["a/" * 3000, "y" * (LONGEST + 1)]
+BAD_NAMES = {name: "cannot name a run: use letters, .* at most 100" for name in [*ELSEWHERE, *LONG]}
 BAD_NAMES |= {name: "on Windows it is a device" for name in ("con", "NUL", "com1", "aux.txt")}
-BAD_NAMES |= {"y" * (LONGEST + 1): f"a name of {LONGEST + 1} characters .* use {LONGEST} or fewer"}
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_validate_name_refuses_what_leads_elsewhere_or_is_no_file_somewhere(name):
     with pytest.raises(ConfigError, match=BAD_NAMES[name]) as refusal:
         validate_name(name, "a run")
-    assert len(str(refusal.value)) < 150
+    assert len(str(refusal.value)) < 250
 
 
 WRONG = [None, True, 0, 7, -1, 2.5, 1e300, 10**30, "x", "7", "\ud800", "a\0b", [], [1], [[]], {}, {"a": 1}]

@@ -4,13 +4,14 @@ import json
 import math
 import re
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from tests.support.tiny_run import contents, files, interrupt_at, losses_are, tiny
+from tests.support.tiny_run import contents, evaluation, files, interrupt_at, losses_are, tiny
 from tinylm.errors import CheckpointError, ConfigError, Divergence, RunError
 from tinylm.runs import callbacks, paths, run
 from tinylm.runs.paths import open_checkpoint
@@ -42,11 +43,14 @@ def test_unnamed_runs_are_numbered_and_nothing_is_made_by_asking(mine):
 
 
 def test_unnamed_run_takes_the_next_number_where_another_process_was_first(mine, monkeypatch):
-    def other_process(*_, **__):
-        (mine / "shakespeare_char-1").mkdir(parents=True)
-        return 12345.0
+    def raced(*asked):
+        folder = new_folder(*asked)
+        if folder.name.endswith("-1") and asked[1] is None and chosen:
+            folder.mkdir(parents=True)  # by another process, that chose it too
+        return chosen.append(folder) or folder
 
-    monkeypatch.setattr(run, "measure_speed", other_process)
+    chosen = []
+    monkeypatch.setattr(run, "new_folder", raced)
     assert run_recipe(tiny(), command="").folder == mine / "shakespeare_char-2"
     assert list((mine / "shakespeare_char-1").iterdir()) == []
 
@@ -100,6 +104,21 @@ def test_lock_refuses_a_second_training_and_a_dead_one_is_harmless(mine, monkeyp
             command(name)
     assert (mine / "cut" / ".lock").exists()  # and is nobody's
     assert not resume("cut").interrupted
+
+
+def test_named_run_into_which_another_process_saved_meanwhile_is_left_alone(mine, monkeypatch):
+    real = run._alone_in
+
+    @contextmanager
+    def late(folder):
+        (folder / "checkpoints" / "step_00000007").mkdir(parents=True)
+        with real(folder):
+            yield
+
+    monkeypatch.setattr(run, "_alone_in", late)
+    with pytest.raises(RunError, match="the run raced exists already"):
+        run_recipe(tiny(), name="raced", command="")
+    assert (mine / "raced" / "checkpoints" / "step_00000007").is_dir()
 
 
 # --- what a run leaves behind
@@ -188,6 +207,21 @@ def test_checkpoint_carries_the_loss_of_its_own_weights_or_none(mine, monkeypatc
     run_recipe(tiny(), name="between", command="")
     notes = [weights.load(mine / "between" / "checkpoints" / f"step_0000000{n}").notes for n in (3, 4)]
     assert ["loss" in said for said in notes] == [True, False]
+
+
+def test_threads_follow_the_work_unless_they_are_asked_for(mine, monkeypatch):
+    trained = []
+    found = lambda *_, **__: trained.append(torch.get_num_threads()) or evaluation(1.0)  # noqa: E731
+    monkeypatch.setattr(callbacks, "evaluate", found)
+    with run.device.num_threads(2):
+        for variable in (None, "2"):
+            monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+            if variable:
+                monkeypatch.setenv("OMP_NUM_THREADS", variable)
+            run_recipe(tiny(eval_every=0), command="")
+            assert torch.get_num_threads() == 2
+    assert trained == [1, 2]
+    assert read_record(mine / "shakespeare_char-1" / "record.jsonl").header["threads"] == 1
 
 
 # --- runs that break
@@ -281,6 +315,7 @@ def test_resume_equals_uninterrupted_run_bitwise(mine, monkeypatch, capsys, call
     assert f"going on from step_{step:08d}: {step} of 7 steps are done" in printed
     assert "up to rounding" not in printed and f"step {step}: validation loss" in printed
     assert files(mine / "parts") == files(mine / "complete")
+    assert f'{{"kind": "resumed", "step": {step}}}' in (mine / "parts" / "record.jsonl").read_text()
     end = read_record(mine / "parts" / "record.jsonl").end
     assert end["tokens"] == 7 * recipe.train.tokens_per_step and end["interrupted"] is False
 

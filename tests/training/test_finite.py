@@ -7,7 +7,7 @@ import torch
 
 from tests.support.tiny import Tiny
 from tinylm.errors import Divergence
-from tinylm.training.finite import DeferredFiniteCheck, check_finite, check_loss_scale, first_nonfinite
+from tinylm.training.finite import DeferredFiniteCheck, check_finite, first_nonfinite
 
 AT = {"step": 7, "learning_rate": 0.125}
 GOOD = torch.tensor(1.5)
@@ -78,9 +78,3 @@ def test_deferred_check_names_the_first_bad_step_and_forgets_good_ones():
     deferred.push(6, 3, torch.tensor(math.inf))
     with pytest.raises(Divergence, match=r"loss is inf \(by now head.weight holds infinity\) at step 6 with"):
         deferred.flush()
-
-
-def test_loss_scale_of_one_is_the_smallest_that_makes_sense():
-    check_loss_scale(1.0, **AT)
-    with pytest.raises(Divergence, match=r"fallen to 0\.5 because every gradient overflows at step 7"):
-        check_loss_scale(0.5, **AT)

@@ -1,6 +1,7 @@
 """The loop's laws: determinism, evaluations, callbacks, stopping, resuming, and how a run breaks."""
 
 import dataclasses
+import functools
 import math
 import signal
 
@@ -293,17 +294,24 @@ def test_evaluation_that_is_no_number_is_refused_in_a_sentence(result):
         run(config=make_config(eval_every=5), evaluate=lambda s: result)
 
 
-def test_compile_compiles_the_loss_function_and_never_the_model(monkeypatch):
-    compiled = []
+def test_compile_trains_the_same_in_one_graph_and_leaves_the_model_as_it_is(monkeypatch):
+    from torch._dynamo.utils import counters
 
-    def fake(function):
-        compiled.append(function)
-        return function
+    def evaluate(state):  # as a run does that writes a line of text: the context grows at every call
+        with torch.no_grad():
+            return sum(float(state.model(torch.zeros(1, n, dtype=torch.long)).mean()) for n in range(1, T))
 
-    monkeypatch.setattr(torch, "compile", fake)
-    model = Tiny()
-    run(model, make_config(compile=True))
-    assert compiled == [next_token_loss]
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    config = ModelConfig(vocab_size=V, context_length=T, n_layer=1, n_head=1, n_embd=C)
+    counters.clear()
+    ends = []
+    for compile in (False, True):
+        model = GPT(config)
+        run(model, make_config(compile=compile, eval_every=3), evaluate=evaluate)
+        ends.append(weights(model))
+    torch.testing.assert_close(*ends)
+    assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
+    assert type(model) is GPT
 
 
 def press_ctrl_c(*_):

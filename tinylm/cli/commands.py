@@ -49,9 +49,12 @@ def _finish(result: "RunResult") -> int:
 
 def sample(options: Sample, typed: list[str]) -> int:
     """Print the prompt as the tokenizer reads it, and then the text that follows, piece by piece."""
+    from tinylm.inference.generate import to_column_major
     from tinylm.runs.paths import open_checkpoint
 
-    _write(open_checkpoint(options.checkpoint), options.prompt, options.generation, seed=options.seed)
+    opened = open_checkpoint(options.checkpoint)
+    to_column_major(opened.model)  # this process only writes
+    _write(opened, options.prompt, options.generation, seed=options.seed)
     return DONE
 
 

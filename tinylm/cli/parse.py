@@ -25,7 +25,7 @@ WORDS = (  # what tyro and Python say, and what we say
     (r"Error parsing (\S+): could not convert string to float:", r"\1 is not a number:"),
     (r"Error parsing (\S+): Exceeds the limit .*", r"\1 has too many digits"),
     (r"Unrecognized options: ([^, ]+).*", r"\1 is not known here"),
-    (r"Missing value for argument '(\S+)'.*", r"\1 needs a value"),
+    (r"Missing value for argument \W*(--[\w.-]+).*", r"\1 needs a value"),
     (r"Missing from .*?: (\S+) (.*) \(required\)", r"\1 is missing: \2"),
     (r"invalid choice (\S+) for argument '(\S+)'. Expected one of \((.*)\)", r"\2 \1 is unknown: use \3"),
 )

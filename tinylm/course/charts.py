@@ -1,7 +1,7 @@
 """Charts: numbers as bars, curves, and dots with errors.
 
-Each function draws, shows and returns nothing. `alt` is the alternative text; without it one is composed that
-holds no measured number, so that it is the same on every machine. Shown in notebook 00_start_here.
+Each function draws, shows and returns nothing. `alt` is the alternative text: what there is to see, in words,
+without a measured number, so that it is the same on every machine. Shown in notebook 00_start_here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,15 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tinylm.course import style
 
-Numbers = Any  # a list, an array or a tensor of numbers
-
 
 @style.styled
 def bars(
     labels: Sequence[str],
-    values: Numbers | Mapping[str, Numbers],
+    values: Any,
     *,
+    alt: str,
     title: str = "",
     ylabel: str = "",
-    alt: str | None = None,
     height: float = 4.0,
 ) -> None:
     """One bar per label; {"before": values, "after": values} gives a bar of each kind per label.
@@ -53,21 +51,19 @@ def bars(
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     if len(kinds) > 1:
         axes.legend()
-    tallest = [f"{kind}: {style.alt_label(labels[int(v.argmax())])}" for kind, v in kinds.items()]
-    said = "; ".join(text.removeprefix(": ") for text in tallest)
-    many = f"{len(names)} label{'s' * (len(names) != 1)}"
-    style.show(figure, alt or f"Bar chart. {_sentence(title or ylabel)}{many}; the tallest bar is {said}.")
+    style.show(figure, alt)
 
 
 @style.styled
 def curve(
-    lines: Mapping[str, tuple[Numbers, Numbers]],
+    lines: Mapping[str, tuple[Any, Any]],
     *,
     title: str = "",
     xlabel: str = "step",
     ylabel: str = "loss (nats per token)",
     levels: Mapping[str, float] | None = None,
     log_x: bool = False,
+    log_y: bool = False,
     alt: str | None = None,
     height: float = 4.2,
 ) -> None:
@@ -75,7 +71,8 @@ def curve(
 
     levels are horizontal lines by name, e.g. {"ln V: knows nothing": 4.174, "floor": 0.61}.
     Points are marked where a line has 30 or fewer; of lines with up to 400 about a dozen are. The lines are
-    named where none of them runs, and below the figure when there is no such place."""
+    named where none of them runs, and below the figure when there is no such place. Without `alt` the text
+    says which line falls and which rises."""
     levels = levels or {}
     figure, axes = style.new_figure(height=height)
     drawn = {name: (style.to_numpy(x), style.to_numpy(y)) for name, (x, y) in lines.items()}
@@ -84,6 +81,7 @@ def curve(
             look |= {"markevery": len(x) // 12} if len(lines) > 1 and len(x) <= 400 else {"marker": None}
         axes.plot(x, y, label=name, linewidth=1.5 if len(x) > 400 else 2.4, **look)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale="log" if log_x else "linear")
+    axes.set_yscale("log" if log_y else "linear")
     axes.grid(axis="y")
     last = min((y[-1] for _, y in drawn.values()), default=0.0)
     for name, value in levels.items():
@@ -124,10 +122,10 @@ def _describe(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], what: str, lev
 def dots(
     values: Mapping[str, tuple[float, float]],
     *,
+    alt: str,
     pale: Sequence[str] = (),
     title: str = "",
     xlabel: str = "loss (nats per token)",
-    alt: str | None = None,
 ) -> None:
     """One row for each name, from the top: a dot at the value, a bar from value - error to value + error.
 
@@ -141,10 +139,4 @@ def dots(
     axes.tick_params(axis="y", length=0)
     axes.set(title=title, xlabel=xlabel, ylim=(len(values) - 0.4, -0.6))
     axes.grid(axis="both")
-    lowest = min(values, key=lambda name: values[name][0])
-    said = f"Dots with error bars. {_sentence(title)}{len(values)} rows; the lowest is {lowest}."
-    style.show(figure, alt or said)
-
-
-def _sentence(title: str) -> str:
-    return f"{title.rstrip('.')}{'' if title.endswith(('?', '!')) else '.'} " if title else ""
+    style.show(figure, alt)

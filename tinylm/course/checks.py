@@ -1,7 +1,6 @@
 """Checks: an exercise is marked in one line, and a wrong answer is told what usually causes it.
 
-The right answer, and the values that usual mistakes give, are handed in; `diff` compares. Shown in notebook
-00_start_here.
+The right answer, and the values that usual mistakes give, are handed in. Shown in notebook 00_start_here.
 
     with checks.exercise("2.1 · mask the future") as check:
         check.attempted(mask)
@@ -14,10 +13,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from tinylm.course.diff import difference, is_blank, matches
+from tinylm.course.diff import difference, matches
 from tinylm.errors import TinyLMError
-
-LONGEST_MESSAGE = 240
 
 
 class _NotAttempted(Exception):
@@ -29,11 +26,10 @@ class _NotYet(Exception):
 
 
 class exercise:
-    """Mark one exercise. Prints exactly one line when the block ends and never raises for a learner's error.
+    """Mark one exercise: print one line when the block ends, whatever error the learner made.
 
-    The line is "NAME: correct", "NAME: not attempted yet" or "NAME: not yet: DIAGNOSIS".
-    The first check that fails ends the block. An exercise that checks nothing raises TinyLMError,
-    because that is the author's mistake.
+    The line is "NAME: correct", "NAME: not attempted yet" or "NAME: not yet: DIAGNOSIS". The first check that
+    fails ends the block. Raises TinyLMError for an exercise that checks nothing: the author's mistake.
     """
 
     def __init__(self, name: str) -> None:
@@ -62,7 +58,7 @@ class exercise:
 
     def attempted(self, *answers: Any) -> None:
         """End here with "not attempted yet" when any of the answers is still `...` or None."""
-        if any(is_blank(answer) for answer in answers):
+        if any(answer is ... or answer is None for answer in answers):
             raise _NotAttempted
 
     def that(self, condition: Any, diagnosis: str) -> None:
@@ -112,8 +108,7 @@ def _left_blank(error: BaseException) -> bool:
 def _explain(error: Exception, trace: TracebackType | None) -> str:
     """One line for an exception of the learner's code: its type, its message, and the line it came from."""
     message = " ".join(str(error).split())
-    if len(message) > LONGEST_MESSAGE:
-        message = message[: LONGEST_MESSAGE - 1] + "…"
+    message = message if len(message) <= 240 else f"{message[:239]}…"
     sentence = f"your code raised {type(error).__name__}" + (f": {message}" if message else "")
     if isinstance(error, NameError):
         return f"{sentence} (run the cells above, from the top)"

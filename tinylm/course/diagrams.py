@@ -26,7 +26,7 @@ LADDER = (  # notebooks, name, size, what it does
 
 
 @style.styled
-def ladder(here: str | None = None, *, alt: str | None = None) -> None:
+def ladder(here: str | None = None) -> None:
     """The course's ladder of models, from the lowest rung up; `here` names the rung where we are.
 
     Raises InputError when there is no such rung."""
@@ -49,7 +49,7 @@ def ladder(here: str | None = None, *, alt: str | None = None) -> None:
             axes.text(left + width + 0.1, middle, "◀ here", va="center", fontsize=13, color=BLUE)
     rungs = ", ".join(name + (f" ({size})" if size else "") for _, name, size, _ in LADDER)
     at = f" We are at {here}." if here else ""
-    style.show(figure, alt or f"The ladder of models, from the lowest rung up: {rungs}.{at}")
+    style.show(figure, f"The ladder of models, from the lowest rung up: {rungs}.{at}")
 
 
 def box(
@@ -79,14 +79,13 @@ STREAM, LEFT, RIGHT, COUNT = 1.45, 2.15, 3.35, 8.85  # inches: the stream, a bra
 
 
 @style.styled
-def architecture(model: nn.Module, *, alt: str | None = None) -> None:
+def architecture(model: nn.Module) -> None:
     """Draw a GPT from itself: the residual stream upwards, what adds to it, shapes and parameters.
 
     Neighbouring blocks with the same parts are drawn once, with how many there are.
     """
     embedding, head, blocks = model.token_embedding, model.head, list(model.blocks)
-    channels, tied = embedding.embedding_dim, head.weight is embedding.weight
-    total = _count(model)
+    channels, tied, total = embedding.embedding_dim, head.weight is embedding.weight, _count(model)
     plan = _Plan()
     plan.note("tokens (B, T)")
     plan.on_stream("token embedding", _inside(embedding), _count(embedding), style.tint(style.SKY))
@@ -94,7 +93,7 @@ def architecture(model: nn.Module, *, alt: str | None = None) -> None:
         plan.position(model.position_embedding)
     plan.rise(0.62)
     plan.text(STREAM + 0.15, plan.y - 0.2, f"x (B, T, {channels})")
-    for _, same in groupby(blocks, key=_shapes):
+    for _, same in groupby(blocks, key=lambda block: [(k, v.shape) for k, v in block.named_parameters()]):
         plan.blocks(*same)
     plan.on_stream("final norm", _inside(model.final_norm), _count(model.final_norm), PALE)
     inside, count = ("the token embedding's own matrix", "0 more") if tied else (_inside(head), _count(head))
@@ -110,7 +109,7 @@ def architecture(model: nn.Module, *, alt: str | None = None) -> None:
         f"{len(blocks)} blocks whose attention and MLP each add to the residual stream, "
         f"a final norm and {'a head tied to the embedding' if tied else 'a head'}; {total:,} parameters."
     )
-    style.show(plan.figure, alt or told)
+    style.show(plan.figure, told)
 
 
 class _Plan:
@@ -209,7 +208,3 @@ def _inside(part: nn.Module) -> str:
     if isinstance(activation, str) and len(sizes) > 1:
         sizes.insert(1, activation)
     return ", ".join(sizes) if sizes else type(part).__name__
-
-
-def _shapes(block: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
-    return [(name, tuple(parameter.shape)) for name, parameter in block.named_parameters()]

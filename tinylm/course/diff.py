@@ -1,7 +1,6 @@
 """Diff: in which way does an answer differ from the right one? One sentence.
 
-Used by `checks`, for tensors, arrays, numbers, strings, and lists and dictionaries of them. Shown in notebook
-00_start_here.
+Used by `checks`, for tensors, arrays, numbers, strings, and lists, tuples and dictionaries of them.
 """
 
 from dataclasses import dataclass
@@ -23,11 +22,6 @@ class Difference:
 
     sentence: str
     about_values: bool = False
-
-
-def is_blank(answer: Any) -> bool:
-    """True for what a stub leaves: `...` or None."""
-    return answer is ... or answer is None
 
 
 def matches(mine: Any, other: Any, *, rtol: float, atol: float) -> bool:

@@ -33,47 +33,36 @@ def heatmap(
     table = style.to_numpy(table)
     n_rows, n_columns = table.shape
     cell = min(0.62, 7.0 / n_columns)
-    size = {"width": max(4.5, n_columns * cell + 1.8), "height": max(2.6, n_rows * cell + 1.4)}
-    figure, axes = style.new_figure(**size)
-    image = _paint(axes, table, (float(np.nanmin(table)), float(np.nanmax(table))))
+    figure, axes = style.new_figure(max(4.5, n_columns * cell + 1.8), max(2.6, n_rows * cell + 1.4))
+    _paint(axes, table, (float(np.nanmin(table)), float(np.nanmax(table))), colours)
     _label(axes, rows, columns, points=72 * cell)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
-    _colour_bar(axes, image, colours)
-    of_what = f" of {title}" if title else ""
-    style.show(figure, alt or f"Heatmap{of_what}: {n_rows} rows, {n_columns} columns.")
+    style.show(figure, alt or f"Heatmap{title and f' of {title}'}: {n_rows} rows, {n_columns} columns.")
 
 
 @style.styled
 def attention_map(
-    weights: Any,
-    tokens: Sequence[str],
-    *,
-    title: str = "",
-    numbers: bool | None = None,
-    alt: str | None = None,
+    weights: Any, tokens: Sequence[str], *, title: str = "", numbers: bool | None = None
 ) -> None:
     """Attention weights (T, T): each row is a token that looks, each column a token that is looked at.
 
     numbers: write the weights into the cells (default: for T <= 8). Readable up to T of about 40.
     """
-    weights = style.to_numpy(weights)
-    t = len(tokens)
-    cell = min(0.75, 6.2 / t)
-    figure, axes = style.new_figure(width=max(4.6, t * cell + 2.0), height=max(4.0, t * cell + 1.2))
-    image = _paint(axes, weights, (0.0, 1.0), masked=_future(weights))
+    weights, t = style.to_numpy(weights), len(tokens)
+    cell, future = min(0.75, 6.2 / t), _future(weights)
+    figure, axes = style.new_figure(max(4.6, t * cell + 2.0), max(4.0, t * cell + 1.2))
+    image = _paint(axes, weights, (0.0, 1.0), "attention weight", masked=future)
     _label(axes, tokens, tokens, points=72 * cell)
     axes.set(title=title, xlabel="is looked at", ylabel="looks")
     if numbers or (numbers is None and t <= 8):
         _write(axes, image, size=min(14.0, 72 * cell / 3.2))
-    _colour_bar(axes, image, "attention weight")
-    of_what = f" of {title}" if title else ""
-    triangle = "; the future, the upper right triangle, is masked" if _future(weights).any() else ""
-    style.show(figure, alt or f"Attention map{of_what} over {t} tokens{triangle}.")
+    triangle = "; the future, the upper right triangle, is masked" if future.any() else ""
+    style.show(figure, f"Attention map{title and f' of {title}'} over {t} tokens{triangle}.")
 
 
 @style.styled
 def attention_heads(
-    weights: Any, tokens: Sequence[str], *, title: str = "", names: Sequence[str] = (), alt: str | None = None
+    weights: Any, tokens: Sequence[str], *, title: str = "", names: Sequence[str] = ()
 ) -> None:
     """Several heads (H, T, T) as small maps on one scale. Tokens are written where they fit (T <= 16)."""
     weights = style.to_numpy(weights)
@@ -82,48 +71,46 @@ def attention_heads(
     rows = -(-heads // columns)
     side = 8.6 / columns
     figure, grid = style.new_figure(8.6, rows * (side + 0.45) + 0.7, rows, columns, squeeze=False)
+    shown = tokens if t <= 16 else ()
     for i, axes in enumerate(grid.flat):
         if i >= heads:
             axes.axis("off")
             continue
-        image = _paint(axes, weights[i], (0.0, 1.0), masked=_future(weights))
-        shown = tokens if t <= 16 else ()
+        image = _paint(axes, weights[i], (0.0, 1.0), None, masked=_future(weights))
         _label(axes, shown if i % columns == 0 else (), shown, points=72 * (side - 0.4) / t)
         axes.set_title(names[i] if names else f"head {i}", fontsize=14, fontweight="normal", loc="center")
     bar = figure.colorbar(image, ax=grid, location="bottom", fraction=0.05, aspect=40, pad=0.02)
     bar.outline.set_visible(False)
     bar.set_label("attention weight (rows look at columns)")
     figure.suptitle(title, fontsize=16, fontweight="bold", x=0.01, ha="left")
-    of_what = f" of {title}" if title else ""
-    style.show(figure, alt or f"Attention maps{of_what}: {heads} heads over {t} tokens.")
+    style.show(figure, f"Attention maps{title and f' of {title}'}: {heads} heads over {t} tokens.")
 
 
-def _paint(axes: Axes, table: np.ndarray, limits: tuple[float, float], masked: Any = False) -> Any:
-    """Colour the table. What is masked is grey: not small, but not allowed."""
+def _paint(
+    axes: Axes, table: np.ndarray, limits: tuple[float, float], colours: str | None, masked: Any = False
+) -> Any:
+    """Colour the table; what is masked is grey: not small, but not allowed. `colours` names the scale."""
     low, high = limits
     signed = low < 0 < high
     if signed:
         low, high = min(low, -high), max(high, -low)
-    name = style.DIVERGING if signed else style.SEQUENTIAL
-    colours = matplotlib.colormaps[name].with_extremes(bad=style.PALE)
+    cmap = matplotlib.colormaps[style.DIVERGING if signed else style.SEQUENTIAL]
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color(style.GREY)
     table = np.ma.masked_where(masked | ~np.isfinite(table), table)
-    return axes.imshow(table, cmap=colours, vmin=low, vmax=high, interpolation="nearest", aspect="equal")
+    look = {"cmap": cmap.with_extremes(bad=style.PALE), "interpolation": "nearest", "aspect": "equal"}
+    image = axes.imshow(table, vmin=low, vmax=high, **look)
+    if colours is not None:  # a scale as high as the table
+        bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0.0, 0.04, 1.0)))
+        bar.outline.set_color(style.GREY)
+        bar.set_label(colours)
+    return image
 
 
 def _future(weights: np.ndarray) -> np.ndarray:
     """True (T, T) where a position would look ahead, if none does. If one does, nothing is masked."""
     ahead = np.triu(np.ones(weights.shape[-2:], dtype=bool), 1)
     return ahead & bool((weights[..., ahead] == 0).all())
-
-
-def _colour_bar(axes: Axes, image: Any, label: str) -> None:
-    """The colour scale, as high as the table."""
-    scale = axes.inset_axes((1.03, 0.0, 0.04, 1.0))
-    bar = axes.figure.colorbar(image, cax=scale)
-    bar.outline.set_color(style.GREY)
-    bar.set_label(label)
 
 
 def _label(axes: Axes, rows: Sequence[str], columns: Sequence[str], *, points: float) -> None:

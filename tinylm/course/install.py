@@ -6,7 +6,7 @@ moved or copied is noticed: its .venv would import another clone's code, or none
 without a network. An installation that was interrupted has no .venv/ready and begins again.
 """
 
-import hashlib
+import contextlib
 import json
 import os
 import re
@@ -22,21 +22,27 @@ ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 READY = VENV / "ready"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
-REPORT_SECONDS = 5.0
 
 
 def main() -> int:
     """Make .venv ready, if it is not. Returns an exit code."""
-    ready, wanted = _read_ready(), {"root": str(ROOT), "requirements": requirements_hash()}
+    wanted = {
+        "root": str(ROOT),
+        "requirements": (ROOT / "requirements.txt").read_text(encoding="utf-8"),
+        "project": tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"],
+    }
+    ready = {}
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        ready = dict(json.loads(READY.read_text(encoding="utf-8")))
     inside = Path(sys.prefix).resolve() == VENV.resolve()  # run by .venv's own Python
     if inside and ready == wanted:
         return 0
     try:
-        if inside and ready and ready["root"] != wanted["root"]:
-            print(f"This clone was moved or copied from {ready['root']}: .venv is set to its new place")
-            relocate(ready["root"])
-        same = ready.get("requirements") == wanted["requirements"]
-        if not (inside and same and imports_this_clone()):
+        old = ready.get("root", wanted["root"])
+        if inside and old != wanted["root"]:
+            print(f"This clone was moved or copied from {old}: .venv is set to its new place")
+            relocate(old)
+        if not (inside and ready | {"root": wanted["root"]} == wanted and imports_this_clone()):
             READY.unlink(missing_ok=True)
             print("Setting up .venv (2 GB of disk; 4 on Linux with CUDA)", flush=True)
             make = [sys.executable, "-m", "venv", "--clear", str(VENV)]
@@ -48,20 +54,6 @@ def main() -> int:
         return 130
     READY.write_text(json.dumps(wanted), encoding="utf-8", newline="\n")
     return 0
-
-
-def requirements_hash() -> str:
-    """A hash of what is to be installed: requirements.txt and what pyproject.toml says of the package."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    both = (ROOT / "requirements.txt").read_text(encoding="utf-8") + json.dumps(project, sort_keys=True)
-    return hashlib.sha256(both.encode()).hexdigest()
-
-
-def _read_ready() -> dict[str, str]:
-    try:
-        return dict(json.loads(READY.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def _site_packages() -> Path:
@@ -90,14 +82,9 @@ def pip_install() -> int:
     command = [BIN / "python", "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--progress-bar", "off", "-r", "requirements.txt"]
     places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(downloads))
-    output = {
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.STDOUT,
-        "encoding": "utf-8",
-        "errors": "replace",
-    }
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "errors": "replace"}
     seen, ended = {"found": 0, "to install": 0}, threading.Event()
-    pip = subprocess.Popen(command, cwd=ROOT, env=os.environ | places, **output)
+    pip = subprocess.Popen(command, cwd=ROOT, env=os.environ | places, encoding="utf-8", **pipes)
     threading.Thread(target=_report, args=(seen, downloads, ended), daemon=True).start()
     try:
         for line in pip.stdout or ():
@@ -117,18 +104,17 @@ def pip_install() -> int:
 
 
 def _report(seen: dict[str, int], downloads: Path, ended: threading.Event) -> None:
-    began, before = time.monotonic(), _count_installed()
-    while not ended.wait(REPORT_SECONDS):
+    began, before = time.monotonic(), len([*_site_packages().glob("*.dist-info")])
+    while not ended.wait(5.0):
         if seen["to install"]:
-            text = f"installed {_count_installed() - before} of {seen['to install']} packages"
+            installed = len([*_site_packages().glob("*.dist-info")]) - before
+            text = f"installed {installed} of {seen['to install']} packages"
         else:
-            size = sum(path.stat().st_size for path in downloads.glob("**/*.whl")) / 1e6
-            text = f"found {seen['found']} packages, downloaded {size:,.0f} MB"
+            text = f"found {seen['found']} packages"
+            with contextlib.suppress(OSError):  # pip takes a file away when it likes
+                size = sum(path.stat().st_size for path in downloads.glob("**/*.whl")) / 1e6
+                text += f", downloaded {size:,.0f} MB"
         print(f"  {time.monotonic() - began:3.0f} s: {text}", flush=True)
-
-
-def _count_installed() -> int:
-    return sum(1 for _ in _site_packages().glob("*.dist-info"))
 
 
 if __name__ == "__main__":

@@ -41,41 +41,31 @@ def copy_notebooks(notebooks: Path = NOTEBOOKS, mine: Path = MINE) -> dict[str, 
     paths = sorted(notebooks.glob("[0-9][0-9]_*.ipynb")) if notebooks.is_dir() else []
     if not paths:
         raise DataError(f"there are no notebooks in {notebooks.name}/: run this in a clone of the course")
-    read = {path.name: _read_given(path) for path in paths}
+    given = {}
+    for path in paths:
+        name = f"{path.parent.name}/{path.name}"
+        try:
+            given[path.name] = (notebook := _read(path)), _hash_sources(notebook)
+        except NO_NOTEBOOK as error:
+            raise DataError(
+                f"{name} is not a notebook ({type(error).__name__}): `git restore {name}` brings it back"
+            ) from error
     mine.mkdir(parents=True, exist_ok=True)
-    copied = _read_hashes(mine / GIVEN)
+    copied: dict[str, str] = {}  # where it is lost, a copy that differs counts as the learner's
+    with contextlib.suppress(*NO_NOTEBOOK):
+        copied = dict(_read(mine / GIVEN))
     done = {}
-    for name, notebook in read.items():
-        done[name] = _verdict(mine / name, _hash_sources(notebook), copied.get(name))
+    for name, (notebook, sources) in given.items():
+        done[name] = _verdict(mine / name, sources, copied.get(name))
         if done[name] in ("new", "newer version"):
             for cell in notebook["cells"]:
                 cell |= {"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {}
             _write(mine / name, notebook)
         if done[name] != "yours, left alone":
-            copied[name] = _hash_sources(notebook)
+            copied[name] = sources
         print(f"{Path(name).stem}: {done[name]}")
     _write(mine / GIVEN, copied)
     return done
-
-
-def _read_given(path: Path) -> dict[str, Any]:
-    try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        _hash_sources(notebook)
-        return notebook
-    except NO_NOTEBOOK as error:
-        name = f"{path.parent.name}/{path.name}"
-        raise DataError(
-            f"{name} is not a notebook ({type(error).__name__}): `git restore {name}` brings it back"
-        ) from error
-
-
-def _read_hashes(path: Path) -> dict[str, str]:
-    try:
-        hashes = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}  # then a copy that differs counts as the learner's
-    return hashes if isinstance(hashes, dict) else {}
 
 
 def _verdict(copy: Path, given: str, copied: str | None) -> str:
@@ -83,7 +73,7 @@ def _verdict(copy: Path, given: str, copied: str | None) -> str:
     if not copy.exists():
         return "new"
     try:
-        there = _hash_sources(json.loads(copy.read_text(encoding="utf-8")))
+        there = _hash_sources(_read(copy))
     except NO_NOTEBOOK:  # not one any more, or not to be read: not ours to repair
         return "yours, left alone"
     if there == given:
@@ -95,6 +85,10 @@ def _hash_sources(notebook: dict[str, Any]) -> str:
     """A hash of the cells' kinds and sources; outputs, counts and metadata do not matter."""
     cells = [[cell["cell_type"], "".join(cell["source"])] for cell in notebook["cells"]]
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:

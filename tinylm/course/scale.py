@@ -5,14 +5,12 @@ a GPU. Explained in notebook 00_start_here.
 """
 
 import os
-from typing import TypeVar
+from typing import Any
 
 from tinylm.errors import ConfigError
 
-T = TypeVar("T")
 
-
-def pick(*, small: T, medium: T, full: T) -> T:
+def pick(*, small: Any, medium: Any, full: Any) -> Any:
     """The value for the scale in force, e.g. `steps = pick(small=200, medium=2_000, full=5_000)`.
 
     Raises ConfigError where TINYLM_SCALE names no scale; where it is not set, the scale is small.

@@ -38,7 +38,8 @@ DPI = 120  # drawn finer than it is shown, so that a projector and a fine screen
 SCREEN_DPI = 96  # dots per inch in the page
 PNG_COLOURS = 128  # as many as a table of shades needs
 LINE_COLOURS = 32  # enough for lines, letters and their soft edges; a fifth smaller
-MARGIN = 0.12  # inches around everything drawn
+# HTML that only a screen reader meets
+UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -53,11 +54,9 @@ STYLE: dict[str, Any] = {
     "axes.linewidth": 1.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.grid": False,
     "axes.axisbelow": True,
     "axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=LINES),
     "grid.color": "#D5D9DD",
-    "grid.linewidth": 0.8,
     "xtick.labelsize": 13,
     "ytick.labelsize": 13,
     "xtick.color": INK,
@@ -70,7 +69,6 @@ STYLE: dict[str, Any] = {
     "figure.figsize": (WIDTH, 4.0),
     "figure.dpi": SCREEN_DPI,
     "figure.facecolor": "white",
-    "savefig.facecolor": "white",
     "image.cmap": SEQUENTIAL,
 }
 
@@ -97,9 +95,9 @@ def new_figure(
     return figure, figure.subplots(rows, columns, **kwargs)
 
 
-def tint(colour: str, strength: float = 0.45) -> tuple[float, ...]:
+def tint(colour: str) -> tuple[float, ...]:
     """The colour mixed with white, so that dark text reads well on it."""
-    return tuple(1 - strength * (1 - part) for part in to_rgb(colour))
+    return tuple(1 - 0.45 * (1 - part) for part in to_rgb(colour))
 
 
 def styled(draw: Any) -> Any:
@@ -110,7 +108,7 @@ def styled(draw: Any) -> Any:
 def to_png(figure: Figure) -> bytes:
     """The figure as a small PNG, drawn at DPI in PNG_COLOURS colours, or LINE_COLOURS without images."""
     raw = io.BytesIO()
-    options = {"bbox_inches": "tight", "pad_inches": MARGIN, "metadata": {"Software": None}}
+    options = {"bbox_inches": "tight", "pad_inches": 0.12, "metadata": {"Software": None}}
     figure.savefig(raw, format="png", dpi=DPI, **options)
     colours = PNG_COLOURS if any(axes.images for axes in figure.axes) else LINE_COLOURS
     how = {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 2, "dither": Image.Dither.NONE}
@@ -136,7 +134,7 @@ def show(figure: Figure, alt: str) -> None:
         width, height = (round(n * SCREEN_DPI / DPI) for n in Image.open(io.BytesIO(picture)).size)
         data = {"image/png": base64.b64encode(picture).decode(), "text/plain": f"figure: {alt}"}
         display(data, metadata={"image/png": {"alt": alt, "width": width, "height": height}}, raw=True)
-        display({"text/html": screen_reader_html(alt)}, raw=True)
+        display({"text/html": f'<span style="{UNSEEN}">Figure: {html.escape(alt)}</span>'}, raw=True)
     plt.close(figure)
 
 
@@ -154,14 +152,3 @@ def show_whitespace(label: str) -> str:
     left = len(label) - len(label.lstrip(" ")) if inner else len(label)
     right = len(label) - left - len(inner) if inner else 0
     return ("␣" * left + inner + "␣" * right).replace("\n", "↵").replace("\t", "⇥")
-
-
-def alt_label(label: str) -> str:
-    """The same for alternative text: " " -> "space"."""
-    return {" ": "space", "\n": "newline", "\t": "tab"}.get(str(label), str(label).strip())
-
-
-def screen_reader_html(alt: str) -> str:
-    """HTML that only a screen reader meets: nothing is seen on the page."""
-    hidden = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
-    return f'<span style="{hidden}">Figure: {html.escape(alt)}</span>'

@@ -25,8 +25,7 @@ from tinylm.inference.generate import generate_text, next_logits
 from tinylm.inference.sampling import probabilities, tokens_seen
 from tinylm.model.gpt import eval_mode
 
-LABEL = {"description_width": "8em"}
-WIDE = {"width": "38em"}
+LOOK = {"style": {"description_width": "8em"}, "layout": {"width": "38em"}}
 
 
 def explore(function: Callable[..., str | None], *, height: str | None = None, **controls: Any) -> Any:
@@ -59,7 +58,7 @@ def _control(name: str, short: Any) -> Any:
     """The widget that a short form stands for, with a readable name."""
     if isinstance(short, ipywidgets.Widget):
         return short
-    look = {"description": name.replace("_", " "), "style": LABEL, "layout": WIDE}
+    look = {"description": name.replace("_", " "), **LOOK}
     if isinstance(short, bool):
         return ipywidgets.Checkbox(value=short, description=look["description"])
     if isinstance(short, str):
@@ -76,7 +75,7 @@ def _slider(name: str, value: float, low: float, high: float, step: float | None
     whole = all(isinstance(number, int) for number in (value, low, high, step or 1))
     step = step or (1 if whole else (high - low) / 100)
     kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-    look = {"description": name.replace("_", " "), "style": LABEL, "layout": WIDE}
+    look = {"description": name.replace("_", " "), **LOOK}
     return kind(value=value, min=low, max=high, step=step, **look)
 
 
@@ -157,7 +156,7 @@ def attention_viewer(model: nn.Module, tokenizer: Any, text: str, *, max_tokens:
         return html_attention(tokens, weights, min(position, len(tokens) - 1))
 
     heads = {f"head {i}": i for i in range(model.config.n_head)} | {"mean of the heads": -1}
-    box = ipywidgets.Text(text, description="text", continuous_update=False, style=LABEL, layout=WIDE)
+    box = ipywidgets.Text(text, description="text", continuous_update=False, **LOOK)
     where = _slider("position", limit - 1, 0, limit - 1)
     return explore(draw, text=box, layer=(0, model.config.n_layer - 1), head=heads, position=where)
 

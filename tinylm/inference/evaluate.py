@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tinylm.device import autocast
+from tinylm.device import Precision
 from tinylm.errors import InputError
 from tinylm.model.gpt import eval_mode
 from tinylm.model.losses import LossFn, next_token_loss, select_targets, token_losses
@@ -105,7 +105,7 @@ def evaluate(
 
     sums, counts = np.zeros((2, len(starts)))
     n_read = 0
-    with eval_mode(model.modules()), torch.no_grad(), autocast(device, dtype):
+    with eval_mode(model.modules()), torch.no_grad(), Precision.of(device, dtype).autocast():
         for batch in evaluation_windows(tokens, context_length, batch_size, chosen=windows):
             inputs, targets = (ids.to(device) for ids in batch)  # (B, T) each
             first = 1 + context_length * np.array(windows[n_read : n_read + len(inputs)])  # (B,)

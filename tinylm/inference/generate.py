@@ -19,6 +19,18 @@ from tinylm.model.kv_cache import KVCache
 Prompt = Tensor | Sequence[int]  # (T,) token ids
 
 
+@torch.no_grad()
+def to_column_major(model: nn.Module) -> None:
+    """Store the matrices of a model that will only write, on a processor, column after column.
+
+    A token is one vector, and a matrix times one vector waits for memory. By columns, the product of (N, K)
+    with N >= K is a sum of K long columns in place of N short dot products: a 51M model writes about 1.2
+    times as fast. Same shapes, same numbers; results may differ in their last bits. Not for a model that is
+    trained afterwards: torch's fused AdamW goes through weights and loaded moments as they lie in memory."""
+    for matrix in (p for p in model.parameters() if p.dim() == 2 and p.size(0) >= p.size(1)):
+        matrix.data = matrix.t().contiguous().t()  # (N, K) as before
+
+
 def generate(
     model: nn.Module, prompt: Prompt, config: GenerationConfig = DEFAULT, *, generator: torch.Generator
 ) -> Iterator[int]:

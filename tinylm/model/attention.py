@@ -96,11 +96,7 @@ class CausalSelfAttention(nn.Module):
         self.dropout = dropout
         self.fused = fused
         self.head_dim = n_embd // n_head
-        self.qkv_sizes = [
-            n_embd,
-            n_embd,
-            n_embd,
-        ]  # how the numbers of qkv divide into queries, keys and values
+        self.qkv_sizes = (n_embd, n_embd, n_embd)  # of queries, keys and values
         self.qkv = nn.Linear(n_embd, sum(self.qkv_sizes), bias=bias)  # one matrix product instead of three
         self.proj = nn.Linear(n_embd, n_embd, bias=bias)
         self.q_norm = RMSNorm(self.head_dim) if qk_norm else None

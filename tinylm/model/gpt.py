@@ -25,40 +25,25 @@ INIT_STD = 0.02  # GPT-2's
 class Block(nn.Module):
     """Look around (attention), then think (MLP); each adds its result to the residual stream x."""
 
-    def __init__(self, attn_norm: nn.Module, attn: nn.Module, mlp_norm: nn.Module, mlp: nn.Module) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.attn_norm = attn_norm
-        self.attn = attn
-        self.mlp_norm = mlp_norm
-        self.mlp = mlp
+        C, bias, dropout = config.n_embd, config.bias, config.dropout
+        self.attn_norm = make_norm(config.norm, C, bias)
+        self.attn = CausalSelfAttention(
+            C,
+            config.n_head,
+            bias=bias,
+            dropout=dropout,
+            qk_norm=config.qk_norm,
+            token_shift=config.token_shift,
+            fused=config.attention == "fused",
+        )
+        self.mlp_norm = make_norm(config.norm, C, bias)
+        self.mlp = MLP(C, config.mlp_hidden, activation=config.activation, bias=bias, dropout=dropout)
 
     def forward(self, x: Tensor, rotary: Rotary | None = None, cache: LayerCache | None = None) -> Tensor:
         x = x + self.attn(self.attn_norm(x), rotary, cache)  # (B, T, C)
         return x + self.mlp(self.mlp_norm(x))  # (B, T, C)
-
-
-def make_block(config: ModelConfig) -> Block:
-    """One block with the parts that the config names."""
-    return Block(
-        attn_norm=make_norm(config.norm, config.n_embd, config.bias),
-        attn=CausalSelfAttention(
-            config.n_embd,
-            config.n_head,
-            bias=config.bias,
-            dropout=config.dropout,
-            qk_norm=config.qk_norm,
-            token_shift=config.token_shift,
-            fused=config.attention == "fused",
-        ),
-        mlp_norm=make_norm(config.norm, config.n_embd, config.bias),
-        mlp=MLP(
-            config.n_embd,
-            config.mlp_hidden,
-            activation=config.activation,
-            bias=config.bias,
-            dropout=config.dropout,
-        ),
-    )
 
 
 class GPT(nn.Module):
@@ -75,7 +60,7 @@ class GPT(nn.Module):
         with torch.random.fork_rng(devices=[]):  # torch's own initialisation must not be felt outside
             self.token_embedding = nn.Embedding(rows, C)
             self.position_embedding = None if rotary else nn.Embedding(config.context_length, C)
-            self.blocks = nn.ModuleList(make_block(config) for _ in range(config.n_layer))
+            self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
             self.final_norm = make_norm(config.norm, C, config.bias)
             self.head = nn.Linear(C, rows, bias=False)
         if config.tied_head:

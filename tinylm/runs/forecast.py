@@ -11,13 +11,14 @@ import statistics
 import time
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from torch import nn
 
 from tinylm.device import Precision
 from tinylm.errors import ConfigError
 from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.model.losses import LossFn, next_token_loss
+from tinylm.text.batches import Batches
 from tinylm.training.config import DTypeName, OptimizerName, TrainConfig
 from tinylm.training.optim import build_optimizer
 from tinylm.training.step import train_step
@@ -92,7 +93,10 @@ def measure_speed(
     )
     precision = Precision.of(next(model.parameters()).device, dtype)
     stepped = build_optimizer(model, config)
-    batches = _OneBatch(micro_batch_size, context_length, model.config.vocab_size)
+    ids = np.random.default_rng(0).integers(
+        model.config.vocab_size, size=micro_batch_size * context_length + 1
+    )
+    batches = Batches(ids, context_length=context_length, batch_size=micro_batch_size, seed=0)
     was_training, before = model.training, {k: v.clone() for k, v in model.state_dict().items()}
     speeds: list[float] = []
     began = time.perf_counter()
@@ -172,23 +176,3 @@ def plain_duration(seconds: float) -> str:
 
 def _plain_bytes(n: int) -> str:
     return f"{n / 2**20:.0f} MiB" if n < 2**30 else f"{n / 2**30:.1f} GiB"
-
-
-class _OneBatch:
-    """The same random tokens at every step, as text.batches.TrainingBatches gives them: (B, T) each."""
-
-    rank, world_size = 0, 1
-
-    def __init__(self, batch_size: int, context_length: int, vocab_size: int) -> None:
-        self.batch_size, self.context_length = batch_size, context_length
-        generator = torch.Generator().manual_seed(0)
-        self._tokens = torch.randint(vocab_size, (batch_size, context_length + 1), generator=generator)
-
-    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> tuple[Tensor, Tensor]:
-        return self._tokens[:, :-1], self._tokens[:, 1:]
-
-    def count_targets(self, step: int, micro_steps: int) -> int:
-        return self.batch_size * self.context_length * micro_steps
-
-    def fingerprint(self) -> dict[str, object]:
-        return {}

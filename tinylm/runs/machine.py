@@ -55,7 +55,7 @@ def describe() -> dict[str, object]:
         "accelerator": None if here.type == "cpu" else device.describe_device(here),
         "amx": device.has_amx(),
         "bf16": device.supports_bf16(here),
-        "dtype": device.default_dtype(here),
+        "dtype": device.resolve_dtype(here),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "corpora": {name: locate(name) for name in CORPORA},
     }

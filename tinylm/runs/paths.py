@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinylm.errors import CheckpointError, ConfigError
+from tinylm.errors import CheckpointError, ConfigError, short
 from tinylm.model.gpt import GPT
 from tinylm.storage import weights
 from tinylm.storage.atomic import recover_directory
@@ -164,12 +164,10 @@ def stored_text(corpus: str) -> str:
 
 def validate_name(name: str, what: str) -> str:
     """The name itself. Raises ConfigError, which says that it cannot name `what` ("a run") and why."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or name.endswith("."):
-        shown = repr(name) if len(name) <= LONGEST else f"{name[:20]!r}..."
-        raise ConfigError(f"{shown} cannot name {what}: use letters, digits, - and _, such as my-first-run")
-    if len(name) > LONGEST:
+    if not re.fullmatch(rf"\w[\w.-]{{0,{LONGEST - 1}}}", name, re.ASCII) or name.endswith("."):
         raise ConfigError(
-            f"a name of {len(name)} characters ({name[:20]}...) cannot name {what}: use {LONGEST} or fewer"
+            f"{short(name)} cannot name {what}: use letters, digits, - and _, such as my-first-run, "
+            f"and at most {LONGEST} of them"
         )
     if name.split(".")[0].lower() in DEVICES:
         raise ConfigError(f"{name} cannot name {what}, on Windows it is a device: use my-{name}")

@@ -5,10 +5,11 @@
 
 Taught in notebook 04_training."""
 
+import os
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,14 @@ from tinylm.model.gpt import GPT
 from tinylm.runs import paths
 from tinylm.runs.build import Experiment, build_experiment
 from tinylm.runs.callbacks import RunCallbacks
-from tinylm.runs.forecast import Forecast, check_memory, forecast, format_vs_forecast, measure_speed
+from tinylm.runs.forecast import (
+    Forecast,
+    check_memory,
+    flops_per_token,
+    forecast,
+    format_vs_forecast,
+    measure_speed,
+)
 from tinylm.runs.recipes import DataConfig, Recipe
 from tinylm.runs.records import Record, RunRecord, read_record, record_header
 from tinylm.storage.checkpoint import TrainingCheckpoint, folder_of, load_newest, saved_steps
@@ -82,20 +90,21 @@ def run_recipe(recipe: Recipe, *, name: str | None = None, fallback: bool = Fals
     experiment = build_experiment(recipe, fallback=fallback)
     recipe = experiment.recipe
     _introduce(experiment)
-    speed = measure_speed(
-        experiment.model,
-        micro_batch_size=recipe.train.micro_batch_size,
-        context_length=recipe.model.context_length,
-        dtype=recipe.train.dtype,
-        optimizer=recipe.train.optimizer,
-    )
-    expected = forecast(recipe.model, recipe.train, tokens_per_second=speed)
-    print(f"{expected}\n  at {speed:,.0f} tokens per second, measured just now; evaluations come on top")
-    with _new_run(recipe.name, name) as folder:
-        header = _header(experiment, expected, command)
-        callbacks = RunCallbacks(experiment, folder)
-        callbacks.record = RunRecord(folder / "record.jsonl", header)
-        return _train(callbacks, header)
+    with _threads(recipe):
+        speed = measure_speed(
+            experiment.model,
+            micro_batch_size=recipe.train.micro_batch_size,
+            context_length=recipe.model.context_length,
+            dtype=recipe.train.dtype,
+            optimizer=recipe.train.optimizer,
+        )
+        expected = forecast(recipe.model, recipe.train, tokens_per_second=speed)
+        print(f"{expected}\n  at {speed:,.0f} tokens per second, measured just now; evaluations come on top")
+        with _new_run(recipe.name, name) as folder:
+            header = _header(experiment, expected, command)
+            callbacks = RunCallbacks(experiment, folder)
+            callbacks.record = RunRecord(folder / "record.jsonl", header)
+            return _train(callbacks, header)
 
 
 def resume(name: str) -> RunResult:
@@ -123,9 +132,10 @@ def resume(name: str) -> RunResult:
             experiment.provenance["init_from"] = saved.provenance["init_from"]
         _introduce(experiment)
         print(f"going on from {saved.name}: {saved.progress.step:,} of {recipe.train.steps:,} steps are done")
-        if rounding := saved.rounding():
-            print(rounding)
-        return _train(RunCallbacks(experiment, folder), record.header, saved)
+        with _threads(recipe):
+            if rounding := saved.rounding():
+                print(rounding)
+            return _train(RunCallbacks(experiment, folder), record.header, saved)
 
 
 def validate(name: str | Path) -> tuple[Evaluation, Dataset]:
@@ -145,7 +155,7 @@ def validate(name: str | Path) -> tuple[Evaluation, Dataset]:
         documents=dataset.documents if len(tokens) == len(dataset.validation) else None,
         bytes_per_token=bytes_per_token,
         device=here,
-        dtype=device.default_dtype(here),
+        dtype=device.resolve_dtype(here),
     )
     if result.loss != result.loss:
         raise CheckpointError(
@@ -209,6 +219,14 @@ def _train(
     share = history.tokens / (recipe.train.steps * recipe.train.tokens_per_step)
     print(format_vs_forecast(header.get("forecast_seconds"), history.seconds, share=share))
     return RunResult(folder, experiment.model.cpu().eval(), dataset.tokenizer, history.interrupted)
+
+
+def _threads(recipe: Recipe) -> AbstractContextManager[None]:
+    """As many threads as the work is worth, unless OMP_NUM_THREADS says how many."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return nullcontext()
+    flops = flops_per_token(recipe.model) * recipe.model.context_length * recipe.train.micro_batch_size
+    return device.num_threads(device.suggested_threads(flops))
 
 
 @contextmanager

@@ -14,10 +14,9 @@ Schedule = Literal["cosine", "linear", "constant", "wsd"]
 OptimizerName = Literal["adamw", "muon"]
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]  # device's own would load torch, for --help too
 
+# Names of earlier versions, and the settings that these did not have yet, with the value that they then had.
 RENAMED = {"matrix_learning_rate": "muon_learning_rate", "matrix_momentum": "muon_momentum"}
-"""Names that settings had in earlier versions."""
 ADDED = {"compile": False, "eval_tokens": 0, "eval_dtype": "float32"}
-"""Settings that earlier versions did not have yet, with the value that they then had unsaid."""
 
 
 @dataclass(frozen=True)
@@ -77,21 +76,20 @@ class TrainConfig:
         for name in ("learning_rate", "min_learning_rate", "muon_learning_rate", "weight_decay", "grad_clip"):
             require_number(name, getattr(self, name), lambda value: value >= 0, "a number of 0 or more")
         for name in ("beta1", "beta2", "muon_momentum"):
-            require_number(
-                name, getattr(self, name), lambda value: 0 <= value < 1, "0 or more and below 1, such as 0.95"
-            )
-        for name, allowed in (
-            ("schedule", get_args(Schedule)),
-            ("optimizer", get_args(OptimizerName)),
-            ("dtype", get_args(DTypeName)),
-            ("eval_dtype", get_args(DTypeName)),
-            ("compile", (False, True)),
-        ):
-            require_choice(name, getattr(self, name), allowed)
-        if self.min_learning_rate > self.learning_rate:
+            require_number(name, getattr(self, name), lambda value: 0 <= value < 1, "0 or more and below 1")
+        choices = {
+            "schedule": Schedule,
+            "optimizer": OptimizerName,
+            "dtype": DTypeName,
+            "eval_dtype": DTypeName,
+        }
+        for name, kind in choices.items():
+            require_choice(name, getattr(self, name), get_args(kind))
+        require_choice("compile", self.compile, (False, True))
+        if (least := self.min_learning_rate) > (peak := self.learning_rate):
             raise ConfigError(
-                f"min_learning_rate {self.min_learning_rate:g} is above the peak learning_rate "
-                f"{self.learning_rate:g}: use a minimum of {self.learning_rate / 10:g}"
+                f"min_learning_rate {least:g} is above the peak learning_rate {peak:g}: "
+                f"use a minimum of {peak / 10:g}"
             )
         if self.warmup_steps >= self.steps:
             raise ConfigError(

@@ -39,22 +39,10 @@ def check_finite(
     if what is None and not math.isfinite(loss):
         what = f"the loss is {float(loss)}"
     if what is None:  # the backward pass came to the last parameter first
-        gradients = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
-        what = first_nonfinite(
-            (f"the gradient of {name}", gradient) for name, gradient in reversed(gradients)
-        )
-    raise divergence(
-        what or f"the norm of the gradient is {float(grad_norm)}", step=step, learning_rate=learning_rate
-    )
-
-
-def check_loss_scale(scale: float, *, step: int, learning_rate: float) -> None:
-    """Raises Divergence for a float16 scaler that has halved its scale below 1 and still meets overflow.
-
-    Each such step is left out, so that the run would go on for ever and learn nothing."""
-    if scale < 1:
-        what = f"float16's scale has fallen to {scale:g} because every gradient overflows"
-        raise divergence(what, step=step, learning_rate=learning_rate)
+        parameters = [(name, p) for name, p in model.named_parameters() if p.grad is not None]
+        what = first_nonfinite((f"the gradient of {name}", p.grad) for name, p in reversed(parameters))
+    what = what or f"the norm of the gradient is {float(grad_norm)}"
+    raise divergence(what, step=step, learning_rate=learning_rate)
 
 
 class DeferredFiniteCheck:

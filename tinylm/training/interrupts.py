@@ -17,8 +17,7 @@ class Interrupts:
     """While entered, Ctrl-C raises KeyboardInterrupt as ever, except that a `deferred` block ends first.
 
     A second Ctrl-C does not wait for the block. Where somebody else handles the signal, or outside the main
-    thread, nothing is changed. Of several processes only rank 0 is asked, and only at the end of such blocks,
-    so that all of them stop after the same step."""
+    thread, nothing is changed. Of several processes only rank 0 is asked: all stop after the same step."""
 
     def __init__(self, world: World = SINGLE) -> None:
         self._world = world

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ from tinylm.training.ddp import SINGLE, World
 from tinylm.training.finite import DeferredFiniteCheck, divergence
 from tinylm.training.interrupts import Interrupts
 from tinylm.training.optim import build_optimizer, scheduled_rate
-from tinylm.training.progress import TrainingState, default_provenance, is_logged
+from tinylm.training.progress import Progress, TrainingState, default_provenance
 from tinylm.training.step import StepResult, train_step
 
 Callback = Callable[[TrainingState], None]
@@ -38,27 +38,12 @@ class History:
 
     tokens and seconds count the whole run; steps and evaluations hold what was done since it was resumed."""
 
-    steps: list[StepResult] = dataclasses.field(default_factory=list)
-    evaluations: list[tuple[int, Any]] = dataclasses.field(default_factory=list)
-    tokens: int = 0
-    seconds: float = 0.0
-    interrupted: bool = False
-    """Ctrl-C ended the run."""
-    stopped_early: bool = False
-    """config.patience evaluations in a row had not lowered the best loss."""
-
-
-class Resumable(Protocol):
-    """Something that puts an earlier state back: storage.checkpoint's TrainingCheckpoint."""
-
-    @property
-    def name(self) -> str:
-        """What a sentence calls it."""
-        ...
-
-    def restore(self, state: TrainingState) -> None:
-        """Fill in a fresh state. Raises a TinyLMError, and changes nothing, when it does not fit."""
-        ...
+    steps: list[StepResult]
+    evaluations: list[tuple[int, Any]]
+    tokens: int
+    seconds: float
+    interrupted: bool
+    stopped_early: bool
 
 
 def train(
@@ -72,7 +57,7 @@ def train(
     loss_fn: LossFn = next_token_loss,
     world: World = SINGLE,
     optimizer: torch.optim.Optimizer | None = None,
-    resume: Resumable | None = None,
+    resume: Any | None = None,  # storage.checkpoint's TrainingCheckpoint: a name, and restore(state)
     provenance: dict[str, Any] | None = None,
     show_progress: bool = True,
     save_seconds: float = 600.0,
@@ -83,8 +68,8 @@ def train(
     or a dataclass with a number called loss, such as inference's Evaluation. save(state) is called before the
     first step, after each evaluation, when save_seconds have passed and at the end; it returns the
     checkpoint's name. Each callback(state) is called after each step, with the step in state.result, and
-    after each evaluation, with that in state.evaluation and no result. `resume` is the checkpoint to go on from,
-    which must have the same provenance (by default the settings of model, training and batches).
+    after each evaluation, with that in state.evaluation and no result. `resume` is the checkpoint to go on
+    from, which must have the same provenance (by default the settings of model, training and batches).
 
     Ctrl-C ends the run after the step it fell into: with `save` it is saved and what there is is returned,
     without it KeyboardInterrupt goes on to whoever called. Raises Divergence when something is not finite,
@@ -95,33 +80,21 @@ def train(
             f"make the batches with batch_size={config.micro_batch_size}"
         )
     config.grad_accum_steps(batches.context_length, batches.world_size)  # refused before anything is done
-    state = TrainingState(
-        model=model,
-        optimizer=optimizer or build_optimizer(model, config),
-        precision=Precision.of(next(model.parameters()).device, config.dtype),
-        config=config,
-        batches=batches,
-        provenance=provenance or default_provenance(model, config, batches),
-        world=world,
-    )
+    optimizer = optimizer or build_optimizer(model, config)
+    precision = Precision.of(next(model.parameters()).device, config.dtype)
+    provenance = provenance or default_provenance(model, config, batches)
+    state = TrainingState(model, optimizer, precision, config, batches, Progress(), provenance, world)
     if resume is not None:
         resume.restore(state)
         state.saved = resume.name
     if config.compile:  # the function, never the model: generation with a cache would compile for each token
         loss_fn = torch.compile(loss_fn)
-    was_training = model.training
-    done = state.progress.step
-    bar = tqdm(
-        total=config.steps,
-        initial=done,
-        disable=not (show_progress and world.is_main),
-        mininterval=0.5,
-        unit="step",
-    )
+    was_training, done = model.training, state.progress.step
+    hide = not (show_progress and world.is_main)
+    bar = tqdm(total=config.steps, initial=done, disable=hide, mininterval=0.5, unit="step")
     with bar, Interrupts(world) as interrupts:
-        run = _Run(state, evaluate, save, callbacks, loss_fn, save_seconds, interrupts, bar)
-        if resume is not None:
-            run.saved_step = done
+        saved_step = done if resume is not None else None
+        run = _Run(state, evaluate, save, callbacks, loss_fn, save_seconds, interrupts, bar, saved_step)
         try:
             model.train()
             while not run.between_steps():
@@ -134,11 +107,8 @@ def train(
             raise Divergence(run.divergence_message(error)) from error
         finally:
             model.train(was_training)
-    run.update_time()
-    progress = state.progress
-    return History(
-        run.steps, run.evaluations, progress.tokens, progress.seconds, state.interrupted, state.stopped_early
-    )
+    totals = state.progress.tokens, state.progress.seconds, state.interrupted, state.stopped_early
+    return History(run.steps, run.evaluations, *totals)
 
 
 @dataclasses.dataclass
@@ -153,7 +123,7 @@ class _Run:
     save_seconds: float
     interrupts: Interrupts
     bar: tqdm
-    saved_step: int | None = None
+    saved_step: int | None
     steps: list[StepResult] = dataclasses.field(default_factory=list)
     evaluations: list[tuple[int, Any]] = dataclasses.field(default_factory=list)
     is_consistent: bool = True
@@ -198,7 +168,7 @@ class _Run:
         """Save the state, once every number in it has been checked. Only rank 0 writes."""
         self.deferred.flush()
         with self.interrupts.deferred():
-            self.update_time()
+            self.state.progress.seconds = time.perf_counter() - self.began
             name = self.save_state(self.state) if self.state.world.is_main else None
             self.state.saved = self.state.world.broadcast(name)
             self.saved_step, self.saved_at = self.state.progress.step, time.perf_counter()
@@ -206,7 +176,7 @@ class _Run:
     def step(self) -> None:
         """One optimiser step, and all that is written down about it."""
         state, progress, config = self.state, self.state.progress, self.state.config
-        logged = is_logged(progress.step, config)
+        logged = progress.step % config.log_every == 0 or progress.step + 1 == config.steps
         with self.interrupts.deferred():
             self.is_consistent = False
             result = train_step(
@@ -233,7 +203,7 @@ class _Run:
 
     def call_back(self) -> None:
         """Tell everyone who asked what has just happened."""
-        self.update_time()
+        self.state.progress.seconds = time.perf_counter() - self.began
         for callback in self.callbacks:
             callback(self.state)
 
@@ -244,19 +214,13 @@ class _Run:
             with contextlib.suppress(KeyboardInterrupt):
                 self.save()
 
-    def update_time(self) -> None:
-        """Bring the clock up to date."""
-        self.state.progress.seconds = time.perf_counter() - self.began
-
     def divergence_message(self, error: Divergence) -> str:
         """The sentence for a run that broke."""
+        left, peak = "it never was finite", self.state.config.learning_rate
         if self.state.saved is not None:
             left = f"the last good checkpoint is {self.state.saved}"
         elif self.steps:
             left = f"step {self.steps[-1].step} was the last logged one to be finite"
-        else:
-            left = "it never was finite"
-        peak = self.state.config.learning_rate
         return f"{error} ({left}): use a peak rate of {peak / 3:.1g} or a longer warm-up"
 
 

@@ -7,7 +7,7 @@ Taught in notebook 15_optimizers. Source: Jordan et al. 2024, "Muon: an optimize
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -44,23 +44,17 @@ class Muon(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch has it; refuses what is no matrix."""
         super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        for p in group["params"]:
-            if p.ndim < 2:
+        splits = self.param_groups[-1]["splits"]
+        for p in self.param_groups[-1]["params"]:
+            if p.ndim < 2 or p.size(-2) % splits:
                 raise ConfigError(
-                    f"Muon takes matrices, which have 2 dimensions, and this parameter has {p.ndim}: "
-                    "give it to AdamW"
-                )
-            if p.size(-2) % group["splits"]:
-                raise ConfigError(
-                    f"{p.size(-2)} rows cannot be cut into {group['splits']} equal parts: "
-                    "use a number that divides the rows"
+                    f"Muon takes matrices whose rows it can cut into {splits} equal parts, and this "
+                    f"parameter has shape {tuple(p.shape)}: use fewer splits, or give it to AdamW"
                 )
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self) -> None:
         """One update of every matrix that has a gradient."""
-        loss = _evaluated(closure)
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for p in group["params"]:
@@ -77,7 +71,6 @@ class Muon(torch.optim.Optimizer):
                     if group["weight_decay"]:
                         p.mul_(1 - group["lr"] * group["weight_decay"])
                     p.sub_(update, alpha=size)
-        return loss
 
     def _momentum(self, p: Tensor, momentum: float) -> Tensor:
         """The running average of p's gradient, with this one in it, in p's shape."""
@@ -97,33 +90,16 @@ class MuonAdamW(torch.optim.Optimizer):
         groups = list(groups)
         own = {kind: [group for group in groups if group["kind"] == kind] for kind in ("adamw", "muon")}
         self._parts = {"adamw": fused_adamw(own["adamw"], lr=0.0), "muon": Muon(own["muon"], lr=0.0)}
-        super().__init__([g for part in self._parts.values() for g in part.param_groups], {})
-        self._share()
+        defaults = self._parts["adamw"].defaults | self._parts["muon"].defaults
+        super().__init__([*own["adamw"], *own["muon"]], defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self) -> None:
         """One update of every parameter that has a gradient."""
-        loss = _evaluated(closure)
-        for part in self._parts.values():
-            part.step()
-        return loss
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As torch has it; the group's kind says which of the two gets it."""
-        part = self._parts[param_group["kind"]]
-        if not any(group is param_group for group in part.param_groups):
-            part.add_param_group(param_group)
-        super().add_param_group(param_group)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # load_state_dict puts new dictionaries in place of the old ones
-        self._share()
-
-    def _share(self) -> None:
-        """Both parts work on this optimiser's groups and state: the very dictionaries, not copies."""
-        for kind, part in self._parts.items():
+        for kind, part in self._parts.items():  # they work on this optimiser's own groups and state
             part.state = self.state
             part.param_groups = [group for group in self.param_groups if group["kind"] == kind]
+            part.step()
 
 
 def fused_adamw(groups: list, *, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.AdamW:
@@ -156,11 +132,3 @@ def orthogonalize(matrices: Tensor, iterations: int = ITERATIONS) -> Tensor:
             gram = polynomial @ gram @ polynomial  # all of these commute: they share their eigenvectors
     X = product @ X  # (N, n, m)
     return (X.mT if upright else X).to(matrices.dtype)
-
-
-def _evaluated(closure: Callable[[], Any] | None) -> Any:
-    """torch's protocol: a closure computes the loss and its gradients anew."""
-    if closure is None:
-        return None
-    with torch.enable_grad():
-        return closure()

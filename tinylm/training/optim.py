@@ -52,30 +52,22 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         raise ConfigError(f"0 of {count} parameters are trainable: unfreeze some with requires_grad_(True)")
     if config.optimizer == "adamw":
         return adamw(model, learning_rate=config.learning_rate, betas=betas, weight_decay=config.weight_decay)
-    roles = parameter_roles(model)
-    by_kind: dict[tuple[int, bool], list[nn.Parameter]] = {}  # Muon's, by (splits, whether they decay)
-    for name, p in trained.items():
-        if roles[name].muon:
-            by_kind.setdefault((roles[name].splits, roles[name].decay), []).append(p)
-    rest = [p for name, p in trained.items() if not roles[name].muon]
-    if not (rest and by_kind):
-        where = "outside" if by_kind else "inside"
+    rest = {"kind": "adamw", "params": [], "lr": config.learning_rate, "betas": betas}
+    peak, groups = config.muon_learning_rate, {}
+    for name, role in parameter_roles(model).items():
+        if name in trained and role.muon:
+            new = {"kind": "muon", "params": [], "lr": peak, "peak": peak, "momentum": config.muon_momentum}
+            new |= {"splits": role.splits, "weight_decay": config.weight_decay if role.decay else 0.0}
+            groups.setdefault((role.splits, role.decay), new)["params"].append(trained[name])
+        elif name in trained:
+            rest["params"].append(trained[name])
+    if not (rest["params"] and groups):
+        where = "outside" if groups else "inside"
         raise ConfigError(
             f"muon works inside the blocks and adamw outside, and 0 parameters {where} are trainable: "
             "use optimizer adamw for all of them"
         )
-    peak = config.muon_learning_rate
-    shared = {"kind": "muon", "lr": peak, "peak": peak, "momentum": config.muon_momentum}
-    groups = [
-        {
-            **shared,
-            "params": matrices,
-            "splits": splits,
-            "weight_decay": config.weight_decay if decays else 0.0,
-        }
-        for (splits, decays), matrices in by_kind.items()
-    ]
-    return MuonAdamW([{"kind": "adamw", "params": rest, "lr": config.learning_rate, "betas": betas}, *groups])
+    return MuonAdamW([rest, *groups.values()])
 
 
 def learning_rate(
@@ -91,9 +83,9 @@ def learning_rate(
     last = steps - 1
     if schedule == "constant" or last <= warmup_steps:
         return peak
-    start = (
-        warmup_steps if schedule != "wsd" else max(warmup_steps, min(last - 1, round(last * (1 - WSD_DECAY))))
-    )
+    start = warmup_steps
+    if schedule == "wsd":
+        start = max(warmup_steps, min(last - 1, round(last * (1 - WSD_DECAY))))
     progress = min(max((step - start) / (last - start), 0.0), 1.0)  # 0 at the peak, 1 at the last step
     share = 0.5 * (1 + math.cos(math.pi * progress)) if schedule == "cosine" else 1 - progress
     return minimum + (peak - minimum) * share

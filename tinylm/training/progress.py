@@ -72,7 +72,7 @@ class TrainingState:
     @property
     def logged(self) -> bool:
         """Whether a step was just done whose numbers are floats: one of config.log_every, or the last."""
-        return self.result is not None and is_logged(self.result.step, self.config)
+        return self.result is not None and isinstance(self.result.loss, float)
 
     def evaluation_is_due(self) -> bool:
         """Every eval_every steps and after the last; one that was cut short is due when the run goes on."""
@@ -81,14 +81,8 @@ class TrainingState:
         return now and not (self.progress.val_losses and self.progress.val_losses[-1][0] == step)
 
 
-def is_logged(step: int, config: TrainConfig) -> bool:
-    """Whether the numbers of this step are looked at: every log_every steps, and the last."""
-    return step % config.log_every == 0 or step + 1 == config.steps
-
-
 def default_provenance(model: nn.Module, config: TrainConfig, batches: TrainingBatches) -> dict[str, Any]:
-    """What must not change in a resumed run, where nobody who knows more says it: the model's, the training's
-    and the batches' settings, as they are read back from JSON."""
+    """The settings of model, training and batches, where nobody says what else must not change."""
     shape = model.config.to_json() if hasattr(model, "config") else type(model).__name__
     made = {"model": shape, "train": config.to_json(), "batches": batches.fingerprint()}
     return json.loads(json.dumps(made))
@@ -108,7 +102,7 @@ def differences(saved: Any, now: Any, name: str = "") -> Iterator[str]:
 def check_unchanged(what: str, saved: dict[str, Any], now: dict[str, Any]) -> None:
     """Raises CheckpointError naming every field in which what was saved differs from what is going on."""
     if found := list(differences(saved, now)):
+        listed = ", ".join(found)
         raise CheckpointError(
-            f"{what} belongs to another run: {', '.join(found)}; go on with what was saved, "
-            f"or start a new run"
+            f"{what} belongs to another run: {listed}; go on with what was saved, or start a new run"
         )

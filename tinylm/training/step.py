@@ -19,7 +19,7 @@ from tinylm.model.losses import LossFn, next_token_loss, select_targets
 from tinylm.text.batches import IGNORE_INDEX, TrainingBatches
 from tinylm.training.config import TrainConfig
 from tinylm.training.ddp import SINGLE, World
-from tinylm.training.finite import DeferredFiniteCheck, check_finite, check_loss_scale
+from tinylm.training.finite import DeferredFiniteCheck, check_finite, divergence
 from tinylm.training.optim import set_learning_rate
 
 
@@ -74,7 +74,8 @@ def train_step(
     rate = set_learning_rate(optimizer, step, config)  # by the step, never by the micro-step
     optimizer.zero_grad(set_to_none=True)  # once a step: the micro-batches accumulate
     losses, metrics = [], []
-    with seeded_rng(device, _dropout_seed(config.seed, step, batches.rank)):
+    dropout_seed = np.random.SeedSequence([config.seed, step, batches.rank]).generate_state(1)[0]
+    with seeded_rng(device, int(dropout_seed)):
         for tokens, targets in micro_batches:
             with precision.autocast():
                 nats, logged = loss_fn(model, tokens, targets)  # the sum over this micro-batch
@@ -87,9 +88,7 @@ def train_step(
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     world.average_gradients(parameters)
     scaler.unscale_(optimizer)  # before clipping, which is for the gradient as it is
-    grad_norm = None
-    if config.grad_clip or log:
-        grad_norm = nn.utils.get_total_norm([p.grad for p in parameters])
+    grad_norm = nn.utils.get_total_norm([p.grad for p in parameters]) if config.grad_clip or log else None
     suspects = [loss] if grad_norm is None or precision.skips_overflow else [loss, grad_norm]
     if log or precision.is_synchronous:  # checking costs no waiting
         if deferred is not None:
@@ -97,14 +96,17 @@ def train_step(
         check_finite(model, *suspects, step=step, learning_rate=rate)
     elif deferred is not None:
         deferred.push(step, rate, *suspects)
-    if config.grad_clip:
+    # torch multiplies by 1 where nothing is to clip: that pass is spared where looking costs no waiting.
+    if config.grad_clip and not (precision.is_synchronous and config.grad_clip / (grad_norm + 1e-6) >= 1):
         nn.utils.clip_grads_with_norm_(parameters, config.grad_clip, grad_norm)
-    monitored = _monitored_matrix(parameters) if log else None
-    before = monitored.detach().clone() if log else None
+    if log:
+        monitored = _monitored_matrix(parameters)
+        before = monitored.detach().clone()
     scaler.step(optimizer)
     scaler.update()
-    if log and precision.skips_overflow:
-        check_loss_scale(scaler.get_scale(), step=step, learning_rate=rate)
+    if log and precision.skips_overflow and (scale := scaler.get_scale()) < 1:  # or it would skip for ever
+        what = f"float16's scale has fallen to {scale:g} because every gradient overflows"
+        raise divergence(what, step=step, learning_rate=rate)
 
     said = {name: world.mean(torch.stack([m[name].detach() for m in metrics]).mean()) for name in metrics[0]}
     if not log:
@@ -141,10 +143,6 @@ def _default_precision(model: nn.Module, config: TrainConfig) -> Precision:
             "make Precision.of(device, 'float16') once and pass it as precision"
         )
     return precision
-
-
-def _dropout_seed(seed: int, step: int, rank: int) -> int:
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
 
 
 def _monitored_matrix(parameters: list[nn.Parameter]) -> nn.Parameter:
