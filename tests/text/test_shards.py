@@ -72,10 +72,10 @@ def test_tokens_are_sliced_like_one_array_and_copy_nothing(lengths):
 
 
 def test_altered_shard_is_refused_by_name_with_both_hashes(tmp_path):
-    expected = write(tmp_path / "train", shard_tokens=202).shards[1].sha256[:16]
+    expected = write(tmp_path / "train", shard_tokens=202).shards[1].sha256
     path = tmp_path / "train" / "train_001.bin"
     path.write_bytes(path.read_bytes()[::-1])
-    found = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(DataError, match=f"_001.bin: expected sha256 {expected}, found {found}") as caught:
         open_tokens(tmp_path / "train")
     assert str(tmp_path) not in str(caught.value)
@@ -206,9 +206,9 @@ def test_raw_file_that_is_no_row_of_ids_is_refused(tmp_path, data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"count": 4}, "expected bytes 1,032, found 1,030"),
-        ({"version": 2}, "expected version 1, found 2"),
-        ({"magic": 20240801, "version": 7}, "expected magic number 20240520, found 20240801"),
+        ({"count": 4}, "expected bytes 1032, found 1030"),
+        ({"version": 2}, r"expected magic number and version \(20240520, 1\), found \(20240520, 2\)"),
+        ({"magic": 20240801, "version": 7}, r"expected .* \(20240520, 1\), found \(20240801, 7\)"),
     ],
 )
 def test_headed_file_that_is_not_as_its_header_says_is_refused(tmp_path, change, message):
@@ -218,7 +218,7 @@ def test_headed_file_that_is_not_as_its_header_says_is_refused(tmp_path, change,
         open_tokens(path)
     headed(path, [7])
     path.write_bytes(path.read_bytes()[:100])  # cut inside its header
-    with pytest.raises(DataError, match="expected bytes 1,026, found 100"):
+    with pytest.raises(DataError, match="expected bytes 1026, found 100"):
         open_tokens(path)
 
 

@@ -67,12 +67,8 @@ class Batches:
         require_count("seed", seed, least=0)
         require_count("world_size", world_size)
         require_count("rank", rank, least=0, most=world_size - 1)
-        self.tokens = _checked(tokens, context_length, batch_size)
-        if context_length > len(tokens) - 1:
-            raise DataError(
-                f"{len(tokens)} tokens are too few for one window of {context_length} + 1: "
-                f"use context_length {len(tokens) - 1} or less, or more text"
-            )
+        require_count("context_length", context_length)
+        self.tokens = _checked(tokens, context_length, batch_size, least=context_length + 1)
         self.context_length, self.batch_size, self.seed = context_length, batch_size, seed
         self.rank, self.world_size = rank, world_size
         # One window is given up for the freedom to shift the rest. The offset takes all the room that
@@ -120,8 +116,7 @@ class Batches:
 
     def _order(self, epoch: int) -> np.ndarray:
         """The positions of one epoch in the order of reading, shape (windows_per_epoch,)."""
-        order = self._epochs.get(epoch)
-        if order is None:
+        if (order := self._epochs.get(epoch)) is None:
             generator = np.random.default_rng([self.seed, epoch])
             offset = generator.integers(self._max_offset + 1)
             order = generator.permutation(self.windows_per_epoch)
@@ -146,7 +141,7 @@ def evaluation_windows(
     these numbers are read, in that order; they count from 0, and window i scores the ids after i * T.
     Raises ConfigError for sizes that cannot be and DataError for fewer than 2 ids.
     """
-    tokens = _checked(tokens, context_length, batch_size)
+    tokens = _checked(tokens, context_length, batch_size, least=2)
     n_windows = -(-(len(tokens) - 1) // context_length)
     if chosen is not None and any(not 0 <= window < n_windows for window in chosen):
         raise DataError(f"windows {min(chosen)} to {max(chosen)} are not all in 0 to {n_windows - 1}")
@@ -178,12 +173,15 @@ def _sha256(tokens: np.ndarray | Tokens) -> str:
     return digest.hexdigest()
 
 
-def _checked(tokens: np.ndarray | Tokens, context_length: int, batch_size: int) -> np.ndarray | Tokens:
+def _checked(tokens: Any, context_length: int, batch_size: int, *, least: int) -> np.ndarray | Tokens:
     require_count("context_length", context_length)
     require_count("batch_size", batch_size)
     if len(tokens.shape) != 1 or np.dtype(tokens.dtype).kind not in "iu":
         raise DataError(f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype} are no row of ids")
-    if len(tokens) < 2:
-        raise DataError(f"a text of {len(tokens)} tokens leaves nothing to predict: give at least 2")
+    if len(tokens) < least:
+        raise DataError(
+            f"{len(tokens)} tokens are too few for context_length {context_length}: give at least {least}, "
+            f"or a context_length of {max(len(tokens) - 1, 1)} or less"
+        )
     # A plain view of a memmap: the same bytes on disk without the subclass's cost per slice.
     return tokens.view(np.ndarray) if isinstance(tokens, np.ndarray) else tokens

@@ -118,13 +118,11 @@ def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
     if min(len(train), len(validation)) < 2:
         raise DataError(f"{short(name)} holds {len(train)} + {len(validation)} ids: give at least 20")
     tokenizer = tokenizer_from_json(manifests[0].tokenizer)
-    pieces = [validation[at : at + DECODED_AT_ONCE] for at in range(0, len(validation), DECODED_AT_ONCE)]
-    n_bytes = sum(len(tokenizer.decode(np.asarray(piece)).encode()) for piece in pieces)
-    documents = None
-    if tokenizer.end_of_text is not None:
-        ends = [np.flatnonzero(np.asarray(piece) == tokenizer.end_of_text) for piece in pieces]
-        ends = np.concatenate([end + 1 + i * DECODED_AT_ONCE for i, end in enumerate(ends)])
-        documents = _starts(ends.tolist(), len(validation))
+    n_bytes, ends = 0, []
+    for at in range(0, len(validation), DECODED_AT_ONCE):
+        piece = np.asarray(validation[at : at + DECODED_AT_ONCE])
+        n_bytes += len(tokenizer.decode(piece).encode())
+        ends += (np.flatnonzero(piece == tokenizer.end_of_text) + at + 1).tolist()
     return Dataset(
         name=name,
         source="shards",
@@ -134,7 +132,7 @@ def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
         bytes_per_token=n_bytes / len(validation),
         fingerprint=_sha256([[asdict(manifest)["shards"] for manifest in manifests], *hashes, train_share]),
         unit=tokenizer.unit,
-        documents=documents,
+        documents=None if tokenizer.end_of_text is None else _starts(ends, len(validation)),
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,10 +31,10 @@ LLMC_MAGIC_LLAMA = 20240801  # the same for Llama 3, in uint32: refused, not rea
 
 @dataclass(frozen=True)
 class Shard:
-    """One `.bin` file: its name, the number of ids in it, and its sha256. Raises DataError."""
+    """One `.bin` file. Raises DataError where it cannot be one."""
 
-    file: str
-    count: int
+    file: str  # its name
+    count: int  # of the ids in it
     sha256: str
 
     def __post_init__(self) -> None:
@@ -193,8 +194,7 @@ def _open_foreign(path: Path) -> np.ndarray:
     size = _size(path)
     header = np.fromfile(path, dtype="<i4", count=3)
     if len(header) == 3 and header[0] in (LLMC_MAGIC, LLMC_MAGIC_LLAMA):
-        _expect(path, "magic number", LLMC_MAGIC, int(header[0]))
-        _expect(path, "version", LLMC_VERSION, int(header[1]))
+        _expect(path, "magic number and version", (LLMC_MAGIC, LLMC_VERSION), tuple(header[:2].tolist()))
         _expect(path, "bytes", 4 * LLMC_HEADER + 2 * int(header[2]), size)
         return np.memmap(path, dtype="<u2", mode="r", offset=4 * LLMC_HEADER)  # (count,)
     if size == 0 or size % 2:
@@ -226,10 +226,9 @@ def _write(path: Path, data: memoryview | bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _expect(path: Path, what: str, expected: int | str, found: int | str) -> None:
+def _expect(path: Path, what: str, expected: Any, found: Any) -> None:
     if expected != found:
-        shown = [f"{v:,}" if what == "bytes" else str(v)[:16] for v in (expected, found)]
-        raise DataError(f"{path.name}: expected {what} {shown[0]}, found {shown[1]}: write or fetch it again")
+        raise DataError(f"{path.name}: expected {what} {expected}, found {found}: write or fetch it again")
 
 
 def _size(path: Path) -> int:
