@@ -157,7 +157,7 @@ RAGGED = (torch.zeros(2), torch.ones(3))
             "at ['a']: at [0]: at [1]: 3 of 3 values",
         ),
         ({"a": 1}, tensors(a=[1.0]), "at ['a']: your answer is a whole number, a tensor is expected"),
-        ([np.array(["a", None])], [np.array(["b", None])], "at [0]: yours: ['a', None], expected"),
+        ([np.array(["a", None])], [np.array(["b", None])], "at [0]: at [0]: yours: 'a', expected: 'b'"),
         (3, tensors(w=[1.0]), "your answer is a whole number, a dictionary is expected"),
     ],
 )
