@@ -81,7 +81,7 @@ def test_sealed_json_refuses_any_other_content(tmp_path):
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), {1, 2}, "half a pair: \ud83d"], ids=repr)
 def test_json_that_could_not_be_read_back_is_not_written(tmp_path, value):
-    with pytest.raises(CheckpointError, match="x.json cannot be written as JSON"):
+    with pytest.raises(CheckpointError, match=r"x\.json cannot be written as JSON"):
         write_json(tmp_path / "x.json", {"value": value}, sealed=True)
     assert not list(tmp_path.iterdir())
 

@@ -231,14 +231,6 @@ def test_checkpoint_can_be_opened_as_a_model_like_any_other(tmp_path):
     assert torch.equal(opened.model(tokens), model.eval()(tokens))
 
 
-def test_checkpoint_can_be_read_by_anyone_and_leaves_nothing_beside_it(tmp_path):
-    folder = made(tmp_path / "here")
-    (tmp_path / "file").write_text("")
-    assert {p.name for p in folder.iterdir()} == {*FILES}
-    assert {p.stat().st_mode for p in folder.iterdir()} == {(tmp_path / "file").stat().st_mode}
-    assert {p.name for p in tmp_path.iterdir()} == {"here", "file"}
-
-
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", ["missing", "truncated", "one bit", "of another run"])
 def test_damaged_file_is_refused_by_name_with_what_was_expected_and_found(tmp_path, name, damage):

@@ -273,7 +273,7 @@ def test_saving_replaces_a_checkpoint_and_never_other_files(tmp_path):
 
 def test_saving_refuses_what_it_could_not_before_anything_is_written(tmp_path):
     for notes in ({"loss": float("nan")}, {"model": model()}, {"text": "half a pair: \ud83d"}):
-        with pytest.raises(CheckpointError, match="tinylm.json cannot be written as JSON"):
+        with pytest.raises(CheckpointError, match=r"tinylm\.json cannot be written as JSON"):
             save(tmp_path / "here", model(), tokenizer=TOKENIZER, notes=notes)
     with pytest.raises(CheckpointError, match="holds a GPT, not a Sequential"):
         save(tmp_path / "here", torch.nn.Sequential(model()), tokenizer=TOKENIZER, notes=NOTES)

@@ -61,7 +61,7 @@ def test_divergence_names_the_gradient_that_the_backward_pass_met_first(bad, nam
 
 def test_divergence_names_a_bad_loss_before_gradients_and_a_bad_weight_before_theirs():
     model = with_gradients(head_bias=math.nan)
-    with pytest.raises(Divergence, match="the loss is inf .*gradient of head.bias holds nan"):
+    with pytest.raises(Divergence, match=r"the loss is inf .*gradient of head\.bias holds nan"):
         looked_at(model, math.inf)
     model.norm.bias.data[3] = math.nan
     with pytest.raises(Divergence, match=r"the loss is inf \(by now norm\.bias holds nan\) at step 7"):

@@ -14,7 +14,6 @@ from tinylm.model.losses import chunked_loss, masked_loss, next_token_loss
 from tinylm.text.batches import IGNORE_INDEX, Batches
 from tinylm.training import step as module
 from tinylm.training.ddp import World
-from tinylm.training.finite import FiniteCheck
 from tinylm.training.optim import parameter_groups
 from tinylm.training.step import train_step
 
@@ -317,32 +316,6 @@ class Float16(Precision):
 
     def autocast(self):
         return torch.autocast("cpu", enabled=False)
-
-
-class RunsAhead(Precision):
-    """A device that Python does not wait for, such as a GPU, played by the processor."""
-
-    is_synchronous = False
-
-
-def test_deferred_steps_are_checked_together_and_the_first_bad_one_is_named():
-    model, config = Tiny(), make_config()
-    precision = RunsAhead.of("cpu", "float32")
-    optimizer, deferred = sgd(model), FiniteCheck(model)
-
-    def step(number, log=False):
-        options = {"config": config, "precision": precision, "finite_check": deferred}
-        train_step(model, optimizer, make_batches(), step=number, log=log, **options)
-
-    for number in (0, 1):
-        step(number)
-    deferred.flush()
-    with torch.no_grad():
-        model.head.bias[0] = math.inf
-    for number in (2, 3):
-        step(number)
-    with pytest.raises(Divergence, match=r"the loss is nan \(by now .* holds nan\) at step 2 with"):
-        step(4, log=True)
 
 
 def test_float16_gradient_may_overflow_because_the_scaler_leaves_that_step_out():

@@ -115,7 +115,8 @@ def read_json(
     endless file."""
     try:
         with (home / name).open("rb") as file:
-            data = json.loads(file.read(MOST_JSON), parse_int=_integer)
+            content = file.read(MOST_JSON)  # torch takes no integers of more than 64 bits: they become floats
+        data = json.loads(content, parse_int=lambda digits: (int if len(digits) < 20 else float)(digits))
         json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint at {shown}: {name} is missing") from None
@@ -136,7 +137,3 @@ def read_json(
 def seal(data: Mapping[str, Any]) -> str:
     """The sha256 of an object, however its fields are ordered."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
-
-
-def _integer(digits: str) -> int | float:  # torch takes no integers of more than 64 bits
-    return int(digits) if len(digits) < 20 else float(digits)

@@ -106,10 +106,8 @@ def train(
                     run.save()
         except Divergence as error:
             left = f"the last good checkpoint is {state.saved}" if state.saved else "nothing was saved"
-            peak = config.learning_rate / 3
-            raise Divergence(
-                f"{error} ({left}): use a peak rate of {peak:.1g} or a longer warm-up"
-            ) from error
+            rate = f"use a peak rate of {config.learning_rate / 3:.1g} or a longer warm-up"
+            raise Divergence(f"{error} ({left}): {rate}") from error
         finally:
             model.train(was_training)
     run.history.tokens, run.history.seconds = state.progress.tokens, state.progress.seconds
