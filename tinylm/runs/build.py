@@ -92,7 +92,7 @@ def _start_from(name: str, model: GPT, dataset: Dataset) -> dict[str, Any]:
 
     Raises ConfigError where its model or its tokenizer is another."""
     folder = paths.find(name)
-    stored = weights.read(paths.display_path(folder))
+    stored = weights.load(paths.display_path(folder))
     if tokenizer_from_json(stored.tokenizer).fingerprint != dataset.tokenizer.fingerprint:
         raise ConfigError(
             f"{name} cannot be started from: its tokenizer numbers other tokens than that of {dataset.name}, "
@@ -104,7 +104,5 @@ def _start_from(name: str, model: GPT, dataset: Dataset) -> dict[str, Any]:
     if different := list(differences(theirs, ours)):
         raise ConfigError(f"{name} cannot be started from: {', '.join(different)}; use a model as its own is")
     stored.fill(model)
-    digest = read_json(folder, weights.ABOUT, name)["files"][weights.WEIGHTS][
-        "sha256"
-    ]  # read has verified it
-    return {"name": Path(name).name, "sha256": digest}
+    files = read_json(folder, weights.ABOUT, name)["files"]  # load has verified them
+    return {"name": Path(name).name, "sha256": files[weights.WEIGHTS]["sha256"]}

@@ -133,7 +133,7 @@ def resume(name: str) -> RunResult:
         _introduce(experiment)
         print(f"going on from {saved.name}: {saved.progress.step:,} of {recipe.train.steps:,} steps are done")
         with _threads(recipe):
-            if rounding := saved.rounding():
+            if rounding := saved.rounding(device.best_device()):
                 print(rounding)
             return _train(RunCallbacks(experiment, folder), record.header, saved)
 
