@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -547,3 +548,9 @@ def test_load_newest_without_a_complete_one_says_what_is_wrong_with_the_newest(t
         load_newest("checkpoints")
     with pytest.raises(CheckpointError, match="no complete checkpoint in nowhere: nothing was saved yet"):
         load_newest("nowhere")
+
+
+def test_load_newest_passes_over_a_checkpoint_under_another_steps_name(three):
+    shutil.copytree(three / folder_of(6), three / folder_of(8))
+    saved, passed_over = load_newest("checkpoints")
+    assert saved.progress.step == 6 and len(passed_over) == 1 and "after 6 steps" in passed_over[0]

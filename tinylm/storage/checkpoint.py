@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tinylm.errors import CheckpointError, ConfigError
+from tinylm.errors import CheckpointError, ConfigError, short
 from tinylm.storage import atomic, weights
 from tinylm.training.config import TrainConfig
 from tinylm.training.progress import Progress, TrainingState, check_unchanged
@@ -127,6 +127,9 @@ def load(folder: str | Path) -> TrainingCheckpoint:
         config = TrainConfig.from_json(dict(data["provenance"]["train"]))
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise atomic.damaged(f"{folder}/{TRAINING}", str(error)) from error
+    named = re.fullmatch(r"step_(\d+)", Path(folder).name)
+    if named and int(named[1]) != progress.step:
+        raise atomic.damaged(f"{folder}/{TRAINING}", f"it was saved after {short(progress.step)} steps")
     model = weights.load(folder, expected=data["files"].get(weights.ABOUT) or {})
     atomic.verify(home, TENSORS, data["files"].get(TENSORS), folder)
     # What an earlier version could not say yet is filled in, so that it is no difference to what is now.
