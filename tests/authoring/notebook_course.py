@@ -14,7 +14,6 @@ REPOSITORY = PYPROJECT["project"]["urls"]["Repository"]
 SLIDES = 20
 WIDGET = re.compile(r"(interactive|\w*Box|\w*Slider|Tab|Accordion|Output|Dropdown|Text|ToggleButtons|HTML)\(")
 ON_COLAB = {
-    "cycler",
     "ipython",
     "ipywidgets",
     "jupyter",

@@ -1,4 +1,4 @@
-"""What a notebook names is there: notebooks, rooms of the package, tests."""
+"""What a notebook names is there: notebooks, modules of the package, tests."""
 
 import re
 from functools import cache
@@ -16,7 +16,7 @@ NAMES = (
     "23_looking_inside",
 )
 TABLE = re.compile(
-    r"^\| *idea *\| *room *\| *test *\|\n\|[-:| ]+\|\n(?P<rows>(?:\|.*\n?)+)", re.IGNORECASE | re.MULTILINE
+    r"^\| *idea *\| *module *\| *test *\|\n\|[-:| ]+\|\n(?P<rows>(?:\|.*\n?)+)", re.IGNORECASE | re.MULTILINE
 )
 
 
@@ -37,18 +37,19 @@ def names_other_notebooks_right(notebook: Notebook) -> list[str]:
     return complaints
 
 
-def ends_with_ideas_rooms_tests(notebook: Notebook) -> list[str]:
-    """The table idea → room → test stands near the end, and names rooms and tests that there are."""
+def ends_with_ideas_modules_tests(notebook: Notebook) -> list[str]:
+    """The table idea → module → test stands near the end, and names modules and tests that there are."""
     tables = [(i, m["rows"]) for i, cell in notebook.prose if (m := TABLE.search(cell.source))]
     if not tables:
-        return ["there is no table | idea | room | test |"]
+        return ["there is no table | idea | module | test |"]
     complaints = []
     for i, row in ((i, row) for i, rows in tables for row in rows.strip().splitlines()):
         columns = [column.strip() for column in row.strip("| ").split("|")]
         if len(columns) != 3:
             complaints.append(f"cell {i}: the row {row!r} has not three columns")
             continue
-        for kind, column, exists in (("room", columns[1], room_exists), ("test", columns[2], test_exists)):
+        kinds = (("module", columns[1], module_exists), ("test", columns[2], test_exists))
+        for kind, column, exists in kinds:
             names = re.findall(r"`([^`]+)`", column)
             if not names:
                 complaints.append(f"cell {i}: {column!r} names no {kind} in backticks")
@@ -56,7 +57,7 @@ def ends_with_ideas_rooms_tests(notebook: Notebook) -> list[str]:
     return complaints
 
 
-def room_exists(name: str) -> bool:
+def module_exists(name: str) -> bool:
     """Whether `tinylm/model/attention.py`, `model/attention`, `tinylm.model.attention(.name)` is there."""
     parts = re.sub(r"\.py$", "", name.replace("::", ".")).replace("/", ".").removeprefix("tinylm.").split(".")
     if (ROOT / "tinylm" / Path(*parts)).with_suffix(".py").is_file():
@@ -90,4 +91,4 @@ def _tests() -> dict[str, set[str]]:
     }
 
 
-RULES = (numbered_as_designed, names_other_notebooks_right, ends_with_ideas_rooms_tests)
+RULES = (numbered_as_designed, names_other_notebooks_right, ends_with_ideas_modules_tests)

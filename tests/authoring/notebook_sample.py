@@ -40,7 +40,7 @@ def folded(summary: str, inside: str) -> str:
 
 def good() -> NotebookNode:
     """A notebook as it should be, as if tests.authoring.execute had run it."""
-    table = "| idea | room | test |\n|---|---|---|\n"
+    table = "| idea | module | test |\n|---|---|---|\n"
     table += "| an error | `errors` | `test_the_smallest_notebook_is_well` |"
     cells = [
         md("# 2 · Attention\n\n**Goal.** To look back.\n\nAbout 25 minutes.", slide="slide"),

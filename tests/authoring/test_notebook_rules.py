@@ -158,10 +158,13 @@ FAULTS = {
     "two fences": ("exercises_have_their_form", replaces(13, "```\n\n<", "```\n\n```\nor\n```\n\n<")),
     "a wrong notebook's name": ("names_other_notebooks_right", reads(15, "After 01_letters.")),
     "a dead link": ("names_other_notebooks_right", reads(15, "[on](the_end.ipynb)")),
-    "no table": ("ends_with_ideas_rooms_tests", reads(14, "## Summary")),
-    "a room that is not there": ("ends_with_ideas_rooms_tests", replaces(14, "`errors`", "`model/magic`")),
-    "a test that is not there": ("ends_with_ideas_rooms_tests", replaces(14, "smallest", "largest")),
-    "a row that names nothing": ("ends_with_ideas_rooms_tests", replaces(14, "`errors`", "errors")),
+    "no table": ("ends_with_ideas_modules_tests", reads(14, "## Summary")),
+    "a module that is not there": (
+        "ends_with_ideas_modules_tests",
+        replaces(14, "`errors`", "`model/magic`"),
+    ),
+    "a test that is not there": ("ends_with_ideas_modules_tests", replaces(14, "smallest", "largest")),
+    "a row that names nothing": ("ends_with_ideas_modules_tests", replaces(14, "`errors`", "errors")),
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Laws of every figure: readable from the back row, small, and told in words."""
 
+import re
 from itertools import combinations
 
 import numpy as np
@@ -43,9 +44,7 @@ def test_figure_is_legible_small_and_has_alternative_text(drawn, name):
     FIGURES[name]()
     texts = drawn.texts()
     assert min(text.get_fontsize() for text in texts) >= 12
-    assert (
-        drawn.figure.get_figwidth() <= 9.5
-    )  # wider ones are shrunk by the page, and their letters with them
+    assert drawn.figure.get_figwidth() <= 9.5  # wider ones are shrunk by the page, with their letters
     if name != "heatmap":  # 65 letters of 12 points do not fit beside one another, and need not
         for a, b in combinations(texts, 2):
             inside_a, inside_b = a.get_window_extent().padded(-2), b.get_window_extent().padded(-2)
@@ -54,9 +53,7 @@ def test_figure_is_legible_small_and_has_alternative_text(drawn, name):
     words = drawn.alt.rstrip(".").split()
     assert len(words) >= 5 and drawn.alt.endswith(".") and "\n" not in drawn.alt
     # a measured number is another one on another machine, and the output is compared; 0.8M is a name
-    assert not any(
-        word.strip("(),;").replace(".", "").isdigit() and "." in word.strip("(),;") for word in words
-    )
+    assert not any(re.fullmatch(r"\d*\.\d+", word.strip("(),;")) for word in words)
 
 
 @pytest.mark.parametrize(

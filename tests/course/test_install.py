@@ -129,23 +129,14 @@ def test_install_of_a_venv_that_does_not_find_the_package_runs_again(clone):
     assert imported(clone) == clone / "tinylm" / "__init__.py"
 
 
-def test_install_reports_how_far_pip_is(monkeypatch, tmp_path, capsys):
-    class Pip:
-        """At each look at the clock, two packages more are installed, until there are four."""
-
-        def wait(self, seconds):
-            there = len([*tmp_path.glob("*.dist-info")])
-            for i in range(there, there + 2):
-                (tmp_path / f"{i}.dist-info").mkdir()
-            return there > 2
-
+def test_install_reports_how_far_pip_is(monkeypatch, tmp_path):
+    for place in ("DOWNLOADS", "_site_packages"):
+        monkeypatch.setattr(install, place, tmp_path if place == "DOWNLOADS" else lambda: tmp_path)
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "a.whl").write_bytes(b"0" * 7_000_000)
-    monkeypatch.setattr(install, "_site_packages", lambda: tmp_path)
-    install._report({"found": 5, "to install": 13}, tmp_path, Pip())
-    said = capsys.readouterr().out
-    assert "installed 2 of 13 packages" in said and "installed 4 of 13 packages" in said
-    for folder in tmp_path.glob("*.dist-info"):
-        folder.rmdir()
-    install._report({"found": 5, "to install": 0}, tmp_path, Pip())
-    assert capsys.readouterr().out.count("found 5 packages, downloaded 7 MB") == 2
+    said = "Collecting a\n  Downloading a.whl\nRequirement already satisfied: b\n"
+    assert install.progress(said, before=0) == "found 2 packages, downloaded 7 MB"
+    for i in range(5):
+        (tmp_path / f"{i}.dist-info").mkdir()
+    said += "Installing collected packages: a, b, c\n"
+    assert install.progress(said, before=3) == "installed 2 of 3 packages"

@@ -1,6 +1,7 @@
 """Laws of the learner's notebooks: work is never lost, and JupyterLab opens on it with this clone's code."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -103,17 +104,6 @@ def test_copy_that_cannot_be_read_is_left_alone(course, wreck):
     assert (mine / NAME).read_text() == wreck
 
 
-def test_copy_whose_work_was_undone_counts_as_not_started(course):
-    given, mine, copy = course
-    copy()
-    untouched = (mine / NAME).read_bytes()
-    put(mine / NAME, notebook("x = 'my answer'"))
-    put(given / NAME, NEWER)
-    assert copy()[NAME] == "yours, left alone"
-    (mine / NAME).write_bytes(untouched)
-    assert copy()[NAME] == "newer version"
-
-
 def test_copy_that_was_only_run_gets_the_newer_version(course):
     given, mine, copy = course
     copy()
@@ -187,32 +177,31 @@ LOG = f"""[I 2026-01-02 03:04:05.678 ServerApp] jupyter_lsp | extension was succ
 """
 
 
-def logged(text):
-    said = []
-    notebooks.print_log(text.splitlines(keepends=True), said.append)
-    return said
+def logged(capsys, text):
+    notebooks.print_log(io.StringIO(text))
+    return capsys.readouterr().out.splitlines()
 
 
-def test_lab_log_is_the_address_once_and_how_to_end_it():
-    assert logged(LOG) == [f"JupyterLab is open at {ADDRESS}\nCtrl-C twice ends it."]
+HEAD = [f"JupyterLab is open at {ADDRESS}", "Ctrl-C twice ends it."]
+ERROR = "[E 2026-01-02 03:04:05.678 ServerApp] it broke\n    in this line\n"
+TRACE = "Traceback (most recent call last):\n  here\nOSError: full\n"
 
 
-def test_lab_log_shows_errors_with_the_lines_that_follow_and_what_python_says_before_any_log():
-    error = "[E 2026-01-02 03:04:05.678 ServerApp] it broke\n    in this line\n"
-    assert logged(LOG + error + LOG)[1:] == error.splitlines()
-    assert logged("No module named jupyterlab\n") == ["No module named jupyterlab"]
-    trace = "Traceback (most recent call last):\n  here\nOSError: full\n"
-    assert logged(LOG + trace)[1:] == trace.splitlines()
+def test_lab_log_is_the_address_once_and_errors_with_the_lines_that_follow(capsys):
+    assert logged(capsys, LOG) == HEAD
+    assert logged(capsys, LOG + ERROR + LOG) == HEAD + ERROR.splitlines()
+    assert logged(capsys, "No module named jupyterlab\n") == ["No module named jupyterlab"]
+    assert logged(capsys, LOG + TRACE) == HEAD + TRACE.splitlines()
 
 
-def test_lab_log_is_read_to_its_end_when_the_output_is_closed():
-    lines = iter((LOG + LOG).splitlines(keepends=True))
-
-    def closed(text):
-        raise BrokenPipeError
-
-    notebooks.print_log(lines, closed)
-    assert next(lines, None) is None
+def test_lab_log_is_read_to_its_end_when_the_output_is_closed(monkeypatch):
+    said = io.StringIO()
+    said.close()
+    monkeypatch.setattr(sys, "stdout", said)
+    stream = io.StringIO(LOG + LOG)
+    stream.close = lambda: None
+    notebooks.print_log(stream)
+    assert stream.read() == ""
 
 
 LAB = """import json, os, sys, time

@@ -63,12 +63,8 @@ def test_png_of_a_table_of_shades_gets_more_colours_than_a_line():
 
 
 def test_png_keeps_the_colour_of_one_dot_among_many_hollow_ones(shown):
-    names = ("linear to zero", "rotary positions", "context 128", "squared ReLU", "zero start", "token shift")
-    losses = (1.5760, 1.6978, 1.5912, 1.5720, 1.5978, 1.5814)
-    rows = {"all of it": (1.5730, 0.0058)}
-    rows |= {f"without {name}": (loss, 0.0038) for name, loss in zip(names, losses, strict=True)}
-    title = "The fast recipe, less one part"
-    charts.dots(rows, pale=list(rows)[1:], title=title, xlabel="nats per character", alt="Losses.")
+    rows = {f"without part {i}": (1.57 + i / 50, 0.0038) for i in range(7)}
+    charts.dots(rows, pale=list(rows)[1:], title="The fast recipe, less one part", alt="Losses.")
     picture = Image.open(io.BytesIO(base64.b64decode(shown[0][0]["image/png"]))).convert("RGB")
     blue = bytes.fromhex(style.BLUE.removeprefix("#"))
     assert min(math.dist(blue, colour) for _, colour in picture.getcolors()) < 4
@@ -135,20 +131,9 @@ def test_text_has_contrast_to_everything_it_is_written_on():
     assert contrast(style.GREY, "white") > 4.5
 
 
-@pytest.mark.parametrize(
-    "token, seen",
-    [
-        (" ", "␣"),
-        ("\n", "↵"),
-        (" the", "␣the"),
-        ("the king", "the king"),
-        ("a ", "a␣"),
-        ("  ", "␣␣"),
-        ("x", "x"),
-    ],
-)
-def test_show_whitespace_writes_outer_spaces_and_newlines(token, seen):
-    assert style.show_whitespace(token) == seen
+def test_show_whitespace_writes_outer_spaces_and_newlines():
+    tokens = [" ", "\n", " the", "the king", "a ", "  ", "x", "a \n"]
+    assert style.show_whitespace(tokens) == ["␣", "↵", "␣the", "the king", "a␣", "␣␣", "x", "a ↵"]
 
 
 def test_to_numpy_takes_tensors_with_gradients_arrays_and_lists():
@@ -170,21 +155,13 @@ def test_real_notebook_gets_figure_text_and_widget_without_a_warning():
     NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
     first, own, *widget = (cell.outputs for cell in notebook.cells)
     assert [o.output_type for o in first] == ["display_data", "display_data"]
-    assert (
-        first[0].metadata["image/png"]["alt"]
-        == "Line chart of loss (nats per token) against step: loss falls."
-    )
+    assert first[0].metadata["image/png"]["alt"].endswith("against step: loss falls.")
     assert own[0].data["text/plain"] == "figure: My own line rises."
     assert len([o for o in own if "image/png" in o.get("data", {})]) == 1
     assert widget == [[], []]
-    states = [
-        w["state"]
-        for w in notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values()
-    ]
-    papers = [state["outputs"] for state in states if "outputs" in state]
-    assert [o["data"]["text/plain"] for o in papers[0] if "text/plain" in o["data"]] == [
-        "figure: A bar of 3."
-    ]
+    widgets = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values()
+    (paper,) = (w["state"]["outputs"] for w in widgets if "outputs" in w["state"])
+    assert [o["data"].get("text/plain") for o in paper] == ["figure: A bar of 3.", None]
     html, _ = HTMLExporter(template_name="classic").from_notebook_node(notebook)
     assert re.search(r'<img[^>]*alt="My own line rises\."', html)
     html, _ = HTMLExporter().from_notebook_node(notebook)

@@ -23,7 +23,7 @@ from tinylm.runs.paths import (
     validate_name,
 )
 from tinylm.storage import weights
-from tinylm.storage.atomic import SEAL, sealed
+from tinylm.storage.atomic import SEAL, seal
 from tinylm.text.tokenizers import CharTokenizer
 
 
@@ -78,7 +78,7 @@ def test_damaged_checkpoint_is_refused_with_the_earlier_one_that_can_be_opened(f
     with pytest.raises(CheckpointError) as refusal:
         open_checkpoint("run-1")
     said = str(refusal.value)
-    assert said.startswith("mine/run-1/checkpoints/step_00000010/model.safetensors is not the file")
+    assert said.startswith("mine/run-1/checkpoints/step_00000010/model.safetensors is damaged")
     instead = said.rpartition("; there is an earlier one, ")[2]
     assert open_checkpoint(instead).notes["step"] == 9
 
@@ -192,10 +192,10 @@ def put(value, place, other):
     return other if not place else {**value, place[0]: put(value[place[0]], place[1:], other)}
 
 
-def seal(folder: Path, about: dict) -> None:
+def write_sealed(folder: Path, about: dict) -> None:
     """Write tinylm.json anew with a digest of its own that fits: only its content can give it away."""
     about = {name: value for name, value in about.items() if name != SEAL}
-    (folder / "tinylm.json").write_text(json.dumps(sealed(about)))
+    (folder / "tinylm.json").write_text(json.dumps(about | {SEAL: seal(about)}))
 
 
 @pytest.mark.parametrize("file", ["tinylm.json", "tokenizer.json"])
@@ -213,9 +213,9 @@ def test_hand_edited_json_is_refused_in_a_sentence_or_it_works(folders, file):
                 content = json.dumps(edited).encode()
                 digest = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
                 (folder / file).write_bytes(content)
-                seal(folder, about | {"files": about["files"] | {file: digest}})
+                write_sealed(folder, about | {"files": about["files"] | {file: digest}})
             elif isinstance(edited, dict) and SEAL not in place:
-                seal(folder, edited)
+                write_sealed(folder, edited)
             else:
                 (folder / file).write_text(json.dumps(edited))
             try:

@@ -309,7 +309,7 @@ def test_resume_passes_over_a_damaged_checkpoint_in_one_line(mine, monkeypatch, 
     resume("cut")
     printed = capsys.readouterr().out
     passed_over = (
-        f"passed over: mine/cut/checkpoints/{file.parent.name}/{file.name} is not the file that was saved"
+        f"passed over: mine/cut/checkpoints/{file.parent.name}/{file.name} is damaged or from another tinylm"
     )
     assert [passed_over in line for line in printed.splitlines()].count(True) == 1
     assert "going on from step_00000003" in printed

@@ -10,13 +10,12 @@ from tinylm.errors import CheckpointError
 from tinylm.storage.atomic import (
     SEAL,
     atomic_directory,
-    check_fields,
-    file_digests,
-    json_bytes,
     read_json,
     recover_directory,
-    sealed,
+    seal,
     verify,
+    write,
+    write_json,
 )
 
 
@@ -54,38 +53,37 @@ def test_recover_directory_finds_what_had_stepped_aside(tmp_path):
 
 @pytest.mark.parametrize("change", [lambda b: b[:-1], lambda b: b"N" + b[1:], lambda b: b + b"!"])
 def test_verify_refuses_a_changed_file_with_what_was_expected_and_found(tmp_path, change):
-    home = made(tmp_path / "here")
-    expected = file_digests(home, ["file"])["file"]
-    verify(home, "file", expected, "shown")
-    (home / "file").write_bytes(change((home / "file").read_bytes()))
-    found = file_digests(home, ["file"])["file"]
+    expected = write(tmp_path / "file", b"new")
+    verify(tmp_path, "file", expected, "shown")
+    found = write(tmp_path / "file", change(b"new"))
     with pytest.raises(CheckpointError) as refusal:
-        verify(home, "file", expected, "shown")
-    for told in ("shown/file is not the file", *map(str, expected.values()), *map(str, found.values())):
+        verify(tmp_path, "file", expected, "shown")
+    for told in ("shown/file is damaged", *map(str, expected.values()), *map(str, found.values())):
         assert told in str(refusal.value)
-    (home / "file").unlink()
-    with pytest.raises(CheckpointError, match=r"expected 3 bytes .* found no file"):
-        verify(home, "file", expected, "shown")
+    (tmp_path / "file").unlink()
+    with pytest.raises(CheckpointError, match=r"expected .*'bytes': 3, .* found None"):
+        verify(tmp_path, "file", expected, "shown")
 
 
 def test_json_comes_back_as_it_went_with_and_without_a_seal(tmp_path):
     data = {"number": 0.1 + 0.2, "text": "é→", "large": 2**63, "inner": {"b": 1, "a": [None, True]}}
-    for content in (data, sealed(data)):
-        (tmp_path / "x.json").write_bytes(json_bytes("x", content))
+    for sealed in (True, False):
+        write_json(tmp_path / "x.json", data, sealed=sealed)
         assert read_json(tmp_path, "x.json", "shown") == data
 
 
 def test_sealed_json_refuses_any_other_content(tmp_path):
-    other = sealed({"n_head": 4}) | {"n_head": 8}
-    (tmp_path / "x.json").write_bytes(json_bytes("x", other))
-    with pytest.raises(CheckpointError, match=rf"shown/x.json is not the file .* '{other[SEAL]}', found"):
+    other = {"n_head": 8, SEAL: seal({"n_head": 4})}
+    write_json(tmp_path / "x.json", other)
+    with pytest.raises(CheckpointError, match=rf"shown/x.json is damaged .* '{other[SEAL]}' and found"):
         read_json(tmp_path, "x.json", "shown")
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), {1, 2}, "half a pair: \ud83d"], ids=repr)
-def test_json_that_could_not_be_read_back_is_not_written(value):
-    with pytest.raises(CheckpointError, match="the notes cannot be written as JSON"):
-        json_bytes("the notes", {"value": value})
+def test_json_that_could_not_be_read_back_is_not_written(tmp_path, value):
+    with pytest.raises(CheckpointError, match=r"x\.json cannot be written as JSON"):
+        write_json(tmp_path / "x.json", {"value": value}, sealed=True)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -96,9 +94,7 @@ def test_json_that_could_not_be_read_back_is_not_written(value):
         '{"cut": ',
         '{"x": NaN}',
         '{"x": 1e999}',
-        '{"x": ' + "9" * 400 + "}",
         '{"x": ' + "9" * 5000 + "}",
-        '{"x": 18446744073709551616}',
         '{"x": "\\ud83d"}',
         '{"x": ' + "[" * 100_000,
         '{"x": ' + "[" * 100_000 + "]" * 100_000 + "}",
@@ -108,7 +104,9 @@ def test_json_that_could_not_be_read_back_is_not_written(value):
 )
 def test_json_that_is_no_object_of_plain_values_is_refused_in_a_sentence(tmp_path, text):
     (tmp_path / "x.json").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(CheckpointError, match=r"^shown/x\.json (is not JSON|holds a list)") as refusal:
+    with pytest.raises(
+        CheckpointError, match=r"^shown/x\.json is damaged .* (is not JSON|holds a list)"
+    ) as refusal:
         read_json(tmp_path, "x.json", "shown")
     assert len(str(refusal.value)) < 250 and "\n" not in str(refusal.value)
 
@@ -116,21 +114,27 @@ def test_json_that_is_no_object_of_plain_values_is_refused_in_a_sentence(tmp_pat
 def test_json_without_an_end_is_not_read_to_it(tmp_path, monkeypatch):
     monkeypatch.setattr("tinylm.storage.atomic.MOST_JSON", 1000)
     (tmp_path / "x.json").write_text(json.dumps({"x": "a" * 1000}))
-    with pytest.raises(CheckpointError, match="it has more than 1,000 bytes"):
+    with pytest.raises(CheckpointError, match="it is not JSON"):
         read_json(tmp_path, "x.json", "shown")
 
 
-def test_check_fields_names_what_is_missing_unknown_or_of_another_type():
-    fields = {"step": int, "progress": {"seconds": float}}
-    good = {"step": 1, "progress": {"seconds": 2}}
-    check_fields(good, fields, "shown")
+def test_json_with_a_field_that_is_missing_unknown_or_of_another_type_is_refused_by_name(tmp_path):
+    fields = {"step": int, "version": (1, 2)}
+    good = {"step": 1, "version": 2}
     for change, said in (
-        ({"step": True}, "shown: step is True:"),
-        ({"step": 1.0}, "shown: step is 1.0:"),
-        ({"more": 1}, "shown: more is unknown:"),
-        ({"progress": []}, r"shown: progress is \[\]:"),
-        ({"progress": {}}, "shown: progress: seconds is missing:"),
-        ({"progress": {"seconds": "x"}}, "shown: progress: seconds is 'x':"),
+        ({}, None),
+        ({"step": True}, "step is True:"),
+        ({"step": 1.0}, "step is 1.0:"),
+        ({"more": 1}, "more is unknown:"),
+        ({"version": 3}, "version is 3:"),
+        ({"step": None}, "step is None:"),
     ):
-        with pytest.raises(CheckpointError, match=said):
-            check_fields(good | change, fields, "shown")
+        write_json(tmp_path / "x.json", good | change)
+        if said is None:
+            assert read_json(tmp_path, "x.json", "shown", fields) == good
+            continue
+        with pytest.raises(CheckpointError, match=f"shown/x.json is damaged or from another tinylm, {said}"):
+            read_json(tmp_path, "x.json", "shown", fields)
+    write_json(tmp_path / "x.json", {"version": 1})
+    with pytest.raises(CheckpointError, match="step is missing"):
+        read_json(tmp_path, "x.json", "shown", fields)

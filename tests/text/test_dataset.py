@@ -52,11 +52,6 @@ def test_documents_of_a_corpus_are_those_of_its_separator(name):
     assert data.documents[0] == 0
 
 
-def test_running_text_has_no_documents():
-    assert own().documents is None
-    assert corpora.CORPORA["tinyshakespeare"].separator is None
-
-
 def test_alphabet_is_that_of_all_of_the_text_whatever_share_is_read():
     everything, tenth = own(), own(train_share=0.1)
     assert set("XYZ") & set(decoded(everything)[0]) == set()
@@ -76,7 +71,7 @@ def test_own_text_keeps_its_last_tenth_for_validation():
     data = own()
     assert "".join(decoded(data)) == TEXT  # no line end was translated
     assert len(data.train) == int(0.9 * len(TEXT))
-    assert (data.name, data.source, data.unit) == ("my.txt", "file", "character")
+    assert (data.name, data.source, data.unit, data.documents) == ("my.txt", "file", "character", None)
     n_bytes = len(decoded(data)[1].encode())
     assert data.bytes_per_token == n_bytes / len(data.validation) > 1
     assert decoded(own(b"\xef\xbb\xbf" + TEXT.encode())) == decoded(data)  # as Windows' editor begins a file
@@ -114,9 +109,7 @@ def test_own_text_that_cannot_be_read_as_one_is_refused(data, message):
     own(b"x" * 20)
 
 
-@pytest.mark.parametrize(
-    "name", ["./my", "my.txt", "a/b", "x" * 5000 + ".txt", "/\0", "a/\ud800", "/dev/zero"]
-)
+@pytest.mark.parametrize("name", ["./my", "my.txt", "x" * 5000 + ".txt", "/\0", "a/\ud800", "/dev/zero"])
 def test_file_that_is_not_there_is_refused_with_the_way_out(name):
     with pytest.raises(
         DataError, match=r"there is no file .* give the path of a text file, or a corpus"
@@ -130,28 +123,16 @@ def test_name_that_is_none_is_refused_with_the_nearest_and_the_way_to_own_text()
         load_dataset("toyworld-play")
 
 
-def test_fallback_stands_in_for_a_missing_corpus(monkeypatch, capsys, tmp_path):
-    monkeypatch.setenv("TINYLM_OFFLINE", "1")
-    monkeypatch.setenv("TINYLM_CACHE", str(tmp_path))
-    monkeypatch.delenv("TINYLM_DATA", raising=False)
-    data = load_dataset("tinyshakespeare", fallback="toyworld-plays")
-    assert data.name == "toyworld-plays" and data.documents is not None
-    assert capsys.readouterr().out.count("\n") == 1
-
-
 @pytest.mark.parametrize("share", [0, -0.1, 1.1, float("nan"), True, "all", 1e-9, 1e-4])
-def test_share_that_leaves_nothing_is_refused_with_one_that_works(share):
+def test_settings_that_cannot_work_are_refused_with_ones_that_do(share):
     with pytest.raises(ConfigError, match="train_share"):
         own(train_share=share)
+    with pytest.raises(ConfigError, match="tokenizer is 'gpt2': use 'characters'"):
+        own(tokenizer="gpt2")
     data = own(b"abc" * 1000, train_share=2 / 2700)
     assert len(data.train) == 2
     with pytest.raises(ConfigError, match=r"leaves 0 of 2,700: use 0.0007 or more"):
         own(b"abc" * 1000, train_share=1e-9)
-
-
-def test_tokenizer_that_is_not_known_is_refused():
-    with pytest.raises(ConfigError, match="tokenizer is 'gpt2': use 'characters'"):
-        own(tokenizer="gpt2")
 
 
 def test_fingerprint_tells_data_apart_and_nothing_else():

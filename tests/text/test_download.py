@@ -1,17 +1,17 @@
 import errno
 import hashlib
 import http.server
-import os
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from tinylm.errors import DownloadError
 from tinylm.text import download as download_module
-from tinylm.text.download import copy, difference, download
+from tinylm.text.download import difference, download
 
 DATA = np.random.default_rng(1).bytes(500_009)
 EXPECTED = {"size": len(DATA), "sha256": hashlib.sha256(DATA).hexdigest()}
@@ -74,6 +74,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(download_module, "PAUSE", 0.0)
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -87,8 +88,8 @@ def target(tmp_path):
     return tmp_path / "corpus" / "input.txt"
 
 
-def bring(server, target, **changes):
-    download(server.url, target, **(EXPECTED | {"progress": False, "pause": 0.0} | changes))
+def bring(server, target):
+    download(server.url, target, **EXPECTED)
 
 
 def put_part(target, data):
@@ -124,12 +125,8 @@ MANNERS = {  # what lies here before, the server's manners, the Range of every r
     "begun by an earlier process": (DATA[:123_457], {}, ["bytes=123457-"]),
     "cannot resume": (b"", {"stops_after": [200_000], "resumes": False}, [None, "bytes=200000-"]),
     "part too long": (DATA + b"more", {}, [None]),
-    "part spoiled": (b"X" * 1000, {}, ["bytes=1000-", None]),
-    "part complete and wrong": (OTHER, {}, [None]),
     "nothing left to send": (DATA[:1000], {"refuses": [416]}, ["bytes=1000-", None]),
     "busy twice": (DATA[:1000], {"refuses": [503, 429]}, ["bytes=1000-"] * 3),
-    "length ²": (b"", {"tells_length": False, "headers": {"Content-Length": "\xb2"}}, [None]),
-    "length endless": (b"", {"tells_length": False, "headers": {"Content-Length": "9" * 5000}}, [None]),
 }
 
 
@@ -147,48 +144,44 @@ def test_file_arrives_complete_whatever_happens_on_the_way(server, target, case)
 
 def test_connection_that_breaks_for_good_keeps_what_came(server, target):
     server.stops_after = [300_000, 0, 0, 0]
-    with pytest.raises(DownloadError, match=r"broke at 300,000 of 500,009 bytes, which are kept"):
+    with pytest.raises(
+        DownloadError, match=r"broke at 300,000 of 500,009 bytes: try again, it goes on there"
+    ):
         bring(server, target)
     assert not target.exists()
     assert part_of(target).read_bytes() == DATA[:300_000]
-    server.stops_after = []
     bring(server, target)
     assert target.read_bytes() == DATA
     assert server.asked[-1] == "bytes=300000-"
 
 
-@pytest.mark.parametrize("told", [f"bytes 900-{len(DATA) - 1}/{len(DATA)}", "bytes nonsense", "bytes ²-9/³"])
+@pytest.mark.parametrize("told", [f"bytes 900-{len(DATA) - 1}/{len(DATA)}", "bytes nonsense"])
 def test_server_that_resumes_at_another_byte_is_asked_for_all_of_it(server, target, told, monkeypatch):
     put_part(target, DATA[:1000])
-    send = Handler.send_header
-    spoiled = {"Content-Range": told.encode().decode("latin-1")}
+    send, spoiled = Handler.send_header, {"Content-Range": told}
     monkeypatch.setattr(Handler, "send_header", lambda self, name, v: send(self, name, spoiled.get(name, v)))
     bring(server, target)
     assert target.read_bytes() == DATA
     assert server.asked == ["bytes=1000-", None]
 
 
-def test_file_that_shrank_on_the_server_is_refused_with_both_sizes(server, target):
-    put_part(target, DATA[:1000])
-    server.data = DATA[:700]
-    with pytest.raises(DownloadError, match="expected 500,009 bytes, found 700"):
-        bring(server, target)
-    assert leftovers(target) == set() and not target.exists()
-
-
-@pytest.mark.parametrize("data", [DATA[:-1], DATA + b"!", b"<html>please log in</html>", b""])
-def test_file_of_another_size_is_refused_with_both_sizes(server, target, data):
+@pytest.mark.parametrize("part", [b"", DATA[:1000]])
+@pytest.mark.parametrize("data", [DATA[:700], DATA + b"!", b"<html>please log in</html>", b""])
+def test_file_of_another_size_is_refused_with_both_sizes(server, target, data, part):
+    put_part(target, part)
     server.data = data
     with pytest.raises(DownloadError, match=f"expected 500,009 bytes, found {len(data):,}"):
         bring(server, target)
-    assert leftovers(target) == set() and not target.exists()
+    assert not target.exists()
+    server.data = DATA
+    bring(server, target)
+    assert target.read_bytes() == DATA
 
 
-@pytest.mark.parametrize("progress", [True, False])
-def test_file_that_does_not_end_is_refused_before_its_end(server, target, progress):
+def test_file_that_does_not_end_is_refused_before_its_end(server, target):
     server.data, server.tells_length = DATA * 79, False
     with pytest.raises(DownloadError, match="expected 500,009 bytes, found more"):
-        bring(server, target, progress=progress)
+        bring(server, target)
     assert leftovers(target) == set() and not target.exists()
     assert server.sent < len(server.data) / 2
 
@@ -201,11 +194,12 @@ def test_login_page_does_not_cost_what_was_already_here(server, target):
     assert part_of(target).read_bytes() == DATA[:100_000]
 
 
-def test_file_of_another_content_is_refused_with_both_hashes_and_removed(server, target):
-    server.data, found = OTHER, hashlib.sha256(OTHER).hexdigest()
-    target.parent.mkdir()
+@pytest.mark.parametrize("part", [b"", b"X" * 1000, OTHER])
+def test_file_of_another_content_is_refused_with_both_hashes_and_removed(server, target, part):
+    put_part(target, part)
+    server.data = DATA if part else OTHER
     target.write_bytes(b"an older file")
-    with pytest.raises(DownloadError, match=f"sha256 {EXPECTED['sha256'][:16]}.*found {found[:16]}"):
+    with pytest.raises(DownloadError, match=f"sha256 {EXPECTED['sha256'][:16]}.*found .*: try again"):
         bring(server, target)
     assert leftovers(target) == set() and target.read_bytes() == b"an older file"
     server.data = DATA
@@ -213,35 +207,27 @@ def test_file_of_another_content_is_refused_with_both_hashes_and_removed(server,
     assert target.read_bytes() == DATA
 
 
-@pytest.mark.parametrize("status", [403, 404, 501])
-def test_server_that_refuses_is_named_by_its_answer(server, target, status):
-    server.refuses = [status]
+@pytest.mark.parametrize(("status", "requests"), [(403, 1), (404, 1), (501, 1), (429, 3), (500, 3), (503, 3)])
+def test_server_that_refuses_is_named_by_its_answer_and_asked_again_if_busy(server, target, status, requests):
+    server.refuses = [status] * requests
     with pytest.raises(DownloadError, match=f"the server answered {status}"):
         bring(server, target)
-    assert len(server.asked) == 1 and not target.exists()
+    assert len(server.asked) == requests and not target.exists()
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503])
-def test_busy_server_is_asked_again_and_at_last_named_by_its_answer(server, target, status):
-    server.refuses = [status] * 3
-    with pytest.raises(DownloadError, match=f"the server answered {status} at 0 of 500,009 bytes$"):
-        bring(server, target)
-    assert len(server.asked) == 3
-
-
-@pytest.mark.parametrize("address", ["http://[bad/", "http://127.0.0.1:99999999/", "gopher://x/"])
-def test_redirect_to_an_address_that_is_none_is_one_sentence(server, target, address):
-    server.headers = {"Location": address}
+def test_redirect_to_an_address_that_is_none_is_one_sentence(server, target):
+    server.headers = {"Location": "http://[bad/"}
     server.refuses = [302]
-    with pytest.raises(DownloadError, match=r"the request failed with|no connection"):
+    with pytest.raises(DownloadError, match="no connection"):
         bring(server, target)
 
 
-def test_missing_connection_fails_at_once_and_shows_nothing(server, target, capsys):
+def test_missing_connection_fails_at_once_and_shows_nothing(server, target, capsys, monkeypatch):
+    monkeypatch.setattr(download_module, "PAUSE", 60.0)
     server.server_close()
     begun = time.perf_counter()
-    with pytest.raises(DownloadError, match=r"^no connection$"):
-        bring(server, target, pause=60.0, progress=True)
+    with pytest.raises(DownloadError, match=r"^no connection \(ConnectionError\)$"):
+        bring(server, target)
     assert time.perf_counter() - begun < 2
     assert capsys.readouterr() == ("", "")
 
@@ -260,58 +246,19 @@ def test_disk_that_refuses_loses_nothing_and_costs_no_second_download(server, ta
     assert len(server.asked) == 1
 
 
-def test_folder_that_cannot_be_made_is_a_disk_error_without_a_path(server, tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DownloadError, match="the disk refused to write") as caught:
-        bring(server, tmp_path / "file" / "corpus" / "input.txt")
-    assert str(tmp_path) not in str(caught.value)
-
-
 def test_many_at_once_make_one_file_with_one_download(server, target):
     server.delay = 0.1
-    failures = []
-
-    def one():
-        try:
-            bring(server, target)
-            assert target.read_bytes() == DATA
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=one) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda _: bring(server, target), range(5)))
+    assert target.read_bytes() == DATA
     assert len(server.asked) == 1
     assert leftovers(target) == set()
 
 
 def test_progress_bar_shows_the_file_and_no_path(server, target, capsys, tmp_path):
-    bring(server, target, progress=True)
+    bring(server, target)
     shown = capsys.readouterr().err
     assert "input.txt" in shown and str(tmp_path) not in shown
-    bring(server, target.with_name("quiet.txt"), progress=False)
-    assert capsys.readouterr().err == ""
-
-
-def test_copy_is_complete_or_not_there(tmp_path, monkeypatch):
-    source, target = tmp_path / "source", tmp_path / "pack" / "input.txt"
-    source.write_bytes(DATA)
-    copy(source, target, **EXPECTED)
-    assert target.read_bytes() == DATA and leftovers(target) == set()
-    (tmp_path / "plain").write_bytes(b"")
-    assert os.stat(target).st_mode == os.stat(tmp_path / "plain").st_mode  # others may read it too
-
-    source.write_bytes(DATA[:-1])
-    with pytest.raises(DownloadError, match="found 500,008"):
-        copy(source, target, **EXPECTED)
-    source.write_bytes(DATA)
-    monkeypatch.setattr(download_module.os, "fsync", full)
-    with pytest.raises(DownloadError, match="No space left"):
-        copy(source, target, **EXPECTED)
-    assert target.read_bytes() == DATA and leftovers(target) == set()
 
 
 def test_difference_tells_size_first_and_then_content(tmp_path):

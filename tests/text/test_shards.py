@@ -24,8 +24,10 @@ def write(folder, rows=ROWS, tokenizer=TOKENIZER, **changes):
 def test_ids_are_read_back_in_order(tmp_path, shard_tokens):
     manifest = write(tmp_path / "train", shard_tokens=shard_tokens)
     tokens = open_tokens(tmp_path / "train")
+    assert isinstance(tokens, Tokens if shard_tokens < 403 else np.memmap)  # not read into memory
     assert len(tokens) == manifest.count == len(IDS) == 403
     assert tokens.dtype == np.uint16
+    assert all(not part.flags.writeable for part in getattr(tokens, "_parts", [tokens]))
     assert np.array_equal(np.asarray(tokens), IDS)
     assert all(shard.count == shard_tokens for shard in manifest.shards[:-1])
     assert sum(shard.count for shard in manifest.shards) == 403
@@ -38,13 +40,9 @@ def test_manifest_tells_tokenizer_type_count_hash_and_source(tmp_path):
     assert manifest.tokenizer == TOKENIZER.to_json()
     assert manifest.tokenizer_sha256 == TOKENIZER.fingerprint
     assert (manifest.dtype, manifest.count, manifest.source) == ("uint16", 403, "a test")
-    for shard in manifest.shards:
-        assert hashlib.sha256((tmp_path / "train" / shard.file).read_bytes()).hexdigest() == shard.sha256
-
-
-def test_files_are_little_endian_numbers_and_nothing_else(tmp_path):
-    write(tmp_path / "train")
-    assert (tmp_path / "train" / "train_000.bin").read_bytes() == IDS.astype("<u2").tobytes()
+    files = [(tmp_path / "train" / shard.file).read_bytes() for shard in manifest.shards]
+    assert [hashlib.sha256(file).hexdigest() for file in files] == [s.sha256 for s in manifest.shards]
+    assert b"".join(files) == IDS.astype("<u2").tobytes()  # little-endian numbers and nothing else
 
 
 @pytest.mark.parametrize(("vocab_size", "dtype"), [(65_536, "uint16"), (65_537, "uint32")])
@@ -53,12 +51,6 @@ def test_vocabulary_too_large_for_sixteen_bits_is_kept_in_thirty_two(tmp_path, v
     ids = np.array([0, vocab_size - 1, 7])
     assert write(tmp_path / "train", [ids], tokenizer).dtype == dtype
     assert np.array_equal(open_tokens(tmp_path / "train"), ids)
-
-
-def test_file_is_not_loaded_to_be_read(tmp_path):
-    write(tmp_path / "train")
-    tokens = open_tokens(tmp_path / "train")
-    assert isinstance(tokens, np.memmap) and not tokens.flags.writeable
 
 
 @pytest.mark.parametrize("lengths", [[5], [3, 5], [3, 0, 5], [0, 7], [7, 0], [2, 3, 5, 7], [0], [1, 1, 1]])
@@ -80,10 +72,10 @@ def test_tokens_are_sliced_like_one_array_and_copy_nothing(lengths):
 
 
 def test_altered_shard_is_refused_by_name_with_both_hashes(tmp_path):
-    expected = write(tmp_path / "train", shard_tokens=202).shards[1].sha256[:16]
+    expected = write(tmp_path / "train", shard_tokens=202).shards[1].sha256
     path = tmp_path / "train" / "train_001.bin"
     path.write_bytes(path.read_bytes()[::-1])
-    found = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(DataError, match=f"_001.bin: expected sha256 {expected}, found {found}") as caught:
         open_tokens(tmp_path / "train")
     assert str(tmp_path) not in str(caught.value)
@@ -101,13 +93,13 @@ def test_truncated_shard_is_refused_by_name_with_both_sizes(tmp_path, verify):
         open_tokens(tmp_path / "train", verify=verify)
 
 
-@pytest.mark.parametrize("name", ["nowhere.bin", "x" * 5000, "x/" * 3000, "\ud800", "a\0b", "."])
+@pytest.mark.parametrize("name", ["nowhere.bin", "x" * 5000, "\ud800", "a\0b"])
 def test_missing_file_is_refused_by_name(tmp_path, name):
     write(tmp_path / "train", shard_tokens=202)
     (tmp_path / "train" / "train_001.bin").unlink()
-    with pytest.raises(DataError, match=r"no file 'train_001.bin' in 'train'"):
+    with pytest.raises(DataError, match=r"there is no file 'train_001.bin': write the shards first"):
         open_tokens(tmp_path / "train")
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, match="there is no file") as caught:
         open_tokens(tmp_path / name)
     assert len(str(caught.value).encode()) < 300  # and it can be printed
 
@@ -142,30 +134,20 @@ def alter(folder, place, value):
 DEEP = [[]]
 for _ in range(500):
     DEEP = [DEEP]
-ODD = [None, True, 5, 1.5, float("nan"), "", "x", [], {}, {"x": 1}, DEEP, 10**4000]
-TYPES = "object O float64 int64 uint64 uint8 bool V8 S2 U1 u2 <u2 >u2 u2,u2 datetime64 garbage int16"
-PLACES = "../x.bin /etc/passwd /etc/x.bin a/b.bin .. a\\b.bin c:x.bin \\\\host\\x.bin a\0.bin \ud800.bin x"
-ALTERED = {
-    **{(field,): [ABSENT, *ODD] for field in ("count", "tokenizer", "tokenizer_sha256", "shards")},
-    **{("shards", 0, field): [ABSENT, *ODD] for field in ("count", "file")},
-    **{(field,): [1] for field in ("extra", "\ud800", "x" * 5000)},
-    ("shards", 0): ODD,
-    ("shards", 0, "extra"): [1],
-    ("shards", 0, "sha256"): [ABSENT, *(odd for odd in ODD if not isinstance(odd, str))],
-    ("dtype",): [ABSENT, *TYPES.split(), *ODD],
-    ("source",): [ABSENT, *(odd for odd in ODD if not isinstance(odd, str))],
-    ("tokenizer", "characters"): [ABSENT, TOKENIZER.characters[::-1], *ODD],
-}
+ODD = [ABSENT, None, True, float("nan"), "x" * 5000, {"x": 1}, DEEP]
+LEADS_AWAY = ("../x.bin", "/etc/x.bin", "a\\b.bin", "c:x.bin", "a\0b.bin", "\ud800.bin", "a\n.bin", "x")
 ALTERED = [
-    *((place, value) for place, values in ALTERED.items() for value in values),
-    *((("shards", 0, "file"), file) for file in (*PLACES.split(), "x" * 5000 + ".bin", "a\n.bin")),
-    *(
-        (place, count)
-        for place in (("count",), ("shards", 0, "count"))
-        for count in (404, 0, -403, "403", 403.0)
-    ),
+    *(((field,), odd) for field in ("count", "tokenizer", "tokenizer_sha256", "shards") for odd in ODD),
+    *((("shards", 0, field), odd) for field in ("count", "file") for odd in ODD),
+    *((("shards", 0, "file"), file) for file in LEADS_AWAY),
+    *((("shards", 0, "count"), count) for count in (404, 0, -403, "403", 403.0, 10**4000)),
+    *((("dtype",), odd) for odd in (ABSENT, "object", ">u2", "uint32", [])),
     *((place, "0" * 64) for place in (("tokenizer_sha256",), ("shards", 0, "sha256"))),
-    *((("shards",), odd) for odd in ([{}], [[]], [5], ["file"])),
+    *((("shards",), odd) for odd in ([], [{}], [5], ["file"])),
+    (("source",), ABSENT),
+    (("extra",), 1),
+    (("tokenizer", "characters"), TOKENIZER.characters[::-1]),
+    (("tokenizer", "kind"), "syllables"),
 ]
 
 
@@ -173,42 +155,26 @@ ALTERED = [
 def test_altered_manifest_is_refused_in_one_sentence(tmp_path, place, value):
     write(tmp_path / "train")
     alter(tmp_path / "train", place, value)
-    with pytest.raises(DataError) as caught:  # at the door, but for a hash that only the file can tell
-        open_tokens(tmp_path / "train", verify=value == "0" * 64)
+    with pytest.raises(DataError, match=r"is damaged|expected (sha256|bytes)") as caught:
+        open_tokens(tmp_path / "train")
     message = str(caught.value)
     assert len(message.encode()) < 600 and "\n" not in message and str(tmp_path) not in message
 
 
-@pytest.mark.parametrize("kind", ["syllables", 5, None, DEEP, {}])
-def test_manifest_with_a_tokenizer_that_is_not_known_is_refused_even_where_its_hash_fits(tmp_path, kind):
-    write(tmp_path / "train")
-    other = TOKENIZER.to_json() | {"kind": kind}
-    alter(tmp_path / "train", ("tokenizer",), other)
-    alter(tmp_path / "train", ("tokenizer_sha256",), shards.fingerprint(other))
-    with pytest.raises(DataError, match=r"a tokenizer of kind .* is not known here"):
-        open_tokens(tmp_path / "train")
+def test_altered_manifest_is_refused_with_the_name_of_the_field(tmp_path):
+    for number, place in enumerate([("count",), ("dtype",), ("tokenizer_sha256",)]):
+        write(tmp_path / f"train{number}")
+        alter(tmp_path / f"train{number}", place, 5)
+        with pytest.raises(DataError, match=rf"the manifest.json of train. is damaged .*{place[0]}.* again$"):
+            open_tokens(tmp_path / f"train{number}")
 
 
-def test_manifest_that_names_a_file_twice_is_refused(tmp_path):
-    write(tmp_path / "train")
-    shard = json.loads((tmp_path / "train" / "manifest.json").read_text())["shards"][0]
-    alter(tmp_path / "train", ("shards",), [shard, shard])
-    alter(tmp_path / "train", ("count",), 806)
-    with pytest.raises(DataError, match="names a file twice"):
-        open_tokens(tmp_path / "train")
-
-
-@pytest.mark.parametrize(
-    "text", ["", "5", "[]", "null", '{"shards"', "[" * 100_000, '{"a":' * 100_000, "\x00", "{}", "1" * 5000]
-)
+@pytest.mark.parametrize("text", [b"", b"[]", b"null", b'{"shards"', b'{"a":' * 100_000, b"{}", b"\xff\xfe{"])
 def test_manifest_that_is_none_is_refused_in_one_sentence(tmp_path, text):
     write(tmp_path / "train")
     path = tmp_path / "train" / "manifest.json"
-    path.write_text(text)
-    with pytest.raises(DataError, match=r"the manifest.json of train is damaged: .*; write it again"):
-        open_tokens(tmp_path / "train")
-    path.write_bytes(b"\xff\xfe{")
-    with pytest.raises(DataError, match="is damaged"):
+    path.write_bytes(text)
+    with pytest.raises(DataError, match=r"the manifest.json of train is damaged \(.*\): write it again"):
         open_tokens(tmp_path / "train")
     path.unlink()
     with pytest.raises(DataError, match=r"train has no manifest.json that can be read: No such file"):
@@ -240,9 +206,9 @@ def test_raw_file_that_is_no_row_of_ids_is_refused(tmp_path, data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"count": 4}, "expected bytes 1,032, found 1,030"),
-        ({"version": 2}, "expected version 1, found 2"),
-        ({"magic": 20240801, "version": 7}, "expected magic number 20240520, found 20240801"),
+        ({"count": 4}, "expected bytes 1032, found 1030"),
+        ({"version": 2}, r"expected magic number and version \(20240520, 1\), found \(20240520, 2\)"),
+        ({"magic": 20240801, "version": 7}, r"expected .* \(20240520, 1\), found \(20240801, 7\)"),
     ],
 )
 def test_headed_file_that_is_not_as_its_header_says_is_refused(tmp_path, change, message):
@@ -252,7 +218,7 @@ def test_headed_file_that_is_not_as_its_header_says_is_refused(tmp_path, change,
         open_tokens(path)
     headed(path, [7])
     path.write_bytes(path.read_bytes()[:100])  # cut inside its header
-    with pytest.raises(DataError, match="expected bytes 1,026, found 100"):
+    with pytest.raises(DataError, match="expected bytes 1026, found 100"):
         open_tokens(path)
 
 
@@ -269,7 +235,7 @@ def test_folder_appears_complete_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
 
     monkeypatch.setattr(shards.os, "fsync", full)
-    with pytest.raises(DataError, match="write train: No space left") as caught:
+    with pytest.raises(DataError, match="write 'train': No space left") as caught:
         write(tmp_path / "train")
     assert str(tmp_path) not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -299,6 +265,7 @@ def test_shards_are_never_written_over(tmp_path):
     assert len(open_tokens(tmp_path / "train")) == 403
     with pytest.raises(ConfigError, match="shard_tokens is 0"):
         write(tmp_path / "other", shard_tokens=0)
-    for name in ("c:x", "a\\b", "a\nb", "x" * 250):  # what a reader would refuse is not written
-        with pytest.raises(DataError, match="choose another"):
+    for name in ("c:x", "a\\b", "a\nb"):  # what a reader would refuse is not written
+        with pytest.raises(DataError, match="choose a plain name"):
             write(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["train"]

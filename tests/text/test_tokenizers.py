@@ -19,14 +19,11 @@ def test_round_trip_gives_the_same_text_exactly():
     assert tokenizer.decode(tokenizer.encode("")) == ""
 
 
-def test_lone_surrogate_is_refused_in_a_vocabulary_and_in_a_text():
-    for halves in ("a\udc80b", "\ud83c\udfad"):
-        with pytest.raises(DataError, match=r"holds '\\u\w{4}', half a character") as caught:
-            CharTokenizer.train(halves)
-        str(caught.value).encode()  # it can be printed
-    with pytest.raises(DataError, match=r"U\+DC80\) at position 1") as caught:
+def test_half_a_character_is_refused_in_a_vocabulary_and_in_a_text():
+    with pytest.raises(DataError, match=r"the vocabulary 'a.+udc80b' is not one string, .* each complete"):
+        CharTokenizer("a\udc80b")
+    with pytest.raises(DataError, match=r"'\\udc80' \(U\+DC80\) at position 1"):
         CharTokenizer("ab").encode("a\udc80")
-    str(caught.value).encode()
     assert CharTokenizer("ab?", unknown="?").encode("a\udc80").tolist() == [0, 2]
 
 
@@ -61,10 +58,10 @@ def test_vocabulary_is_the_same_in_processes_that_hash_strings_differently():
     assert len(runs) == 1
 
 
-@pytest.mark.parametrize("unordered", [{"a", "b"}, frozenset("ab"), ["a", "b"], dict.fromkeys("ab")])
-def test_vocabulary_that_is_not_a_string_is_refused(unordered):
-    with pytest.raises(DataError, match="order"):
-        CharTokenizer(unordered)
+@pytest.mark.parametrize("odd", [{"a", "b"}, frozenset("ab"), ["a", "b"], dict.fromkeys("ab"), "", "abb"])
+def test_vocabulary_that_is_no_string_of_distinct_characters_is_refused(odd):
+    with pytest.raises(DataError, match="in the order of the ids, of at least 1 character"):
+        CharTokenizer(odd)
 
 
 def test_order_of_the_vocabulary_is_the_order_of_the_ids():
@@ -111,25 +108,17 @@ def test_unknown_character_is_replaced_where_that_was_chosen(stranger):
     assert tokenizer.decode(tokenizer.encode("ac" + stranger + "a")) == "ac?a"
 
 
-def test_replacement_outside_the_vocabulary_is_refused():
-    for unknown in ("?", "", "ab"):
-        with pytest.raises(DataError, match="is not one of the 3 characters"):
-            CharTokenizer("abc", unknown=unknown)
-
-
 def test_lowercase_folds_the_text_in_training_and_in_encoding():
     tokenizer = CharTokenizer.train("Hear Me", lowercase=True)
     assert tokenizer.characters == " aehmr"
     assert tokenizer.decode(tokenizer.encode("HEAR ME")) == "hear me"
 
 
-def test_impossible_vocabulary_is_refused():
-    with pytest.raises(DataError, match="0 characters"):
-        CharTokenizer.train("")
-    with pytest.raises(DataError, match="'b' 3 times"):
-        CharTokenizer("abbcb")
-    with pytest.raises(DataError, match="'B'"):
+def test_setting_that_does_not_fit_the_vocabulary_is_refused():
+    with pytest.raises(DataError, match="lowercase=True does not fit 'aB'"):
         CharTokenizer("aB", lowercase=True)
+    with pytest.raises(DataError, match=r"unknown='\?' is none of the 3 characters"):
+        CharTokenizer("abc", unknown="?")
 
 
 def test_decode_takes_arrays_tensors_lists_and_single_ids():
@@ -143,30 +132,27 @@ def test_decode_takes_arrays_tensors_lists_and_single_ids():
 def test_ids_that_mean_no_character_are_refused():
     tokenizer = CharTokenizer("abc")
     for wrong in (3, -1):
-        with pytest.raises(DataError, match=f"id {wrong} is no .* 0 to 2"):
+        with pytest.raises(DataError, match=f"id {wrong} is outside .* 0 to 2"):
             tokenizer.decode([0, wrong])
     for wrong in ([[0, 1]], [0.0, 1.0], torch.zeros(1, 2, dtype=torch.int64)):
         with pytest.raises(DataError, match="row"):
             tokenizer.decode(wrong)
 
 
-DEEP = [[]]
-for _ in range(900):
-    DEEP = [DEEP]
-ODD = [None, 5, 1.5, float("nan"), [], ["a"], {}, {"a": 1}, DEEP]
+SAVED = CharTokenizer("ab").to_json()
+ODD = [5, float("nan"), ["a"], {"a": 1}]
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        *ODD,
-        "characters",
-        *({"kind": odd} for odd in ODD),
-        *(CharTokenizer("ab").to_json() | {"characters": odd} for odd in [*ODD, "", "aa", "\ud800"]),
-        *(CharTokenizer("ab").to_json() | {"lowercase": odd} for odd in [*ODD, 0, 1, "yes"]),
-        *(CharTokenizer("ab").to_json() | {"unknown": odd} for odd in [*ODD[1:], "", "ab", "c", True]),
+        *(None, *ODD, {}, "characters"),
+        *({"kind": odd} for odd in (None, *ODD)),
+        *(SAVED | {"characters": odd} for odd in (None, *ODD, "", "aa", "\ud800")),
+        *(SAVED | {"lowercase": odd} for odd in (None, *ODD, 0, 1, "yes")),
+        *(SAVED | {"unknown": odd} for odd in (*ODD, "", "ab", "c", True)),
     ],
-    ids=lambda data: type(data).__name__,
+    ids=str,
 )
 def test_saved_tokenizer_that_no_tokenizer_wrote_is_refused_in_one_sentence(data):
     with pytest.raises(DataError) as caught:

@@ -1,7 +1,5 @@
 """Every setting that cannot work is refused with both numbers and the way out; earlier versions are read."""
 
-import dataclasses
-
 import pytest
 
 from tinylm.errors import ConfigError
@@ -16,7 +14,7 @@ def test_grad_accum_steps_follow_from_the_global_batch():
 
 @pytest.mark.parametrize(
     ("tokens", "world_size", "nearest"),
-    [(100, 1, "use 84 or 105"), (10, 1, "use 21"), (100, 2, "use 84 or 126")],
+    [(100, 1, "use 84"), (10, 1, "use 21"), (100, 2, "use 84")],
 )
 def test_grad_accum_steps_of_a_batch_that_cannot_be_cut_name_the_nearest_good_ones(
     tokens, world_size, nearest
@@ -25,8 +23,8 @@ def test_grad_accum_steps_of_a_batch_that_cannot_be_cut_name_the_nearest_good_on
     with pytest.raises(ConfigError) as caught:
         config.grad_accum_steps(7, world_size)
     assert str(caught.value).endswith(nearest)
-    for number in nearest.removeprefix("use ").split(" or "):
-        TrainConfig(micro_batch_size=3, tokens_per_step=int(number)).grad_accum_steps(7, world_size)
+    number = int(nearest.removeprefix("use "))
+    TrainConfig(micro_batch_size=3, tokens_per_step=number).grad_accum_steps(7, world_size)
 
 
 def test_minimum_rate_above_the_peak_is_refused_with_both_numbers():
@@ -100,13 +98,9 @@ def test_from_json_reads_an_earlier_version_with_what_it_could_not_say_yet():
     earlier["matrix_momentum"] = earlier.pop("muon_momentum")
     config = TrainConfig.from_json(earlier)
     assert (config.muon_learning_rate, config.muon_momentum) == (0.07, 0.8)
-    assert (config.compile, config.eval_tokens, config.eval_dtype) == (False, 0, "float32")
+    assert (config.compile, config.eval_tokens, config.eval_dtype) == (False, 0, "auto")
 
 
-def test_from_json_refuses_settings_that_are_missing_or_unknown():
-    settings = dataclasses.asdict(TrainConfig())
-    with pytest.raises(ConfigError, match="the training's settings have an unknown warmup: use the tinylm"):
-        TrainConfig.from_json(settings | {"warmup": 3})
-    del settings["steps"]
-    with pytest.raises(ConfigError, match="the training's settings lack steps"):
-        TrainConfig.from_json(settings)
+def test_from_json_refuses_a_setting_that_is_unknown():
+    with pytest.raises(ConfigError, match="the training has no setting warmup: use the tinylm that wrote it"):
+        TrainConfig.from_json(TrainConfig().to_json() | {"warmup": 3})

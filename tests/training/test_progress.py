@@ -5,12 +5,9 @@ import json
 import pytest
 
 from tests.support.tiny import Tiny, make_batches, make_config, tiny_gpt
-from tinylm.device import Precision
 from tinylm.errors import CheckpointError
-from tinylm.training.optim import build_optimizer
 from tinylm.training.progress import (
     Progress,
-    TrainingState,
     check_unchanged,
     default_provenance,
     differences,
@@ -21,21 +18,6 @@ def test_progress_knows_the_best_loss_and_how_long_ago_it_was():
     assert Progress().best is None and Progress().since_best == 0
     progress = Progress(val_losses=[(5, 2.0), (10, 1.5), (15, 1.5), (20, 1.7)])
     assert progress.best == (10, 1.5) and progress.since_best == 2
-
-
-def test_evaluation_is_due_at_each_interval_and_at_the_end_and_only_once():
-    for every, expected in ((4, [4, 8, 10]), (0, [10])):
-        model, config = Tiny(), make_config(eval_every=every)
-        state = TrainingState(
-            model, build_optimizer(model, config), Precision.of("cpu"), config, make_batches()
-        )
-        due = []
-        for step in range(11):
-            state.progress.step = step
-            due += [step] if state.evaluation_is_due() else []
-            state.progress.val_losses += [(step, 1.0)] if state.evaluation_is_due() else []
-            assert not state.evaluation_is_due()
-        assert due == expected
 
 
 def test_differences_name_each_field_with_both_values():

@@ -1,8 +1,7 @@
 """Charts: numbers as bars, curves, and dots with errors.
 
 Each function draws, shows and returns nothing. `alt` is the alternative text: what there is to see, in words,
-without a measured number, so that it is the same on every machine. Shown in notebook 00_start_here.
-"""
+without a measured number, so that it is the same on every machine. Shown in notebook 00_start_here."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,21 +15,13 @@ from tinylm.course import style
 
 
 @style.styled
-def bars(
-    labels: Sequence[str],
-    values: Any,
-    *,
-    alt: str,
-    title: str = "",
-    ylabel: str = "",
-    height: float = 4.0,
-) -> None:
+def bars(labels: Sequence[str], values: Any, *, alt: str, height: float = 4.0, **named: str) -> None:
     """One bar per label; {"before": values, "after": values} gives a bar of each kind per label.
 
-    Spaces and newlines among the labels are written ␣ and ↵. Up to about 40 labels are readable."""
+    named: the title and the ylabel. Up to about 40 labels are readable."""
     kinds = values if isinstance(values, Mapping) else {"": values}
     kinds = {kind: style.to_numpy(sizes) for kind, sizes in kinds.items()}
-    names = [style.show_whitespace(label) for label in labels]
+    names = style.show_whitespace(labels)
     figure, axes = style.new_figure(height=height)
     places, width = np.arange(len(names)), 0.8 / len(kinds)
     for i, (kind, sizes) in enumerate(kinds.items()):
@@ -38,14 +29,11 @@ def bars(
         look = {"color": style.COLOURS[i % 6], "hatch": style.HATCHES[i % 6], "edgecolor": "white"}
         axes.bar(places + offset, sizes, width * 0.94, label=kind or None, linewidth=0, **look)
     longest = max(map(len, names), default=0)
-    crowded = longest * len(names) > 55
-    axes.set_xticks(places, names, rotation=90 if crowded and longest > 1 else 0)
-    if longest <= 1:
-        axes.tick_params(axis="x", labelfontfamily=style.MONO)
-    axes.tick_params(axis="x", length=0)
+    axes.set_xticks(places, names, rotation=90 if longest > 1 and longest * len(names) > 55 else 0)
+    axes.tick_params(axis="x", length=0, **({"labelfontfamily": style.MONO} if longest <= 1 else {}))
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.grid(axis="y")
-    axes.set(title=title, ylabel=ylabel)
+    axes.set(**named)
     if all((sizes == sizes.round()).all() for sizes in kinds.values()):  # counts: 1,000 rather than 1000.0
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -58,30 +46,26 @@ def bars(
 def curve(
     lines: Mapping[str, tuple[Any, Any]],
     *,
-    title: str = "",
-    xlabel: str = "step",
-    ylabel: str = "loss (nats per token)",
     levels: Mapping[str, float] | None = None,
     log_x: bool = False,
     log_y: bool = False,
     alt: str | None = None,
     height: float = 4.2,
+    **named: str,
 ) -> None:
     """Lines of (x, y) by name, e.g. {"training": (steps, losses)}.
 
     levels are horizontal lines by name, e.g. {"ln V: knows nothing": 4.174, "floor": 0.61}.
-    Points are marked where a line has 30 or fewer; of lines with up to 400 about a dozen are. The lines are
-    named where none of them runs, and below the figure when there is no such place. Without `alt` the text
-    says which line falls and which rises."""
-    levels = levels or {}
+    Where a line has 30 points or fewer they are marked; of several lines with up to 400, about a dozen.
+    named: title, xlabel, ylabel. Without `alt` the text says which line falls and which rises."""
+    levels, named = levels or {}, {"xlabel": "step", "ylabel": "loss (nats per token)"} | named
     figure, axes = style.new_figure(height=height)
     drawn = {name: (style.to_numpy(x), style.to_numpy(y)) for name, (x, y) in lines.items()}
     for look, (name, (x, y)) in zip(style.line_styles(len(lines)), drawn.items(), strict=True):
         if len(x) > 30:
             look |= {"markevery": len(x) // 12} if len(lines) > 1 and len(x) <= 400 else {"marker": None}
         axes.plot(x, y, label=name, linewidth=1.5 if len(x) > 400 else 2.4, **look)
-    axes.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale="log" if log_x else "linear")
-    axes.set_yscale("log" if log_y else "linear")
+    axes.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear", **named)
     axes.grid(axis="y")
     last = min((y[-1] for _, y in drawn.values()), default=0.0)
     for name, value in levels.items():
@@ -93,10 +77,18 @@ def curve(
     axes.margins(x=0.02, y=0.13 if levels else 0.05)
     if len(lines) > 1:
         _name_lines(figure, axes)
-    style.show(figure, alt or _describe(drawn, f"{ylabel} against {xlabel}", levels))
+    ways = []  # where each line goes, without a measured number
+    for name, (_, y) in drawn.items():
+        ways.append(
+            f"{name} {'falls' if y[-1] < y[0] else 'rises' if y[-1] > y[0] else 'ends where it began'}"
+        )
+    marked = f"; dotted lines mark {' and '.join(levels)}" if levels else ""
+    what = f"{named['ylabel']} against {named['xlabel']}"
+    style.show(figure, alt or f"Line chart of {what}: {'; '.join(ways)}{marked}.")
 
 
 def _name_lines(figure: Figure, axes: Axes) -> None:
+    """A legend where no line runs, or below the figure when there is no such place."""
     legend = axes.legend(handlelength=3)
     figure.draw_without_rendering()  # only now is it known where the names stand
     names = legend.get_window_extent()
@@ -108,24 +100,9 @@ def _name_lines(figure: Figure, axes: Axes) -> None:
         figure.legend(loc="outside lower center", ncols=columns, handlelength=3)
 
 
-def _describe(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], what: str, levels: Mapping) -> str:
-    """Alternative text of a line chart: where each line goes, without a measured number."""
-    ways = []
-    for name, (_, y) in lines.items():
-        way = "falls" if y[-1] < y[0] else "rises" if y[-1] > y[0] else "ends where it began"
-        ways.append(f"{name} {way}")
-    marked = f"; dotted lines mark {' and '.join(levels)}" if levels else ""
-    return f"Line chart of {what}: {'; '.join(ways)}{marked}."
-
-
 @style.styled
 def dots(
-    values: Mapping[str, tuple[float, float]],
-    *,
-    alt: str,
-    pale: Sequence[str] = (),
-    title: str = "",
-    xlabel: str = "loss (nats per token)",
+    values: Mapping[str, tuple[float, float]], *, alt: str, pale: Sequence[str] = (), **named: str
 ) -> None:
     """One row for each name, from the top: a dot at the value, a bar from value - error to value + error.
 
@@ -137,6 +114,6 @@ def dots(
         axes.errorbar(value, row, xerr=error, fmt="o", color=colour, markerfacecolor=fill, capsize=4)
     axes.set_yticks(range(len(values)), list(values))
     axes.tick_params(axis="y", length=0)
-    axes.set(title=title, xlabel=xlabel, ylim=(len(values) - 0.4, -0.6))
+    axes.set(**named, ylim=(len(values) - 0.4, -0.6))
     axes.grid(axis="both")
     style.show(figure, alt)

@@ -16,21 +16,18 @@ from typing import Any, Self
 from tinylm.course.diff import difference, matches
 from tinylm.errors import TinyLMError
 
-
-class _NotAttempted(Exception):
-    """The stub is still blank."""
+BLANK = "not attempted yet"
 
 
-class _NotYet(Exception):
-    """The answer is wrong; the message is the diagnosis."""
+class _Ended(Exception):
+    """The first check that fails ends the exercise; the message is the verdict."""
 
 
 class exercise:
     """Mark one exercise: print one line when the block ends, whatever error the learner made.
 
     The line is "NAME: correct", "NAME: not attempted yet" or "NAME: not yet: DIAGNOSIS". The first check that
-    fails ends the block. Raises TinyLMError for an exercise that checks nothing: the author's mistake.
-    """
+    fails ends the block. Raises TinyLMError for an exercise that checks nothing: the author's mistake."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -45,10 +42,10 @@ class exercise:
             if not self._checks:
                 raise TinyLMError(f'exercise "{self.name}" checks nothing: add check.that or check.close')
             self.verdict = "correct"
-        elif isinstance(error, _NotAttempted) or _left_blank(error):
-            self.verdict = "not attempted yet"
-        elif isinstance(error, _NotYet):
-            self.verdict = f"not yet: {error}"
+        elif isinstance(error, _Ended):
+            self.verdict = str(error)
+        elif _left_blank(error):
+            self.verdict = BLANK
         elif isinstance(error, Exception):
             self.verdict = f"not yet: {_explain(error, trace)}"
         else:
@@ -59,15 +56,14 @@ class exercise:
     def attempted(self, *answers: Any) -> None:
         """End here with "not attempted yet" when any of the answers is still `...` or None."""
         if any(answer is ... or answer is None for answer in answers):
-            raise _NotAttempted
+            raise _Ended(BLANK)
 
     def that(self, condition: Any, diagnosis: str) -> None:
         """The condition must hold. A tensor or array of booleans must hold everywhere."""
         self.attempted(condition)
         self._checks += 1
-        everywhere = condition.all() if hasattr(condition, "all") else condition
-        if not bool(everywhere):
-            raise _NotYet(diagnosis)
+        if not bool(condition.all() if hasattr(condition, "all") else condition):
+            raise _Ended(f"not yet: {diagnosis}")
 
     def close(
         self,
@@ -76,26 +72,22 @@ class exercise:
         diagnosis: str = "",
         *,
         usual: Mapping[str, Any] | None = None,
-        rtol: float = 1e-4,
-        atol: float = 1e-6,
+        **near: float,
     ) -> None:
-        """`mine` must equal `expected`: floats up to rtol and atol, everything else exactly.
+        """`mine` must equal `expected`: floats up to rtol and atol (1e-4, 1e-6), everything else exactly.
 
         usual maps a sentence to the value that a usual mistake gives: when `mine` is that value, the
         sentence is the diagnosis. Otherwise shape, dtype and nan are explained, and then `diagnosis`
-        is given together with the largest difference.
-        """
+        is given together with the largest difference."""
         self.attempted(mine)
         self._checks += 1
-        problem = difference(mine, expected, rtol=rtol, atol=atol)
-        if problem is None:
-            return
-        for sentence, wrong in (usual or {}).items():
-            if matches(mine, wrong, rtol=rtol, atol=atol):
-                raise _NotYet(sentence)
-        if diagnosis and problem.about_values:
-            raise _NotYet(f"{diagnosis} ({problem.sentence})")
-        raise _NotYet(problem.sentence)
+        if problem := difference(mine, expected, **near):
+            for sentence, wrong in (usual or {}).items():
+                if matches(mine, wrong, **near):
+                    raise _Ended(f"not yet: {sentence}")
+            about_values = diagnosis and problem.about_values
+            sentence = f"{diagnosis} ({problem.sentence})" if about_values else problem.sentence
+            raise _Ended(f"not yet: {sentence}")
 
 
 def _left_blank(error: BaseException) -> bool:
@@ -106,20 +98,15 @@ def _left_blank(error: BaseException) -> bool:
 
 
 def _explain(error: Exception, trace: TracebackType | None) -> str:
-    """One line for an exception of the learner's code: its type, its message, and the line it came from."""
+    """An exception of the learner's code: its type, its message, the innermost line of a notebook cell."""
     message = " ".join(str(error).split())
     message = message if len(message) <= 240 else f"{message[:239]}…"
     sentence = f"your code raised {type(error).__name__}" + (f": {message}" if message else "")
     if isinstance(error, NameError):
         return f"{sentence} (run the cells above, from the top)"
-    line = _learners_line(trace)
-    return f"{sentence}, at `{line}`" if line else sentence
-
-
-def _learners_line(trace: TracebackType | None) -> str:
-    """The source of the innermost frame that is a notebook cell, where it is not the check cell itself."""
     frames = traceback.extract_tb(trace)
     cells = [frame for frame in frames if "ipykernel_" in frame.filename or frame.filename.startswith("<")]
-    if not cells or cells[-1].filename == frames[0].filename:
-        return ""
-    return linecache.getline(cells[-1].filename, cells[-1].lineno or 0).strip()
+    if not cells or cells[-1].filename == frames[0].filename:  # the check cell itself
+        return sentence
+    line = linecache.getline(cells[-1].filename, cells[-1].lineno or 0).strip()
+    return f"{sentence}, at `{line}`" if line else sentence

@@ -1,8 +1,7 @@
 """Diagrams: two drawings of the course: the ladder of models, and a model's own plan.
 
 `architecture` is read off the model that it is given, layer by layer, so that it cannot drift from the code.
-Shown in notebooks 00_start_here and 03_transformer.
-"""
+Shown in notebooks 00_start_here and 03_transformer."""
 
 from itertools import groupby
 from typing import Any
@@ -38,7 +37,7 @@ def ladder(here: str | None = None) -> None:
     axes.axis("off")
     for i, (notebooks, name, size, about) in enumerate(LADDER):
         left, low, width = 0.05 + 0.32 * i, 0.1 + 0.8 * i, 7.6
-        box(axes, left, low, width, 0.66, colour=BLUE if name == here else PALE, edge=BLUE)
+        box(axes, left, low, width, 0.66, BLUE if name == here else PALE, BLUE)
         look = {"va": "center", "color": "white" if name == here else INK}
         middle = low + 0.33
         axes.text(left + 0.16, middle, notebooks, fontsize=13, **look)
@@ -53,26 +52,12 @@ def ladder(here: str | None = None) -> None:
 
 
 def box(
-    axes: Axes,
-    left: float,
-    low: float,
-    width: float,
-    height: float,
-    *,
-    colour: Any,
-    edge: str,
-    line: str = "-",
+    axes: Axes, left: float, low: float, width: float, height: float, colour: Any, edge: str, line: str = "-"
 ) -> None:
     """A rounded box."""
     look = {"facecolor": colour, "edgecolor": edge, "linewidth": 1.4, "linestyle": line}
     shape = "round,pad=0,rounding_size=0.1"
     axes.add_patch(FancyBboxPatch((left, low), width, height, boxstyle=shape, **look))
-
-
-def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], *, width: float = 1.8) -> None:
-    """A straight arrow."""
-    look = {"arrowstyle": "-|>", "mutation_scale": 14, "linewidth": width, "color": INK}
-    axes.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **look))
 
 
 STREAM, LEFT, RIGHT, COUNT = 1.45, 2.15, 3.35, 8.85  # inches: the stream, a branch's two boxes, the counts
@@ -82,8 +67,7 @@ STREAM, LEFT, RIGHT, COUNT = 1.45, 2.15, 3.35, 8.85  # inches: the stream, a bra
 def architecture(model: nn.Module) -> None:
     """Draw a GPT from itself: the residual stream upwards, what adds to it, shapes and parameters.
 
-    Neighbouring blocks with the same parts are drawn once, with how many there are.
-    """
+    Neighbouring blocks with the same parts are drawn once, with how many there are."""
     embedding, head, blocks = model.token_embedding, model.head, list(model.blocks)
     channels, tied, total = embedding.embedding_dim, head.weight is embedding.weight, _count(model)
     plan = _Plan()
@@ -98,7 +82,7 @@ def architecture(model: nn.Module) -> None:
     plan.on_stream("final norm", _inside(model.final_norm), _count(model.final_norm), PALE)
     inside, count = ("the token embedding's own matrix", "0 more") if tied else (_inside(head), _count(head))
     plan.on_stream("head", inside, count, style.tint(style.SKY))
-    arrow(plan.axes, (STREAM, plan.y), (STREAM, plan.y + 0.35), width=3.2)
+    plan.arrow((STREAM, plan.y), (STREAM, plan.y + 0.35), width=3.2)
     plan.y += 0.4
     plan.note(f"logits (B, T, {head.out_features})")
     plan.axes.set(xlim=(0, 9.05), ylim=(-0.05, plan.y + 0.05), title=f"GPT: {total:,} parameters")
@@ -119,14 +103,18 @@ class _Plan:
         self.figure, self.axes = style.new_figure(9.0, 8.0)
         self.y = 0.0
 
-    def text(self, x: float, y: float, text: str, **look: Any) -> None:
-        self.axes.text(x, y, text, **({"va": "center", "fontsize": 13, "color": INK} | look))
+    def text(self, x: float, y: float, text: str, size: int = 13, **look: Any) -> None:
+        self.axes.text(x, y, text, **({"va": "center", "fontsize": size, "color": INK} | look))
 
     def middle(self, x: float, y: float, text: str, size: int = 14, **look: Any) -> None:
-        self.text(x, y, text, ha="center", fontsize=size, **look)
+        self.text(x, y, text, size, ha="center", **look)
 
     def count(self, text: str | int, y: float, **look: Any) -> None:
         self.text(COUNT, y, text if isinstance(text, str) else f"{text:,}", ha="right", **look)
+
+    def arrow(self, start: tuple[float, float], end: tuple[float, float], width: float = 1.8) -> None:
+        look = {"arrowstyle": "-|>", "mutation_scale": 14, "linewidth": width, "color": INK}
+        self.axes.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **look))
 
     def rise(self, by: float) -> None:
         """The residual stream itself: a thick line upwards."""
@@ -140,7 +128,7 @@ class _Plan:
 
     def on_stream(self, name: str, inside: str, count: str | int, colour: Any) -> None:
         self.rise(0.22)
-        box(self.axes, 0.35, self.y, 2.2, 0.46, colour=colour, edge=INK)
+        box(self.axes, 0.35, self.y, 2.2, 0.46, colour, INK)
         self.middle(STREAM, self.y + 0.23, name)
         self.text(2.75, self.y + 0.23, inside)
         self.count(count, self.y + 0.23)
@@ -148,7 +136,7 @@ class _Plan:
 
     def position(self, part: nn.Module) -> None:
         self.rise(0.45)
-        box(self.axes, LEFT, self.y - 0.23, 2.6, 0.46, colour=style.tint(style.ORANGE), edge=INK)
+        box(self.axes, LEFT, self.y - 0.23, 2.6, 0.46, style.tint(style.ORANGE), INK)
         self.middle(LEFT + 1.3, self.y, "position embedding")
         self.text(LEFT + 2.75, self.y, _inside(part))
         self.join(LEFT)
@@ -156,7 +144,7 @@ class _Plan:
 
     def join(self, x: float) -> None:
         """An arrow from x back to the stream, and the sign of an addition."""
-        arrow(self.axes, (x, self.y), (STREAM + 0.14, self.y))
+        self.arrow((x, self.y), (STREAM + 0.14, self.y))
         look = {"color": "white", "markeredgecolor": INK, "markeredgewidth": 1.8}
         self.axes.plot(STREAM, self.y, "o", markersize=19, **look)
         self.axes.plot(STREAM, self.y, "+", markersize=12, color=INK, markeredgewidth=2.2)
@@ -171,22 +159,22 @@ class _Plan:
         self.rise(0.2)
         times = f"{n} × {each:,} = {n * each:,}" if n > 1 else each
         self.count(times, self.y - 0.22, fontweight="bold")
-        box(self.axes, 0.1, low, 8.9, self.y - low, colour="none", edge=GREY, line="--")
-        self.text(0.3, (low + self.y) / 2, f"{n} ×\nblock", fontsize=15, fontweight="bold")
+        box(self.axes, 0.1, low, 8.9, self.y - low, "none", GREY, "--")
+        self.text(0.3, (low + self.y) / 2, f"{n} ×\nblock", 15, fontweight="bold")
         self.rise(0.1)
 
     def branch(self, norm: nn.Module, name: str, part: nn.Module, extra: str, colour: Any) -> None:
         """Off the stream, through a norm and a part, and back on: x = x + part(norm(x))."""
         out, centre = self.y + 0.45, RIGHT + 2.1
-        box(self.axes, LEFT, out - 0.33, 0.95, 0.66, colour=PALE, edge=INK)
+        box(self.axes, LEFT, out - 0.33, 0.95, 0.66, PALE, INK)
         self.middle(LEFT + 0.475, out + 0.13, "norm")
         self.middle(LEFT + 0.475, out - 0.15, f"{_count(norm):,}", 12)
-        box(self.axes, RIGHT, out - 0.33, 4.2, 0.66, colour=colour, edge=INK)
+        box(self.axes, RIGHT, out - 0.33, 4.2, 0.66, colour, INK)
         self.middle(centre, out + 0.14, name, fontweight="bold")
         self.middle(centre, out - 0.15, extra + _inside(part), 12)
         self.count(_count(part), out)
-        arrow(self.axes, (STREAM, out), (LEFT, out))
-        arrow(self.axes, (LEFT + 0.95, out), (RIGHT, out))
+        self.arrow((STREAM, out), (LEFT, out))
+        self.arrow((LEFT + 0.95, out), (RIGHT, out))
         self.rise(1.1)
         self.axes.plot([centre, centre], [out + 0.33, self.y], color=INK, linewidth=1.8, linestyle="-")
         self.join(centre)
@@ -202,9 +190,8 @@ def _inside(part: nn.Module) -> str:
         return f"{part.num_embeddings:,} × {part.embedding_dim}"
     if isinstance(part, nn.Linear):
         return f"{part.in_features} → {part.out_features:,}"
-    linears = [(name, child) for name, child in part.named_children() if isinstance(child, nn.Linear)]
+    linears = ((name, child) for name, child in part.named_children() if isinstance(child, nn.Linear))
     sizes = [f"{name} {_inside(linear)}" for name, linear in linears]
-    activation = getattr(part, "activation", None)
-    if isinstance(activation, str) and len(sizes) > 1:
+    if isinstance(activation := getattr(part, "activation", None), str):
         sizes.insert(1, activation)
-    return ", ".join(sizes) if sizes else type(part).__name__
+    return ", ".join(sizes) or type(part).__name__

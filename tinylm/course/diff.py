@@ -1,7 +1,6 @@
 """Diff: in which way does an answer differ from the right one? One sentence.
 
-Used by `checks`, for tensors, arrays, numbers, strings, and lists, tuples and dictionaries of them.
-"""
+Used by `checks`, for tensors, arrays, numbers, strings, and lists, tuples and dictionaries of them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ class Difference:
     about_values: bool = False
 
 
-def matches(mine: Any, other: Any, *, rtol: float, atol: float) -> bool:
+def matches(mine: Any, other: Any, *, rtol: float = 1e-4, atol: float = 1e-6) -> bool:
     """True when both hold the same values in the same shape; dtype does not count and nan equals nan."""
     a, b = _as_array(mine), _as_array(other)
     if a is None or b is None:
@@ -32,7 +31,7 @@ def matches(mine: Any, other: Any, *, rtol: float, atol: float) -> bool:
     return a.shape == b.shape and bool(_close(a, b, rtol, atol).all())
 
 
-def difference(mine: Any, expected: Any, *, rtol: float, atol: float) -> Difference | None:
+def difference(mine: Any, expected: Any, *, rtol: float = 1e-4, atol: float = 1e-6) -> Difference | None:
     """None when equal (floats up to rtol, atol; the rest exactly), or what differs first."""
     a, b = _as_array(mine), _as_array(expected)
     if b is None:
@@ -74,29 +73,23 @@ def _close(a: np.ndarray, b: np.ndarray, rtol: float, atol: float) -> np.ndarray
 
 
 def _difference_of_others(mine: Any, expected: Any, rtol: float, atol: float) -> Difference | None:
-    """Strings, dictionaries, lists of strings: equal or not. Where tensors are inside, item by item."""
+    """Lists, tuples and dictionaries item by item; strings and all the rest are equal or not."""
     if isinstance(mine, np.ndarray) and isinstance(expected, np.ndarray):  # of strings, of anything
         mine, expected = mine.tolist(), expected.tolist()
-    both_dictionaries = isinstance(mine, dict) and isinstance(expected, dict)  # a Counter is one, too
-    if type(mine) is not type(expected) and not both_dictionaries:
+    dictionaries = isinstance(mine, dict) and isinstance(expected, dict)  # a Counter is one, too
+    if type(mine) is not type(expected) and not dictionaries:
         return Difference(f"your answer is {_name(mine)}, {_name(expected)} is expected")
     if isinstance(expected, list | tuple) and len(mine) != len(expected):
         return Difference(f"your answer has {len(mine)} items, {len(expected)} are expected")
-    if not _holds_arrays(mine) and not _holds_arrays(expected):
+    if dictionaries and mine.keys() != expected.keys():
+        return Difference(f"your keys are {short([*mine])}, {short([*expected])} are expected")
+    if not isinstance(expected, list | tuple | dict):
         sentence = f"yours: {short(mine)}, expected: {short(expected)}"
         return None if mine == expected else Difference(sentence, about_values=True)
-    if both_dictionaries and mine.keys() != expected.keys():
-        return Difference(f"your keys are {short([*mine])}, {short([*expected])} are expected")
-    for place in expected if both_dictionaries else range(len(expected)):
+    for place in expected if dictionaries else range(len(expected)):
         if found := difference(mine[place], expected[place], rtol=rtol, atol=atol):
             return Difference(f"at [{place!r}]: {found.sentence}", found.about_values)
     return None
-
-
-def _holds_arrays(value: Any) -> bool:
-    """Whether a tensor or an array lies somewhere inside: such a thing is not simply equal or unequal."""
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return isinstance(value, torch.Tensor | np.ndarray) or any(map(_holds_arrays, items))
 
 
 def _shape_sentence(mine: tuple[int, ...], expected: tuple[int, ...]) -> str:
@@ -115,17 +108,15 @@ def _value_sentence(a: np.ndarray, b: np.ndarray, close: np.ndarray) -> str:
     with np.errstate(invalid="ignore"):
         gap = np.where(close, -1.0, np.nan_to_num(np.abs(a.astype(float) - b.astype(float)), nan=np.inf))
     where = np.unravel_index(int(gap.argmax()), gap.shape)
-    place = ", ".join(str(int(i)) for i in where)
-    wrong = int((~close).sum())
+    wrong, place = int((~close).sum()), ", ".join(map(str, where))
     return (
         f"{wrong} of {close.size} {'value differs' if wrong == 1 else 'values differ'}, "
         f"most at [{place}]: yours {_number(a[where])}, expected {_number(b[where])}"
     )
 
 
-def _number(value: Any) -> str:
-    value = np.asarray(value).item()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _number(value: np.ndarray) -> str:
+    return f"{value.item():.4g}" if value.dtype.kind == "f" else str(value)
 
 
 def _dtype(value: Any, array: np.ndarray) -> str:

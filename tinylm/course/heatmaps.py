@@ -1,8 +1,6 @@
 """Heatmaps: tables of numbers as colour: bigram tables, attention maps, many heads side by side.
 
-Each function draws, shows and returns nothing. In an attention map, rows look at columns.
-Shown in notebooks 01_characters and 02_attention.
-"""
+In an attention map, rows look at columns. Shown in notebooks 01_characters and 02_attention."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,24 +18,23 @@ def heatmap(
     *,
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
-    title: str = "",
-    xlabel: str = "",
-    ylabel: str = "",
     colours: str = "",
     alt: str | None = None,
+    **named: str,
 ) -> None:
-    """A table (R, K) of numbers as colour, with labels; `colours` names what colour means.
+    """A table (R, K) of numbers as colour, around zero where it has both signs; `colours` names the scale.
 
-    One-character labels stay readable up to about 65 rows. Values of both signs are coloured around zero.
-    """
+    named: title, xlabel, ylabel. One-character labels stay readable up to about 65 rows."""
     table = style.to_numpy(table)
     n_rows, n_columns = table.shape
     cell = min(0.62, 7.0 / n_columns)
     figure, axes = style.new_figure(max(4.5, n_columns * cell + 1.8), max(2.6, n_rows * cell + 1.4))
     _paint(axes, table, (float(np.nanmin(table)), float(np.nanmax(table))), colours)
     _label(axes, rows, columns, points=72 * cell)
-    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
-    style.show(figure, alt or f"Heatmap{title and f' of {title}'}: {n_rows} rows, {n_columns} columns.")
+    axes.set(**named)
+    style.show(
+        figure, alt or f"Heatmap of {named.get('title', 'a table')}: {n_rows} rows, {n_columns} columns."
+    )
 
 
 @style.styled
@@ -46,8 +43,7 @@ def attention_map(
 ) -> None:
     """Attention weights (T, T): each row is a token that looks, each column a token that is looked at.
 
-    numbers: write the weights into the cells (default: for T <= 8). Readable up to T of about 40.
-    """
+    numbers: write the weights into the cells (default: for T <= 8). Readable up to T of about 40."""
     weights, t = style.to_numpy(weights), len(tokens)
     cell, future = min(0.75, 6.2 / t), _future(weights)
     figure, axes = style.new_figure(max(4.6, t * cell + 2.0), max(4.0, t * cell + 1.2))
@@ -55,7 +51,12 @@ def attention_map(
     _label(axes, tokens, tokens, points=72 * cell)
     axes.set(title=title, xlabel="is looked at", ylabel="looks")
     if numbers or (numbers is None and t <= 8):
-        _write(axes, image, size=min(14.0, 72 * cell / 3.2))
+        look = {"ha": "center", "va": "center", "fontsize": min(14.0, 72 * cell / 3.2)}
+        for (i, j), value in np.ndenumerate(weights):
+            red, green, blue, _ = image.cmap(image.norm(value))
+            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
+            if not future[i, j]:
+                axes.text(j, i, f"{value:.2f}", color="white" if dark else "black", **look)
     triangle = "; the future, the upper right triangle, is masked" if future.any() else ""
     style.show(figure, f"Attention map{title and f' of {title}'} over {t} tokens{triangle}.")
 
@@ -68,15 +69,13 @@ def attention_heads(
     weights = style.to_numpy(weights)
     heads, t = weights.shape[0], len(tokens)
     columns = min(heads, 4)
-    rows = -(-heads // columns)
-    side = 8.6 / columns
+    rows, side = -(-heads // columns), 8.6 / columns
     figure, grid = style.new_figure(8.6, rows * (side + 0.45) + 0.7, rows, columns, squeeze=False)
     shown = tokens if t <= 16 else ()
-    for i, axes in enumerate(grid.flat):
-        if i >= heads:
-            axes.axis("off")
-            continue
-        image = _paint(axes, weights[i], (0.0, 1.0), None, masked=_future(weights))
+    for axes in grid.flat[heads:]:
+        axes.axis("off")
+    for i, (axes, head) in enumerate(zip(grid.flat, weights, strict=False)):
+        image = _paint(axes, head, (0.0, 1.0), None, masked=_future(weights))
         _label(axes, shown if i % columns == 0 else (), shown, points=72 * (side - 0.4) / t)
         axes.set_title(names[i] if names else f"head {i}", fontsize=14, fontweight="normal", loc="center")
     bar = figure.colorbar(image, ax=grid, location="bottom", fraction=0.05, aspect=40, pad=0.02)
@@ -91,8 +90,7 @@ def _paint(
 ) -> Any:
     """Colour the table; what is masked is grey: not small, but not allowed. `colours` names the scale."""
     low, high = limits
-    signed = low < 0 < high
-    if signed:
+    if signed := low < 0 < high:
         low, high = min(low, -high), max(high, -low)
     cmap = matplotlib.colormaps[style.DIVERGING if signed else style.SEQUENTIAL]
     axes.spines[:].set_visible(True)
@@ -116,8 +114,7 @@ def _future(weights: np.ndarray) -> np.ndarray:
 def _label(axes: Axes, rows: Sequence[str], columns: Sequence[str], *, points: float) -> None:
     """Write the labels; where rows are lower than letters, every second label steps aside."""
     size = min(14.0, max(12.0, points * 0.95))
-    rows = [style.show_whitespace(row) for row in rows]
-    columns = [style.show_whitespace(column) for column in columns]
+    rows, columns = style.show_whitespace(rows), style.show_whitespace(columns)
     if points < 0.95 * size:
         rows = [row + "  " * (i % 2) for i, row in enumerate(rows)]
     longest = max(map(len, columns), default=0)
@@ -126,16 +123,3 @@ def _label(axes: Axes, rows: Sequence[str], columns: Sequence[str], *, points: f
     axes.set_yticks(range(len(rows)), rows, **look)
     axes.set_xticks(range(len(columns)), columns, rotation=90 if upright else 0, **look)
     axes.tick_params(length=0)
-
-
-def _write(axes: Axes, image: Any, *, size: float) -> None:
-    """Write each number into its cell, in black or white, whichever reads better on its colour."""
-    table = image.get_array()
-    for (i, j), value in np.ndenumerate(np.ma.getdata(table)):
-        if np.ma.getmaskarray(table)[i, j]:
-            continue
-        red, green, blue, _ = image.cmap(image.norm(value))
-        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
-        axes.text(
-            j, i, f"{value:.2f}", ha="center", va="center", fontsize=size, color="white" if dark else "black"
-        )

@@ -1,10 +1,8 @@
 """Install: makes the .venv in which `make lab` and `make test` run, and says how far it is.
 
-Make runs it as `python -m tinylm.course.install`, with any Python: it needs the standard library alone.
-.venv/ready holds the place of the clone and the requirements that are installed, so that a clone that was
-moved or copied is noticed: its .venv would import another clone's code, or none. It is corrected in place,
-without a network. An installation that was interrupted has no .venv/ready and begins again.
-"""
+Any Python runs it: it needs the standard library alone. .venv/ready holds the place of the clone and what is
+installed. The .venv of a clone that was moved or copied would import another clone's code, or none: it is
+corrected in place, without a network. An interrupted installation has no .venv/ready: it begins again."""
 
 import contextlib
 import json
@@ -13,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import tomllib
 from pathlib import Path
@@ -21,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 READY = VENV / "ready"
+DOWNLOADS = VENV / "downloads"  # not in the system's folder for temporary files, which is often small
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 
 
@@ -47,7 +45,7 @@ def main() -> int:
             print("Setting up .venv (2 GB of disk; 4 on Linux with CUDA)", flush=True)
             make = [sys.executable, "-m", "venv", "--clear", str(VENV)]
             if code := (0 if inside else subprocess.run(make).returncode) or pip_install():
-                print("The set-up did not succeed; the same command begins it again")
+                print("The set-up did not succeed, .venv/pip.log says why; the same command begins it again")
                 return code
     except KeyboardInterrupt:
         print("\nStopped; the same command begins the set-up again")
@@ -77,44 +75,40 @@ def imports_this_clone() -> bool:
 
 def pip_install() -> int:
     """Install requirements.txt with pip, and say every few seconds how far it is. Returns pip's exit code."""
-    downloads = VENV / "downloads"  # not in the system's folder for temporary files, which is often small
-    downloads.mkdir(exist_ok=True)
+    DOWNLOADS.mkdir(exist_ok=True)
     command = [BIN / "python", "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--progress-bar", "off", "-r", "requirements.txt"]
-    places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(downloads))
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "errors": "replace"}
-    seen, ended = {"found": 0, "to install": 0}, threading.Event()
-    pip = subprocess.Popen(command, cwd=ROOT, env=os.environ | places, encoding="utf-8", **pipes)
-    threading.Thread(target=_report, args=(seen, downloads, ended), daemon=True).start()
+    environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(DOWNLOADS))
+    log, began, before = VENV / "pip.log", time.monotonic(), _n_installed()
+    with log.open("wb") as out:
+        pip = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
+    said = ""
     try:
-        for line in pip.stdout or ():
-            word, _, rest = line.strip().partition(" ")
-            if word in ("Collecting", "Requirement"):
-                seen["found"] += 1
-            elif word == "Installing" and rest.startswith("collected packages:"):
-                seen["to install"] = rest.count(",") + 1
-            elif word in ("ERROR:", "error:") or "Retrying" in rest:
-                print(line, end="", flush=True)
-        return pip.wait()
+        while pip.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                pip.wait(5.0)
+            said = log.read_text(encoding="utf-8", errors="replace")
+            print(f"  {time.monotonic() - began:3.0f} s: {progress(said, before)}", flush=True)
+        print(*re.findall("^ERROR.*\n", said, re.MULTILINE | re.IGNORECASE), sep="", end="", flush=True)
+        return pip.returncode
     finally:
-        ended.set()
         pip.terminate()
         pip.wait()
-        shutil.rmtree(downloads, ignore_errors=True)
+        shutil.rmtree(DOWNLOADS, ignore_errors=True)
 
 
-def _report(seen: dict[str, int], downloads: Path, ended: threading.Event) -> None:
-    began, before = time.monotonic(), len([*_site_packages().glob("*.dist-info")])
-    while not ended.wait(5.0):
-        if seen["to install"]:
-            installed = len([*_site_packages().glob("*.dist-info")]) - before
-            text = f"installed {installed} of {seen['to install']} packages"
-        else:
-            text = f"found {seen['found']} packages"
-            with contextlib.suppress(OSError):  # pip takes a file away when it likes
-                size = sum(path.stat().st_size for path in downloads.glob("**/*.whl")) / 1e6
-                text += f", downloaded {size:,.0f} MB"
-        print(f"  {time.monotonic() - began:3.0f} s: {text}", flush=True)
+def progress(said: str, before: int) -> str:
+    """How far pip is, from what it said, what it has downloaded, and how many packages there were before."""
+    if collected := re.search("^Installing collected packages: (.*)", said, re.MULTILINE):
+        return f"installed {_n_installed() - before} of {collected[1].count(',') + 1} packages"
+    found, size = len(re.findall("^ *(?:Collecting|Requirement) ", said, re.MULTILINE)), 0
+    with contextlib.suppress(OSError):  # pip takes a file away when it likes
+        size = sum(path.stat().st_size for path in DOWNLOADS.glob("**/*.whl"))
+    return f"found {found} packages, downloaded {size / 1e6:,.0f} MB"
+
+
+def _n_installed() -> int:
+    return len([*_site_packages().glob("*.dist-info")])
 
 
 if __name__ == "__main__":

@@ -1,13 +1,10 @@
 """Notebooks: the learner works on copies in my_notebooks/, and the committed notebooks stay as given.
 
 A copy counts as started when the source of any of its cells differs from what was copied; running it alone
-does not count. Started copies are never touched. `python -m tinylm lab` makes the copies and opens JupyterLab
-on them. Explained in notebook 00_start_here.
-"""
+does not count. Started copies are never touched. Explained in notebook 00_start_here."""
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -15,18 +12,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from tinylm.errors import DataError, TinyLMError
+from tinylm.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 MINE = ROOT / "my_notebooks"
 GIVEN = ".given.json"  # for each copy, the hash of the sources that were given
-# what reading a file that is no notebook can end in
-NO_NOTEBOOK = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 # JupyterLab asks nobody about news and looks for none: a class may have no network
 SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
@@ -36,23 +31,22 @@ def copy_notebooks(notebooks: Path = NOTEBOOKS, mine: Path = MINE) -> dict[str, 
 
     Returns {name: "new" | "newer version" | "unchanged" | "yours, left alone"}. Copies have no outputs, so
     that nothing is revealed before it is predicted. Raises DataError, before anything is copied, when there
-    is none to copy or one of them is damaged.
-    """
+    is none to copy or one of them is damaged."""
     paths = sorted(notebooks.glob("[0-9][0-9]_*.ipynb")) if notebooks.is_dir() else []
     if not paths:
         raise DataError(f"there are no notebooks in {notebooks.name}/: run this in a clone of the course")
     given = {}
     for path in paths:
-        name = f"{path.parent.name}/{path.name}"
         try:
             given[path.name] = (notebook := _read(path)), _hash_sources(notebook)
-        except NO_NOTEBOOK as error:
+        except Exception as error:
+            name, kind = f"{path.parent.name}/{path.name}", type(error).__name__
             raise DataError(
-                f"{name} is not a notebook ({type(error).__name__}): `git restore {name}` brings it back"
+                f"{name} is not a notebook ({kind}): `git restore {name}` brings it back"
             ) from error
     mine.mkdir(parents=True, exist_ok=True)
     copied: dict[str, str] = {}  # where it is lost, a copy that differs counts as the learner's
-    with contextlib.suppress(*NO_NOTEBOOK):
+    with contextlib.suppress(Exception):
         copied = dict(_read(mine / GIVEN))
     done = {}
     for name, (notebook, sources) in given.items():
@@ -74,7 +68,7 @@ def _verdict(copy: Path, given: str, copied: str | None) -> str:
         return "new"
     try:
         there = _hash_sources(_read(copy))
-    except NO_NOTEBOOK:  # not one any more, or not to be read: not ours to repair
+    except Exception:  # not one any more, or not to be read: not ours to repair
         return "yours, left alone"
     if there == given:
         return "unchanged"
@@ -94,10 +88,8 @@ def _read(path: Path) -> Any:
 def _write(path: Path, data: dict[str, Any]) -> None:
     """Write beside, then rename: a reader finds the old file or the new one, never half of one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with beside.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    beside.write_text(text, encoding="utf-8", newline="\n")
     os.replace(beside, path)
 
 
@@ -106,10 +98,7 @@ def open_lab(arguments: Sequence[str] = (), *, notebooks: Path = NOTEBOOKS, mine
 
     arguments are handed to JupyterLab, e.g. ["--no-browser"]. Its log is cut down to the address and to
     errors. Ctrl-C twice ends it, and so does SIGTERM, which is handed on to it: nothing is left running.
-    A signal that ended it counts as 128 + n. Raises TinyLMError where JupyterLab is not installed.
-    """
-    if importlib.util.find_spec("jupyterlab") is None:
-        raise TinyLMError("this Python has no JupyterLab: `make lab` sets one up that has")
+    A signal that ended it counts as 128 + n."""
     first = min(copy_notebooks(notebooks, mine))
     if getattr(os, "geteuid", lambda: -1)() == 0 and "--allow-root" not in arguments:
         # without the option JupyterLab would refuse; containers and cloud machines often have no other user
@@ -129,7 +118,7 @@ def open_lab(arguments: Sequence[str] = (), *, notebooks: Path = NOTEBOOKS, mine
     command = [sys.executable, "-P", "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{first}"]
     pipe = {"stderr": subprocess.PIPE, "encoding": "utf-8", "errors": "replace"}
     lab = subprocess.Popen([*command, *arguments], cwd=mine, env=environment, **pipe)
-    log = threading.Thread(target=_read_log, args=(lab.stderr,), daemon=True)
+    log = threading.Thread(target=print_log, args=(lab.stderr,), daemon=True)
     log.start()
     before = signal.signal(signal.SIGTERM, lambda *_: lab.terminate())
     try:
@@ -144,24 +133,20 @@ def open_lab(arguments: Sequence[str] = (), *, notebooks: Path = NOTEBOOKS, mine
         signal.signal(signal.SIGTERM, before)
 
 
-def _read_log(stream: IO[str]) -> None:
-    with stream:
-        print_log(stream, lambda text: print(text, flush=True))
-
-
-def print_log(lines: Iterable[str], say: Callable[[str], None]) -> None:
-    """Of JupyterLab's log say the address, once, and errors; some twenty lines at the start are neither."""
+def print_log(stream: IO[str]) -> None:
+    """Of JupyterLab's log print the address, once, and errors; some twenty lines at the start are neither."""
     level, address = "E", ""  # what has no level, such as Python's own errors, has the one of the line before
-    for line in map(str.rstrip, lines):
-        if mark := re.match(r"\[([DIWEC]) [^]]*\] ?(.*)", line):
-            level = mark[1] if mark[2] else "I"  # an empty critical line begins the addresses once more
-        elif line.startswith("Traceback "):
-            level = "E"
-        found = re.search(r"https?://\S+/lab\S*", line)
-        # a closed output must not end this loop: JupyterLab would stand still before a full pipe
-        with contextlib.suppress(OSError, ValueError):
-            if found and not address:
-                address = found[0]
-                say(f"JupyterLab is open at {address}\nCtrl-C twice ends it.")
-            elif level in "EC":
-                say(line)
+    with stream:
+        for line in map(str.rstrip, stream):
+            if mark := re.match(r"\[([DIWEC]) [^]]*\] ?(.*)", line):
+                level = mark[1] if mark[2] else "I"  # an empty critical line begins the addresses once more
+            elif line.startswith("Traceback "):
+                level = "E"
+            found = re.search(r"https?://\S+/lab\S*", line)
+            # a closed output must not end this loop: JupyterLab would stand still before a full pipe
+            with contextlib.suppress(OSError, ValueError):
+                if found and not address:
+                    address = found[0]
+                    print(f"JupyterLab is open at {address}\nCtrl-C twice ends it.", flush=True)
+                elif level in "EC":
+                    print(line, flush=True)

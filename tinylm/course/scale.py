@@ -1,8 +1,7 @@
 """Scale: one switch, TINYLM_SCALE, resizes the live run of a notebook.
 
 small ends within the notebook's seconds (the default), medium takes some ten minutes on a laptop, full wants
-a GPU. Explained in notebook 00_start_here.
-"""
+a GPU. Explained in notebook 00_start_here."""
 
 import os
 from typing import Any
@@ -13,8 +12,7 @@ from tinylm.errors import ConfigError
 def pick(*, small: Any, medium: Any, full: Any) -> Any:
     """The value for the scale in force, e.g. `steps = pick(small=200, medium=2_000, full=5_000)`.
 
-    Raises ConfigError where TINYLM_SCALE names no scale; where it is not set, the scale is small.
-    """
+    Raises ConfigError where TINYLM_SCALE names no scale; where it is not set, the scale is small."""
     values = {"small": small, "medium": medium, "full": full}
     name = os.environ.get("TINYLM_SCALE", "").strip().lower() or "small"
     if name not in values:

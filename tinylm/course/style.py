@@ -2,12 +2,13 @@
 
 Colours that stay apart for any colour vision (Okabe and Ito 2008, "Color Universal Design"), letters that are
 readable from the back row, and `show`, which puts a small PNG and its alternative text into the notebook.
-Used by every figure; `style.use` and `style.show` are for the learner's own. Shown in notebook 00_start_here.
-"""
+Used by every figure; `use` and `show` are for the learner's own. Shown in notebook 00_start_here."""
 
 import base64
 import html
 import io
+import re
+from collections.abc import Iterable
 from itertools import cycle, islice
 from typing import Any
 
@@ -48,7 +49,6 @@ STYLE: dict[str, Any] = {
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.titlepad": 10,
-    "axes.labelsize": 14,
     "axes.labelcolor": INK,
     "axes.edgecolor": GREY,
     "axes.linewidth": 1.0,
@@ -87,10 +87,7 @@ def line_styles(n: int) -> list[dict[str, Any]]:
 def new_figure(
     width: float = WIDTH, height: float = 4.0, rows: int = 1, columns: int = 1, **kwargs: Any
 ) -> tuple[Figure, Any]:
-    """A figure and its axes (an array of axes when there are several), to be drawn inside `styled`.
-
-    It is not known to pyplot: nothing is drawn twice, nothing has to be closed.
-    """
+    """A figure and its axes (an array when there are several), unknown to pyplot: nothing is to be closed."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, **kwargs)
 
@@ -121,11 +118,9 @@ def to_png(figure: Figure) -> bytes:
 def show(figure: Figure, alt: str) -> None:
     """Show a figure (also one made with pyplot, which is closed) with its alternative text.
 
-    alt says in a sentence or two what there is to see; keep numbers in it that every machine gives.
-    The output is {image/png, text/plain: "figure: ALT"} with the text as the image's metadata, which
-    HTML pages use. JupyterLab draws images without alternative text, so the same sentence follows as
-    text that only screen readers meet. Outside Jupyter one line, "figure: ALT", is printed.
-    """
+    alt says in a sentence or two what there is to see; keep numbers in it that every machine gives. It is
+    the image's metadata, which HTML pages use; JupyterLab draws images without alternative text, so it
+    follows as text that only screen readers meet. Outside Jupyter "figure: ALT" is printed."""
     alt = " ".join(alt.split())
     if get_ipython() is None:
         print(f"figure: {alt}")
@@ -145,10 +140,7 @@ def to_numpy(values: Any) -> np.ndarray:
     return np.asarray(values, dtype=float)
 
 
-def show_whitespace(label: str) -> str:
-    """A token with its outer spaces and its newlines made visible: " the" -> "␣the", "\\n" -> "↵"."""
-    label = str(label)
-    inner = label.strip(" ")
-    left = len(label) - len(label.lstrip(" ")) if inner else len(label)
-    right = len(label) - left - len(inner) if inner else 0
-    return ("␣" * left + inner + "␣" * right).replace("\n", "↵").replace("\t", "⇥")
+def show_whitespace(labels: Iterable[str]) -> list[str]:
+    """Tokens with their outer spaces and their newlines made visible: " the" -> "␣the", "\\n" -> "↵"."""
+    shown = (re.sub(r"^ +| +\Z", lambda spaces: "␣" * len(spaces[0]), str(label)) for label in labels)
+    return [label.replace("\n", "↵").replace("\t", "⇥") for label in shown]

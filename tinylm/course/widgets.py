@@ -2,13 +2,12 @@
 
 They need a kernel and no network. What goes wrong is one sentence in the widget, never a traceback. Beside
 each stands a static figure, which is what a page on the web shows. The HTML has no script in it, and every
-text is escaped. Used in every notebook, from 00_start_here on.
-"""
+text is escaped. Used in every notebook, from 00_start_here on."""
 
 import functools
 import hashlib
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets
@@ -31,10 +30,9 @@ LOOK = {"style": {"description_width": "8em"}, "layout": {"width": "38em"}}
 def explore(function: Callable[..., str | None], *, height: str | None = None, **controls: Any) -> Any:
     """Controls above the result of function(**values), redrawn whenever one of them moves.
 
-    A control is an ipywidget, or short for one: (1, 64) or (0.1, 3.0, 0.1) is a slider from, to, by; True a
-    tick box; "text" a text box; ["a", "b"] a menu. The function returns a string of HTML, which is replaced
-    in place, or draws a chart. height, e.g. "420px", keeps the page still while a figure is redrawn.
-    """
+    A control is an ipywidget, or short for one: (1, 64) or (0.1, 3.0, 0.1) is a slider from, to, by; "text" a
+    text box; ["a", "b"] a menu. The function returns a string of HTML, which is replaced in place, or draws a
+    chart. height, e.g. "420px", keeps the page still while a figure is redrawn."""
     knobs = {name: _control(name, short) for name, short in controls.items()}
     page, paper = ipywidgets.HTML(), ipywidgets.Output()
     paper.layout.min_height = height
@@ -58,25 +56,20 @@ def _control(name: str, short: Any) -> Any:
     """The widget that a short form stands for, with a readable name."""
     if isinstance(short, ipywidgets.Widget):
         return short
-    look = {"description": name.replace("_", " "), **LOOK}
-    if isinstance(short, bool):
-        return ipywidgets.Checkbox(value=short, description=look["description"])
     if isinstance(short, str):
-        return ipywidgets.Text(value=short, continuous_update=True, **look)
-    if isinstance(short, list | Mapping):
-        choices = list(short.items()) if isinstance(short, Mapping) else short  # ipywidgets 7 warns of a dict
-        return ipywidgets.Dropdown(options=choices, **look)
+        return ipywidgets.Text(value=short, description=name.replace("_", " "), **LOOK)
+    if isinstance(short, list):
+        return ipywidgets.Dropdown(options=short, description=name.replace("_", " "), **LOOK)
     if isinstance(short, tuple) and len(short) in (2, 3):
         return _slider(name, short[0], *short)
-    raise InputError(f"control {name} is {short!r}: give a widget, (from, to, by), True, a text or a list")
+    raise InputError(f"control {name} is {short!r}: give a widget, (from, to, by), a text or a list")
 
 
 def _slider(name: str, value: float, low: float, high: float, step: float | None = None) -> Any:
     whole = all(isinstance(number, int) for number in (value, low, high, step or 1))
     step = step or (1 if whole else (high - low) / 100)
     kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-    look = {"description": name.replace("_", " "), **LOOK}
-    return kind(value=value, min=low, max=high, step=step, **look)
+    return kind(value=value, min=low, max=high, step=step, description=name.replace("_", " "), **LOOK)
 
 
 def _require_text(text: str, purpose: str) -> None:
@@ -84,31 +77,29 @@ def _require_text(text: str, purpose: str) -> None:
         raise InputError(f"there is no text to {purpose}: type at least one character")
 
 
-def next_character(predict: Callable[[str], Any], tokenizer: Any, text: str, *, top: int = 12) -> Any:
-    """Type a text, see which characters may come next and how probable each is.
+def next_character(predict: Callable[[str], Any], tokenizer: Any, text: str) -> Any:
+    """Type a text, see the dozen characters that are most probable next.
 
-    predict: a function from a text (never an empty one) to probabilities (V,).
-    """
+    predict: a function from a text (never an empty one) to probabilities (V,)."""
     labels = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
 
     def draw(text: str) -> str:
         _require_text(text, "go on from")
-        return html_bars(labels, predict(text), title=f"after “{text}”", top=top)
+        return html_bars(labels, predict(text), title=f"after “{text}”", top=12)
 
     return explore(draw, text=text)
 
 
-def sampling_widget(model: nn.Module, tokenizer: Any, text: str, *, n_written: int = 60) -> Any:
+def sampling_widget(model: nn.Module, tokenizer: Any, text: str) -> Any:
     """Type a text, move the sampling rules, and see which tokens may still follow, and what would be written.
 
     Every token of the vocabulary has its row: its probability by the model, and after the rules. Below stand
-    n_written tokens drawn by these rules; the seed decides which.
-    """
+    60 tokens drawn by these rules; the seed decides which."""
     labels = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
 
     def draw(text: str, seed: int, **rules: Any) -> str:
         _require_text(text, "go on from")
-        config = GenerationConfig(max_new_tokens=n_written, **rules)
+        config = GenerationConfig(max_new_tokens=60, **rules)
         ids = [tokenizer.encode(text).tolist()]
         with eval_mode(model.modules()):
             logits = next_logits(model, ids).cpu()  # (1, V)
@@ -116,8 +107,8 @@ def sampling_widget(model: nn.Module, tokenizer: Any, text: str, *, n_written: i
         table = html_before_after(labels, probabilities(logits)[0], after[0], title=f"after “{text}”")
         generator = torch.Generator().manual_seed(seed)
         written = generate_text(model, tokenizer, text, config, generator=generator)
-        both = f"<b>{html.escape(text)}</b>{html.escape(written)}"
-        return table + html_page(f"<div style='{MONO};white-space:pre-wrap'>{both}</div>")
+        words = f"<b>{html.escape(text)}</b>{html.escape(written)}"
+        return table + html_page(f"<div style='{MONO};white-space:pre-wrap'>{words}</div>")
 
     start = GenerationConfig()  # the rules that change nothing
     return explore(
@@ -132,17 +123,14 @@ def sampling_widget(model: nn.Module, tokenizer: Any, text: str, *, n_written: i
     )
 
 
-def attention_viewer(model: nn.Module, tokenizer: Any, text: str, *, max_tokens: int = 48) -> Any:
+def attention_viewer(model: nn.Module, tokenizer: Any, text: str) -> Any:
     """Which tokens each token looks at: choose the layer, the head and the position, or point at a token.
 
-    Reads the first max_tokens tokens of the text (never more than the model's context_length).
-    """
-    limit = min(max_tokens, model.config.context_length)
+    Reads the text's first 48 tokens, never more than the model's context_length."""
+    limit = min(48, model.config.context_length)
     device = next(model.parameters()).device
 
-    @functools.lru_cache(
-        maxsize=1
-    )  # while only the layer, the head or the position moves, nothing is computed
+    @functools.lru_cache(maxsize=1)  # computed once for each text, not for each move of another control
     def read(text: str) -> tuple[list[str], list[np.ndarray]]:
         _require_text(text, "look at")
         tokens = torch.as_tensor(tokenizer.encode(text), device=device)[:limit]  # (T,)
@@ -155,7 +143,7 @@ def attention_viewer(model: nn.Module, tokenizer: Any, text: str, *, max_tokens:
         weights = maps[layer].mean(0) if head < 0 else maps[layer][head]  # (T, T)
         return html_attention(tokens, weights, min(position, len(tokens) - 1))
 
-    heads = {f"head {i}": i for i in range(model.config.n_head)} | {"mean of the heads": -1}
+    heads = [*((f"head {i}", i) for i in range(model.config.n_head)), ("mean of the heads", -1)]
     box = ipywidgets.Text(text, description="text", continuous_update=False, **LOOK)
     where = _slider("position", limit - 1, 0, limit - 1)
     return explore(draw, text=box, layer=(0, model.config.n_layer - 1), head=heads, position=where)
@@ -187,15 +175,14 @@ def html_bars(labels: Sequence[str], values: Any, *, title: str = "", top: int |
     """One horizontal bar per label, values between 0 and 1; with top, only so many, largest first."""
     values = to_numpy(values)
     order = np.arange(len(values)) if top is None else np.argsort(-values, kind="stable")[:top]
-    table = _table((labels[i], float(values[i])) for i in order)
-    left = 1 - float(values[order].sum())
-    others = len(values) - len(order)
-    rest = f"<p style='margin:6px 0 0'>the other {others} share {left:.1%}</p>" if others else ""
-    return html_page((_heading(html.escape(title)) if title else "") + table + rest)
+    shown = (_heading(html.escape(title)) if title else "") + _table((labels[i], values[i]) for i in order)
+    if others := len(values) - len(order):
+        shown += f"<p style='margin:6px 0 0'>the other {others} share {1 - values[order].sum():.1%}</p>"
+    return html_page(shown)
 
 
 def _label(text: str) -> str:
-    return html.escape(show_whitespace(text))
+    return html.escape(show_whitespace([text])[0])
 
 
 def _heading(bold: str, rest: str = "") -> str:
@@ -218,16 +205,14 @@ def _table(rows: Any) -> str:
 def html_before_after(labels: Sequence[str], before: Any, after: Any, *, title: str = "") -> str:
     """A row for each label, the most probable first: a pale bar before the rules, a dark one after.
 
-    before, after: probabilities (V,). A label that may no longer be drawn says so.
-    """
+    before, after: probabilities (V,). A label that may no longer be drawn says so."""
     before, after = to_numpy(before), to_numpy(after)  # (V,) each
     full = max(float(before.max()), float(after.max()))  # the longest bar fills its place
     rows = ""
     for i in np.argsort(-before, kind="stable"):
-        bars = "".join(
-            f"<div style='background:{colour};height:0.45em;width:{100 * chance / full:.2f}%'></div>"
-            for colour, chance in ((SKY, before[i]), (BLUE, after[i]))
-        )
+        bars = ""
+        for colour, chance in ((SKY, before[i]), (BLUE, after[i])):
+            bars += f"<div style='background:{colour};height:0.45em;width:{100 * chance / full:.2f}%'></div>"
         share = f"{before[i]:.1%} → " + (f"{after[i]:.1%}" if after[i] > 0 else "never")
         name = "width:2em;text-align:right;padding-right:8px;white-space:pre"
         rows += (
@@ -241,18 +226,16 @@ def html_before_after(labels: Sequence[str], before: Any, after: Any, *, title: 
     return html_page(f"{heading}<div style='{columns}'>{rows}</div>")
 
 
-def html_attention(tokens: Sequence[str], weights: Any, position: int, *, top: int = 5) -> str:
+def html_attention(tokens: Sequence[str], weights: Any, position: int) -> str:
     """The text with each token coloured by how much `position` looks at it; weights (T, T).
 
     The chosen token is framed, the future is grey. Pointing at another token shows what that one looks at
-    (style sheets alone do it). The heaviest weights follow as bars.
-    """
+    (style sheets alone do it). The five heaviest weights follow as bars."""
     weights = to_numpy(weights)
     row = weights[position]
     # a name of its own, so that two texts on one page do not colour each other
-    name = (
-        "looks-" + hashlib.sha256(repr(list(tokens)).encode() + weights.round(4).tobytes()).hexdigest()[:10]
-    )
+    seen = repr(list(tokens)).encode() + weights.round(4).tobytes()
+    name = f"looks-{hashlib.sha256(seen).hexdigest()[:10]}"
     rules = [f"#{name}:has(.t:hover) .t{{background:none!important}}"]
     for i, j in np.argwhere(weights > FAINTEST):
         colour = f"rgba({SKY_RGB},{weights[i, j]:.2f})"
@@ -264,11 +247,11 @@ def html_attention(tokens: Sequence[str], weights: Any, position: int, *, top: i
         look = f"padding:4px 2px;border-radius:3px;cursor:default;{frame}{look}"
         spans += f"<span class='t t{i}' title='{i}: {row[i]:.1%}' style='{look}'>{_label(token)}</span>"
         spans += "<br>" if "\n" in token else ""
-    order = [i for i in np.argsort(-row, kind="stable")[:top] if row[i] > 0]
+    order = [i for i in np.argsort(-row, kind="stable")[:5] if row[i] > 0]
     heading = f"position {position}, “<span style='{MONO}'>{_label(tokens[position])}</span>”, looks at"
     return html_page(
         f"<style>{''.join(rules)}</style>"
         f"<p id='{name}' style='{MONO};line-height:2.1;margin:0 0 10px'>{spans}</p>"
         + _heading(heading)
-        + _table((f"{i} {tokens[i]}", float(row[i])) for i in order)
+        + _table((f"{i} {tokens[i]}", row[i]) for i in order)
     )

@@ -91,7 +91,7 @@ def _start_from(name: str, model: GPT, dataset: Dataset) -> dict[str, Any]:
 
     Raises CheckpointError where its tokenizer or its model is another."""
     folder = paths.find(name)
-    stored = weights.read(paths.display_path(folder))
+    stored = weights.load(paths.display_path(folder))
     theirs, ours = (
         {k: v for k, v in config.to_json().items() if k not in FREE} | {"tokenizer": tokenizer.fingerprint}
         for config, tokenizer in (
@@ -101,5 +101,5 @@ def _start_from(name: str, model: GPT, dataset: Dataset) -> dict[str, Any]:
     )
     check_unchanged(name, theirs, ours)
     stored.fill(model)
-    digest = read_json(folder, weights.ABOUT, name)["files"][weights.WEIGHTS]["sha256"]  # verified by read
-    return {"name": Path(name).name, "sha256": digest}
+    files = read_json(folder, weights.ABOUT, name)["files"]  # load has verified them
+    return {"name": Path(name).name, "sha256": files[weights.WEIGHTS]["sha256"]}

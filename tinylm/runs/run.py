@@ -134,7 +134,7 @@ def resume(name: str) -> "Run":
         check_unchanged(saved.name, made, experiment.provenance)
         with _at_work(experiment):
             print(f"going on from {saved.name}: {done.step:,} of {saved.config.steps:,} steps are done")
-            if rounding := saved.rounding():
+            if rounding := saved.rounding(device.best_device()):
                 print(rounding)
             evaluated = [step for step, _ in done.val_losses]
             going_on = RunRecord.resumed(folder / "record.jsonl", step=done.step, evaluated=evaluated)

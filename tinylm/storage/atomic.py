@@ -6,11 +6,10 @@ Taught in notebook 04_training."""
 
 import hashlib
 import json
-import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,14 @@ SEAL = "content_sha256"
 Digest = dict[str, Any]  # the size in bytes and the sha256 of a file
 
 
+def damaged(where: str, what: str) -> CheckpointError:
+    """What is said of a file that is not as it was saved, whatever is wrong with it."""
+    return CheckpointError(
+        f"{where} is damaged or from another tinylm, {what}: copy it again, or use an earlier checkpoint, "
+        f"or the tinylm that wrote it"
+    )
+
+
 @contextmanager
 def atomic_directory(home: Path) -> Iterator[Path]:
     """A folder to write into; when the block ends without an error it becomes `home`, in one step.
@@ -28,15 +35,22 @@ def atomic_directory(home: Path) -> Iterator[Path]:
     An earlier folder of that name is replaced. Whenever this is cut short, `recover_directory(home)` is the
     earlier folder or the new one, complete; after an error what was half-written is removed."""
     home.parent.mkdir(parents=True, exist_ok=True)
-    beside = home.with_name(f".{home.name}.partial")
+    beside, earlier = home.with_name(f".{home.name}.partial"), set_aside(home)
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
         yield beside
         for path in (*sorted(beside.iterdir()), beside):
             flush(path)
-        _replace(home, beside)
+        if home.exists():  # folders cannot be swapped in one step: the earlier one steps aside
+            shutil.rmtree(earlier, ignore_errors=True)
+            home.rename(earlier)
+        beside.rename(home)
+        flush(home.parent)
+        shutil.rmtree(earlier, ignore_errors=True)
     finally:
+        if earlier.exists() and not home.exists():
+            earlier.rename(home)
         shutil.rmtree(beside, ignore_errors=True)
 
 
@@ -50,93 +64,6 @@ def set_aside(home: Path) -> Path:
     return home.with_name(f".{home.name}.earlier")
 
 
-def write(path: Path, content: bytes) -> Digest:
-    """Write a file; returns its digest. Raises OSError when the disk refuses."""
-    path.write_bytes(content)
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def file_digests(folder: Path, names: Iterable[str]) -> dict[str, Digest]:
-    """The digest of each of these files, read from the disk."""
-    digests = {}
-    for name in names:
-        with (folder / name).open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            digests[name] = {"bytes": file.tell(), "sha256": sha256}
-    return digests
-
-
-def verify(home: Path, name: str, expected: Any, shown: str | Path) -> None:
-    """Raises CheckpointError with both sizes and hashes unless the file is the one that was saved.
-
-    `shown` is what the folder is called in the sentence."""
-    found = file_digests(home, [name])[name] if (home / name).exists() else None
-    if found != expected or found is None:
-        was, is_ = (
-            f"{d.get('bytes')} bytes with sha256 {d.get('sha256')}" if isinstance(d, dict) else "no file"
-            for d in (expected, found)
-        )
-        raise CheckpointError(
-            f"{shown}/{name} is not the file that was saved: expected {was}, found {is_}; "
-            "copy or download the checkpoint again"
-        )
-
-
-def json_bytes(what: str, data: Mapping[str, Any]) -> bytes:
-    """Strict JSON in UTF-8, one field a line. Raises CheckpointError for what is none; `what` names it."""
-    try:
-        return (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    except (TypeError, ValueError, RecursionError) as error:  # half a surrogate pair is no UTF-8
-        raise CheckpointError(f"{what} cannot be written as JSON: {error}") from error
-
-
-def sealed(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The object with a sha256 of itself, which read_json takes off again."""
-    return {**data, SEAL: _sha256(data)}
-
-
-def read_json(home: Path, name: str, shown: str | Path) -> dict[str, Any]:
-    """The object in a JSON file, unaltered where it is sealed. Raises CheckpointError naming the file.
-
-    Strict, so that what comes later need not wonder: no nan or infinity, no integer of more than 64 bits,
-    no half surrogate pair, no bottomless nesting, no endless file."""
-    try:
-        with (home / name).open("rb") as file:
-            content = file.read(MOST_JSON + 1)
-        if len(content) > MOST_JSON:
-            raise ValueError(f"it has more than {MOST_JSON:,} bytes")
-        data = json.loads(content, parse_int=_integer, parse_float=_finite, parse_constant=_finite)
-        json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no UTF-8
-    except FileNotFoundError:
-        raise CheckpointError(f"there is no checkpoint at {shown}: {name} is missing") from None
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{shown}/{name} is not JSON that can be read: {error}") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{shown}/{name} holds a {type(data).__name__}, not an object")
-    if SEAL in data and (expected := data.pop(SEAL)) != (found := _sha256(data)):
-        raise CheckpointError(
-            f"{shown}/{name} is not the file that was saved: expected content with sha256 {short(expected)}, "
-            f"found {found}; go back to an earlier checkpoint"
-        )
-    return data
-
-
-def check_fields(data: dict[str, Any], fields: Mapping[str, Any], where: str) -> None:
-    """Raises CheckpointError unless the object has these fields, of these types, and no others.
-
-    fields: {name: a type, or again fields}. An int will do for a float; a bool is no int."""
-    for name in [*fields, *sorted(data.keys() - fields.keys())]:
-        kind, value = fields.get(name), data.get(name)
-        if isinstance(kind, Mapping) and isinstance(value, dict):
-            check_fields(value, kind, f"{where}: {name}")
-        elif type(value) is not kind and not (kind is float and type(value) is int):
-            found = short(value) if name in data else "missing"
-            said = "unknown" if name not in fields else found
-            raise CheckpointError(
-                f"{where}: {name} is {said}: use the tinylm that wrote it, or an earlier one"
-            )
-
-
 def flush(path: Path) -> None:
     """Wait until the file, or the folder's list of names, is on the disk."""
     if os.name == "nt" and path.is_dir():
@@ -148,33 +75,65 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sha256(data: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+def write(path: Path, content: bytes) -> Digest:
+    """Write a file; returns its digest. Raises OSError when the disk refuses."""
+    path.write_bytes(content)
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:
-        raise ValueError(f"{short(digits)} is more than 64 bits hold")
-    return int(digits)
+def verify(home: Path, name: str, expected: Any, shown: str | Path) -> None:
+    """Raises CheckpointError with both digests unless the file is the one that was saved.
+
+    `shown` is what the folder is called in the sentence."""
+    found = None
+    with suppress(FileNotFoundError), (home / name).open("rb") as file:
+        found = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
+    if found is None or found != expected:
+        raise damaged(f"{shown}/{name}", f"expected {short(expected, 120)} and found {found}")
 
 
-def _finite(number: str) -> float:
-    if not math.isfinite(float(number)):
-        raise ValueError(f"{short(number)} is not finite")
-    return float(number)
+def write_json(path: Path, data: Mapping[str, Any], *, sealed: bool = False) -> Digest:
+    """Write strict JSON in UTF-8, one field a line; sealed, with a sha256 of itself. Returns its digest.
 
-
-def _replace(home: Path, new: Path) -> None:
-    """Put `new` where `home` is. Folders cannot be swapped in one step: the earlier one steps aside."""
-    earlier = set_aside(home)
-    if home.exists():
-        shutil.rmtree(earlier, ignore_errors=True)
-        home.rename(earlier)
+    Raises CheckpointError for what is no JSON, and OSError when the disk refuses."""
     try:
-        new.rename(home)
-    except OSError:
-        if earlier.exists():
-            earlier.rename(home)
-        raise
-    flush(home.parent)
-    shutil.rmtree(earlier, ignore_errors=True)
+        whole = {**data, SEAL: seal(data)} if sealed else data
+        text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)
+        content = (text + "\n").encode()
+    except (TypeError, ValueError, RecursionError) as error:  # half a surrogate pair is no UTF-8
+        raise CheckpointError(f"{path.name} cannot be written as JSON: {error}") from error
+    return write(path, content)
+
+
+def read_json(
+    home: Path, name: str, shown: str | Path, fields: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The object in a JSON file, unaltered where it is sealed. Raises CheckpointError naming file and field.
+
+    `fields` are all that it has: {name: its type, or a tuple of the values that it may have}. Strict, so that
+    what comes later need not wonder: no nan or infinity, no half surrogate pair, no bottomless nesting, no
+    endless file."""
+    try:
+        with (home / name).open("rb") as file:
+            content = file.read(MOST_JSON)  # torch takes no integers of more than 64 bits: they become floats
+        data = json.loads(content, parse_int=lambda digits: (int if len(digits) < 20 else float)(digits))
+        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint at {shown}: {name} is missing") from None
+    except (ValueError, RecursionError) as error:
+        raise damaged(f"{shown}/{name}", f"it is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise damaged(f"{shown}/{name}", f"it holds a {type(data).__name__}, not an object")
+    if SEAL in data and (expected := data.pop(SEAL)) != (found := seal(data)):
+        raise damaged(f"{shown}/{name}", f"expected content with sha256 {short(expected)} and found {found}")
+    for field in () if fields is None else [*fields, *(data.keys() - fields.keys())]:
+        kind, value = fields.get(field), data.get(field)
+        if type(value) is not kind and not (isinstance(kind, tuple) and value in kind):
+            found = "missing" if field not in data else "unknown" if field not in fields else short(value)
+            raise damaged(f"{shown}/{name}", f"{field} is {found}")
+    return data
+
+
+def seal(data: Mapping[str, Any]) -> str:
+    """The sha256 of an object, however its fields are ordered."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

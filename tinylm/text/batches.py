@@ -5,7 +5,6 @@ Taught in notebook 04_training (one process) and 11_ddp (ranks)."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,12 +67,8 @@ class Batches:
         require_count("seed", seed, least=0)
         require_count("world_size", world_size)
         require_count("rank", rank, least=0, most=world_size - 1)
-        self.tokens = _checked(tokens, context_length, batch_size)
-        if context_length > len(tokens) - 1:
-            raise DataError(
-                f"{len(tokens)} tokens are too few for one window of {context_length} + 1: "
-                f"use context_length {len(tokens) - 1} or less, or more text"
-            )
+        require_count("context_length", context_length)
+        self.tokens = _checked(tokens, context_length, batch_size, least=context_length + 1)
         self.context_length, self.batch_size, self.seed = context_length, batch_size, seed
         self.rank, self.world_size = rank, world_size
         # One window is given up for the freedom to shift the rest. The offset takes all the room that
@@ -81,17 +76,12 @@ class Batches:
         self.windows_per_epoch = max(1, len(tokens) // context_length - 1)
         self._max_offset = len(tokens) - 1 - self.windows_per_epoch * context_length
         self._epochs: dict[int, np.ndarray] = {}
-        self._given = fingerprint
+        self._tokens_sha256 = fingerprint
 
     def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> tuple[Tensor, Tensor]:
-        """The (tokens, targets) of this rank, int64, shape (B, T) each; targets are the next ids.
-
-        A pure function of (tokens, seed, step, micro_step, micro_steps, rank, world_size).
-        """
+        """The (tokens, targets) of this rank, int64, shape (B, T) each; targets are the next ids."""
         if step < 0 or not 0 <= micro_step < micro_steps:
-            raise DataError(
-                f"there is no step {step}, micro_step {micro_step} of {micro_steps}: count from 0"
-            )
+            raise DataError(f"no step {step}, micro_step {micro_step} of {micro_steps}: count from 0")
         unit = (step * micro_steps + micro_step) * self.world_size + self.rank
         inputs = np.empty((self.batch_size, self.context_length), dtype=np.int64)
         targets = np.empty_like(inputs)
@@ -104,9 +94,8 @@ class Batches:
         return micro_steps * self.batch_size * self.context_length
 
     def fingerprint(self) -> dict[str, Any]:
-        """What these batches are, for a checkpoint: two with the same fingerprint read the same.
-
-        It is the same on every rank. Where no fingerprint of the ids was given they are hashed, once."""
+        """What these batches are: two with the same fingerprint read the same. The same on every rank."""
+        self._tokens_sha256 = self._tokens_sha256 or _sha256(self.tokens)
         return {
             "tokens": self._tokens_sha256,
             "count": len(self.tokens),
@@ -116,10 +105,6 @@ class Batches:
             "world_size": self.world_size,
             "order": hashlib.sha256(self._order(0)[:ORDER_SEEN].astype("<i8").tobytes()).hexdigest(),
         }
-
-    @cached_property
-    def _tokens_sha256(self) -> str:
-        return self._given or _sha256(self.tokens)
 
     def _positions(self, row: int) -> list[int]:
         """Where the windows of the rows `row` to `row + B` begin, B of them."""
@@ -131,8 +116,7 @@ class Batches:
 
     def _order(self, epoch: int) -> np.ndarray:
         """The positions of one epoch in the order of reading, shape (windows_per_epoch,)."""
-        order = self._epochs.get(epoch)
-        if order is None:
+        if (order := self._epochs.get(epoch)) is None:
             generator = np.random.default_rng([self.seed, epoch])
             offset = generator.integers(self._max_offset + 1)
             order = generator.permutation(self.windows_per_epoch)
@@ -157,7 +141,7 @@ def evaluation_windows(
     these numbers are read, in that order; they count from 0, and window i scores the ids after i * T.
     Raises ConfigError for sizes that cannot be and DataError for fewer than 2 ids.
     """
-    tokens = _checked(tokens, context_length, batch_size)
+    tokens = _checked(tokens, context_length, batch_size, least=2)
     n_windows = -(-(len(tokens) - 1) // context_length)
     if chosen is not None and any(not 0 <= window < n_windows for window in chosen):
         raise DataError(f"windows {min(chosen)} to {max(chosen)} are not all in 0 to {n_windows - 1}")
@@ -189,14 +173,15 @@ def _sha256(tokens: np.ndarray | Tokens) -> str:
     return digest.hexdigest()
 
 
-def _checked(tokens: np.ndarray | Tokens, context_length: int, batch_size: int) -> np.ndarray | Tokens:
+def _checked(tokens: Any, context_length: int, batch_size: int, *, least: int) -> np.ndarray | Tokens:
     require_count("context_length", context_length)
     require_count("batch_size", batch_size)
     if len(tokens.shape) != 1 or np.dtype(tokens.dtype).kind not in "iu":
+        raise DataError(f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype} are no row of ids")
+    if len(tokens) < least:
         raise DataError(
-            f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype} are not one row of ids"
+            f"{len(tokens)} tokens are too few for context_length {context_length}: give at least {least}, "
+            f"or a context_length of {max(len(tokens) - 1, 1)} or less"
         )
-    if len(tokens) < 2:
-        raise DataError(f"a text of {len(tokens)} tokens leaves nothing to predict: give at least 2")
     # A plain view of a memmap: the same bytes on disk without the subclass's cost per slice.
     return tokens.view(np.ndarray) if isinstance(tokens, np.ndarray) else tokens

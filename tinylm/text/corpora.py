@@ -1,18 +1,19 @@
 """Corpora: which texts there are, where each is found, and how it is split.
 
 A file is looked for in the pack (`TINYLM_DATA`), then in the cache (`TINYLM_CACHE`), then on the network
-unless `TINYLM_OFFLINE=1`. What is said about it names the kind of source, never a path. What a text is, whose
-it is and its licence stand in data/README.md. Taught in notebook 01_characters."""
+unless `TINYLM_OFFLINE=1`. Whose a text is and its licence stand in data/README.md. Taught in notebook
+01_characters."""
 
 import difflib
 import os
+import shutil
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tinylm.errors import CorpusMissing, DataError, DownloadError, short
-from tinylm.text.download import copy, difference, download
+from tinylm.text.download import difference, download, writing
 
 ROOT = Path(__file__).resolve().parents[2]  # relative folders in the environment count from here
 VALIDATION_SHARE = 0.1  # of the characters, taken from the end
@@ -28,6 +29,13 @@ class CorpusFile:
     url: str
     size: int
     sha256: str
+
+    def difference(self, path: Path) -> str | None:
+        """What is wrong with the file at `path`, or None."""
+        try:
+            return difference(path, size=self.size, sha256=self.sha256)
+        except OSError as error:
+            return f"it cannot be read: {error.strerror}"
 
 
 @dataclass(frozen=True)
@@ -87,9 +95,9 @@ def load(name: str, *, fallback: str | None = None) -> Text:
     """
     corpus = corpus_named(name)
     if not corpus.files:
-        return Text(*_generated(corpus), name=name, source="generated")
+        return Text(*_generated(name), name=name, source="generated")
     try:
-        found = [_obtain(corpus, file, progress=True) for file in corpus.files]
+        found = [_obtain(corpus, file) for file in corpus.files]
     except CorpusMissing as error:
         if fallback is None or error.source == "pack":
             raise
@@ -110,32 +118,27 @@ def locate(name: str) -> str | None:
     return None if None in sources else sources[-1]
 
 
-def fetch(name: str, *, progress: bool = True) -> dict[str, Path]:
-    """The files of a corpus by name, from the first source that has them; {} for a generated one.
-
-    Raises CorpusMissing, as `load`.
-    """
+def fetch(name: str) -> dict[str, Path]:
+    """The files of a corpus by name; {} for a generated one. Raises CorpusMissing, as `load`."""
     corpus = corpus_named(name)
-    return {file.name: _obtain(corpus, file, progress)[1] for file in corpus.files}
+    return {file.name: _obtain(corpus, file)[1] for file in corpus.files}
 
 
-def pack(folder: str | Path, names: list[str] | None = None, *, progress: bool = True) -> list[Path]:
-    """Write the files of these corpora to `folder`, laid out as NAME/FILE, for a class without a network.
+def pack(folder: str | Path) -> list[Path]:
+    """Write the files of all corpora to `folder`, laid out as NAME/FILE, for a class without a network.
 
-    By default of every corpus in the registry; generated ones have no files. Files that are there already and
-    right are left alone. Returns the files of the pack. Raises CorpusMissing, and DownloadError when the
-    folder cannot be written.
+    Files that are there already and right are left alone. Returns the files of the pack. Raises
+    CorpusMissing, and DownloadError when the folder cannot be written.
     """
     written = []
-    for corpus in [corpus_named(name) for name in (CORPORA if names is None else names)]:
+    for name, corpus in CORPORA.items():
         for file in corpus.files:
-            target = Path(folder) / corpus.name / file.name
-            expected = {"size": file.size, "sha256": file.sha256}
-            try:
-                if not target.is_file() or difference(target, **expected):
-                    copy(_obtain(corpus, file, progress)[1], target, **expected)
-            except DownloadError as error:
-                raise DownloadError(f"{corpus.name}/{file.name} is not in the pack: {error}") from error
+            target = Path(folder) / name / file.name
+            part = target.with_name(f"{file.name}.part")
+            with writing(target):
+                if not target.is_file() or file.difference(target):
+                    shutil.copyfile(_obtain(corpus, file)[1], part)
+                    os.replace(part, target)
             written.append(target)
     return written
 
@@ -155,65 +158,47 @@ def _look_up(corpus: Corpus, file: CorpusFile) -> tuple[str | None, Path]:
     """The first source that has a file of that name, and its path; or None and its place in the cache.
 
     What the system refuses to look at (no right, too long a name) is not there."""
-    for source, folder in (
-        ("pack", _folder("TINYLM_DATA")),
-        ("cache", _folder("TINYLM_CACHE", "data/cache")),
-    ):
+    for source, variable, default in (("pack", "TINYLM_DATA", ""), ("cache", "TINYLM_CACHE", "data/cache")):
+        folder = _folder(variable, default)
         path = folder and folder / corpus.name / file.name
         if path and os.path.isfile(path):
             return source, path
     return None, path
 
 
-def _obtain(corpus: Corpus, file: CorpusFile, progress: bool) -> tuple[str, Path]:
+def _obtain(corpus: Corpus, file: CorpusFile) -> tuple[str, Path]:
     """(source, path) of a file that is right; a damaged copy in the cache is replaced from the network."""
     source, path = _look_up(corpus, file)
-    wrong = None
-    if source:
-        state = path.stat()
-        wrong = _difference(path, file, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
-        if not wrong:
-            return source, path
+    wrong = file.difference(path) if source else None
+    if source and not wrong:
+        return source, path
     if source == "pack":
-        raise CorpusMissing(
-            f"{corpus.name}/{file.name} in the pack is not the right file ({wrong}): "
-            f"make the pack again, or unset TINYLM_DATA",
-            reason=f"the pack's {file.name} is damaged",
-            source="pack",
-        )
+        reason = f"the pack's {file.name} is damaged, {wrong}"
+        way_out = "make the pack again, or unset TINYLM_DATA"
+        raise CorpusMissing(f"{corpus.name} is not here ({reason}): {way_out}", reason=reason, source=source)
     try:
         if os.environ.get("TINYLM_OFFLINE", "") not in ("", "0"):
             raise DownloadError("TINYLM_OFFLINE forbids the network")
-        download(file.url, path, size=file.size, sha256=file.sha256, progress=progress)
+        download(file.url, path, size=file.size, sha256=file.sha256)
     except DownloadError as error:
         absent = f"the cache's {file.name} is damaged, {wrong}" if wrong else "no pack or cache has it"
         pack_folder = _folder("TINYLM_DATA")
         if pack_folder and not (os.path.isdir(pack_folder) and os.access(pack_folder, os.R_OK | os.X_OK)):
             absent += ", TINYLM_DATA names no folder that can be read"
         reason = f"{absent}, and {error}"
+        way_out = f"`python -m tinylm fetch {corpus.name}` gets it"
         raise CorpusMissing(
-            f"{corpus.name} is not here ({reason}): `python -m tinylm fetch {corpus.name}` gets it",
-            reason=reason,
-            source="cache" if wrong else "network",
+            f"{corpus.name} is not here ({reason}): {way_out}", reason=reason, source=source or "network"
         ) from error
     return "network", path
 
 
 @lru_cache
-def _difference(path: Path, file: CorpusFile, state: tuple[int, ...]) -> str | None:
-    """What is wrong with a file; hashed once in a process, and again when its state on the disk changes."""
-    try:
-        return difference(path, size=file.size, sha256=file.sha256)
-    except OSError as error:
-        return f"it cannot be read: {error.strerror}"
-
-
-@lru_cache
-def _generated(corpus: Corpus) -> tuple[str, str]:
+def _generated(name: str) -> tuple[str, str]:
     """(training, validation) text of a toyworld, from two seeds: neither holds a piece of the other."""
     from tinylm.text.toyworld import world as toyworld  # its grammar is only read when it is wanted
 
-    world = {"toyworld-plays": toyworld.PLAYS, "toyworld-stories": toyworld.STORIES}[corpus.name]
+    world = {"toyworld-plays": toyworld.PLAYS, "toyworld-stories": toyworld.STORIES}[name]
     n_validation = round(GENERATED_CHARACTERS * VALIDATION_SHARE)
     train = world.joined(GENERATED_CHARACTERS - n_validation, TRAIN_SEED)
     return train, world.joined(n_validation, VALIDATION_SEED)

@@ -24,21 +24,14 @@ DECODED_AT_ONCE = 2**20  # ids
 class Dataset:
     """What is trained on, whatever the text is: characters of one file or a hundred shards of tokens."""
 
-    name: str
-    """The corpus, or the file or folder as it was asked for."""
-    source: str
-    """The kind of source: "pack", "cache", "network", "generated", "file" or "shards"."""
+    name: str  # the corpus, or the file or folder as it was asked for
+    source: str  # "pack", "cache", "network", "generated", "file" or "shards"
     tokenizer: Tokenizer
-    train: np.ndarray | Tokens = field(repr=False)
-    """Ids, (N,): an array, a memmap or shards.Tokens."""
-    validation: np.ndarray | Tokens = field(repr=False)
-    """Ids of the fixed validation text, (M,)."""
-    bytes_per_token: float
-    """UTF-8 bytes of the validation text over its tokens: what bits per byte needs."""
-    fingerprint: str
-    """sha256 that tells this data from any other; from the manifest where there is one."""
-    unit: str = "token"
-    """What one id is called in a sentence: "character" or "token"."""
+    train: np.ndarray | Tokens = field(repr=False)  # ids, (N,): an array, a memmap or shards.Tokens
+    validation: np.ndarray | Tokens = field(repr=False)  # ids of the fixed validation text, (M,)
+    bytes_per_token: float  # UTF-8 bytes of the validation text over its tokens, for bits per byte
+    fingerprint: str  # sha256 that tells this data from any other; from the manifest where there is one
+    unit: str = "token"  # what one id is called in a sentence: "character" or "token"
     documents: np.ndarray | None = field(default=None, repr=False)
     """Where the documents of `validation` begin, (D,) rising from 0; None for running text."""
 
@@ -75,8 +68,10 @@ def load_dataset(
 def _from_text(text: corpora.Text, lowercase: bool, train_share: float) -> Dataset:
     tokenizer = CharTokenizer.train(text.train + text.validation, lowercase=lowercase)
     validation = tokenizer.encode(text.validation)
-    entry = corpora.CORPORA.get(text.name)
-    ends = re.finditer(re.escape(entry.separator), text.validation) if entry and entry.separator else None
+    documents = None
+    if text.name in corpora.CORPORA and (separator := corpora.CORPORA[text.name].separator):
+        ends = [end.end() for end in re.finditer(re.escape(separator), text.validation)]
+        documents = _starts(ends, len(validation))
     parts = (part.encode() for part in (text.train, text.validation))
     return Dataset(
         name=text.name,
@@ -87,7 +82,7 @@ def _from_text(text: corpora.Text, lowercase: bool, train_share: float) -> Datas
         bytes_per_token=len(text.validation.encode()) / len(validation),
         fingerprint=_sha256(*parts, [tokenizer.fingerprint, len(text.train), train_share]),
         unit=tokenizer.unit,
-        documents=None if ends is None else _starts([end.end() for end in ends], len(validation)),
+        documents=documents,
     )
 
 
@@ -119,19 +114,15 @@ def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
     train, validation = tokens if len(tokens) == 2 else corpora.split(tokens[0])
     hashes = {manifest.tokenizer_sha256[:16] for manifest in manifests}
     if len(hashes) > 1:
-        raise DataError(
-            f"{short(name)} was made by two tokenizers, {' and '.join(hashes)}: write it with one"
-        )
+        raise DataError(f"{short(name)} was made by two tokenizers, {' and '.join(hashes)}: use one")
     if min(len(train), len(validation)) < 2:
         raise DataError(f"{short(name)} holds {len(train)} + {len(validation)} ids: give at least 20")
     tokenizer = tokenizer_from_json(manifests[0].tokenizer)
-    pieces = [validation[at : at + DECODED_AT_ONCE] for at in range(0, len(validation), DECODED_AT_ONCE)]
-    n_bytes = sum(len(tokenizer.decode(np.asarray(piece)).encode()) for piece in pieces)
-    documents = None
-    if tokenizer.end_of_text is not None:
-        ends = [np.flatnonzero(np.asarray(piece) == tokenizer.end_of_text) for piece in pieces]
-        ends = np.concatenate([end + 1 + i * DECODED_AT_ONCE for i, end in enumerate(ends)])
-        documents = _starts(ends.tolist(), len(validation))
+    n_bytes, ends = 0, []
+    for at in range(0, len(validation), DECODED_AT_ONCE):
+        piece = np.asarray(validation[at : at + DECODED_AT_ONCE])
+        n_bytes += len(tokenizer.decode(piece).encode())
+        ends += (np.flatnonzero(piece == tokenizer.end_of_text) + at + 1).tolist()
     return Dataset(
         name=name,
         source="shards",
@@ -141,7 +132,7 @@ def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
         bytes_per_token=n_bytes / len(validation),
         fingerprint=_sha256([[asdict(manifest)["shards"] for manifest in manifests], *hashes, train_share]),
         unit=tokenizer.unit,
-        documents=documents,
+        documents=None if tokenizer.end_of_text is None else _starts(ends, len(validation)),
     )
 
 
@@ -158,7 +149,5 @@ def _starts(ends: list[int], n: int) -> np.ndarray:
 
 
 def _sha256(*parts: bytes | list) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part if isinstance(part, bytes) else json.dumps(part).encode())
-    return digest.hexdigest()
+    data = b"".join(part if isinstance(part, bytes) else json.dumps(part).encode() for part in parts)
+    return hashlib.sha256(data).hexdigest()

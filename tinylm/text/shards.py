@@ -6,20 +6,20 @@ Reads nanoGPT's and llm.c's files as well. Taught in notebook 12_gpt2."""
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
-from itertools import accumulate, groupby
-from operator import itemgetter
-from pathlib import Path, PureWindowsPath
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinylm.errors import DataError, require_count, short
-from tinylm.text.tokenizers import fingerprint, tokenizer_from_json
+from tinylm.text.tokenizers import checked_ids, fingerprint, tokenizer_from_json
 
 MANIFEST = "manifest.json"
 DTYPES = {"uint16": "<u2", "uint32": "<u4"}  # of the ids in a file: nothing else is ever read as ids
@@ -31,11 +31,17 @@ LLMC_MAGIC_LLAMA = 20240801  # the same for Llama 3, in uint32: refused, not rea
 
 @dataclass(frozen=True)
 class Shard:
-    """One `.bin` file: its name, the number of ids in it, and its sha256."""
+    """One `.bin` file. Raises DataError where it cannot be one."""
 
-    file: str
-    count: int
+    file: str  # its name
+    count: int  # of the ids in it
     sha256: str
+
+    def __post_init__(self) -> None:
+        # A manifest may come from anywhere: its files must not lead out of its folder, on any system.
+        plain = isinstance(self.file, str) and re.fullmatch(r"[\w .-]{1,250}\.bin", self.file)
+        if not plain or type(self.count) is not int or self.count < 1:
+            raise DataError(f"{short(self.count)} ids in {short(self.file)} cannot be: choose a plain name")
 
 
 @dataclass(frozen=True)
@@ -60,26 +66,25 @@ class Tokens:
     def __init__(self, parts: Sequence[np.ndarray]) -> None:
         # Plain views of memmaps: the same bytes on disk without the subclass's cost per slice.
         self._parts = [np.asarray(part) for part in parts if len(part)] or [np.asarray(parts[0])]
-        self._ends = list(accumulate(len(part) for part in self._parts))
+        self._begins = list(accumulate((len(part) for part in self._parts), initial=0))
         self.dtype = np.result_type(*self._parts)
-        self.shape = (self._ends[-1],)
+        self.shape = (self._begins.pop(),)
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return self.shape[0]
 
     def __getitem__(self, index: slice) -> "np.ndarray | Tokens":
-        begin, end, stride = index.indices(self._ends[-1])
+        begin, end, stride = index.indices(len(self))
         if stride != 1:
             raise IndexError(f"Tokens are read from left to right, one by one: not by steps of {stride}")
-        first = bisect_right(self._ends, begin, hi=len(self._ends) - 1)
-        offset = self._ends[first] - len(self._parts[first])
-        if end <= self._ends[first]:
-            return self._parts[first][begin - offset : max(end, begin) - offset]
-        last = bisect_left(self._ends, end)
-        parts = self._parts[first : last + 1]
-        parts[-1] = parts[-1][: end - self._ends[last - 1]]
-        parts[0] = parts[0][begin - offset :]
-        return Tokens(parts)
+        end = max(begin, end)
+        first = bisect_right(self._begins, begin) - 1
+        last = max(first + 1, bisect_left(self._begins, end))
+        parts = [
+            self._parts[i][max(begin - self._begins[i], 0) : end - self._begins[i]]
+            for i in range(first, last)
+        ]
+        return parts[0] if len(parts) == 1 else Tokens(parts)
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.concatenate(self._parts, dtype=dtype or self.dtype)  # (N,), all of it in memory
@@ -102,86 +107,56 @@ def write_shards(
     folder = Path(folder)
     if folder.exists():
         raise DataError(f"the folder {folder.name} exists already: remove it, or choose another name")
-    if not _is_plain(f"{folder.name}_000.bin"):
-        raise DataError(f"{short(folder.name)} cannot be the name of files everywhere: choose another one")
     require_count("shard_tokens", shard_tokens)
     vocab_size = tokenizer_from_json(tokenizer).vocab_size
-    dtype = "uint16" if vocab_size <= 2**16 else "uint32"
     draft = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
     try:
         draft.mkdir(parents=True)
-        rows = (_checked(row, vocab_size).astype(DTYPES[dtype]) for row in token_arrays)
+        rows = (checked_ids(row, vocab_size) for row in token_arrays)
         shards = []
-        for number, group in groupby(_cut(rows, shard_tokens), key=itemgetter(0)):
-            file = f"{folder.name}_{number:03d}.bin"
-            size, digest = _write(draft / file, (piece for _, piece in group))
-            shards.append(Shard(file, size // np.dtype(dtype).itemsize, digest))
-        if not shards:
-            raise DataError("there are 0 ids to write: give at least 1")
-        count = sum(shard.count for shard in shards)
-        manifest = Manifest(dtype, count, source, tokenizer, fingerprint(tokenizer), tuple(shards))
-        _write(draft / MANIFEST, [json.dumps(asdict(manifest), indent=1).encode()])
+        for ids in _filled(rows, shard_tokens, DTYPES[_dtype(vocab_size)]):
+            file = f"{folder.name}_{len(shards):03d}.bin"
+            shards.append(Shard(file, len(ids), _write(draft / file, ids.data)))
+        manifest = _manifest(shards, tokenizer, source)
+        _write(draft / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
         os.rename(draft, folder)
     except OSError as error:
-        raise DataError(f"the disk refused to write {folder.name}: {error.strerror}") from error
+        raise DataError(f"the disk refused to write {short(folder.name)}: {error.strerror}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return manifest
 
 
 def read_manifest(folder: str | Path) -> Manifest:
-    """The manifest of a folder of shards. Raises DataError where there is none, or none that can be right."""
+    """The manifest of a folder of shards. Raises DataError where there is none, or none that can be right.
+
+    It decides which bytes are read, and as what: all in it must be what we would have written ourselves."""
     path = Path(folder) / MANIFEST
     try:
         data = json.loads(path.read_bytes())
-        shards = data["shards"] if isinstance(data, dict) and isinstance(data.get("shards"), list) else ()
-        manifest = _made(Manifest, data | {"shards": tuple(_made(Shard, shard) for shard in shards)})
-        for fault in _faults(manifest):
-            raise DataError(fault)
-        tokenizer_from_json(manifest.tokenizer)
+        shards = [Shard(**shard) for shard in data["shards"]]
+        manifest = _manifest(shards, data["tokenizer"], data["source"])
+        ours = json.loads(json.dumps(asdict(manifest)))
+        if odd := [name for name in ours | data if data.get(name) != ours.get(name)]:
+            raise DataError(f"{short(odd[0])} does not fit the rest")
     except OSError as error:
         raise DataError(f"{path.parent.name} has no {MANIFEST} that can be read: {error.strerror}") from error
-    except (ValueError, TypeError, RecursionError) as error:
-        why = error if isinstance(error, DataError) else f"no JSON of shards, {type(error).__name__}"
-        raise DataError(f"the {MANIFEST} of {path.parent.name} is damaged: {why}; write it again") from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        why = error if isinstance(error, DataError) else short(str(error))
+        raise DataError(f"the {MANIFEST} of {path.parent.name} is damaged ({why}): write it again") from error
     return manifest
 
 
-def _made(kind: type, data: Any) -> Any:
-    wanted = [field.name for field in fields(kind)]
-    if sorted(data) != sorted(wanted):
-        raise DataError(f"fields {short(sorted(data))} are not {', '.join(wanted)}")
-    return kind(**data)
+def _manifest(shards: Sequence[Shard], tokenizer: dict, source: str) -> Manifest:
+    if not shards:
+        raise DataError("there are 0 ids in shards: give at least 1")
+    dtype = _dtype(tokenizer_from_json(tokenizer).vocab_size)
+    count = sum(shard.count for shard in shards)
+    return Manifest(dtype, count, source, tokenizer, fingerprint(tokenizer), tuple(shards))
 
 
-def _faults(manifest: Manifest) -> Iterator[str]:
-    """What cannot be right in a manifest, whoever wrote it: it decides which bytes are read, and as what."""
-    if manifest.dtype not in DTYPES:
-        yield f"dtype is {short(manifest.dtype)}: it must be {' or '.join(DTYPES)}"
-    if not isinstance(manifest.source, str):
-        yield f"source is {short(manifest.source)}: it must be a text"
-    if not manifest.shards:
-        yield "it names 0 shards"
-    for shard in manifest.shards:
-        if not _is_plain(shard.file):
-            yield f"file is {short(shard.file)}: it must be the plain name of a .bin file"
-        if type(shard.count) is not int or shard.count < 1:
-            yield f"count is {short(shard.count)}: it must be a whole number of at least 1"
-        if not isinstance(shard.sha256, str):
-            yield f"sha256 is {short(shard.sha256)}: it must be a text"
-    if len({shard.file for shard in manifest.shards}) < len(manifest.shards):
-        yield "it names a file twice"
-    found = sum(shard.count for shard in manifest.shards)
-    if manifest.count != found or type(manifest.count) is not int:
-        yield f"expected ids {short(manifest.count)}, found {short(found)}"
-    if (found := fingerprint(manifest.tokenizer)) != manifest.tokenizer_sha256:
-        yield f"expected tokenizer sha256 {short(manifest.tokenizer_sha256)}, found {found[:16]}"
-
-
-def _is_plain(name: Any) -> bool:
-    """Whether this is the name of a .bin file and leads nowhere else, on any system."""
-    is_name = isinstance(name, str) and name.isprintable() and name.endswith(".bin") and len(name) < 256
-    return is_name and "/" not in name and PureWindowsPath(name).name == name
+def _dtype(vocab_size: int) -> str:
+    return "uint16" if vocab_size <= 2**16 else "uint32"
 
 
 def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens:
@@ -189,8 +164,7 @@ def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens
 
     Foreign are llm.c's shards (a header of 256 int32, then uint16) and nanoGPT's (uint16 and nothing else);
     put several together with Tokens. Sizes are always checked; with `verify` our own files are read once, to
-    check their sha256 and that every id is in the vocabulary. Raises DataError, which names the file with
-    what was expected and what was found.
+    check their sha256 and that every id is in the vocabulary. Raises DataError.
     """
     path = Path(path)
     if not os.path.isdir(path):
@@ -211,17 +185,16 @@ def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens
                 digest.update(piece.data)
                 highest = max(highest, int(piece.max()))
             _expect(file, "sha256", shard.sha256, digest.hexdigest())
-            _checked([highest], vocab_size)
+            checked_ids(highest, vocab_size)
         parts.append(ids)
     return parts[0] if len(parts) == 1 else Tokens(parts)
 
 
 def _open_foreign(path: Path) -> np.ndarray:
     size = _size(path)
-    header = np.fromfile(path, dtype="<i4", count=min(3, size // 4))
+    header = np.fromfile(path, dtype="<i4", count=3)
     if len(header) == 3 and header[0] in (LLMC_MAGIC, LLMC_MAGIC_LLAMA):
-        _expect(path, "magic number", LLMC_MAGIC, int(header[0]))
-        _expect(path, "version", LLMC_VERSION, int(header[1]))
+        _expect(path, "magic number and version", (LLMC_MAGIC, LLMC_VERSION), tuple(header[:2].tolist()))
         _expect(path, "bytes", 4 * LLMC_HEADER + 2 * int(header[2]), size)
         return np.memmap(path, dtype="<u2", mode="r", offset=4 * LLMC_HEADER)  # (count,)
     if size == 0 or size % 2:
@@ -229,48 +202,36 @@ def _open_foreign(path: Path) -> np.ndarray:
     return np.memmap(path, dtype="<u2", mode="r")  # (count,)
 
 
-def _cut(rows: Iterable[np.ndarray], shard_tokens: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(number of the shard, what goes into it next), in order."""
-    total = 0
+def _filled(rows: Iterable[np.ndarray], size: int, dtype: str) -> Iterator[np.ndarray]:
+    """The ids of all rows in arrays of `size`, the last one shorter; each is overwritten by the next."""
+    shard, used = np.empty(size, dtype), 0
     for row in rows:
         while len(row):
-            number, used = divmod(total, shard_tokens)
-            piece, row = row[: shard_tokens - used], row[shard_tokens - used :]
-            yield number, piece
-            total += len(piece)
+            taken, row = row[: size - used], row[size - used :]
+            shard[used : used + len(taken)] = taken
+            used += len(taken)
+            if used == size:
+                yield shard
+                used = 0
+    if used:
+        yield shard[:used]
 
 
-def _write(path: Path, pieces: Iterable[np.ndarray | bytes]) -> tuple[int, str]:
-    """(bytes written, their sha256)."""
-    digest = hashlib.sha256()
+def _write(path: Path, data: memoryview | bytes) -> str:
+    """Write a file that is on the disk when this returns; its sha256."""
     with open(path, "xb") as file:
-        for piece in pieces:
-            data = bytes(piece)
-            file.write(data)
-            digest.update(data)
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
-        return file.tell(), digest.hexdigest()
+    return hashlib.sha256(data).hexdigest()
 
 
-def _checked(row: np.ndarray, vocab_size: int) -> np.ndarray:
-    row = np.asarray(row)
-    if row.ndim != 1 or (row.size and row.dtype.kind not in "iu"):
-        raise DataError(f"ids of shape {row.shape} and type {row.dtype} are not one row of whole numbers")
-    if row.size and (row.min() < 0 or row.max() >= vocab_size):
-        wrong = row.min() if row.min() < 0 else row.max()
-        raise DataError(f"id {wrong} is outside the tokenizer's {vocab_size}: use 0 to {vocab_size - 1}")
-    return row
-
-
-def _expect(path: Path, what: str, expected: int | str, found: int | str) -> None:
+def _expect(path: Path, what: str, expected: Any, found: Any) -> None:
     if expected != found:
-        shown = [f"{v:,}" if what == "bytes" else str(v)[:16] for v in (expected, found)]
-        raise DataError(f"{path.name}: expected {what} {shown[0]}, found {shown[1]}: write or fetch it again")
+        raise DataError(f"{path.name}: expected {what} {expected}, found {found}: write or fetch it again")
 
 
 def _size(path: Path) -> int:
     if not os.path.isfile(path):
-        folder = short(path.parent.name) if path.parent.name else "this folder"
-        raise DataError(f"there is no file {short(path.name)} in {folder}: write the shards first")
+        raise DataError(f"there is no file {short(path.name)}: write the shards first")
     return path.stat().st_size

@@ -1,12 +1,8 @@
-"""Tokenizers: text to ids and back, exactly.
-
-The vocabulary is a string: its order is the order of the ids, and it is saved with them. A set, whose
-order changes from run to run, is refused. Taught in notebook 01_characters."""
+"""Tokenizers: text to ids and back, exactly. Taught in notebook 01_characters."""
 
 import hashlib
 import json
-from collections import Counter
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -36,17 +32,28 @@ def fingerprint(data: dict) -> str:
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
+def checked_ids(ids: Any, vocab_size: int) -> np.ndarray:
+    """One row of ids, (T,), from an array, a tensor, a list or a single id. Raises DataError otherwise."""
+    row = np.atleast_1d(ids.cpu() if hasattr(ids, "cpu") else ids)
+    if row.ndim > 1 or (row.size and row.dtype.kind not in "iu"):
+        raise DataError(f"ids of shape {row.shape} and type {row.dtype} are not one row: give one at a time")
+    if row.size and not 0 <= row.min() <= row.max() < vocab_size:
+        wrong = row.min() if row.min() < 0 else row.max()
+        raise DataError(f"id {wrong} is outside the tokenizer's {vocab_size}: use 0 to {vocab_size - 1}")
+    return row
+
+
 def _code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")  # (T,)
 
 
 @dataclass(frozen=True)
 class CharTokenizer:
-    """One id per character: the id of a character is its place in `characters`.
+    """One id per character: the id of a character is its place in the string `characters`.
 
     `lowercase` folds the text before it is encoded, so a round trip gives `text.lower()`.
     `unknown` replaces the characters outside the vocabulary; with None they are refused.
-    Raises DataError for a vocabulary that is not a string of distinct characters.
+    Raises DataError for a vocabulary that is not a string of distinct characters: a set changes its order.
     """
 
     characters: str
@@ -58,25 +65,17 @@ class CharTokenizer:
     end_of_text = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.characters, str):
-            kind = type(self.characters).__name__
-            raise DataError(f"the vocabulary is a {kind}, which may lose its order: give a string")
-        if not self.characters:
-            raise DataError("the vocabulary has 0 characters: give at least 1")
-        character, times = Counter(self.characters).most_common(1)[0]
-        if times > 1:
-            raise DataError(f"the vocabulary holds {character!r} {times} times: give each character 1 id")
-        if halves := [c for c in self.characters if "\ud800" <= c <= "\udfff"]:
-            raise DataError(f"the vocabulary holds {halves[0]!r}, half a character: read the text as UTF-8")
-        if self.lowercase is not True and self.lowercase is not False:
-            raise DataError(f"lowercase={short(self.lowercase)} is neither True nor False: use one of them")
-        if self.lowercase and (folded := [c for c in self.characters if c.lower() != c]):
-            raise DataError(f"lowercase text never holds {folded[0]!r}: leave it out, or set lowercase=False")
-        if self.unknown is not None and self.unknown not in list(self.characters):
+        text = self.characters
+        distinct = isinstance(text, str) and 0 < len(set(text)) == len(text)
+        if not distinct or any("\ud800" <= character <= "\udfff" for character in text):
             raise DataError(
-                f"unknown={short(self.unknown)} is not one of the {self.vocab_size} characters of the "
-                f"vocabulary: choose one that is, for example {self.characters[-1]!r}"
+                f"the vocabulary {short(text)} is not one string, in the order of the ids, of at least 1 "
+                f"character, each complete and there once: make it with CharTokenizer.train"
             )
+        if type(self.lowercase) is not bool or (self.lowercase and text != text.lower()):
+            raise DataError(f"lowercase={short(self.lowercase)} does not fit {short(text)}: use False")
+        if self.unknown is not None and self.unknown not in list(text):
+            raise DataError(f"unknown={short(self.unknown)} is none of the {len(text)} characters: use one")
 
     @classmethod
     def train(cls, text: str, *, lowercase: bool = False, unknown: str | None = None) -> "CharTokenizer":
@@ -119,26 +118,13 @@ class CharTokenizer:
         return ids
 
     def decode(self, ids: Any) -> str:
-        """The text of one row of ids: an array, a tensor, a list or a single id.
-
-        Raises DataError for ids outside 0 .. V - 1 (a negative id is no shorthand for the end).
-        """
-        row = np.asarray(ids.cpu() if hasattr(ids, "cpu") else ids)
-        if row.size == 0:
-            return ""
-        if row.ndim > 1 or not np.issubdtype(row.dtype, np.integer):
-            raise DataError(
-                f"ids of shape {row.shape} and type {row.dtype} are not one row: decode one at a time"
-            )
-        wrong = row[(row < 0) | (row >= self.vocab_size)]
-        if wrong.size:
-            raise DataError(f"id {wrong.flat[0]} is no character: ids run from 0 to {self.vocab_size - 1}")
-        return self._points[row].tobytes().decode("utf-32-le")
+        """The text of one row of ids: an array, a tensor, a list or a single id. Errors as `checked_ids`."""
+        row = checked_ids(ids, self.vocab_size)
+        return self._points[row].tobytes().decode("utf-32-le") if row.size else ""
 
     def to_json(self) -> dict:
         """Everything needed to make the same tokenizer again, as plain JSON."""
-        settings = {"characters": self.characters, "lowercase": self.lowercase, "unknown": self.unknown}
-        return {"kind": "characters"} | settings
+        return {"kind": "characters"} | asdict(self)
 
     @property
     def fingerprint(self) -> str:
@@ -152,7 +138,7 @@ KINDS = {"characters": CharTokenizer}  # by the name of their kind in a saved to
 def tokenizer_from_json(data: Any) -> Tokenizer:
     """The tokenizer that `to_json` described. Raises DataError for what no tokenizer wrote."""
     kind = data.get("kind") if isinstance(data, dict) else None
-    if not isinstance(kind, str) or kind not in KINDS:
+    if kind not in list(KINDS):
         raise DataError(f"a tokenizer of kind {short(kind)} is not known here: use {' or '.join(KINDS)}")
     settings = {name: value for name, value in data.items() if name != "kind"}
     if odd := {field.name for field in fields(KINDS[kind])} ^ settings.keys():

@@ -5,8 +5,8 @@ The attribute docstrings are what `python -m tinylm train --help` prints. Taught
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args, get_type_hints
 
 from tinylm.errors import ConfigError, require_choice, require_count, require_number
 
@@ -14,9 +14,12 @@ Schedule = Literal["cosine", "linear", "constant", "wsd"]
 OptimizerName = Literal["adamw", "muon"]
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]  # device's own would load torch, for --help too
 
-# Names of earlier versions, and the settings that these did not have yet, with the value that they then had.
-RENAMED = {"matrix_learning_rate": "muon_learning_rate", "matrix_momentum": "muon_momentum"}
-ADDED = {"compile": False, "eval_tokens": 0, "eval_dtype": "float32"}
+RENAMED = {
+    "matrix_learning_rate": "muon_learning_rate",
+    "matrix_momentum": "muon_momentum",
+}  # by earlier versions
+AT_LEAST_1 = ("steps", "micro_batch_size", "tokens_per_step", "log_every")
+BELOW_1 = ("beta1", "beta2", "muon_momentum")
 
 
 @dataclass(frozen=True)
@@ -69,23 +72,16 @@ class TrainConfig:
     """Compile the loss function: a slow first step, then faster ones, on a GPU above all."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "micro_batch_size", "tokens_per_step", "log_every"):
-            require_count(name, getattr(self, name))
-        for name in ("warmup_steps", "eval_every", "eval_tokens", "patience", "seed"):
-            require_count(name, getattr(self, name), least=0)
-        for name in ("learning_rate", "min_learning_rate", "muon_learning_rate", "weight_decay", "grad_clip"):
-            require_number(name, getattr(self, name), lambda value: value >= 0, "a number of 0 or more")
-        for name in ("beta1", "beta2", "muon_momentum"):
-            require_number(name, getattr(self, name), lambda value: 0 <= value < 1, "0 or more and below 1")
-        choices = {
-            "schedule": Schedule,
-            "optimizer": OptimizerName,
-            "dtype": DTypeName,
-            "eval_dtype": DTypeName,
-        }
-        for name, kind in choices.items():
-            require_choice(name, getattr(self, name), get_args(kind))
-        require_choice("compile", self.compile, (False, True))
+        for name, kind in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            if kind is int:
+                require_count(name, value, least=int(name in AT_LEAST_1))
+            elif kind is not float:
+                require_choice(name, value, get_args(kind) or (False, True))
+            elif name in BELOW_1:
+                require_number(name, value, lambda number: 0 <= number < 1, "0 or more and below 1")
+            else:
+                require_number(name, value, lambda number: number >= 0, "a number of 0 or more")
         if (least := self.min_learning_rate) > (peak := self.learning_rate):
             raise ConfigError(
                 f"min_learning_rate {least:g} is above the peak learning_rate {peak:g}: "
@@ -108,13 +104,10 @@ class TrainConfig:
         Raises ConfigError when tokens_per_step is not a whole number of micro-batches."""
         at_once = self.micro_batch_size * context_length * world_size  # tokens
         if self.tokens_per_step % at_once:
-            below = self.tokens_per_step // at_once * at_once
-            nearest = f"{below} or {below + at_once}" if below else f"{at_once}"
-            devices = f" × world_size {world_size}" if world_size > 1 else ""
             raise ConfigError(
                 f"tokens_per_step {self.tokens_per_step} is not a multiple of micro_batch_size "
-                f"{self.micro_batch_size} × context_length {context_length}{devices} = {at_once}: "
-                f"use {nearest}"
+                f"{self.micro_batch_size} × context_length {context_length} × world_size {world_size} = "
+                f"{at_once}: use {max(1, self.tokens_per_step // at_once) * at_once}"
             )
         return self.tokens_per_step // at_once
 
@@ -124,14 +117,9 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrainConfig:
-        """The inverse of to_json, also for what an earlier version wrote: what it did not have yet takes the
-        value that it then had. Raises ConfigError for settings that are missing or unknown."""
-        data = ADDED | {RENAMED.get(name, name): value for name, value in data.items()}
-        names = {field.name for field in fields(cls)}
-        if strangers := sorted(data.keys() ^ names):
-            is_known = strangers[0] in names
-            raise ConfigError(
-                f"the training's settings {'lack' if is_known else 'have an unknown'} {strangers[0]}: "
-                "use the tinylm that wrote them"
-            )
+        """The inverse of to_json, also for what an earlier version wrote: what it did not have yet has its
+        default. Raises ConfigError for a setting that is unknown."""
+        data = {RENAMED.get(name, name): value for name, value in data.items()}
+        if strangers := sorted(data.keys() - get_type_hints(cls)):
+            raise ConfigError(f"the training has no setting {strangers[0]}: use the tinylm that wrote it")
         return cls(**data)

@@ -26,48 +26,29 @@ def first_nonfinite(tensors: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]
     return None
 
 
-def check_finite(
-    model: nn.Module, loss: Tensor, grad_norm: Tensor | None = None, *, step: int, learning_rate: float
-) -> None:
-    """Raises Divergence before the optimiser uses numbers that are not finite: the weights stay good.
-
-    Named is what went wrong first: a weight, else the loss, else a gradient. grad_norm is None where nobody
-    computed it, or where a gradient may overflow (float16, whose scaler leaves such a step out)."""
-    if math.isfinite(loss) and (grad_norm is None or math.isfinite(grad_norm)):
-        return
-    what = first_nonfinite(model.named_parameters())
-    if what is None and not math.isfinite(loss):
-        what = f"the loss is {float(loss)}"
-    if what is None:  # the backward pass came to the last parameter first
-        parameters = [(name, p) for name, p in model.named_parameters() if p.grad is not None]
-        what = first_nonfinite((f"the gradient of {name}", p.grad) for name, p in reversed(parameters))
-    what = what or f"the norm of the gradient is {float(grad_norm)}"
-    raise divergence(what, step=step, learning_rate=learning_rate)
-
-
-class DeferredFiniteCheck:
-    """Steps whose numbers were left on the device, because checking each would make Python wait for it.
-
-    They are checked together, a few steps late, and always before an evaluation and a checkpoint."""
+class FiniteCheck:
+    """The numbers of steps that have to be finite. Where Python would have to wait for a step to look at it,
+    several are looked at together, a little late, and always before an evaluation and a checkpoint."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._steps: list[tuple[int, float, Tensor]] = []
 
-    def push(self, step: int, learning_rate: float, *numbers: Tensor) -> None:
-        """Remember a step and the 0-dimensional tensors of it that have to be finite."""
-        self._steps.append((step, learning_rate, torch.stack(numbers).detach()))
+    def push(self, step: int, learning_rate: float, loss: Tensor, *grad_norm: Tensor) -> None:
+        """Remember a step and its 0-dimensional tensors. The norm is left out where nobody computed it, or
+        where a gradient may overflow (float16, whose scaler leaves such a step out)."""
+        self._steps.append((step, learning_rate, torch.stack([loss, *grad_norm]).detach()))
 
     def flush(self) -> None:
-        """Raises Divergence for the first bad step, with what is bad by now. Forgets the good ones."""
+        """Raises Divergence for the first bad step, and names a tensor that is bad by now: a weight, else the
+        gradient that the backward pass came to first. Forgets the good steps."""
         steps, self._steps = self._steps, []
-        if not steps:
+        if not steps or torch.cat([numbers for *_, numbers in steps]).isfinite().all():
             return
-        good = torch.stack([numbers.isfinite().all() for _, _, numbers in steps]).tolist()
-        for (step, rate, numbers), is_good in zip(steps, good, strict=True):
-            if not is_good:
-                loss, *_ = numbers.tolist()
-                what = f"the loss is {loss}" if not math.isfinite(loss) else "the gradient is not finite"
-                bad = first_nonfinite(self._model.named_parameters())
-                by_now = f" (by now {bad})" if bad else ""
-                raise divergence(what + by_now, step=step, learning_rate=rate)
+        step, rate, numbers = next(step for step in steps if not step[-1].isfinite().all())
+        loss = float(numbers[0])
+        what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
+        weights = list(self._model.named_parameters())
+        gradients = [(f"the gradient of {name}", p.grad) for name, p in weights if p.grad is not None]
+        bad = first_nonfinite([*weights, *reversed(gradients)])
+        raise divergence(f"{what} (by now {bad})" if bad else what, step=step, learning_rate=rate)

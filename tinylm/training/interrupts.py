@@ -22,19 +22,17 @@ class Interrupts:
     def __init__(self, world: World = SINGLE) -> None:
         self._world = world
         self._deferring = world.size > 1
-        self._pressed = self._installed = False
+        self._pressed = False
 
     def __enter__(self) -> Interrupts:
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._on_signal)
-            self._installed = True
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._installed:
+        if signal.getsignal(signal.SIGINT) == self._on_signal:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            self._installed = False
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

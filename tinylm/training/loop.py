@@ -23,13 +23,11 @@ from tinylm.model.losses import LossFn, next_token_loss
 from tinylm.text.batches import TrainingBatches
 from tinylm.training.config import TrainConfig
 from tinylm.training.ddp import SINGLE, World
-from tinylm.training.finite import DeferredFiniteCheck, divergence
+from tinylm.training.finite import FiniteCheck, divergence
 from tinylm.training.interrupts import Interrupts
 from tinylm.training.optim import build_optimizer, scheduled_rate
 from tinylm.training.progress import Progress, TrainingState, default_provenance
 from tinylm.training.step import StepResult, train_step
-
-Callback = Callable[[TrainingState], None]
 
 
 @dataclasses.dataclass
@@ -38,12 +36,12 @@ class History:
 
     tokens and seconds count the whole run; steps and evaluations hold what was done since it was resumed."""
 
-    steps: list[StepResult]
-    evaluations: list[tuple[int, Any]]
-    tokens: int
-    seconds: float
-    interrupted: bool
-    stopped_early: bool
+    steps: list[StepResult] = dataclasses.field(default_factory=list)
+    evaluations: list[tuple[int, Any]] = dataclasses.field(default_factory=list)
+    tokens: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+    stopped_early: bool = False
 
 
 def train(
@@ -53,7 +51,7 @@ def train(
     *,
     evaluate: Callable[[TrainingState], Any] | None = None,
     save: Callable[[TrainingState], str] | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callable[[TrainingState], None]] = (),
     loss_fn: LossFn = next_token_loss,
     world: World = SINGLE,
     optimizer: torch.optim.Optimizer | None = None,
@@ -102,13 +100,18 @@ def train(
         except KeyboardInterrupt:
             if save is None:
                 raise
-            run.on_interrupt()
+            run.history.interrupted = True
+            if state.progress.step != run.saved_step:
+                with contextlib.suppress(KeyboardInterrupt):
+                    run.save()
         except Divergence as error:
-            raise Divergence(run.divergence_message(error)) from error
+            left = f"the last good checkpoint is {state.saved}" if state.saved else "nothing was saved"
+            rate = f"use a peak rate of {config.learning_rate / 3:.1g} or a longer warm-up"
+            raise Divergence(f"{error} ({left}): {rate}") from error
         finally:
             model.train(was_training)
-    totals = state.progress.tokens, state.progress.seconds, state.interrupted, state.stopped_early
-    return History(run.steps, run.evaluations, *totals)
+    run.history.tokens, run.history.seconds = state.progress.tokens, state.progress.seconds
+    return run.history
 
 
 @dataclasses.dataclass
@@ -118,29 +121,28 @@ class _Run:
     state: TrainingState
     evaluate_state: Callable[[TrainingState], Any] | None
     save_state: Callable[[TrainingState], str] | None
-    callbacks: Sequence[Callback]
+    callbacks: Sequence[Callable[[TrainingState], None]]
     loss_fn: LossFn
     save_seconds: float
     interrupts: Interrupts
     bar: tqdm
     saved_step: int | None
-    steps: list[StepResult] = dataclasses.field(default_factory=list)
-    evaluations: list[tuple[int, Any]] = dataclasses.field(default_factory=list)
-    is_consistent: bool = True
-    """False while the weights are somewhere between two steps, and nothing to save."""
+    history: History = dataclasses.field(default_factory=History)
 
     def __post_init__(self) -> None:
-        self.deferred = DeferredFiniteCheck(self.state.model)
+        self.finite_check = FiniteCheck(self.state.model)
         self.saved_at = time.perf_counter()
         self.began = self.saved_at - self.state.progress.seconds
 
     def between_steps(self) -> bool:
         """What happens when a step is finished, or none is done yet; True when the run is over."""
         state, progress, config = self.state, self.state.progress, self.state.config
-        if due := self.evaluate_state is not None and state.evaluation_is_due():
+        now = progress.step == config.steps or (config.eval_every and progress.step % config.eval_every == 0)
+        measured = progress.val_losses and progress.val_losses[-1][0] == progress.step  # by the run resumed
+        if due := self.evaluate_state is not None and progress.step > 0 and now and not measured:
             self.evaluate()
-        state.stopped_early = 0 < config.patience <= progress.since_best
-        over = progress.step >= config.steps or state.stopped_early
+        self.history.stopped_early = 0 < config.patience <= progress.since_best
+        over = progress.step >= config.steps or self.history.stopped_early
         if self.save_state is not None:
             late = over or self.saved_step is None or time.perf_counter() - self.saved_at >= self.save_seconds
             if due or (state.world.broadcast(late) and progress.step != self.saved_step):
@@ -149,24 +151,29 @@ class _Run:
 
     def evaluate(self) -> None:
         """Evaluate. May be cut short by Ctrl-C: it changes nothing."""
-        self.deferred.flush()
+        self.finite_check.flush()
         state, progress = self.state, self.state.progress
         state.model.eval()
         evaluation = self.evaluate_state(state)
         state.model.train()
-        loss = state.world.broadcast(_loss_of(evaluation))
+        try:
+            loss = state.world.broadcast(float(getattr(evaluation, "loss", evaluation)))
+        except (TypeError, ValueError, RuntimeError):
+            raise ConfigError(
+                f"evaluate gave {evaluation!r}: return one number, or an object with a number called loss"
+            ) from None
         if not math.isfinite(loss):
             rate = scheduled_rate(progress.step - 1, state.config)
             raise divergence(f"the validation loss is {loss}", step=progress.step, learning_rate=rate)
         with self.interrupts.deferred():
             state.result, state.evaluation = None, evaluation
             progress.val_losses.append((progress.step, loss))
-            self.evaluations.append((progress.step, evaluation))
+            self.history.evaluations.append((progress.step, evaluation))
             self.call_back()
 
     def save(self) -> None:
         """Save the state, once every number in it has been checked. Only rank 0 writes."""
-        self.deferred.flush()
+        self.finite_check.flush()
         with self.interrupts.deferred():
             self.state.progress.seconds = time.perf_counter() - self.began
             name = self.save_state(self.state) if self.state.world.is_main else None
@@ -178,7 +185,7 @@ class _Run:
         state, progress, config = self.state, self.state.progress, self.state.config
         logged = progress.step % config.log_every == 0 or progress.step + 1 == config.steps
         with self.interrupts.deferred():
-            self.is_consistent = False
+            self.saved_step = progress.step  # from here on the weights of that step are gone
             result = train_step(
                 state.model,
                 state.optimizer,
@@ -189,14 +196,13 @@ class _Run:
                 loss_fn=self.loss_fn,
                 world=state.world,
                 log=logged,
-                deferred=self.deferred,
+                finite_check=self.finite_check,
             )
             progress.step += 1
             progress.tokens += config.tokens_per_step
             state.result, state.evaluation = result, None
-            self.is_consistent = True
             if logged:
-                self.steps.append(result)
+                self.history.steps.append(result)
                 self.bar.set_postfix(loss=f"{result.loss:.4f}", refresh=False)
             self.bar.update()
             self.call_back()
@@ -206,28 +212,3 @@ class _Run:
         self.state.progress.seconds = time.perf_counter() - self.began
         for callback in self.callbacks:
             callback(self.state)
-
-    def on_interrupt(self) -> None:
-        """After Ctrl-C: save the state, unless it was pressed twice and a step was cut in two."""
-        self.state.interrupted = True
-        if self.is_consistent and self.state.progress.step != self.saved_step:
-            with contextlib.suppress(KeyboardInterrupt):
-                self.save()
-
-    def divergence_message(self, error: Divergence) -> str:
-        """The sentence for a run that broke."""
-        left, peak = "it never was finite", self.state.config.learning_rate
-        if self.state.saved is not None:
-            left = f"the last good checkpoint is {self.state.saved}"
-        elif self.steps:
-            left = f"step {self.steps[-1].step} was the last logged one to be finite"
-        return f"{error} ({left}): use a peak rate of {peak / 3:.1g} or a longer warm-up"
-
-
-def _loss_of(evaluation: Any) -> float:
-    try:
-        return float(evaluation.loss if dataclasses.is_dataclass(evaluation) else evaluation)
-    except (AttributeError, TypeError, ValueError, RuntimeError):
-        raise ConfigError(
-            f"evaluate gave {evaluation!r}: return one number, or a dataclass with a number called loss"
-        ) from None

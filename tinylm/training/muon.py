@@ -84,12 +84,13 @@ class MuonAdamW(torch.optim.Optimizer):
     """Muon for some groups and AdamW for the others: one optimiser with one list of groups and one state.
 
     Each group says which it is by kind="muon" or kind="adamw", and has the settings of that one. AdamW is
-    torch's own, fused where this torch has a fused one for the device."""
+    torch's own."""
 
     def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
         groups = list(groups)
         own = {kind: [group for group in groups if group["kind"] == kind] for kind in ("adamw", "muon")}
-        self._parts = {"adamw": fused_adamw(own["adamw"], lr=0.0), "muon": Muon(own["muon"], lr=0.0)}
+        adamw = torch.optim.AdamW(own["adamw"], lr=0.0, weight_decay=0.0, fused=True)
+        self._parts = {"adamw": adamw, "muon": Muon(own["muon"], lr=0.0)}
         defaults = self._parts["adamw"].defaults | self._parts["muon"].defaults
         super().__init__([*own["adamw"], *own["muon"]], defaults)
 
@@ -100,14 +101,6 @@ class MuonAdamW(torch.optim.Optimizer):
             part.state = self.state
             part.param_groups = [group for group in self.param_groups if group["kind"] == kind]
             part.step()
-
-
-def fused_adamw(groups: list, *, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.AdamW:
-    """torch's AdamW without weight decay but what the groups say: one fused kernel where there is one."""
-    try:
-        return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=0.0, fused=True)
-    except RuntimeError:  # this torch or this device has no fused AdamW: same numbers, slower
-        return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=0.0)
 
 
 def orthogonalize(matrices: Tensor, iterations: int = ITERATIONS) -> Tensor:

@@ -13,7 +13,7 @@ from torch import nn
 from tinylm.errors import ConfigError
 from tinylm.model.layers import parameter_roles
 from tinylm.training.config import Schedule, TrainConfig
-from tinylm.training.muon import MuonAdamW, fused_adamw
+from tinylm.training.muon import MuonAdamW
 
 WSD_DECAY = 0.2
 """The last fifth of a wsd run decays (Hägele et al. 2024, section 3.2)."""
@@ -35,8 +35,9 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 def adamw(
     model: nn.Module, *, learning_rate: float, betas: tuple[float, float], weight_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW over the two parameter groups; one fused kernel where this torch has it for the device."""
-    return fused_adamw(parameter_groups(model, weight_decay), lr=learning_rate, betas=betas)
+    """AdamW over the two parameter groups, in one fused kernel."""
+    groups = parameter_groups(model, weight_decay)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, weight_decay=0.0, fused=True)
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -62,9 +63,8 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         elif name in trained:
             rest["params"].append(trained[name])
     if not (rest["params"] and groups):
-        where = "outside" if groups else "inside"
         raise ConfigError(
-            f"muon works inside the blocks and adamw outside, and 0 parameters {where} are trainable: "
+            "muon trains matrices inside the blocks and adamw the rest, and 0 of one of them are trainable: "
             "use optimizer adamw for all of them"
         )
     return MuonAdamW([rest, *groups.values()])
@@ -97,9 +97,8 @@ def scheduled_rate(step: int, config: TrainConfig, peak: float | None = None) ->
     Every peak falls to the same share of itself. Where that is 0, the schedule is laid out as if there were
     one step more: a last step with rate 0 would compute a gradient and not use it."""
     peak = config.learning_rate if peak is None else peak
-    minimum = config.min_learning_rate
-    if peak != config.learning_rate:
-        minimum *= peak / config.learning_rate if config.learning_rate else 0.0
+    share = peak / config.learning_rate if config.learning_rate else 0.0
+    minimum = config.min_learning_rate * share
     return learning_rate(
         step,
         schedule=config.schedule,

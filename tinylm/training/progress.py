@@ -6,7 +6,6 @@ Taught in notebook 04_training."""
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,10 +61,6 @@ class TrainingState:
     """The step that was just done; None once an evaluation came after it."""
     evaluation: Any | None = None
     """What evaluate returned for the present weights; None once they have moved on."""
-    interrupted: bool = False
-    """Ctrl-C ended the run."""
-    stopped_early: bool = False
-    """config.patience evaluations in a row had not lowered the best loss."""
     saved: str | None = None
     """The name of the last checkpoint, or of the one that the run went on from."""
 
@@ -74,24 +69,17 @@ class TrainingState:
         """Whether a step was just done whose numbers are floats: one of config.log_every, or the last."""
         return self.result is not None and isinstance(self.result.loss, float)
 
-    def evaluation_is_due(self) -> bool:
-        """Every eval_every steps and after the last; one that was cut short is due when the run goes on."""
-        step, every = self.progress.step, self.config.eval_every
-        now = step > 0 and (step == self.config.steps or (every > 0 and step % every == 0))
-        return now and not (self.progress.val_losses and self.progress.val_losses[-1][0] == step)
-
 
 def default_provenance(model: nn.Module, config: TrainConfig, batches: TrainingBatches) -> dict[str, Any]:
     """The settings of model, training and batches, where nobody says what else must not change."""
     shape = model.config.to_json() if hasattr(model, "config") else type(model).__name__
-    made = {"model": shape, "train": config.to_json(), "batches": batches.fingerprint()}
-    return json.loads(json.dumps(made))
+    return {"model": shape, "train": config.to_json(), "batches": batches.fingerprint()}
 
 
 def differences(saved: Any, now: Any, name: str = "") -> Iterator[str]:
     """Each field in which two nested dicts differ, with both values: "train.seed was 5 and is 6"."""
     if isinstance(saved, dict) and isinstance(now, dict):
-        for key in [*saved, *(key for key in now if key not in saved)]:
+        for key in saved | now:
             inner = f"{name}.{key}" if name else str(key)
             yield from differences(saved.get(key, "not there"), now.get(key, "not there"), inner)
     elif saved != now:
@@ -101,8 +89,7 @@ def differences(saved: Any, now: Any, name: str = "") -> Iterator[str]:
 
 def check_unchanged(what: str, saved: dict[str, Any], now: dict[str, Any]) -> None:
     """Raises CheckpointError naming every field in which what was saved differs from what is going on."""
-    if found := list(differences(saved, now)):
-        listed = ", ".join(found)
+    if found := ", ".join(differences(saved, now)):
         raise CheckpointError(
-            f"{what} belongs to another run: {listed}; go on with what was saved, or start a new run"
+            f"{what} belongs to another run: {found}; go on with what was saved, or start a new run"
         )

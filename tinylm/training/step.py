@@ -19,7 +19,7 @@ from tinylm.model.losses import LossFn, next_token_loss, select_targets
 from tinylm.text.batches import IGNORE_INDEX, TrainingBatches
 from tinylm.training.config import TrainConfig
 from tinylm.training.ddp import SINGLE, World
-from tinylm.training.finite import DeferredFiniteCheck, check_finite, divergence
+from tinylm.training.finite import FiniteCheck, divergence
 from tinylm.training.optim import set_learning_rate
 
 
@@ -54,15 +54,18 @@ def train_step(
     loss_fn: LossFn = next_token_loss,
     world: World = SINGLE,
     log: bool = True,
-    deferred: DeferredFiniteCheck | None = None,
+    finite_check: FiniteCheck | None = None,
 ) -> StepResult:
     """One optimiser step on config.tokens_per_step tokens, a pure function of (weights, config.seed, step).
 
     The micro-batches add up to the gradient of the whole batch: each divides its summed loss by the
     number of targets in all of them, on all ranks. log=False leaves the numbers on the device. Raises
     Divergence, with the weights as they were, when the loss or the gradient is not finite; where the device
-    runs ahead of Python, a step that is not logged is left to `deferred`."""
-    precision = precision or _default_precision(model, config)
+    runs ahead of Python, a step that is not logged is left to finite_check."""
+    if precision is None:
+        precision = Precision.of(next(model.parameters()).device, config.dtype)
+        if precision.scaler.is_enabled():
+            raise ConfigError("float16 needs 1 scaler for all steps: pass a Precision.of(device, 'float16')")
     device, scaler = precision.device, precision.scaler
     if log:
         synchronize(device)
@@ -90,17 +93,16 @@ def train_step(
     scaler.unscale_(optimizer)  # before clipping, which is for the gradient as it is
     grad_norm = nn.utils.get_total_norm([p.grad for p in parameters]) if config.grad_clip or log else None
     suspects = [loss] if grad_norm is None or precision.skips_overflow else [loss, grad_norm]
+    finite_check = finite_check or FiniteCheck(model)
+    finite_check.push(step, rate, *suspects)
     if log or precision.is_synchronous:  # checking costs no waiting
-        if deferred is not None:
-            deferred.flush()  # an earlier step may be to blame
-        check_finite(model, *suspects, step=step, learning_rate=rate)
-    elif deferred is not None:
-        deferred.push(step, rate, *suspects)
+        finite_check.flush()
     # torch multiplies by 1 where nothing is to clip: that pass is spared where looking costs no waiting.
     if config.grad_clip and not (precision.is_synchronous and config.grad_clip / (grad_norm + 1e-6) >= 1):
         nn.utils.clip_grads_with_norm_(parameters, config.grad_clip, grad_norm)
     if log:
-        monitored = _monitored_matrix(parameters)
+        matrices = [p for p in parameters if p.ndim >= 2] or parameters
+        monitored = matrices[len(matrices) // 2]  # one tells whether updates are about 1/1000 of weights
         before = monitored.detach().clone()
     scaler.step(optimizer)
     scaler.update()
@@ -133,19 +135,3 @@ def _micro_batches(
         scored = [select_targets(loss_fn, *micro_batch) != IGNORE_INDEX for micro_batch in fetched]
         n_targets = sum(int(targets.sum()) for targets in scored)
     return ((copy_to(device, tokens), copy_to(device, targets)) for tokens, targets in fetched), n_targets
-
-
-def _default_precision(model: nn.Module, config: TrainConfig) -> Precision:
-    precision = Precision.of(next(model.parameters()).device, config.dtype)
-    if precision.scaler.is_enabled():
-        raise ConfigError(
-            "float16 needs one scaler for all steps, not 1 for each of them: "
-            "make Precision.of(device, 'float16') once and pass it as precision"
-        )
-    return precision
-
-
-def _monitored_matrix(parameters: list[nn.Parameter]) -> nn.Parameter:
-    """One matrix, in the middle of the model: enough to see whether updates are about 1/1000 of weights."""
-    matrices = [p for p in parameters if p.ndim >= 2] or parameters
-    return matrices[len(matrices) // 2]
