@@ -9,20 +9,16 @@ import sys
 def main(arguments: list[str] | None = None) -> int:
     """Run the command that was typed. Whatever goes wrong is one sentence; --traceback shows where."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    shows_traceback = "--traceback" in typed
     try:
         import os
-        from pathlib import Path
 
         from tinylm.errors import TinyLMError
 
-        for name in ("stdout", "stderr"):
-            if getattr(sys, name) is None:  # closed: what is printed goes nowhere
-                setattr(sys, name, open(os.devnull, "w", encoding="utf-8", newline="\n"))  # noqa: SIM115
-            elif hasattr(
-                getattr(sys, name), "reconfigure"
-            ):  # a Windows pipe cannot write → or ±: it gets a ?
-                getattr(sys, name).reconfigure(errors="replace")
+        for name in ("stdout", "stderr"):  # one that is closed goes nowhere
+            stream = getattr(sys, name) or open(os.devnull, "w", encoding="utf-8", newline="\n")  # noqa: SIM115
+            setattr(sys, name, stream)
+            if hasattr(stream, "reconfigure"):  # a Windows pipe cannot write → or ±: it gets a ?
+                stream.reconfigure(errors="replace")
         from tinylm.cli.parse import run
 
         return run([word for word in typed if word != "--traceback"])
@@ -33,22 +29,15 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if isinstance(error, TinyLMError):
-            code, sentence = 2, str(error)
-        elif isinstance(error, OSError):  # a full disk, a read-only folder, a file where a folder should be
-            code, sentence = 2, f"{Path(error.filename or 'a file').name}: {error.strerror or error}"
-        else:
+        code, sentence = 2, str(error)
+        if isinstance(error, OSError):  # a full disk, a read-only folder, a file where a folder should be
+            sentence = f"{os.path.basename(error.filename or 'a file')}: {error.strerror or error}"
+        elif not isinstance(error, TinyLMError):
             what = f"{type(error).__name__}: {error}".partition("\n")[0]
-            code, sentence = (
-                1,
-                f"{(typed or ['help'])[0]} met a fault of the program ({what}): --traceback shows more",
-            )
-        try:
-            if shows_traceback:
-                sys.excepthook(type(error), error, error.__traceback__)
-            print(f"tinylm: {sentence}", file=sys.stderr, flush=True)
-        except OSError:  # nobody can be told: the exit code has to do
-            pass
+            code, sentence = 1, f"{typed[0]} met a fault of the program ({what}): --traceback shows more"
+        if "--traceback" in typed:
+            sys.excepthook(type(error), error, error.__traceback__)
+        print(f"tinylm: {sentence}", file=sys.stderr, flush=True)
         return code
 
 

@@ -12,7 +12,6 @@ import os
 import re
 import socket
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,9 +45,7 @@ def promote(run: str, *, name: str | None = None) -> Path:
     target = RUNS / f"{name}.jsonl"
     if target.exists():
         raise RunError(f"data/runs/{target.name} exists already: choose another NAME")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a cut-off last line is refused below, in our own words
-        record = read_record(source / "record.jsonl")
+    record = read_record(source / "record.jsonl")
     _check(record, source.resolve().name)
     readme = with_tables(README.read_text(encoding="utf-8"), _kept({target.name: record}))
     RUNS.mkdir(parents=True, exist_ok=True)

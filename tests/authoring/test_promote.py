@@ -111,7 +111,7 @@ def test_command_refuses_in_one_sentence(course, monkeypatch, capsys):
 def test_benchmark_is_kept_and_stands_in_no_table(course):
     header = record_header("benchmark", command="python tests/benchmarks/x.py --record x", name="x")
     with RunRecord(course / "mine" / "x" / "record.jsonl", header) as record:
-        record.measurement(name="a step", seconds=0.25)
+        record.write("measurement", name="a step", seconds=0.25)
     assert promote("x").is_file()
     assert (course / "README.md").read_text() == README.replace("old", results_tables([]))
 

@@ -174,8 +174,8 @@ class Run:
         folder = paths.MINE / f"{recipe.name}-seed{self.seed}"
         with RunRecord(folder / "record.jsonl", header) as record:
             for line in self.logged:
-                record.step(**line)
-            record.evaluation(step=recipe.train.steps, **asdict(result), seconds=self.seconds)
+                record.write("step", **line)
+            record.write("evaluation", step=recipe.train.steps, **asdict(result), seconds=self.seconds)
             record.close(seconds=self.seconds, cpu_seconds=self.cpu, interrupted=False)
 
 
@@ -247,14 +247,17 @@ def main() -> None:
                 result = run.evaluate()
                 seen.append((run, result))
                 times = {"cpu_seconds": run.cpu, "seconds": run.seconds}
-                record.evaluation(name=run.rung.name, seed=seed, step=run.step, **asdict(result), **times)
+                record.write(
+                    "evaluation", name=run.rung.name, seed=seed, step=run.step, **asdict(result), **times
+                )
                 print(f"seed {seed} {run.rung.name:18s} {result.loss:.4f} {run.cpu:.0f} s", flush=True)
             for run in (run for run, rung in zip(runs, rungs, strict=True) if rung in ends):
                 run.write(run.evaluate(), command, chosen.threads)
         for rung, ratio, seen in zip(fitted, ratios, results, strict=True):
             losses = [result.loss for _, result in seen]
             spread = statistics.stdev(losses) / len(losses) ** 0.5 if len(losses) > 1 else None
-            record.measurement(
+            record.write(
+                "measurement",
                 name=rung.name,
                 kept=rung.kept,
                 seeds=chosen.seeds,

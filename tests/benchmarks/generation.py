@@ -153,12 +153,12 @@ def main():
     with RunRecord(where, header) as record:
         for name, values in times.items():
             print(f"{name:36} {statistics.median(values) * 1e3:8.2f} ms (quickest {min(values) * 1e3:.2f})")
-            record.measurement(name=name, median_seconds=statistics.median(values), seconds=values)
+            record.write("measurement", name=name, median_seconds=statistics.median(values), seconds=values)
         for a, b in ((late, early), (bare, early), (theirs, mine), (past, before)):
             # the median of ratios within a round: both sides saw the same neighbours
             ratio = statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
             print(f"{a} / {b}: {ratio:.3f}")
-            record.measurement(name=f"{a} / {b}", ratio=ratio)
+            record.write("measurement", name=f"{a} / {b}", ratio=ratio)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,8 @@ def main() -> None:
                 )
                 tflops = speed * flops_per_token(config) / 1e12
                 used = tflops / chosen.peak_tflops if chosen.peak_tflops else None
-                record.measurement(
+                record.write(
+                    "measurement",
                     name=f"train {name}",
                     dtype=dtype,
                     batch=batch,
@@ -110,7 +111,7 @@ def main() -> None:
                 )
             for rows in (1, 32):
                 seconds = token_seconds(model.eval(), rows)
-                record.measurement(name=f"generate {name}", rows=rows, seconds_per_token=seconds)
+                record.write("measurement", name=f"generate {name}", rows=rows, seconds_per_token=seconds)
                 print(f"{name}, {rows} texts: {1000 * seconds:.2f} ms for a token of each", flush=True)
     if chosen.recipes:
         for recipe in ("shakespeare_baseline", "shakespeare_fast"):

@@ -188,7 +188,8 @@ def main() -> None:
         score = evaluate_texts(model.eval(), tokenizer, held_out, context_length=chosen.context_length)
         # The texts' own log-probabilities take the luck of the draw out: the rest the model does not know.
         exact = -sum(PLAYS.log_prob(text) for text in held_out) / score.n_tokens
-        record.measurement(
+        record.write(
+            "measurement",
             name="gap to the floor, nats per character",
             gap=score.loss - PLAYS.floor,
             standard_error=score.standard_error,

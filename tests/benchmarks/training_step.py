@@ -142,13 +142,13 @@ def main():
     with RunRecord(where, header) as record:
         for name, values in times.items():
             print(f"{name:36} {statistics.median(values) * 1e3:7.2f} ms (quickest {min(values) * 1e3:.2f})")
-            record.measurement(name=name, median_seconds=statistics.median(values), seconds=values)
+            record.write("measurement", name=name, median_seconds=statistics.median(values), seconds=values)
         pairs = [("library step", name) for name in list(runs)[:2]]
         for a, b in [*pairs, ("library train()", "library step")]:
             # the median of ratios within a round: both sides saw the same neighbours
             ratio = statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
             print(f"{a} / {b}: {ratio:.3f}")
-            record.measurement(name=f"{a} / {b}", ratio=ratio)
+            record.write("measurement", name=f"{a} / {b}", ratio=ratio)
 
 
 if __name__ == "__main__":

@@ -46,13 +46,13 @@ def main():
         words = kills.typed("killed", chosen.steps, chosen.optimizer)
         for kill in kills.killed(trouble, "killed", words, kills=chosen.kills, seed=chosen.seed):
             print(", ".join(f"{name} {value}" for name, value in kill.items()), flush=True)
-            record.measurement(name="kill", **kill)
+            record.write("measurement", name="kill", **kill)
         found, everything = kills.file_digests(trouble / "killed"), True
         for name, sha256 in expected.items():
             equal = found[name] == sha256
             everything = everything and equal
             print(f"{name}: {'equal' if equal else 'NOT EQUAL'}")
-            record.measurement(name=name, equal=equal, left_in_peace=sha256, killed=found[name])
+            record.write("measurement", name=name, equal=equal, left_in_peace=sha256, killed=found[name])
         record.close(kills=chosen.kills, equal=everything)
     return 0 if everything else 1
 

@@ -100,22 +100,22 @@ def test_train_with_fallback_replaces_a_missing_corpus(monkeypatch, capsys):
 
 
 def test_resume_goes_on_with_an_interrupted_run_by_its_name_alone(monkeypatch, capsys):
-    from tinylm.runs import callbacks, run
+    from tinylm.runs import run
 
-    real = callbacks.evaluate
+    real = run.evaluate
 
     def ctrl_c(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run, "measure_speed", lambda model, **_: 1e6)
-    monkeypatch.setattr(callbacks, "evaluate", ctrl_c)
+    monkeypatch.setattr(run, "evaluate", ctrl_c)
     assert main([*TRAIN, "--run", "stopped"]) == 130
     said = capsys.readouterr().out
     assert (
         "ended early, after 5 steps: `python -m tinylm resume stopped` goes on" in said
         and "a sample:" in said
     )
-    monkeypatch.setattr(callbacks, "evaluate", real)
+    monkeypatch.setattr(run, "evaluate", real)
     assert main(["resume", "stopped"]) == 0
     said = capsys.readouterr().out
     assert "going on from step_00000005: 5 of 11 steps are done" in said and "a sample:" in said

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.command_line import ROOT, TRAIN, assert_one_sentence, command, environment, python
 from tinylm.__main__ import main
-from tinylm.cli.options import COMMANDS
+from tinylm.cli.commands import COMMANDS
 from tinylm.runs import paths
 from tinylm.runs.records import read_record
 
@@ -182,9 +182,9 @@ def test_output_that_is_not_utf8_gets_question_marks_and_no_error(trained, tmp_p
     folder = tmp_path / "mine" / "stopped"
     folder.parent.mkdir()
     typed = [*TRAIN, "--run", "stopped"]
-    stop = "from tinylm.runs import callbacks\nreal = callbacks.evaluate\n"
-    stop += "def evaluate(*a, **k):\n    callbacks.evaluate = real\n    raise KeyboardInterrupt\n"
-    stop += "callbacks.evaluate = evaluate\n"
+    stop = "from tinylm.runs import run\nreal = run.evaluate\n"
+    stop += "def evaluate(*a, **k):\n    run.evaluate = real\n    raise KeyboardInterrupt\n"
+    stop += "run.evaluate = evaluate\n"
     code = f"exec({stop!r}); paths.MINE = Path({str(folder.parent)!r}); sys.exit(main({typed!r}))"
     process = python(code, PYTHONIOENCODING=encoding)
     assert process.communicate(timeout=60) and process.returncode == 130

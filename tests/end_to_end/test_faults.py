@@ -7,10 +7,11 @@ import pytest
 
 from tests.support.fault_injection import Faults, PowerCut
 from tests.support.tiny_run import evaluation, files, interrupt_at, tiny
-from tinylm.runs import callbacks, run
+from tinylm.runs import run
+from tinylm.runs.records import read_record
 from tinylm.storage.checkpoint import load_newest, saved_steps
 
-EXPECTED = {"_write", "write_bytes", "mkdir", "rename", "unlink", "fsync", "rmtree"}
+EXPECTED = {"write", "write_bytes", "mkdir", "rename", "unlink", "fsync", "rmtree"}
 
 
 def story(monkeypatch, folder):
@@ -26,7 +27,7 @@ def go_on(folder):
     if saved_steps(folder / "checkpoints"):
         saved, passed_over = load_newest(folder / "checkpoints")
         assert passed_over == []
-        if run._read_quietly(folder).has_ended:  # only tidying up went wrong
+        if read_record(folder / "record.jsonl").has_ended:  # only tidying up went wrong
             return saved.progress.step
         run.resume(folder.name)
         return saved.progress.step
@@ -43,8 +44,8 @@ def the_end(folder):
 
 @pytest.mark.parametrize("kind", ["refused", "cut"])
 def test_disk_fault_at_any_call_loses_no_checkpoint_and_the_end_is_the_same(mine, monkeypatch, kind):
-    monkeypatch.setattr(callbacks, "evaluate", lambda *_, **__: evaluation(1.5))
-    monkeypatch.setattr(callbacks, "generate_text", lambda *_, **__: "")
+    monkeypatch.setattr(run, "evaluate", lambda *_, **__: evaluation(1.5))
+    monkeypatch.setattr(run, "generate_text", lambda *_, **__: "")
     story(monkeypatch, mine / "whole")
     expected, seen, found = the_end(mine / "whole"), set(), set()
     for at in range(1000):

@@ -4,9 +4,10 @@ import math
 
 from tests.support.tiny_run import evaluation, tiny
 from tinylm.inference.evaluate import Evaluation
-from tinylm.runs import callbacks
+from tinylm.runs import run
 from tinylm.runs.build import build_experiment
-from tinylm.runs.callbacks import RunCallbacks, format_evaluation, opening
+from tinylm.runs.records import RunRecord
+from tinylm.runs.run import Run, format_evaluation, opening
 from tinylm.text.tokenizers import CharTokenizer
 from tinylm.training.loop import train
 
@@ -27,16 +28,16 @@ def test_opening_is_a_line_end_or_the_first_token_of_an_alphabet_without_one():
 
 def test_evaluation_takes_the_settings_of_training_and_dataset(mine, monkeypatch):
     asked = []
-    monkeypatch.setattr(callbacks, "evaluate", lambda *a, **more: asked.append(more) or evaluation(1.0))
+    monkeypatch.setattr(run, "evaluate", lambda *a, **more: asked.append(more) or evaluation(1.0))
     for settings in ({}, {"eval_tokens": 500, "eval_dtype": "float32"}):
         experiment = build_experiment(tiny(steps=1, warmup_steps=0, **settings))
-        run = RunCallbacks(experiment, mine)
+        made = Run(experiment, mine, RunRecord(None, {}))
         train(
             experiment.model,
             experiment.batches,
             experiment.recipe.train,
-            evaluate=run.evaluate,
-            callbacks=[run],
+            evaluate=made.evaluate,
+            callbacks=[made],
         )
     assert [more["max_tokens"] for more in asked] == [None, 500]
     assert [more["dtype"] for more in asked] == ["float32"] * 2

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tinylm.errors import ConfigError
 from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.model.gpt import GPT
-from tinylm.model.losses import cross_entropy, next_token_loss
+from tinylm.model.losses import cross_entropy
 from tinylm.runs import forecast as forecasts
 from tinylm.runs.forecast import (
     check_memory,
@@ -103,18 +103,13 @@ def test_forecast_of_the_largest_numbers_there_are_is_words():
     assert "years" in str(result) and "of memory" in str(result)
 
 
-def test_forecast_from_a_speed_of_nothing_is_refused():
-    with pytest.raises(ConfigError, match="tokens_per_second 0"):
-        forecast(ModelConfig(**SMALL), TrainConfig(), tokens_per_second=0)
-
-
 def test_format_vs_forecast_compares_with_what_was_forecast_for_as_many_tokens():
     assert (
         format_vs_forecast(600.0, 900.0)
         == "took about 15 minutes, 1.50 times its forecast (about 10 minutes)"
     )
     assert format_vs_forecast(600.0, 75.0, share=0.25).endswith("0.50 times its forecast (about 2 minutes)")
-    for nothing in (None, 0.0, -1.0, math.nan, math.inf):
+    for nothing in (None, 0.0):
         assert format_vs_forecast(nothing, 3.0) == "took about 3 seconds"
     assert format_vs_forecast(600.0, 3.0, share=0.0) == "took about 3 seconds"
 
@@ -142,19 +137,13 @@ def test_measure_speed_leaves_the_model_as_it_was(optimizer):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_measure_speed_takes_real_steps_of_the_optimizer_and_the_loss_that_are_named(monkeypatch):
-    made, used = [], []
-    real = forecasts.build_optimizer
+def test_measure_speed_takes_real_steps_of_the_optimizer_that_is_named(monkeypatch):
+    made, real = [], forecasts.build_optimizer
     monkeypatch.setattr(forecasts, "build_optimizer", lambda m, c: made.append(c.optimizer) or real(m, c))
-
-    def loss_fn(model, tokens, targets):
-        used.append(tokens.shape)
-        return next_token_loss(model, tokens, targets)
-
-    model, sizes = GPT(ModelConfig(**SMALL)), {"micro_batch_size": 3, "context_length": 17}
     for optimizer in ("adamw", "muon"):
-        measure_speed(model, **sizes, seconds=0.0, optimizer=optimizer, loss_fn=loss_fn)
-    assert made == ["adamw", "muon"] and set(used) == {(3, 17)}
+        model = GPT(ModelConfig(**SMALL))
+        measure_speed(model, micro_batch_size=3, context_length=17, seconds=0.0, optimizer=optimizer)
+    assert made == ["adamw", "muon"]
 
 
 @pytest.mark.parametrize(

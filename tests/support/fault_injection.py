@@ -11,7 +11,7 @@ from pathlib import Path
 from tinylm.runs.records import RunRecord
 
 CALLS = (
-    (RunRecord, "_write"),
+    (RunRecord, "write"),
     (Path, "write_text"),
     (Path, "write_bytes"),
     (Path, "mkdir"),
@@ -60,6 +60,6 @@ def _half(name: str, arguments: tuple) -> None:
         content = arguments[1].encode() if name == "write_text" else arguments[1]
         with arguments[0].open("wb") as file:
             file.write(content[: len(content) // 2])
-    elif name == "_write":
-        arguments[0]._file.write('{"kind": "step", "st')
-        arguments[0]._file.flush()
+    elif name == "write":
+        with arguments[0]._path.open("a", newline="\n") as file:
+            file.write('{"kind": "step", "st')

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from tinylm.inference.evaluate import Evaluation
-from tinylm.runs import callbacks
-from tinylm.runs.recipes import Recipe, shakespeare_char
+from tinylm.runs import run
+from tinylm.runs.recipes import Recipe, recipe
 from tinylm.runs.records import read_record
 
 
 def tiny(*, data=None, init_from=None, model=None, **train) -> Recipe:
-    made = shakespeare_char()
+    made = recipe("shakespeare_char")
     sizes = {"n_layer": 1, "n_head": 2, "n_embd": 22, "context_length": 31} | (model or {})
     settings = {"steps": 7, "warmup_steps": 2, "micro_batch_size": 3, "log_every": 2, "eval_every": 3}
     settings |= {"tokens_per_step": 3 * sizes["context_length"]} | train
@@ -24,7 +24,7 @@ def tiny(*, data=None, init_from=None, model=None, **train) -> Recipe:
 
 def interrupt_at(monkeypatch, call: int) -> None:
     """Ctrl-C is pressed in the evaluation of that number, counted from 1."""
-    calls, evaluate = [], callbacks.evaluate
+    calls, evaluate = [], run.evaluate
 
     def interrupted(model, *args, **kwargs):
         calls.append(1)
@@ -32,7 +32,7 @@ def interrupt_at(monkeypatch, call: int) -> None:
             raise KeyboardInterrupt
         return evaluate(model, *args, **kwargs)
 
-    monkeypatch.setattr(callbacks, "evaluate", interrupted)
+    monkeypatch.setattr(run, "evaluate", interrupted)
 
 
 def evaluation(loss: float) -> Evaluation:
@@ -42,7 +42,7 @@ def evaluation(loss: float) -> Evaluation:
 def losses_are(monkeypatch, *losses: float) -> None:
     """What the evaluations of a run find, one after the other."""
     coming = iter(losses)
-    monkeypatch.setattr(callbacks, "evaluate", lambda *_, **__: evaluation(next(coming)))
+    monkeypatch.setattr(run, "evaluate", lambda *_, **__: evaluation(next(coming)))
 
 
 def contents(folder):

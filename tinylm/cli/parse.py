@@ -1,10 +1,9 @@
-"""Parsing: what was typed becomes one of the dataclasses of options, or one sentence that says what is wrong.
+"""Parsing: what was typed becomes one of commands' dataclasses, or one sentence that says what is wrong.
 
 tyro reads the dataclasses and their docstrings as they are, so that there is no second schema. What it
 refuses it draws as a box; the sentence is taken out of the box."""
 
 import contextlib
-import difflib
 import io
 import os
 import re
@@ -13,10 +12,9 @@ from typing import Any
 
 import tyro
 
-from tinylm.cli import commands
-from tinylm.cli.options import COMMANDS, Steps, Train
+from tinylm.cli.commands import COMMANDS, Train, perform
 from tinylm.errors import TinyLMError
-from tinylm.runs.recipes import RECIPES, recipe, shortened
+from tinylm.runs.recipes import RECIPES, did_you_mean, recipe, shortened
 
 PROGRAM = "python -m tinylm"
 HELP = {"-h", "--help"}
@@ -34,18 +32,21 @@ WORDS = (  # what tyro and Python say, and what we say
 def run(arguments: list[str]) -> int:
     """Run the command that was typed and return its exit code. Raises TinyLMError for what cannot be read."""
     if not arguments or arguments[0] in HELP:
-        print(_about())
-        return commands.DONE
+        lines = ["tinylm, a course on language models in notebooks.", "", f"usage: {PROGRAM} COMMAND ...", ""]
+        lines += [f"  {name:<9} {kind.__doc__.splitlines()[0]}" for name, kind in COMMANDS.items()]
+        lines += ["", f"recipes, as in {PROGRAM} train {next(iter(RECIPES))}:", ""]
+        lines += [f"  {name:<21} {made.about}" for name, made in RECIPES.items()]
+        print("\n".join([*lines, "", f"{PROGRAM} COMMAND --help lists the options of a command."]))
+        return 0
     options = parse(arguments)
-    return commands.DONE if options is None else getattr(commands, arguments[0])(options, arguments)
+    return 0 if options is None else perform(options, arguments)
 
 
 def parse(arguments: list[str]) -> Any:
-    """What was typed as one of the dataclasses of options; None where it was --help, which is printed."""
+    """What was typed as one of the dataclasses of commands; None where it was --help, which is printed."""
     command, *typed = arguments
     if command not in COMMANDS:
-        near = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.0)[0]
-        raise TinyLMError(f"there is no command {command[:40]}: did you mean {near}? ({PROGRAM} lists them)")
+        raise TinyLMError(f"there is no command {command[:40]}: {did_you_mean(command, COMMANDS)}")
     boxes, program = io.StringIO(), f"{PROGRAM} {command}"
     os.environ["COLUMNS"] = str(max(40, shutil.get_terminal_size().columns))  # tyro does not end below 8
     try:
@@ -58,7 +59,7 @@ def parse(arguments: list[str]) -> Any:
         while cause is not None and not isinstance(cause, TinyLMError):
             cause = cause.__context__
         if cause is None and stop.code:
-            raise TinyLMError(f"{_sentence(boxes.getvalue())} (see {program} --help)") from None
+            cause = TinyLMError(f"{_sentence(boxes.getvalue())} (see {program} --help)")
         if cause is not None:
             raise cause from None
         return None
@@ -67,14 +68,13 @@ def parse(arguments: list[str]) -> Any:
 def _recipe_named(typed: list[str]) -> Train:
     """What `train` starts from: the settings of the recipe named, its warm-up shortened with --train.steps.
 
-    The steps are read alone and first: a warm-up longer than the run is refused as soon as it is read."""
+    The steps are looked for first: a warm-up longer than the run is refused as soon as it is read."""
     name = next(iter(RECIPES))
     if not typed or (typed[0].startswith("-") and typed[0] not in HELP):
         raise TinyLMError(f"name a recipe first, as in {PROGRAM} train {name} ({PROGRAM} lists them)")
     chosen = recipe(name if typed[0] in HELP else typed[0])
-    words = [word for word in typed if word not in HELP]
-    steps, _ = tyro.cli(Steps, args=words, return_unknown_args=True)
-    chosen = shortened(chosen, steps.steps)
+    if steps := re.findall(r"--train\.steps[ =]\+?(\d[\d_]{0,18})(?!\S)", " ".join(typed)):
+        chosen = shortened(chosen, int(steps[-1]))
     return Train(chosen.name, chosen.model, chosen.train, chosen.data)
 
 
@@ -88,11 +88,3 @@ def _sentence(boxes: str) -> str:
     near = re.search(r"Perhaps you meant:.*?(--[\w.-]+)", " ".join(rest))
     said = said if len(said) < 200 else f"{said[:150]}… ({len(said)} characters)"
     return said + (f": did you mean {near[1]}?" if near else "")
-
-
-def _about() -> str:
-    lines = ["tinylm, a course on language models in notebooks.", "", f"usage: {PROGRAM} COMMAND ...", ""]
-    lines += [f"  {name:<9} {kind.__doc__.splitlines()[0]}" for name, kind in COMMANDS.items()]
-    lines += ["", f"recipes, as in {PROGRAM} train {next(iter(RECIPES))}:", ""]
-    lines += [f"  {name:<21} {make().about}" for name, make in RECIPES.items()]
-    return "\n".join([*lines, "", f"{PROGRAM} COMMAND --help lists the options of a command."])

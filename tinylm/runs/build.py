@@ -18,7 +18,7 @@ from tinylm.text.batches import Batches
 from tinylm.text.corpora import CORPORA
 from tinylm.text.dataset import Dataset, load_dataset
 from tinylm.text.tokenizers import tokenizer_from_json
-from tinylm.training.progress import differences
+from tinylm.training.progress import check_unchanged, default_provenance
 
 FREE = {"dropout", "attention", "residual_init"}  # settings that may differ from those of the weights
 
@@ -52,9 +52,10 @@ def build_experiment(recipe: Recipe, *, fallback: bool = False) -> Experiment:
         train_share=data.train_share,
         fallback=data.fallback if fallback else None,
     )
-    data = replace(data, corpus=paths.stored_text(dataset.name))
-    if dataset.name not in CORPORA:  # a path: what is printed and published names the file alone
-        dataset = replace(dataset, name=Path(dataset.name).resolve().name)
+    data = replace(data, corpus=dataset.name)
+    if dataset.name not in CORPORA:  # a path: it is stored as it leads there from the repository, which names
+        data = replace(data, corpus=paths.display_path(dataset.name, paths.HOME))  # no user, and
+        dataset = replace(dataset, name=Path(dataset.name).resolve().name)  # published as the file alone
     context_length = recipe.model.context_length
     for part, tokens in (("training", dataset.train), ("validation", dataset.validation)):
         if len(tokens) <= context_length:
@@ -78,9 +79,7 @@ def build_experiment(recipe: Recipe, *, fallback: bool = False) -> Experiment:
         "data": asdict(data),
         "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
         "tokenizer": dataset.tokenizer.fingerprint,
-        "model": config.to_json(),
-        "train": train.to_json(),
-        "batches": batches.fingerprint(),
+        **default_provenance(model, train, batches),
     }
     if recipe.init_from is not None:
         provenance["init_from"] = _start_from(recipe.init_from, model, dataset)
@@ -90,19 +89,17 @@ def build_experiment(recipe: Recipe, *, fallback: bool = False) -> Experiment:
 def _start_from(name: str, model: GPT, dataset: Dataset) -> dict[str, Any]:
     """Load the weights of a checkpoint into the model; its name, and what tells its weights from any other.
 
-    Raises ConfigError where its model or its tokenizer is another."""
+    Raises CheckpointError where its tokenizer or its model is another."""
     folder = paths.find(name)
     stored = weights.load(paths.display_path(folder))
-    if tokenizer_from_json(stored.tokenizer).fingerprint != dataset.tokenizer.fingerprint:
-        raise ConfigError(
-            f"{name} cannot be started from: its tokenizer numbers other tokens than that of {dataset.name}, "
-            f"use a checkpoint that was trained on the same alphabet"
-        )
     theirs, ours = (
-        {k: v for k, v in c.to_json().items() if k not in FREE} for c in (stored.config, model.config)
+        {k: v for k, v in config.to_json().items() if k not in FREE} | {"tokenizer": tokenizer.fingerprint}
+        for config, tokenizer in (
+            (stored.config, tokenizer_from_json(stored.tokenizer)),
+            (model.config, dataset.tokenizer),
+        )
     )
-    if different := list(differences(theirs, ours)):
-        raise ConfigError(f"{name} cannot be started from: {', '.join(different)}; use a model as its own is")
+    check_unchanged(name, theirs, ours)
     stored.fill(model)
     files = read_json(folder, weights.ABOUT, name)["files"]  # load has verified them
     return {"name": Path(name).name, "sha256": files[weights.WEIGHTS]["sha256"]}

@@ -17,7 +17,6 @@ from torch import nn
 from tinylm.device import Precision
 from tinylm.errors import ConfigError
 from tinylm.model.config import ModelConfig, parameter_counts
-from tinylm.model.losses import LossFn, next_token_loss
 from tinylm.text.batches import Batches
 from tinylm.training.config import DTypeName, OptimizerName, TrainConfig
 from tinylm.training.optim import build_optimizer
@@ -47,9 +46,8 @@ def memory_bytes(config: ModelConfig, micro_batch_size: int, dtype: DTypeName = 
     modern = 3 * (config.position == "rotary") + 2 * (config.norm == "rmsnorm") + 5 * config.qk_norm
     dropped = config.dropout > 0
     scores = (3 if dropped else config.attention == "explicit") * config.n_head * config.context_length
-    per_block = (
-        (8 + modern + 2 * dropped) * config.n_embd + 2 * config.mlp_hidden + scores
-    )  # numbers per token
+    per_channel = 8 + modern + 2 * dropped
+    per_block = per_channel * config.n_embd + 2 * config.mlp_hidden + scores  # numbers per token
     per_token = config.n_layer * per_block * width + 2 * config.vocab_size * 4  # bytes
     return 16 * parameter_counts(config)["total"] + micro_batch_size * config.context_length * per_token
 
@@ -73,39 +71,26 @@ def measure_speed(
     seconds: float = 1.0,
     dtype: DTypeName = "auto",
     optimizer: OptimizerName = "adamw",
-    loss_fn: LossFn = next_token_loss,
 ) -> float:
     """Training speed in tokens per second: the median of real steps on random tokens, after three to warm up.
 
-    The steps are those of the optimiser and the loss that are named, because these cost their part. The
-    model is afterwards as it was to the bit: the learning rates are 0, and its state is put back all the
-    same, since a module may keep counts of its own."""
-    config = TrainConfig(
-        steps=1_000_000,
-        micro_batch_size=micro_batch_size,
-        tokens_per_step=micro_batch_size * context_length,
-        learning_rate=0.0,
-        min_learning_rate=0.0,
-        warmup_steps=0,
-        dtype=dtype,
-        optimizer=optimizer,
-        muon_learning_rate=0.0,
-    )
+    The steps are those of the optimiser that is named, because it costs its part. The model is afterwards as
+    it was to the bit: the learning rates are 0, and its state is put back all the same, since a module may
+    keep counts of its own."""
+    per_step = micro_batch_size * context_length  # tokens
+    rates = {"learning_rate": 0.0, "min_learning_rate": 0.0, "muon_learning_rate": 0.0, "warmup_steps": 0}
+    config = TrainConfig(10**6, micro_batch_size, per_step, optimizer, dtype=dtype, **rates)
     precision = Precision.of(next(model.parameters()).device, dtype)
     stepped = build_optimizer(model, config)
-    ids = np.random.default_rng(0).integers(
-        model.config.vocab_size, size=micro_batch_size * context_length + 1
-    )
+    ids = np.random.default_rng(0).integers(model.config.vocab_size, size=per_step + 1)
     batches = Batches(ids, context_length=context_length, batch_size=micro_batch_size, seed=0)
     was_training, before = model.training, {k: v.clone() for k, v in model.state_dict().items()}
     speeds: list[float] = []
     began = time.perf_counter()
     model.train()
     while len(speeds) < 6 or time.perf_counter() - began < seconds:
-        result = train_step(
-            model, stepped, batches, step=len(speeds), config=config, precision=precision, loss_fn=loss_fn
-        )
-        speeds.append(result.tokens_per_second)
+        step = train_step(model, stepped, batches, step=len(speeds), config=config, precision=precision)
+        speeds.append(step.tokens_per_second)
     model.train(was_training)
     model.load_state_dict(before)
     stepped.zero_grad(set_to_none=True)
@@ -132,8 +117,6 @@ class Forecast:
 
 def forecast(model: ModelConfig, train: TrainConfig, *, tokens_per_second: float) -> Forecast:
     """Tokens, FLOPs, seconds and memory of a run at a measured speed (measure_speed)."""
-    if not 0 < tokens_per_second < math.inf:
-        raise ConfigError(f"tokens_per_second {tokens_per_second} forecasts nothing: measure it")
     tokens = train.steps * train.tokens_per_step
     return Forecast(
         parameters=parameter_counts(model)["total"],
@@ -149,11 +132,10 @@ def format_vs_forecast(forecast_seconds: float | None, seconds: float, *, share:
 
     `share` is the part of the planned tokens that was read, where the run ended early. Without a forecast, or
     where nothing was read, it took what it took."""
-    expected = (forecast_seconds or 0.0) * share
-    if not 0 < expected < math.inf:
-        return f"took {plain_duration(seconds)}"
-    ratio = f"{seconds / expected:.2f} times its forecast"
-    return f"took {plain_duration(seconds)}, {ratio} ({plain_duration(expected)})"
+    took, expected = f"took {plain_duration(seconds)}", (forecast_seconds or 0.0) * share
+    if expected <= 0:
+        return took
+    return f"{took}, {seconds / expected:.2f} times its forecast ({plain_duration(expected)})"
 
 
 def plain_duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ It names neither the machine nor a path on it. What it says about larger models 
 Shown in notebook 00_start_here."""
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinylm import device
 from tinylm.model.config import ModelConfig
@@ -31,8 +31,12 @@ class RungForecast:
     """What a rung would take on this machine, at the speed at which one block of its width trains."""
 
     rung: Rung
-    flops_per_second: float
     forecast: Forecast
+
+    @property
+    def flops_per_second(self) -> float:
+        """The speed behind the forecast, in floating-point operations."""
+        return self.forecast.flops / self.forecast.seconds
 
 
 def ladder() -> list[Rung]:
@@ -68,43 +72,29 @@ def ladder_forecast(*, seconds: float = 1.0) -> list[RungForecast]:
     That is a forecast: the head, the evaluations and a machine that gets warm are not in it."""
     rows = []
     for rung in ladder():
-        is_small = rung.model.n_embd <= 128
-        context_length, layers = min(rung.model.context_length, 512), 4 if is_small else 1
-        block = ModelConfig(65, context_length, layers, rung.model.n_head, rung.model.n_embd)
-        speed = measure_speed(
-            GPT(block).to(device.best_device()),
-            micro_batch_size=rung.train.micro_batch_size if is_small else 1,
-            context_length=context_length,
-            seconds=seconds,
-        )
-        flops = speed * flops_per_token(block)  # per second
-        speed = flops / flops_per_token(rung.model)
-        rows.append(RungForecast(rung, flops, forecast(rung.model, rung.train, tokens_per_second=speed)))
+        batch, layers = (rung.train.micro_batch_size, 4) if rung.model.n_embd <= 128 else (1, 1)
+        context_length = min(rung.model.context_length, 512)
+        block = replace(rung.model, vocab_size=65, n_layer=layers, context_length=context_length)
+        shape = {"micro_batch_size": batch, "context_length": context_length}
+        speed = measure_speed(GPT(block).to(device.best_device()), **shape, seconds=seconds)
+        speed *= flops_per_token(block) / flops_per_token(rung.model)
+        rows.append(RungForecast(rung, forecast(rung.model, rung.train, tokens_per_second=speed)))
     return rows
 
 
-def report(*, seconds: float = 1.0) -> str:
+def report() -> str:
     """All of it as text, some twenty lines."""
-    here = describe()
-    versions = ", ".join(f"{name} {number}" for name, number in here["versions"].items() if number)
-    memory = "memory unknown" if here["memory_gib"] is None else f"{here['memory_gib']} GiB of memory"
-    yes = {True: "yes", False: "no"}
-    lines = [
-        f"processor    {here['cpu']}, {here['cores']} cores, {memory}, {here['system']}",
-        f"accelerator  {here['accelerator'] or 'none: training runs on the processor'}",
-        f"arithmetic   {here['dtype']} (bfloat16 {yes[here['bf16']]}, AMX {yes[here['amx']]})",
-        f"versions     {versions}",
-        "corpora",
-    ]
-    for name, source in here["corpora"].items():
-        lines.append(f"  {name:<18} {source or f'not here: `python -m tinylm fetch {name}` gets it'}")
-    rows = ladder_forecast(seconds=seconds)
-    speed = rows[0].flops_per_second / flops_per_token(rows[0].rung.model)
-    lines.append(
-        f"speed        {speed:,.0f} tokens per second, measured just now on the {rows[0].rung.name} model"
-    )
-    lines.append("forecast     of training each model of the course on this machine")
+    here, rows = describe(), ladder_forecast()
+    corpora, versions = here.pop("corpora"), here.pop("versions")
+    here["versions"] = ", ".join(f"{name} {number}" for name, number in versions.items() if number)
+    speed = rows[0].forecast.tokens / rows[0].forecast.seconds
+    here["speed"] = f"{speed:,.0f} tokens per second, measured just now on the {rows[0].rung.name} model"
+    here["forecast"] = "of training each model of the course on this machine"
+    lines = [f"{name:<12} {'none' if value is None else value}" for name, value in here.items()]
     for row in rows:
         took = plain_duration(row.forecast.seconds)
         lines.append(f"  {row.rung.name:<18} {row.forecast.tokens:>14,} tokens  {took}")
+    lines.append("corpora")
+    for name, source in corpora.items():
+        lines.append(f"  {name:<18} {source or f'not here: `python -m tinylm fetch {name}` gets it'}")
     return "\n".join(lines)

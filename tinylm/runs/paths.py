@@ -4,7 +4,6 @@ data/mine/RUN/checkpoints/step_00000200 is from one of your runs, data/checkpoin
 Taught in notebooks 04_training and 05_sampling."""
 
 import contextlib
-import difflib
 import os
 import re
 from collections.abc import Callable
@@ -14,8 +13,8 @@ from typing import Any
 
 from tinylm.errors import CheckpointError, ConfigError, short
 from tinylm.model.gpt import GPT
+from tinylm.runs.recipes import did_you_mean
 from tinylm.storage import weights
-from tinylm.storage.atomic import recover_directory
 from tinylm.storage.checkpoint import folder_of, saved_steps
 from tinylm.text.corpora import CORPORA
 from tinylm.text.tokenizers import Tokenizer, tokenizer_from_json
@@ -29,7 +28,7 @@ MINE = DATA / "mine"
 SHIPPED = DATA / "checkpoints"
 KEPT = "checkpoints"  # inside a run's folder
 LONGEST = 100  # characters of a name: most systems end at 255 bytes, and names get endings
-DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+DEVICE = r"(?!(?i:con|prn|aux|nul|com\d|lpt\d)(\.|$))"  # what Windows takes for no file
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,7 @@ class LoadedModel:
     def corpus(self) -> str:
         """The corpus that it was trained on. Raises CheckpointError when its notes do not say."""
         if not isinstance(self.notes.get("corpus"), str):
-            raise CheckpointError(
-                "the checkpoint's notes do not name its corpus: train it again to have it written"
-            )
+            raise CheckpointError("the checkpoint's notes do not name its corpus: train it again")
         return self.notes["corpus"]
 
 
@@ -60,11 +57,10 @@ def open_checkpoint(name: str | Path) -> LoadedModel:
     try:
         checkpoint = weights.load(display_path(folder))  # an error then shows no more than could be typed
     except CheckpointError as damaged:
-        steps = saved_steps(folder.parent)
-        earlier = [step for step in steps if folder_of(step) < folder.name]
-        if not earlier or folder.name not in map(folder_of, steps):
+        earlier = [saved for step in saved_steps(folder.parent) if (saved := folder_of(step)) < folder.name]
+        if not earlier:
             raise
-        instead = display_path(folder.with_name(folder_of(earlier[-1])))
+        instead = display_path(folder.with_name(earlier[-1]))
         raise CheckpointError(f"{damaged}; there is an earlier one, {instead}") from damaged
     return LoadedModel(checkpoint.model, tokenizer_from_json(checkpoint.tokenizer), checkpoint.notes)
 
@@ -74,32 +70,25 @@ def find(name: str | Path) -> Path:
 
     Only the folder is looked for: whether its files are complete is found out by opening it. Raises
     CheckpointError with the nearest name."""
-    if run := _first(_is_run, Path(name), MINE / name):
-        if steps := saved_steps(run / KEPT):
-            return run / KEPT / folder_of(steps[-1])
-        if _is_folder(run / "checkpoint"):  # of a run from before there were several
-            return run / "checkpoint"
-        raise no_checkpoint(run)
-    if folder := str(name).strip("/\\ ") and _first(_is_folder, SHIPPED / name, Path(name)):
+    if run := _run(name):
+        return newest_checkpoint(run)
+    if str(name).strip("/\\ ") and (folder := _first(Path.is_dir, SHIPPED / name, Path(name))):
         return folder
     raise _not_there("checkpoint", name, [*_runs(), *(folder.name for folder in SHIPPED.glob("*/"))])
 
 
-def run_folder(name: str | Path) -> Path:
+def find_run(name: str | Path) -> Path:
     """The folder of a run, by its name or by the folder. Raises CheckpointError with the nearest name."""
-    if run := str(name) and _first(_is_run, MINE / name, Path(name)):
+    if run := _run(name):
         return run
-    if str(name).strip("/\\ ") and _first(_is_folder, SHIPPED / name):
-        raise CheckpointError(
-            f"{name} came with the course and is no run of yours: `python -m tinylm sample {name}` opens it, "
-            f"and `python -m tinylm train` begins a run"
-        )
     raise _not_there("run", name, _runs())
 
 
-def no_checkpoint(run: Path) -> CheckpointError:
-    """What is said of a run that ended before its first checkpoint: nothing is lost by beginning it again."""
-    return CheckpointError(
+def newest_checkpoint(run: Path) -> Path:
+    """The newest checkpoint of a run. Raises CheckpointError where there is none, which loses nothing."""
+    if steps := saved_steps(run / KEPT):
+        return run / KEPT / folder_of(steps[-1])
+    raise CheckpointError(
         f"there is no checkpoint in {display_path(run)}, the run ended before its first was saved: train it "
         f"again, also as --run {run.name}"
     )
@@ -109,12 +98,8 @@ def _runs() -> list[str]:
     return [record.parent.name for record in MINE.glob("*/record.jsonl")]
 
 
-def _is_run(folder: Path) -> bool:
-    return (folder / "record.jsonl").is_file()
-
-
-def _is_folder(folder: Path) -> bool:
-    return recover_directory(folder).is_dir()
+def _run(name: str | Path) -> Path | None:
+    return _first(lambda folder: (folder / "record.jsonl").is_file(), MINE / name, Path(name))
 
 
 def _first(fits: Callable[[Path], bool], *folders: Path) -> Path | None:
@@ -125,23 +110,18 @@ def _first(fits: Callable[[Path], bool], *folders: Path) -> Path | None:
 
 def _not_there(what: str, name: str | Path, known: list[str]) -> CheckpointError:
     cut = (str(name) or "''") if len(str(name)) <= LONGEST else f"{str(name)[:20]}…"
-    if not known:
-        return CheckpointError(
-            f"there is no {what} {cut}: `python -m tinylm train shakespeare_char` makes one"
-        )
-    near = difflib.get_close_matches(Path(name).name[:LONGEST], known, n=1, cutoff=0.0)[0]
-    known = sorted(known) if len(known) <= 12 else [*sorted(known)[:12], "…"]
-    return CheckpointError(f"there is no {what} {cut}: did you mean {near}? (there is {', '.join(known)})")
+    near = did_you_mean(cut, known) if known else "`python -m tinylm train shakespeare_char` makes one"
+    return CheckpointError(f"there is no {what} {cut}: {near}")
 
 
-def display_path(folder: Path) -> str:
-    """A folder as it can be typed from where we are, without the path that leads here.
+def display_path(path: str | Path, start: str | Path = ".") -> str:
+    """A path as it can be typed from where we are or from `start`, without the path that leads there.
 
     On Windows no relative path leads to another drive: there it is shown in full."""
     try:
-        return Path(os.path.relpath(folder)).as_posix()
+        return Path(os.path.relpath(path, start)).as_posix()
     except ValueError:
-        return Path(folder).as_posix()
+        return Path(path).absolute().as_posix()
 
 
 def locate_text(corpus: str) -> str:
@@ -152,23 +132,11 @@ def locate_text(corpus: str) -> str:
     return str(found or corpus)
 
 
-def stored_text(corpus: str) -> str:
-    """What a run stores of a text of one's own: its path from the repository, which names no user."""
-    if corpus in CORPORA:
-        return corpus
-    try:
-        return Path(os.path.relpath(corpus, HOME)).as_posix()
-    except ValueError:  # on another drive
-        return Path(corpus).resolve().as_posix()
-
-
 def validate_name(name: str, what: str) -> str:
     """The name itself. Raises ConfigError, which says that it cannot name `what` ("a run") and why."""
-    if not re.fullmatch(rf"\w[\w.-]{{0,{LONGEST - 1}}}", name, re.ASCII) or name.endswith("."):
+    if not re.fullmatch(rf"{DEVICE}\w[\w.-]{{0,{LONGEST - 1}}}(?<!\.)", name, re.ASCII):
         raise ConfigError(
             f"{short(name)} cannot name {what}: use letters, digits, - and _, such as my-first-run, "
-            f"and at most {LONGEST} of them"
+            f"at most {LONGEST} of them, and no word that Windows keeps for a device"
         )
-    if name.split(".")[0].lower() in DEVICES:
-        raise ConfigError(f"{name} cannot name {what}, on Windows it is a device: use my-{name}")
     return name

@@ -1,10 +1,11 @@
-"""Recipes: a named run is a function that returns all of its settings, in one place.
+"""Recipes: all settings of a named run, in one place.
 
 Taught in notebook 04_training."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tinylm.errors import ConfigError
 from tinylm.model.config import ModelConfig
@@ -44,130 +45,83 @@ class Recipe:
     """A checkpoint whose weights the training starts from; None starts from random ones."""
 
 
-def shakespeare_char() -> Recipe:
-    """Three GPT-2 blocks that write lower-case Shakespeare: a quarter of an hour on two CPU cores."""
-    return Recipe(
-        name="shakespeare_char",
-        about="three GPT-2 blocks that write lower-case Shakespeare, character by character",
-        model=ModelConfig(vocab_size=39, context_length=256, n_layer=3, n_head=4, n_embd=128),
-        train=TrainConfig(
-            steps=2400,
-            micro_batch_size=16,
-            tokens_per_step=16 * 256,
-            learning_rate=2e-3,
-            min_learning_rate=2e-4,
-            warmup_steps=100,
-            schedule="cosine",
-            weight_decay=0.1,
-            beta1=0.9,
-            beta2=0.99,  # few tokens a step: a longer memory steadies the second moment
-            grad_clip=1.0,
-            eval_every=200,
-            log_every=10,
-            seed=1,
-        ),
-        data=DataConfig(corpus="tinyshakespeare", lowercase=True),
-    )
+def _differing(base: Recipe, name: str, about: str, **parts: dict[str, Any]) -> Recipe:
+    """A recipe by what it does otherwise than another: model={"n_layer": 4}."""
+    others = {part: replace(getattr(base, part), **changes) for part, changes in parts.items()}
+    return replace(base, name=name, about=about, **others)
 
 
-def overfit() -> Recipe:
-    """Three blocks that learn a tenth of Shakespeare by heart: a lesson in minutes on a CPU."""
-    base = shakespeare_char()
-    return replace(
-        base,
-        name="overfit",
-        about="three GPT-2 blocks that read a tenth of Shakespeare forty times, and learn it by heart",
-        model=replace(base.model, context_length=64),
-        train=replace(base.train, steps=4000, tokens_per_step=16 * 64),
-        data=replace(base.data, train_share=0.1),
-    )
-
-
-def shakespeare_baseline() -> Recipe:
-    """The usual way, as a yardstick: GPT-2 blocks and AdamW, ending near 1.90 nats per character."""
-    return Recipe(
-        name="shakespeare_baseline",
-        about="four GPT-2 blocks trained the usual way, what shakespeare_fast is measured against",
-        model=ModelConfig(vocab_size=65, context_length=64, n_layer=4, n_head=4, n_embd=128),
-        train=TrainConfig(
-            steps=2000,
-            micro_batch_size=12,
-            tokens_per_step=12 * 64,
-            learning_rate=1e-3,
-            min_learning_rate=1e-4,
-            warmup_steps=100,
-            schedule="cosine",
-            weight_decay=0.1,
-            beta1=0.9,
-            beta2=0.99,
-            grad_clip=1.0,
-            eval_every=0,
-            log_every=10,
-            seed=1,
-        ),
-        data=DataConfig(),
-    )
-
-
-def shakespeare_fast() -> Recipe:
-    """As many parameters and CPU-seconds as shakespeare_baseline, and a far lower loss.
-
-    The choices lower it together: added one by one, two of them raise it at first, and left out one by one,
-    two are not missed (tests/benchmarks/fast_ladder.py, shown in notebook 04_training)."""
-    base = shakespeare_baseline()
-    return replace(
-        base,
-        name="shakespeare_fast",
-        about="the size and CPU-seconds of shakespeare_baseline, other choices together: a far lower loss",
-        model=replace(
-            base.model,
-            context_length=128,
-            position="rotary",
-            activation="relu2",
-            bias=False,
-            token_shift=True,
-            tied_head=False,
-            residual_init="zero",
-        ),
-        train=replace(
-            base.train,
-            steps=1450,  # a step costs more than the baseline's: so many take the same CPU-seconds
-            micro_batch_size=6,  # of twice the context: as many tokens a step
-            optimizer="muon",
-            learning_rate=1e-2,
-            min_learning_rate=0.0,
-            muon_learning_rate=0.01,
-            warmup_steps=40,
-            schedule="linear",
-            weight_decay=0.0,
-        ),
-    )
-
-
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    make.__name__: make for make in (shakespeare_char, overfit, shakespeare_baseline, shakespeare_fast)
-}
+SHAKESPEARE_CHAR = Recipe(  # a quarter of an hour on two CPU cores
+    name="shakespeare_char",
+    about="three GPT-2 blocks that write lower-case Shakespeare, character by character",
+    model=ModelConfig(vocab_size=39, context_length=256, n_layer=3, n_head=4, n_embd=128),
+    train=TrainConfig(
+        steps=2400,
+        micro_batch_size=16,
+        tokens_per_step=16 * 256,
+        learning_rate=2e-3,
+        min_learning_rate=2e-4,
+        warmup_steps=100,
+        beta2=0.99,  # few tokens a step: a longer memory steadies the second moment
+        eval_every=200,
+        log_every=10,
+        seed=1,
+    ),
+    data=DataConfig(corpus="tinyshakespeare", lowercase=True),
+)
+OVERFIT = _differing(  # a lesson in minutes on a CPU
+    SHAKESPEARE_CHAR,
+    "overfit",
+    "three GPT-2 blocks that read a tenth of Shakespeare forty times, and learn it by heart",
+    model={"context_length": 64},
+    train={"steps": 4000, "tokens_per_step": 16 * 64},
+    data={"train_share": 0.1},
+)
+SHAKESPEARE_BASELINE = _differing(  # ends near 1.90 nats per character
+    SHAKESPEARE_CHAR,
+    "shakespeare_baseline",
+    "four GPT-2 blocks trained the usual way, what shakespeare_fast is measured against",
+    model={"vocab_size": 65, "context_length": 64, "n_layer": 4},
+    train={"steps": 2000, "micro_batch_size": 12, "tokens_per_step": 12 * 64, "eval_every": 0}
+    | {"learning_rate": 1e-3, "min_learning_rate": 1e-4},
+    data={"lowercase": False},
+)
+# As many parameters and CPU-seconds as shakespeare_baseline, and a far lower loss. The choices lower it
+# together: added one by one, two of them raise it at first, and left out one by one, two are not missed
+# (tests/benchmarks/fast_ladder.py, shown in notebook 04_training).
+SHAKESPEARE_FAST = _differing(
+    SHAKESPEARE_BASELINE,
+    "shakespeare_fast",
+    "the size and CPU-seconds of shakespeare_baseline, other choices together: a far lower loss",
+    model={"context_length": 128, "position": "rotary", "activation": "relu2", "bias": False}
+    | {"token_shift": True, "tied_head": False, "residual_init": "zero"},
+    train={
+        "steps": 1450,  # a step costs more than the baseline's: so many take the same CPU-seconds
+        "micro_batch_size": 6,  # of twice the context: as many tokens a step
+        "optimizer": "muon",
+        "learning_rate": 1e-2,
+        "min_learning_rate": 0.0,
+        "muon_learning_rate": 0.01,
+        "warmup_steps": 40,
+        "schedule": "linear",
+        "weight_decay": 0.0,
+    },
+)
+RECIPES = {r.name: r for r in (SHAKESPEARE_CHAR, OVERFIT, SHAKESPEARE_BASELINE, SHAKESPEARE_FAST)}
 
 
 def recipe(name: str) -> Recipe:
     """The recipe of that name. Raises ConfigError with the nearest name and the whole list."""
     if name not in RECIPES:
-        nearest = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.0)[0]
-        raise ConfigError(
-            f"there is no recipe {name!r}: did you mean {nearest}? (there is {', '.join(RECIPES)})"
-        )
-    return RECIPES[name]()
+        raise ConfigError(f"there is no recipe {name!r}: {did_you_mean(name, RECIPES)}")
+    return RECIPES[name]
 
 
-def changed(
-    recipe: Recipe, model: ModelConfig, train: TrainConfig, data: DataConfig, init_from: str | None = None
-) -> Recipe:
-    """The recipe with other settings. Raises ConfigError for a vocab_size, which the tokenizer decides."""
-    if model.vocab_size != recipe.model.vocab_size:
-        raise ConfigError(
-            f"vocab_size {model.vocab_size} cannot be chosen, the text decides it: leave vocab_size as it is"
-        )
-    return replace(recipe, model=model, train=train, data=data, init_from=init_from or recipe.init_from)
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """The way out for a name that nothing has: the nearest of those that there are, and a dozen of them."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    listed = ", ".join([*sorted(known)[:12], *["…"][: len(known) > 12]])
+    return f"did you mean {near}? (there is {listed})"
 
 
 def shortened(recipe: Recipe, steps: int) -> Recipe:

@@ -12,7 +12,6 @@ import math
 import os
 import platform
 import subprocess
-import warnings
 from collections.abc import Collection
 from datetime import UTC, datetime
 from importlib import metadata
@@ -21,6 +20,7 @@ from typing import Any
 
 from tinylm import device
 from tinylm.errors import RunError
+from tinylm.runs.paths import IN_REPOSITORY, REPOSITORY
 from tinylm.training.progress import TrainingState
 
 KINDS = ("header", "step", "evaluation", "measurement", "resumed", "end")
@@ -30,19 +30,15 @@ def record_header(what: str, *, command: str, **more: Any) -> dict[str, Any]:
     """The first line of any record: what it is of, what to type for it, and on which machine and versions.
 
     `what` is "training" for a run of a recipe and another word for all else: "benchmark", "experiment",
-    "robustness". `command` is what to type to have it again, and `more` whatever else a reader needs: name=,
-    device=, dtype=, threads=. A training says recipe=, device=, dtype=, seed= and tokens= (how many the run
-    will read), and for the table of results parameters=, data= (the corpus that was really read), reading=
-    (the settings of the data), model= and train=."""
+    "robustness". `command` is what to type to have it again, and `more` whatever else a reader needs. A
+    training says what the table of results needs: run.py has the list."""
+    packages = {name: version(name) or "unknown" for name in ("tinylm", "torch", "numpy")}
     return {
         "what": what,
         "command": command,
         "commit": commit(),
         "machine": device.hardware(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) or "unknown" for name in ("tinylm", "torch", "numpy")},
-        },
+        "versions": {"python": platform.python_version(), **packages},
         "started": datetime.now(UTC).date().isoformat(),
         **more,
     }
@@ -55,17 +51,20 @@ class RunRecord:
     Every line reaches the file at once; with None as its path it goes nowhere, for a benchmark that need not
     be kept. Raises RunError when the file exists."""
 
+    _has_ended = False
+
     def __init__(self, path: str | Path | None, header: dict[str, Any]) -> None:
-        path = Path(os.devnull if path is None else path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._file = path.open("w" if path == Path(os.devnull) else "x", encoding="utf-8", newline="\n")
-        except FileExistsError:
-            raise RunError(
-                f"{path.name} exists already and a record is written only once: "
-                f"choose another name or move it away"
-            ) from None
-        self._begin("header", header)
+        self._path = None if path is None else Path(path)
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._path.touch(exist_ok=False)
+            except FileExistsError:
+                raise RunError(
+                    f"{self._path.name} exists already and a record is written only once: "
+                    f"choose another name or move it away"
+                ) from None
+        self.write("header", **header)
 
     @classmethod
     def resumed(cls, path: str | Path, *, step: int, evaluated: Collection[int]) -> RunRecord:
@@ -76,78 +75,61 @@ class RunRecord:
         steps: the one that is due at `step` itself may be in the record and not in the checkpoint. Lines are
         in the order of time, so that one truncation does it, and a kill leaves the longer or the shorter
         file."""
-        record = cls.__new__(cls)
-        record._file = open(path, "r+", encoding="utf-8", newline="\n")  # noqa: SIM115
         size = 0
-        for line in Path(path).read_bytes().splitlines(keepends=True):
-            if not _is_known(line, step, evaluated):
+        for length, kind, said in _lines(Path(path)):
+            is_known = kind in ("header", "resumed")
+            if kind == "step":
+                is_known = said["step"] < step  # the first one is number 0
+            elif kind == "evaluation":
+                is_known = said["step"] in evaluated
+            if not is_known:
                 break
-            size += len(line)
-        record._file.truncate(size)
-        record._file.seek(size)
-        record._begin("resumed", {"step": step})
+            size += length
+        os.truncate(path, size)
+        record = cls.__new__(cls)
+        record._path = Path(path)
+        record.write("resumed", step=step)
         return record
 
     def __call__(self, state: TrainingState) -> None:
-        """The callback: write down what has just happened, a logged step or an evaluation.
+        """The callback: write down what has just happened, a logged step or an evaluation."""
+        progress, evaluation = state.progress, state.evaluation
+        if evaluation is not None:
+            is_plain = not dataclasses.is_dataclass(evaluation)
+            numbers = {"loss": evaluation} if is_plain else dataclasses.asdict(evaluation)
+            self.write("evaluation", step=progress.step, **numbers, seconds=progress.seconds)
+        elif state.logged:
+            numbers = dataclasses.asdict(state.result)
+            self.write("step", **numbers.pop("metrics"), **numbers, seconds=progress.seconds)
+
+    def write(self, kind: str, **numbers: Any) -> None:
+        """One line: a logged "step", an "evaluation" (step= are the finished ones), or a "measurement" of
+        anything else: its name, and numbers that carry their unit in their name.
 
         An evaluation survives a power cut: the checkpoint that follows must not know of one that the record
         has lost."""
-        progress, evaluation = state.progress, state.evaluation
-        if evaluation is not None:
-            numbers = (
-                dataclasses.asdict(evaluation)
-                if dataclasses.is_dataclass(evaluation)
-                else {"loss": evaluation}
-            )
-            self.evaluation(step=progress.step, **numbers, seconds=progress.seconds)
-        elif state.logged:
-            numbers = dataclasses.asdict(state.result)
-            self.step(**numbers.pop("metrics"), **numbers, seconds=progress.seconds)
-
-    def step(self, **numbers: Any) -> None:
-        """One logged optimiser step."""
-        self._write("step", numbers)
-
-    def evaluation(self, **numbers: Any) -> None:
-        """One evaluation: step (finished ones), loss, standard_error, n_tokens, unit, ... It is synced."""
-        self._write("evaluation", numbers)
-        if self._file.name != os.devnull:
-            os.fsync(self._file.fileno())
-
-    def measurement(self, **numbers: Any) -> None:
-        """Anything else that was measured: its name, and numbers that carry their unit in their name."""
-        self._write("measurement", numbers)
+        line = json.dumps(_finite({"kind": kind, **numbers}), allow_nan=False, ensure_ascii=False)
+        if self._path is None:
+            return
+        with self._path.open("r+", encoding="utf-8", newline="\n") as file:  # one that is gone stays away
+            file.seek(0, os.SEEK_END)
+            file.write(line + "\n")
+            if kind == "evaluation":
+                file.flush()
+                os.fsync(file.fileno())
 
     def close(self, **numbers: Any) -> None:
-        """Write the end line (once) and close the file. A run says seconds=, tokens= read, interrupted=."""
-        if not self._file.closed:
-            self._write("end", numbers)
-            self._file.close()
+        """Write the end line (once). A run says seconds=, tokens= read, interrupted=."""
+        if not self._has_ended:
+            self.write("end", **numbers)
+            self._has_ended = True
 
     def __enter__(self) -> RunRecord:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is None:
+        if kind is None:  # a run that broke has no end line
             self.close()
-        self.abandon()
-
-    def abandon(self) -> None:
-        """Close the file without an end line, which a run that broke does not have."""
-        self._file.close()
-
-    def _begin(self, kind: str, numbers: dict[str, Any]) -> None:
-        try:
-            self._write(kind, numbers)
-        except BaseException:  # a full disk: nobody has the record yet who could close it
-            self._file.close()
-            raise
-
-    def _write(self, kind: str, numbers: dict[str, Any]) -> None:
-        line = _finite({"kind": kind, **numbers})
-        self._file.write(json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n")
-        self._file.flush()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,80 +155,49 @@ class Record:
 
 
 def read_record(path: str | Path) -> Record:
-    """Read a record. A last line that is cut off or odd is left out with a warning; anything else is refused.
+    """Read a record. A last line that is cut off is left out; anything else that is odd is refused.
 
     Raises RunError, naming the line."""
     path = Path(path)
     if not path.is_file():
         raise RunError(f"there is no record {path.name}: a run writes one as record.jsonl in its folder")
-    lines = path.read_bytes().removesuffix(b"\n").split(b"\n")  # a text in a line may hold other line ends
-    by_kind: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
-    complete, ended = True, False
+    lines = [(kind, said) for _, kind, said in _lines(path)]
+    header, step, evaluation, measurement, _, end = ([x for k, x in lines if k == kind] for kind in KINDS)
+    if len(header) != 1:
+        raise RunError(f"{path.name} has {len(header)} headers instead of 1: restore the file")
+    last = lines[-1][0]
+    return Record(header[0], step, evaluation, end[-1] if last == "end" else None, last != "cut", measurement)
+
+
+def _lines(path: Path) -> list[tuple[int, str, dict[str, Any]]]:
+    """Each line's length in bytes, its kind and what it says. "cut" is the kind of a last one cut off."""
+    found: list[tuple[int, str, dict[str, Any]]] = []
+    lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         try:
-            kind, content = _parse(line)
-            by_kind[kind].append(content)
-            ended = kind == "end"
-        except ValueError:
-            if number < len(lines) or number == 1:
+            said = json.loads(line)
+            kind = said.pop("kind")
+            if kind not in KINDS or not line.endswith(b"\n"):
+                raise ValueError(kind)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            if number < len(lines):
                 raise RunError(
                     f"line {number} of {len(lines)} in {path.name} is not a record's: restore the file"
                 ) from None
-            complete = False
-            warnings.warn(
-                f"the last line ({number}) of {path.name} is cut off: it was left out", stacklevel=2
-            )
-    if len(by_kind["header"]) != 1:
-        raise RunError(f"{path.name} has {len(by_kind['header'])} headers instead of 1: restore the file")
-    end = by_kind["end"][-1] if ended else None
-    measured = by_kind["measurement"]
-    return Record(by_kind["header"][0], by_kind["step"], by_kind["evaluation"], end, complete, measured)
-
-
-def _parse(line: bytes) -> tuple[str, dict[str, Any]]:
-    """The kind of a line and what it says. Raises ValueError for what no record holds."""
-    try:
-        content = json.loads(line)
-        kind = content.pop("kind")
-        if kind not in KINDS or (
-            kind in ("step", "evaluation", "resumed") and type(content["step"]) is not int
-        ):
-            raise ValueError(f"{kind!r} is no kind of line, or its step no number")
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        RecursionError,
-    ) as error:  # a number, a list, too deep a nest
-        raise ValueError(str(error)) from error
-    return kind, content
-
-
-def _is_known(line: bytes, step: int, evaluated: Collection[int]) -> bool:
-    """Whether a checkpoint saved after `step` steps knows of what this line says."""
-    try:
-        kind, content = _parse(line) if line.endswith(b"\n") else ("", {})
-    except ValueError:
-        return False
-    if kind == "step":
-        return content["step"] < step  # the first one is number 0
-    return content["step"] in evaluated if kind == "evaluation" else kind in ("header", "resumed")
+            kind, said = "cut", {}
+        found.append((len(line), kind, said))
+    return found
 
 
 def commit() -> str:
     """The commit this code is from, marked when files have changed since; "unknown" outside a repository."""
-    here = Path(__file__).resolve()
-
-    def git(*words: str) -> str:
-        asked = ["git", "-C", str(here.parent), *words]
-        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", here.name)  # installed inside another repository it is not its
-        changed = git("status", "--porcelain", "--untracked-files=no", ".")
-        return git("rev-parse", "--short=12", "HEAD") + (" with changes" if changed else "")
+    words = ["describe", "--always", "--abbrev=12", "--exclude=*", "--dirty= with changes"]
+    asked = ["git", "-C", str(REPOSITORY), *words]
+    try:  # installed inside another repository, it is not that one's
+        done = IN_REPOSITORY and subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+    return done.stdout.strip() if done else "unknown"
 
 
 def version(package: str) -> str | None:
