@@ -26,7 +26,7 @@ def test_train_prints_forecast_evaluations_a_sample_and_the_next_command(trained
     ]
     places = [out.index(words) for words in order]
     assert places == sorted(places)
-    following = out[places[-1] :].split("python -m tinylm sample ")[1].split(" --prompt")[0]
+    following = out[places[-1] :].split("python -m tinylm sample ")[1].strip()
     assert (ROOT / following).resolve() == (folder / "tiny").resolve()
 
 

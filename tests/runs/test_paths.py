@@ -18,7 +18,6 @@ from tinylm.runs.paths import (
     display_path,
     find,
     find_run,
-    locate_text,
     open_checkpoint,
     validate_name,
 )
@@ -137,16 +136,14 @@ def test_display_path_on_another_drive_is_in_full(folders, monkeypatch):
     assert display_path("my.txt") == (folders / "my.txt").as_posix()
 
 
-def test_own_text_is_counted_from_the_repository_and_found_again_from_anywhere(folders, monkeypatch):
+def test_stored_text_is_counted_from_the_repository_wherever_we_are(folders, monkeypatch):
     monkeypatch.setattr(paths, "HOME", folders / "course")
     (folders / "course" / "notebooks").mkdir(parents=True)
     (folders / "my.txt").write_text("words")
-    for typed in ("my.txt", str(folders / "my.txt")):
-        assert display_path(locate_text(typed), paths.HOME) == "../my.txt"
+    assert display_path("my.txt", paths.HOME) == "../my.txt"
     monkeypatch.chdir(folders / "course" / "notebooks")
-    assert Path(locate_text("../my.txt")).read_text() == "words"
-    for name in ("toyworld-plays", "nowhere.txt"):
-        assert locate_text(name) == name
+    assert Path(paths.stored_text("../my.txt")).read_text() == "words"
+    assert paths.stored_text("toyworld-plays") == "toyworld-plays"
 
 
 @pytest.mark.parametrize("name", ["", "/", "x" * 300, "x/" * 3000, "a\0b", "y" * 5000])

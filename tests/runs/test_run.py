@@ -424,7 +424,9 @@ def test_own_text_trains_resumes_and_evaluates_from_any_folder(mine, tmp_path, m
     with monkeypatch.context() as patched:
         interrupt_at(patched, 2)
         run_recipe(recipe, name="parts", command="")
-    (tmp_path / "elsewhere").mkdir()
+    decoy = tmp_path / "elsewhere" / path.relative_to(tmp_path)  # another file at the same relative path
+    decoy.parent.mkdir(parents=True)
+    decoy.write_text(path.read_text()[::-1])
     monkeypatch.chdir(tmp_path / "elsewhere")
     resume("parts")
     assert files(mine / "parts") == files(mine / "complete")

@@ -239,3 +239,10 @@ def test_shards_with_too_few_ids_are_refused():
             load_dataset(f"ids{n}")
     shards("ids20", IDS[:20])
     assert len(load_dataset("ids20").validation) == 2
+
+
+def test_own_text_with_the_line_ends_of_windows_is_the_same_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.txt").write_bytes(b"one line\r\nand another\r\n" * 7)
+    tokenizer = load_dataset("my.txt").tokenizer
+    assert "\n" in tokenizer.characters and "\r" not in tokenizer.characters

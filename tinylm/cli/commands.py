@@ -148,7 +148,7 @@ def _finish(run: Any) -> int:
 
     print("\na sample:")
     _write(run, "\n", replace(SAMPLED, max_new_tokens=300), 1)
-    print(f"\nnext: python -m tinylm sample {shlex.quote(display_path(run.folder))} --prompt 'to be'")
+    print(f"\nnext: python -m tinylm sample {shlex.quote(display_path(run.folder))}")
     return 130 if run.interrupted else 0
 
 

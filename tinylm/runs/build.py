@@ -46,7 +46,7 @@ def build_experiment(recipe: Recipe, *, fallback: bool = False) -> Experiment:
     longer than the text."""
     data, train = recipe.data, recipe.train
     dataset = load_dataset(
-        paths.locate_text(data.corpus),
+        data.corpus,
         tokenizer=data.tokenizer,
         lowercase=data.lowercase,
         train_share=data.train_share,

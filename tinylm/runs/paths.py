@@ -124,12 +124,10 @@ def display_path(path: str | Path, start: str | Path = ".") -> str:
         return Path(path).absolute().as_posix()
 
 
-def locate_text(corpus: str) -> str:
-    """Where a text of one's own is, counted from the working folder or, as runs store it, the repository.
-
-    The name of a corpus of the course comes back as it is, and so does a path at which nothing is."""
-    found = corpus not in CORPORA and _first(Path.exists, Path(corpus), HOME / corpus)
-    return str(found or corpus)
+def stored_text(corpus: str) -> str:
+    """What load_dataset takes for a corpus as a run stores it: the path of a text of one's own counts from the
+    repository, wherever we are, because another folder may hold another file of that name."""
+    return corpus if corpus in CORPORA else str(HOME / corpus)
 
 
 def validate_name(name: str, what: str) -> str:

@@ -127,6 +127,7 @@ def resume(name: str) -> "Run":
         header = {name: record.header.get(name) for name in ("recipe", "seed")}
         check_unchanged(saved.name, {"recipe": made["recipe"], "seed": saved.config.seed}, header)
         data = DataConfig(**made["data"])  # the recipe is as it was, whatever it says today
+        data = replace(data, corpus=paths.stored_text(data.corpus))
         recipe = Recipe(made["recipe"], made["about"], saved.model.config, saved.config, data)
         experiment = build_experiment(recipe)
         if "init_from" in made:  # its weights have become those of the checkpoint
@@ -144,7 +145,7 @@ def resume(name: str) -> "Run":
 def validate(name: str | Path) -> tuple[Evaluation, Dataset]:
     """A trained model's loss on the validation text of its own corpus, and that dataset."""
     opened = paths.open_checkpoint(name)
-    dataset = load_dataset(paths.locate_text(opened.corpus))
+    dataset = load_dataset(paths.stored_text(opened.corpus))
     if dataset.tokenizer.fingerprint != opened.tokenizer.fingerprint:  # such as one that folds to lower case
         tokens = opened.tokenizer.encode(dataset.tokenizer.decode(dataset.validation))
         longer = len(dataset.validation) / len(tokens)

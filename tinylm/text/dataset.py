@@ -90,7 +90,7 @@ def _own_text(path: str, name: str) -> corpora.Text:
     if not os.path.isfile(path):
         raise DataError(f"there is no file {short(name)}: give the path of a text file, or a corpus by name")
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        text = Path(path).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")  # as Windows ends lines
     except OSError as error:
         raise DataError(f"{short(name)} cannot be read ({error.strerror}): give another file") from error
     except UnicodeDecodeError as error:
