@@ -30,6 +30,20 @@ def test_train_prints_forecast_evaluations_a_sample_and_the_next_command(trained
     assert (ROOT / following).resolve() == (folder / "tiny").resolve()
 
 
+def test_sample_stores_the_matrices_by_columns_before_it_writes(my_runs, monkeypatch, capsys):
+    from tinylm.inference import generate
+
+    stored, real = [], generate.stream_text
+
+    def stream_text(model, *rest, **more):
+        stored.append(model.blocks[0].attn.qkv.weight.t().is_contiguous())
+        return real(model, *rest, **more)
+
+    monkeypatch.setattr(generate, "stream_text", stream_text)
+    assert main(["sample", "tiny", "--max-new-tokens", "3"]) == 0
+    assert stored == [True]
+
+
 def test_record_of_a_training_has_what_was_typed(my_runs):
     record = read_record(my_runs / "tiny" / "record.jsonl")
     assert record.header["command"] == "python -m tinylm " + " ".join([*TRAIN, "--run", "tiny"])
@@ -156,7 +170,7 @@ def test_train_on_a_text_of_ones_own_names_the_file_alone_and_quotes_what_to_typ
     assert main([*TRAIN, "--data.corpus", str(text), "--run", "own"]) == 0
     printed = capsys.readouterr().out
     assert "own.txt (file): 540 characters to train on, 60 to validate" in printed
-    assert "python -m tinylm sample 'my $(x) runs/own' --prompt" in printed
+    assert "python -m tinylm sample 'my $(x) runs/own'\n" in printed
     header = read_record(paths.MINE / "own" / "record.jsonl").header
     assert "--data.corpus own.txt --run own" in header["command"]
     assert header["data"] == header["reading"]["corpus"] == "own.txt"

@@ -241,8 +241,8 @@ def test_standard_error_of_equal_blocks_is_the_textbook_one():
         (2, None, "1 block of 1 tokens"),
         (3 * T, None, "3 blocks of 11 tokens"),  # the last window has one token less
         (111_540, None, "13 blocks of 8,580 tokens"),
-        (111_540, 4 * T, "4 blocks of 8,580 tokens"),
-        (111_540, 40 * T, "13 blocks of 8,580 tokens"),
+        (111_540, 4 * T, "4 blocks of 8,580 tokens, 11 scored in each"),
+        (111_540, 40 * T, "13 blocks of 8,580 tokens, 34 scored in each"),
     ],
 )
 def test_blocks_are_at_least_8192_tokens_or_ten_and_the_unit_says_so(n, max_tokens, unit):

@@ -1,6 +1,8 @@
 """What a run does along the way; that it is done at the right moments is tested with the loop and runs."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 from tests.support.tiny_run import evaluation, tiny
 from tinylm.inference.evaluate import Evaluation
@@ -40,6 +42,14 @@ def test_evaluation_takes_the_settings_of_training_and_dataset(mine, monkeypatch
             callbacks=[made],
         )
     assert [more["max_tokens"] for more in asked] == [None, 500]
-    assert [more["dtype"] for more in asked] == ["float32"] * 2
+    state = SimpleNamespace(
+        model=None,
+        world=None,
+        config=replace(experiment.recipe.train, eval_dtype="auto"),
+        precision=SimpleNamespace(device="a GPU", dtype="bfloat16"),
+    )
+    made.evaluate(state)
+    made.evaluate(SimpleNamespace(**vars(state) | {"config": experiment.recipe.train}))
+    assert [more["dtype"] for more in asked] == ["float32"] * 2 + ["bfloat16", "float32"]
     assert asked[0]["documents"] is experiment.dataset.documents or len(asked[0]["documents"])
     assert asked[0]["bytes_per_token"] == 1.0

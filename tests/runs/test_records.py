@@ -172,7 +172,7 @@ def test_record_is_a_callback_of_logged_steps_and_evaluations(tmp_path, header):
     read = read_record(tmp_path / "r.jsonl")
     assert [line["step"] for line in read.steps] == [0, 4, 6]
     assert {"loss", "learning_rate", "grad_norm", "update_ratio", "seconds"} < set(read.steps[0])
-    assert all(math.isfinite(line["odd"]) for line in read.steps)
+    assert all(math.isfinite(line["metrics"]["odd"]) for line in read.steps)
     assert [(line["step"], line["loss"]) for line in read.evaluations] == [(3, 1.25), (6, 1.25), (7, 1.25)]
 
 

@@ -126,7 +126,7 @@ def test_json_with_a_field_that_is_missing_unknown_or_of_another_type_is_refused
         ({"step": True}, "step is True:"),
         ({"step": 1.0}, "step is 1.0:"),
         ({"more": 1}, "more is unknown:"),
-        ({"version": 3}, "version is 3:"),
+        ({"version": 4}, "version is 4:"),
         ({"step": None}, "step is None:"),
     ):
         write_json(tmp_path / "x.json", good | change)

@@ -326,12 +326,6 @@ OTHERS = {
     "the optimiser": ({"optimizer": "muon"}, {}, None, "optimizer was AdamW and is MuonAdamW"),
     "one token": ({}, {}, other_tokens, "batches.tokens was "),
     "the order": ({}, {}, lambda: make_batches(seed=6), "batches.seed was 5 and is 6"),
-    "the ranks": (
-        {"tokens_per_step": 2 * B * T},
-        {},
-        lambda: make_batches(world_size=2),
-        "batches.world_size was 1 and is 2",
-    ),
     "the width": ({}, {"n_embd": 8}, None, "model.n_embd was 6 and is 8"),
     "dropout": ({}, {"dropout": 0.0}, None, "model.dropout was 0.3 and is 0.0"),
     "two": (

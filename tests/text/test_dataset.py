@@ -10,9 +10,7 @@ from tinylm.text.dataset import load_dataset
 from tinylm.text.shards import Tokens, write_shards
 from tinylm.text.tokenizers import CharTokenizer
 
-TEXT = (
-    "Ein Reiter, naïve – ß 🎭 und zurück.\r\nQ\n" * 29 + "XYZ"
-)  # the last characters are in no training text
+TEXT = "Ein Reiter, naïve – ß 🎭 und zurück.\nQ\n" * 29 + "XYZ"  # the last characters are in no training text
 BYTES = TEXT.encode()
 
 

@@ -23,7 +23,11 @@ from tinylm.training.progress import Progress
 
 
 def run(model=None, config=None, batches=None, **options):
-    return train(model or Tiny(), batches or make_batches(), config or make_config(), **QUIET | options)
+    batches, config = batches or make_batches(), config or make_config()
+    if world := options.get("world"):
+        batches.rank, batches.world_size = world.rank, world.size
+        config = dataclasses.replace(config, tokens_per_step=world.size * config.tokens_per_step)
+    return train(model or Tiny(), batches, config, **QUIET | options)
 
 
 def test_schedule_moves_once_a_step_whatever_the_number_of_micro_batches():
@@ -457,6 +461,14 @@ def test_resume_of_a_run_that_had_already_stopped_does_nothing_more():
         assert called == []
 
 
+@pytest.mark.parametrize(("rank", "world_size"), [(0, 2), (1, 2)])
+def test_batches_of_another_rank_than_the_worlds_are_refused(rank, world_size):
+    batches = make_batches()
+    batches.rank, batches.world_size = rank, world_size
+    with pytest.raises(ConfigError, match=f"rank {rank} of 2 .* rank 0 of 1"):
+        train(Tiny(), batches, make_config(), **QUIET)
+
+
 class RankOne(World):
     """A second process that is told what the first one has decided; asked counts what it asks for."""
 
@@ -495,4 +507,4 @@ def test_world_rank_zero_decides_when_to_stop():
 def test_ctrl_c_on_another_rank_than_zero_is_no_reason_to_stop():
     deaf = RankOne(lambda value: False)
     history = run(world=deaf, callbacks=[lambda s: press_ctrl_c() if s.progress.step == 4 else None])
-    assert history.tokens == 10 * B * T
+    assert history.tokens == 10 * 2 * B * T

@@ -267,6 +267,26 @@ def test_ranks_divide_by_the_targets_of_all_so_that_their_mean_is_the_big_batch(
     assert result.loss == pytest.approx(expected.loss, rel=1e-6)
 
 
+def test_world_averages_the_gradient_of_every_parameter_once_before_the_optimiser():
+    calls = []
+
+    class Halving(World):
+        def average_gradients(self, parameters):
+            parameters = list(parameters)
+            calls.append(len(parameters))
+            for p in parameters:
+                p.grad.mul_(0.5)
+
+    moved = []
+    for world in (World(), Halving()):
+        model = Tiny().double()
+        before = [p.detach().clone() for p in model.parameters()]
+        train_step(model, sgd(model), make_batches(), step=0, config=make_config(grad_clip=0), world=world)
+        moved.append([b - p.detach() for b, p in zip(before, model.parameters(), strict=True)])
+    assert calls == [len(before)]
+    torch.testing.assert_close([2 * half for half in moved[1]], moved[0])
+
+
 def test_float16_without_a_kept_scaler_is_refused(monkeypatch):
     class Enabled:
         def is_enabled(self):

@@ -105,6 +105,7 @@ COMMANDS = {c.__name__.lower(): c for c in (Train, Resume, Sample, Evaluate, Fet
 def perform(options: Any, typed: list[str]) -> int:
     """Do what was typed, which the options say; `typed` is for the record. Returns the exit code."""
     from tinylm.course import notebooks
+    from tinylm.inference.generate import to_column_major
     from tinylm.runs import machine, run
     from tinylm.runs.paths import open_checkpoint
     from tinylm.text import corpora
@@ -115,14 +116,17 @@ def perform(options: Any, typed: list[str]) -> int:
             if (size := options.model.vocab_size) != chosen.model.vocab_size:
                 raise ConfigError(f"vocab_size {size} cannot be chosen, the text decides it: leave it out")
             changes = {name: getattr(options, name) for name in ("model", "train", "data", "init_from")}
-            # A record may be published: of a file of one's own it names the file and no folders above it.
-            words = [word.replace(data.corpus, Path(data.corpus).name) for word in typed]
+            words = typed  # a record may be published: it names a file of one's own, and no folder above it
+            for typed_path in (data.corpus, options.init_from or data.corpus):
+                words = [word.replace(typed_path, Path(typed_path).name) for word in words]
             said = {"command": shlex.join(["python", "-m", "tinylm", *words]), "fallback": options.fallback}
             return _finish(run.run_recipe(replace(chosen, **changes), name=options.run, **said))
         case Resume(name):
             return _finish(run.resume(name))
         case Sample(checkpoint, prompt, generation, seed):
-            _write(open_checkpoint(checkpoint), prompt, generation, seed)
+            opened = open_checkpoint(checkpoint)
+            to_column_major(opened.model)  # this process only writes
+            _write(opened, prompt, generation, seed)
         case Evaluate(checkpoint):
             result, text = run.validate(checkpoint)
             print(run.format_evaluation(result, text.unit))

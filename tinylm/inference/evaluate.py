@@ -106,7 +106,8 @@ def evaluate(
     sums, counts = np.zeros((2, len(starts)))
     n_read = 0
     with eval_mode(model.modules()), torch.no_grad(), Precision.of(device, dtype).autocast():
-        for batch in evaluation_windows(tokens, context_length, batch_size, chosen=windows):
+        chosen = None if len(windows) == n_windows else windows  # all of them are cut in bulk
+        for batch in evaluation_windows(tokens, context_length, batch_size, chosen=chosen):
             inputs, targets = (ids.to(device) for ids in batch)  # (B, T) each
             first = 1 + context_length * np.array(windows[n_read : n_read + len(inputs)])  # (B,)
             positions = first[:, None] + np.arange(context_length)  # (B, T)
@@ -131,6 +132,8 @@ def evaluate(
     unit = f"{k:,} {'document' if by_documents else 'block'}{'' if k == 1 else 's'}"
     if not by_documents:
         unit += f" of {n_targets / len(starts):,.0f} tokens"
+    if n_chosen < n_windows:
+        unit += f", {counts.sum() / max(k, 1):,.0f} scored in each"
     return summarize(sums, counts, unit=unit, bytes_per_token=bytes_per_token)
 
 

@@ -2,6 +2,7 @@
 
 Taught in notebook 04_training."""
 
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,12 @@ from tinylm.text.dataset import Dataset, load_dataset
 from tinylm.text.tokenizers import tokenizer_from_json
 from tinylm.training.progress import check_unchanged, default_provenance
 
-FREE = {"dropout", "attention", "residual_init"}  # settings that may differ from those of the weights
+FREE = {
+    "dropout",
+    "attention",
+    "residual_init",
+    "vocab_multiple",
+}  # settings that may differ from those of the weights
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ def build_experiment(recipe: Recipe, *, fallback: bool = False) -> Experiment:
     longer than the text."""
     data, train = recipe.data, recipe.train
     dataset = load_dataset(
-        data.corpus,
+        os.path.expanduser(data.corpus),
         tokenizer=data.tokenizer,
         lowercase=data.lowercase,
         train_share=data.train_share,

@@ -125,7 +125,7 @@ def display_path(path: str | Path, start: str | Path = ".") -> str:
 
 
 def stored_text(corpus: str) -> str:
-    """What load_dataset takes for a corpus as a run stores it: the path of a text of one's own counts from the
+    """What load_dataset takes for a corpus as a run stores it: the path of one's own text counts from the
     repository, wherever we are, because another folder may hold another file of that name."""
     return corpus if corpus in CORPORA else str(HOME / corpus)
 

@@ -100,7 +100,8 @@ class RunRecord:
             self.write("evaluation", step=progress.step, **numbers, seconds=progress.seconds)
         elif state.logged:
             numbers = dataclasses.asdict(state.result)
-            self.write("step", **numbers.pop("metrics"), **numbers, seconds=progress.seconds)
+            metrics = {"metrics": found} if (found := numbers.pop("metrics")) else {}
+            self.write("step", **numbers, **metrics, seconds=progress.seconds)
 
     def write(self, kind: str, **numbers: Any) -> None:
         """One line: a logged "step", an "evaluation" (step= are the finished ones), or a "measurement" of

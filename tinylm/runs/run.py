@@ -286,6 +286,7 @@ def _header(experiment: Experiment, command: str, expected: Forecast) -> dict[st
         parameters=expected.parameters,
         data=dataset.name,
         reading=asdict(replace(recipe.data, corpus=dataset.name)),
+        init_from=experiment.provenance.get("init_from"),
         forecast_seconds=expected.seconds,
         **{name: experiment.provenance[name] for name in ("recipe", "tokenizer", "model", "train")},
     )

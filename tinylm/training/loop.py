@@ -77,6 +77,11 @@ def train(
             f"batches of {batches.batch_size} do not match micro_batch_size {config.micro_batch_size}: "
             f"make the batches with batch_size={config.micro_batch_size}"
         )
+    if (batches.rank, batches.world_size) != (world.rank, world.size):
+        raise ConfigError(
+            f"batches of rank {batches.rank} of {batches.world_size} are not those of this process, rank "
+            f"{world.rank} of {world.size}: make the batches with its rank and world_size"
+        )
     config.grad_accum_steps(batches.context_length, batches.world_size)  # refused before anything is done
     optimizer = optimizer or build_optimizer(model, config)
     precision = Precision.of(next(model.parameters()).device, config.dtype)
