@@ -3,7 +3,11 @@
 Every message is one sentence with both numbers and the way out."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import asdict, fields
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+
+NOT_NEGATIVE = (lambda number: number >= 0, "a number of 0 or more")
+BELOW_1 = (lambda number: 0 <= number < 1, "at least 0 and below 1")
 
 
 class TinyLMError(ValueError):
@@ -46,7 +50,7 @@ class Divergence(TinyLMError):
     """Something is not a number any more: train with a lower rate."""
 
 
-def require_count(name: str, value: Any, *, least: int = 1, most: int = 2**63 - 1) -> None:
+def require_count(name: str, value: Any, least: int = 1, most: int = 2**63 - 1) -> None:
     """Raises ConfigError unless the value is a whole number from `least` to `most`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"{name} is {short(value)}: it must be a whole number")
@@ -74,3 +78,35 @@ def short(value: Any, most: int = 80) -> str:
         return f"a number of more than {most} digits"
     text = repr(value)
     return text if len(text) <= most else f"{text[: most - 20]}… ({len(text)} characters)"
+
+
+class Config:
+    """A frozen dataclass of settings checked by their annotations: a Literal or a bool is a choice; an int is
+    at least 1, a float at least 0, unless BOUNDS says otherwise. Raises ConfigError for what it cannot be."""
+
+    BOUNDS: ClassVar = {}  # an int's least and most; what a float must be, asked and in words
+    ADDED_LATER: ClassVar = {}  # settings that earlier versions did not have, with what they were then
+    RENAMED: ClassVar = {}  # what earlier versions called a setting, with its name
+
+    def __post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            value, bounds = getattr(self, name), self.BOUNDS.get(name)
+            if kind is int:
+                require_count(name, value, *(bounds or ()))
+            elif kind is float:
+                require_number(name, value, *(bounds or NOT_NEGATIVE))
+            elif kind is bool or get_origin(kind) is Literal:
+                require_choice(name, value, get_args(kind) or (True, False))
+
+    def to_json(self) -> dict[str, Any]:
+        """Every setting by name, ready for json.dump."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The inverse of to_json, also for what an earlier version wrote."""
+        given = {cls.RENAMED.get(name, name): value for name, value in (cls.ADDED_LATER | data).items()}
+        if wrong := given.keys() ^ {field.name for field in fields(cls)}:
+            names = short(", ".join(sorted(wrong)))
+            raise ConfigError(f"{cls.__name__} lacks or has unknown {names}: use the tinylm that wrote it")
+        return cls(**given)

@@ -10,7 +10,7 @@ from tinylm.cli.parse import parse
 from tinylm.errors import RunError
 from tinylm.runs.recipes import RECIPES, recipe
 from tinylm.runs.records import Record
-from tinylm.training.config import RENAMED
+from tinylm.training.config import TrainConfig
 
 MARKS = re.compile(r"(<!-- results -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
 COLUMNS = (
@@ -125,10 +125,11 @@ def _what_to_type(header: dict[str, Any]) -> str:
     if name not in RECIPES:
         return name
     own = recipe(name)
+    renamed = {TrainConfig.RENAMED.get(name, name): value for name, value in header["train"].items()}
     parts = {
         "data": (asdict(own.data), data_read(header)),
         "model": (own.model.to_json(), header["model"]),
-        "train": (own.train.to_json(), {RENAMED.get(k, k): v for k, v in header["train"].items()}),
+        "train": (own.train.to_json(), renamed),
     }
     options = [
         _option(f"--{part}.{field}".replace("_", "-"), value)

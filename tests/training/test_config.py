@@ -102,5 +102,5 @@ def test_from_json_reads_an_earlier_version_with_what_it_could_not_say_yet():
 
 
 def test_from_json_refuses_a_setting_that_is_unknown():
-    with pytest.raises(ConfigError, match="the training has no setting warmup: use the tinylm that wrote it"):
+    with pytest.raises(ConfigError, match="unknown 'warmup': use the tinylm that wrote it"):
         TrainConfig.from_json(TrainConfig().to_json() | {"warmup": 3})

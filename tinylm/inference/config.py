@@ -3,18 +3,16 @@
 Taught in notebook 05_sampling."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal
 
-from tinylm.errors import ConfigError, require_choice, require_count, require_number
+from tinylm.errors import Config, ConfigError
 
 Window = Literal["half", "sliding"]
 
 
 @dataclass(frozen=True)
-class SamplingConfig:
-    """How a token is chosen. The defaults change nothing: every token with the model's own probability.
-
-    Raises ConfigError, in one sentence, for a number outside its range."""
+class SamplingConfig(Config):
+    """How a token is chosen. The defaults change nothing: every token with the model's own probability."""
 
     temperature: float = 1.0
     """Below 1 the favourites gain, above 1 the rare tokens do; 0 always takes the most probable."""
@@ -27,25 +25,19 @@ class SamplingConfig:
     repetition_penalty: float = 1.0
     """Above 1, tokens that stand in the text already become less probable; 1 leaves them alone."""
 
-    def __post_init__(self) -> None:
-        # The outer bounds keep float32 finite: a logit divided by 1e-39 is infinite, and the model is blamed.
-        for name, least, most, usual in (
-            ("temperature", 0, 1e6, "from 0 to 1,000,000: use 0.8, or 0 for greedy"),
-            ("top_p", 5e-324, 1, "above 0 and at most 1: use 0.9, or 1 for all"),
-            ("min_p", 0, 1, "from 0 to 1: use 0.1, or 0 for all"),
-            ("repetition_penalty", 0.01, 100, "from 0.01 to 100: use 1.2, or 1 for none"),
-        ):
-            require_number(
-                name, getattr(self, name), lambda x, least=least, most=most: least <= x <= most, usual
-            )
-        require_count("top_k", self.top_k, least=0)
+    # The outer bounds keep float32 finite: a logit divided by 1e-39 is infinite, and the model is blamed.
+    BOUNDS: ClassVar = {
+        "temperature": (lambda t: 0 <= t <= 1e6, "from 0 to 1,000,000: use 0.8, or 0 for greedy"),
+        "top_k": (0,),
+        "top_p": (lambda p: 0 < p <= 1, "above 0 and at most 1: use 0.9, or 1 for all"),
+        "min_p": (lambda p: 0 <= p <= 1, "from 0 to 1: use 0.1, or 0 for all"),
+        "repetition_penalty": (lambda r: 0.01 <= r <= 100, "from 0.01 to 100: use 1.2, or 1 for none"),
+    }
 
 
 @dataclass(frozen=True)
 class GenerationConfig(SamplingConfig):
-    """How a text is continued: how each token is chosen, what the model sees of it, and when it ends.
-
-    Raises ConfigError, in one sentence, for a setting that cannot work."""
+    """How a text is continued: how each token is chosen, what the model sees of it, and when it ends."""
 
     max_new_tokens: int = 500
     """How much to write at most."""
@@ -57,10 +49,10 @@ class GenerationConfig(SamplingConfig):
     """When the context is full: go on from its last half ("half"), or move it by one token each time and
     compute every position again ("sliding"), which sees more of the text and is many times slower."""
 
+    BOUNDS: ClassVar = SamplingConfig.BOUNDS | {"max_new_tokens": (0,)}
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_count("max_new_tokens", self.max_new_tokens, least=0)
-        require_choice("window", self.window, get_args(Window))
         if not isinstance(self.stop, tuple) or not all(isinstance(stop, str) for stop in self.stop):
             raise ConfigError(f"stop is {self.stop!r}: give a tuple of texts, such as ('\\n\\n',)")
         if "" in self.stop:

@@ -2,10 +2,10 @@
 
 Taught in notebook 03_transformer."""
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-from tinylm.errors import ConfigError, require_choice, require_count, require_number, short
+from tinylm.errors import BELOW_1, Config, ConfigError
 
 Position = Literal["learned", "rotary"]
 Norm = Literal["layernorm", "rmsnorm"]
@@ -13,18 +13,10 @@ Activation = Literal["gelu", "relu2"]
 Attention = Literal["fused", "explicit"]
 ResidualInit = Literal["scaled", "zero"]
 
-ADDED_LATER = {"residual_init": "scaled", "token_shift": False, "vocab_multiple": 1}
-"""Settings that configs of earlier versions do not have, with what their models were."""
-MAX_CONTEXT, MAX_VOCAB_MULTIPLE = 2**17, 1024
-"""Rotary tables, a KV cache and padding are in no count of parameters: without these bounds a checkpoint of
-kilobytes could ask for all memory."""
-
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """Everything that decides the shape of a GPT. The defaults are GPT-2's choices at a small size.
-
-    Raises ConfigError, in one sentence, for settings that cannot be combined."""
+class ModelConfig(Config):
+    """Everything that decides the shape of a GPT. The defaults are GPT-2's choices at a small size."""
 
     vocab_size: int = 65
     """V: how many different tokens there are."""
@@ -61,6 +53,16 @@ class ModelConfig:
     vocab_multiple: int = 1
     """Round the head's rows up to a multiple of this, such as 64, for speed on a GPU; it shows nowhere."""
 
+    # Rotary tables, a KV cache and padding are in no count of parameters: without bounds of their own a
+    # checkpoint of kilobytes could ask for all memory.
+    BOUNDS: ClassVar = {
+        "context_length": (1, 2**17),
+        "vocab_multiple": (1, 1024),
+        "dropout": BELOW_1,
+        "rope_base": (lambda base: base > 1, "above 1 (10000.0 is usual)"),
+    }
+    ADDED_LATER: ClassVar = {"residual_init": "scaled", "token_shift": False, "vocab_multiple": 1}
+
     @property
     def head_dim(self) -> int:
         """D: the width of one head."""
@@ -82,23 +84,7 @@ class ModelConfig:
         return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "n_layer", "n_head", "n_embd"):
-            require_count(name, getattr(self, name))
-        require_count("context_length", self.context_length, most=MAX_CONTEXT)
-        require_count("vocab_multiple", self.vocab_multiple, most=MAX_VOCAB_MULTIPLE)
-        for name, kind in {
-            "position": Position,
-            "norm": Norm,
-            "activation": Activation,
-            "attention": Attention,
-            "residual_init": ResidualInit,
-        }.items():
-            require_choice(name, getattr(self, name), get_args(kind))
-        for name in ("qk_norm", "token_shift", "tied_head", "bias"):
-            require_choice(name, getattr(self, name), (True, False))
-        require_number("dropout", self.dropout, lambda p: 0.0 <= p < 1.0, "at least 0 and below 1")
-        require_number("rope_base", self.rope_base, lambda b: b > 1.0, "above 1 (10000.0 is usual)")
-
+        super().__post_init__()
         step = 2 * self.n_head if self.position == "rotary" else self.n_head
         lower = self.n_embd // step * step
         nearest = f"{lower} or {lower + step}" if lower else f"{step}"
@@ -111,26 +97,6 @@ class ModelConfig:
                 f"head_dim {self.head_dim} (n_embd {self.n_embd} / n_head {self.n_head}) is odd, "
                 f"and rotary positions turn pairs: use n_embd {nearest}"
             )
-
-    def to_json(self) -> dict[str, Any]:
-        """Every setting by name, ready for json.dump."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "ModelConfig":
-        """The inverse of to_json, also for the configs of earlier versions: a setting that came later takes
-        the value that it had before there was a choice. Any other missing or unknown name is refused."""
-        names = [field.name for field in fields(cls)]
-        data = ADDED_LATER | data
-        if missing := [name for name in names if name not in data]:
-            raise ConfigError(
-                f"the model config lacks {', '.join(missing)}: all {len(names)} names are needed"
-            )
-        if unknown := [short(name) for name in data if name not in names]:
-            raise ConfigError(
-                f"the model config has unknown {', '.join(unknown[:3])}: known are {', '.join(names)}"
-            )
-        return cls(**data)
 
 
 def parameter_counts(config: ModelConfig) -> dict[str, int]:

@@ -1,30 +1,20 @@
 """Training configuration: every setting that decides how a run goes, checked once, in one place.
 
-The attribute docstrings are what `python -m tinylm train --help` prints. Taught in notebook 04_training."""
+Taught in notebook 04_training."""
 
-from __future__ import annotations
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args, get_type_hints
-
-from tinylm.errors import ConfigError, require_choice, require_count, require_number
+from tinylm.errors import BELOW_1, Config, ConfigError
 
 Schedule = Literal["cosine", "linear", "constant", "wsd"]
 OptimizerName = Literal["adamw", "muon"]
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]  # device's own would load torch, for --help too
 
-RENAMED = {
-    "matrix_learning_rate": "muon_learning_rate",
-    "matrix_momentum": "muon_momentum",
-}  # by earlier versions
-AT_LEAST_1 = ("steps", "micro_batch_size", "tokens_per_step", "log_every")
-BELOW_1 = ("beta1", "beta2", "muon_momentum")
-
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How to train. Raises ConfigError at construction; the message holds the way out."""
+class TrainConfig(Config):
+    """How to train."""
 
     steps: int = 2000
     """Optimiser steps in the whole run."""
@@ -71,17 +61,14 @@ class TrainConfig:
     compile: bool = False
     """Compile the loss function: a slow first step, then faster ones, on a GPU above all."""
 
+    BOUNDS: ClassVar = dict.fromkeys(("beta1", "beta2", "muon_momentum"), BELOW_1) | dict.fromkeys(
+        ("warmup_steps", "eval_every", "eval_tokens", "patience", "seed"), (0,)
+    )
+    ADDED_LATER: ClassVar = {"eval_tokens": 0, "eval_dtype": "auto", "compile": False}
+    RENAMED: ClassVar = {"matrix_learning_rate": "muon_learning_rate", "matrix_momentum": "muon_momentum"}
+
     def __post_init__(self) -> None:
-        for name, kind in get_type_hints(type(self)).items():
-            value = getattr(self, name)
-            if kind is int:
-                require_count(name, value, least=int(name in AT_LEAST_1))
-            elif kind is not float:
-                require_choice(name, value, get_args(kind) or (False, True))
-            elif name in BELOW_1:
-                require_number(name, value, lambda number: 0 <= number < 1, "0 or more and below 1")
-            else:
-                require_number(name, value, lambda number: number >= 0, "a number of 0 or more")
+        super().__post_init__()
         if (least := self.min_learning_rate) > (peak := self.learning_rate):
             raise ConfigError(
                 f"min_learning_rate {least:g} is above the peak learning_rate {peak:g}: "
@@ -110,16 +97,3 @@ class TrainConfig:
                 f"{at_once}: use {max(1, self.tokens_per_step // at_once) * at_once}"
             )
         return self.tokens_per_step // at_once
-
-    def to_json(self) -> dict[str, Any]:
-        """Every setting by its name."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> TrainConfig:
-        """The inverse of to_json, also for what an earlier version wrote: what it did not have yet has its
-        default. Raises ConfigError for a setting that is unknown."""
-        data = {RENAMED.get(name, name): value for name, value in data.items()}
-        if strangers := sorted(data.keys() - get_type_hints(cls)):
-            raise ConfigError(f"the training has no setting {strangers[0]}: use the tinylm that wrote it")
-        return cls(**data)
