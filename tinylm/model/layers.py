@@ -3,12 +3,10 @@
 Taught in notebook 03_transformer."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from tinylm.errors import ConfigError
 
@@ -52,9 +50,8 @@ def parameter_roles(model: nn.Module) -> dict[str, Role]:
     for prefix, module in reversed(list(model.named_modules())):  # the parts before what they are parts of
         own = getattr(module, "parameter_roles", None)
         known = next((roles for kind, roles in TORCH_ROLES.items() if isinstance(module, kind)), {})
-        roles = (
-            own() if own is not None else {n: r for n, r in known.items() if getattr(module, n) is not None}
-        )
+        there = {name: role for name, role in known.items() if getattr(module, name) is not None}
+        roles = there if own is None else own()
         declared |= {f"{prefix}.{name}" if prefix else name: role for name, role in roles.items()}
     names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     if strange := sorted(declared.keys() - names):
@@ -90,31 +87,7 @@ def make_norm(kind: str, size: int, bias: bool) -> nn.Module:
 
 def activate(kind: str, x: Tensor) -> Tensor:
     """ "gelu": GPT-2's tanh approximation of x * Phi(x) (Hendrycks and Gimpel 2016). "relu2": max(0, x)^2."""
-    if kind == "gelu":
-        return F.gelu(x, approximate="tanh")
-    # A compiler makes one kernel of the plain formula, and of a Function of one's own a warning.
-    return F.relu(x).square() if torch.compiler.is_compiling() else SquaredReLU.apply(x)
-
-
-class SquaredReLU(torch.autograd.Function):
-    """max(0, x)^2, whose derivative is 2 max(0, x): what was computed on the way is all it needs.
-
-    Written as F.relu(x).square() it is the same numbers, but the backward pass asks twice where x is above 0
-    and keeps one tensor more: 1.6 times as slow on a processor."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        """Any shape to the same."""
-        positive = F.relu(x)
-        ctx.save_for_backward(positive)
-        return positive * positive
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """From the gradient of the output to that of x."""
-        (positive,) = ctx.saved_tensors
-        return (gradient * positive).mul_(2)
+    return F.gelu(x, approximate="tanh") if kind == "gelu" else F.relu(x).square()
 
 
 class MLP(nn.Module):
