@@ -169,14 +169,3 @@ def test_cache_refuses_another_number_of_rows(padding):
     for rows in (1, 3):
         with pytest.raises(InputError, match=f"holds 2 rows and was handed {rows}: make one for each batch"):
             model(tokens[:1].expand(rows, -1), cache)
-
-
-def test_cache_of_another_model_is_refused():
-    for n_layer, capacity in ((3, 24), (2, 23), (4, 23)):
-        with pytest.raises(InputError) as refusal:
-            model_of()(random_tokens(), KVCache(n_layer, capacity))
-        assert str(refusal.value) == (
-            f"a cache for {n_layer} layers and {capacity} tokens does not fit 3 layers and "
-            "context_length 23: make it with new_cache()"
-        )
-    assert model_of()(random_tokens(), KVCache(3, 22)).shape == (2, 7, 67)

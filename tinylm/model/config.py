@@ -7,12 +7,6 @@ from typing import ClassVar, Literal
 
 from tinylm.errors import BELOW_1, Config, ConfigError
 
-Position = Literal["learned", "rotary"]
-Norm = Literal["layernorm", "rmsnorm"]
-Activation = Literal["gelu", "relu2"]
-Attention = Literal["fused", "explicit"]
-ResidualInit = Literal["scaled", "zero"]
-
 
 @dataclass(frozen=True)
 class ModelConfig(Config):
@@ -28,11 +22,11 @@ class ModelConfig(Config):
     """H: attention heads per block. Each is n_embd / n_head wide."""
     n_embd: int = 128
     """C: the width of the residual stream."""
-    position: Position = "learned"
+    position: Literal["learned", "rotary"] = "learned"
     """How order gets in: a learned vector per position (GPT-2) or a rotation of q and k (Su et al. 2021)."""
-    norm: Norm = "layernorm"
+    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     """LayerNorm (GPT-2) or RMSNorm (Zhang and Sennrich 2019)."""
-    activation: Activation = "gelu"
+    activation: Literal["gelu", "relu2"] = "gelu"
     """GELU in its tanh approximation (GPT-2) or squared ReLU (So et al. 2021)."""
     qk_norm: bool = False
     """RMS-normalise every head's queries and keys, so that scores cannot grow without bound."""
@@ -44,14 +38,14 @@ class ModelConfig(Config):
     """Biases in the linear layers and in LayerNorm (GPT-2). The head never has one."""
     dropout: float = 0.0
     """The fraction of activations zeroed while training."""
-    attention: Attention = "fused"
+    attention: Literal["fused", "explicit"] = "fused"
     """One fused call (fast) or the formula step by step (to be read). The result is the same."""
-    residual_init: ResidualInit = "scaled"
+    residual_init: Literal["scaled", "zero"] = "scaled"
     """What writes into the residual stream starts small (GPT-2) or at 0: no block adds anything yet."""
     rope_base: float = 10000.0
     """Rotary only: the slowest pair turns once in about 2 pi rope_base positions."""
     vocab_multiple: int = 1
-    """Round the head's rows up to a multiple of this, such as 64, for speed on a GPU; it shows nowhere."""
+    """Fill the head's rows up to a multiple of this, such as 64, for speed on a GPU; it shows nowhere."""
 
     # Rotary tables, a KV cache and padding are in no count of parameters: without bounds of their own a
     # checkpoint of kilobytes could ask for all memory.
@@ -77,11 +71,6 @@ class ModelConfig(Config):
     def mlp_hidden(self) -> int:
         """The width of the MLP between its two matrices."""
         return 4 * self.n_embd
-
-    @property
-    def padded_vocab_size(self) -> int:
-        """vocab_size rounded up to a multiple of vocab_multiple: the rows that embedding and head store."""
-        return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
     def __post_init__(self) -> None:
         super().__post_init__()

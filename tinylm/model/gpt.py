@@ -2,11 +2,9 @@
 
 Taught in notebook 03_transformer. Source: Radford et al. 2019 (GPT-2), section 2.3."""
 
-import functools
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,19 +53,16 @@ class GPT(nn.Module):
     def __init__(self, config: ModelConfig, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
-        C, rows = config.n_embd, config.padded_vocab_size
+        C, V = config.n_embd, config.vocab_size
         rotary = config.position == "rotary"
         with torch.random.fork_rng(devices=[]):  # torch's own initialisation must not be felt outside
-            self.token_embedding = nn.Embedding(rows, C)
+            self.token_embedding = nn.Embedding(V, C)
             self.position_embedding = None if rotary else nn.Embedding(config.context_length, C)
             self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
             self.final_norm = make_norm(config.norm, C, config.bias)
-            self.head = nn.Linear(C, rows, bias=False)
+            self.head = nn.Linear(C, V, bias=False)
         if config.tied_head:
             self.head.weight = self.token_embedding.weight  # one parameter under two names
-        if rows > config.vocab_size:
-            for padded in (self.token_embedding, self.head):
-                _hide_padding(padded, config.vocab_size)
         if rotary:  # computed once, moved with the model, never saved: they are not learned
             cos, sin = rotary_tables(config.head_dim, config.context_length, config.rope_base)
             self.register_buffer("rotary_cos", cos.to(self.head.weight.device), persistent=False)
@@ -79,29 +74,22 @@ class GPT(nn.Module):
         """Matrices N(0, 0.02), gains 1, biases and token shifts 0, as in GPT-2 and as their roles say.
 
         The 2 n_layer matrices that write into the residual stream are drawn smaller by sqrt(2 n_layer), so
-        that their sum does not grow with depth; with residual_init "zero" they are 0. The rows that pad the
-        vocabulary are 0 and stay so: their gradient is 0, and no other number is drawn because of them."""
+        that their sum does not grow with depth; with residual_init "zero" they are 0."""
         scaled = self.config.residual_init == "scaled"
         residual_std = INIT_STD / math.sqrt(2 * self.config.n_layer) if scaled else 0.0
         for name, role in parameter_roles(self).items():  # a tied head comes up once
             parameter = self.get_parameter(name)
-            if parameter is self.token_embedding.weight or parameter is self.head.weight:
-                parameter[self.config.vocab_size :].zero_()
-                parameter = parameter[: self.config.vocab_size]  # (V, C)
-            if role.init == "zero":
-                parameter.zero_()
-            elif role.init == "one":
-                parameter.fill_(1.0)
-            elif role.init != "keep":
+            if role.init in ("normal", "residual"):
                 std = residual_std if role.init == "residual" else INIT_STD
                 parameter.normal_(0.0, std, generator=generator)
+            elif role.init != "keep":
+                parameter.fill_(1.0 if role.init == "one" else 0.0)
 
     def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """tokens: (B, T) int64, T at most context_length. Returns logits (B, T, V).
 
-        With a cache (`new_cache`), the tokens are those that follow the ones in it, and are added to it.
-        Raises InputError for ids outside the vocabulary (on the CPU), too many tokens, a wrong dtype, or a
-        cache that has no room for them: it is then as it was."""
+        With a cache (`new_cache`), the tokens follow those in it, and are added to it. Raises InputError for
+        what cannot be read, ids outside the vocabulary on the CPU only; the cache is then as it was."""
         return self.logits(self.hidden(tokens, cache))  # (B, T, V)
 
     def hidden(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
@@ -117,21 +105,24 @@ class GPT(nn.Module):
         return self.final_norm(x)  # (B, T, C)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """The head: (..., C) to (..., V), a score for every possible next token."""
-        return self.head(hidden)[..., : self.config.vocab_size]  # (..., V)
+        """The head: (..., C) to (..., V), a score for every possible next token.
+
+        The rows that fill V up to a multiple, for speed, exist here only: no parameter holds them."""
+        if not (n_more := -self.config.vocab_size % self.config.vocab_multiple):
+            return self.head(hidden)  # (..., V)
+        weight = F.pad(self.head.weight, (0, 0, 0, n_more))  # (V + n_more, C)
+        return F.linear(hidden, weight)[..., :-n_more]  # (..., V)
 
     def embed(self, tokens: Tensor, positions: Positions | None = None) -> Tensor:
         """The residual stream before the first block: (B, T) to (B, T, C). positions: 0 to T - 1."""
         if positions is None:
             positions = self._positions(tokens)
-        V, table = self.config.vocab_size, self.token_embedding
-        padded = len(table.weight) > V  # an id that means one of those rows is out of range too
         try:
-            x = F.embedding(tokens, table.weight[:V]) if padded else table(tokens)  # (B, T, C)
+            x = self.token_embedding(tokens)  # (B, T, C)
         except IndexError:  # asked only after the fact: looking at every id first would slow every step
             raise InputError(
-                f"token ids from {tokens.min()} to {tokens.max()} do not fit vocab_size {V}: "
-                "was the text encoded with this model's tokenizer?"
+                f"token ids from {tokens.min()} to {tokens.max()} do not fit vocab_size "
+                f"{self.config.vocab_size}: was the text encoded with this model's tokenizer?"
             ) from None
         if self.position_embedding is not None:
             x = x + self.position_embedding.weight[positions]  # (B, T, C) + (T, C), with padding (B, T, C)
@@ -151,10 +142,8 @@ class GPT(nn.Module):
         return KVCache(self.config.n_layer, self.config.context_length, padding)
 
     def n_parameters(self) -> int:
-        """How many numbers are learned; a tied head counts once, rows that pad the vocabulary do not."""
-        tables = {self.token_embedding.weight, self.head.weight}
-        padding = sum(table[self.config.vocab_size :].numel() for table in tables)
-        return sum(parameter.numel() for parameter in self.parameters()) - padding
+        """How many numbers are learned; a tied head counts once."""
+        return sum(parameter.numel() for parameter in self.parameters())
 
     @torch.no_grad()
     def residual_stream(self, tokens: Tensor) -> list[Tensor]:
@@ -176,29 +165,19 @@ class GPT(nn.Module):
         ]
 
     def _positions(self, tokens: Tensor, cache: KVCache | None = None) -> Positions:
-        self._check(tokens)
-        if cache is None:
-            return slice(tokens.size(1))
-        n_layer, context_length = self.config.n_layer, self.config.context_length
-        if len(cache.layers) != n_layer or cache.capacity > context_length:
-            raise InputError(
-                f"a cache for {len(cache.layers)} layers and {cache.capacity} tokens does not fit "
-                f"{n_layer} layers and context_length {context_length}: make it with new_cache()"
-            )
-        return cache.reserve(*tokens.shape)
-
-    def _check(self, tokens: Tensor) -> None:
+        most = self.config.context_length
         if tokens.dtype not in (torch.int64, torch.int32):
             raise InputError(f"tokens are {tokens.dtype}, ids must be int64: convert them with .long()")
         if tokens.dim() != 2:
             raise InputError(
                 f"tokens have shape {tuple(tokens.shape)}, not (B, T): add a batch with tokens[None]"
             )
-        if not 1 <= tokens.size(1) <= self.config.context_length:
+        if not 1 <= tokens.size(1) <= most:
             raise InputError(
-                f"{tokens.size(1)} tokens do not fit context_length {self.config.context_length}: "
-                f"pass 1 to {self.config.context_length}, such as tokens[:, -{self.config.context_length}:]"
+                f"{tokens.size(1)} tokens do not fit context_length {most}: "
+                f"pass 1 to {most}, such as tokens[:, -{most}:]"
             )
+        return slice(tokens.size(1)) if cache is None else cache.reserve(*tokens.shape)
 
 
 @contextmanager
@@ -207,28 +186,10 @@ def eval_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
 
     modules: model.modules(), or a list of them, which is faster when it is asked for at every token."""
     training = [module for module in modules if module.training]
-    # object's setter, because nn.Module's asks first whether the value is a parameter, a module or a buffer:
-    # ten times as slow, which shows where a model in training mode is sampled from, one token at a time.
-    for module in training:
+    for module in training:  # by object's setter: nn.Module's is ten times as slow, which shows in sampling
         object.__setattr__(module, "training", False)
     try:
         yield
     finally:
         for module in training:
             object.__setattr__(module, "training", True)
-
-
-def _hide_padding(module: nn.Module, n_rows: int) -> None:
-    """Let what is saved and loaded of this module's weight have its first n_rows rows only."""
-    module.register_state_dict_post_hook(functools.partial(_cut_padding, n_rows))
-    module.register_load_state_dict_pre_hook(functools.partial(_add_padding, n_rows))
-
-
-def _cut_padding(n_rows: int, module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    state_dict[f"{prefix}weight"] = state_dict[f"{prefix}weight"][:n_rows]  # (V, C)
-
-
-def _add_padding(n_rows: int, module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    given = state_dict.get(f"{prefix}weight")
-    if given is not None and given.size(0) == n_rows:
-        state_dict[f"{prefix}weight"] = F.pad(given, (0, 0, 0, len(module.weight) - n_rows))
