@@ -17,7 +17,7 @@ from tinylm.device import describe_device, has_amx
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.training.config import TrainConfig
-from tinylm.training.muon import Muon
+from tinylm.training.muon import MuonAdamW
 from tinylm.training.optim import build_optimizer
 
 
@@ -40,20 +40,16 @@ def main() -> None:
 
     def muon_groups(model: GPT) -> list[dict]:
         groups = build_optimizer(model, TrainConfig(optimizer="muon", weight_decay=0.0)).param_groups
-        return [
-            {"params": group["params"], "splits": group["splits"]}
-            for group in groups
-            if group["kind"] == "muon"
-        ]
+        return [group for group in groups if group["kind"] == "muon"]
 
     def matrices(model: GPT) -> list[nn.Parameter]:
         return [p for group in muon_groups(model) for p in group["params"]]
 
     models = [GPT(config) for _ in range(4)]
-    whole = [{"params": matrices(models[1])}]
+    whole = [{"kind": "muon", "params": matrices(models[1]), "lr": 0.02}]
     optimizers = {
-        "ours, heads apart": Muon(muon_groups(models[0]), lr=0.02),
-        "ours, heads together": Muon(whole, lr=0.02),
+        "ours, heads apart": MuonAdamW(muon_groups(models[0])),
+        "ours, heads together": MuonAdamW(whole),
         "AdamW": torch.optim.AdamW(matrices(models[3]), lr=1e-3, fused=True),
     }
     if hasattr(torch.optim, "Muon"):  # torch 2.9 and newer

@@ -3,8 +3,6 @@
 A step here is always an optimiser step, never a micro-batch.
 Taught in notebook 04_training. Source: Loshchilov and Hutter 2019, algorithm 2; 2017, equation 5."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -15,8 +13,7 @@ from tinylm.model.layers import parameter_roles
 from tinylm.training.config import Schedule, TrainConfig
 from tinylm.training.muon import MuonAdamW
 
-WSD_DECAY = 0.2
-"""The last fifth of a wsd run decays (Hägele et al. 2024, section 3.2)."""
+WSD_DECAY = 0.2  # the last fifth of a wsd run (Hägele et al. 2024, section 3.2)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -45,7 +42,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
 
     "adamw" takes everything. "muon" takes the matrices whose role says so, which are those inside the
     blocks, and AdamW the rest, undecayed: in an embedding, the head or a norm no direction has a reason to be
-    as long as the others. Raises ConfigError when nothing would move."""
+    as long as the others. Raises ConfigError when nothing would move, or nothing by Muon."""
     betas = (config.beta1, config.beta2)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trained:
@@ -62,11 +59,8 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
             groups.setdefault((role.splits, role.decay), new)["params"].append(trained[name])
         elif name in trained:
             rest["params"].append(trained[name])
-    if not (rest["params"] and groups):
-        raise ConfigError(
-            "muon trains matrices inside the blocks and adamw the rest, and 0 of one of them are trainable: "
-            "use optimizer adamw for all of them"
-        )
+    if not groups:
+        raise ConfigError("0 of the trainable parameters are matrices for muon: use optimizer adamw")
     return MuonAdamW([rest, *groups.values()])
 
 
@@ -83,9 +77,8 @@ def learning_rate(
     last = steps - 1
     if schedule == "constant" or last <= warmup_steps:
         return peak
-    start = warmup_steps
-    if schedule == "wsd":
-        start = max(warmup_steps, min(last - 1, round(last * (1 - WSD_DECAY))))
+    held = round(last * (1 - WSD_DECAY)) if schedule == "wsd" else 0
+    start = max(warmup_steps, min(last - 1, held))
     progress = min(max((step - start) / (last - start), 0.0), 1.0)  # 0 at the peak, 1 at the last step
     share = 0.5 * (1 + math.cos(math.pi * progress)) if schedule == "cosine" else 1 - progress
     return minimum + (peak - minimum) * share
@@ -97,16 +90,10 @@ def scheduled_rate(step: int, config: TrainConfig, peak: float | None = None) ->
     Every peak falls to the same share of itself. Where that is 0, the schedule is laid out as if there were
     one step more: a last step with rate 0 would compute a gradient and not use it."""
     peak = config.learning_rate if peak is None else peak
-    share = peak / config.learning_rate if config.learning_rate else 0.0
-    minimum = config.min_learning_rate * share
-    return learning_rate(
-        step,
-        schedule=config.schedule,
-        peak=peak,
-        minimum=minimum,
-        warmup_steps=config.warmup_steps,
-        steps=config.steps if minimum else config.steps + 1,
-    )
+    minimum = config.min_learning_rate * (peak / config.learning_rate if config.learning_rate else 0.0)
+    steps = config.steps if minimum else config.steps + 1
+    laid_out = {"schedule": config.schedule, "warmup_steps": config.warmup_steps, "steps": steps}
+    return learning_rate(step, peak=peak, minimum=minimum, **laid_out)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: TrainConfig) -> float:
