@@ -7,75 +7,59 @@ import torch
 
 from tests.support.tiny import Tiny
 from tinylm.errors import Divergence
-from tinylm.training.finite import FiniteCheck, first_nonfinite
-
-GOOD = torch.tensor(1.5)
-
-
-def with_gradients(**bad):
-    """A model whose gradients are 1, except for one number of each that is named."""
-    model = Tiny()
-    for name, p in model.named_parameters():
-        p.grad = torch.ones_like(p)
-        if name.replace(".", "_") in bad:
-            p.grad.view(-1)[-1] = bad[name.replace(".", "_")]
-    return model
+from tinylm.training.finite import check_finite, first_nonfinite
 
 
 def test_first_nonfinite_tensor_is_named_with_what_it_holds():
-    good, infinite, not_a_number = (
-        torch.ones(2),
-        torch.tensor([1, -math.inf]),
-        torch.tensor([math.inf, math.nan]),
-    )
-    assert first_nonfinite({"a": good, "b": torch.tensor([3])}) is None
+    good, whole = torch.ones(2), torch.tensor([3])
+    infinite, not_a_number = torch.tensor([1, -math.inf]), torch.tensor([math.inf, math.nan])
+    assert first_nonfinite({"a": good, "b": whole}) is None
     assert first_nonfinite({"a": good, "b": infinite, "c": not_a_number}) == "b holds infinity"
-    assert first_nonfinite([("c", not_a_number), ("b", infinite)]) == "c holds nan"
+    assert first_nonfinite({"c": not_a_number, "b": infinite}) == "c holds nan"
 
 
-def looked_at(model, *numbers):
-    check = FiniteCheck(model)
-    check.push(7, 0.125, *map(torch.tensor, numbers))
-    check.flush()
+GRADIENT, LAST = "the gradient is not finite", "the gradient of head.bias holds nan"
 
 
 @pytest.mark.parametrize(
-    "bad, named",
+    "loss, gradients, weights, said",
     [
+        (1.5, {"head.bias": math.nan, "embedding.weight": math.nan}, {}, f"{GRADIENT} (by now {LAST})"),
         (
-            {"head_bias": math.nan, "embedding_weight": math.nan},
-            r" \(by now the gradient of head.bias holds nan\)",
+            1.5,
+            {"norm.bias": math.inf, "norm.weight": math.nan},
+            {},
+            f"{GRADIENT} (by now the gradient of norm.bias holds infinity)",
         ),
+        (1.5, {}, {}, GRADIENT),  # each is finite, their squares are not
+        (math.inf, {"head.bias": math.nan}, {}, f"the loss is inf (by now {LAST})"),
         (
-            {"norm_bias": math.inf, "norm_weight": math.nan},
-            r" \(by now the gradient of norm.bias holds infinity\)",
+            math.nan,
+            {"head.bias": math.nan},
+            {"norm.bias": math.nan},
+            "the loss is nan (by now norm.bias holds nan)",
         ),
-        ({}, ""),  # each is finite, their squares are not
     ],
 )
-def test_divergence_names_the_gradient_that_the_backward_pass_met_first(bad, named):
-    said = f"^the gradient is not finite{named} at step 7 with learning rate 0.125$"
-    with pytest.raises(Divergence, match=said):
-        looked_at(with_gradients(**bad), 1.5, math.inf)
+def test_divergence_names_a_weight_before_gradients_and_of_those_the_one_met_first(
+    loss, gradients, weights, said
+):
+    model = Tiny()
+    for name, p in model.named_parameters():
+        p.grad = torch.ones_like(p)
+        p.grad.view(-1)[-1] = gradients.get(name, 1.0)
+        p.data.view(-1)[-1] = weights.get(name, 1.0)
+    with pytest.raises(Divergence) as raised:
+        check_finite(model, [(7, 0.125, torch.tensor([loss, math.inf]))])
+    assert str(raised.value) == f"{said} at step 7 with learning rate 0.125"
 
 
-def test_divergence_names_a_bad_loss_before_gradients_and_a_bad_weight_before_theirs():
-    model = with_gradients(head_bias=math.nan)
-    with pytest.raises(Divergence, match=r"the loss is inf .*gradient of head\.bias holds nan"):
-        looked_at(model, math.inf)
-    model.norm.bias.data[3] = math.nan
-    with pytest.raises(Divergence, match=r"the loss is inf \(by now norm\.bias holds nan\) at step 7"):
-        looked_at(model, math.inf, math.nan)
-
-
-def test_finite_check_names_the_first_bad_step_and_forgets_good_ones():
-    check = FiniteCheck(Tiny())
-    check.flush()
-    for step in (1, 2):
-        check.push(step, 0.5, GOOD, GOOD)
-    check.flush()
+def test_check_finite_names_the_first_bad_step_and_forgets_good_ones():
+    steps = [(step, 0.5, torch.tensor([1.5, 1.5])) for step in (1, 2)]
+    check_finite(Tiny(), steps)
+    assert steps == []
+    check_finite(Tiny(), steps)
     for step, loss, norm in ((3, 1.0, 1.0), (4, 1.0, math.nan), (5, math.nan, math.nan)):
-        check.push(step, step / 2, torch.tensor(loss), torch.tensor(norm))
+        steps.append((step, step / 2, torch.tensor([loss, norm])))
     with pytest.raises(Divergence, match=r"the gradient is not finite at step 4 with learning rate 2$"):
-        check.flush()
-    check.flush()
+        check_finite(Tiny(), steps)

@@ -1,88 +1,54 @@
-"""Ctrl-C waits for what must not be cut in two, once; and the signal is handed back as it was."""
+"""The signal is handed back as it was, and left alone where it is not ours; test_loop holds the rest."""
 
 import signal
 import threading
 
 import pytest
 
+from tinylm.training.ddp import SINGLE
 from tinylm.training.interrupts import Interrupts
 
 
-def press():
-    signal.raise_signal(signal.SIGINT)
+def handler():
+    return signal.getsignal(signal.SIGINT)
 
 
-def test_ctrl_c_outside_a_deferred_block_raises_at_once():
-    done = []
-    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
-        with interrupts.deferred():
-            done.append("deferred")
-        press()
-        done.append("after")
-    assert done == ["deferred"]
+def test_ctrl_c_twice_leaves_no_interrupt_over_and_the_next_waits_again():
+    interrupts = Interrupts(SINGLE)
+    with interrupts:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        interrupts.check()
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+        interrupts.check()
 
 
-def test_ctrl_c_waits_for_the_end_of_a_deferred_block():
-    done = []
-    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
-        with interrupts.deferred():
-            press()
-            done.append("deferred")
-        done.append("after")
-    assert done == ["deferred"]
-
-
-def test_ctrl_c_pressed_twice_does_not_wait_and_the_next_block_defers_again():
-    done = []
-    with Interrupts() as interrupts:
-        with pytest.raises(KeyboardInterrupt), interrupts.deferred():
-            press()
-            press()
-            done.append("cut")
-        with interrupts.deferred():
-            done.append("no interrupt is left over")
-        with pytest.raises(KeyboardInterrupt), interrupts.deferred():
-            press()
-            done.append("deferred")
-    assert done == ["no interrupt is left over", "deferred"]
-
-
-def test_error_in_a_deferred_block_comes_first():
-    with Interrupts() as interrupts, pytest.raises(KeyError), interrupts.deferred():
-        press()
-        raise KeyError
-
-
-def test_signal_handler_is_handed_back():
-    with Interrupts():
-        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    with pytest.raises(ZeroDivisionError), Interrupts():
+def test_signal_handler_is_handed_back_after_an_error_too():
+    with pytest.raises(ZeroDivisionError), Interrupts(SINGLE):
+        assert handler() is not signal.default_int_handler
         raise ZeroDivisionError
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert handler() is signal.default_int_handler
 
 
-@pytest.fixture
-def elsewhere():
-    """Somebody else handles Ctrl-C, as under nohup."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    yield
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def test_ignored_signal_stays_ignored(elsewhere):
-    with Interrupts() as interrupts, interrupts.deferred():
-        press()
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+def test_signal_that_somebody_else_handles_stays_theirs():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
+    try:
+        with Interrupts(SINGLE):
+            assert handler() is signal.SIG_IGN
+        assert handler() is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_signal_handler_stays_outside_the_main_thread():
     seen = []
 
     def work():
-        with Interrupts() as interrupts, interrupts.deferred():
-            seen.append(signal.getsignal(signal.SIGINT))
+        with Interrupts(SINGLE):
+            seen.append(handler())
 
     thread = threading.Thread(target=work)
     thread.start()

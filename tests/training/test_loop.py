@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.tiny import QUIET, B, C, T, Tiny, V, make_batches, make_config, same, weights
+from tests.support.tiny import QUIET, B, T, Tiny, V, make_batches, make_config, same, tiny_gpt, weights
 from tinylm.device import Precision
 from tinylm.errors import ConfigError, Divergence
-from tinylm.model.config import ModelConfig
-from tinylm.model.gpt import GPT
 from tinylm.model.losses import next_token_loss
 from tinylm.text.batches import Batches
 from tinylm.training.ddp import World
@@ -30,61 +28,52 @@ def run(model=None, config=None, batches=None, **options):
     return train(model or Tiny(), batches, config, **QUIET | options)
 
 
-def test_schedule_moves_once_a_step_whatever_the_number_of_micro_batches():
-    expected = [
-        learning_rate(s, schedule="cosine", peak=0.03, minimum=0.003, warmup_steps=3, steps=10)
-        for s in range(10)
-    ]
-    for micro_steps in (1, 3):
-        rates = []
-        config = make_config(tokens_per_step=micro_steps * B * T)
-        run(config=config, callbacks=[lambda s, rates=rates: rates.append(s.result.learning_rate)])
-        assert rates == expected
+class Saved(list):
+    """A save that notes how many steps were finished each time."""
+
+    def __call__(self, state):
+        self.append(state.progress.step)
+        return f"number {state.progress.step}"
+
+
+def losses(*values):
+    """An evaluation that gives these numbers, one after the other."""
+    left = list(values)
+    return lambda state: left.pop(0)
+
+
+@pytest.mark.parametrize("micro_steps", [1, 3])
+def test_schedule_moves_once_a_step_whatever_the_number_of_micro_batches(micro_steps):
+    settings = {"schedule": "cosine", "peak": 0.03, "minimum": 0.003, "warmup_steps": 3, "steps": 10}
+    rates, config = [], make_config(tokens_per_step=micro_steps * B * T)
+    run(config=config, callbacks=[lambda state: rates.append(state.result.learning_rate)])
+    assert rates == [learning_rate(step, **settings) for step in range(10)]
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_training_is_bitwise_reproducible_from_its_seed(dropout):
-    def trained(noise, **changes):
+def test_training_is_bitwise_reproducible_from_its_seed_and_leaves_global_random_numbers_alone(dropout):
+    def trained(noise, seed=5):
         torch.rand(noise)  # how the caller's own random numbers stand must not matter
-        model = Tiny(dropout)
-        run(model, make_config(**changes), make_batches(seed=changes.get("seed", 5)))
+        model, before = Tiny(dropout), torch.get_rng_state()
+        run(model, make_config(seed=seed), make_batches(seed=seed))
+        assert torch.equal(torch.get_rng_state(), before)
         return weights(model)
 
     with torch.random.fork_rng():
         first = trained(1)
-        assert same(first, trained(17))
-        assert not same(first, trained(1, seed=6))
+        assert same(first, trained(17)) and not same(first, trained(1, seed=6))
 
 
-def test_global_random_state_is_left_alone_by_training_with_dropout():
-    model, before = Tiny(0.3), torch.get_rng_state()
-    run(model)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_evaluation_happens_every_so_many_steps_and_at_the_end_in_eval_mode():
-    seen = []
-
-    def evaluate(state):
-        seen.append((state.progress.step, state.model.training))
-        return 1.5
-
-    model = Tiny().eval()
-    history = run(model, make_config(eval_every=4), evaluate=evaluate)
-    assert seen == [(4, False), (8, False), (10, False)] and not model.training
-    assert [step for step, _ in history.evaluations] == [4, 8, 10]
-
-
-def test_every_step_after_an_evaluation_is_in_training_mode():
-    model, modes = Tiny(), []
+def test_evaluation_happens_every_so_many_steps_and_at_the_end_in_eval_mode_and_no_step_does():
+    evaluated, modes, model = [], [], Tiny().eval()
     model.register_forward_hook(lambda module, inputs, output: modes.append(module.training))
-    run(model, make_config(eval_every=1), evaluate=lambda s: 0.0)
-    assert modes == [True] * 10
+    evaluate = lambda state: evaluated.append((state.progress.step, model.training)) or 1.5  # noqa: E731
+    history = run(model, make_config(eval_every=4), evaluate=evaluate)
+    assert evaluated == [(4, False), (8, False), (10, False)] and modes == [True] * 10 and not model.training
+    assert history.evaluations == [(4, 1.5), (8, 1.5), (10, 1.5)]
 
 
 def test_callbacks_see_each_step_and_each_evaluation_once_in_order():
-    seen = []
-
     def callback(state):
         assert (state.result is None) != (state.evaluation is None)
         progress = state.progress
@@ -92,17 +81,15 @@ def test_callbacks_see_each_step_and_each_evaluation_once_in_order():
             assert progress.step == state.result.step + 1 and progress.tokens == progress.step * B * T
         else:
             assert progress.val_losses[-1] == (progress.step, state.evaluation)
-        seen.append((state.evaluation, progress.step, state.logged))
+        seen.append((progress.step, state.evaluation, state.logged))
 
     def save(state):
         assert state.evaluation == (2.0 if state.progress.step in (4, 8, 10) else None)
-        return "x"
 
-    config = make_config(eval_every=4, log_every=3)
+    seen, config = [], make_config(eval_every=4, log_every=3)
     run(config=config, callbacks=[callback], evaluate=lambda s: 2.0, save=save, save_seconds=0)
-    steps = [(None, s, (s - 1) % 3 == 0) for s in range(1, 11)]
-    evaluations = [(2.0, s, False) for s in (4, 8, 10)]
-    assert seen == sorted([*steps, *evaluations], key=lambda line: (line[1], line[0] is not None))
+    both = [(s, said) for s in range(1, 11) for said in (None, 2.0) if said is None or s in (4, 8, 10)]
+    assert seen == [(s, said, said is None and (s - 1) % 3 == 0) for s, said in both]
 
 
 def test_logged_steps_are_floats_and_include_the_last():
@@ -110,21 +97,26 @@ def test_logged_steps_are_floats_and_include_the_last():
     assert [result.step for result in history.steps] == [0, 4, 8, 9]
     for result in history.steps:
         numbers = dataclasses.asdict(result)
-        assert numbers.pop("metrics") == {} and numbers.pop("step") in (0, 4, 8, 9)
-        assert all(isinstance(number, float) for number in numbers.values())
+        assert numbers.pop("metrics") == {} and isinstance(numbers.pop("step"), int)
+        assert {type(number) for number in numbers.values()} == {float}
     assert history.tokens == 10 * B * T and history.seconds > 0
 
 
-def test_batches_of_another_size_than_configured_are_refused_with_both_numbers():
-    with pytest.raises(ConfigError, match="batches of 5 do not match micro_batch_size 3"):
-        run(batches=make_batches(batch_size=5))
-
-
-def test_global_batch_that_does_not_fit_is_refused_before_anything_moves():
+@pytest.mark.parametrize(
+    "changes, of_batches, said",
+    [
+        ({}, {"batch_size": 5}, "batches of 5 do not match micro_batch_size 3"),
+        ({"tokens_per_step": 22}, {}, "tokens_per_step 22 is not a multiple"),
+        ({}, {"rank": 0, "world_size": 2}, "rank 0 of 2 .* rank 0 of 1"),
+        ({}, {"rank": 1, "world_size": 2}, "rank 1 of 2 .* rank 0 of 1"),
+        ({"optimizer": "muon"}, {}, "0 of the trainable parameters are matrices for muon"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused_before_anything_moves(changes, of_batches, said):
     model = Tiny()
     before = weights(model)
-    with pytest.raises(ConfigError, match="tokens_per_step 22 is not a multiple"):
-        run(model, make_config(tokens_per_step=22))
+    with pytest.raises(ConfigError, match=said):
+        run(model, make_config(**changes), make_batches(**of_batches))
     assert same(before, weights(model))
 
 
@@ -142,23 +134,7 @@ def test_progress_bar_appears_only_when_asked_for(capsys):
     assert "10/10" in capsys.readouterr().err
 
 
-def test_config_chooses_the_optimiser():
-    config = ModelConfig(vocab_size=V, context_length=T, n_layer=1, n_head=1, n_embd=C)
-    ends = []
-    for name in ("adamw", "muon"):
-        model = GPT(config)
-        run(model, make_config(optimizer=name))
-        ends.append(model.blocks[0].mlp.up.weight.detach())
-    assert not torch.allclose(*ends)
-
-
-def losses(*values):
-    """An evaluation that gives these numbers, one after the other."""
-    left = list(values)
-    return lambda state: left.pop(0)
-
-
-def spoiled(at, factor):
+def spoiled(at, factor=math.nan):
     """A loss function: that of this call, and of no other, is multiplied by nan or infinity."""
 
     def loss_fn(model, tokens, targets):
@@ -178,14 +154,9 @@ def test_divergence_ends_the_run_at_once_and_says_where(bad):
 
 
 def test_divergence_names_the_last_good_checkpoint_and_saves_no_other():
-    saved = []
-
-    def save(state):
-        saved.append(state.progress.step)
-        return f"number {saved[-1]}"
-
+    saved = Saved()
     with pytest.raises(Divergence, match=r"the last good checkpoint is number 5\): use a peak rate of 0\.01"):
-        run(config=make_config(eval_every=5), evaluate=lambda s: 1.0, save=save, loss_fn=spoiled(7, math.nan))
+        run(config=make_config(eval_every=5), evaluate=lambda s: 1.0, save=saved, loss_fn=spoiled(7))
     assert saved == [0, 5]
 
 
@@ -205,53 +176,30 @@ class Earlier:
 def test_divergence_right_after_a_resume_names_the_checkpoint_it_went_on_from():
     earlier = Earlier(Tiny(), Progress(step=4))
     with pytest.raises(Divergence, match=r"at step 5 .* \(the last good checkpoint is step_00000004\)"):
-        run(resume=earlier, save=lambda state: "x", loss_fn=spoiled(1, math.nan))
+        run(resume=earlier, save=Saved(), loss_fn=spoiled(1))
 
 
-@pytest.mark.parametrize("check", ["save", "evaluate"])
-def test_deferred_steps_are_checked_before_a_save_and_before_an_evaluation(monkeypatch, check):
+@pytest.mark.parametrize("changes, seen", [({}, [0, 1, 2]), ({"eval_every": 1}, [1, 2])])
+def test_deferred_steps_are_checked_before_a_save_and_before_an_evaluation(monkeypatch, changes, seen):
     monkeypatch.setattr(Precision, "is_synchronous", property(lambda self: False))
-    seen = []
-    options = {
-        "save": {"save": lambda state: seen.append(state.progress.step), "save_seconds": 0},
-        "evaluate": {"evaluate": lambda state: seen.append(0) or 1.0},
-    }[check]
-    config = make_config(log_every=100, eval_every=1 if check == "evaluate" else 0)
+    saved = Saved()
+    options = {"evaluate": lambda s: saved(s) and 1.0} if changes else {"save": saved, "save_seconds": 0}
     with pytest.raises(Divergence, match=r"the loss is nan \(by now .* holds nan\) at step 2 "):
-        run(config=config, loss_fn=spoiled(2, math.nan), **options)
-    assert seen == ([0, 1, 2] if check == "save" else [0, 0])
+        run(config=make_config(log_every=100, **changes), loss_fn=spoiled(2), **options)
+    assert saved == seen
 
 
 def test_divergence_of_the_validation_loss_ends_the_run_before_it_is_saved():
-    saved = []
+    saved, config = Saved(), make_config(eval_every=2)
     with pytest.raises(Divergence, match=r"the validation loss is inf at step 4 with learning rate 0\.03 "):
-        run(
-            config=make_config(eval_every=2),
-            evaluate=losses(2.0, math.inf),
-            save=lambda state: saved.append(state.progress.step),
-        )
+        run(config=config, evaluate=losses(2.0, math.inf), save=saved)
     assert saved == [0, 2]
-
-
-def test_divergence_of_the_validation_loss_reads_the_rate_and_sets_none():
-    rates = []
-
-    def evaluate(state):
-        rates.append([group["lr"] for group in state.optimizer.param_groups])
-        state.optimizer.param_groups[0]["lr"] = 77.0
-        seen.append(state.optimizer)
-        return math.inf
-
-    seen = []
-    with pytest.raises(Divergence):
-        run(config=make_config(eval_every=2), evaluate=evaluate)
-    assert seen[0].param_groups[0]["lr"] == 77.0
 
 
 @pytest.mark.parametrize(
     "changes, options, expected",
     [
-        ({"eval_every": 4}, {}, [0, 4, 8, 10]),
+        ({"eval_every": 4}, {"evaluate": lambda s: 1.0}, [0, 4, 8, 10]),
         ({}, {}, [0, 10]),
         ({"eval_every": 4}, {"save_seconds": 0}, [*range(11)]),
     ],
@@ -259,30 +207,33 @@ def test_divergence_of_the_validation_loss_reads_the_rate_and_sets_none():
 def test_save_comes_before_the_first_step_after_each_evaluation_in_time_and_at_the_end(
     changes, options, expected
 ):
-    saved = []
-
     def save(state):
-        saved.append(state.progress.step)
+        done = saved(state)
         assert state.progress.tokens == saved[-1] * B * T
-        assert [step for step, _ in state.progress.val_losses] == [
-            s for s in (4, 8, 10) if changes and s <= saved[-1]
-        ]
+        measured = [step for step in (4, 8, 10) if step <= saved[-1] and "evaluate" in options]
+        assert [step for step, _ in state.progress.val_losses] == measured
+        return done
 
-    evaluate = (lambda s: 1.0) if changes else None
-    run(config=make_config(**changes), evaluate=evaluate, save=save, **options)
+    saved = Saved()
+    run(config=make_config(**changes), save=save, **options)
     assert saved == expected
 
 
 @pytest.mark.parametrize(
-    "values, finished", [((3, 2, 2.5, 1.9, 2, 1.9, 1, 1), 6), ((3, 2, 2.5, 1.9, 2, 1.8, 1, 1), 8)]
+    "values, patience, finished",
+    [
+        ((3, 2, 2.5, 1.9, 2, 1.9, 1, 1), 2, 6),
+        ((3, 2, 2.5, 1.9, 2, 1.8, 1, 1), 2, 8),
+        ((3, 2, 2.5, 1.9, 2, 1.9, 1, 1), 0, 8),
+    ],
 )
-def test_early_stop_after_patience_evaluations_in_a_row_that_did_not_lower_the_loss(values, finished):
-    config = make_config(steps=8, eval_every=1, patience=2)
+def test_early_stop_after_patience_evaluations_in_a_row_that_did_not_lower_the_loss(
+    values, patience, finished
+):
+    config = make_config(steps=8, eval_every=1, patience=patience)
     history = run(config=config, evaluate=losses(*values))
     assert [step for step, _ in history.evaluations] == [*range(1, finished + 1)]
     assert history.stopped_early == (finished < 8)
-    history = run(config=dataclasses.replace(config, patience=0), evaluate=losses(*values))
-    assert not history.stopped_early and len(history.evaluations) == 8
 
 
 @dataclasses.dataclass
@@ -304,53 +255,63 @@ def test_compile_trains_the_same_in_one_graph_and_leaves_the_model_as_it_is(monk
             return sum(float(state.model(torch.zeros(1, n, dtype=torch.long)).mean()) for n in range(1, T))
 
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
-    config = ModelConfig(vocab_size=V, context_length=T, n_layer=1, n_head=1, n_embd=C)
     counters.clear()
-    ends = []
-    for compile in (False, True):
-        model = GPT(config)
-        run(model, make_config(compile=compile, eval_every=3), evaluate=evaluate)
-        ends.append(weights(model))
-    torch.testing.assert_close(*ends)
+    plain, compiled = tiny_gpt(), tiny_gpt()
+    for model in (plain, compiled):
+        run(model, make_config(compile=model is compiled, eval_every=3), evaluate=evaluate)
+    torch.testing.assert_close(weights(plain), weights(compiled))
     assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
-    assert type(model) is GPT
+    assert type(compiled) is type(plain)
 
 
 def press_ctrl_c(*_):
     signal.raise_signal(signal.SIGINT)
 
 
-def interrupted(**where):
-    """A run of ten steps that Ctrl-C ends somewhere; its history, the saved steps, and the model."""
-    saved, model = [], Tiny()
-    options = {"evaluate": lambda s: 1.0, "save": lambda s: saved.append(s.progress.step)} | where
-    return run(model, make_config(eval_every=5), **options), saved, model
+def press_after(step):
+    """A callback that presses Ctrl-C when so many steps are finished."""
+    return lambda state: press_ctrl_c() if state.progress.step == step and state.result else None
 
 
-def test_ctrl_c_between_two_steps_saves_and_ends():
-    history, saved, _ = interrupted(
-        callbacks=[lambda s: press_ctrl_c() if s.result and s.result.step == 6 else None]
-    )
+class Pressing(torch.optim.SGD):
+    """An optimiser during whose seventh step Ctrl-C is pressed, so many times; it moves all weights alike."""
+
+    def __init__(self, model, times):
+        super().__init__(model.parameters(), lr=1.0)
+        self.finished, self.times = 0, times
+
+    def step(self):
+        first, *rest = [p for group in self.param_groups for p in group["params"]]
+        first.data.add_(1e-3)
+        for _ in range(self.times if self.finished == 6 else 0):
+            press_ctrl_c()
+        for p in rest:
+            p.data.add_(1e-3)
+        self.finished += 1
+
+
+def test_ctrl_c_in_a_callback_lets_the_others_have_that_step_too_saves_and_ends():
+    seen, saved = [], Saved()
+    options = {"evaluate": lambda s: 1.0, "save": saved, "config": make_config(eval_every=5)}
+    history = run(callbacks=[press_after(7), lambda s: seen.append(s.progress.step)], **options)
+    assert seen == [1, 2, 3, 4, 5, 5, 6, 7]  # with the evaluation after 5
     assert history.interrupted and saved == [0, 5, 7] and history.tokens == 7 * B * T
 
 
-def test_ctrl_c_in_a_callback_lets_the_others_have_that_step_too():
-    seen = []
-    interrupted(
-        callbacks=[
-            lambda s: press_ctrl_c() if s.result and s.result.step == 6 else None,
-            lambda s: seen.append(s.progress.step),
-        ]
-    )
-    assert seen == [1, 2, 3, 4, 5, 5, 6, 7]  # with the evaluation after 5
+def test_ctrl_c_during_a_step_lets_it_end_so_that_what_is_saved_is_complete():
+    model, other, caller, saved = Tiny(), Tiny(), Tiny(), Saved()
+    assert run(model, optimizer=Pressing(model, 1), save=saved).interrupted
+    assert not run(other, make_config(steps=7), optimizer=Pressing(other, 0)).interrupted
+    with pytest.raises(KeyboardInterrupt):  # where nothing is saved, it goes on to the caller
+        run(caller, optimizer=Pressing(caller, 1))
+    assert saved == [0, 7] and same(weights(model), weights(other)) and same(weights(caller), weights(other))
+    assert caller.training
 
 
-def test_ctrl_c_where_nothing_is_saved_goes_on_to_the_caller_after_the_step_it_fell_into():
-    model, other = Tiny(), Tiny()
-    with pytest.raises(KeyboardInterrupt):
-        run(model, optimizer=Pressing(model, 7, 1))
-    run(other, make_config(steps=7), optimizer=Pressing(other, 99, 1))
-    assert same(weights(model), weights(other)) and model.training
+def test_ctrl_c_twice_cuts_a_step_in_two_and_what_is_left_of_it_is_not_saved():
+    model, saved = Tiny(), Saved()
+    history = run(model, optimizer=Pressing(model, 2), save=saved)
+    assert history.interrupted and saved == [0] and history.tokens == 6 * B * T
 
 
 def test_ctrl_c_during_an_evaluation_cuts_it_short_and_saves_the_state_without_it():
@@ -358,7 +319,7 @@ def test_ctrl_c_during_an_evaluation_cuts_it_short_and_saves_the_state_without_i
     history = run(
         model,
         make_config(eval_every=5),
-        evaluate=press_ctrl_c,
+        evaluate=lambda s: press_ctrl_c() or states.append("went on"),
         save=lambda s: states.append((s.progress.step, list(s.progress.val_losses))),
     )
     assert history.interrupted and history.evaluations == []
@@ -366,111 +327,46 @@ def test_ctrl_c_during_an_evaluation_cuts_it_short_and_saves_the_state_without_i
 
 
 def test_ctrl_c_during_a_save_lets_it_end():
-    complete = []
-
     def save(state):
         if state.progress.step == 5:
             press_ctrl_c()
-        complete.append(state.progress.step)
+        saved(state)
 
-    history, _, _ = interrupted(save=save)
-    assert history.interrupted and complete == [0, 5] and history.tokens == 5 * B * T
-
-
-class Pressing(torch.optim.SGD):
-    """An optimiser during whose step Ctrl-C is pressed, so many times."""
-
-    def __init__(self, model, at, times):
-        super().__init__(model.parameters(), lr=1.0)
-        self.left, self.times = at, times
-
-    def step(self):
-        first, *rest = [p for group in self.param_groups for p in group["params"]]
-        first.data.add_(1e-3)
-        self.left -= 1
-        if self.left == 0:
-            for _ in range(self.times):
-                press_ctrl_c()
-        for p in rest:
-            p.data.add_(1e-3)
-
-
-def test_ctrl_c_during_a_step_lets_it_end_so_that_what_is_saved_is_complete():
-    model, other, saved = Tiny(), Tiny(), []
-    for m, at, steps in ((model, 7, 10), (other, 99, 7)):
-        history = run(
-            m,
-            make_config(steps=steps),
-            optimizer=Pressing(m, at, 1),
-            save=lambda s: saved.append(s.progress.step),
-        )
-        assert history.interrupted == (m is model) and history.tokens == 7 * B * T
-    assert saved == [0, 7, 0, 7] and same(weights(model), weights(other))
-
-
-def test_ctrl_c_twice_cuts_a_step_in_two_and_what_is_left_of_it_is_not_saved():
-    model, saved = Tiny(), []
-    history = run(model, optimizer=Pressing(model, 7, 2), save=lambda s: saved.append(s.progress.step))
-    assert history.interrupted and saved == [0] and history.tokens == 6 * B * T
+    saved = Saved()
+    history = run(config=make_config(eval_every=5), evaluate=lambda s: 1.0, save=save)
+    assert history.interrupted and saved == [0, 5] and history.tokens == 5 * B * T
 
 
 def test_ctrl_c_again_during_the_last_save_is_the_end_that_was_asked_for():
-    def stop(state):
-        if state.progress.step == 3:
-            raise KeyboardInterrupt
-
     def save(state):
-        saved.append(state.progress.step)
+        saved(state)
         if state.progress.step:
             press_ctrl_c()
 
-    saved = []
-    history = run(callbacks=[stop], save=save)
-    assert history.interrupted and saved == [0, 3]
+    saved = Saved()
+    assert run(callbacks=[press_after(3)], save=save).interrupted and saved == [0, 3]
 
 
-def test_resume_does_the_evaluation_that_was_cut_short_and_no_other_twice():
-    model = Tiny()
-    run(model, make_config(steps=5))
-    for done, expected in (([], [5, 10]), ([(5, 1.0)], [10])):
-        progress = Progress(step=5, tokens=5 * B * T, seconds=100.0, val_losses=list(done))
-        saved = []
-        history = run(
-            config=make_config(eval_every=5),
-            evaluate=lambda s: 1.0,
-            save=lambda s, saved=saved: saved.append(s.progress.step),
-            resume=Earlier(model, progress),
-        )
-        assert [step for step, _ in history.evaluations] == saved == expected
-        assert history.tokens == 10 * B * T and history.seconds > 100
+@pytest.mark.parametrize("done, expected", [([], [5, 10]), ([(5, 1.0)], [10])])
+def test_resume_does_the_evaluation_that_was_cut_short_and_no_other_twice(done, expected):
+    earlier = Earlier(Tiny(), Progress(step=5, tokens=5 * B * T, seconds=100.0, val_losses=done))
+    saved, config = Saved(), make_config(eval_every=5)
+    history = run(config=config, evaluate=lambda s: 1.0, save=saved, resume=earlier)
+    assert [step for step, _ in history.evaluations] == saved == expected
+    assert history.tokens == 10 * B * T and history.seconds > 100
 
 
-def test_resume_of_a_run_that_had_already_stopped_does_nothing_more():
-    for progress in (
-        Progress(step=10, val_losses=[(10, 1.0)]),
-        Progress(step=6, val_losses=[(2, 1.0), (4, 1.1), (6, 1.2)]),
-    ):
-        called = []
-        run(
-            config=make_config(eval_every=2, patience=2),
-            evaluate=called.append,
-            save=called.append,
-            callbacks=[called.append],
-            resume=Earlier(Tiny(), progress),
-        )
-        assert called == []
-
-
-@pytest.mark.parametrize(("rank", "world_size"), [(0, 2), (1, 2)])
-def test_batches_of_another_rank_than_the_worlds_are_refused(rank, world_size):
-    batches = make_batches()
-    batches.rank, batches.world_size = rank, world_size
-    with pytest.raises(ConfigError, match=f"rank {rank} of 2 .* rank 0 of 1"):
-        train(Tiny(), batches, make_config(), **QUIET)
+@pytest.mark.parametrize("step, val_losses", [(10, [1.0]), (6, [1.0, 1.1, 1.2])])
+def test_resume_of_a_run_that_had_already_stopped_does_nothing_more(step, val_losses):
+    progress = Progress(step=step, val_losses=[(step, loss) for loss in val_losses])
+    called, config = [], make_config(eval_every=2, patience=2)
+    options = {"evaluate": called.append, "save": called.append, "callbacks": [called.append]}
+    run(config=config, resume=Earlier(Tiny(), progress), **options)
+    assert called == []
 
 
 class RankOne(World):
-    """A second process that is told what the first one has decided; asked counts what it asks for."""
+    """A second process that is told what the first one has decided."""
 
     rank, size = 1, 2
 
@@ -479,20 +375,15 @@ class RankOne(World):
 
 
 def test_world_rank_zero_decides_when_to_save_and_only_it_writes():
-    saved, steps, names = [], [], []
-
     def rank_zero(value):
         if value is None:
             names.append(len(steps))
             return "its name"
         return value and len(steps) in (0, 6, 10)  # its own clock, beside one that always says it is late
 
-    run(
-        world=RankOne(rank_zero),
-        save=saved.append,
-        save_seconds=0,
-        callbacks=[lambda s: steps.append(s.saved)],
-    )
+    saved, steps, names = [], [], []
+    options = {"save": saved.append, "save_seconds": 0, "callbacks": [lambda s: steps.append(s.saved)]}
+    run(world=RankOne(rank_zero), **options)
     assert saved == [] and names == [0, 6, 10] and steps == ["its name"] * 10
 
 
@@ -504,7 +395,8 @@ def test_world_rank_zero_decides_when_to_stop():
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
-def test_ctrl_c_on_another_rank_than_zero_is_no_reason_to_stop():
-    deaf = RankOne(lambda value: False)
-    history = run(world=deaf, callbacks=[lambda s: press_ctrl_c() if s.progress.step == 4 else None])
-    assert history.tokens == 10 * 2 * B * T
+def test_ctrl_c_on_another_rank_than_zero_is_no_reason_to_stop_nor_to_cut_an_evaluation():
+    options = {"evaluate": lambda s: press_ctrl_c() or 1.0, "callbacks": [press_after(4)]}
+    deaf = RankOne(lambda value: value if isinstance(value, float) else False)
+    history = run(config=make_config(eval_every=6), world=deaf, **options)
+    assert history.tokens == 10 * 2 * B * T and len(history.evaluations) == 2

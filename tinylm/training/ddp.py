@@ -4,22 +4,15 @@ One process is the null object SINGLE, so that step, loop, evaluation and record
 Taught in notebook 11_ddp, which brings one of several; torch.distributed is named here alone."""
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any
 
 from torch import Tensor, nn
-
-Value = TypeVar("Value")
 
 
 class World:
     """One process. Rank 0 is the one that writes files and decides when to save and to stop."""
 
     rank, size = 0, 1
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this is the process that writes."""
-        return self.rank == 0
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum of a tensor over all processes, the same on each of them."""
@@ -32,7 +25,7 @@ class World:
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each .grad by its mean over all processes."""
 
-    def broadcast(self, value: Value) -> Value:
+    def broadcast(self, value: Any) -> Any:
         """What rank 0 has: a number, a text or None."""
         return value
 

@@ -2,10 +2,8 @@
 
 Taught in notebook 04_training."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,42 +11,29 @@ from torch import Tensor, nn
 from tinylm.errors import Divergence
 
 
-def divergence(what: str, *, step: int, learning_rate: float) -> Divergence:
-    """The error that says what went wrong, when, and at which rate."""
-    return Divergence(f"{what} at step {step} with learning rate {learning_rate:g}")
-
-
-def first_nonfinite(tensors: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]) -> str | None:
+def first_nonfinite(tensors: Mapping[str, Tensor]) -> str | None:
     """ "head.weight holds nan" for the first tensor that is not finite; None when all are."""
-    for name, tensor in tensors.items() if isinstance(tensors, Mapping) else tensors:
+    for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             return f"{name} holds {'nan' if bool(tensor.isnan().any()) else 'infinity'}"
     return None
 
 
-class FiniteCheck:
-    """The numbers of steps that have to be finite. Where Python would have to wait for a step to look at it,
-    several are looked at together, a little late, and always before an evaluation and a checkpoint."""
+def check_finite(model: nn.Module, steps: list[tuple[int, float, Tensor]]) -> None:
+    """Raises Divergence for the first step whose numbers are not all finite; forgets the good ones.
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
-        self._steps: list[tuple[int, float, Tensor]] = []
-
-    def push(self, step: int, learning_rate: float, loss: Tensor, *grad_norm: Tensor) -> None:
-        """Remember a step and its 0-dimensional tensors. The norm is left out where nobody computed it, or
-        where a gradient may overflow (float16, whose scaler leaves such a step out)."""
-        self._steps.append((step, learning_rate, torch.stack([loss, *grad_norm]).detach()))
-
-    def flush(self) -> None:
-        """Raises Divergence for the first bad step, and names a tensor that is bad by now: a weight, else the
-        gradient that the backward pass came to first. Forgets the good steps."""
-        steps, self._steps = self._steps, []
-        if not steps or torch.cat([numbers for *_, numbers in steps]).isfinite().all():
-            return
-        step, rate, numbers = next(step for step in steps if not step[-1].isfinite().all())
-        loss = float(numbers[0])
-        what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
-        weights = list(self._model.named_parameters())
-        gradients = [(f"the gradient of {name}", p.grad) for name, p in weights if p.grad is not None]
-        bad = first_nonfinite([*weights, *reversed(gradients)])
-        raise divergence(f"{what} (by now {bad})" if bad else what, step=step, learning_rate=rate)
+    steps: (step, learning rate, its loss and perhaps its gradient's norm, (1 or 2,)). Where Python would have
+    to wait for a step to look at it, several are looked at together, a little late, and always before an
+    evaluation and a checkpoint. A tensor is named that is bad by now: a weight, else the gradient that the
+    backward pass came to first."""
+    if not steps or torch.cat([numbers for *_, numbers in steps]).isfinite().all():
+        steps.clear()
+        return
+    step, rate, numbers = next(step for step in steps if not step[-1].isfinite().all())
+    loss = float(numbers[0])
+    what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
+    weights = dict(model.named_parameters())
+    last_first = {f"the gradient of {name}": weights[name].grad for name in reversed(weights)}
+    if bad := first_nonfinite(weights | {name: g for name, g in last_first.items() if g is not None}):
+        what += f" (by now {bad})"
+    raise Divergence(f"{what} at step {step} with learning rate {rate:g}")

@@ -1,54 +1,39 @@
-"""Interrupts: Ctrl-C is answered at once, but not in the middle of what must not be cut in two.
+"""Interrupts: Ctrl-C ends a run, but not in the middle of what must not be cut in two.
 
 Taught in notebook 04_training."""
 
-from __future__ import annotations
-
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 
-from tinylm.training.ddp import SINGLE, World
+from tinylm.training.ddp import World
 
 
 class Interrupts:
-    """While entered, Ctrl-C raises KeyboardInterrupt as ever, except that a `deferred` block ends first.
+    """While entered, Ctrl-C waits for the next `check`, unless it is pressed twice or `at_once` is set.
 
-    A second Ctrl-C does not wait for the block. Where somebody else handles the signal, or outside the main
-    thread, nothing is changed. Of several processes only rank 0 is asked: all stop after the same step."""
+    Where somebody else handles the signal, or outside the main thread, nothing is changed. Of several
+    processes only rank 0 is asked, and always waits: all stop after the same step."""
 
-    def __init__(self, world: World = SINGLE) -> None:
-        self._world = world
-        self._deferring = world.size > 1
-        self._pressed = False
+    def __init__(self, world: World) -> None:
+        self.world, self.at_once, self.pressed = world, False, False
 
-    def __enter__(self) -> Interrupts:
+    def __enter__(self) -> None:
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._on_signal)
-        return self
 
     def __exit__(self, *_: object) -> None:
         if signal.getsignal(signal.SIGINT) == self._on_signal:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """What is done in here is done to its end, unless Ctrl-C is pressed twice."""
-        self._deferring = True
-        try:
-            yield
-        finally:
-            self._deferring = self._world.size > 1
-        if self._world.broadcast(self._pressed):
-            self._pressed = False
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if Ctrl-C was pressed since the last time."""
+        pressed, self.pressed = self.pressed, False
+        if self.world.broadcast(pressed):
             raise KeyboardInterrupt
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._deferring and not self._pressed:
-            self._pressed = True
-        else:
-            self._pressed = False
+    def _on_signal(self, *_: object) -> None:
+        if self.pressed or (self.at_once and self.world.size == 1):
+            self.pressed = False
             raise KeyboardInterrupt
+        self.pressed = True

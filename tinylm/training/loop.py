@@ -4,8 +4,6 @@ It knows no files, sampling or records: what should happen along the way is pass
 and `callbacks`, which all get one thing, the TrainingState.
 Taught in notebook 04_training."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import math
@@ -23,7 +21,7 @@ from tinylm.model.losses import LossFn, next_token_loss
 from tinylm.text.batches import TrainingBatches
 from tinylm.training.config import TrainConfig
 from tinylm.training.ddp import SINGLE, World
-from tinylm.training.finite import FiniteCheck, divergence
+from tinylm.training.finite import check_finite
 from tinylm.training.interrupts import Interrupts
 from tinylm.training.optim import build_optimizer, scheduled_rate
 from tinylm.training.progress import Progress, TrainingState, default_provenance
@@ -92,128 +90,97 @@ def train(
         state.saved = resume.name
     if config.compile:  # the function, never the model: generation with a cache would compile for each token
         loss_fn = torch.compile(loss_fn)
-    was_training, done = model.training, state.progress.step
-    hide = not (show_progress and world.is_main)
-    bar = tqdm(total=config.steps, initial=done, disable=hide, mininterval=0.5, unit="step")
-    with bar, Interrupts(world) as interrupts:
-        saved_step = done if resume is not None else None
-        run = _Run(state, evaluate, save, callbacks, loss_fn, save_seconds, interrupts, bar, saved_step)
+    progress, history, unchecked, was_training = state.progress, History(), [], model.training
+    settings = {"config": config, "precision": precision, "loss_fn": loss_fn, "world": world}
+    interrupts, saved_at = Interrupts(world), time.perf_counter()
+    began = saved_at - progress.seconds
+    saved_step = None if resume is None else progress.step  # the weights of that step are on the disk
+
+    def evaluate_now() -> None:
+        """Evaluate, and write the result down. Ctrl-C cuts the evaluation short: it changes nothing."""
+        check_finite(model, unchecked)
+        model.eval()
+        interrupts.at_once = True
+        try:
+            interrupts.check()
+            evaluation = evaluate(state)
+        finally:
+            interrupts.at_once = False
+        model.train()
+        try:
+            loss = world.broadcast(float(getattr(evaluation, "loss", evaluation)))
+        except (TypeError, ValueError, RuntimeError):
+            raise ConfigError(
+                f"evaluate gave {evaluation!r}: return one number, or an object with a number called loss"
+            ) from None
+        if not math.isfinite(loss):
+            at = f"at step {progress.step} with learning rate {scheduled_rate(progress.step - 1, config):g}"
+            raise Divergence(f"the validation loss is {loss} {at}")
+        state.result, state.evaluation = None, evaluation
+        progress.val_losses.append((progress.step, loss))
+        history.evaluations.append((progress.step, evaluation))
+        call_back()
+
+    def save_now() -> None:
+        """Save the state, once every number in it has been checked. Only rank 0 writes."""
+        nonlocal saved_step, saved_at
+        check_finite(model, unchecked)
+        progress.seconds = time.perf_counter() - began
+        state.saved = world.broadcast(save(state) if world.rank == 0 else None)
+        saved_step, saved_at = progress.step, time.perf_counter()
+
+    def call_back() -> None:
+        """Tell everyone who asked what has just happened."""
+        progress.seconds = time.perf_counter() - began
+        for callback in callbacks:
+            callback(state)
+
+    hide = not show_progress or world.rank > 0
+    bar = tqdm(total=config.steps, initial=progress.step, disable=hide, mininterval=0.5, unit="step")
+    with bar, interrupts:
         try:
             model.train()
-            while not run.between_steps():
-                run.step()
+            while True:  # Ctrl-C is answered when a step is finished, and before the next begins
+                interrupts.check()
+                step = progress.step
+                now = step == config.steps or (config.eval_every and step % config.eval_every == 0)
+                measured = progress.val_losses and progress.val_losses[-1][0] == step  # by the run resumed
+                if due := evaluate is not None and step > 0 and now and not measured:
+                    evaluate_now()
+                history.stopped_early = 0 < config.patience <= progress.since_best
+                over = step >= config.steps or history.stopped_early
+                if save is not None:
+                    late = over or saved_step is None or time.perf_counter() - saved_at >= save_seconds
+                    if due or (world.broadcast(late) and step != saved_step):
+                        save_now()
+                interrupts.check()
+                if over:
+                    break
+                saved_step = step  # from here on the weights of that step are gone
+                logged = step % config.log_every == 0 or step + 1 == config.steps
+                state.result = train_step(
+                    model, optimizer, batches, step=step, log=logged, unchecked=unchecked, **settings
+                )
+                state.evaluation = None
+                progress.step += 1
+                progress.tokens += config.tokens_per_step
+                if logged:
+                    history.steps.append(state.result)
+                    bar.set_postfix(loss=f"{state.result.loss:.4f}", refresh=False)
+                bar.update()
+                call_back()
         except KeyboardInterrupt:
             if save is None:
                 raise
-            run.history.interrupted = True
-            if state.progress.step != run.saved_step:
+            history.interrupted = True
+            if progress.step != saved_step:
                 with contextlib.suppress(KeyboardInterrupt):
-                    run.save()
+                    save_now()
         except Divergence as error:
             left = f"the last good checkpoint is {state.saved}" if state.saved else "nothing was saved"
             rate = f"use a peak rate of {config.learning_rate / 3:.1g} or a longer warm-up"
             raise Divergence(f"{error} ({left}): {rate}") from error
         finally:
             model.train(was_training)
-    run.history.tokens, run.history.seconds = state.progress.tokens, state.progress.seconds
-    return run.history
-
-
-@dataclasses.dataclass
-class _Run:
-    """One call of train: what was passed in, and what the loop has to remember besides the state."""
-
-    state: TrainingState
-    evaluate_state: Callable[[TrainingState], Any] | None
-    save_state: Callable[[TrainingState], str] | None
-    callbacks: Sequence[Callable[[TrainingState], None]]
-    loss_fn: LossFn
-    save_seconds: float
-    interrupts: Interrupts
-    bar: tqdm
-    saved_step: int | None
-    history: History = dataclasses.field(default_factory=History)
-
-    def __post_init__(self) -> None:
-        self.finite_check = FiniteCheck(self.state.model)
-        self.saved_at = time.perf_counter()
-        self.began = self.saved_at - self.state.progress.seconds
-
-    def between_steps(self) -> bool:
-        """What happens when a step is finished, or none is done yet; True when the run is over."""
-        state, progress, config = self.state, self.state.progress, self.state.config
-        now = progress.step == config.steps or (config.eval_every and progress.step % config.eval_every == 0)
-        measured = progress.val_losses and progress.val_losses[-1][0] == progress.step  # by the run resumed
-        if due := self.evaluate_state is not None and progress.step > 0 and now and not measured:
-            self.evaluate()
-        self.history.stopped_early = 0 < config.patience <= progress.since_best
-        over = progress.step >= config.steps or self.history.stopped_early
-        if self.save_state is not None:
-            late = over or self.saved_step is None or time.perf_counter() - self.saved_at >= self.save_seconds
-            if due or (state.world.broadcast(late) and progress.step != self.saved_step):
-                self.save()
-        return over
-
-    def evaluate(self) -> None:
-        """Evaluate. May be cut short by Ctrl-C: it changes nothing."""
-        self.finite_check.flush()
-        state, progress = self.state, self.state.progress
-        state.model.eval()
-        evaluation = self.evaluate_state(state)
-        state.model.train()
-        try:
-            loss = state.world.broadcast(float(getattr(evaluation, "loss", evaluation)))
-        except (TypeError, ValueError, RuntimeError):
-            raise ConfigError(
-                f"evaluate gave {evaluation!r}: return one number, or an object with a number called loss"
-            ) from None
-        if not math.isfinite(loss):
-            rate = scheduled_rate(progress.step - 1, state.config)
-            raise divergence(f"the validation loss is {loss}", step=progress.step, learning_rate=rate)
-        with self.interrupts.deferred():
-            state.result, state.evaluation = None, evaluation
-            progress.val_losses.append((progress.step, loss))
-            self.history.evaluations.append((progress.step, evaluation))
-            self.call_back()
-
-    def save(self) -> None:
-        """Save the state, once every number in it has been checked. Only rank 0 writes."""
-        self.finite_check.flush()
-        with self.interrupts.deferred():
-            self.state.progress.seconds = time.perf_counter() - self.began
-            name = self.save_state(self.state) if self.state.world.is_main else None
-            self.state.saved = self.state.world.broadcast(name)
-            self.saved_step, self.saved_at = self.state.progress.step, time.perf_counter()
-
-    def step(self) -> None:
-        """One optimiser step, and all that is written down about it."""
-        state, progress, config = self.state, self.state.progress, self.state.config
-        logged = progress.step % config.log_every == 0 or progress.step + 1 == config.steps
-        with self.interrupts.deferred():
-            self.saved_step = progress.step  # from here on the weights of that step are gone
-            result = train_step(
-                state.model,
-                state.optimizer,
-                state.batches,
-                step=progress.step,
-                config=config,
-                precision=state.precision,
-                loss_fn=self.loss_fn,
-                world=state.world,
-                log=logged,
-                finite_check=self.finite_check,
-            )
-            progress.step += 1
-            progress.tokens += config.tokens_per_step
-            state.result, state.evaluation = result, None
-            if logged:
-                self.history.steps.append(result)
-                self.bar.set_postfix(loss=f"{result.loss:.4f}", refresh=False)
-            self.bar.update()
-            self.call_back()
-
-    def call_back(self) -> None:
-        """Tell everyone who asked what has just happened."""
-        self.state.progress.seconds = time.perf_counter() - self.began
-        for callback in self.callbacks:
-            callback(self.state)
+    history.tokens, history.seconds = progress.tokens, progress.seconds
+    return history

@@ -3,10 +3,8 @@
 No random state is part of it: dropout's masks and the order of the data follow from the seed and the step.
 Taught in notebook 04_training."""
 
-from __future__ import annotations
-
-import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,18 +18,14 @@ from tinylm.training.ddp import SINGLE, World
 from tinylm.training.step import StepResult
 
 
-@dataclasses.dataclass
+@dataclass
 class Progress:
     """How far a run is. Carried over by a checkpoint, so that a resumed run counts on."""
 
-    step: int = 0
-    """Optimiser steps finished; the next one has this number."""
+    step: int = 0  # optimiser steps finished; the next one has this number
     tokens: int = 0
-    """Tokens trained on."""
-    seconds: float = 0.0
-    """Time taken, evaluations included."""
-    val_losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
-    """Every validation loss so far: (steps finished, nats per token)."""
+    seconds: float = 0.0  # evaluations included
+    val_losses: list[tuple[int, float]] = field(default_factory=list)  # (steps finished, nats per token)
 
     @property
     def best(self) -> tuple[int, float] | None:
@@ -44,7 +38,7 @@ class Progress:
         return len(self.val_losses) - 1 - self.val_losses.index(self.best) if self.val_losses else 0
 
 
-@dataclasses.dataclass
+@dataclass
 class TrainingState:
     """A run in the making. The loop changes it in place; callbacks read it."""
 
@@ -53,16 +47,12 @@ class TrainingState:
     precision: Precision
     config: TrainConfig
     batches: TrainingBatches
-    progress: Progress = dataclasses.field(default_factory=Progress)
-    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """What must not change when a run goes on, as plain JSON."""
+    progress: Progress = field(default_factory=Progress)
+    provenance: dict[str, Any] = field(default_factory=dict)  # plain JSON that must not change in a run
     world: World = SINGLE
-    result: StepResult | None = None
-    """The step that was just done; None once an evaluation came after it."""
-    evaluation: Any | None = None
-    """What evaluate returned for the present weights; None once they have moved on."""
-    saved: str | None = None
-    """The name of the last checkpoint, or of the one that the run went on from."""
+    result: StepResult | None = None  # the step that was just done; None once an evaluation came after it
+    evaluation: Any | None = None  # what evaluate returned for the present weights; None once they moved on
+    saved: str | None = None  # the name of the last checkpoint, or of the one that the run went on from
 
     @property
     def logged(self) -> bool:
@@ -76,20 +66,20 @@ def default_provenance(model: nn.Module, config: TrainConfig, batches: TrainingB
     return {"model": shape, "train": config.to_json(), "batches": batches.fingerprint()}
 
 
-def differences(saved: Any, now: Any, name: str = "") -> Iterator[str]:
-    """Each field in which two nested dicts differ, with both values: "train.seed was 5 and is 6"."""
-    if isinstance(saved, dict) and isinstance(now, dict):
-        for key in saved | now:
-            inner = f"{name}.{key}" if name else str(key)
-            yield from differences(saved.get(key, "not there"), now.get(key, "not there"), inner)
-    elif saved != now:
-        was, is_ = (d if isinstance(d, str) and len(d) <= 80 else short(d) for d in (saved, now))
-        yield f"{name} was {was} and is {is_}"
-
-
 def check_unchanged(what: str, saved: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises CheckpointError naming every field in which what was saved differs from what is going on."""
-    if found := ", ".join(differences(saved, now)):
+    """Raises CheckpointError naming every field in which what was saved differs from what is going on, with
+    both values: "train.seed was 5 and is 6"."""
+    if found := ", ".join(_differences(saved, now)):
         raise CheckpointError(
             f"{what} belongs to another run: {found}; go on with what was saved, or start a new run"
         )
+
+
+def _differences(saved: Any, now: Any, name: str = "") -> Iterator[str]:
+    if isinstance(saved, dict) and isinstance(now, dict):
+        for key in saved | now:
+            inner = f"{name}.{key}" if name else str(key)
+            yield from _differences(saved.get(key, "not there"), now.get(key, "not there"), inner)
+    elif saved != now:
+        was, is_ = (d if isinstance(d, str) and len(d) <= 80 else short(d) for d in (saved, now))
+        yield f"{name} was {was} and is {is_}"

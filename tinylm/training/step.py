@@ -3,27 +3,24 @@
 It is a function of the weights, the seed and the number of the step, whatever came before.
 Taught in notebook 04_training."""
 
-from __future__ import annotations
-
-import dataclasses
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tinylm.device import Precision, copy_to, seeded_rng, synchronize
-from tinylm.errors import ConfigError
+from tinylm.errors import ConfigError, Divergence
 from tinylm.model.losses import LossFn, next_token_loss, select_targets
 from tinylm.text.batches import IGNORE_INDEX, TrainingBatches
 from tinylm.training.config import TrainConfig
 from tinylm.training.ddp import SINGLE, World
-from tinylm.training.finite import FiniteCheck, divergence
+from tinylm.training.finite import check_finite
 from tinylm.training.optim import set_learning_rate
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class StepResult:
     """What one optimiser step did. Steps count from 0; the loss is that of the weights before the update.
 
@@ -31,16 +28,14 @@ class StepResult:
     tensors (turning them into floats would make Python wait for the device), and the others are None."""
 
     step: int
-    loss: float | Tensor
-    """Nats per token, mean over the whole batch of the step."""
+    loss: float | Tensor  # nats per token, mean over the whole batch of the step
     learning_rate: float
-    grad_norm: float | Tensor | None = None
-    """Norm of the gradient of all parameters together, before clipping; needed only to clip or to log."""
-    update_ratio: float | None = None
-    """Norm of the update over norm of the weights, of one matrix in the middle of the model."""
+    grad_norm: float | Tensor | None = None  # of all parameters together, before clipping
+    update_ratio: float | None = (
+        None  # of a matrix in the middle: norm of the update over norm of the weights
+    )
     tokens_per_second: float | None = None
-    metrics: dict[str, float | Tensor] = dataclasses.field(default_factory=dict)
-    """What the loss function had to say besides, mean over the micro-batches."""
+    metrics: dict[str, float | Tensor] = field(default_factory=dict)  # the loss function's own, means
 
 
 def train_step(
@@ -54,14 +49,14 @@ def train_step(
     loss_fn: LossFn = next_token_loss,
     world: World = SINGLE,
     log: bool = True,
-    finite_check: FiniteCheck | None = None,
+    unchecked: list[tuple[int, float, Tensor]] | None = None,
 ) -> StepResult:
     """One optimiser step on config.tokens_per_step tokens, a pure function of (weights, config.seed, step).
 
     The micro-batches add up to the gradient of the whole batch: each divides its summed loss by the
     number of targets in all of them, on all ranks. log=False leaves the numbers on the device. Raises
     Divergence, with the weights as they were, when the loss or the gradient is not finite; where the device
-    runs ahead of Python, a step that is not logged is left to finite_check."""
+    runs ahead of Python, a step that is not logged is added to `unchecked`, for check_finite."""
     if precision is None:
         precision = Precision.of(next(model.parameters()).device, config.dtype)
         if precision.scaler.is_enabled():
@@ -71,7 +66,15 @@ def train_step(
         synchronize(device)
     started = time.perf_counter()
     micro_steps = config.grad_accum_steps(batches.context_length, batches.world_size)
-    micro_batches, n_targets = _micro_batches(batches, step, micro_steps, loss_fn, device)
+    # Each is fetched when it is asked for, which is when the work on the one before has been queued: a GPU
+    # computes meanwhile.
+    micro_batches = (batches.batch(step, i, micro_steps) for i in range(micro_steps))
+    if hasattr(loss_fn, "select"):  # it has to read them all to know how many targets it scores
+        micro_batches = list(micro_batches)
+        scored = [select_targets(loss_fn, *micro_batch) != IGNORE_INDEX for micro_batch in micro_batches]
+        n_targets = sum(int(targets.sum()) for targets in scored)
+    else:
+        n_targets = batches.count_targets(step, micro_steps)
     n_targets = world.mean(torch.full((), float(n_targets), device=device))  # each rank divides by the mean
 
     rate = set_learning_rate(optimizer, step, config)  # by the step, never by the micro-step
@@ -81,7 +84,7 @@ def train_step(
     with seeded_rng(device, int(dropout_seed)):
         for tokens, targets in micro_batches:
             with precision.autocast():
-                nats, logged = loss_fn(model, tokens, targets)  # the sum over this micro-batch
+                nats, logged = loss_fn(model, copy_to(device, tokens), copy_to(device, targets))  # a sum
             loss = nats / n_targets
             scaler.scale(loss).backward()
             losses.append(loss.detach())
@@ -93,10 +96,10 @@ def train_step(
     scaler.unscale_(optimizer)  # before clipping, which is for the gradient as it is
     grad_norm = nn.utils.get_total_norm([p.grad for p in parameters]) if config.grad_clip or log else None
     suspects = [loss] if grad_norm is None or precision.skips_overflow else [loss, grad_norm]
-    finite_check = finite_check or FiniteCheck(model)
-    finite_check.push(step, rate, *suspects)
+    unchecked = [] if unchecked is None else unchecked
+    unchecked.append((step, rate, torch.stack(suspects).detach()))
     if log or precision.is_synchronous:  # checking costs no waiting
-        finite_check.flush()
+        check_finite(model, unchecked)
     # torch multiplies by 1 where nothing is to clip: that pass is spared where looking costs no waiting.
     if config.grad_clip and not (precision.is_synchronous and config.grad_clip / (grad_norm + 1e-6) >= 1):
         nn.utils.clip_grads_with_norm_(parameters, config.grad_clip, grad_norm)
@@ -108,7 +111,7 @@ def train_step(
     scaler.update()
     if log and precision.skips_overflow and (scale := scaler.get_scale()) < 1:  # or it would skip for ever
         what = f"float16's scale has fallen to {scale:g} because every gradient overflows"
-        raise divergence(what, step=step, learning_rate=rate)
+        raise Divergence(f"{what} at step {step} with learning rate {rate:g}")
 
     said = {name: world.mean(torch.stack([m[name].detach() for m in metrics]).mean()) for name in metrics[0]}
     if not log:
@@ -118,20 +121,3 @@ def train_step(
     ratio = float((monitored.detach() - before).norm() / before.norm())
     said = {name: float(value) for name, value in said.items()}
     return StepResult(step, float(loss), rate, float(grad_norm), ratio, speed, said)
-
-
-def _micro_batches(
-    batches: TrainingBatches, step: int, micro_steps: int, loss_fn: LossFn, device: torch.device
-) -> tuple[Iterator[tuple[Tensor, Tensor]], int]:
-    """This rank's (tokens, targets) of a step, (B, T) each, on the device, and how many targets are scored.
-
-    Each is fetched when it is asked for, which is when the work on the one before has been queued: a GPU
-    computes meanwhile. Only a loss that selects its targets has to read them all before the first."""
-    if not hasattr(loss_fn, "select"):
-        fetched = (batches.batch(step, i, micro_steps) for i in range(micro_steps))
-        n_targets = batches.count_targets(step, micro_steps)
-    else:
-        fetched = [batches.batch(step, i, micro_steps) for i in range(micro_steps)]
-        scored = [select_targets(loss_fn, *micro_batch) != IGNORE_INDEX for micro_batch in fetched]
-        n_targets = sum(int(targets.sum()) for targets in scored)
-    return ((copy_to(device, tokens), copy_to(device, targets)) for tokens, targets in fetched), n_targets
