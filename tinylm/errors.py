@@ -84,9 +84,9 @@ class Config:
     """A frozen dataclass of settings checked by their annotations: a Literal or a bool is a choice; an int is
     at least 1, a float at least 0, unless BOUNDS says otherwise. Raises ConfigError for what it cannot be."""
 
-    BOUNDS: ClassVar = {}  # an int's least and most; what a float must be, asked and in words
-    ADDED_LATER: ClassVar = {}  # settings that earlier versions did not have, with what they were then
-    RENAMED: ClassVar = {}  # what earlier versions called a setting, with its name
+    BOUNDS: ClassVar[dict] = {}  # an int's least and most; what a float must be, asked and in words
+    ADDED_LATER: ClassVar[dict] = {}  # settings that earlier versions did not have, with what they were then
+    RENAMED: ClassVar[dict] = {}  # what earlier versions called a setting, with its name
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():

@@ -26,7 +26,7 @@ class SamplingConfig(Config):
     """Above 1, tokens that stand in the text already become less probable; 1 leaves them alone."""
 
     # The outer bounds keep float32 finite: a logit divided by 1e-39 is infinite, and the model is blamed.
-    BOUNDS: ClassVar = {
+    BOUNDS: ClassVar[dict] = {
         "temperature": (lambda t: 0 <= t <= 1e6, "from 0 to 1,000,000: use 0.8, or 0 for greedy"),
         "top_k": (0,),
         "top_p": (lambda p: 0 < p <= 1, "above 0 and at most 1: use 0.9, or 1 for all"),
@@ -49,7 +49,7 @@ class GenerationConfig(SamplingConfig):
     """When the context is full: go on from its last half ("half"), or move it by one token each time and
     compute every position again ("sliding"), which sees more of the text and is many times slower."""
 
-    BOUNDS: ClassVar = SamplingConfig.BOUNDS | {"max_new_tokens": (0,)}
+    BOUNDS: ClassVar[dict] = SamplingConfig.BOUNDS | {"max_new_tokens": (0,)}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -49,13 +49,13 @@ class ModelConfig(Config):
 
     # Rotary tables, a KV cache and padding are in no count of parameters: without bounds of their own a
     # checkpoint of kilobytes could ask for all memory.
-    BOUNDS: ClassVar = {
+    BOUNDS: ClassVar[dict] = {
         "context_length": (1, 2**17),
         "vocab_multiple": (1, 1024),
         "dropout": BELOW_1,
         "rope_base": (lambda base: base > 1, "above 1 (10000.0 is usual)"),
     }
-    ADDED_LATER: ClassVar = {"residual_init": "scaled", "token_shift": False, "vocab_multiple": 1}
+    ADDED_LATER: ClassVar[dict] = {"residual_init": "scaled", "token_shift": False, "vocab_multiple": 1}
 
     @property
     def head_dim(self) -> int:

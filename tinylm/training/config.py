@@ -61,11 +61,14 @@ class TrainConfig(Config):
     compile: bool = False
     """Compile the loss function: a slow first step, then faster ones, on a GPU above all."""
 
-    BOUNDS: ClassVar = dict.fromkeys(("beta1", "beta2", "muon_momentum"), BELOW_1) | dict.fromkeys(
+    BOUNDS: ClassVar[dict] = dict.fromkeys(("beta1", "beta2", "muon_momentum"), BELOW_1) | dict.fromkeys(
         ("warmup_steps", "eval_every", "eval_tokens", "patience", "seed"), (0,)
     )
-    ADDED_LATER: ClassVar = {"eval_tokens": 0, "eval_dtype": "auto", "compile": False}
-    RENAMED: ClassVar = {"matrix_learning_rate": "muon_learning_rate", "matrix_momentum": "muon_momentum"}
+    ADDED_LATER: ClassVar[dict] = {"eval_tokens": 0, "eval_dtype": "auto", "compile": False}
+    RENAMED: ClassVar[dict] = {
+        "matrix_learning_rate": "muon_learning_rate",
+        "matrix_momentum": "muon_momentum",
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
