@@ -21,7 +21,7 @@ from tests.authoring.execute import ROOT
 from tests.authoring.notebook import MACHINE_PATH
 from tests.authoring.notebook_names import NAMES
 from tests.authoring.results import with_tables
-from tinylm.cli.commands import COMMANDS
+from tinylm.cli.options import COMMANDS
 from tinylm.runs.records import read_record
 
 LINES = {"ground": 250, "text": 1700, "model": 1000, "training": 1050, "storage": 700, "inference": 850}

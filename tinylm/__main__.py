@@ -19,9 +19,14 @@ def main(arguments: list[str] | None = None) -> int:
             setattr(sys, name, stream)
             if hasattr(stream, "reconfigure"):  # a Windows pipe cannot write → or ±: it gets a ?
                 stream.reconfigure(errors="replace")
-        from tinylm.cli.parse import run
+        from tinylm.cli.options import parse
 
-        return run([word for word in typed if word != "--traceback"])
+        words = [word for word in typed if word != "--traceback"]
+        if (options := parse(words)) is None:
+            return 0
+        from tinylm.cli.commands import perform
+
+        return perform(options, words)
     except KeyboardInterrupt:
         print()
         return 130

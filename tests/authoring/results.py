@@ -6,7 +6,7 @@ import statistics
 from dataclasses import asdict
 from typing import Any
 
-from tinylm.cli.parse import parse
+from tinylm.cli.options import parse
 from tinylm.errors import RunError
 from tinylm.runs.recipes import RECIPES, recipe
 from tinylm.runs.records import Record

@@ -31,15 +31,15 @@ def test_train_prints_forecast_evaluations_a_sample_and_the_next_command(trained
 
 
 def test_sample_stores_the_matrices_by_columns_before_it_writes(my_runs, monkeypatch, capsys):
-    from tinylm.inference import generate
+    from tinylm.cli import commands
 
-    stored, real = [], generate.stream_text
+    stored, real = [], commands.stream_text
 
     def stream_text(model, *rest, **more):
         stored.append(model.blocks[0].attn.qkv.weight.t().is_contiguous())
         return real(model, *rest, **more)
 
-    monkeypatch.setattr(generate, "stream_text", stream_text)
+    monkeypatch.setattr(commands, "stream_text", stream_text)
     assert main(["sample", "tiny", "--max-new-tokens", "3"]) == 0
     assert stored == [True]
 

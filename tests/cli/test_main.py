@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.command_line import ROOT, TRAIN, assert_one_sentence, command, environment, python
 from tinylm.__main__ import main
-from tinylm.cli.commands import COMMANDS
+from tinylm.cli.options import COMMANDS
 from tinylm.runs import paths
 from tinylm.runs.records import read_record
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.command_line import ROOT
 from tinylm.__main__ import main
-from tinylm.cli.parse import parse
+from tinylm.cli.options import parse
 from tinylm.model.config import ModelConfig
 from tinylm.runs.recipes import DataConfig, recipe
 from tinylm.training.config import TrainConfig

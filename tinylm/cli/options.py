@@ -1,0 +1,153 @@
+"""Options: what can be typed after python -m tinylm, one class for each command, and how it is read.
+
+tyro reads the classes as they are: their types are the checks, their docstrings and comments the help. What
+it refuses it draws as a box; the sentence is taken out of the box. Shown in notebook 00_start_here."""
+
+import contextlib
+import io
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import tyro
+from tyro.conf import Positional, UseAppendAction, arg
+
+from tinylm.errors import TinyLMError
+from tinylm.inference.config import GenerationConfig
+from tinylm.model.config import ModelConfig
+from tinylm.runs.recipes import RECIPES, DataConfig, did_you_mean, recipe, shortened
+from tinylm.training.config import TrainConfig
+
+PROGRAM = "python -m tinylm"
+HELP = {"-h", "--help"}
+FIRST = next(iter(RECIPES))
+SAMPLED = GenerationConfig(temperature=0.8)  # a little calmer than the model's own probabilities
+Checkpoint = Annotated[Positional[str], arg(metavar="CHECKPOINT")]
+WORDS = (  # what tyro and Python say, and what we say
+    (r"Error parsing (\S+): invalid literal for int\(\) with base 10:", r"\1 is not a whole number:"),
+    (r"Error parsing (\S+): could not convert string to float:", r"\1 is not a number:"),
+    (r"Error parsing (\S+): Exceeds the limit .*", r"\1 has too many digits"),
+    (r"Unrecognized options: ([^, ]+).*", r"\1 is not known here"),
+    (r"Missing value for argument \W*(--[\w.-]+).*", r"\1 needs a value"),
+    (r"Missing from .*?: (\S+) (.*) \(required\)", r"\1 is missing: \2"),
+    (r"invalid choice (\S+) for argument '(\S+)'. Expected one of \((.*)\)", r"\2 \1 is unknown: use \3"),
+)
+
+
+class Train(NamedTuple):
+    """Train a model from a recipe. Any setting can be changed: --model.n-embd 96 --train.steps 200
+
+    With fewer steps than the recipe's, its warm-up becomes shorter in proportion."""
+
+    # What to train; `python -m tinylm` lists the recipes.
+    recipe: Annotated[Positional[str], arg(metavar="RECIPE", help_behavior_hint="")]
+    model: ModelConfig
+    train: TrainConfig
+    data: DataConfig
+    # The run's name: it is kept in data/mine/NAME. Left out: the recipe's name and the next number.
+    run: Annotated[str | None, arg(metavar="NAME")] = None
+    # A checkpoint whose weights to start from: a folder, a run's name, or a shipped name.
+    init_from: Annotated[str | None, arg(metavar="CHECKPOINT")] = None
+    fallback: bool = False  # Train on generated text when the corpus is not here.
+
+
+class Resume(NamedTuple):
+    """Go on with a run that was stopped, from its newest whole checkpoint, as if it never had been."""
+
+    name: Annotated[Positional[str], arg(metavar="RUN")]  # The run's name, or its folder.
+
+
+class Sample(NamedTuple):
+    """Let a trained model write. The text is streamed to the terminal."""
+
+    checkpoint: Checkpoint  # A checkpoint's folder, a run's name, or a shipped name such as shakespeare_char.
+    # What to continue. Left out: the beginning of a line.
+    prompt: Annotated[str, arg(metavar="TEXT")] = "\n"
+    generation: Annotated[GenerationConfig, arg(name=""), UseAppendAction] = SAMPLED
+    # The same seed gives the same text. Left out: a new text each time.
+    seed: Annotated[int | None, arg(metavar="INT")] = None
+
+
+class Evaluate(NamedTuple):
+    """Measure a model's loss on the whole validation text of its own corpus."""
+
+    checkpoint: Checkpoint  # A checkpoint's folder, a run's name, or a shipped name such as shakespeare_char.
+
+
+class Fetch(NamedTuple):
+    """Download a corpus, check it and keep it."""
+
+    corpus: Annotated[Positional[str | None], arg(metavar="CORPUS")] = None  # Which one.
+    all: bool = False  # Every corpus of the course.
+
+
+class Pack(NamedTuple):
+    """Copy the corpora that are here into a folder: a classroom pack for TINYLM_DATA=DIR, with no network."""
+
+    folder: Annotated[Positional[Path], arg(metavar="DIR")]  # Where to; it is made if need be.
+
+
+class Machine(NamedTuple):
+    """Say what this machine is, which corpora it has, and how fast it trains."""
+
+
+class Lab(NamedTuple):
+    """Open the course in JupyterLab, in a copy of the notebooks that is yours to write in."""
+
+    browser: bool = True  # Open a browser window; without it, the address to open is printed.
+
+
+COMMANDS = {c.__name__.lower(): c for c in (Train, Resume, Sample, Evaluate, Fetch, Pack, Machine, Lab)}
+
+
+def parse(arguments: list[str]) -> Any:
+    """What was typed, as one of these classes; None where it was --help or nothing, and help is printed.
+
+    Raises TinyLMError for what cannot be read."""
+    command, *typed = arguments or ["--help"]
+    if command in HELP:
+        lines = ["tinylm, a course on language models in notebooks.", "", f"usage: {PROGRAM} COMMAND ...", ""]
+        lines += [f"  {name:<9} {kind.__doc__.splitlines()[0]}" for name, kind in COMMANDS.items()]
+        lines += ["", f"recipes, as in {PROGRAM} train {FIRST}:", ""]
+        lines += [f"  {name:<21} {made.about}" for name, made in RECIPES.items()]
+        print(*lines, "", f"{PROGRAM} COMMAND --help lists the options of a command.", sep="\n")
+        return None
+    if command not in COMMANDS:
+        raise TinyLMError(f"there is no command {command[:40]}: {did_you_mean(command, COMMANDS)}")
+    start = {"default": _recipe_named(typed)} if command == "train" else {}
+    boxes, program = io.StringIO(), f"{PROGRAM} {command}"
+    os.environ["COLUMNS"] = str(max(40, shutil.get_terminal_size().columns))  # tyro does not end below 8
+    try:
+        with contextlib.redirect_stderr(boxes):
+            return tyro.cli(COMMANDS[command], prog=program, args=typed, **start)
+    except SystemExit as stop:
+        if not stop.code:
+            return None
+        # A ValueError of a setting is drawn as a box too: ours are sentences and are raised as such.
+        ours = getattr(stop.__context__, "__context__", None)
+        said = f"{_sentence(boxes.getvalue())} (see {program} --help)"
+        raise ours if isinstance(ours, TinyLMError) else TinyLMError(said) from None
+
+
+def _recipe_named(typed: list[str]) -> Train:
+    """The settings of the recipe named, its warm-up shortened with --train.steps, which are looked for now:
+    a warm-up longer than the run is refused as soon as it is read."""
+    if not typed or (typed[0].startswith("-") and typed[0] not in HELP):
+        raise TinyLMError(f"name a recipe first, as in {PROGRAM} train {FIRST} ({PROGRAM} lists them)")
+    chosen = recipe(FIRST if typed[0] in HELP else typed[0])
+    if steps := re.findall(r"--train\.steps[ =]\+?(\d[\d_]{0,18})(?!\S)", " ".join(typed)):
+        chosen = shortened(chosen, int(steps[-1]))
+    return Train(chosen.name, chosen.model, chosen.train, chosen.data)
+
+
+def _sentence(boxes: str) -> str:
+    """What tyro's box says above its first rule, in our words, with the option that it finds nearest."""
+    _, said, *rest = (" ".join(re.sub("[│╮╰╯]", " ", part).split()) for part in re.split("[─-]{9,}", boxes))
+    said = said.rstrip(".")
+    for pattern, words in WORDS:
+        said = re.sub(pattern, words, said)
+    near = re.search(r"Perhaps you meant:.*?(--[\w.-]+)", " ".join(rest))
+    said = said if len(said) < 200 else f"{said[:150]}… ({len(said)} characters)"
+    return said + (f": did you mean {near[1]}?" if near else "")
