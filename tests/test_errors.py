@@ -11,26 +11,16 @@ import tinylm
 from tinylm.errors import ConfigError, TinyLMError, require_choice, require_count, require_number, short
 
 
-def errors_of_the_package() -> list[type]:
-    """Every public exception class, wherever it is defined."""
+def test_errors_of_the_package_are_value_errors_for_the_reader_and_in_one_module():
+    kinds = []
     names = [m.name for m in pkgutil.walk_packages(tinylm.__path__, "tinylm.") if "__main__" not in m.name]
-    found = []
     for name in names:
         members = inspect.getmembers(importlib.import_module(name), inspect.isclass)
-        found += [kind for _, kind in members if issubclass(kind, Exception) and kind.__module__ == name]
-    return [kind for kind in found if not kind.__name__.startswith("_")]
-
-
-def test_errors_of_the_package_are_all_meant_for_the_reader_and_in_one_module():
-    kinds = errors_of_the_package()
-    assert len(kinds) > 5
-    assert {kind.__module__ for kind in kinds} == {"tinylm.errors"}
-    assert [kind.__name__ for kind in kinds if not issubclass(kind, TinyLMError)] == []
-
-
-def test_error_can_be_caught_as_a_value_error_and_says_its_sentence():
-    assert issubclass(TinyLMError, ValueError)
-    assert str(TinyLMError("use 96 or 108")) == "use 96 or 108"
+        kinds += [kind for _, kind in members if issubclass(kind, Exception) and kind.__module__ == name]
+    public = [kind for kind in kinds if not kind.__name__.startswith("_")]
+    assert len(public) > 5 and issubclass(TinyLMError, ValueError)
+    assert {kind.__module__ for kind in public} == {"tinylm.errors"}
+    assert [kind.__name__ for kind in public if not issubclass(kind, TinyLMError)] == []
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,21 @@
 """The device: where tensors live, in which arithmetic, with which random numbers, and what this processor is.
 
-Weights stay float32; float16 always comes with a gradient scaler, bfloat16 and float32 never do. What is told
-about the machine holds no host name, no user and no path.
-Taught in notebook 09_precision. Source: Micikevicius et al. 2018, section 3."""
-
-from __future__ import annotations
+Weights stay float32; float16 always comes with a gradient scaler, bfloat16 and float32 never do. A machine is
+described without host, user or path. Taught in 09_precision. Source: Micikevicius et al. 2018, section 3."""
 
 import contextlib
 import os
 import platform
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple, Self
 
 import torch
 
 from tinylm.errors import ConfigError
 
 Device = torch.device | str
-DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -30,20 +25,17 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else apple)
 
 
-def has_amx() -> bool:
-    """Whether the processor multiplies bfloat16 matrices in hardware (Intel AMX)."""
+def supports_bf16(device: Device) -> bool:
+    """Whether bfloat16 is fast here: a T4 can only emulate it, and a processor needs AMX."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     with contextlib.suppress(Exception):  # a private function: whatever happens in it, float32 works
-        return bool(torch.cpu._is_amx_tile_supported())
+        return kind == "cpu" and bool(torch.cpu._is_amx_tile_supported())
     return False
 
 
-def supports_bf16(device: Device) -> bool:
-    """Whether bfloat16 is fast here, not merely possible: a T4 can only emulate it."""
-    native = {"cpu": has_amx, "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False)}
-    return native.get(torch.device(device).type, lambda: False)()
-
-
-def resolve_dtype(device: Device, dtype: DTypeName = "auto") -> DTypeName:
+def resolve_dtype(device: Device, dtype: str = "auto") -> str:
     """What "auto" means on this device: float32 on processors and Apple GPUs; on NVIDIA bfloat16 where it is
     fast, else float16. Raises ConfigError for a type that the device does not do well."""
     kind = torch.device(device).type
@@ -56,16 +48,15 @@ def resolve_dtype(device: Device, dtype: DTypeName = "auto") -> DTypeName:
     return best if dtype == "auto" else dtype
 
 
-@dataclass(frozen=True)
-class Precision:
+class Precision(NamedTuple):
     """A device, its arithmetic and its scaler: made once for a run, since the scaler remembers."""
 
     device: torch.device
-    dtype: DTypeName
+    dtype: str
     scaler: torch.amp.GradScaler
 
     @classmethod
-    def of(cls, device: Device, dtype: DTypeName = "auto") -> Precision:
+    def of(cls, device: Device, dtype: str = "auto") -> Self:
         """The precision of a run on this device. Raises ConfigError as resolve_dtype does."""
         device, dtype = torch.device(device), resolve_dtype(device, dtype)
         # float16 is for GPUs alone: for all else the scaler is off, and free.
@@ -91,18 +82,13 @@ class Precision:
 @contextlib.contextmanager
 def seeded_rng(device: Device, seed: int) -> Iterator[None]:
     """Inside, torch's global random numbers (dropout's) follow from `seed`; then the caller's are back."""
-    accelerator = None if torch.device(device).type == "cpu" else torch.get_device_module(device)
-    state = torch.default_generator.get_state()
-    accelerator_state = accelerator.get_rng_state() if accelerator else None
-    try:
-        torch.default_generator.manual_seed(seed)
-        if accelerator:
-            accelerator.manual_seed(seed)
+    modules = [torch] if torch.device(device).type == "cpu" else [torch, torch.get_device_module(device)]
+    with contextlib.ExitStack() as after:
+        for module in modules:
+            after.callback(module.set_rng_state, module.get_rng_state())
+        for generator in (torch.default_generator, *modules[1:]):  # torch.manual_seed would seed every device
+            generator.manual_seed(seed)
         yield
-    finally:
-        torch.default_generator.set_state(state)
-        if accelerator:
-            accelerator.set_rng_state(accelerator_state)
 
 
 def synchronize(device: Device) -> None:
@@ -129,43 +115,20 @@ def describe_device(device: Device) -> str:
     return f"{here['cpu']}, {here['cores']} core{'s' * (here['cores'] != 1)}{memory}{gpu}"
 
 
-def suggested_threads(flops: float) -> int:
-    """1 thread, or all that torch has, for a forward and backward pass of so many FLOPs (6 N n for n tokens).
-
-    On two quiet cores two threads took 0.96 of the time of one for 0.04 GFLOP, 0.79 for 0.3, 0.66 for 1.2,
-    0.57 for 3.7, and no less for a generated token. On busy cores they took up to 1.7 times as long, and 8
-    times for a token, because a thread that waits for the other one spins."""
-    return 1 if flops < 1e9 else torch.get_num_threads()
-
-
-@contextlib.contextmanager
-def num_threads(count: int) -> Iterator[None]:
-    """Inside, torch computes with so many threads on the processor; then with as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def cpu_memory_bytes() -> int | None:
     """Main memory in bytes; None where the operating system does not tell."""
-    try:
+    with contextlib.suppress(AttributeError, ValueError, OSError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
+    return None
 
 
 def hardware() -> dict[str, str | int | None]:
     """Processor, cores that this process may use, memory in GiB and system: enough to compare two runs."""
-    memory, told = cpu_memory_bytes(), None
-    with contextlib.suppress(OSError):
-        told = re.search(r"model name\s*:\s*(.+)", CPUINFO.read_text())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = cpu_memory_bytes()
+    told = re.search(r"model name\s*:\s*(.+)", CPUINFO.read_text() if CPUINFO.is_file() else "")
     return {
         "cpu": told[1].strip() if told else platform.processor() or platform.machine() or "unknown",
-        "cores": cores,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "memory_gib": None if memory is None else round(memory / 2**30),
         "system": platform.system(),
     }

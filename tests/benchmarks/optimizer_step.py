@@ -13,7 +13,7 @@ import time
 import torch
 from torch import nn
 
-from tinylm.device import describe_device, has_amx
+from tinylm.device import describe_device, supports_bf16
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.training.config import TrainConfig
@@ -63,7 +63,7 @@ def main() -> None:
         for name, optimizer in optimizers.items():
             seconds[name].append(timed(optimizer))
     medians = {name: statistics.median(times[3:]) for name, times in seconds.items()}
-    amx = "with" if has_amx() else "without"
+    amx = "with" if supports_bf16("cpu") else "without"
     print(f"{describe_device('cpu')}, {torch.get_num_threads()} threads, {amx} AMX")
     for name, median in medians.items():
         print(f"{name:22s} {1e3 * median:7.2f} ms   {median / medians['ours, heads apart']:6.2f}")

@@ -185,13 +185,14 @@ def test_threads_follow_the_work_unless_they_are_asked_for(mine, monkeypatch):
     trained = []
     found = lambda *_, **__: trained.append(torch.get_num_threads()) or evaluation(1.0)  # noqa: E731
     monkeypatch.setattr(run, "evaluate", found)
-    with run.device.num_threads(2):
-        for variable in (None, "2"):
-            monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-            if variable:
-                monkeypatch.setenv("OMP_NUM_THREADS", variable)
-            run_recipe(tiny(eval_every=0), command="")
-            assert torch.get_num_threads() == 2
+    torch.set_num_threads(2)
+    for variable in (None, "2"):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if variable:
+            monkeypatch.setenv("OMP_NUM_THREADS", variable)
+        run_recipe(tiny(eval_every=0), command="")
+        assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
     assert trained == [1, 2]
     assert read_record(mine / "shakespeare_char-1" / "record.jsonl").header["threads"] == 1
 

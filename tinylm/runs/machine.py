@@ -57,7 +57,7 @@ def describe() -> dict[str, object]:
     return {
         **device.hardware(),
         "accelerator": None if here.type == "cpu" else device.describe_device(here),
-        "amx": device.has_amx(),
+        "amx": device.supports_bf16("cpu"),
         "bf16": device.supports_bf16(here),
         "dtype": device.resolve_dtype(here),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
