@@ -1,5 +1,6 @@
 """GPT: equal to GPT-2, blind to the future, fair at its first step, and clear about wrong input."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -9,7 +10,15 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from tests.support.settings import CHOICES, EVERY_CHOICE, SMALL
+from tests.support.settings import (
+    SMALL,
+    each_attention,
+    every_choice,
+    lively,
+    one_choice_at_a_time,
+    random_tokens,
+    tied_and_untied,
+)
 from tinylm.errors import TinyLMError
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
@@ -17,31 +26,6 @@ from tinylm.model.losses import chunked_loss, next_token_loss
 from tinylm.model.rope import rotary_tables
 
 B, T = 2, 7
-GPT2S, OTHERS = EVERY_CHOICE[0], EVERY_CHOICE[-1]
-ONE_AT_A_TIME = [GPT2S, *(GPT2S | {name: OTHERS[name]} for name in CHOICES), OTHERS]
-
-
-def in_words(choice):
-    return "-".join(f"{name}={value}" if isinstance(value, bool) else value for name, value in choice.items())
-
-
-every_choice = pytest.mark.parametrize("choice", EVERY_CHOICE, ids=in_words)
-one_choice_at_a_time = pytest.mark.parametrize("choice", ONE_AT_A_TIME, ids=in_words)
-each_attention = pytest.mark.parametrize("attention", ["fused", "explicit"])
-
-
-def random_tokens(config=SMALL, *, batch=B, length=T, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(config.vocab_size, (batch, length), generator=generator)
-
-
-def lively(model, scale=0.2):
-    """Redraw every parameter, biases and gains too, so that no part of the model can be left out unseen."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0.0, scale, generator=generator)
-    return model
 
 
 @each_attention
@@ -50,17 +34,9 @@ def test_gpt_with_gpt2s_settings_is_hugging_faces_gpt2(attention, monkeypatch):
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = replace(SMALL, attention=attention)
-    theirs = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=config.vocab_size,
-            n_positions=config.context_length,
-            n_embd=config.n_embd,
-            n_layer=config.n_layer,
-            n_head=config.n_head,
-            bos_token_id=None,
-            eos_token_id=None,
-        )
-    ).eval()
+    sizes = {name: getattr(config, name) for name in ("vocab_size", "n_embd", "n_layer", "n_head")}
+    ends = {"bos_token_id": None, "eos_token_id": None}
+    theirs = GPT2LMHeadModel(GPT2Config(n_positions=config.context_length, **sizes, **ends)).eval()
     ours = lively(GPT(config).eval())
     copied = {
         "transformer.wte": ours.token_embedding,
@@ -106,21 +82,9 @@ def test_gradient_of_a_future_token_is_exactly_zero(choice, attention):
 
 
 @every_choice
-def test_logits_of_explicit_and_fused_attention_are_the_same(choice):
-    fused = lively(GPT(replace(SMALL, **choice, attention="fused")))
-    explicit = lively(GPT(replace(SMALL, **choice, attention="explicit")))
-    tokens = random_tokens()
-    assert_close(fused(tokens), explicit(tokens), rtol=1e-4, atol=1e-5)
-    assert_close(fused.double()(tokens), explicit.double()(tokens), rtol=1e-11, atol=1e-12)
-
-
-@every_choice
 def test_first_loss_is_close_to_that_of_a_uniform_guess(choice):
     config = ModelConfig(vocab_size=67, context_length=29, n_layer=2, n_head=4, n_embd=128, **choice)
-    tokens, targets = (
-        random_tokens(config, batch=5, length=29),
-        random_tokens(config, batch=5, length=29, seed=1),
-    )
+    tokens, targets = (random_tokens(config, batch=5, length=29, seed=seed) for seed in (0, 1))
     with torch.no_grad():
         loss = F.cross_entropy(GPT(config)(tokens).flatten(0, 1), targets.flatten())
     assert abs(loss.item() - math.log(67)) < 0.1
@@ -148,51 +112,36 @@ def test_residual_init_zero_lets_every_block_start_by_adding_nothing():
     assert not torch.equal(GPT(replace(config, residual_init="scaled")).residual_stream(tokens)[-1], first)
 
 
-def test_token_shift_changes_nothing_until_it_has_learned_something():
-    tokens = random_tokens(SMALL)
-    plain, shifted = GPT(SMALL), GPT(replace(SMALL, token_shift=True))
-    assert torch.equal(plain(tokens), shifted(tokens))
-    lively(shifted.blocks[0].attn.shift)
-    assert not torch.allclose(plain(tokens), shifted(tokens))
-
-
 def test_tied_head_is_the_embedding_itself_and_an_untied_one_is_not():
     tied, untied = GPT(SMALL), GPT(replace(SMALL, tied_head=False))
     assert tied.head.weight is tied.token_embedding.weight
-    assert untied.head.weight is not untied.token_embedding.weight
     assert not torch.equal(untied.head.weight, untied.token_embedding.weight)
-    assert untied.n_parameters() - tied.n_parameters() == 67 * 30
-
-
-def test_gpt_leaves_the_global_random_state_alone():
-    before = torch.get_rng_state()
-    GPT(SMALL)
-    GPT(SMALL, generator=torch.Generator().manual_seed(3))
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_initial_weights_follow_the_generator_and_not_the_global_seed():
-    def weights(seed):
-        return GPT(SMALL, generator=torch.Generator().manual_seed(seed)).state_dict()
+    def weights(generator=None):
+        return GPT(SMALL, generator=generator).state_dict()
 
+    def seeded(seed):
+        return torch.Generator().manual_seed(seed)
+
+    before, generator = torch.get_rng_state(), seeded(3)
+    first = weights(generator)
+    assert not torch.equal(weights(generator)["head.weight"], first["head.weight"])
+    assert torch.equal(torch.get_rng_state(), before)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        first = weights(3)
-        torch.manual_seed(2)
-        assert_close(weights(3), first, rtol=0, atol=0)
-    assert not torch.equal(weights(4)["head.weight"], first["head.weight"])
-    assert_close(GPT(SMALL).state_dict(), weights(0), rtol=0, atol=0)  # the documented default
-    generator = torch.Generator().manual_seed(3)
-    GPT(SMALL, generator=generator)
-    assert not torch.equal(GPT(SMALL, generator=generator).head.weight, first["head.weight"])
+        assert_close(weights(seeded(3)), first, rtol=0, atol=0)
+        assert_close(weights(), weights(seeded(0)), rtol=0, atol=0)  # the documented default
 
 
-def test_learned_positions_tell_equal_tokens_apart_and_are_all_trained():
-    model = lively(GPT(SMALL))
-    tokens = torch.full((1, SMALL.context_length), 5)
-    assert not torch.allclose(model(tokens)[0, 3], model(tokens)[0, 4], atol=1e-3)
-    model(tokens).square().sum().backward()
-    assert (model.position_embedding.weight.grad.abs().sum(-1) > 0).all()
+@every_choice
+def test_parameters_are_all_trained_and_positions_each(choice):
+    model = lively(GPT(replace(SMALL, **choice)))
+    model(random_tokens(length=SMALL.context_length)).square().sum().backward()
+    assert all(parameter.grad.any() for parameter in model.parameters())
+    if model.position_embedding is not None:
+        assert model.position_embedding.weight.grad.any(-1).all()
 
 
 @every_choice
@@ -266,92 +215,77 @@ def test_attention_maps_are_what_the_layers_really_do(choice, attention):
 
 def test_residual_stream_ends_in_the_logits():
     model = lively(GPT(SMALL))
-    tokens = random_tokens()
-    stream = model.residual_stream(tokens)
+    stream = model.residual_stream(random_tokens())
     assert [tuple(x.shape) for x in stream] == [(B, T, 30)] * 4
-    assert torch.equal(stream[0], model.embed(tokens))
-    assert torch.equal(model.head(model.final_norm(stream[-1])), model(tokens))
+    assert torch.equal(stream[0], model.embed(random_tokens()))
+    assert torch.equal(model.head(model.final_norm(stream[-1])), model(random_tokens()))
 
 
 def test_looking_inside_uses_no_dropout_keeps_no_gradient_and_changes_nothing():
     model = lively(GPT(replace(SMALL, dropout=0.5)))
     model.blocks[1].eval()  # a part that somebody froze
     modes = [module.training for module in model.modules()]
-    tokens = random_tokens()
     random_state = torch.get_rng_state()
     for look in (model.attention_maps, model.residual_stream):
-        first, second = look(tokens), look(tokens)
-        assert_close(first, second, rtol=0, atol=0)
-        assert not any(x.requires_grad for x in first)
+        seen = look(random_tokens())
+        assert not any(x.requires_grad for x in seen)
         with pytest.raises(TinyLMError):
-            look(tokens.float())
+            look(random_tokens().float())
         assert [module.training for module in model.modules()] == modes
+        assert_close(seen, getattr(copy.deepcopy(model).eval(), look.__name__)(random_tokens()))
     assert torch.equal(torch.get_rng_state(), random_state)
-    assert torch.equal(model.residual_stream(tokens)[-1], model.eval().residual_stream(tokens)[-1])
 
 
 @each_attention
-def test_dropout_happens_while_training_only(attention):
-    dropping = lively(GPT(replace(SMALL, dropout=0.3, attention=attention)))
-    plain = lively(GPT(replace(SMALL, attention=attention)))
-    tokens = random_tokens()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        assert not torch.allclose(dropping(tokens), dropping(tokens))
-    assert torch.equal(dropping.eval()(tokens), plain(tokens))
+def test_dropout_follows_embedding_attention_and_mlp_while_training_only(attention, monkeypatch):
+    told, dropout, fused = [], F.dropout, F.scaled_dot_product_attention
+
+    def spied_fused(*qkv, dropout_p, **options):
+        told.append(("fused", dropout_p))
+        return fused(*qkv, **options)
+
+    monkeypatch.setattr(F, "dropout", lambda x, p: told.append(("plain", p)) or dropout(x, 0.0))
+    monkeypatch.setattr(F, "scaled_dot_product_attention", spied_fused)
+    model = GPT(replace(SMALL, dropout=0.3, attention=attention))
+    inside = [("fused" if attention == "fused" else "plain", 0.3), ("plain", 0.3), ("plain", 0.3)]
+    model(random_tokens())
+    assert told == [("plain", 0.3), *inside * 3]
+    told.clear()
+    model.eval()(random_tokens())
+    assert {p for _, p in told} <= {0.0}
 
 
 UNFIT = "do not fit vocab_size 67: was the text encoded with this model's tokenizer?"
+TOO_MANY = "tokens do not fit context_length 23: pass 1 to 23, such as tokens[:, -23:]"
 
 
-@pytest.mark.parametrize("position", ["learned", "rotary"])
 @pytest.mark.parametrize(
     ("tokens", "sentence"),
     [
-        (
-            torch.zeros(1, 24, dtype=torch.long),
-            "24 tokens do not fit context_length 23: pass 1 to 23, such as tokens[:, -23:]",
-        ),
-        (
-            torch.zeros(1, 0, dtype=torch.long),
-            "0 tokens do not fit context_length 23: pass 1 to 23, such as tokens[:, -23:]",
-        ),
-        (
-            torch.tensor([[3, 67, 5]]),
-            f"token ids from 3 to 67 {UNFIT}",
-        ),
-        (
-            torch.tensor([[3, -1, 5]]),
-            f"token ids from -1 to 5 {UNFIT}",
-        ),
+        (torch.zeros(1, 24, dtype=torch.long), f"24 {TOO_MANY}"),
+        (torch.zeros(1, 0, dtype=torch.long), f"0 {TOO_MANY}"),
+        (torch.tensor([[3, 67, 5]]), f"token ids from 3 to 67 {UNFIT}"),
+        (torch.tensor([[3, -1, 5]]), f"token ids from -1 to 5 {UNFIT}"),
         (torch.zeros(1, 5), "tokens are torch.float32, ids must be int64: convert them with .long()"),
-        (
-            torch.zeros(1, 5, dtype=torch.uint8),
-            "tokens are torch.uint8, ids must be int64: convert them with .long()",
-        ),
-        (
-            torch.zeros(5, dtype=torch.long),
-            "tokens have shape (5,), not (B, T): add a batch with tokens[None]",
-        ),
+        (torch.tensor([5]), "tokens have shape (1,), not (B, T): add a batch with tokens[None]"),
     ],
-    ids=["too-long", "empty", "id-too-large", "id-negative", "float", "uint8", "no-batch"],
+    ids=["too-long", "empty", "id-too-large", "id-negative", "float", "no-batch"],
 )
-def test_tokens_that_cannot_be_read_are_refused_in_one_sentence(tokens, sentence, position):
-    model = GPT(replace(SMALL, position=position))
-    with pytest.raises(TinyLMError) as error:
-        model(tokens)
-    assert str(error.value) == sentence
-
-
-def test_tokens_of_the_first_and_last_id_and_a_full_window_are_read():
+def test_tokens_that_cannot_be_read_are_refused_in_one_sentence(tokens, sentence):
     model = GPT(SMALL)
-    tokens = torch.tensor([[0, 66] * 11 + [0]])
-    assert model(tokens).shape == (1, 23, 67)
-    assert_close(model(tokens.int()), model(tokens), rtol=0, atol=0)
+    first_and_last = torch.tensor([[0, 66] * 11 + [0]])
+    assert_close(model(first_and_last.int()), model(first_and_last), rtol=0, atol=0)
+    cache = model.new_cache()
+    first = model(first_and_last[:, :7], cache)
+    with pytest.raises(TinyLMError) as error:
+        model(tokens, cache)
+    assert str(error.value) == sentence
+    # The cache is as it was.
+    assert_close(torch.cat((first, model(first_and_last[:, 7:], cache)), dim=1), model(first_and_last))
 
 
 @pytest.mark.parametrize("loss_fn", [next_token_loss, chunked_loss(5)], ids=["plain", "chunked"])
-@pytest.mark.parametrize("choice", [GPT2S, OTHERS], ids=["tied", "untied"])
+@tied_and_untied
 def test_padded_vocabulary_shows_in_the_heads_product_and_nowhere_else(choice, loss_fn, monkeypatch):
     padded, plain = GPT(replace(SMALL, **choice, vocab_multiple=64)), GPT(replace(SMALL, **choice))
     assert_close(padded.state_dict(), plain.state_dict(), rtol=0, atol=0)  # drawn alike, saved alike

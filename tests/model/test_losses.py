@@ -10,8 +10,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tests.model.test_gpt import GPT2S, OTHERS, lively, random_tokens
-from tests.support.settings import SMALL
+from tests.support.settings import OTHERS, SMALL, lively, random_tokens, tied_and_untied
 from tinylm.errors import InputError
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import (
@@ -28,19 +27,13 @@ from tinylm.text import batches
 B, T, V = 3, 5, 11
 
 
-@pytest.fixture
-def logits():
-    return torch.randn(B, T, V, generator=torch.Generator().manual_seed(1))
+LOGITS = torch.randn(B, T, V, generator=torch.Generator().manual_seed(1))
+TARGETS = torch.randint(V, (B, T), generator=torch.Generator().manual_seed(2))
 
 
-@pytest.fixture
-def targets():
-    return torch.randint(V, (B, T), generator=torch.Generator().manual_seed(2))
-
-
-def surprise(logits, targets, b, t):
-    row = [math.exp(x) for x in logits[b, t].double().tolist()]
-    return -math.log(row[targets[b, t]] / sum(row))
+def surprise(b, t):
+    row = [math.exp(x) for x in LOGITS[b, t].double().tolist()]
+    return -math.log(row[TARGETS[b, t]] / sum(row))
 
 
 def texts(*ignored, batch=B, length=T):
@@ -60,68 +53,44 @@ def value_and_gradients(model, loss_fn, *given):
     return nats.detach(), {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
-def test_cross_entropy_is_the_mean_of_minus_log_probability(logits, targets):
-    by_hand = [surprise(logits, targets, b, t) for b in range(B) for t in range(T)]
-    assert cross_entropy(logits, targets).item() == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-6)
-    assert_close(token_losses(logits, targets).flatten().double(), torch.tensor(by_hand).double())
+def test_cross_entropy_of_equal_logits_is_the_log_of_the_vocabulary():
+    assert cross_entropy(torch.zeros(B, T, V), TARGETS).item() == pytest.approx(math.log(V))
 
 
-def test_cross_entropy_of_equal_logits_is_the_log_of_the_vocabulary(targets):
-    assert cross_entropy(torch.zeros(B, T, V), targets).item() == pytest.approx(math.log(V))
-
-
-def test_ignored_targets_count_neither_above_nor_below_the_line(logits, targets):
-    some = targets.clone()
-    some[0, 1] = some[2, 4] = IGNORE_INDEX
-    kept = [surprise(logits, targets, b, t) for b in range(B) for t in range(T) if some[b, t] >= 0]
-    assert cross_entropy(logits, some).item() == pytest.approx(sum(kept) / (B * T - 2), rel=1e-6)
-    assert token_losses(logits, some)[0, 1] == 0
-    assert token_losses(logits, some).shape == (B, T)
-    assert next_token_loss(lambda _: logits, some, some)[0].item() == pytest.approx(sum(kept), rel=1e-6)
+@pytest.mark.parametrize("ignored", [[], [(0, 1), (2, 4)]], ids=["all", "some"])
+def test_losses_are_mean_sum_and_each_of_minus_log_probability_without_the_ignored(ignored):
+    targets = TARGETS.clone()
+    for place in ignored:
+        targets[place] = IGNORE_INDEX
+    by_hand = [[0 if (b, t) in ignored else surprise(b, t) for t in range(T)] for b in range(B)]
+    nats = sum(map(sum, by_hand))
+    assert_close(token_losses(LOGITS, targets), torch.tensor(by_hand))
+    assert cross_entropy(LOGITS, targets).item() == pytest.approx(nats / (B * T - len(ignored)), rel=1e-6)
+    assert next_token_loss(lambda _: LOGITS, targets, targets)[0].item() == pytest.approx(nats, rel=1e-6)
 
 
 def test_ignore_index_is_the_same_for_texts_and_models():
     assert batches.IGNORE_INDEX == IGNORE_INDEX == torch.nn.CrossEntropyLoss().ignore_index
 
 
-def test_next_token_losses_of_pieces_add_up_to_that_of_the_whole():
-    model, (tokens, targets) = lively(GPT(SMALL)), texts((0, slice(4)))  # of unequal numbers of targets
-    whole, gradients = value_and_gradients(model, next_token_loss, tokens, targets)
-    model.zero_grad()
-    pieces = [next_token_loss(model, tokens[b : b + 1], targets[b : b + 1])[0] for b in range(B)]
-    sum(pieces).backward()
-    assert_close(sum(pieces), whole)
-    assert_close({name: p.grad for name, p in model.named_parameters()}, gradients, rtol=1e-4, atol=1e-5)
+def test_losses_of_half_precision_logits_are_summed_in_float32():
+    loss = cross_entropy(LOGITS.bfloat16(), TARGETS)
+    assert_close(loss, cross_entropy(LOGITS.bfloat16().float(), TARGETS), rtol=0, atol=0)
 
 
-def test_losses_of_half_precision_logits_are_summed_in_float32(logits, targets):
-    loss = cross_entropy(logits.bfloat16(), targets)
-    assert loss.dtype == torch.float32
-    assert_close(loss, cross_entropy(logits.bfloat16().float(), targets), rtol=0, atol=0)
-
-
-def test_shapes_that_do_not_belong_together_are_refused(logits, targets):
+def test_shapes_that_do_not_belong_together_are_refused():
     with pytest.raises(InputError, match=r"\(3, 5, 11\) and targets \(3, 4\)"):
-        cross_entropy(logits, targets[:, :4])
-    with pytest.raises(InputError):
-        token_losses(logits, targets.flatten())
+        cross_entropy(LOGITS, TARGETS[:, :4])
 
 
 @pytest.mark.parametrize("rows", [1, 4, 15, 1024])  # of 15
-@pytest.mark.parametrize("choice", [GPT2S, OTHERS], ids=["tied", "untied"])
+@tied_and_untied
 def test_chunked_loss_equals_the_plain_one_in_value_and_gradient(choice, rows):
     model = lively(GPT(replace(SMALL, **choice)))
-    given = texts((0, 1), (2, slice(2, 5)))
+    given = texts((0, 1), (2, slice(None)))
     plain = value_and_gradients(model, next_token_loss, *given)
     assert_close(value_and_gradients(model, chunked_loss(rows), *given), plain, rtol=1e-4, atol=1e-5)
-
-
-def test_chunked_loss_with_nothing_to_score_in_a_chunk_or_at_all_is_zero_there():
-    model = lively(GPT(SMALL))
-    tokens, targets = texts((0, slice(None)))
-    plain = value_and_gradients(model, next_token_loss, tokens, targets)
-    assert_close(value_and_gradients(model, chunked_loss(T), tokens, targets), plain, rtol=1e-4, atol=1e-5)
-    nats, gradients = value_and_gradients(model, chunked_loss(4), *texts(slice(None)))
+    nats, gradients = value_and_gradients(model, chunked_loss(rows), *texts(slice(None)))
     assert nats == 0 and not any(gradient.any() for gradient in gradients.values())
 
 
@@ -165,39 +134,17 @@ def test_chunked_loss_never_holds_more_logits_however_large_the_batch():
     assert most(chunked_loss(37), 20) == most(chunked_loss(37), 10) < 5 * 37
 
 
-def test_masked_loss_scores_the_kept_targets_alone():
-    model = lively(GPT(SMALL))
-    tokens, targets = texts((0, 1))
-    masked = masked_loss(lambda tokens, targets: (targets > 20) & (tokens != tokens[0, 0]))
-    every = token_losses(model(tokens), targets)
-    kept = [
-        every[b, t].item()
-        for b in range(B)
-        for t in range(T)
-        if targets[b, t] > 20 and tokens[b, t] != tokens[0, 0]
-    ]
-    assert 0 < len(kept) < B * T - 1
-    assert masked(model, tokens, targets)[0].item() == pytest.approx(sum(kept), rel=1e-5)
-    assert int((select_targets(masked, tokens, targets) != IGNORE_INDEX).sum()) == len(kept)
-
-
 def test_masked_losses_put_into_one_another_score_what_all_keep():
-    tokens, targets = texts()
+    model, (tokens, targets) = lively(GPT(SMALL)), texts((0, 1))
     low = masked_loss(lambda tokens, targets: targets < 50, chunked_loss(4))
-    both = masked_loss(lambda tokens, targets: targets > 20, low)
-    model = lively(GPT(SMALL))
-    kept = (targets > 20) & (targets < 50)
+    both = masked_loss(lambda tokens, targets: (targets > 20) & (tokens != tokens[0, 0]), low)
+    kept = (targets > 20) & (targets < 50) & (tokens != tokens[0, 0])
+    assert 0 < kept.sum() < B * T - 1
     assert torch.equal(select_targets(both, tokens, targets) != IGNORE_INDEX, kept)
     assert_close(both(model, tokens, targets)[0], token_losses(model(tokens), targets)[kept].sum())
 
 
-def test_select_targets_of_a_loss_that_leaves_none_out_is_all_of_them():
-    tokens, targets = texts((1, 1))
-    for loss_fn in (next_token_loss, chunked_loss()):
-        assert select_targets(loss_fn, tokens, targets) is targets
-
-
-@pytest.mark.parametrize("choice", [GPT2S, OTHERS | {"vocab_multiple": 64}], ids=["gpt2", "others"])
+@pytest.mark.parametrize("choice", [{}, OTHERS | {"vocab_multiple": 64}], ids=["gpt2", "others"])
 @pytest.mark.parametrize("loss_fn", [next_token_loss, chunked_loss(4)], ids=["plain", "chunked"])
 def test_losses_compile_without_a_graph_break_and_to_the_same_bits(choice, loss_fn):
     torch._dynamo.reset()
@@ -205,7 +152,6 @@ def test_losses_compile_without_a_graph_break_and_to_the_same_bits(choice, loss_
     compiled = torch.compile(loss_fn, fullgraph=True, backend="eager")  # the graph is what is asked about
     found = value_and_gradients(model, compiled, *given)
     assert_close(found, value_and_gradients(model, loss_fn, *given), rtol=0, atol=0)
-    keep = masked_loss(lambda tokens, targets: targets > 20, loss_fn)
-    assert (
-        select_targets(torch.compile(keep, backend="eager"), *given) is not given[1]
-    )  # a compiled loss still says what it scores
+    keep = torch.compile(masked_loss(lambda tokens, targets: targets > 20, loss_fn), backend="eager")
+    assert select_targets(keep, *given) is not given[1]  # a compiled loss still says what it scores
+    assert select_targets(loss_fn, *given) is given[1]

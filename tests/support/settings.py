@@ -2,6 +2,9 @@
 
 import itertools
 
+import pytest
+import torch
+
 from tinylm.model.config import ModelConfig
 
 SMALL = ModelConfig(vocab_size=67, context_length=23, n_layer=3, n_head=5, n_embd=30)
@@ -15,3 +18,33 @@ CHOICES = {  # GPT-2's own come first
     "token_shift": (False, True),
 }
 EVERY_CHOICE = [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())]
+GPT2S, OTHERS = EVERY_CHOICE[0], EVERY_CHOICE[-1]
+ONE_AT_A_TIME = [GPT2S, *(GPT2S | {name: OTHERS[name]} for name in CHOICES), OTHERS]
+
+
+def _in_words(choice):
+    return "-".join(f"{name}={value}" if isinstance(value, bool) else value for name, value in choice.items())
+
+
+every_choice = pytest.mark.parametrize("choice", EVERY_CHOICE, ids=_in_words)
+one_choice_at_a_time = pytest.mark.parametrize("choice", ONE_AT_A_TIME, ids=_in_words)
+tied_and_untied = pytest.mark.parametrize("choice", [GPT2S, OTHERS], ids=["tied", "untied"])
+each_attention = pytest.mark.parametrize("attention", ["fused", "explicit"])
+
+
+def random(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def random_tokens(config=SMALL, *, batch=2, length=7, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(config.vocab_size, (batch, length), generator=generator)
+
+
+def lively(model, scale=0.2):
+    """Redraw every parameter, biases and gains too, so that no part of the model can be left out unseen."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0.0, scale, generator=generator)
+    return model
