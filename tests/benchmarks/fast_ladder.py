@@ -26,9 +26,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tinylm.device import describe_device
 from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.runs import paths
-from tinylm.runs.build import Experiment, build_experiment
 from tinylm.runs.recipes import Recipe, recipe
 from tinylm.runs.records import RunRecord, record_header
+from tinylm.runs.run import Run as RecipeRun
 from tinylm.training.optim import build_optimizer
 from tinylm.training.step import train_step
 
@@ -123,7 +123,7 @@ class Run:
     def __init__(self, rung: Rung, seed: int) -> None:
         self.rung, self.seed = rung, seed
         train = replace(rung.recipe.train, seed=seed)
-        self.ready: Experiment = build_experiment(replace(rung.recipe, train=train))
+        self.ready = RecipeRun(replace(rung.recipe, train=train))
         self.optimizer = build_optimizer(self.ready.model, train)
         self.ready.model.train()
         average = get_ema_multi_avg_fn(rung.averaged)

@@ -16,7 +16,6 @@ from tinylm.runs.forecast import (
     check_memory,
     flops_per_token,
     forecast,
-    format_vs_forecast,
     measure_speed,
     memory_bytes,
     plain_duration,
@@ -101,17 +100,6 @@ def test_forecast_of_the_largest_numbers_there_are_is_words():
     model = ModelConfig(**SMALL | {"n_layer": 2**62, "context_length": 2**17})
     result = forecast(model, TrainConfig(steps=2**62, tokens_per_step=2**62), tokens_per_second=1.0)
     assert "years" in str(result) and "of memory" in str(result)
-
-
-def test_format_vs_forecast_compares_with_what_was_forecast_for_as_many_tokens():
-    assert (
-        format_vs_forecast(600.0, 900.0)
-        == "took about 15 minutes, 1.50 times its forecast (about 10 minutes)"
-    )
-    assert format_vs_forecast(600.0, 75.0, share=0.25).endswith("0.50 times its forecast (about 2 minutes)")
-    for nothing in (None, 0.0):
-        assert format_vs_forecast(nothing, 3.0) == "took about 3 seconds"
-    assert format_vs_forecast(600.0, 3.0, share=0.0) == "took about 3 seconds"
 
 
 def test_check_memory_refuses_with_both_numbers():

@@ -26,10 +26,10 @@ def steady(monkeypatch):
 
 
 def test_ladder_has_the_sizes_in_its_names():
-    for rung, millions in zip(machine.ladder(), (0.8, 51, 124), strict=True):
-        assert parameter_counts(rung.model)["total"] / 1e6 == pytest.approx(millions, rel=0.02)
-        assert rung.name.startswith(f"{millions}M")
-        rung.train.grad_accum_steps(rung.model.context_length)
+    for (name, (model, train)), millions in zip(machine.ladder().items(), (0.8, 51, 124), strict=True):
+        assert parameter_counts(model)["total"] / 1e6 == pytest.approx(millions, rel=0.02)
+        assert name.startswith(f"{millions}M")
+        train.grad_accum_steps(model.context_length)
 
 
 def test_describe_lists_every_corpus_with_where_it_is():
@@ -42,18 +42,19 @@ def test_describe_lists_every_corpus_with_where_it_is():
 
 
 def test_ladder_forecast_is_its_operations_over_the_measured_speed(steady):
-    for row in machine.ladder_forecast():
-        tokens = row.rung.train.steps * row.rung.train.tokens_per_step
-        assert row.flops_per_second == pytest.approx(1e6)
-        assert row.forecast.tokens == tokens
-        assert row.forecast.seconds == pytest.approx(tokens * flops_per_token(row.rung.model) / 1e6)
+    for (model, train), expected in zip(
+        machine.ladder().values(), machine.ladder_forecast().values(), strict=True
+    ):
+        assert expected.tokens == train.steps * train.tokens_per_step
+        assert expected.flops == expected.tokens * flops_per_token(model)
+        assert expected.seconds == pytest.approx(expected.flops / 1e6)
 
 
 def test_report_calls_a_forecast_a_forecast_and_names_neither_the_machine_nor_a_path(steady):
     report = machine.report()
     assert "forecast" in report
-    for rung in machine.ladder():
-        assert rung.name in report
+    for name in machine.ladder():
+        assert name in report
     assert platform.node() not in report or len(platform.node()) < 3
     assert str(Path.home()) not in report
     assert str(Path(machine.__file__).parent) not in report

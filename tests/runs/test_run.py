@@ -1,4 +1,5 @@
-"""Runs: what a training leaves behind, how it is resumed, and what is refused with nothing changed."""
+"""Runs: what a recipe is read as, what a training leaves behind, how it is resumed, and what is refused with
+nothing changed."""
 
 import json
 import math
@@ -6,30 +7,95 @@ import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from tests.support.tiny_run import contents, evaluation, files, interrupt_at, losses_are, tiny
-from tinylm.errors import CheckpointError, ConfigError, Divergence, RunError
+from tinylm.errors import CheckpointError, ConfigError, CorpusMissing, Divergence, RunError
+from tinylm.inference.evaluate import Evaluation
 from tinylm.runs import paths, run
 from tinylm.runs.paths import open_checkpoint
 from tinylm.runs.records import RunRecord, read_record, record_header
-from tinylm.runs.run import new_folder, resume, run_recipe
+from tinylm.runs.run import Run, format_evaluation, new_folder, opening, resume, run_recipe
 from tinylm.storage import weights
 from tinylm.text import corpora
 from tinylm.text.shards import write_shards
 from tinylm.text.tokenizers import CharTokenizer
+from tinylm.training.loop import train
 
 pytestmark = pytest.mark.usefixtures("mine")
 
 
-def cut(monkeypatch, name="cut", **changes):
-    """A run that was ended by Ctrl-C at its second evaluation, after six of seven steps."""
+def cut(monkeypatch, name="cut", recipe=None, call=2, **more):
+    """A run that Ctrl-C ends at that evaluation: at the second, after six of seven steps."""
     with monkeypatch.context() as patched:
-        interrupt_at(patched, 2)
-        run_recipe(tiny(**changes), name=name, command="")
+        interrupt_at(patched, call)
+        assert run_recipe(recipe or tiny(), name=name, command="", **more).interrupted
+
+
+def record_of(folder):
+    return read_record(folder / "record.jsonl")
+
+
+def nothing_at_hand(monkeypatch, tmp_path):
+    monkeypatch.setenv("TINYLM_DATA", str(tmp_path / "pack"))
+    monkeypatch.setenv("TINYLM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TINYLM_OFFLINE", "1")
+
+
+def assert_same_weights(first, second):
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+# --- a recipe made ready
+
+
+def test_recipe_is_read_as_its_data_settings_say_and_trains_on_no_character_of_the_validation_text():
+    ready, text = Run(tiny()), corpora.load("toyworld-plays")
+    decode, vocab_size = ready.tokenizer.decode, ready.tokenizer.vocab_size
+    assert decode(ready.batches.tokens) == text.train.lower()
+    assert decode(ready.dataset.validation) == text.validation.lower()
+    tokens, _ = ready.batches.batch(0)
+    assert ready.model(tokens).shape == (3, 31, vocab_size) and ready.recipe.model == ready.model.config
+    part, mixed = (Run(tiny(data=data)) for data in ({"train_share": 0.3}, {"lowercase": False}))
+    n = round(0.3 * len(ready.dataset.train))
+    assert np.array_equal(part.batches.tokens, ready.batches.tokens[:n])
+    assert np.array_equal(part.dataset.validation, ready.dataset.validation)
+    assert mixed.tokenizer.vocab_size > vocab_size
+
+
+def test_same_recipe_is_the_same_run_and_the_global_generator_is_left_alone():
+    before = torch.get_rng_state()
+    first, second, other = Run(tiny()), Run(tiny()), Run(tiny(seed=2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert first.provenance == second.provenance != other.provenance
+    assert_same_weights(first.model, second.model)
+    assert torch.equal(first.batches.batch(3)[0], second.batches.batch(3)[0])
+    assert not torch.equal(other.model.token_embedding.weight, first.model.token_embedding.weight)
+    assert not torch.equal(other.batches.batch(3)[0], first.batches.batch(3)[0])
+    trained = [run_recipe(tiny(), command="").model for _ in range(2)]
+    assert_same_weights(*trained)
+
+
+def test_provenance_is_plain_json_and_knows_every_part():
+    made = Run(tiny()).provenance
+    assert json.loads(json.dumps(made)) == made
+    assert set(made) == {"recipe", "about", "data", "dataset", "tokenizer", "model", "train", "batches"}
+
+
+def test_missing_corpus_is_replaced_only_when_that_is_asked_for(monkeypatch, tmp_path, capsys):
+    nothing_at_hand(monkeypatch, tmp_path)
+    made = tiny(data={"corpus": "tinyshakespeare"})
+    with pytest.raises(CorpusMissing):
+        Run(made)
+    assert capsys.readouterr().out == ""
+    ready = Run(made, fallback=True)
+    assert ready.dataset.name == ready.recipe.data.corpus == "toyworld-plays"
+    assert capsys.readouterr().out.count("\n") == 1
 
 
 # --- names and folders
@@ -44,46 +110,33 @@ def test_unnamed_runs_are_numbered_and_nothing_is_made_by_asking(mine):
 
 def test_run_name_that_is_taken_is_refused_with_the_way_out(mine):
     run_recipe(tiny(), name="old", command="")
-    RunRecord(mine / "timed" / "record.jsonl", record_header("benchmark", command="")).close()
-    for taken in ("old", "timed"):
-        with pytest.raises(RunError, match=f"the run {taken} exists already: choose another --run name"):
-            new_folder("small", taken)
-    with pytest.raises(ConfigError, match="cannot name a run"):
-        new_folder("small", "../x")
+    with RunRecord(mine / "timed" / "record.jsonl", record_header("benchmark", command="")):
+        for taken in ("old", "timed"):
+            with pytest.raises(RunError, match=f"the run {taken} exists already: choose another --run name"):
+                new_folder("small", taken)
 
 
-@pytest.mark.parametrize(
-    "left", [None, b"", b'{"kind": "hea', b'{"kind": "header"}\n{"kind": "step", "step": 0}\n']
-)
+LEFT = [None, b"", b'{"kind": "hea', b'{"kind": "header"}\n{"kind": "step", "step": 0}\n']
+
+
+@pytest.mark.parametrize("left", LEFT)
 def test_run_without_a_checkpoint_says_so_and_begins_again_under_its_name(mine, left):
     (mine / "young" / "checkpoints").mkdir(parents=True)
     if left is not None:
         (mine / "young" / "record.jsonl").write_bytes(left)
         for command in (resume, open_checkpoint):
-            with pytest.raises(
-                CheckpointError, match=r"no checkpoint in mine/young, .* train it again, also as --run y"
-            ):
+            with pytest.raises(CheckpointError, match=r"no checkpoint in mine/young, .* also as --run y"):
                 command("young")
     run_recipe(tiny(), name="young", command="")
-    assert [line["step"] for line in read_record(mine / "young" / "record.jsonl").steps] == [0, 2, 4, 6]
-
-
-def test_resume_of_what_is_no_run_names_the_nearest(mine, monkeypatch):
-    cut(monkeypatch)
-    with pytest.raises(
-        CheckpointError, match=r"there is no run nowhere: did you mean cut\? \(there is cut\)"
-    ):
-        resume("nowhere")
+    assert [line["step"] for line in record_of(mine / "young").steps] == [0, 2, 4, 6]
 
 
 def test_lock_refuses_a_second_training_and_a_dead_one_is_harmless(mine, monkeypatch):
     cut(monkeypatch)
     (mine / "young").mkdir()
     for name, command in (("cut", resume), ("young", lambda name: run_recipe(tiny(), name=name, command=""))):
-        with (
-            run._alone_in(mine / name),
-            pytest.raises(RunError, match=f"another training is writing to the run {name}"),
-        ):
+        refusal = pytest.raises(RunError, match=f"another training is writing to the run {name}")
+        with run._alone_in(mine / name), refusal:
             command(name)
     assert (mine / "cut" / ".lock").exists()  # and is nobody's
     assert not resume("cut").interrupted
@@ -109,9 +162,9 @@ def test_named_run_into_which_another_process_saved_meanwhile_is_left_alone(mine
 
 def test_run_leaves_its_record_its_checkpoints_and_its_model(mine, capsys):
     result = run_recipe(tiny(), name="one", command="python -m tinylm train shakespeare_char")
-    assert (result.folder, result.interrupted) == (mine / "one", False)
-    record = read_record(mine / "one" / "record.jsonl")
-    header = record.header
+    assert (result.folder, result.interrupted, result.model.training) == (mine / "one", False, False)
+    record = record_of(mine / "one")
+    header, last = record.header, record.evaluations[-1]
     assert header["command"] == "python -m tinylm train shakespeare_char"
     assert header["data"] == header["reading"]["corpus"] == "toyworld-plays"
     assert (header["recipe"], header["tokens"], header["threads"]) == ("shakespeare_char", 7 * 3 * 31, 1)
@@ -123,16 +176,9 @@ def test_run_leaves_its_record_its_checkpoints_and_its_model(mine, capsys):
     printed = capsys.readouterr().out
     assert printed.index("forecast") < printed.index("step 3: validation loss") < printed.index("took ")
     assert "\n  '" in printed or '\n  "' in printed  # a line by the model under each evaluation
-    assert re.search(r"took .*, \d+\.\d\d times its forecast \(less than a second\)\n", printed)
     assert str(mine) not in printed
-
-
-def test_model_that_a_run_returns_is_the_one_it_saved_and_validate_measures_its_last_loss(mine):
-    result = run_recipe(tiny(), name="one", command="")
-    opened, last = open_checkpoint("one"), read_record(mine / "one" / "record.jsonl").evaluations[-1]
-    assert not result.model.training and result.tokenizer.fingerprint == opened.tokenizer.fingerprint
-    for returned, saved in zip(result.model.parameters(), opened.model.parameters(), strict=True):
-        assert torch.equal(returned, saved)
+    opened = open_checkpoint("one")
+    assert_same_weights(result.model, opened.model)
     assert (opened.notes["step"], opened.corpus, opened.notes["loss"]) == (7, "toyworld-plays", last["loss"])
     measured, dataset = run.validate("one")
     assert (measured.n_tokens, measured.unit) == (last["n_tokens"], last["unit"])
@@ -141,15 +187,20 @@ def test_model_that_a_run_returns_is_the_one_it_saved_and_validate_measures_its_
     assert (dataset.name, dataset.source) == ("toyworld-plays", "generated")
 
 
-def test_same_recipe_gives_the_same_weights_bitwise():
-    first, second = (run_recipe(tiny(), command="").model for _ in range(2))
-    for mine, yours in zip(first.parameters(), second.parameters(), strict=True):
-        assert torch.equal(mine, yours)
+def test_run_compares_what_it_took_with_the_forecast_of_the_tokens_that_it_read(mine, monkeypatch, capsys):
+    cut(monkeypatch)
+    took = record_of(mine / "cut").end["seconds"] / (6 * 3 * 31 / 12345)
+    line = rf"took .*, {re.escape(f'{took:.2f}')} times its forecast \(less than a second\)\n"
+    assert re.search(line, capsys.readouterr().out)
+    path = mine / "cut" / "record.jsonl"
+    path.write_text(path.read_text().replace('"forecast_seconds"', '"older_name"'))  # a header may lack it
+    resume("cut")
+    assert "times its forecast" not in (printed := capsys.readouterr().out) and "took " in printed
 
 
 def test_last_checkpoints_and_the_best_are_kept(mine, monkeypatch):
-    losses_are(monkeypatch, 2.0, 1.0, 1.5, 1.2, 1.3)
-    run_recipe(tiny(eval_every=2, steps=9), name="many", command="")
+    losses_are(monkeypatch, 1.5, 1.0, 1.2, 1.1, 1.3)
+    run_recipe(tiny(steps=9, eval_every=2), name="many", command="")
     kept = sorted(path.name for path in (mine / "many" / "checkpoints").iterdir())
     assert kept == ["step_00000004", "step_00000008", "step_00000009"]
     assert open_checkpoint("many").notes["loss"] == 1.3  # the latest weights, not the luckiest
@@ -158,7 +209,7 @@ def test_last_checkpoints_and_the_best_are_kept(mine, monkeypatch):
 def test_early_stop_is_printed_and_written_down(mine, monkeypatch, capsys):
     losses_are(monkeypatch, 2.0, 2.1, 2.0, 9.0)
     run_recipe(tiny(eval_every=1, patience=2), name="early", command="")
-    end = read_record(mine / "early" / "record.jsonl").end
+    end = record_of(mine / "early").end
     assert end["stopped_early"] is True and end["interrupted"] is False and end["tokens"] == 3 * 93
     printed = capsys.readouterr().out
     assert "stopped early, after 3 steps: 2 evaluations had not lowered the loss" in printed
@@ -168,17 +219,18 @@ def test_early_stop_is_printed_and_written_down(mine, monkeypatch, capsys):
 
 
 def test_checkpoint_carries_the_loss_of_its_own_weights_or_none(mine, monkeypatch):
-    real = run.Run.__call__
+    real = Run.__call__
 
     def stop(self, state):
         real(self, state)
         if state.result is not None and state.result.step == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(run.Run, "__call__", stop)
+    monkeypatch.setattr(Run, "__call__", stop)
+    monkeypatch.setattr(run, "evaluate", lambda *_, **__: replace(evaluation(1.0), standard_error=math.nan))
     run_recipe(tiny(), name="between", command="")
     notes = [weights.load(mine / "between" / "checkpoints" / f"step_0000000{n}").notes for n in (3, 4)]
-    assert ["loss" in said for said in notes] == [True, False]
+    assert ["loss" in said for said in notes] == [True, False] and "standard_error" not in notes[0]
 
 
 def test_threads_follow_the_work_unless_they_are_asked_for(mine, monkeypatch):
@@ -194,7 +246,33 @@ def test_threads_follow_the_work_unless_they_are_asked_for(mine, monkeypatch):
         assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
     assert trained == [1, 2]
-    assert read_record(mine / "shakespeare_char-1" / "record.jsonl").header["threads"] == 1
+    assert record_of(mine / "shakespeare_char-1").header["threads"] == 1
+
+
+def test_evaluation_takes_the_settings_of_training_and_dataset(monkeypatch):
+    asked = []
+    monkeypatch.setattr(run, "evaluate", lambda *_, **more: asked.append(more) or evaluation(1.0))
+    for settings in ({}, {"eval_tokens": 500, "eval_dtype": "float32"}):
+        made = Run(tiny(steps=1, warmup_steps=0, **settings))
+        train(made.model, made.batches, made.recipe.train, evaluate=made.evaluate)
+    gpu = SimpleNamespace(device="a GPU", dtype="bfloat16")
+    for dtype in ("auto", "float32"):
+        plan = replace(made.recipe.train, eval_dtype=dtype)
+        made.evaluate(SimpleNamespace(model=None, world=None, config=plan, precision=gpu))
+    assert [more["max_tokens"] for more in asked[:2]] == [None, 500]
+    assert [more["dtype"] for more in asked] == ["float32"] * 2 + ["bfloat16", "float32"]
+    assert len(asked[0]["documents"]) and asked[0]["bytes_per_token"] == 1.0
+
+
+def test_format_evaluation_carries_the_error_with_its_unit_and_leaves_it_out_when_there_is_none():
+    words = format_evaluation(Evaluation(math.log(4), 0.0123, 10, unit="7 documents"), "token")
+    assert words.startswith("validation loss 1.3863 ± 0.0123 nats per token, perplexity 4.00, 2.000 bits per")
+    assert words.endswith("(± over 7 documents)")
+    assert "±" not in format_evaluation(Evaluation(1.0, math.nan, 10), "character")
+
+
+def test_opening_is_a_line_end_or_the_first_token_of_an_alphabet_without_one():
+    assert (opening(CharTokenizer("\nab")), opening(CharTokenizer("bcd"))) == ("\n", "b")
 
 
 # --- runs that break
@@ -206,11 +284,15 @@ def test_divergence_keeps_the_last_good_checkpoint_and_has_no_end(mine, monkeypa
     with pytest.raises(Divergence, match=words):
         run_recipe(tiny(), name="far", command="")
     assert open_checkpoint("far").notes["step"] == 3
-    assert read_record(mine / "far" / "record.jsonl").end is None
+    assert record_of(mine / "far").end is None
 
 
 def test_run_that_cannot_work_is_refused_before_anything_is_read_or_written(mine, monkeypatch):
-    monkeypatch.setattr(run, "build_experiment", None)
+    n = len(corpora.load("toyworld-plays").validation)
+    long = tiny(model={"context_length": n})
+    with pytest.raises(ConfigError, match=rf"context_length {n} is longer .* {n:,} characters: use {n - 1}"):
+        run_recipe(long, command="")
+    monkeypatch.setattr(run, "Run", None)
     with pytest.raises(ConfigError, match="tokens_per_step 94 is not a multiple"):
         run_recipe(tiny(tokens_per_step=94), command="")
     monkeypatch.setattr(run.device, "cpu_memory_bytes", lambda: 2**18)
@@ -230,20 +312,19 @@ def test_output_that_nobody_reads_ends_a_run_with_how_to_resume(mine, monkeypatc
     resume("piped")
 
 
-@pytest.mark.parametrize("number, words", [(28, "No space left on device"), (30, "Read-only file system")])
-def test_full_disk_loses_no_checkpoint_and_its_sentence_says_how_to_go_on(mine, monkeypatch, number, words):
-    def refused(*_, **__):
-        raise OSError(number, words)
-
-    def sentence(after: int) -> str:
+def test_full_disk_loses_no_checkpoint_and_its_sentence_says_how_to_go_on(mine, monkeypatch):
+    def sentence(save):
         saves, real = [], weights.write_tensors
+
+        def full(*arguments):
+            saves.append(1)
+            if len(saves) == save:
+                raise OSError(28, "No space left on device")
+            return real(*arguments)
+
         with monkeypatch.context() as patched:
-            patched.setattr(
-                weights,
-                "write_tensors",
-                lambda *a: real(*a) if saves.append(1) or len(saves) < after else refused(),
-            )
-            with pytest.raises(RunError, match=f"because the system refused: {words}") as refusal:
+            patched.setattr(weights, "write_tensors", full)
+            with pytest.raises(RunError, match="because the system refused: No space left") as refusal:
                 run_recipe(tiny(), name="full", command="")
         return str(refusal.value)
 
@@ -273,77 +354,45 @@ def test_folder_removed_while_it_trains_is_told_at_the_next_line_of_the_record(m
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "muon", "tokens_per_step": 2 * 3 * 31}])
 @pytest.mark.parametrize("call", [1, 2, 3])
 def test_resume_equals_uninterrupted_run_bitwise(mine, monkeypatch, capsys, call, changes):
-    recipe = tiny(model={"dropout": 0.2}, **changes)
+    recipe, step = tiny(model={"dropout": 0.2}, **changes), (3, 6, 7)[call - 1]
     run_recipe(recipe, name="complete", command="")
-    with monkeypatch.context() as patched:
-        interrupt_at(patched, call)
-        assert run_recipe(recipe, name="parts", command="").interrupted
-    step = (3, 6, 7)[call - 1]
+    cut(monkeypatch, "parts", recipe, call)
     assert open_checkpoint("parts").notes["step"] == step
-    end = read_record(mine / "parts" / "record.jsonl").end
+    end = record_of(mine / "parts").end
     assert (end["interrupted"], end["tokens"]) == (True, step * recipe.train.tokens_per_step)
     assert f"ended early, after {step} steps" in capsys.readouterr().out
+    monkeypatch.setattr("tinylm.runs.recipes.RECIPES", {})  # it goes on as it began, whatever they say today
     assert resume("parts").interrupted is False
     printed = capsys.readouterr().out
     assert f"going on from step_{step:08d}: {step} of 7 steps are done" in printed
     assert "up to rounding" not in printed and f"step {step}: validation loss" in printed
     assert files(mine / "parts") == files(mine / "complete")
     assert f'{{"kind": "resumed", "step": {step}}}' in (mine / "parts" / "record.jsonl").read_text()
-    end = read_record(mine / "parts" / "record.jsonl").end
-    assert end["tokens"] == 7 * recipe.train.tokens_per_step and end["interrupted"] is False
-
-
-def test_resume_of_a_run_that_has_ended_is_refused_and_changes_nothing(mine):
-    run_recipe(tiny(), name="done", command="")
-    before = contents(mine / "done")
-    with pytest.raises(RunError, match="the run done ended after 7 of 7 steps, there is nothing to go"):
-        resume("done")
-    assert contents(mine / "done") == before
+    end = record_of(mine / "parts").end
+    assert (end["interrupted"], end["tokens"]) == (False, 7 * recipe.train.tokens_per_step)
 
 
 def test_resume_passes_over_a_damaged_checkpoint_in_one_line(mine, monkeypatch, capsys):
     run_recipe(tiny(), name="complete", command="")
+    expected = files(mine / "complete")
     cut(monkeypatch)
-    file = mine / "cut" / "checkpoints" / "step_00000006" / "training.safetensors"
-    file.write_bytes(file.read_bytes()[:-3])
-    capsys.readouterr()
-    resume("cut")
-    printed = capsys.readouterr().out
-    passed_over = (
-        f"passed over: mine/cut/checkpoints/{file.parent.name}/{file.name} is damaged or from another tinylm"
-    )
-    assert [passed_over in line for line in printed.splitlines()].count(True) == 1
-    assert "going on from step_00000003" in printed
-    assert files(mine / "cut") == files(mine / "complete")
+    for name in ("cut", "complete"):  # one that was stopped, and one that had come to its end
+        file = max((mine / name / "checkpoints").glob("*/training.safetensors"))
+        file.write_bytes(file.read_bytes()[:-3])
+        capsys.readouterr()
+        resume(name)
+        said = (
+            f"passed over: mine/{name}/checkpoints/{file.parent.name}/{file.name} is damaged or from another"
+        )
+        assert capsys.readouterr().out.count(said) == 1
+        assert files(mine / name) == expected
 
 
-def test_resume_compares_each_part_with_the_forecast_of_its_tokens(mine, monkeypatch):
-    shares = []
-    monkeypatch.setattr(run, "format_vs_forecast", lambda *_, share: shares.append(share) or "")
-    cut(monkeypatch)
-    path = mine / "cut" / "record.jsonl"
-    path.write_text(path.read_text().replace('"forecast_seconds"', '"older_name"'))  # a header may lack it
-    resume("cut")
-    assert shares == [pytest.approx(6 / 7), 1.0]
-
-
-def test_resume_goes_on_with_the_stand_in_text_without_the_missing_one(mine, monkeypatch):
-    monkeypatch.setenv("TINYLM_DATA", str(mine / "no pack"))
-    monkeypatch.setenv("TINYLM_CACHE", str(mine / "no cache"))
-    monkeypatch.setenv("TINYLM_OFFLINE", "1")
-    with monkeypatch.context() as patched:
-        interrupt_at(patched, 2)
-        run_recipe(tiny(data={"corpus": "tinyshakespeare"}), name="cut", fallback=True, command="")
+def test_resume_goes_on_with_the_stand_in_text_without_the_missing_one(mine, monkeypatch, tmp_path):
+    nothing_at_hand(monkeypatch, tmp_path)
+    cut(monkeypatch, recipe=tiny(data={"corpus": "tinyshakespeare"}), fallback=True)
     resume("cut")
     assert open_checkpoint("cut").notes["step"] == 7
-
-
-def test_resume_goes_on_as_the_run_began_whatever_the_recipe_says_today(mine, monkeypatch):
-    run_recipe(tiny(), name="complete", command="")
-    cut(monkeypatch)
-    monkeypatch.setattr("tinylm.runs.recipes.RECIPES", {})
-    resume("cut")
-    assert files(mine / "cut") == files(mine / "complete")
 
 
 def damage_line(number):
@@ -370,25 +419,19 @@ def another_tokenizer(folder):
     CharTokenizer.fingerprint = property(lambda self: "0" * 64)
 
 
+def empty_record(folder):
+    (folder / "record.jsonl").write_bytes(b"")
+
+
+TEXT = r"belongs to another run: dataset.fingerprint was \w{12}… and is \w{12}…,"
 REFUSED = {
     "an altered header": (damage_line(0), RunError, r"line 1 of \d+ in record.jsonl is not"),
     "an altered line": (damage_line(2), RunError, r"line 3 of \d+ in record.jsonl is not"),
-    "an empty record": (
-        lambda folder: (folder / "record.jsonl").write_bytes(b""),
-        RunError,
-        "restore the file",
-    ),
-    "another run's checkpoint": (
-        take_the_others_checkpoints,
-        CheckpointError,
-        "belongs to another run: seed was 77 and is 1",
-    ),
-    "another text": (
-        another_text,
-        CheckpointError,
-        "belongs to another run: dataset.fingerprint was .* and is",
-    ),
+    "an empty record": (empty_record, RunError, "restore the file"),
+    "another run's checkpoint": (take_the_others_checkpoints, CheckpointError, "seed was 77 and is 1"),
+    "another text": (another_text, CheckpointError, TEXT),
     "another tokenizer": (another_tokenizer, CheckpointError, "tokenizer was .* and is 000"),
+    "its own end": (lambda folder: resume("cut"), RunError, "the run cut ended after 7 of 7 steps, there is"),
 }
 
 
@@ -397,7 +440,7 @@ def test_resume_that_is_refused_changes_nothing(mine, monkeypatch, case):
     change, error, words = REFUSED[case]
     monkeypatch.setattr(CharTokenizer, "fingerprint", CharTokenizer.fingerprint)  # put back at the end
     cut(monkeypatch)
-    cut(monkeypatch, name="other", seed=77)
+    cut(monkeypatch, "other", tiny(seed=77))
     change(mine / "cut")
     before = contents(mine / "cut")
     for _ in range(2):
@@ -409,9 +452,13 @@ def test_resume_that_is_refused_changes_nothing(mine, monkeypatch, case):
 # --- text of one's own, and weights to start from
 
 
-def write_text(path, n=3000):
-    path.write_text("".join(f"line {i % 97}, and no more of it\n" for i in range(n // 30)), encoding="utf-8")
-    return path
+def assert_resumes_and_evaluates(mine, name, source):
+    """`parts` ends as `complete` did, and its own validation text gives the last loss of its record."""
+    resume("parts")
+    assert files(mine / "parts") == files(mine / "complete")
+    measured, dataset = run.validate("parts")
+    assert (dataset.name, dataset.source) == (name, source)
+    assert measured.loss == pytest.approx(record_of(mine / "parts").evaluations[-1]["loss"])
 
 
 @pytest.mark.parametrize("typed", ["own.txt", "texts/own", "{}/own.txt"])
@@ -419,61 +466,39 @@ def test_own_text_trains_resumes_and_evaluates_from_any_folder(mine, tmp_path, m
     monkeypatch.setattr(paths, "HOME", tmp_path)
     path = tmp_path / typed.format(tmp_path)
     path.parent.mkdir(exist_ok=True)
-    write_text(path)
+    path.write_text("".join(f"line {i % 97}, and no more of it\n" for i in range(100)))
     recipe = tiny(data={"corpus": typed.format(tmp_path)})
     run_recipe(recipe, name="complete", command="")
-    with monkeypatch.context() as patched:
-        interrupt_at(patched, 2)
-        run_recipe(recipe, name="parts", command="")
+    cut(monkeypatch, "parts", recipe)
+    cut(monkeypatch, "stale", recipe)
     decoy = tmp_path / "elsewhere" / path.relative_to(tmp_path)  # another file at the same relative path
     decoy.parent.mkdir(parents=True)
     decoy.write_text(path.read_text()[::-1])
     monkeypatch.chdir(tmp_path / "elsewhere")
-    resume("parts")
-    assert files(mine / "parts") == files(mine / "complete")
-    measured, dataset = run.validate("parts")
-    assert (dataset.name, dataset.source) == (path.name, "file")
-    assert measured.loss == pytest.approx(
-        read_record(mine / "parts" / "record.jsonl").evaluations[-1]["loss"]
-    )
-    assert str(tmp_path) not in json.dumps(read_record(mine / "parts" / "record.jsonl").header)
-    assert str(tmp_path) not in json.dumps(open_checkpoint("parts").notes)
+    assert_resumes_and_evaluates(mine, path.name, "file")
+    assert str(tmp_path) not in json.dumps([record_of(mine / "parts").header, open_checkpoint("parts").notes])
     path.write_text(path.read_text() + "one line more, which the run has not read\n")
-    monkeypatch.chdir(tmp_path)
-    cut(monkeypatch, name="stale", data={"corpus": typed.format(tmp_path)})
-    path.write_text(path.read_text() + "another\n")
     with pytest.raises(CheckpointError, match=r"belongs to another run: dataset.fingerprint was"):
         resume("stale")
 
 
 def test_shards_train_resume_and_evaluate(mine, tmp_path, monkeypatch):
-    tokenizer = CharTokenizer("abcdefg")
-    ids = np.random.default_rng(0).integers(0, 7, 2003)
+    tokenizer, ids = CharTokenizer("abcdefg"), np.random.default_rng(0).integers(0, 7, 2003)
     write_shards(tmp_path / "shards", [ids], tokenizer=tokenizer.to_json(), source="drawn", shard_tokens=701)
     recipe = tiny(data={"corpus": str(tmp_path / "shards")})
     run_recipe(recipe, name="complete", command="")
-    with monkeypatch.context() as patched:
-        interrupt_at(patched, 2)
-        run_recipe(recipe, name="parts", command="")
-    resume("parts")
-    assert files(mine / "parts") == files(mine / "complete")
-    measured, dataset = run.validate("parts")
-    assert (dataset.name, dataset.source) == ("shards", "shards")
-    assert measured.loss == pytest.approx(
-        read_record(mine / "parts" / "record.jsonl").evaluations[-1]["loss"]
-    )
+    cut(monkeypatch, "parts", recipe)
+    assert_resumes_and_evaluates(mine, "shards", "shards")
 
 
 def test_init_from_starts_with_those_weights_and_is_part_of_what_must_not_change(mine, monkeypatch):
     first = run_recipe(tiny(), name="first", command="").model
     recipe = tiny(init_from="first", steps=1, warmup_steps=0, learning_rate=0.0, min_learning_rate=0.0)
-    second = run_recipe(recipe, name="second", command="").model
-    for theirs, ours in zip(first.parameters(), second.parameters(), strict=True):
-        assert torch.equal(theirs, ours)
+    assert_same_weights(first, run_recipe(recipe, name="second", command="").model)
     made = json.loads((paths.find("second") / "training.json").read_text())["provenance"]["init_from"]
     assert made["name"] == "first" and len(made["sha256"]) == 64
     run_recipe(tiny(init_from="first"), name="complete", command="")
-    cut(monkeypatch, init_from="first")
+    cut(monkeypatch, recipe=tiny(init_from="first"))
     shutil.rmtree(mine / "first")  # its weights have become the run's own
     resume("cut")
     assert files(mine / "cut") == files(mine / "complete")
@@ -481,8 +506,10 @@ def test_init_from_starts_with_those_weights_and_is_part_of_what_must_not_change
 
 def test_init_from_weights_that_do_not_fit_is_refused_with_both_values(mine):
     run_recipe(tiny(), name="first", command="")
-    wider = replace(tiny(init_from="first"), model=replace(tiny().model, n_layer=2))
-    with pytest.raises(CheckpointError, match=r"first .*n_layer was 1 and is 2"):
-        run_recipe(wider, command="")
-    with pytest.raises(CheckpointError, match=r"first .*tokenizer was .* and is"):
-        run_recipe(tiny(init_from="first", data={"lowercase": False}), command="")
+    for settings, words in (
+        ({"model": {"n_layer": 2}}, "n_layer was 1 and is 2"),
+        ({"data": {"lowercase": False}}, r"tokenizer was \w{12}… and is \w{12}…"),
+    ):
+        with pytest.raises(CheckpointError, match=rf"first .*{words}"):
+            run_recipe(tiny(init_from="first", **settings), command="")
+    Run(tiny(init_from="first", model={"dropout": 0.3, "attention": "explicit"}))

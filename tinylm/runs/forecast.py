@@ -6,10 +6,11 @@ Taught in notebooks 04_training and 10_speed. Source: Chowdhery et al. 2022 (PaL
 
 from __future__ import annotations
 
-import math
+import copy
 import statistics
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -18,7 +19,7 @@ from tinylm.device import Precision
 from tinylm.errors import ConfigError
 from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.text.batches import Batches
-from tinylm.training.config import DTypeName, OptimizerName, TrainConfig
+from tinylm.training.config import DTypeName, TrainConfig
 from tinylm.training.optim import build_optimizer
 from tinylm.training.step import train_step
 
@@ -64,36 +65,25 @@ def check_memory(model: ModelConfig, train: TrainConfig, available: int | None) 
 
 
 def measure_speed(
-    model: nn.Module,
-    *,
-    micro_batch_size: int,
-    context_length: int,
-    seconds: float = 1.0,
-    dtype: DTypeName = "auto",
-    optimizer: OptimizerName = "adamw",
+    model: nn.Module, *, micro_batch_size: int, context_length: int, seconds: float = 1.0, **settings: Any
 ) -> float:
     """Training speed in tokens per second: the median of real steps on random tokens, after three to warm up.
 
-    The steps are those of the optimiser that is named, because it costs its part. The model is afterwards as
-    it was to the bit: the learning rates are 0, and its state is put back all the same, since a module may
-    keep counts of its own."""
+    `settings` are those of a TrainConfig that cost time: optimizer, dtype. What moves is a copy of the model,
+    and by nothing: at a rate of 0 no step diverges."""
     per_step = micro_batch_size * context_length  # tokens
     rates = {"learning_rate": 0.0, "min_learning_rate": 0.0, "muon_learning_rate": 0.0, "warmup_steps": 0}
-    config = TrainConfig(10**6, micro_batch_size, per_step, optimizer, dtype=dtype, **rates)
-    precision = Precision.of(next(model.parameters()).device, dtype)
-    stepped = build_optimizer(model, config)
+    config = TrainConfig(10**6, micro_batch_size, per_step, **rates, **settings)
+    model = copy.deepcopy(model).train()
+    precision = Precision.of(next(model.parameters()).device, config.dtype)
+    optimizer = build_optimizer(model, config)
     ids = np.random.default_rng(0).integers(model.config.vocab_size, size=per_step + 1)
     batches = Batches(ids, context_length=context_length, batch_size=micro_batch_size, seed=0)
-    was_training, before = model.training, {k: v.clone() for k, v in model.state_dict().items()}
     speeds: list[float] = []
     began = time.perf_counter()
-    model.train()
     while len(speeds) < 6 or time.perf_counter() - began < seconds:
-        step = train_step(model, stepped, batches, step=len(speeds), config=config, precision=precision)
+        step = train_step(model, optimizer, batches, step=len(speeds), config=config, precision=precision)
         speeds.append(step.tokens_per_second)
-    model.train(was_training)
-    model.load_state_dict(before)
-    stepped.zero_grad(set_to_none=True)
     return statistics.median(speeds[3:])
 
 
@@ -127,32 +117,14 @@ def forecast(model: ModelConfig, train: TrainConfig, *, tokens_per_second: float
     )
 
 
-def format_vs_forecast(forecast_seconds: float | None, seconds: float, *, share: float = 1.0) -> str:
-    """What a run took: "took about 16 minutes, 1.44 times its forecast (about 11 minutes)".
-
-    `share` is the part of the planned tokens that was read, where the run ended early. Without a forecast, or
-    where nothing was read, it took what it took."""
-    took, expected = f"took {plain_duration(seconds)}", (forecast_seconds or 0.0) * share
-    if expected <= 0:
-        return took
-    return f"{took}, {seconds / expected:.2f} times its forecast ({plain_duration(expected)})"
-
-
 def plain_duration(seconds: float) -> str:
     """A duration as a person says it: "about 40 seconds", "about 7 minutes", "about 3.2 years"."""
     if seconds < 1:
         return "less than a second"
-    day, year = 86400, 365.25 * 86400
-    units = (
-        ("second", 1, 90),
-        ("minute", 60, 90 * 60),
-        ("hour", 3600, 2 * day),
-        ("day", day, 2 * year),
-        ("year", year, math.inf),
-    )
-    unit, size = next((unit, size) for unit, size, end in units if seconds < end)
-    digits = 0 if size < 3600 or seconds / size >= 9.95 else 1
-    number = f"{seconds / size:,.{digits}f}".removesuffix(".0")
+    sizes = {"year": 365.25 * 86400, "day": 86400, "hour": 3600, "minute": 60, "second": 1}
+    unit = next(unit for unit, size in sizes.items() if seconds >= 1.5 * size or size == 1)
+    digits = 0 if unit in ("second", "minute") or seconds / sizes[unit] >= 9.95 else 1
+    number = f"{seconds / sizes[unit]:,.{digits}f}".removesuffix(".0")
     return f"about {number} {unit}{'' if number == '1' else 's'}"
 
 

@@ -3,10 +3,9 @@
 data/mine/RUN/checkpoints/step_00000200 is from one of your runs, data/checkpoints/NAME came with the course.
 Taught in notebooks 04_training and 05_sampling."""
 
-import contextlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,46 +68,35 @@ def find(name: str | Path) -> Path:
     """The folder that holds the checkpoint: of a run, the newest.
 
     Only the folder is looked for: whether its files are complete is found out by opening it. Raises
-    CheckpointError with the nearest name."""
-    if run := _run(name):
-        return newest_checkpoint(run)
-    if str(name).strip("/\\ ") and (folder := _first(Path.is_dir, SHIPPED / name, Path(name))):
+    CheckpointError with the nearest name, or where a run saved none yet, which loses nothing."""
+    named = {folder.name: folder for folder in SHIPPED.glob("*/")} | _runs()
+    folder = named.get(str(Path(name)), Path(name))
+    if os.path.isfile(folder / "record.jsonl"):  # which takes any name, also one that no file can have
+        if steps := saved_steps(folder / KEPT):
+            return folder / KEPT / folder_of(steps[-1])
+        raise CheckpointError(
+            f"there is no checkpoint in {display_path(folder)}, the run ended before its first was saved: "
+            f"train it again, also as --run {folder.name}"
+        )
+    if str(name).strip("/\\ ") and os.path.isdir(folder):
         return folder
-    raise _not_there("checkpoint", name, [*_runs(), *(folder.name for folder in SHIPPED.glob("*/"))])
+    raise _not_there("checkpoint", name, named)
 
 
 def find_run(name: str | Path) -> Path:
     """The folder of a run, by its name or by the folder. Raises CheckpointError with the nearest name."""
-    if run := _run(name):
-        return run
-    raise _not_there("run", name, _runs())
+    named = _runs()
+    folder = named.get(str(Path(name)), Path(name))
+    if os.path.isfile(folder / "record.jsonl"):
+        return folder
+    raise _not_there("run", name, named)
 
 
-def newest_checkpoint(run: Path) -> Path:
-    """The newest checkpoint of a run. Raises CheckpointError where there is none, which loses nothing."""
-    if steps := saved_steps(run / KEPT):
-        return run / KEPT / folder_of(steps[-1])
-    raise CheckpointError(
-        f"there is no checkpoint in {display_path(run)}, the run ended before its first was saved: train it "
-        f"again, also as --run {run.name}"
-    )
+def _runs() -> dict[str, Path]:
+    return {record.parent.name: record.parent for record in MINE.glob("*/record.jsonl")}
 
 
-def _runs() -> list[str]:
-    return [record.parent.name for record in MINE.glob("*/record.jsonl")]
-
-
-def _run(name: str | Path) -> Path | None:
-    return _first(lambda folder: (folder / "record.jsonl").is_file(), MINE / name, Path(name))
-
-
-def _first(fits: Callable[[Path], bool], *folders: Path) -> Path | None:
-    with contextlib.suppress(OSError, ValueError):  # a name that no file can have is nobody's
-        return next(filter(fits, folders), None)
-    return None
-
-
-def _not_there(what: str, name: str | Path, known: list[str]) -> CheckpointError:
+def _not_there(what: str, name: str | Path, known: Collection[str]) -> CheckpointError:
     cut = (str(name) or "''") if len(str(name)) <= LONGEST else f"{str(name)[:20]}…"
     near = did_you_mean(cut, known) if known else "`python -m tinylm train shakespeare_char` makes one"
     return CheckpointError(f"there is no {what} {cut}: {near}")

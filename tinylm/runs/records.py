@@ -6,13 +6,13 @@ Taught in notebook 04_training."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 import os
 import platform
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -32,13 +32,12 @@ def record_header(what: str, *, command: str, **more: Any) -> dict[str, Any]:
     `what` is "training" for a run of a recipe and another word for all else: "benchmark", "experiment",
     "robustness". `command` is what to type to have it again, and `more` whatever else a reader needs. A
     training says what the table of results needs: run.py has the list."""
-    packages = {name: version(name) or "unknown" for name in ("tinylm", "torch", "numpy")}
     return {
         "what": what,
         "command": command,
         "commit": commit(),
         "machine": device.hardware(),
-        "versions": {"python": platform.python_version(), **packages},
+        "versions": versions("tinylm", "torch", "numpy"),
         "started": datetime.now(UTC).date().isoformat(),
         **more,
     }
@@ -49,21 +48,13 @@ class RunRecord:
     train(..., callbacks=[record])` writes each logged step and each evaluation.
 
     Every line reaches the file at once; with None as its path it goes nowhere, for a benchmark that need not
-    be kept. Raises RunError when the file exists."""
-
-    _has_ended = False
+    be kept. Raises FileExistsError: a record is written only once."""
 
     def __init__(self, path: str | Path | None, header: dict[str, Any]) -> None:
         self._path = None if path is None else Path(path)
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._path.touch(exist_ok=False)
-            except FileExistsError:
-                raise RunError(
-                    f"{self._path.name} exists already and a record is written only once: "
-                    f"choose another name or move it away"
-                ) from None
+            self._path.touch(exist_ok=False)
         self.write("header", **header)
 
     @classmethod
@@ -75,19 +66,14 @@ class RunRecord:
         steps: the one that is due at `step` itself may be in the record and not in the checkpoint. Lines are
         in the order of time, so that one truncation does it, and a kill leaves the longer or the shorter
         file."""
-        size = 0
-        for length, kind, said in _lines(Path(path)):
-            is_known = kind in ("header", "resumed")
-            if kind == "step":
-                is_known = said["step"] < step  # the first one is number 0
-            elif kind == "evaluation":
-                is_known = said["step"] in evaluated
-            if not is_known:
+        record, size = cls.__new__(cls), 0
+        record._path = Path(path)
+        known = {"step": range(step), "evaluation": evaluated}  # the first step is number 0
+        for length, kind, said in _lines(record._path):
+            if kind not in ("header", "resumed") and said.get("step") not in known.get(kind, ()):
                 break
             size += length
         os.truncate(path, size)
-        record = cls.__new__(cls)
-        record._path = Path(path)
         record.write("resumed", step=step)
         return record
 
@@ -95,13 +81,11 @@ class RunRecord:
         """The callback: write down what has just happened, a logged step or an evaluation."""
         progress, evaluation = state.progress, state.evaluation
         if evaluation is not None:
-            is_plain = not dataclasses.is_dataclass(evaluation)
-            numbers = {"loss": evaluation} if is_plain else dataclasses.asdict(evaluation)
+            numbers = asdict(evaluation) if is_dataclass(evaluation) else {"loss": evaluation}
             self.write("evaluation", step=progress.step, **numbers, seconds=progress.seconds)
         elif state.logged:
-            numbers = dataclasses.asdict(state.result)
-            metrics = {"metrics": found} if (found := numbers.pop("metrics")) else {}
-            self.write("step", **numbers, **metrics, seconds=progress.seconds)
+            numbers = {name: value for name, value in asdict(state.result).items() if value != {}}
+            self.write("step", **numbers, seconds=progress.seconds)
 
     def write(self, kind: str, **numbers: Any) -> None:
         """One line: a logged "step", an "evaluation" (step= are the finished ones), or a "measurement" of
@@ -109,21 +93,21 @@ class RunRecord:
 
         An evaluation survives a power cut: the checkpoint that follows must not know of one that the record
         has lost."""
-        line = json.dumps(_finite({"kind": kind, **numbers}), allow_nan=False, ensure_ascii=False)
         if self._path is None:
             return
+        line = json.dumps({"kind": kind, **numbers})
+        line = json.loads(line, parse_constant=lambda _: None)  # JSON has no nan and no infinity, but null
         with self._path.open("r+", encoding="utf-8", newline="\n") as file:  # one that is gone stays away
             file.seek(0, os.SEEK_END)
-            file.write(line + "\n")
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
             if kind == "evaluation":
                 file.flush()
                 os.fsync(file.fileno())
 
     def close(self, **numbers: Any) -> None:
-        """Write the end line (once). A run says seconds=, tokens= read, interrupted=."""
-        if not self._has_ended:
-            self.write("end", **numbers)
-            self._has_ended = True
+        """Write the end line, the last one. A run says seconds=, tokens= read, interrupted=."""
+        self.write("end", **numbers)
+        self._path = None
 
     def __enter__(self) -> RunRecord:
         return self
@@ -133,7 +117,7 @@ class RunRecord:
             self.close()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Record:
     """A record read back. `end` is None when it was cut off, `complete` False when its last line was."""
 
@@ -142,7 +126,7 @@ class Record:
     evaluations: list[dict[str, Any]]
     end: dict[str, Any] | None = None
     complete: bool = True
-    measurements: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    measurements: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def what(self) -> str:
@@ -158,27 +142,22 @@ class Record:
 def read_record(path: str | Path) -> Record:
     """Read a record. A last line that is cut off is left out; anything else that is odd is refused.
 
-    Raises RunError, naming the line."""
-    path = Path(path)
-    if not path.is_file():
-        raise RunError(f"there is no record {path.name}: a run writes one as record.jsonl in its folder")
-    lines = [(kind, said) for _, kind, said in _lines(path)]
-    header, step, evaluation, measurement, _, end = ([x for k, x in lines if k == kind] for kind in KINDS)
+    Raises RunError, naming the line, and FileNotFoundError."""
+    lines = [(kind, said) for _, kind, said in _lines(Path(path))]
+    header, steps, evaluations, measurements = ([x for k, x in lines if k == kind] for kind in KINDS[:4])
     if len(header) != 1:
-        raise RunError(f"{path.name} has {len(header)} headers instead of 1: restore the file")
-    last = lines[-1][0]
-    return Record(header[0], step, evaluation, end[-1] if last == "end" else None, last != "cut", measurement)
+        raise RunError(f"{Path(path).name} has {len(header)} headers instead of 1: restore the file")
+    last, end = lines[-1]
+    return Record(header[0], steps, evaluations, end if last == "end" else None, last != "cut", measurements)
 
 
-def _lines(path: Path) -> list[tuple[int, str, dict[str, Any]]]:
+def _lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Each line's length in bytes, its kind and what it says. "cut" is the kind of a last one cut off."""
-    found: list[tuple[int, str, dict[str, Any]]] = []
     lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         try:
-            said = json.loads(line)
-            kind = said.pop("kind")
-            if kind not in KINDS or not line.endswith(b"\n"):
+            said = json.loads(line if line.endswith(b"\n") else b"")
+            if (kind := said.pop("kind")) not in KINDS:
                 raise ValueError(kind)
         except (AttributeError, KeyError, TypeError, ValueError):
             if number < len(lines):
@@ -186,33 +165,23 @@ def _lines(path: Path) -> list[tuple[int, str, dict[str, Any]]]:
                     f"line {number} of {len(lines)} in {path.name} is not a record's: restore the file"
                 ) from None
             kind, said = "cut", {}
-        found.append((len(line), kind, said))
-    return found
+        yield len(line), kind, said
 
 
 def commit() -> str:
     """The commit this code is from, marked when files have changed since; "unknown" outside a repository."""
     words = ["describe", "--always", "--abbrev=12", "--exclude=*", "--dirty= with changes"]
-    asked = ["git", "-C", str(REPOSITORY), *words]
-    try:  # installed inside another repository, it is not that one's
-        done = IN_REPOSITORY and subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip() if done else "unknown"
+    asked, found = ["git", "-C", str(REPOSITORY), *words], None
+    with suppress(OSError, subprocess.SubprocessError):
+        if IN_REPOSITORY:  # installed inside another repository, it is not that one's
+            found = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10)
+    return found.stdout.strip() if found else "unknown"
 
 
-def version(package: str) -> str | None:
-    """The version of an installed package; None where it is not."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no nan and no infinity: null stands for both, however deep they lie."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def versions(*packages: str) -> dict[str, str]:
+    """The version of Python, and of each of these packages that is installed."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

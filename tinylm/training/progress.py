@@ -3,6 +3,7 @@
 No random state is part of it: dropout's masks and the order of the data follow from the seed and the step.
 Taught in notebook 04_training."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,4 +83,4 @@ def _differences(saved: Any, now: Any, name: str = "") -> Iterator[str]:
             yield from _differences(saved.get(key, "not there"), now.get(key, "not there"), inner)
     elif saved != now:
         was, is_ = (d if isinstance(d, str) and len(d) <= 80 else short(d) for d in (saved, now))
-        yield f"{name} was {was} and is {is_}"
+        yield re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", f"{name} was {was} and is {is_}")  # a sha256
