@@ -11,7 +11,7 @@ from tinylm.errors import InputError
 from tinylm.text.tokenizers import CharTokenizer
 from tinylm.text.toyworld.world import PLAYS
 
-LETTERS = CharTokenizer.train(PLAYS.separator + PLAYS.characters)
+LETTERS = CharTokenizer.train(PLAYS.joined(300_000, seed=0))
 TEXTS = ["a", "Is it?", PLAYS.texts(1, 5)[0]]
 SEPARATOR = LETTERS.encode(PLAYS.separator).tolist()
 

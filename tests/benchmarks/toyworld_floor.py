@@ -123,7 +123,7 @@ def main() -> None:
     where = new_folder("toyworld_floor", chosen.record) / "record.jsonl" if chosen.record else None
     busy = round(os.getloadavg()[0], 2)  # before this run itself is what keeps the machine busy
 
-    tokenizer = CharTokenizer.train(PLAYS.separator + PLAYS.characters)
+    tokenizer = CharTokenizer.train(PLAYS.joined(300_000, seed=0))
     fast = {} if chosen.gpt2 else FAST
     model = GPT(
         ModelConfig(

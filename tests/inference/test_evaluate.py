@@ -277,7 +277,7 @@ def test_interval_by_blocks_holds_the_truth_on_correlated_text_and_by_windows_do
     assert held["windows"] < 0.7 * 200
 
 
-LETTERS = CharTokenizer.train(PLAYS.separator + PLAYS.characters)
+LETTERS = CharTokenizer.train(PLAYS.joined(300_000, seed=0))
 
 
 def plays(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

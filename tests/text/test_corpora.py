@@ -1,26 +1,16 @@
 import hashlib
-import http.server
 import os
 import re
-import threading
 from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
 
+from tests.support.file_server import serving
 from tinylm.errors import CorpusMissing, DataError, DownloadError
 from tinylm.text import corpora
-from tinylm.text.corpora import (
-    CORPORA,
-    Corpus,
-    CorpusFile,
-    as_variable,
-    corpus_named,
-    fetch,
-    load,
-    locate,
-    pack,
-)
+from tinylm.text.corpora import CORPORA, Corpus, as_variable, fetch, load, locate, pack
+from tinylm.text.download import RemoteFile
 from tinylm.text.toyworld.world import PLAYS, STORIES
 
 TEXT = "Ein Reiter, naïve – ß 🎭\r\nand on.\n\n" * 103
@@ -31,49 +21,30 @@ NOWHERE = "http://127.0.0.1:9/nothing-listens-here"
 
 
 @pytest.fixture(autouse=True)
-def places(monkeypatch, tmp_path):
+def places(nothing_at_hand, monkeypatch):
     """An empty cache, no pack, no network; and one small corpus in the registry."""
-    monkeypatch.delenv("TINYLM_DATA", raising=False)
-    monkeypatch.setenv("TINYLM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TINYLM_OFFLINE", "1")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
-    monkeypatch.setattr(corpora, "GENERATED_CHARACTERS", 20_000)
-    corpora._generated.cache_clear()
+    monkeypatch.delenv("TINYLM_DATA")
     register(monkeypatch, NOWHERE)
-    yield
-    corpora._generated.cache_clear()
 
 
 def register(monkeypatch, url):
-    file = CorpusFile("input.txt", url, len(DATA), hashlib.sha256(DATA).hexdigest())
-    monkeypatch.setitem(CORPORA, "small", Corpus("small", (file,)))
+    file = RemoteFile("input.txt", url, len(DATA), hashlib.sha256(DATA).hexdigest())
+    monkeypatch.setitem(CORPORA, "small", Corpus((file,)))
 
 
 @pytest.fixture
 def network(monkeypatch):
-    """The corpus on a server of this machine; returns the list of requests, and what it serves."""
-    asked, served = [], [DATA]
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(served[0])))
-            self.end_headers()
-            self.wfile.write(served[0])
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        register(monkeypatch, f"http://127.0.0.1:{server.server_port}/input.txt")
+    """The corpus on a server of this machine."""
+    with serving(DATA) as server:
+        register(monkeypatch, server.url)
         monkeypatch.delenv("TINYLM_OFFLINE")
-        yield asked, served
-        server.shutdown()
-        thread.join()
+        yield server
+
+
+def only(monkeypatch, *names):
+    monkeypatch.setattr(corpora, "CORPORA", {name: CORPORA[name] for name in names})
 
 
 def put(folder: Path, data: bytes = DATA) -> Path:
@@ -91,60 +62,41 @@ def refused(tmp_path, use=load, match="", kind=CorpusMissing):
     assert "\n" not in message and str(tmp_path) not in message and "/tmp" not in message
 
 
-def test_entries_have_secure_addresses_full_hashes_and_plain_names():
-    for name, corpus in CORPORA.items():
-        assert corpus.name == name and corpus_named(name) is corpus
-        assert re.fullmatch(r"[a-z0-9-]+", name)  # it is also the name of a folder
-        for file in corpus.files if name != "small" else ():
-            assert urlparse(file.url).scheme == "https"
-            assert file.size > 0 and re.fullmatch(r"[0-9a-f]{64}", file.sha256)
-            assert re.fullmatch(r"[A-Za-z0-9._-]+", file.name)
-
-
-def test_entries_have_cards_with_source_and_licence_and_the_size_and_hash_of_their_files():
+def test_entries_have_secure_addresses_and_cards_with_source_licence_size_and_hash():
     cards = (corpora.ROOT / "data" / "README.md").read_text(encoding="utf-8")
     for name, corpus in CORPORA.items():
-        heading = re.search(rf"^## .*\b{name}\b.*\n(?P<card>(?s:.*?))(?=^## |\Z)", cards, re.M)
         if name == "small":
             continue
-        assert heading, name
-        facts = [(f"{name}/{file.name}", f"{file.size:,} bytes", file.sha256) for file in corpus.files]
-        for fact in ("| licence |", "| source |", *(fact for three in facts for fact in three)):
-            assert fact in heading["card"], (name, fact)
-
-
-def test_unknown_name_is_refused_with_the_nearest_there_is_and_the_way_to_own_text():
-    with pytest.raises(DataError, match=r"'tinyshakespere': did you mean tinyshakespeare, .* by path"):
-        corpus_named("tinyshakespere")
-    with pytest.raises(DataError, match=r"the registry holds .*tinyshakespeare.* by path"):
-        corpus_named("123")
+        assert re.fullmatch(r"[a-z0-9-]+", name)  # it is also the name of a folder
+        card = re.search(rf"^## .*\b{name}\b.*\n(?P<card>(?s:.*?))(?=^## |\Z)", cards, re.M)["card"]
+        assert "| licence |" in card and "| source |" in card
+        for file in corpus.files:
+            assert urlparse(file.url).scheme == "https" and re.fullmatch(r"[A-Za-z0-9._-]+", file.name)
+            assert file.size > 0 and re.fullmatch(r"[0-9a-f]{64}", file.sha256)
+            for fact in (f"{name}/{file.name}", f"{file.size:,} bytes", file.sha256):
+                assert fact in card
 
 
 def test_pack_comes_before_the_cache_and_the_cache_before_the_network(monkeypatch, tmp_path, network):
-    asked, _ = network
     assert locate("small") is None
-    assert load("small").source == "network" and len(asked) == 1
-    assert locate("small") == "cache"
-    assert load("small").source == "cache"
+    assert load("small").source == "network"
+    assert locate("small") == load("small").source == "cache"
     (tmp_path / "pack").mkdir()
     monkeypatch.setenv("TINYLM_DATA", str(tmp_path / "pack"))
     assert locate("small") == load("small").source == "cache"  # a pack without it
     packed = put(tmp_path / "pack")
-    assert locate("small") == "pack"
-    assert load("small").source == "pack"
+    assert locate("small") == load("small").source == "pack"
     assert fetch("small") == {"input.txt": packed}
-    assert len(asked) == 1
+    assert len(network.asked) == 1
 
 
-def test_relative_folder_counts_from_the_root_of_the_repository(monkeypatch, tmp_path):
+@pytest.mark.parametrize("value", ["caches", None])  # without the variable, data/cache
+def test_relative_folder_counts_from_the_root_of_the_repository(monkeypatch, tmp_path, value):
     assert (corpora.ROOT / "tinylm" / "text" / "corpora.py").is_file()
     monkeypatch.setattr(corpora, "ROOT", tmp_path / "repository")
-    monkeypatch.chdir(tmp_path)
-    for folder in ("caches", "data/cache"):
-        put(tmp_path / "repository" / folder)
-    for value in ("caches", None):  # without the variable, data/cache
-        monkeypatch.setenv("TINYLM_CACHE", value) if value else monkeypatch.delenv("TINYLM_CACHE")
-        assert locate("small") == "cache"
+    put(tmp_path / "repository" / (value or "data/cache"))
+    monkeypatch.setenv("TINYLM_CACHE", value) if value else monkeypatch.delenv("TINYLM_CACHE")
+    assert locate("small") == "cache"
 
 
 @pytest.mark.parametrize("folder", ["usb", "repository/usb", "repository/my packs/a", "repository/../usb"])
@@ -175,7 +127,7 @@ def test_text_is_the_file_to_the_byte_with_the_last_tenth_for_validation(tmp_pat
 def test_missing_corpus_is_one_sentence_with_the_command_that_gets_it(monkeypatch, tmp_path, network):
     monkeypatch.setenv("TINYLM_OFFLINE", "1")
     refused(tmp_path, match="TINYLM_OFFLINE forbids the network.*`python -m tinylm fetch small` gets it")
-    assert not network[0]  # offline never touches the network
+    assert not network.asked  # offline never touches the network
     monkeypatch.setenv("TINYLM_DATA", str(tmp_path / "mistyped"))
     refused(tmp_path, fetch, "TINYLM_DATA names no folder")
     register(monkeypatch, NOWHERE)
@@ -190,7 +142,7 @@ def test_damaged_pack_is_refused_and_never_replaced_by_another_source(monkeypatc
     monkeypatch.setenv("TINYLM_DATA", str(tmp_path / "pack"))
     for use in (load, fetch, lambda name: load(name, fallback="toyworld-plays")):
         refused(tmp_path, use, r"the pack's input.txt is damaged, expected .*found.*: make the pack again")
-    assert not network[0]
+    assert not network.asked
 
 
 def test_damaged_copy_in_the_cache_is_replaced_from_the_network(monkeypatch, tmp_path, network):
@@ -202,20 +154,11 @@ def test_damaged_copy_in_the_cache_is_replaced_from_the_network(monkeypatch, tmp
     assert path.read_bytes() == DATA
 
 
-def test_file_that_cannot_be_read_is_one_sentence(monkeypatch, tmp_path):
-    def denied(*_, **__):
-        raise PermissionError(13, "Permission denied", str(tmp_path))
-
-    put(tmp_path / "cache")
-    monkeypatch.setattr(corpora, "difference", denied)
-    refused(tmp_path, match="it cannot be read: Permission denied")
-
-
-@pytest.mark.parametrize("served", [OTHER, DATA[:-1], b"<html>log in</html>"])
-def test_wrong_file_from_the_network_is_refused_and_leaves_nothing(tmp_path, network, served, capsys):
-    network[1][0] = served
+def test_wrong_file_from_the_network_is_refused_and_leaves_nothing(tmp_path, network, capsys):
+    network.data = OTHER
     refused(tmp_path, match=r"another file came, expected .*found .* gets it")
     assert {p.name for p in tmp_path.rglob("*") if p.is_file()} <= {"input.txt.lock"}
+    capsys.readouterr()
     assert load("small", fallback="toyworld-plays").source == "generated"
     out = capsys.readouterr().out
     assert out.count("\n") == 1 and "another file came, expected" in out
@@ -234,9 +177,10 @@ def test_fallback_is_announced_in_exactly_one_line(tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("name", ["toyworld-plays", "toyworld-stories"])
-def test_generated_corpus_needs_no_file(name):
-    world = {"toyworld-plays": PLAYS, "toyworld-stories": STORIES}[name]
+@pytest.mark.parametrize(
+    ("name", "world"), [("toyworld-plays", PLAYS), ("toyworld-stories", STORIES)], ids=["plays", "stories"]
+)
+def test_generated_corpus_needs_no_file(name, world):
     assert CORPORA[name].separator == world.separator
     assert locate(name) == "generated"
     assert fetch(name) == {}
@@ -250,22 +194,17 @@ def test_generated_corpus_needs_no_file(name):
     assert load(name) == text
 
 
-def only(monkeypatch, *names):
-    monkeypatch.setattr(corpora, "CORPORA", {name: CORPORA[name] for name in names})
-
-
 def test_pack_holds_the_files_of_all_corpora_and_can_be_used_as_one(monkeypatch, tmp_path, network):
     only(monkeypatch, "toyworld-plays", "small")
     written = pack(tmp_path / "usb")
     assert written == [tmp_path / "usb" / "small" / "input.txt"]
-    assert written[0].read_bytes() == DATA
     assert [p for p in (tmp_path / "usb").rglob("*") if p.is_file()] == written
     monkeypatch.setenv("TINYLM_DATA", str(tmp_path / "usb"))
     monkeypatch.setenv("TINYLM_OFFLINE", "1")
     assert load("small").source == "pack"
     before = written[0].stat().st_mtime_ns  # packing again leaves what is right, and replaces what is not
     assert pack(tmp_path / "usb") == written
-    assert written[0].stat().st_mtime_ns == before and len(network[0]) == 1
+    assert written[0].stat().st_mtime_ns == before and len(network.asked) == 1
     monkeypatch.delenv("TINYLM_DATA")
     written[0].write_bytes(OTHER)
     assert pack(tmp_path / "usb") == written
@@ -297,19 +236,24 @@ def test_pack_at_hand_holds_tinyshakespeare_as_the_registry_describes_it(monkeyp
     assert text.train.startswith("First Citizen:\n")
 
 
-NONSENSE = ["~nosuchuser/x", "x" * 5000, "file", "file/deeper", " "]
-
-
 @pytest.mark.parametrize("variable", ["TINYLM_DATA", "TINYLM_CACHE"])
-@pytest.mark.parametrize("value", NONSENSE, ids=lambda value: value[:8])
+@pytest.mark.parametrize(
+    "value", ["~nosuchuser/x", "x" * 5000, "file", "file/deeper", " "], ids=lambda value: value[:8]
+)
 def test_folder_that_cannot_be_one_is_a_source_that_has_nothing(monkeypatch, tmp_path, variable, value):
+    hint = "TINYLM_DATA names no folder" if variable[-1] == "A" else "is not here"
     monkeypatch.setattr(corpora, "ROOT", tmp_path)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(variable, value)
     assert locate("small") is None
     assert load("small", fallback="toyworld-plays").name == "toyworld-plays"
-    refused(tmp_path, match="TINYLM_DATA names no folder" if variable[-1] == "A" else "is not here")
+    refused(tmp_path, match=hint)
     monkeypatch.setattr(os, "access", lambda *_: False)  # or one that may not be read
-    refused(tmp_path, match="TINYLM_DATA names no folder" if variable[-1] == "A" else "is not here")
+    refused(tmp_path, match=hint)
     monkeypatch.delenv("TINYLM_OFFLINE")
     refused(tmp_path, match="small is not here")  # nor can a download be put there
+
+
+def test_unknown_name_is_refused_with_those_there_are_and_the_way_to_own_text():
+    with pytest.raises(DataError, match=r"'tinyshakespere': use tinyshakespeare, .* by path"):
+        load("tinyshakespere")

@@ -5,6 +5,7 @@ Taught in notebook 04_training (one process) and 11_ddp (ranks)."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from tinylm.errors import DataError, require_count
-from tinylm.text.shards import Tokens
+from tinylm.text.shards import READ_AT_ONCE, Tokens
 
 IGNORE_INDEX = nn.CrossEntropyLoss().ignore_index  # a target that is not scored: torch's own, -100
-HASHED_AT_ONCE = 1 << 22  # ids
 ORDER_SEEN = 1024  # positions of the first epoch, enough to notice that numpy has come to permute otherwise
 
 
@@ -28,7 +28,7 @@ class TrainingBatches(Protocol):
     world_size: int
 
     def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> tuple[Tensor, Tensor]:
-        """(tokens, targets) of this rank, int64, (B, T) each; targets may hold IGNORE_INDEX."""
+        """(tokens, targets) of this rank, int64, (B, T) each; targets are the next ids or IGNORE_INDEX."""
 
     def count_targets(self, step: int, micro_steps: int = 1) -> int:
         """How many targets of this rank are scored in that step, known before they are read."""
@@ -67,7 +67,6 @@ class Batches:
         require_count("seed", seed, least=0)
         require_count("world_size", world_size)
         require_count("rank", rank, least=0, most=world_size - 1)
-        require_count("context_length", context_length)
         self.tokens = _checked(tokens, context_length, batch_size, least=context_length + 1)
         self.context_length, self.batch_size, self.seed = context_length, batch_size, seed
         self.rank, self.world_size = rank, world_size
@@ -75,19 +74,15 @@ class Batches:
         # leaves, so that the last id is reached as well as the first.
         self.windows_per_epoch = max(1, len(tokens) // context_length - 1)
         self._max_offset = len(tokens) - 1 - self.windows_per_epoch * context_length
-        self._epochs: dict[int, np.ndarray] = {}
         self._tokens_sha256 = fingerprint
+        self._order = lru_cache(maxsize=2)(self._order)  # a batch may stand between two epochs
 
     def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> tuple[Tensor, Tensor]:
         """The (tokens, targets) of this rank, int64, shape (B, T) each; targets are the next ids."""
         if step < 0 or not 0 <= micro_step < micro_steps:
             raise DataError(f"no step {step}, micro_step {micro_step} of {micro_steps}: count from 0")
         unit = (step * micro_steps + micro_step) * self.world_size + self.rank
-        inputs = np.empty((self.batch_size, self.context_length), dtype=np.int64)
-        targets = np.empty_like(inputs)
-        for row, begin in enumerate(self._positions(unit * self.batch_size)):
-            _read(self.tokens, begin, inputs[row], targets[row])
-        return torch.from_numpy(inputs), torch.from_numpy(targets)  # (B, T) each
+        return _rows(self.tokens, self._positions(unit * self.batch_size), self.context_length)
 
     def count_targets(self, step: int, micro_steps: int = 1) -> int:
         """How many targets of this rank are scored in that step: all of them."""
@@ -96,6 +91,7 @@ class Batches:
     def fingerprint(self) -> dict[str, Any]:
         """What these batches are: two with the same fingerprint read the same. The same on every rank."""
         self._tokens_sha256 = self._tokens_sha256 or _sha256(self.tokens)
+        order = self._order(0)[:ORDER_SEEN].astype("<i8")
         return {
             "tokens": self._tokens_sha256,
             "count": len(self.tokens),
@@ -103,7 +99,7 @@ class Batches:
             "batch_size": self.batch_size,
             "seed": self.seed,
             "world_size": self.world_size,
-            "order": hashlib.sha256(self._order(0)[:ORDER_SEEN].astype("<i8").tobytes()).hexdigest(),
+            "order": hashlib.sha256(order.tobytes()).hexdigest(),
         }
 
     def _positions(self, row: int) -> list[int]:
@@ -116,14 +112,11 @@ class Batches:
 
     def _order(self, epoch: int) -> np.ndarray:
         """The positions of one epoch in the order of reading, shape (windows_per_epoch,)."""
-        if (order := self._epochs.get(epoch)) is None:
-            generator = np.random.default_rng([self.seed, epoch])
-            offset = generator.integers(self._max_offset + 1)
-            order = generator.permutation(self.windows_per_epoch)
-            order *= self.context_length
-            order += offset
-            # Two epochs at most are kept. A new dict, so that a thread which reads ahead disturbs nothing.
-            self._epochs = {e: o for e, o in self._epochs.items() if e == epoch - 1} | {epoch: order}
+        generator = np.random.default_rng([self.seed, epoch])
+        offset = generator.integers(self._max_offset + 1)
+        order = generator.permutation(self.windows_per_epoch)
+        order *= self.context_length
+        order += offset
         return order
 
 
@@ -143,33 +136,30 @@ def evaluation_windows(
     """
     tokens = _checked(tokens, context_length, batch_size, least=2)
     n_windows = -(-(len(tokens) - 1) // context_length)
-    if chosen is not None and any(not 0 <= window < n_windows for window in chosen):
-        raise DataError(f"windows {min(chosen)} to {max(chosen)} are not all in 0 to {n_windows - 1}")
     windows = range(n_windows) if chosen is None else chosen
+    if any(not 0 <= window < n_windows for window in windows):
+        raise DataError(f"windows {min(windows)} to {max(windows)} are not all in 0 to {n_windows - 1}")
     for at in range(0, len(windows), batch_size):
-        batch = windows[at : at + batch_size]
-        inputs = np.zeros((len(batch), context_length), dtype=np.int64)
-        targets = np.full_like(inputs, IGNORE_INDEX)
-        if chosen is None:  # neighbours: read in one piece, many times faster than row by row
-            _read(tokens, batch[0] * context_length, inputs.reshape(-1), targets.reshape(-1))
-        else:
-            for row, window in enumerate(batch):
-                _read(tokens, window * context_length, inputs[row], targets[row])
-        yield torch.from_numpy(inputs), torch.from_numpy(targets)  # (B, T) each
+        begins = [window * context_length for window in windows[at : at + batch_size]]
+        yield _rows(tokens, begins, context_length)
 
 
-def _read(tokens: np.ndarray | Tokens, begin: int, inputs: np.ndarray, targets: np.ndarray) -> None:
-    """Fill a row of inputs and one of targets, (T,) each, from the T + 1 ids at `begin` as far as they go."""
-    ids = np.asarray(tokens[begin : begin + len(inputs) + 1])
-    inputs[: len(ids) - 1] = ids[:-1]
-    targets[: len(ids) - 1] = ids[1:]
+def _rows(tokens: np.ndarray | Tokens, begins: list[int], context_length: int) -> tuple[Tensor, Tensor]:
+    """The ids from each of `begins` on as (tokens, targets), (B, T) each, padded where the ids end."""
+    inputs = np.zeros((len(begins), context_length), dtype=np.int64)
+    targets = np.full_like(inputs, IGNORE_INDEX)
+    for row, begin in enumerate(begins):
+        ids = np.asarray(tokens[begin : begin + context_length + 1])
+        inputs[row, : len(ids) - 1] = ids[:-1]
+        targets[row, : len(ids) - 1] = ids[1:]
+    return torch.from_numpy(inputs), torch.from_numpy(targets)
 
 
 def _sha256(tokens: np.ndarray | Tokens) -> str:
     """The hash of the ids as 4 bytes each: the same whatever type they are kept in."""
     digest = hashlib.sha256()
-    for begin in range(0, len(tokens), HASHED_AT_ONCE):
-        digest.update(np.ascontiguousarray(tokens[begin : begin + HASHED_AT_ONCE], dtype="<u4").data)
+    for begin in range(0, len(tokens), READ_AT_ONCE):
+        digest.update(np.ascontiguousarray(tokens[begin : begin + READ_AT_ONCE], dtype="<u4").data)
     return digest.hexdigest()
 
 
@@ -184,4 +174,4 @@ def _checked(tokens: Any, context_length: int, batch_size: int, *, least: int) -
             f"or a context_length of {max(len(tokens) - 1, 1)} or less"
         )
     # A plain view of a memmap: the same bytes on disk without the subclass's cost per slice.
-    return tokens.view(np.ndarray) if isinstance(tokens, np.ndarray) else tokens
+    return tokens if isinstance(tokens, Tokens) else np.asarray(tokens)

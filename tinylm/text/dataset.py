@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from tinylm.errors import ConfigError, DataError, require_choice, require_number, short
+from tinylm.errors import ConfigError, DataError, require_choice, short
 from tinylm.text import corpora
 from tinylm.text.shards import MANIFEST, Tokens, open_tokens, read_manifest
 from tinylm.text.tokenizers import KINDS, CharTokenizer, Tokenizer, tokenizer_from_json
@@ -55,50 +55,48 @@ def load_dataset(
     Raises ConfigError, DataError and CorpusMissing.
     """
     require_choice("tokenizer", tokenizer, list(KINDS))
-    require_number("train_share", train_share, lambda share: 0 < share <= 1, "above 0 and at most 1")
     path = os.path.expanduser(corpus)
     is_path = "/" in corpus or os.sep in corpus or corpus.endswith(".txt") or os.path.exists(path)
     if corpus in corpora.CORPORA or not is_path:
-        return _from_text(corpora.load(corpus, fallback=fallback), lowercase, train_share)
-    if os.path.isdir(path) or path.endswith(".bin"):  # one .bin file has no tokenizer either
-        return _from_shards(Path(path), corpus, train_share)
-    return _from_text(_own_text(path, corpus), lowercase, train_share)
+        data = _from_text(corpora.load(corpus, fallback=fallback), lowercase, train_share)
+    elif os.path.isdir(path) or path.endswith(".bin"):  # one .bin file has no tokenizer either
+        data = _from_shards(Path(path), corpus, train_share)
+    else:
+        data = _from_text(_own_text(path, corpus), lowercase, train_share)
+    if (kept := round(train_share * (n := len(data.train)))) < 2:
+        raise ConfigError(f"train_share {train_share} leaves {kept} of {n:,}: use {2 / n:.1g} or more")
+    return replace(data, train=data.train[:kept])
+
+
+def _own_text(path: str, name: str) -> corpora.Text:
+    if not (os.path.isfile(path) and os.access(path, os.R_OK)):
+        way_out = "give the path of a text file, or a corpus by name"
+        raise DataError(f"there is no file {short(name)} that can be read: {way_out}")
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")  # as Windows ends lines
+    except UnicodeDecodeError as error:
+        wrong = f"byte {error.start:,} is {error.object[error.start]:#x}"
+        raise DataError(f"{short(name)} is no text in UTF-8 ({wrong}): save it as UTF-8 first") from error
+    return corpora.Text(*corpora.split(text, name), name=name, source="file")
 
 
 def _from_text(text: corpora.Text, lowercase: bool, train_share: float) -> Dataset:
     tokenizer = CharTokenizer.train(text.train + text.validation, lowercase=lowercase)
     validation = tokenizer.encode(text.validation)
-    documents = None
-    if text.name in corpora.CORPORA and (separator := corpora.CORPORA[text.name].separator):
-        ends = [end.end() for end in re.finditer(re.escape(separator), text.validation)]
-        documents = _starts(ends, len(validation))
-    parts = (part.encode() for part in (text.train, text.validation))
+    separator = corpora.CORPORA[text.name].separator if text.name in corpora.CORPORA else None
+    ends = [end.end() for end in re.finditer(re.escape(separator), text.validation)] if separator else None
+    identity = json.dumps([tokenizer.fingerprint, len(text.train), train_share])
     return Dataset(
         name=text.name,
         source=text.source,
         tokenizer=tokenizer,
-        train=tokenizer.encode(text.train[: _kept(train_share, len(text.train))]),
+        train=tokenizer.encode(text.train),
         validation=validation,
         bytes_per_token=len(text.validation.encode()) / len(validation),
-        fingerprint=_sha256(*parts, [tokenizer.fingerprint, len(text.train), train_share]),
+        fingerprint=_sha256(text.train + text.validation + identity),
         unit=tokenizer.unit,
-        documents=documents,
+        documents=_starts(ends, len(validation)),
     )
-
-
-def _own_text(path: str, name: str) -> corpora.Text:
-    if not os.path.isfile(path):
-        raise DataError(f"there is no file {short(name)}: give the path of a text file, or a corpus by name")
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")  # as Windows ends lines
-    except OSError as error:
-        raise DataError(f"{short(name)} cannot be read ({error.strerror}): give another file") from error
-    except UnicodeDecodeError as error:
-        wrong = f"byte {error.start:,} is {error.object[error.start]:#x}"
-        raise DataError(f"{short(name)} is no text in UTF-8 ({wrong}): save it as UTF-8 first") from error
-    if len(text) < 20:
-        raise DataError(f"{short(name)} has {len(text)} characters, a tenth to validate: give at least 20")
-    return corpora.Text(*corpora.split(text), name=name, source="file")
 
 
 def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
@@ -109,15 +107,13 @@ def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
             f"write it with tinylm.text.shards.write_shards, or give the path of a text file"
         )
     manifests = [read_manifest(part) for part in folders]
-    verify = sum(manifest.count for manifest in manifests) <= VERIFIED_IDS
-    tokens = [open_tokens(part, verify=verify) for part in folders]
-    train, validation = tokens if len(tokens) == 2 else corpora.split(tokens[0])
-    hashes = {manifest.tokenizer_sha256[:16] for manifest in manifests}
+    hashes = {manifest["tokenizer_sha256"][:16] for manifest in manifests}
     if len(hashes) > 1:
         raise DataError(f"{short(name)} was made by two tokenizers, {' and '.join(hashes)}: use one")
-    if min(len(train), len(validation)) < 2:
-        raise DataError(f"{short(name)} holds {len(train)} + {len(validation)} ids: give at least 20")
-    tokenizer = tokenizer_from_json(manifests[0].tokenizer)
+    verify = sum(manifest["count"] for manifest in manifests) <= VERIFIED_IDS
+    tokens = [open_tokens(part, verify=verify) for part in folders]
+    train, validation = tokens if len(tokens) == 2 else corpora.split(tokens[0], name)
+    tokenizer = tokenizer_from_json(manifests[0]["tokenizer"])
     n_bytes, ends = 0, []
     for at in range(0, len(validation), DECODED_AT_ONCE):
         piece = np.asarray(validation[at : at + DECODED_AT_ONCE])
@@ -127,27 +123,19 @@ def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
         name=name,
         source="shards",
         tokenizer=tokenizer,
-        train=train[: _kept(train_share, len(train))],
+        train=train,
         validation=validation,
         bytes_per_token=n_bytes / len(validation),
-        fingerprint=_sha256([[asdict(manifest)["shards"] for manifest in manifests], *hashes, train_share]),
+        fingerprint=_sha256(json.dumps([[m["shards"] for m in manifests], *hashes, train_share])),
         unit=tokenizer.unit,
-        documents=None if tokenizer.end_of_text is None else _starts(ends, len(validation)),
+        documents=_starts(ends if tokenizer.end_of_text is not None else None, len(validation)),
     )
 
 
-def _kept(train_share: float, n: int) -> int:
-    """How many of n tokens are trained on. Raises ConfigError where fewer than 2 are left."""
-    if (kept := round(train_share * n)) < 2:
-        raise ConfigError(f"train_share {train_share} leaves {kept} of {n:,}: use {2 / n:.1g} or more")
-    return kept
+def _starts(ends: list[int] | None, n: int) -> np.ndarray | None:
+    """Where documents begin, (D,), from where they end: the last one may be cut short."""
+    return None if ends is None else np.array([0, *(end for end in ends if end < n)], dtype=np.int64)
 
 
-def _starts(ends: list[int], n: int) -> np.ndarray:
-    """Where documents begin, from where they end: the last one may be cut short."""
-    return np.array([0, *(end for end in ends if end < n)], dtype=np.int64)  # (D,)
-
-
-def _sha256(*parts: bytes | list) -> str:
-    data = b"".join(part if isinstance(part, bytes) else json.dumps(part).encode() for part in parts)
-    return hashlib.sha256(data).hexdigest()
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,9 +6,9 @@ so a broken download goes on where it stopped. Used by corpora, taught in notebo
 import contextlib
 import hashlib
 import os
-import re
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import requests
@@ -22,16 +22,29 @@ TIMEOUTS = (3.0, 30.0)  # seconds for a connection, and of silence in the middle
 ATTEMPTS = 3  # in a row that bring nothing new
 PAUSE = 1.0  # seconds before another attempt, twice as many before the one after it
 CHUNK = 1 << 16
-BUSY = (408, 429, 500, 502, 503, 504)  # answers that may be another one in a moment
+AGAIN = (408, 416, 429, 500, 502, 503, 504)  # answers that may be another one in a moment
 
 
-def difference(path: Path, *, size: int, sha256: str) -> str | None:
-    """None for a whole file; otherwise what was expected and what was found."""
-    if (found := path.stat().st_size) != size:
-        return f"expected {size:,} bytes, found {found:,}"
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return None if digest == sha256 else f"expected sha256 {sha256[:16]}…, found {digest[:16]}…"
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a corpus: where it comes from, its size in bytes and its sha256."""
+
+    name: str
+    url: str
+    size: int
+    sha256: str
+
+    def difference(self, path: Path) -> str | None:
+        """None where `path` is this file, whole; otherwise what was expected and what was found."""
+        try:
+            if (found := path.stat().st_size) != self.size:
+                return f"expected {self.size:,} bytes, found {found:,}"
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            return f"it cannot be read: {error.strerror}"
+        wrong = f"expected sha256 {self.sha256[:16]}…, found {digest[:16]}…"
+        return None if digest == self.sha256 else wrong
 
 
 @contextlib.contextmanager
@@ -45,8 +58,8 @@ def writing(target: Path) -> Iterator[None]:
         raise DownloadError(f"the disk refused to write: {said}") from error
 
 
-def download(url: str, target: Path, *, size: int, sha256: str) -> None:
-    """Bring `url` to `target`, of `size` bytes; goes on from `target`.part where there is one.
+def download(file: RemoteFile, target: Path) -> None:
+    """Bring the file to `target`; goes on from `target`.part where there is one.
 
     Processes that ask for the same target wait for one another, and one of them downloads. A connection that
     breaks and a busy server are tried again. Raises DownloadError without a path in it, and removes what
@@ -54,59 +67,56 @@ def download(url: str, target: Path, *, size: int, sha256: str) -> None:
     """
     part = target.with_name(f"{target.name}.part")
     with writing(target), FileLock(target.with_name(f"{target.name}.lock")):
-        if target.is_file() and difference(target, size=size, sha256=sha256) is None:
+        if target.is_file() and not file.difference(target):
             return  # another process was first
+        if _size(part) > file.size:
+            part.unlink()  # of an earlier version of the file
         most, failures = _size(part), 0
-        while (have := _size(part)) != size:
-            if failures:
-                time.sleep(PAUSE * failures)
-            why = _request(url, part, have if have < size else 0, size)
+        while _size(part) < file.size:
+            time.sleep(PAUSE * failures)
+            why = _request(file, part)
             have = _size(part)
             failures = 0 if have > most else failures + 1
             most = max(most, have)
             if failures == ATTEMPTS:
-                raise DownloadError(f"{why} at {have:,} of {size:,} bytes: try again, it goes on there")
-        if wrong := difference(part, size=size, sha256=sha256):
+                raise DownloadError(f"{why} at {have:,} of {file.size:,} bytes: try again, it goes on there")
+        if wrong := file.difference(part):
             part.unlink()
             raise DownloadError(f"another file came, {wrong}: try again")
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
+        with open(part, "rb+") as done:
+            os.fsync(done.fileno())
         os.replace(part, target)  # a reader sees the old file or the new one, never a half
 
 
-def _request(url: str, part: Path, begin: int, size: int) -> str:
-    """Ask once for the bytes from `begin` on, into `part`; why it ended, should it be too early."""
+def _request(file: RemoteFile, part: Path) -> str:
+    """Ask once for what is missing of `part`; why it ended, should it be too early."""
+    begin, size = _size(part), file.size
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begin}-"} if begin else {})
     try:
-        response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUTS)
+        response = requests.get(file.url, headers=headers, stream=True, timeout=TIMEOUTS)
     except (requests.RequestException, ValueError) as error:  # ValueError: an address that is none
         raise DownloadError(f"no connection ({type(error).__name__})") from error
     with response:
-        status, told = response.status_code, response.headers
-        if status not in (200, 206, 416, *BUSY):
-            raise DownloadError(f"the server answered {status}")
-        wrong_part = status == 206 and not told.get("Content-Range", "").startswith(f"bytes {begin}-")
-        if wrong_part or status == 416:
+        status, coming = response.status_code, response.raw.length_remaining  # None where it is not told
+        if status == 416:
             part.unlink(missing_ok=True)  # what is here is no beginning of that file: start again
-        if wrong_part or status not in (200, 206):
+        if status in AGAIN:
             return f"the server answered {status}"
+        if status not in (200, 206):
+            raise DownloadError(f"the server answered {status}")
         begin = begin if status == 206 else 0
-        length = told.get("Content-Length", "") if "Content-Encoding" not in told else ""
-        if re.fullmatch("[0-9]{1,18}", length) and begin + int(length) != size:
+        if coming not in (None, size - begin):
             if begin:  # no login page: what is kept came from that other file
                 part.unlink()
-            raise DownloadError(f"another file came, expected {size:,} bytes, found {begin + int(length):,}")
+            raise DownloadError(f"another file came, expected {size:,} bytes, found {begin + coming:,}")
         with (
-            tqdm(desc=part.stem, total=size, initial=begin, unit="B", unit_scale=True, leave=False) as bar,
-            open(part, "ab" if begin else "wb") as file,
+            tqdm(desc=file.name, total=size, initial=begin, unit="B", unit_scale=True, leave=False) as bar,
+            open(part, "ab" if begin else "wb") as out,
             contextlib.suppress(urllib3.exceptions.HTTPError),  # what came before a break counts
         ):
-            while file.tell() <= size and (chunk := response.raw.read1(CHUNK, decode_content=True)):
-                file.write(chunk)
+            while out.tell() <= size and (chunk := response.raw.read1(CHUNK, decode_content=True)):
+                out.write(chunk)
                 bar.update(len(chunk))
-    if _size(part) > size:
-        part.unlink()
-        raise DownloadError(f"another file came, expected {size:,} bytes, found more")
     return "the connection broke"
 
 

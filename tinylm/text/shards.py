@@ -11,7 +11,6 @@ import shutil
 import uuid
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -27,33 +26,6 @@ READ_AT_ONCE = 1 << 22  # ids
 LLMC_HEADER = 256  # int32 numbers in front of the ids: magic, version, count, zeros
 LLMC_MAGIC, LLMC_VERSION = 20240520, 1  # llm.c, dev/data/data_common.py: GPT-2's ids in uint16
 LLMC_MAGIC_LLAMA = 20240801  # the same for Llama 3, in uint32: refused, not read as something else
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One `.bin` file. Raises DataError where it cannot be one."""
-
-    file: str  # its name
-    count: int  # of the ids in it
-    sha256: str
-
-    def __post_init__(self) -> None:
-        # A manifest may come from anywhere: its files must not lead out of its folder, on any system.
-        plain = isinstance(self.file, str) and re.fullmatch(r"[\w .-]{1,250}\.bin", self.file)
-        if not plain or type(self.count) is not int or self.count < 1:
-            raise DataError(f"{short(self.count)} ids in {short(self.file)} cannot be: choose a plain name")
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What lies in a folder of shards. `count` is the number of ids in all of them together."""
-
-    dtype: str  # one of DTYPES, little-endian
-    count: int
-    source: str
-    tokenizer: dict
-    tokenizer_sha256: str
-    shards: tuple[Shard, ...]
 
 
 class Tokens:
@@ -97,12 +69,12 @@ def write_shards(
     tokenizer: dict,
     source: str,
     shard_tokens: int = 10**8,
-) -> Manifest:
+) -> dict[str, Any]:
     """Write rows of ids, one after the other, into a new folder: NAME_000.bin, ..., manifest.json.
 
     A file holds `shard_tokens` ids (the last one fewer); a row may go on in the next file. The folder
-    appears when everything in it is written, or not at all. `tokenizer` is a tokenizer's `to_json()`.
-    Raises DataError for a folder that exists, for no ids, and for ids outside the vocabulary.
+    appears when everything in it is written, or not at all. `tokenizer` is a tokenizer's `to_json()`. Returns
+    the manifest. Raises DataError for a folder that exists, no ids, and ids outside the vocabulary.
     """
     folder = Path(folder)
     if folder.exists():
@@ -116,28 +88,24 @@ def write_shards(
         shards = []
         for ids in _filled(rows, shard_tokens, DTYPES[_dtype(vocab_size)]):
             file = f"{folder.name}_{len(shards):03d}.bin"
-            shards.append(Shard(file, len(ids), _write(draft / file, ids.data)))
+            shards.append({"file": file, "count": len(ids), "sha256": _write(draft / file, ids.data)})
         manifest = _manifest(shards, tokenizer, source)
-        _write(draft / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+        _write(draft / MANIFEST, json.dumps(manifest, indent=1).encode())
         os.rename(draft, folder)
-    except OSError as error:
-        raise DataError(f"the disk refused to write {short(folder.name)}: {error.strerror}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return manifest
 
 
-def read_manifest(folder: str | Path) -> Manifest:
+def read_manifest(folder: str | Path) -> dict[str, Any]:
     """The manifest of a folder of shards. Raises DataError where there is none, or none that can be right.
 
     It decides which bytes are read, and as what: all in it must be what we would have written ourselves."""
     path = Path(folder) / MANIFEST
     try:
         data = json.loads(path.read_bytes())
-        shards = [Shard(**shard) for shard in data["shards"]]
-        manifest = _manifest(shards, data["tokenizer"], data["source"])
-        ours = json.loads(json.dumps(asdict(manifest)))
-        if odd := [name for name in ours | data if data.get(name) != ours.get(name)]:
+        manifest = _manifest(data["shards"], data["tokenizer"], data["source"])
+        if odd := [name for name in manifest | data if data.get(name) != manifest.get(name)]:
             raise DataError(f"{short(odd[0])} does not fit the rest")
     except OSError as error:
         raise DataError(f"{path.parent.name} has no {MANIFEST} that can be read: {error.strerror}") from error
@@ -147,12 +115,26 @@ def read_manifest(folder: str | Path) -> Manifest:
     return manifest
 
 
-def _manifest(shards: Sequence[Shard], tokenizer: dict, source: str) -> Manifest:
+def _manifest(shards: Sequence[dict[str, Any]], tokenizer: dict, source: str) -> dict[str, Any]:
+    """What lies in a folder of shards, which are {"file": name, "count": of its ids, "sha256": ...} each.
+
+    "count" is of all of them together. Raises DataError for what cannot be."""
+    for shard in shards:
+        file, count = shard["file"], shard["count"]
+        # A manifest may come from anywhere: its files must not lead out of its folder, on any system.
+        plain = isinstance(file, str) and re.fullmatch(r"[\w .-]{1,250}\.bin", file)
+        if not plain or type(count) is not int or count < 1:
+            raise DataError(f"{short(count)} ids in {short(file)} cannot be: choose a plain name")
     if not shards:
         raise DataError("there are 0 ids in shards: give at least 1")
-    dtype = _dtype(tokenizer_from_json(tokenizer).vocab_size)
-    count = sum(shard.count for shard in shards)
-    return Manifest(dtype, count, source, tokenizer, fingerprint(tokenizer), tuple(shards))
+    return {
+        "dtype": _dtype(tokenizer_from_json(tokenizer).vocab_size),
+        "count": sum(shard["count"] for shard in shards),
+        "source": source,
+        "tokenizer": tokenizer,
+        "tokenizer_sha256": fingerprint(tokenizer),
+        "shards": [{name: shard[name] for name in ("file", "count", "sha256")} for shard in shards],
+    }
 
 
 def _dtype(vocab_size: int) -> str:
@@ -172,11 +154,11 @@ def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens
             raise DataError(f"{short(path.name)} lies beside a {MANIFEST}: open the folder of both")
         return _open_foreign(path)
     manifest = read_manifest(path)
-    dtype, vocab_size = np.dtype(DTYPES[manifest.dtype]), tokenizer_from_json(manifest.tokenizer).vocab_size
+    dtype = np.dtype(DTYPES[manifest["dtype"]])
     parts = []
-    for shard in manifest.shards:
-        file = path / shard.file
-        _expect(file, "bytes", shard.count * dtype.itemsize, _size(file))
+    for shard in manifest["shards"]:
+        file = path / shard["file"]
+        _expect(file, "bytes", shard["count"] * dtype.itemsize, _size(file))
         ids = np.memmap(file, dtype=dtype, mode="r")  # (count,)
         if verify:
             digest, highest = hashlib.sha256(), 0
@@ -184,22 +166,22 @@ def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens
                 piece = ids[begin : begin + READ_AT_ONCE]
                 digest.update(piece.data)
                 highest = max(highest, int(piece.max()))
-            _expect(file, "sha256", shard.sha256, digest.hexdigest())
-            checked_ids(highest, vocab_size)
+            _expect(file, "sha256", shard["sha256"], digest.hexdigest())
+            checked_ids(highest, tokenizer_from_json(manifest["tokenizer"]).vocab_size)
         parts.append(ids)
     return parts[0] if len(parts) == 1 else Tokens(parts)
 
 
 def _open_foreign(path: Path) -> np.ndarray:
-    size = _size(path)
+    size, begin = _size(path), 0
     header = np.fromfile(path, dtype="<i4", count=3)
     if len(header) == 3 and header[0] in (LLMC_MAGIC, LLMC_MAGIC_LLAMA):
         _expect(path, "magic number and version", (LLMC_MAGIC, LLMC_VERSION), tuple(header[:2].tolist()))
-        _expect(path, "bytes", 4 * LLMC_HEADER + 2 * int(header[2]), size)
-        return np.memmap(path, dtype="<u2", mode="r", offset=4 * LLMC_HEADER)  # (count,)
-    if size == 0 or size % 2:
+        begin = 4 * LLMC_HEADER
+        _expect(path, "bytes", begin + 2 * int(header[2]), size)
+    elif size == 0 or size % 2:
         raise DataError(f"{path.name}: expected a whole number of 2-byte ids, found {size:,} bytes")
-    return np.memmap(path, dtype="<u2", mode="r")  # (count,)
+    return np.memmap(path, dtype="<u2", mode="r", offset=begin)  # (count,)
 
 
 def _filled(rows: Iterable[np.ndarray], size: int, dtype: str) -> Iterator[np.ndarray]:

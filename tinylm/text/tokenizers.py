@@ -20,9 +20,7 @@ class Tokenizer(Protocol):
     fingerprint: str
 
     def encode(self, text: str) -> np.ndarray: ...
-
     def decode(self, ids: Any) -> str: ...
-
     def to_json(self) -> dict: ...
 
 
@@ -72,10 +70,10 @@ class CharTokenizer:
                 f"the vocabulary {short(text)} is not one string, in the order of the ids, of at least 1 "
                 f"character, each complete and there once: make it with CharTokenizer.train"
             )
-        if type(self.lowercase) is not bool or (self.lowercase and text != text.lower()):
-            raise DataError(f"lowercase={short(self.lowercase)} does not fit {short(text)}: use False")
-        if self.unknown is not None and self.unknown not in list(text):
-            raise DataError(f"unknown={short(self.unknown)} is none of the {len(text)} characters: use one")
+        folds = self.lowercase is False or (self.lowercase is True and text == text.lower())
+        if not folds or self.unknown not in [None, *text]:
+            chosen = f"lowercase={short(self.lowercase)}, unknown={short(self.unknown)}"
+            raise DataError(f"{chosen} does not fit the vocabulary {short(text)}: use False and None")
 
     @classmethod
     def train(cls, text: str, *, lowercase: bool = False, unknown: str | None = None) -> "CharTokenizer":
@@ -137,10 +135,9 @@ KINDS = {"characters": CharTokenizer}  # by the name of their kind in a saved to
 
 def tokenizer_from_json(data: Any) -> Tokenizer:
     """The tokenizer that `to_json` described. Raises DataError for what no tokenizer wrote."""
-    kind = data.get("kind") if isinstance(data, dict) else None
-    if kind not in list(KINDS):
+    settings = dict(data) if isinstance(data, dict) else {}
+    if (kind := settings.pop("kind", None)) not in list(KINDS):
         raise DataError(f"a tokenizer of kind {short(kind)} is not known here: use {' or '.join(KINDS)}")
-    settings = {name: value for name, value in data.items() if name != "kind"}
     if odd := {field.name for field in fields(KINDS[kind])} ^ settings.keys():
         raise DataError(f"a saved tokenizer lacks or should not have {short(sorted(odd))}: save it again")
     return KINDS[kind](**settings)

@@ -1,22 +1,20 @@
-"""Toyworld: both worlds give every draw away, so their floor is exact; and what their texts look like."""
+"""Both worlds give every draw away, so their floor is exact; what their texts look like; the grader."""
 
 import hashlib
 import json
 import math
 import re
-import subprocess
-import sys
-from itertools import islice
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.support.ambiguity import ambiguities
+from tests.support.corruption import corrupted, rivals
 from tests.support.ngram import ngram_loss
 from tinylm.text.toyworld.world import PLAYS, STORIES
 
-N = 10_000
 SHAKESPEARE = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RECORD = Path(__file__).parents[3] / "data" / "runs" / "toyworld_two_minutes.jsonl"
 
@@ -28,7 +26,13 @@ def world(request):
 
 @pytest.fixture(scope="module")
 def texts(world):
-    return world.texts(N, seed=11)
+    return world.texts(10_000, seed=11)
+
+
+@pytest.fixture(scope="module")
+def one_word_wrong(world, texts):
+    rng, wrong = np.random.default_rng(5), rivals(world)
+    return [corrupted(text, wrong, rng) for text in texts[:3_000]]
 
 
 def error_of(values) -> float:
@@ -43,22 +47,18 @@ def test_entropy_is_the_mean_surprise_of_many_texts(world, texts):
     surprise = [-world.log_prob(text) for text in texts]
     assert abs(np.mean(surprise) - world.entropy) < 3 * error_of(surprise)
     assert error_of(surprise) < 0.001 * world.entropy  # a test that could fail
-
-
-def test_mean_length_is_that_of_many_texts(world, texts):
     lengths = [len(text + world.separator) for text in texts]
     assert abs(np.mean(lengths) - world.mean_length) < 3 * error_of(lengths)
 
 
-def test_floor_lies_where_it_is_worth_training(world):
-    assert 0.25 < world.floor < 0.6
-    assert world.floor == world.entropy / world.mean_length
-
-
-def test_floor_is_the_one_in_the_records():
+def test_floor_is_the_one_in_the_records_and_lies_where_it_is_worth_training(world):
     measurements = [json.loads(line) for line in RECORD.read_text(encoding="utf-8").splitlines()]
     (floor,) = [line["floor"] for line in measurements if "floor" in line]
     assert pytest.approx(floor, rel=1e-12) == PLAYS.floor
+    assert 0.25 < world.floor < 0.6
+    assert world.floor == world.entropy / world.mean_length
+    loss = ngram_loss(world.joined(1_000_000, seed=1), world.joined(100_000, seed=2), order=5)
+    assert loss > world.floor + 0.15  # no counting of neighbours comes near
 
 
 def test_texts_of_a_seed_never_change():
@@ -69,44 +69,20 @@ def test_texts_of_a_seed_never_change():
     ]
 
 
-def test_texts_of_a_seed_are_the_same_in_every_process(world):
-    code = "import json, sys; from tinylm.text.toyworld import world as t; "
-    code += "print(json.dumps([t.PLAYS.texts(3, 13), t.STORIES.texts(3, 13)]))"
-    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert world.texts(3, 13) in json.loads(said)
-    assert world.texts(3, 13) != world.texts(3, 14)
-    assert world.texts(5, 13) == list(islice(world.stream(13), 5))
+def test_joined_text_is_whole_texts_and_just_enough_of_them(world, texts):
+    joined = world.joined(1_000_007, seed=11)
+    *whole, rest = joined.split(world.separator)  # no text contains the separator
+    assert rest == "" and whole == texts[: len(whole)]
+    assert len(joined) - len(whole[-1] + world.separator) < 1_000_007 <= len(joined)
+    assert set(joined) == set(SHAKESPEARE) if world is PLAYS else set(joined) < set(SHAKESPEARE + '"')
 
 
-def test_a_five_gram_model_stays_well_above_the_floor(world):
-    loss = ngram_loss(world.joined(1_000_000, seed=1), world.joined(100_000, seed=2), order=5)
-    assert loss > world.floor + 0.15
-
-
-def test_no_text_contains_the_separator(world, texts):
-    assert not any(world.separator in text + world.separator[:-1] for text in texts)
-    joined = world.separator.join([*texts, ""])
-    assert joined.split(world.separator)[:-1] == texts
-
-
-def test_joined_text_is_whole_texts_and_just_enough_of_them(world):
-    joined = world.joined(10_007, seed=3)
-    *whole, rest = joined.split(world.separator)
-    assert rest == ""
-    assert whole == world.texts(len(whole), seed=3)
-    assert len(joined) - len(whole[-1] + world.separator) < 10_007 <= len(joined)
-
-
-def test_characters_are_those_that_are_written(world):
-    assert set(world.joined(1_000_000, seed=4)) == set(world.characters)
-    assert world.characters == "".join(sorted(world.characters))
-
-
-def test_characters_of_plays_are_tiny_shakespeares_sixty_five():
-    assert PLAYS.characters == SHAKESPEARE
-
-
-def test_no_play_is_longer_than_250_characters():
+def test_play_is_a_short_dialogue_of_two_in_shakespeares_layout():
+    speech = re.compile(r"([A-Z][a-z]+):\n([^\n]+[.!?])")
+    for text in PLAYS.texts(500, seed=1):
+        speakers = [speech.fullmatch(line)[1] for line in text.split("\n\n")]
+        assert speakers == [speakers[0], speakers[1]] * 2
+        assert speakers[0] != speakers[1]
     longest = [
         sum(max(sum(token.lengths[-1] for token in t.tokens) for t in pool.options) for pool in plot.lines)
         + len(PLAYS.line_separator) * (len(plot.lines) - 1)
@@ -115,28 +91,16 @@ def test_no_play_is_longer_than_250_characters():
     assert max(longest) + len(PLAYS.separator) <= 250
 
 
-def test_a_play_is_a_dialogue_of_two_in_shakespeares_layout():
-    speech = re.compile(r"([A-Z][a-z]+):\n([^\n]+[.!?])")
-    for text in PLAYS.texts(500, seed=1):
-        speakers = [speech.fullmatch(line)[1] for line in text.split("\n\n")]
-        assert speakers == [speakers[0], speakers[1]] * 2
-        assert speakers[0] != speakers[1]
-
-
-def test_a_story_has_about_a_hundred_words():
-    counts = [len(text.split()) for text in STORIES.texts(500, seed=1)]
-    assert 80 < np.mean(counts) < 120
-    assert min(counts) > 60
-
-
-def test_a_paragraph_of_a_story_is_whole_sentences():
-    for text in STORIES.texts(500, seed=2):
-        for paragraph in text.split("\n"):
-            assert re.fullmatch(r"[A-Z\"].*[.!?]\"?", paragraph), paragraph
-            assert paragraph.count('"') % 2 == 0
-            assert "  " not in paragraph
-            assert not re.search(r"\ba [aeiou]", paragraph), paragraph
-            assert not re.search(r"[.!?] [a-z]", re.sub(r'[.!?]" [a-z]', "", paragraph)), paragraph
+def test_story_has_about_a_hundred_words_in_whole_sentences():
+    texts = STORIES.texts(500, seed=2)
+    counts = [len(text.split()) for text in texts]
+    assert 80 < np.mean(counts) < 120 and min(counts) > 60
+    for paragraph in "\n".join(texts).split("\n"):
+        assert re.fullmatch(r"[A-Z\"].*[.!?]\"?", paragraph), paragraph
+        assert paragraph.count('"') % 2 == 0
+        assert "  " not in paragraph
+        assert not re.search(r"\ba [aeiou]", paragraph), paragraph
+        assert not re.search(r"[.!?] [a-z]", re.sub(r'[.!?]" [a-z]', "", paragraph)), paragraph
 
 
 def test_worlds_have_many_templates_and_words(world):
@@ -145,7 +109,7 @@ def test_worlds_have_many_templates_and_words(world):
     assert len(words) > (300 if world is PLAYS else 500)
 
 
-def test_what_the_first_line_settles_comes_back_and_is_worth_telling(world):
+def test_first_line_settles_what_comes_back_and_is_worth_telling(world):
     """A model that looks back to the first line gains its scene: more than 5 nats a text."""
     comes_back = (
         {"toy", "place"} if world is STORIES else {"hero", "friend", "thing", "guest", "pet", "day", "place"}
@@ -155,3 +119,51 @@ def test_what_the_first_line_settles_comes_back_and_is_worth_telling(world):
         always = set().union(*(set.intersection(*pool) for pool in recalled[1:]))
         assert set.union(*recalled[0]) & comes_back <= always
         assert sum(v.entropy for v in plot.settled if v.options[0].keys() & always) > 5
+
+
+def test_grader_accepts_exactly_what_the_world_can_say(world, texts, one_word_wrong):
+    grades = [world.grade(text) for text in texts[:2_000]]
+    assert all(grade.grammatical and grade.faithful for grade in grades)
+    assert world.grade(texts[0] + world.separator) == grades[0]
+    for text in one_word_wrong[:1_000] + [a + world.line_separator + b for a, b in pairwise(texts[:9])]:
+        assert world.grade(text).faithful == (world.log_prob(text) > -math.inf)
+
+
+def test_grader_rejects_a_single_wrong_word(world, one_word_wrong):
+    assert np.mean([world.grade(text).faithful for text in one_word_wrong]) <= 0.01
+
+
+SCENE = [
+    "Anna:\nDear Tessa! I lost my red drum by the sea.",
+    "Tessa:\nBe calm! I saw it with a jolly cook.",
+    "Anna:\nBring a long rope and dig by the sea!",
+    "Tessa:\nSee, a wise crow brings your drum!",
+]
+LONG = "It cannot be a line of this world, because nobody in it would say so many words at once."
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "is_grammatical", "why"),
+    [
+        (3, ("Anna", "Rosa"), True, "the hero was Anna, but line 3 speaks of Rosa"),
+        (4, ("drum", "lamp"), True, "the object was drum, but line 4 speaks of lamp"),
+        (2, ("saw it", "saw them"), False, "line 2 says 'them' where 'it' agrees"),
+        (2, ("saw", "see"), False, "line 2 is not a line for this place: 'Tessa: Be calm! I see it with"),
+        (3, (SCENE[2], LONG), False, f"line 3 is not a line for this place: '{LONG[:50]}"),
+        (3, ("\n", "\n\n"), False, "there are 5 lines, but this plot has 4"),
+        (1, ("lost", "cost"), False, "line 1 is not an opening of this world: 'Anna: Dear Tessa! I cost"),
+    ],
+)
+def test_grader_says_why(number, change, is_grammatical, why):
+    assert PLAYS.grade("\n\n".join(SCENE)).faithful
+    lines = [line.replace(*change) if i == number else line for i, line in enumerate(SCENE, start=1)]
+    grade = PLAYS.grade("\n\n".join(lines))
+    assert (grade.grammatical, grade.faithful) == (is_grammatical, False)
+    assert grade.why.startswith(why) and len(grade.why) < 150
+
+
+@pytest.mark.parametrize("wrong", ["Here is your boots", "Here are your ring"])
+def test_line_that_no_scene_could_hold_is_not_grammatical(wrong):
+    scene = next(text for text in PLAYS.stream(seed=0) if "Here is your ring" in text)
+    assert PLAYS.grade(scene).grammatical
+    assert not PLAYS.grade(scene.replace("Here is your ring", wrong)).grammatical

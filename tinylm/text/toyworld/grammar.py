@@ -11,14 +11,12 @@ them of both worlds, so that is where an edit of a world's text file that breaks
 import math
 import re
 from bisect import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
-
-from tinylm.errors import DataError
 
 GAP = re.compile(r"(\{\w+\}|\[\w+\])")  # GAP.split(template): plain text, gap, plain text, ..., plain text
 T = TypeVar("T")
@@ -42,6 +40,10 @@ class Choice(Generic[T]):
             return self.options[0]
         return self.options[min(bisect(self._cumulative, rng.random()), len(self.options) - 1)]
 
+    def mean(self, quantity: Callable[[T], float]) -> float:
+        """The expected value of a quantity of the option drawn."""
+        return sum(p * quantity(option) for option, p in self.items())
+
     @property
     def entropy(self) -> float:
         """H = -sum p ln p, in nats (Shannon 1948, section 6)."""
@@ -50,6 +52,7 @@ class Choice(Generic[T]):
 
 Scene = dict[str, str]  # field -> word
 Variable = Choice[Scene]  # what a scene settles at once: fields that agree, {"thing": "boots", "is": "are"}
+Recalled = tuple[tuple[str, str], ...]  # (field, word) in a line's order: (("hero", "Anna"), ...)
 
 
 class Token:
@@ -58,7 +61,7 @@ class Token:
     The words of a field come with the probability that a scene has them; given the scene they are certain."""
 
     def __init__(self, words: Choice[str], field: str | None = None, *, is_capital: bool = False) -> None:
-        self.words, self.field, self._is_capital = words, field, is_capital
+        self.field, self._is_capital = field, is_capital
         self.choice = Choice([self._written(word) for word in words.options], words.probabilities)
         self.meaning = {  # text -> what it recalls, and its probability given the scene
             text: (((field, word),), 1.0) if field else ((), p)
@@ -74,39 +77,22 @@ class Token:
         return self._written(scene[self.field]) if self.field else self.choice.draw(rng)
 
 
-class Reading(NamedTuple):
-    """A way to have made a line: what it recalls of the scene, and its probability given that scene."""
-
-    recalled: tuple[tuple[str, str], ...]  # (field, word) in the line's order: (("hero", "Anna"), ...)
-    probability: float
-
-
 class Template:
-    """A sentence with gaps: `[list]` draws a word from a list, `{field}` recalls what the scene settled.
-
-    A gap with a capital first letter, `[List]` or `{Field}`, makes a capital of what is put there."""
+    """A sentence with gaps: `[list]` draws a word from a list, `{field}` recalls what the scene settled."""
 
     def __init__(self, source: str, gaps: Mapping[str, Token]) -> None:
-        """gaps: "[list]" or "{field}", in small letters -> its token. Raises DataError for any other gap."""
-        self.tokens: list[Token] = []
-        for piece in filter(None, GAP.split(source)):
-            if not GAP.match(piece):
-                self.tokens.append(Token(Choice([piece])))
-            elif piece.lower() in gaps:
-                token = gaps[piece.lower()]
-                is_capital = not piece.islower()
-                self.tokens.append(Token(token.words, token.field, is_capital=True) if is_capital else token)
-            else:
-                known = "no list has that name, and no field in the first line of its plot"
-                raise DataError(f"the template {source!r} has the gap {piece}: {known}")
-        self._always = max(GAP.split(source)[::2], key=len)  # most other lines do not hold it: a quick no
+        """gaps: "[list]" or "{field}" -> its token. Raises KeyError for any other gap."""
+        pieces = GAP.split(source)
+        self.tokens = [gaps[p] if GAP.match(p) else Token(Choice([p])) for p in pieces if p]
+        self._always = max(pieces[::2], key=len)  # most other lines do not hold it: a quick no
 
     def write(self, scene: Scene, rng: np.random.Generator) -> str:
         """The sentence in a scene, its words drawn at random."""
         return "".join(token.write(scene, rng) for token in self.tokens)
 
-    def readings(self, line: str) -> list[Reading]:
-        """Every way in which this template can have made the line, found from left to right."""
+    def readings(self, line: str) -> list[tuple[Recalled, float]]:
+        """Every way in which this template can have made the line, found from left to right: what it recalls
+        of the scene, and its probability given that scene."""
         reached = [(0, (), 1.0)] if self._always in line else []
         for token in self.tokens:
             reached = [
@@ -115,7 +101,15 @@ class Template:
                 for n in token.lengths
                 if (text := line[at : at + n]) in token.meaning
             ]
-        return [Reading(recalled, p) for at, recalled, p in reached if at == len(line)]
+        return [(recalled, p) for at, recalled, p in reached if at == len(line)]
+
+    def entropy(self) -> float:
+        """Entropy of its words in nats, given the scene: a field is certain then."""
+        return sum(token.choice.entropy for token in self.tokens if not token.field)
+
+    def mean_length(self) -> float:
+        """Expected number of characters."""
+        return sum(token.choice.mean(len) for token in self.tokens)
 
 
 @dataclass(frozen=True)
@@ -125,12 +119,15 @@ class Plot:
     settled: list[Variable]
     lines: list[Choice[Template]]
 
-    def reading(self, index: int, line: str) -> Reading | None:
+    def entropy(self) -> float:
+        """Entropy of a text of this plot in nats: its scene, and each line given the scene."""
+        lines = sum(pool.entropy + pool.mean(Template.entropy) for pool in self.lines)
+        return sum(variable.entropy for variable in self.settled) + lines
+
+    def reading(self, index: int, line: str) -> tuple[Recalled, float] | None:
         """How this plot can have made the line as its number `index`; None if it cannot."""
-        for template, p in self.lines[index].items():
-            for recalled, probability in template.readings(line):
-                return Reading(recalled, p * probability)
-        return None
+        found = ((recalled, p * q) for t, p in self.lines[index].items() for recalled, q in t.readings(line))
+        return next(found, None)
 
     def scene(self, recalled: Sequence[tuple[str, str]]) -> Scene | None:
         """The first scene that agrees with all that is recalled; None if there is none."""

@@ -33,8 +33,9 @@ def load(*names: str) -> tuple[Choice[Plot], dict[str, str]]:
 
 
 def parse(text: str) -> tuple[Choice[Plot], dict[str, str]]:
-    """(the plots, the grader's labels). Raises DataError where the text is not as this module says."""
-    lists: dict[str, Choice[str]] = {}
+    """(the plots, the grader's labels). Raises DataError for a block of no kind, KeyError for a gap that
+    nothing fills, ValueError for a word of a scene with too few or too many forms."""
+    lists: dict[str, Token] = {}
     labels: dict[str, str] = {}
     variables: list[Variable] = []
     plots: dict[str, list[list[str]]] = {}
@@ -43,59 +44,57 @@ def parse(text: str) -> tuple[Choice[Plot], dict[str, str]]:
         head, *body = block.split("\n")
         kind, _, rest = head.partition(" ")
         if kind == "list" and len(body) == 1:
-            lists[rest] = _words(body[0], lists)
-        elif kind == "scene" and body:
+            lists |= _tokens(f"[{rest}]", _words(body[0], lists))
+        elif kind == "scene":
             fields = dict(re.findall(r"(\w+)(?: \((.+?)\))?", rest))
             labels |= {field: label for field, label in fields.items() if label}
             variables.append(_variable(list(fields), body, lists))
-        elif kind == "plot" and body:
+        elif kind == "plot":
             plots.setdefault(rest.split(",")[0], []).append([line.replace("\\n", "\n") for line in body])
         else:
-            raise DataError(
-                f"the block {head!r} of {len(body)} lines is no list, scene or plot: see loader.py"
-            )
-    drawn = {f"[{name}]": Token(words) for name, words in lists.items()}
-    return Choice([_plot(pools, variables, drawn) for pools in plots.values()]), labels
+            raise DataError(f"the block {head!r} of {len(body)} lines is no list, scene or plot")
+    return Choice([_plot(pools, variables, lists) for pools in plots.values()]), labels
 
 
-def _words(source: str, lists: Mapping[str, Choice[str]]) -> Choice[str]:
+def _tokens(gap: str, words: Choice[str], field: str | None = None) -> dict[str, Token]:
+    """What fills a gap, and the same gap with a capital first letter."""
+    capital = gap[0] + gap[1:].capitalize()
+    return {gap: Token(words, field), capital: Token(words, field, is_capital=True)}
+
+
+def _words(source: str, lists: Mapping[str, Token]) -> Choice[str]:
     """The words of "red | blue @2 | dark [shade]", with the lists inside its entries written out."""
     entries = [entry.partition("@") for entry in source.split("|")]
     total = sum(float(weight or 1) for _, _, weight in entries)
     words: dict[str, float] = {}
     for entry, _, weight in entries:
         pieces = GAP.split(entry.strip(" "))
-        if unknown := [gap for gap in pieces[1::2] if gap[1:-1] not in lists]:
-            raise DataError(f"the words {source!r} ask for {unknown[0]}: no list above them has that name")
-        options = [lists[p[1:-1]].items() if GAP.match(p) else [(p, 1.0)] for p in pieces]
-        for fills in product(*options):
+        for fills in product(*(lists[p].choice.items() if GAP.match(p) else [(p, 1.0)] for p in pieces)):
             word = "".join(fill for fill, _ in fills)
             p = float(weight or 1) / total * math.prod(p for _, p in fills)
             words[word] = words.get(word, 0.0) + p
     return Choice(list(words), list(words.values()))
 
 
-def _variable(fields: Sequence[str], rows: Sequence[str], lists: Mapping[str, Choice[str]]) -> Variable:
+def _variable(fields: Sequence[str], rows: Sequence[str], lists: Mapping[str, Token]) -> Variable:
     """What a scene settles once: a value for each word of each row, with the forms that agree with it."""
     values: list[Sequence[str]] = []
     for row in rows:
-        words, _, forms = row.partition(": ")
-        if words.startswith("two of "):
-            values += permutations(sorted(_words(words.removeprefix("two of "), lists).options), 2)
+        words, _, forms = row.removeprefix("two of ").partition(": ")
+        options = _words(words, lists).options
+        if row.startswith("two of "):
+            values += permutations(sorted(options), 2)
         else:
-            values += [(word, *filter(None, forms.split(", "))) for word in _words(words, lists).options]
-    for value in values:
-        if len(value) != len(fields):
-            raise DataError(f"a scene has the {len(fields)} fields {fields} and {len(value)} words: {value}")
+            values += [(word, *filter(None, forms.split(", "))) for word in options]
     return Choice([dict(zip(fields, value, strict=True)) for value in values])
 
 
-def _plot(pools: Sequence[Sequence[str]], variables: Sequence[Variable], drawn: Mapping[str, Token]) -> Plot:
+def _plot(pools: Sequence[Sequence[str]], variables: Sequence[Variable], lists: Mapping[str, Token]) -> Plot:
     """The plot whose first line settles the variables that it names."""
     named = {gap[1:-1].lower() for source in pools[0] for gap in GAP.findall(source) if gap[0] == "{"}
     settled = [variable for variable in variables if named & variable.options[0].keys()]
-    gaps = dict(drawn)
+    gaps = dict(lists)
     for variable in settled:
         for field in variable.options[0]:
-            gaps[f"{{{field}}}"] = Token(Choice([value[field] for value in variable.options]), field)
+            gaps |= _tokens(f"{{{field}}}", Choice([value[field] for value in variable.options]), field)
     return Plot(settled, [Choice([Template(source, gaps) for source in pool]) for pool in pools])

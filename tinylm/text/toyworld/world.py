@@ -5,16 +5,27 @@ Taught in notebooks 00_start_here and 01_characters. Two flavours: PLAYS (little
 stories.txt and words.txt beside this file.
 """
 
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
-from tinylm.text.toyworld import entropy, grader, loader
-from tinylm.text.toyworld.grammar import Choice, Plot
+from tinylm.errors import short
+from tinylm.text.toyworld.grammar import Choice, Plot, Template
+from tinylm.text.toyworld.loader import load
+
+
+class Grade(NamedTuple):
+    """What the grader says of a text."""
+
+    grammatical: bool  # every line is a line of this world, in its place
+    faithful: bool  # grammatical, and every later line agrees with the first about who and what
+    why: str  # the reason, in one sentence
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,7 @@ class World:
     contains it. Probabilities and lengths count text and separator together."""
 
     plots: Choice[Plot]
-    labels: dict[str, str]  # field -> what the grader calls it
+    labels: dict[str, str]  # field -> what the grader calls it; a field without one is a word that agrees
     line_separator: str
     separator: str
 
@@ -43,34 +54,37 @@ class World:
 
     def joined(self, n_characters: int, seed: int) -> str:
         """Whole texts, each followed by the separator: the fewest that make n_characters or more."""
-        pieces: list[str] = []
-        length, stream = 0, self.stream(seed)
-        while length < n_characters:
-            pieces.append(next(stream) + self.separator)
-            length += len(pieces[-1])
-        return "".join(pieces)
+        stream, text = self.stream(seed), io.StringIO()
+        while text.tell() < n_characters:
+            text.write(next(stream) + self.separator)
+        return text.getvalue()
 
     @cached_property
     def entropy(self) -> float:
-        """Entropy of a text, nats per text. Exact (Shannon 1948, section 6)."""
-        return entropy.entropy(self.plots)
+        """Entropy of a text, nats per text, in closed form: nothing here is estimated.
+
+        A text is made by a chain of draws, whose entropies add up (Shannon 1948, section 6). The sum is that
+        of the text itself because every draw can be read off the finished text: see grammar's three facts."""
+        return self.plots.entropy + self.plots.mean(Plot.entropy)
 
     @cached_property
     def mean_length(self) -> float:
         """Expected length of a text, characters per text, separator included. Exact."""
-        return entropy.mean_length(self.plots, self.line_separator, self.separator)
+
+        def length(plot: Plot) -> float:
+            lines = sum(pool.mean(Template.mean_length) for pool in plot.lines)
+            return lines + len(self.line_separator) * (len(plot.lines) - 1)
+
+        return len(self.separator) + self.plots.mean(length)
 
     @property
     def floor(self) -> float:
         """The floor under the loss: no model has a lower expected loss on this world, nats per character."""
         return self.entropy / self.mean_length
 
-    @cached_property
-    def characters(self) -> str:
-        """Every character that the world writes, separators included, in code point order."""
-        templates = [t for plot in self.plots.options for pool in plot.lines for t in pool.options]
-        written = "".join(text for t in templates for token in t.tokens for text in token.meaning)
-        return "".join(sorted({*written, *self.line_separator, *self.separator}))
+    def split(self, text: str) -> list[str]:
+        """The lines of a text, with or without the separator behind it."""
+        return text.removesuffix(self.separator).split(self.line_separator)
 
     def log_prob(self, text: str) -> float:
         """Log probability of a text in nats; -inf if it is impossible."""
@@ -79,19 +93,34 @@ class World:
             readings = [plot.reading(i, line) for i, line in enumerate(lines[: len(plot.lines)])]
             if len(lines) != len(plot.lines) or None in readings:
                 continue
-            if plot.scene([pair for reading in readings for pair in reading.recalled]) is not None:
+            if plot.scene([pair for recalled, _ in readings for pair in recalled]) is not None:
                 scene = sum(math.log(len(variable.options)) for variable in plot.settled)
-                return math.log(p) - scene + sum(math.log(reading.probability) for reading in readings)
+                return math.log(p) - scene + sum(math.log(q) for _, q in readings)
         return -math.inf
 
-    def grade(self, text: str) -> grader.Grade:
-        """Is the text one that this world could have made, and if not, why not?"""
-        return grader.grade(self.plots, self.labels, self.split(text))
+    def grade(self, text: str) -> Grade:
+        """Is the text one that this world could have made, and if not, why not? Exact, by reading it back."""
+        lines = self.split(text)
+        shown = [short(line.replace("\n", " ")) for line in lines]
+        plot = next((plot for plot in self.plots.options if plot.reading(0, lines[0])), None)
+        if plot is None:
+            return Grade(False, False, f"line 1 is not an opening of this world: {shown[0]}")
+        if len(lines) != len(plot.lines):
+            return Grade(False, False, f"there are {len(lines)} lines, but this plot has {len(plot.lines)}")
+        readings = [plot.reading(i, line) for i, line in enumerate(lines)]
+        for number, reading in enumerate(readings, start=1):
+            if reading is None or plot.scene(reading[0]) is None:  # in no scene at all
+                return Grade(False, False, f"line {number} is not a line for this place: {shown[number - 1]}")
+        scene = plot.scene(readings[0][0])
+        for number, (recalled, _) in enumerate(readings, start=1):
+            for field, word in recalled:
+                if word != scene[field] and field in self.labels:
+                    said = f"the {self.labels[field]} was {scene[field]}, but line {number} speaks of {word}"
+                    return Grade(True, False, said)
+                if word != scene[field]:
+                    return Grade(False, False, f"line {number} says {word!r} where {scene[field]!r} agrees")
+        return Grade(True, True, "every line is grammatical and keeps to what the first line settled")
 
-    def split(self, text: str) -> list[str]:
-        """The lines of a text, with or without the separator behind it."""
-        return text.removesuffix(self.separator).split(self.line_separator)
 
-
-PLAYS = World(*loader.load("words.txt", "plays.txt"), line_separator="\n\n", separator="\n\n\n")
-STORIES = World(*loader.load("words.txt", "stories.txt"), line_separator="\n", separator="\n\n")
+PLAYS = World(*load("words.txt", "plays.txt"), line_separator="\n\n", separator="\n\n\n")
+STORIES = World(*load("words.txt", "stories.txt"), line_separator="\n", separator="\n\n")
