@@ -174,4 +174,4 @@ def _checked(tokens: Any, context_length: int, batch_size: int, *, least: int) -
             f"or a context_length of {max(len(tokens) - 1, 1)} or less"
         )
     # A plain view of a memmap: the same bytes on disk without the subclass's cost per slice.
-    return tokens if isinstance(tokens, Tokens) else np.asarray(tokens)
+    return np.asarray(tokens) if isinstance(tokens, np.ndarray) else tokens
