@@ -11,17 +11,9 @@ matplotlib.use("agg")
 class Drawn(list):
     """(figure, alt) pairs in the order in which they were shown."""
 
-    @property
-    def figure(self):
-        return self[-1][0]
-
-    @property
-    def axes(self):
-        return self.figure.axes[0]
-
-    @property
-    def alt(self):
-        return self[-1][1]
+    figure = property(lambda self: self[-1][0])
+    axes = property(lambda self: self.figure.axes[0])
+    alt = property(lambda self: self[-1][1])
 
     def texts(self):
         """Every text of the last figure that is seen, as matplotlib draws it."""

@@ -13,7 +13,9 @@ FALLS = 2.5 + 1.5 * np.exp(-X / 300)
 
 
 def test_bars_are_as_high_as_the_values_and_stand_over_their_labels(drawn):
-    charts.bars([" ", "e", "\n"], torch.tensor([3.0, 2.0, 1.0], requires_grad=True), alt="Three bars.")
+    charts.bars(
+        [" ", "e", "\n"], torch.tensor([3.0, 2.0, 1.0]).bfloat16().requires_grad_(), alt="Three bars."
+    )
     assert [bar.get_height() for bar in drawn.axes.patches] == [3, 2, 1]
     assert [label.get_text() for label in drawn.axes.get_xticklabels()] == ["␣", "e", "↵"]
 
@@ -42,7 +44,8 @@ def test_curve_draws_the_points_it_was_given(drawn):
 
 def test_curve_lines_differ_without_colour(drawn):
     charts.curve({f"run {i}": (X, FALLS + i) for i in range(6)})
-    assert len({line.get_marker() for line in drawn.axes.lines}) == 6
+    looks = [(line.get_color(), line.get_marker(), line._unscaled_dash_pattern) for line in drawn.axes.lines]
+    assert [len({str(look) for look in kind}) for kind in zip(*looks, strict=True)] == [6, 6, 6]
 
 
 def test_curve_names_its_lines_where_none_runs_or_below_the_figure(drawn):

@@ -1,32 +1,34 @@
-"""Laws of the exercise checks: one line, whatever the learner wrote."""
+"""Laws of the exercise checks: one line, whatever the learner wrote, and what differs from the right one."""
 
 import linecache
+from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
 from tinylm.course import checks
+from tinylm.course.checks import difference
 from tinylm.errors import TinyLMError
 
 NAME = "2.1 · mask the future"
 MASK = torch.ones(5, 5).tril().bool()
+NAN, INF = float("nan"), float("inf")
 
 
-def mark(capsys, judge):
+@pytest.fixture
+def mark(capsys):
     """Run one exercise; return what stands after its name. Exactly one line is allowed."""
-    with checks.exercise(NAME) as check:
-        judge(check)
-    out, err = capsys.readouterr()
-    assert err == "" and out.count("\n") == 1 and out.startswith(f"{NAME}: ")
-    verdict = out.removeprefix(f"{NAME}: ").rstrip("\n")
-    assert verdict == check.verdict
-    return verdict
 
+    def run(judge):
+        with checks.exercise(NAME) as check:
+            judge(check)
+        out, err = capsys.readouterr()
+        assert err == "" and out == f"{NAME}: {check.verdict}\n"
+        assert "\n" not in check.verdict
+        return check.verdict
 
-def test_check_calls_a_right_answer_correct(capsys):
-    assert mark(capsys, lambda check: check.close(MASK.clone(), MASK)) == "correct"
-    assert mark(capsys, lambda check: check.that(MASK, "all")) != "correct"
-    assert mark(capsys, lambda check: check.that(MASK | ~MASK, "all")) == "correct"
+    return run
 
 
 BLANK = [
@@ -43,81 +45,93 @@ BLANK = [
 
 
 @pytest.mark.parametrize("judge", BLANK)
-def test_check_calls_a_blank_stub_not_attempted_yet(capsys, judge):
-    assert mark(capsys, judge) == "not attempted yet"
+def test_check_calls_a_blank_stub_not_attempted_yet(mark, judge):
+    assert mark(judge) == "not attempted yet"
 
 
-@pytest.mark.parametrize("answer", [0, "", [], torch.zeros(3), False])
-def test_check_takes_an_empty_answer_for_an_answer(capsys, answer):
-    assert mark(capsys, lambda check: check.close(answer, answer)) == "correct"
+@pytest.mark.parametrize("answer", [MASK, 0, "", [], torch.zeros(3), False])
+def test_check_calls_a_right_answer_correct_be_it_empty_or_what_a_usual_mistake_gives(mark, answer):
+    assert mark(lambda check: check.close(answer, answer, usual={"a mistake": answer})) == "correct"
 
 
-def verdict_of(capsys, *arguments, **usual):
-    return mark(capsys, lambda check: check.close(*arguments, **usual)).removeprefix("not yet: ")
+def test_check_that_asks_every_value_and_the_first_that_fails_ends_the_exercise(mark):
+    def judge(check):
+        check.that(MASK | ~MASK, "first")
+        check.that(MASK, "second")
+        check.that(False, "third")
+
+    assert mark(judge) == "not yet: second"
 
 
-def test_check_names_a_usual_mistake_in_its_own_words(capsys):
-    usual = {"that is where one may NOT look": ~MASK, "is it upside down?": MASK.T}
-    answers = {
-        "is it upside down?": MASK.T,
-        "that is where one may NOT look": ~MASK,
-        "your dtype is float32, bool is expected": MASK.float(),
-        "your shape is (5, 4), (5, 5) is expected": MASK[:, :4],
-        "look again (10 of 25 values differ, most at ": MASK & MASK.T,
-    }
-    for sentence, mine in answers.items():
-        assert verdict_of(capsys, mine, MASK, "look again", usual=usual).startswith(sentence)
+ONES, NANS, PAIR = torch.ones(3), torch.full((3,), NAN), (torch.zeros(2), torch.zeros(3))
+USUAL = {"upside down?": MASK.T, "where one may NOT look": ~MASK}
+SHAPED = {"a row is masked": NANS, "keepdim is missing": ONES[:, None], "ones": PAIR}
 
 
-def test_check_recognises_a_usual_mistake_that_gives_nan_or_another_shape(capsys):
-    nan, column = torch.full((3,), float("nan")), torch.ones(3, 1)
-    usual = {"all scores of a row are masked": nan, "keepdim is missing": column}
-    assert verdict_of(capsys, nan, torch.ones(3), usual=usual) == "all scores of a row are masked"
-    assert verdict_of(capsys, column, torch.ones(3), usual=usual) == "keepdim is missing"
-    assert verdict_of(capsys, nan, torch.ones(3)) == "your answer holds nan (3 of 3 values)"
+@pytest.mark.parametrize(
+    "mine, right, usual, verdict",
+    [
+        (MASK.T, MASK, USUAL, "upside down?"),
+        ((~MASK).float(), MASK, USUAL, "where one may NOT look"),
+        ((~MASK).tolist(), MASK, USUAL, "where one may NOT look"),
+        (MASK.float(), MASK, USUAL, "your dtype is float32, bool is expected"),
+        (MASK[:, :4], MASK, USUAL, "your shape is (5, 4), (5, 5) is expected"),
+        (
+            MASK & MASK.T,
+            MASK,
+            USUAL,
+            "look again (10 of 25 values differ, most at [1, 0]: yours False, expected",
+        ),
+        (NANS, ONES, SHAPED, "a row is masked"),
+        (NANS, ONES, {}, "your answer holds nan (3 of 3 values)"),
+        (ONES[:, None], ONES, SHAPED, "keepdim is missing"),
+        (PAIR, ONES, SHAPED, "ones"),
+        ("1", ONES, {"no": 1}, "your answer is a string, a tensor is expected"),
+        (1 + 4e-4, 1.0, {"near": 1 + 2e-4}, "look again (yours: 1, expected: 1)"),
+    ],
+)
+def test_check_names_a_usual_mistake_whatever_its_dtype_or_else_what_differs(
+    mark, mine, right, usual, verdict
+):
+    said = mark(lambda check: check.close(mine, right, "look again", usual=usual))
+    assert said.startswith(f"not yet: {verdict}")
 
 
-def test_check_calls_a_right_answer_correct_even_where_a_usual_mistake_gives_the_same(capsys):
-    assert mark(capsys, lambda check: check.close(2, 2, usual={"did you add?": 2})) == "correct"
+def test_check_tolerates_what_its_author_allows(mark):
+    assert mark(lambda check: check.close(1.01, 1.0, rtol=0.1)) == "correct"
+    assert mark(lambda check: check.close(1.01, 1.0, atol=0.1)) == "correct"
+    assert mark(lambda check: check.close(1.2, 1.0, usual={"double": 1.21}, rtol=0.1)) == "not yet: double"
 
 
-def test_check_reports_an_exception_of_the_learners_code_in_one_line(capsys):
-    assert mark(capsys, lambda check: check.close(1 / 0, 1)).startswith(
-        "not yet: your code raised ZeroDivisionError: division by zero"
-    )
-    verdict = mark(capsys, lambda check: check.close(torch.ones(3, 5) @ torch.ones(3, 5), 1))
-    assert verdict.startswith("not yet: your code raised RuntimeError: ") and "mat1 and mat2" in verdict
-    verdict = mark(capsys, lambda check: check.that(undefined_name, "x"))  # noqa: F821
-    assert verdict.endswith(
-        "NameError: name 'undefined_name' is not defined (run the cells above, from the top)"
-    )
+@pytest.mark.parametrize(
+    "judge, words",
+    [
+        (lambda check: check.close(1 / 0, 1), "raised ZeroDivisionError: division by zero"),
+        (
+            lambda check: check.close(torch.ones(3, 5) @ torch.ones(3, 5), 1),
+            "raised RuntimeError: mat1 and mat2",
+        ),
+        (lambda check: check.that(undefined, "x"), "not defined (run the cells above, from the top)"),  # noqa: F821
+        (lambda check: exec("raise ValueError('x\\n' * 999)"), "raised ValueError: x x x"),
+        (lambda check: exec("raise ValueError('x\\n' * 999)"), "x…"),
+    ],
+)
+def test_check_reports_an_exception_of_the_learners_code_in_one_short_line(mark, judge, words):
+    said = mark(judge)
+    assert said.startswith("not yet: your code raised ") and words in said and len(said) < 300
 
 
-def test_check_cuts_a_long_message_of_many_lines_to_one(capsys):
-    verdict = mark(capsys, lambda check: exec("raise ValueError('x\\n' * 999)"))
-    assert len(verdict) < 300 and "…" in verdict
-
-
-def test_check_quotes_the_learners_own_line(capsys):
+def test_check_quotes_the_learners_own_line(mark):
     source = "def area(side):\n    return side / 0\n"
     cell = "ipykernel_7/1234.py"
     linecache.cache[cell] = (len(source), None, source.splitlines(True), cell)
     namespace = {}
     exec(compile(source, cell, "exec"), namespace)
     try:
-        verdict = mark(capsys, lambda check: check.close(namespace["area"](2), 4))
+        verdict = mark(lambda check: check.close(namespace["area"](2), 4))
     finally:
         del linecache.cache[cell]
     assert verdict.endswith("ZeroDivisionError: division by zero, at `return side / 0`")
-
-
-def test_check_that_fails_first_ends_the_exercise(capsys):
-    def judge(check):
-        check.that(True, "first")
-        check.that(False, "second")
-        check.that(False, "third")
-
-    assert mark(capsys, judge) == "not yet: second"
 
 
 def test_exercise_that_checks_nothing_is_the_authors_mistake():
@@ -128,3 +142,89 @@ def test_exercise_that_checks_nothing_is_the_authors_mistake():
 def test_exercise_does_not_swallow_the_stop_of_the_kernel():
     with pytest.raises(KeyboardInterrupt), checks.exercise(NAME):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_difference_of_floats_agrees_with_torch_testing_assert_close(seed):
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.randn(3, 5, generator=generator)
+    b = a * (1 + 2e-4 * torch.rand(3, 5, generator=generator) * (seed % 2))
+    try:
+        torch.testing.assert_close(a.double(), b.double(), rtol=1e-4, atol=1e-6)
+        close = True
+    except AssertionError:
+        close = False
+    assert (difference(a, b) is None) == close
+
+
+GRADED, W = torch.tensor([1.0, 2.0], requires_grad=True), {"w": torch.tensor([1.0, 2.0])}
+NEAR = torch.tensor([1.0, 2.0]) * (1 + 5e-5)
+RAGGED = (torch.zeros(2), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    "mine, expected",
+    [
+        (torch.tensor([NAN, -INF, 1.0]), torch.tensor([NAN, -INF, 1.0])),
+        (np.linspace(0, 1, 11), np.linspace(0, 1, 11)),
+        (["a", "b"], ["a", "b"]),
+        ([[1], [2, 3]], [[1], [2, 3]]),
+        (GRADED, torch.tensor([1.0, 2.0])),
+        (GRADED.bfloat16(), GRADED.double()),
+        (2.5, torch.tensor(2.5)),
+        (torch.tensor(2.5), 2.5),
+        (Counter("aab"), {"a": 2, "b": 1}),
+        ({"w": NEAR}, W),
+        ((NEAR, torch.ones(3)), (W["w"], torch.ones(3))),
+    ],
+)
+def test_difference_ignores_gradients_float_widths_rounding_and_numbers_for_scalar_tensors(mine, expected):
+    assert difference(mine, expected) is None
+
+
+@pytest.mark.parametrize(
+    "mine, expected, sentence",
+    [
+        (50256, 50255, "yours: 50256, expected: 50255"),
+        (
+            torch.tensor([50256, 1]),
+            torch.tensor([50255, 1]),
+            "1 of 2 value differs, most at [0]: yours 50256",
+        ),
+        (torch.zeros(3, 7), torch.zeros(3, 5), "your shape is (3, 7), (3, 5) is expected"),
+        (torch.zeros(5, 3), torch.zeros(3, 5), "(5, 3), (3, 5) is expected: are two dimensions exchanged?"),
+        (torch.zeros(3), torch.zeros(3, 1), "a dimension of size 1 is missing"),
+        (torch.zeros(1, 3), torch.zeros(3), "a dimension of size 1 is in the way"),
+        (ONES, ONES.long(), "your dtype is float32, int64 is expected"),
+        (torch.tensor([NAN, 1.0, NAN]), ONES, "your answer holds nan (2 of 3 values)"),
+        (torch.tensor([INF, 1.0]), torch.ones(2), "your answer holds an infinity (1 of 2 values)"),
+        (NAN, 1.0, "your answer holds nan"),
+        (
+            torch.tensor([0.0, 0.25, -0.5]),
+            torch.zeros(3),
+            "2 of 3 values differ, most at [2]: yours -0.5, expected 0",
+        ),
+        (torch.tensor([2.0, 1.0]), torch.tensor([1.0, NAN]), "2 of 2 values differ, most at [1]: yours 1,"),
+        ([1.0], torch.ones(1), "your answer is a list, a tensor is expected"),
+        (torch.ones(1), "a", "your answer is a tensor, a string is expected"),
+        (3, "a", "your answer is a whole number, a string is expected"),
+        (len, 3, "your answer is a function (call it), a whole number is expected"),
+        (3, W, "your answer is a whole number, a dictionary is expected"),
+        (["a"], ["a", "b"], "your answer has 1 items, 2 are expected"),
+        ((*RAGGED, torch.ones(2)), RAGGED, "your answer has 3 items, 2 are expected"),
+        ("abd", "abc", "yours: 'abd', expected: 'abc'"),
+        ([[1], [2, 4]], [[1], [2, 3]], "at [1]: 1 of 2 value differs, most at [1]: yours 4, expected 3"),
+        (W, W | {"b": torch.zeros(1)}, "your keys are ['w'], ['w', 'b'] are expected"),
+        ([torch.zeros(2)], RAGGED, "your answer is a list, a tuple is expected"),
+        ((torch.zeros(2), "a"), RAGGED, "at [1]: your answer is a string, a tensor is expected"),
+        ({"a": [RAGGED]}, {"a": [PAIR]}, "at ['a']: at [0]: at [1]: 3 of 3 values differ"),
+        ({"a": 1}, {"a": torch.ones(1)}, "at ['a']: your answer is a whole number, a tensor is expected"),
+        ([np.array(["a", None])], [np.array(["b", None])], "at [0]: at [0]: yours: 'a', expected: 'b'"),
+    ],
+)
+def test_difference_is_one_sentence_with_both_sides_and_the_place_inside_lists_and_dictionaries(
+    mine, expected, sentence
+):
+    found, about_values = difference(mine, expected)
+    assert sentence in found and about_values == ("differ" in found or "yours:" in found)
+    assert difference(expected, expected) is None

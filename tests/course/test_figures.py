@@ -56,15 +56,7 @@ def test_figure_is_legible_small_and_has_alternative_text(drawn, name):
     assert not any(re.fullmatch(r"\d*\.\d+", word.strip("(),;")) for word in words)
 
 
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda: charts.bars(["a"], [1], alt="Mine."),
-        lambda: charts.curve({"a": ([0, 1], [1, 0])}, alt="Mine."),
-        lambda: charts.dots({"a": (1.0, 0.1)}, alt="Mine."),
-        lambda: heatmaps.heatmap(np.eye(2), alt="Mine."),
-    ],
-)
-def test_alternative_text_of_the_author_replaces_the_composed_one(drawn, draw):
-    draw()
-    assert drawn.alt == "Mine."
+def test_alternative_text_of_the_author_replaces_the_composed_one(drawn):
+    charts.curve({"a": ([0, 1], [1, 0])}, alt="Mine.")
+    heatmaps.heatmap(np.eye(2), alt="Mine.")
+    assert [alt for _, alt in drawn] == ["Mine.", "Mine."]

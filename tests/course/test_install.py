@@ -130,8 +130,8 @@ def test_install_of_a_venv_that_does_not_find_the_package_runs_again(clone):
 
 
 def test_install_reports_how_far_pip_is(monkeypatch, tmp_path):
-    for place in ("DOWNLOADS", "_site_packages"):
-        monkeypatch.setattr(install, place, tmp_path if place == "DOWNLOADS" else lambda: tmp_path)
+    for place in ("DOWNLOADS", "PACKAGES"):
+        monkeypatch.setattr(install, place, tmp_path)
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "a.whl").write_bytes(b"0" * 7_000_000)
     said = "Collecting a\n  Downloading a.whl\nRequirement already satisfied: b\n"

@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tinylm.course import style
 
 
-@style.styled
 def bars(labels: Sequence[str], values: Any, *, alt: str, height: float = 4.0, **named: str) -> None:
     """One bar per label; {"before": values, "after": values} gives a bar of each kind per label.
 
@@ -22,27 +20,25 @@ def bars(labels: Sequence[str], values: Any, *, alt: str, height: float = 4.0, *
     kinds = values if isinstance(values, Mapping) else {"": values}
     kinds = {kind: style.to_numpy(sizes) for kind, sizes in kinds.items()}
     names = style.show_whitespace(labels)
-    figure, axes = style.new_figure(height=height)
-    places, width = np.arange(len(names)), 0.8 / len(kinds)
-    for i, (kind, sizes) in enumerate(kinds.items()):
-        offset = (i - (len(kinds) - 1) / 2) * width
-        look = {"color": style.COLOURS[i % 6], "hatch": style.HATCHES[i % 6], "edgecolor": "white"}
-        axes.bar(places + offset, sizes, width * 0.94, label=kind or None, linewidth=0, **look)
-    longest = max(map(len, names), default=0)
-    axes.set_xticks(places, names, rotation=90 if longest > 1 and longest * len(names) > 55 else 0)
-    axes.tick_params(axis="x", length=0, **({"labelfontfamily": style.MONO} if longest <= 1 else {}))
-    axes.set_xlim(-0.6, len(names) - 0.4)
-    axes.grid(axis="y")
-    axes.set(**named)
-    if all((sizes == sizes.round()).all() for sizes in kinds.values()):  # counts: 1,000 rather than 1000.0
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    if len(kinds) > 1:
-        axes.legend()
-    style.show(figure, alt)
+    with style.figure(alt, height=height) as axes:
+        places, width = np.arange(len(names)), 0.8 / len(kinds)
+        for i, (kind, sizes) in enumerate(kinds.items()):
+            offset = (i - (len(kinds) - 1) / 2) * width
+            look = {"color": style.COLOURS[i % 6], "hatch": style.HATCHES[i % 6], "edgecolor": "white"}
+            axes.bar(places + offset, sizes, width * 0.94, label=kind, linewidth=0, **look)
+        longest = max(map(len, names), default=0)
+        axes.set_xticks(places, names, rotation=90 if longest > 1 and longest * len(names) > 55 else 0)
+        axes.tick_params(axis="x", length=0, **({"labelfontfamily": style.MONO} if longest <= 1 else {}))
+        axes.set_xlim(-0.6, len(names) - 0.4)
+        axes.grid(axis="y")
+        axes.set(**named)
+        if all((sizes == sizes.round()).all() for sizes in kinds.values()):  # 1,000 rather than 1000.0
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        if len(kinds) > 1:
+            axes.legend()
 
 
-@style.styled
 def curve(
     lines: Mapping[str, tuple[Any, Any]],
     *,
@@ -59,48 +55,45 @@ def curve(
     Where a line has 30 points or fewer they are marked; of several lines with up to 400, about a dozen.
     named: title, xlabel, ylabel. Without `alt` the text says which line falls and which rises."""
     levels, named = levels or {}, {"xlabel": "step", "ylabel": "loss (nats per token)"} | named
-    figure, axes = style.new_figure(height=height)
     drawn = {name: (style.to_numpy(x), style.to_numpy(y)) for name, (x, y) in lines.items()}
-    for look, (name, (x, y)) in zip(style.line_styles(len(lines)), drawn.items(), strict=True):
-        if len(x) > 30:
-            look |= {"markevery": len(x) // 12} if len(lines) > 1 and len(x) <= 400 else {"marker": None}
-        axes.plot(x, y, label=name, linewidth=1.5 if len(x) > 400 else 2.4, **look)
-    axes.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear", **named)
-    axes.grid(axis="y")
-    last = min((y[-1] for _, y in drawn.values()), default=0.0)
-    for name, value in levels.items():
-        axes.axhline(value, color=style.GREY, linewidth=1.6, linestyle=(0, (2, 2)))
-        below = value <= last  # a floor is named beneath it, where no line runs
-        place = {"xytext": (-4, -5 if below else 4), "va": "top" if below else "bottom", "ha": "right"}
-        where = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-        axes.annotate(name, (1, value), color=style.INK, fontsize=13, annotation_clip=False, **where, **place)
-    axes.margins(x=0.02, y=0.13 if levels else 0.05)
-    if len(lines) > 1:
-        _name_lines(figure, axes)
-    ways = []  # where each line goes, without a measured number
-    for name, (_, y) in drawn.items():
-        ways.append(
-            f"{name} {'falls' if y[-1] < y[0] else 'rises' if y[-1] > y[0] else 'ends where it began'}"
-        )
-    marked = f"; dotted lines mark {' and '.join(levels)}" if levels else ""
-    what = f"{named['ylabel']} against {named['xlabel']}"
-    style.show(figure, alt or f"Line chart of {what}: {'; '.join(ways)}{marked}.")
+    said = {-1: "falls", 1: "rises"}  # where each line goes, without a measured number
+    ways = [f"{n} {said.get(np.sign(y[-1] - y[0]), 'ends where it began')}" for n, (_, y) in drawn.items()]
+    ways += [f"dotted lines mark {' and '.join(levels)}"] if levels else []
+    told = f"Line chart of {named['ylabel']} against {named['xlabel']}: {'; '.join(ways)}."
+    with style.figure(alt or told, height=height) as axes:
+        for look, (name, (x, y)) in zip(style.LOOKS(), drawn.items(), strict=False):
+            if len(x) > 30:
+                few = {"markevery": len(x) // 12} if len(lines) > 1 and len(x) <= 400 else {"marker": None}
+                look = look | few
+            axes.plot(x, y, label=name, linewidth=1.5 if len(x) > 400 else 2.4, **look)
+        axes.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear", **named)
+        axes.grid(axis="y")
+        last = min((y[-1] for _, y in drawn.values()), default=0.0)
+        for name, value in levels.items():
+            axes.axhline(value, color=style.GREY, linewidth=1.6, linestyle=(0, (2, 2)))
+            below = value <= last  # a floor is named beneath it, where no line runs
+            look = {"color": style.INK, "fontsize": 13, "ha": "right", "va": "top" if below else "bottom"}
+            place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+            place |= {"xytext": (-4, -5 if below else 4), "annotation_clip": False}
+            axes.annotate(name, (1, value), **place, **look)
+        axes.margins(x=0.02, y=0.13 if levels else 0.05)
+        if len(lines) > 1:
+            _name_lines(axes)
 
 
-def _name_lines(figure: Figure, axes: Axes) -> None:
+def _name_lines(axes: Axes) -> None:
     """A legend where no line runs, or below the figure when there is no such place."""
     legend = axes.legend(handlelength=3)
-    figure.draw_without_rendering()  # only now is it known where the names stand
+    axes.figure.draw_without_rendering()  # only now is it known where the names stand
     names = legend.get_window_extent()
     paths = (line.get_transform().transform_path(line.get_path()) for line in axes.lines)
     if any(path.intersects_bbox(names) for path in paths):
         legend.remove()
         n = len(legend.get_texts())
         columns = -(-n // -(-n // 3))  # at most three, in rows as equal as can be: // - rounds up
-        figure.legend(loc="outside lower center", ncols=columns, handlelength=3)
+        axes.figure.legend(loc="outside lower center", ncols=columns, handlelength=3)
 
 
-@style.styled
 def dots(
     values: Mapping[str, tuple[float, float]], *, alt: str, pale: Sequence[str] = (), **named: str
 ) -> None:
@@ -108,12 +101,11 @@ def dots(
 
     pale names rows to be drawn hollow and grey, such as what was tried and not kept. The axis need not begin
     at zero, as it must for bars: what is read is the place of a dot, not a length."""
-    figure, axes = style.new_figure(height=1.5 + 0.32 * len(values))
-    for row, (name, (value, error)) in enumerate(values.items()):
-        colour, fill = (style.GREY, "white") if name in pale else (style.BLUE, style.BLUE)
-        axes.errorbar(value, row, xerr=error, fmt="o", color=colour, markerfacecolor=fill, capsize=4)
-    axes.set_yticks(range(len(values)), list(values))
-    axes.tick_params(axis="y", length=0)
-    axes.set(**named, ylim=(len(values) - 0.4, -0.6))
-    axes.grid(axis="both")
-    style.show(figure, alt)
+    with style.figure(alt, height=1.5 + 0.32 * len(values)) as axes:
+        for row, (name, (value, error)) in enumerate(values.items()):
+            colour, fill = (style.GREY, "white") if name in pale else (style.BLUE, style.BLUE)
+            axes.errorbar(value, row, xerr=error, fmt="o", color=colour, markerfacecolor=fill, capsize=4)
+        axes.set_yticks(range(len(values)), list(values))
+        axes.tick_params(axis="y", length=0)
+        axes.set(**named, ylim=(len(values) - 0.4, -0.6))
+        axes.grid(axis="both")

@@ -1,6 +1,7 @@
 """Checks: an exercise is marked in one line, and a wrong answer is told what usually causes it.
 
-The right answer, and the values that usual mistakes give, are handed in. Shown in notebook 00_start_here.
+The right answer, and the values that usual mistakes give, are handed in. `difference` says in a sentence how
+tensors, arrays, numbers, texts, or lists and dictionaries of them differ. Shown in 00_start_here.
 
     with checks.exercise("2.1 · mask the future") as check:
         check.attempted(mask)
@@ -9,14 +10,18 @@ The right answer, and the values that usual mistakes give, are handed in. Shown 
 
 import linecache
 import traceback
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from tinylm.course.diff import difference, matches
-from tinylm.errors import TinyLMError
+import numpy as np
+import torch
+
+from tinylm.errors import TinyLMError, short
 
 BLANK = "not attempted yet"
+KINDS = {"b": "booleans", "i": "whole numbers", "u": "whole numbers", "f": "floats", "c": "complex numbers"}
+NAMES = {str: "a string", list: "a list", tuple: "a tuple", dict: "a dictionary", set: "a set"}
+NAMES |= {int: "a whole number", float: "a float", bool: "True or False", np.ndarray: "an array"}
 
 
 class _Ended(Exception):
@@ -66,13 +71,7 @@ class exercise:
             raise _Ended(f"not yet: {diagnosis}")
 
     def close(
-        self,
-        mine: Any,
-        expected: Any,
-        diagnosis: str = "",
-        *,
-        usual: Mapping[str, Any] | None = None,
-        **near: float,
+        self, mine: Any, expected: Any, diagnosis: str = "", *, usual: dict | None = None, **near: float
     ) -> None:
         """`mine` must equal `expected`: floats up to rtol and atol (1e-4, 1e-6), everything else exactly.
 
@@ -82,19 +81,18 @@ class exercise:
         self.attempted(mine)
         self._checks += 1
         if problem := difference(mine, expected, **near):
-            for sentence, wrong in (usual or {}).items():
-                if matches(mine, wrong, **near):
-                    raise _Ended(f"not yet: {sentence}")
-            about_values = diagnosis and problem.about_values
-            sentence = f"{diagnosis} ({problem.sentence})" if about_values else problem.sentence
-            raise _Ended(f"not yet: {sentence}")
+            for mistake, wrong in (usual or {}).items():
+                if difference(mine, wrong, kinds=False, **near) is None:
+                    raise _Ended(f"not yet: {mistake}")
+            sentence, about_values = problem
+            explained = f"{diagnosis} ({sentence})" if diagnosis and about_values else sentence
+            raise _Ended(f"not yet: {explained}")
 
 
 def _left_blank(error: BaseException) -> bool:
     """True for what a stub raises: NotImplementedError, or arithmetic on the `...` still in it."""
-    return isinstance(error, NotImplementedError) or (
-        isinstance(error, TypeError | AttributeError) and "ellipsis" in str(error).lower()
-    )
+    on_dots = isinstance(error, TypeError | AttributeError) and "ellipsis" in str(error).lower()
+    return on_dots or isinstance(error, NotImplementedError)
 
 
 def _explain(error: Exception, trace: TracebackType | None) -> str:
@@ -110,3 +108,102 @@ def _explain(error: Exception, trace: TracebackType | None) -> str:
         return sentence
     line = linecache.getline(cells[-1].filename, cells[-1].lineno or 0).strip()
     return f"{sentence}, at `{line}`" if line else sentence
+
+
+def difference(
+    mine: Any, expected: Any, *, rtol: float = 1e-4, atol: float = 1e-6, kinds: bool = True
+) -> tuple[str, bool] | None:
+    """None when equal (floats up to rtol, atol; the rest exactly), or what differs first.
+
+    That is one sentence, and whether it concerns the values (not shape, dtype, type or nan). Without `kinds`
+    a list may stand for a tensor, and floats for whole numbers or booleans."""
+    near = {"rtol": rtol, "atol": atol, "kinds": kinds}
+    a, b = _as_array(mine), _as_array(expected)
+    if b is None:
+        return _difference_of_others(mine, expected, near)
+    strict = kinds and b.ndim > 0  # a number may stand for a scalar tensor
+    if a is None or (strict and isinstance(expected, torch.Tensor) and not isinstance(mine, torch.Tensor)):
+        return f"your answer is {_name(mine)}, {_name(expected)} is expected", False
+    if a.shape != b.shape:
+        return _shape_sentence(a.shape, b.shape), False
+    if strict and KINDS[a.dtype.kind] != KINDS[b.dtype.kind]:
+        return f"your dtype is {_dtype(mine, a)}, {_dtype(expected, b)} is expected", False
+    nan = np.isnan(a) & (np.isnan(a).sum() > np.isnan(b).sum())
+    for word, wrong in (("nan", nan), ("an infinity", np.isinf(a) & ~np.isinf(b))):
+        if wrong.any():
+            share = f" ({wrong.sum()} of {wrong.size} values)" if wrong.ndim else ""
+            return f"your answer holds {word}{share}", False
+    exact = a.dtype.kind in "biu" and b.dtype.kind in "biu"
+    close = a == b if exact else np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
+    return None if close.all() else (_value_sentence(a, b, close), True)
+
+
+def _as_array(value: Any) -> np.ndarray | None:
+    """A numpy array of booleans, whole numbers or floats, or None when the value is not numbers."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        return (value.double() if value.is_floating_point() else value).numpy()
+    if isinstance(value, list | tuple):
+        value = [item.detach().cpu().tolist() if isinstance(item, torch.Tensor) else item for item in value]
+    try:
+        array = np.asarray(value)
+    except ValueError:  # a ragged list
+        return None
+    return array if array.dtype.kind in KINDS else None
+
+
+def _difference_of_others(mine: Any, expected: Any, near: dict[str, Any]) -> tuple[str, bool] | None:
+    """Lists, tuples and dictionaries item by item; strings and all the rest are equal or not."""
+    if isinstance(mine, np.ndarray) and isinstance(expected, np.ndarray):  # of strings, of anything
+        mine, expected = mine.tolist(), expected.tolist()
+    dictionaries = isinstance(mine, dict) and isinstance(expected, dict)  # a Counter is one, too
+    if type(mine) is not type(expected) and not dictionaries:
+        return f"your answer is {_name(mine)}, {_name(expected)} is expected", False
+    if dictionaries and mine.keys() != expected.keys():
+        return f"your keys are {short([*mine])}, {short([*expected])} are expected", False
+    if not isinstance(expected, list | tuple | dict):
+        return None if mine == expected else (f"yours: {short(mine)}, expected: {short(expected)}", True)
+    if len(mine) != len(expected):
+        return f"your answer has {len(mine)} items, {len(expected)} are expected", False
+    for place in expected if dictionaries else range(len(expected)):
+        if found := difference(mine[place], expected[place], **near):
+            return f"at [{place!r}]: {found[0]}", found[1]
+    return None
+
+
+def _shape_sentence(mine: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    sentence = f"your shape is {mine}, {expected} is expected"
+    if len(mine) == len(expected) and sorted(mine) == sorted(expected):
+        return f"{sentence}: are two dimensions exchanged?"
+    if [n for n in mine if n != 1] == [n for n in expected if n != 1]:
+        fault = "missing" if len(mine) < len(expected) else "in the way"
+        return f"{sentence}: a dimension of size 1 is {fault}"
+    return sentence
+
+
+def _value_sentence(a: np.ndarray, b: np.ndarray, close: np.ndarray) -> str:
+    if a.ndim == 0:
+        return f"yours: {_number(a)}, expected: {_number(b)}"
+    gap = np.subtract(a, b, out=np.zeros(a.shape, complex), where=~close, dtype=complex)  # of any kind
+    where = np.unravel_index(int(np.abs(gap).argmax()), gap.shape)
+    wrong, place = int((~close).sum()), ", ".join(map(str, where))
+    return (
+        f"{wrong} of {close.size} {'value differs' if wrong == 1 else 'values differ'}, "
+        f"most at [{place}]: yours {_number(a[where])}, expected {_number(b[where])}"
+    )
+
+
+def _number(value: np.ndarray) -> str:
+    return f"{value.item():.4g}" if value.dtype.kind == "f" else str(value)
+
+
+def _dtype(value: Any, array: np.ndarray) -> str:
+    return str(getattr(value, "dtype", array.dtype)).removeprefix("torch.")
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, torch.Tensor):  # an nn.Parameter is one, too
+        return "a tensor"
+    if callable(value):
+        return "a function (call it)"
+    return NAMES.get(type(value), f"a {type(value).__name__}")

@@ -12,7 +12,6 @@ from torch import nn
 
 from tinylm.course import style
 from tinylm.course.style import BLUE, GREY, INK, PALE
-from tinylm.errors import InputError
 
 LADDER = (  # notebooks, name, size, what it does
     ("00–06", "Characters", "0.8M", "guesses the next letter of Shakespeare"),
@@ -23,161 +22,122 @@ LADDER = (  # notebooks, name, size, what it does
     ("19", "Demo", "", "on a web page, for others to try"),
 )
 
-
-@style.styled
-def ladder(here: str | None = None) -> None:
-    """The course's ladder of models, from the lowest rung up; `here` names the rung where we are.
-
-    Raises InputError when there is no such rung."""
-    names = [name for _, name, _, _ in LADDER]
-    if here is not None and here not in names:
-        raise InputError(f'the ladder has no rung "{here}": use one of {", ".join(names)}')
-    figure, axes = style.new_figure(9.4, 5.0)
-    axes.set(xlim=(0, 9.4), ylim=(0, 6 * 0.8 + 0.1))
-    axes.axis("off")
-    for i, (notebooks, name, size, about) in enumerate(LADDER):
-        left, low, width = 0.05 + 0.32 * i, 0.1 + 0.8 * i, 7.6
-        box(axes, left, low, width, 0.66, BLUE if name == here else PALE, BLUE)
-        look = {"va": "center", "color": "white" if name == here else INK}
-        middle = low + 0.33
-        axes.text(left + 0.16, middle, notebooks, fontsize=13, **look)
-        axes.text(left + 0.95, middle, name, fontsize=15, fontweight="bold", **look)
-        axes.text(left + 2.62, middle, size, fontsize=15, **look)
-        axes.text(left + 3.5, middle, about, fontsize=13, **look)
-        if name == here:
-            axes.text(left + width + 0.1, middle, "◀ here", va="center", fontsize=13, color=BLUE)
-    rungs = ", ".join(name + (f" ({size})" if size else "") for _, name, size, _ in LADDER)
-    at = f" We are at {here}." if here else ""
-    style.show(figure, f"The ladder of models, from the lowest rung up: {rungs}.{at}")
-
-
-def box(
-    axes: Axes, left: float, low: float, width: float, height: float, colour: Any, edge: str, line: str = "-"
-) -> None:
-    """A rounded box."""
-    look = {"facecolor": colour, "edgecolor": edge, "linewidth": 1.4, "linestyle": line}
-    shape = "round,pad=0,rounding_size=0.1"
-    axes.add_patch(FancyBboxPatch((left, low), width, height, boxstyle=shape, **look))
-
-
 STREAM, LEFT, RIGHT, COUNT = 1.45, 2.15, 3.35, 8.85  # inches: the stream, a branch's two boxes, the counts
 
 
-@style.styled
+def ladder(here: str) -> None:
+    """The course's ladder of models, from the lowest rung up; `here` names the rung where we are."""
+    rungs = ", ".join(name + (f" ({size})" if size else "") for _, name, size, _ in LADDER)
+    alt = f"The ladder of models, from the lowest rung up: {rungs}. We are at {here}."
+    with style.figure(alt, 9.4, 5.0) as axes:
+        axes.set(xlim=(0, 9.4), ylim=(0, 6 * 0.8 + 0.1))
+        axes.axis("off")
+        for i, (notebooks, name, size, about) in enumerate(LADDER):
+            left, y = 0.05 + 0.32 * i, 0.43 + 0.8 * i
+            ground, ink = (BLUE, "white") if name == here else (PALE, INK)
+            box(axes, left, y, 7.6, 0.66, facecolor=ground, edgecolor=BLUE)
+            write(axes, left + 0.16, y, notebooks, color=ink)
+            write(axes, left + 0.95, y, name, 15, color=ink, weight="bold")
+            write(axes, left + 2.62, y, size, 15, color=ink)
+            write(axes, left + 3.5, y, about, color=ink)
+            if name == here:
+                write(axes, left + 7.7, y, "◀ here", color=BLUE)
+
+
 def architecture(model: nn.Module) -> None:
     """Draw a GPT from itself: the residual stream upwards, what adds to it, shapes and parameters.
 
     Neighbouring blocks with the same parts are drawn once, with how many there are."""
     embedding, head, blocks = model.token_embedding, model.head, list(model.blocks)
     channels, tied, total = embedding.embedding_dim, head.weight is embedding.weight, _count(model)
-    plan = _Plan()
-    plan.note("tokens (B, T)")
-    plan.on_stream("token embedding", _inside(embedding), _count(embedding), style.tint(style.SKY))
-    if model.position_embedding is not None:
-        plan.position(model.position_embedding)
-    plan.rise(0.62)
-    plan.text(STREAM + 0.15, plan.y - 0.2, f"x (B, T, {channels})")
-    for _, same in groupby(blocks, key=lambda block: [(k, v.shape) for k, v in block.named_parameters()]):
-        plan.blocks(*same)
-    plan.on_stream("final norm", _inside(model.final_norm), _count(model.final_norm), PALE)
-    inside, count = ("the token embedding's own matrix", "0 more") if tied else (_inside(head), _count(head))
-    plan.on_stream("head", inside, count, style.tint(style.SKY))
-    plan.arrow((STREAM, plan.y), (STREAM, plan.y + 0.35), width=3.2)
-    plan.y += 0.4
-    plan.note(f"logits (B, T, {head.out_features})")
-    plan.axes.set(xlim=(0, 9.05), ylim=(-0.05, plan.y + 0.05), title=f"GPT: {total:,} parameters")
-    plan.axes.axis("off")
-    plan.figure.set_size_inches(9.05, plan.y + 0.6)
-    told = (
+    alt = (
         f"Plan of the model, from tokens below to logits above: embeddings of width {channels}, "
         f"{len(blocks)} blocks whose attention and MLP each add to the residual stream, "
         f"a final norm and {'a head tied to the embedding' if tied else 'a head'}; {total:,} parameters."
     )
-    style.show(plan.figure, told)
+    with style.figure(alt) as axes:
+        write(axes, STREAM, 0.15, "tokens (B, T)", 14, ha="center", weight="bold")
+        _row(axes, 0.77, 0.35, 2.2, "token embedding", embedding, style.tint(style.SKY))
+        y = 1.0  # the height reached
+        if model.position_embedding is not None:
+            y += 0.45
+            _row(axes, y, LEFT, 2.6, "position embedding", model.position_embedding, style.tint(style.ORANGE))
+            _join(axes, y, LEFT)
+        y += 0.62
+        write(axes, STREAM + 0.15, y - 0.2, f"x (B, T, {channels})")
+        for _, same in groupby(blocks, key=lambda block: [(k, v.shape) for k, v in block.named_parameters()]):
+            y = _blocks(axes, y, *same)
+        _row(axes, y + 0.45, 0.35, 2.2, "final norm", model.final_norm, PALE)
+        told = ("the token embedding's own matrix", "0 more") if tied else ()
+        _row(axes, y + 1.13, 0.35, 2.2, "head", head, style.tint(style.SKY), *told)
+        y += 1.36
+        axes.plot([STREAM, STREAM], [0.32, y], color=INK, linewidth=3.2, linestyle="-", zorder=0)
+        arrow(axes, (STREAM, y), (STREAM, y + 0.35), width=3.2)
+        write(axes, STREAM, y + 0.55, f"logits (B, T, {head.out_features})", 14, ha="center", weight="bold")
+        axes.set(xlim=(0, 9.05), ylim=(-0.05, y + 0.77), title=f"GPT: {total:,} parameters")
+        axes.axis("off")
+        axes.figure.set_size_inches(9.05, y + 1.32)
 
 
-class _Plan:
-    """A drawing that grows upwards. y is the height reached, in inches."""
+def _row(
+    axes: Axes, y: float, left: float, width: float, name: str, part: nn.Module, colour: Any, *told: str
+) -> None:
+    """A part's box, and beside it its sizes and its number of parameters, or what is told in their place."""
+    inside, count = told or (_inside(part), f"{_count(part):,}")
+    box(axes, left, y, width, 0.46, name, facecolor=colour)
+    write(axes, left + width + 0.2, y, inside)
+    write(axes, COUNT, y, count, ha="right")
 
-    def __init__(self) -> None:
-        self.figure, self.axes = style.new_figure(9.0, 8.0)
-        self.y = 0.0
 
-    def text(self, x: float, y: float, text: str, size: int = 13, **look: Any) -> None:
-        self.axes.text(x, y, text, **({"va": "center", "fontsize": size, "color": INK} | look))
+def _blocks(axes: Axes, low: float, block: nn.Module, *others: nn.Module) -> float:
+    """One block in a dashed frame, and how many of its kind follow one another. Returns how high it is."""
+    n, each, y, centre = 1 + len(others), _count(block), low + 0.1, RIGHT + 2.1
+    attention, mlp = (block.attn_norm, "attention", block.attn), (block.mlp_norm, "MLP", block.mlp)
+    for (norm, name, part), colour in ((attention, style.GREEN), (mlp, style.PINK)):
+        # off the stream, through a norm and a part, and back on: x = x + part(norm(x))
+        out, y = y + 0.45, y + 1.1
+        box(axes, LEFT, out, 0.95, 0.66, "norm", f"{_count(norm):,}")
+        look = {"facecolor": style.tint(colour), "weight": "bold"}
+        box(axes, RIGHT, out, 4.2, 0.66, name, _inside(part), **look)
+        write(axes, COUNT, out, f"{_count(part):,}", ha="right")
+        arrow(axes, (STREAM, out), (LEFT, out))
+        arrow(axes, (LEFT + 0.95, out), (RIGHT, out))
+        axes.plot([centre, centre], [out + 0.33, y], color=INK, linewidth=1.8, linestyle="-")
+        _join(axes, y, centre)
+    times = f"{n} × {each:,} = {n * each:,}" if n > 1 else f"{each:,}"
+    write(axes, COUNT, y - 0.02, times, ha="right", weight="bold")
+    middle, height = (low + y + 0.2) / 2, y + 0.2 - low
+    box(axes, 0.1, middle, 8.9, height, facecolor="none", edgecolor=GREY, linestyle="--")
+    write(axes, 0.3, middle, f"{n} ×\nblock", 15, weight="bold")
+    return y + 0.3
 
-    def middle(self, x: float, y: float, text: str, size: int = 14, **look: Any) -> None:
-        self.text(x, y, text, size, ha="center", **look)
 
-    def count(self, text: str | int, y: float, **look: Any) -> None:
-        self.text(COUNT, y, text if isinstance(text, str) else f"{text:,}", ha="right", **look)
+def _join(axes: Axes, y: float, x: float) -> None:
+    """An arrow from x back to the stream, and the sign of an addition."""
+    arrow(axes, (x, y), (STREAM + 0.14, y))
+    axes.plot(STREAM, y, "o", markersize=19, color="white", markeredgecolor=INK, markeredgewidth=1.8)
+    axes.plot(STREAM, y, "+", markersize=12, color=INK, markeredgewidth=2.2)
 
-    def arrow(self, start: tuple[float, float], end: tuple[float, float], width: float = 1.8) -> None:
-        look = {"arrowstyle": "-|>", "mutation_scale": 14, "linewidth": width, "color": INK}
-        self.axes.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **look))
 
-    def rise(self, by: float) -> None:
-        """The residual stream itself: a thick line upwards."""
-        top = self.y + by
-        self.axes.plot([STREAM, STREAM], [self.y, top], color=INK, linewidth=3.2, linestyle="-", zorder=0)
-        self.y = top
+def box(axes: Axes, left: float, y: float, width: float, height: float, *text: str, **look: Any) -> None:
+    """A rounded box whose middle is at the height y, its name, and under it, smaller, what is inside."""
+    name, inside = (*text, "", "")[:2]
+    weight, shape = look.pop("weight", "normal"), "round,pad=0,rounding_size=0.1"
+    look = {"facecolor": PALE, "edgecolor": INK, "linewidth": 1.4} | look
+    axes.add_patch(FancyBboxPatch((left, y - height / 2), width, height, boxstyle=shape, **look))
+    write(axes, left + width / 2, y + (0.14 if inside else 0), name, 14, ha="center", weight=weight)
+    write(axes, left + width / 2, y - 0.15, inside, 12, ha="center")
 
-    def note(self, text: str) -> None:
-        self.middle(STREAM, self.y + 0.15, text, fontweight="bold")
-        self.y += 0.32
 
-    def on_stream(self, name: str, inside: str, count: str | int, colour: Any) -> None:
-        self.rise(0.22)
-        box(self.axes, 0.35, self.y, 2.2, 0.46, colour, INK)
-        self.middle(STREAM, self.y + 0.23, name)
-        self.text(2.75, self.y + 0.23, inside)
-        self.count(count, self.y + 0.23)
-        self.y += 0.46
+def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], width: float = 1.8) -> None:
+    """An arrow from (x, y) to (x, y)."""
+    look = {"arrowstyle": "-|>", "mutation_scale": 14, "linewidth": width, "color": INK}
+    axes.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **look))
 
-    def position(self, part: nn.Module) -> None:
-        self.rise(0.45)
-        box(self.axes, LEFT, self.y - 0.23, 2.6, 0.46, style.tint(style.ORANGE), INK)
-        self.middle(LEFT + 1.3, self.y, "position embedding")
-        self.text(LEFT + 2.75, self.y, _inside(part))
-        self.join(LEFT)
-        self.count(_count(part), self.y)
 
-    def join(self, x: float) -> None:
-        """An arrow from x back to the stream, and the sign of an addition."""
-        self.arrow((x, self.y), (STREAM + 0.14, self.y))
-        look = {"color": "white", "markeredgecolor": INK, "markeredgewidth": 1.8}
-        self.axes.plot(STREAM, self.y, "o", markersize=19, **look)
-        self.axes.plot(STREAM, self.y, "+", markersize=12, color=INK, markeredgewidth=2.2)
-
-    def blocks(self, block: nn.Module, *others: nn.Module) -> None:
-        """One block in a dashed frame, and how many of its kind follow one another."""
-        low, n, each = self.y, 1 + len(others), _count(block)
-        self.rise(0.1)
-        heads = f"{block.attn.n_head} heads: " if hasattr(block.attn, "n_head") else ""
-        self.branch(block.attn_norm, "attention", block.attn, heads, style.tint(style.GREEN))
-        self.branch(block.mlp_norm, "MLP", block.mlp, "", style.tint(style.PINK))
-        self.rise(0.2)
-        times = f"{n} × {each:,} = {n * each:,}" if n > 1 else each
-        self.count(times, self.y - 0.22, fontweight="bold")
-        box(self.axes, 0.1, low, 8.9, self.y - low, "none", GREY, "--")
-        self.text(0.3, (low + self.y) / 2, f"{n} ×\nblock", 15, fontweight="bold")
-        self.rise(0.1)
-
-    def branch(self, norm: nn.Module, name: str, part: nn.Module, extra: str, colour: Any) -> None:
-        """Off the stream, through a norm and a part, and back on: x = x + part(norm(x))."""
-        out, centre = self.y + 0.45, RIGHT + 2.1
-        box(self.axes, LEFT, out - 0.33, 0.95, 0.66, PALE, INK)
-        self.middle(LEFT + 0.475, out + 0.13, "norm")
-        self.middle(LEFT + 0.475, out - 0.15, f"{_count(norm):,}", 12)
-        box(self.axes, RIGHT, out - 0.33, 4.2, 0.66, colour, INK)
-        self.middle(centre, out + 0.14, name, fontweight="bold")
-        self.middle(centre, out - 0.15, extra + _inside(part), 12)
-        self.count(_count(part), out)
-        self.arrow((STREAM, out), (LEFT, out))
-        self.arrow((LEFT + 0.95, out), (RIGHT, out))
-        self.rise(1.1)
-        self.axes.plot([centre, centre], [out + 0.33, self.y], color=INK, linewidth=1.8, linestyle="-")
-        self.join(centre)
+def write(axes: Axes, x: float, y: float, text: str, size: int = 13, **look: Any) -> None:
+    """A text that begins at x; its middle is at the height y."""
+    axes.text(x, y, text, **({"va": "center", "fontsize": size, "color": INK} | look))
 
 
 def _count(part: nn.Module) -> int:
@@ -194,4 +154,5 @@ def _inside(part: nn.Module) -> str:
     sizes = [f"{name} {_inside(linear)}" for name, linear in linears]
     if isinstance(activation := getattr(part, "activation", None), str):
         sizes.insert(1, activation)
-    return ", ".join(sizes) or type(part).__name__
+    heads = f"{part.n_head} heads: " if hasattr(part, "n_head") else ""
+    return heads + (", ".join(sizes) or type(part).__name__)

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 import tomllib
 from pathlib import Path
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 READY = VENV / "ready"
 DOWNLOADS = VENV / "downloads"  # not in the system's folder for temporary files, which is often small
-BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+BIN, PACKAGES = (Path(sysconfig.get_path(p, "venv", {"base": str(VENV)})) for p in ("scripts", "purelib"))
 
 
 def main() -> int:
@@ -54,14 +55,10 @@ def main() -> int:
     return 0
 
 
-def _site_packages() -> Path:
-    return next(iter(VENV.glob("lib/python*/site-packages")), VENV / "Lib" / "site-packages")
-
-
 def relocate(old: str) -> None:
     """Write this clone's place wherever .venv holds the old one: in the editable tinylm and in scripts."""
     whole = re.compile(re.escape(old.encode()) + rb"(?![\w.-])")  # course2 is not course
-    for path in (VENV / "pyvenv.cfg", *BIN.iterdir(), *_site_packages().glob("__editable__*tinylm*")):
+    for path in (VENV / "pyvenv.cfg", *BIN.iterdir(), *PACKAGES.glob("__editable__*tinylm*")):
         if path.is_file() and not path.is_symlink():
             path.write_bytes(whole.sub(lambda _: str(ROOT).encode(), path.read_bytes()))
 
@@ -79,7 +76,7 @@ def pip_install() -> int:
     command = [BIN / "python", "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--progress-bar", "off", "-r", "requirements.txt"]
     environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(DOWNLOADS))
-    log, began, before = VENV / "pip.log", time.monotonic(), _n_installed()
+    log, began, before = VENV / "pip.log", time.monotonic(), n_installed()
     with log.open("wb") as out:
         pip = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
     said = ""
@@ -100,15 +97,16 @@ def pip_install() -> int:
 def progress(said: str, before: int) -> str:
     """How far pip is, from what it said, what it has downloaded, and how many packages there were before."""
     if collected := re.search("^Installing collected packages: (.*)", said, re.MULTILINE):
-        return f"installed {_n_installed() - before} of {collected[1].count(',') + 1} packages"
+        return f"installed {n_installed() - before} of {collected[1].count(',') + 1} packages"
     found, size = len(re.findall("^ *(?:Collecting|Requirement) ", said, re.MULTILINE)), 0
     with contextlib.suppress(OSError):  # pip takes a file away when it likes
         size = sum(path.stat().st_size for path in DOWNLOADS.glob("**/*.whl"))
     return f"found {found} packages, downloaded {size / 1e6:,.0f} MB"
 
 
-def _n_installed() -> int:
-    return len([*_site_packages().glob("*.dist-info")])
+def n_installed() -> int:
+    """How many packages .venv has."""
+    return len([*PACKAGES.glob("*.dist-info")])
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from tinylm.errors import DataError
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 MINE = ROOT / "my_notebooks"
-GIVEN = ".given.json"  # for each copy, the hash of the sources that were given
+GIVEN = "sources_given"  # a copy's metadata hold the hash of the sources that were given
 # JupyterLab asks nobody about news and looks for none: a class may have no network
 SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
@@ -32,57 +32,38 @@ def copy_notebooks(notebooks: Path = NOTEBOOKS, mine: Path = MINE) -> dict[str, 
     Returns {name: "new" | "newer version" | "unchanged" | "yours, left alone"}. Copies have no outputs, so
     that nothing is revealed before it is predicted. Raises DataError, before anything is copied, when there
     is none to copy or one of them is damaged."""
-    paths = sorted(notebooks.glob("[0-9][0-9]_*.ipynb")) if notebooks.is_dir() else []
-    if not paths:
-        raise DataError(f"there are no notebooks in {notebooks.name}/: run this in a clone of the course")
     given = {}
-    for path in paths:
+    for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
         try:
-            given[path.name] = (notebook := _read(path)), _hash_sources(notebook)
+            given[path.name] = _read(path)
         except Exception as error:
             name, kind = f"{path.parent.name}/{path.name}", type(error).__name__
-            raise DataError(
-                f"{name} is not a notebook ({kind}): `git restore {name}` brings it back"
-            ) from error
+            sentence = f"{name} is not a notebook ({kind}): `git restore {name}` brings it back"
+            raise DataError(sentence) from error
+    if not given:
+        raise DataError(f"there are no notebooks in {notebooks.name}/: run this in a clone of the course")
     mine.mkdir(parents=True, exist_ok=True)
-    copied: dict[str, str] = {}  # where it is lost, a copy that differs counts as the learner's
-    with contextlib.suppress(Exception):
-        copied = dict(_read(mine / GIVEN))
     done = {}
     for name, (notebook, sources) in given.items():
-        done[name] = _verdict(mine / name, sources, copied.get(name))
+        done[name] = "yours, left alone" if (mine / name).exists() else "new"
+        with contextlib.suppress(Exception):  # what is no notebook, or not to be read, is not ours to repair
+            copy, there = _read(mine / name)
+            if there in (sources, copy["metadata"].get(GIVEN)):
+                done[name] = "unchanged" if there == sources else "newer version"
         if done[name] in ("new", "newer version"):
+            notebook.setdefault("metadata", {})[GIVEN] = sources
             for cell in notebook["cells"]:
                 cell |= {"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {}
             _write(mine / name, notebook)
-        if done[name] != "yours, left alone":
-            copied[name] = sources
         print(f"{Path(name).stem}: {done[name]}")
-    _write(mine / GIVEN, copied)
     return done
 
 
-def _verdict(copy: Path, given: str, copied: str | None) -> str:
-    """What to do with one copy, from the hashes of what is given now, was copied, and is there."""
-    if not copy.exists():
-        return "new"
-    try:
-        there = _hash_sources(_read(copy))
-    except Exception:  # not one any more, or not to be read: not ours to repair
-        return "yours, left alone"
-    if there == given:
-        return "unchanged"
-    return "newer version" if there == copied else "yours, left alone"
-
-
-def _hash_sources(notebook: dict[str, Any]) -> str:
-    """A hash of the cells' kinds and sources; outputs, counts and metadata do not matter."""
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """A notebook, and a hash of its cells' kinds and sources; outputs, counts and metadata do not matter."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
     cells = [[cell["cell_type"], "".join(cell["source"])] for cell in notebook["cells"]]
-    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return notebook, hashlib.sha256(json.dumps(cells).encode()).hexdigest()
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:
@@ -107,12 +88,13 @@ def open_lab(arguments: Sequence[str] = (), *, notebooks: Path = NOTEBOOKS, mine
     settings = mine / ".lab" / "labconfig"
     settings.mkdir(parents=True, exist_ok=True)
     _write(settings / "default_setting_overrides.json", SETTINGS)
+    first_in = {
+        "JUPYTER_CONFIG_PATH": settings.parent,
+        "PATH": Path(sys.executable).parent,  # `python` in JupyterLab's terminal is this one
+        "PYTHONPATH": ROOT,  # kernels import the tinylm of this clone, whatever else is installed
+    }
     environment = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"}  # this Python's kernel before another's
-    for name, path in (
-        ("JUPYTER_CONFIG_PATH", settings.parent),
-        ("PATH", Path(sys.executable).parent),  # `python` in JupyterLab's terminal is this one
-        ("PYTHONPATH", ROOT),  # kernels import the tinylm of this clone, whatever else is installed
-    ):
+    for name, path in first_in.items():
         environment[name] = os.pathsep.join(filter(None, [str(path), os.environ.get(name)]))
     # -P: a file of the learner's called random.py must not be what JupyterLab imports
     command = [sys.executable, "-P", "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{first}"]
@@ -120,33 +102,32 @@ def open_lab(arguments: Sequence[str] = (), *, notebooks: Path = NOTEBOOKS, mine
     lab = subprocess.Popen([*command, *arguments], cwd=mine, env=environment, **pipe)
     log = threading.Thread(target=print_log, args=(lab.stderr,), daemon=True)
     log.start()
-    before = signal.signal(signal.SIGTERM, lambda *_: lab.terminate())
+    # Ctrl-C reaches JupyterLab too, which asks whether to stop, and saves first
+    answers = {signal.SIGTERM: lambda *_: lab.terminate(), signal.SIGINT: signal.SIG_IGN}
+    before = {which: signal.signal(which, answer) for which, answer in answers.items()}
     try:
-        while True:
-            try:
-                code = lab.wait()
-                log.join(timeout=1)  # a kernel that is still ending holds the pipe open
-                return code if code >= 0 else 128 - code
-            except KeyboardInterrupt:  # JupyterLab got it too, asks whether to stop, and saves first
-                continue
+        code = lab.wait()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for which, answer in before.items():
+            signal.signal(which, answer)
+    log.join(timeout=1)  # a kernel that is still ending holds the pipe open
+    return code if code >= 0 else 128 - code
 
 
 def print_log(stream: IO[str]) -> None:
     """Of JupyterLab's log print the address, once, and errors; some twenty lines at the start are neither."""
-    level, address = "E", ""  # what has no level, such as Python's own errors, has the one of the line before
+    loud, address = True, ""  # what has no level, such as Python's own errors, is as loud as the line before
     with stream:
         for line in map(str.rstrip, stream):
             if mark := re.match(r"\[([DIWEC]) [^]]*\] ?(.*)", line):
-                level = mark[1] if mark[2] else "I"  # an empty critical line begins the addresses once more
+                loud = mark[1] in "EC" and mark[2] != ""  # an empty one begins the addresses once more
             elif line.startswith("Traceback "):
-                level = "E"
+                loud = True
             found = re.search(r"https?://\S+/lab\S*", line)
             # a closed output must not end this loop: JupyterLab would stand still before a full pipe
             with contextlib.suppress(OSError, ValueError):
                 if found and not address:
                     address = found[0]
                     print(f"JupyterLab is open at {address}\nCtrl-C twice ends it.", flush=True)
-                elif level in "EC":
+                elif loud:
                     print(line, flush=True)

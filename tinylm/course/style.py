@@ -8,8 +8,8 @@ import base64
 import html
 import io
 import re
-from collections.abc import Iterable
-from itertools import cycle, islice
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
@@ -42,35 +42,15 @@ LINE_COLOURS = 32  # enough for lines, letters and their soft edges; a fifth sma
 # HTML that only a screen reader meets
 UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
 
-STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 14,
-    "axes.titlesize": 16,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": GREY,
-    "axes.linewidth": 1.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=LINES),
-    "grid.color": "#D5D9DD",
-    "xtick.labelsize": 13,
-    "ytick.labelsize": 13,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.fontsize": 13,
-    "legend.frameon": False,
-    "lines.linewidth": 2.4,
-    "lines.markersize": 7,
-    "hatch.linewidth": 1.2,
-    "figure.figsize": (WIDTH, 4.0),
-    "figure.dpi": SCREEN_DPI,
-    "figure.facecolor": "white",
-    "image.cmap": SEQUENTIAL,
-}
+LOOKS = cycler(color=COLOURS, linestyle=LINES, marker=MARKERS)  # of lines: any one of the three is enough
+STYLE: dict[str, Any] = {"figure.figsize": (WIDTH, 4.0), "figure.dpi": SCREEN_DPI, "image.cmap": SEQUENTIAL}
+STYLE |= {"font.family": "DejaVu Sans", "font.size": 14, "legend.fontsize": 13, "legend.frameon": False}
+STYLE |= {"axes.titlesize": 16, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlepad": 10}
+STYLE |= {"axes.labelcolor": INK, "axes.edgecolor": GREY, "axes.linewidth": 1.0, "axes.axisbelow": True}
+STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "grid.color": "#D5D9DD"}
+STYLE |= {"xtick.labelsize": 13, "ytick.labelsize": 13, "xtick.color": INK, "ytick.color": INK}
+STYLE |= {"axes.prop_cycle": cycler(color=COLOURS, linestyle=LINES), "figure.facecolor": "white"}
+STYLE |= {"lines.linewidth": 2.4, "lines.markersize": 7, "hatch.linewidth": 1.2}
 
 
 def use() -> None:
@@ -78,18 +58,15 @@ def use() -> None:
     matplotlib.rcParams.update(STYLE)
 
 
-def line_styles(n: int) -> list[dict[str, Any]]:
-    """n looks for lines: colour, dash pattern and marker differ together, so that one of them is enough."""
-    triples = zip(cycle(COLOURS), cycle(LINES), cycle(MARKERS), strict=False)
-    return [{"color": c, "linestyle": line, "marker": m} for c, line, m in islice(triples, n)]
+@contextmanager
+def figure(alt: str, width: float = WIDTH, height: float = 4.0, **subplots: Any) -> Iterator[Any]:
+    """`with figure(alt) as axes:` draw in the course's style; at the end it is shown with alternative text.
 
-
-def new_figure(
-    width: float = WIDTH, height: float = 4.0, rows: int = 1, columns: int = 1, **kwargs: Any
-) -> tuple[Figure, Any]:
-    """A figure and its axes (an array when there are several), unknown to pyplot: nothing is to be closed."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, **kwargs)
+    The axes are an array where there are several. The learner's own settings stay as they were."""
+    with matplotlib.rc_context(STYLE):
+        drawn = Figure(figsize=(width, height), layout="constrained")  # pyplot does not know it
+        yield drawn.subplots(**subplots)
+        show(drawn, alt)
 
 
 def tint(colour: str) -> tuple[float, ...]:
@@ -97,20 +74,14 @@ def tint(colour: str) -> tuple[float, ...]:
     return tuple(1 - 0.45 * (1 - part) for part in to_rgb(colour))
 
 
-def styled(draw: Any) -> Any:
-    """Decorator: draw in the course's style, and leave the learner's own settings as they were."""
-    return matplotlib.rc_context(STYLE)(draw)
-
-
 def to_png(figure: Figure) -> bytes:
     """The figure as a small PNG, drawn at DPI in PNG_COLOURS colours, or LINE_COLOURS without images."""
-    raw = io.BytesIO()
+    raw, small = io.BytesIO(), io.BytesIO()
     options = {"bbox_inches": "tight", "pad_inches": 0.12, "metadata": {"Software": None}}
     figure.savefig(raw, format="png", dpi=DPI, **options)
     colours = PNG_COLOURS if any(axes.images for axes in figure.axes) else LINE_COLOURS
     how = {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 2, "dither": Image.Dither.NONE}
     picture = Image.open(raw).convert("RGB").quantize(colours, **how)  # a rare colour is kept too
-    small = io.BytesIO()
     picture.save(small, format="png", optimize=True)
     return small.getvalue()
 

@@ -24,15 +24,14 @@ from tinylm.inference.generate import generate_text, next_logits
 from tinylm.inference.sampling import probabilities, tokens_seen
 from tinylm.model.gpt import eval_mode
 
-LOOK = {"style": {"description_width": "8em"}, "layout": {"width": "38em"}}
-
 
 def explore(function: Callable[..., str | None], *, height: str | None = None, **controls: Any) -> Any:
     """Controls above the result of function(**values), redrawn whenever one of them moves.
 
-    A control is an ipywidget, or short for one: (1, 64) or (0.1, 3.0, 0.1) is a slider from, to, by; "text" a
-    text box; ["a", "b"] a menu. The function returns a string of HTML, which is replaced in place, or draws a
-    chart. height, e.g. "420px", keeps the page still while a figure is redrawn."""
+    A control is an ipywidget, or short for one: (1, 64) or (0.1, 3.0, 0.1) is a slider from, to, by, and
+    where to begin if there is a fourth number; "text" a text box; ["a", "b"] a menu. The function returns a
+    string of HTML, which is replaced in place, or draws a chart: then height, e.g. "420px", keeps the page
+    still."""
     knobs = {name: _control(name, short) for name, short in controls.items()}
     page, paper = ipywidgets.HTML(), ipywidgets.Output()
     paper.layout.min_height = height
@@ -54,27 +53,26 @@ def explore(function: Callable[..., str | None], *, height: str | None = None, *
 
 def _control(name: str, short: Any) -> Any:
     """The widget that a short form stands for, with a readable name."""
+    look = {"style": {"description_width": "8em"}, "layout": {"width": "38em"}}
+    look["description"] = name.replace("_", " ")
     if isinstance(short, ipywidgets.Widget):
         return short
     if isinstance(short, str):
-        return ipywidgets.Text(value=short, description=name.replace("_", " "), **LOOK)
+        return ipywidgets.Text(short, **look)
     if isinstance(short, list):
-        return ipywidgets.Dropdown(options=short, description=name.replace("_", " "), **LOOK)
-    if isinstance(short, tuple) and len(short) in (2, 3):
-        return _slider(name, short[0], *short)
-    raise InputError(f"control {name} is {short!r}: give a widget, (from, to, by), a text or a list")
-
-
-def _slider(name: str, value: float, low: float, high: float, step: float | None = None) -> Any:
-    whole = all(isinstance(number, int) for number in (value, low, high, step or 1))
-    step = step or (1 if whole else (high - low) / 100)
+        return ipywidgets.Dropdown(options=short, **look)
+    if not isinstance(short, tuple) or not 2 <= len(short) <= 4:
+        raise InputError(f"control {name} is {short!r}: give a widget, (from, to, by), a text or a list")
+    low, high, step, start = (*short, None, None)[:4]
+    whole = all(isinstance(number, int) for number in short)
     kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-    return kind(value=value, min=low, max=high, step=step, description=name.replace("_", " "), **LOOK)
+    look["step"] = step or (1 if whole else (high - low) / 100)
+    return kind(low if start is None else start, min=low, max=high, **look)
 
 
-def _require_text(text: str, purpose: str) -> None:
+def _require_text(text: str) -> None:
     if not text:
-        raise InputError(f"there is no text to {purpose}: type at least one character")
+        raise InputError("there is no text: type at least one character")
 
 
 def next_character(predict: Callable[[str], Any], tokenizer: Any, text: str) -> Any:
@@ -84,7 +82,7 @@ def next_character(predict: Callable[[str], Any], tokenizer: Any, text: str) -> 
     labels = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
 
     def draw(text: str) -> str:
-        _require_text(text, "go on from")
+        _require_text(text)
         return html_bars(labels, predict(text), title=f"after “{text}”", top=12)
 
     return explore(draw, text=text)
@@ -93,13 +91,13 @@ def next_character(predict: Callable[[str], Any], tokenizer: Any, text: str) -> 
 def sampling_widget(model: nn.Module, tokenizer: Any, text: str) -> Any:
     """Type a text, move the sampling rules, and see which tokens may still follow, and what would be written.
 
-    Every token of the vocabulary has its row: its probability by the model, and after the rules. Below stand
-    60 tokens drawn by these rules; the seed decides which."""
+    Every token of the vocabulary has its row: its probability by the model, and after the rules, which at
+    first change nothing. Below stand 60 tokens drawn by these rules; the seed decides which."""
     labels = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
 
-    def draw(text: str, seed: int, **rules: Any) -> str:
-        _require_text(text, "go on from")
-        config = GenerationConfig(max_new_tokens=60, **rules)
+    def draw(text: str, seed: int, repetition: float, **rules: Any) -> str:
+        _require_text(text)
+        config = GenerationConfig(max_new_tokens=60, repetition_penalty=repetition, **rules)
         ids = [tokenizer.encode(text).tolist()]
         with eval_mode(model.modules()):
             logits = next_logits(model, ids).cpu()  # (1, V)
@@ -110,17 +108,13 @@ def sampling_widget(model: nn.Module, tokenizer: Any, text: str) -> Any:
         words = f"<b>{html.escape(text)}</b>{html.escape(written)}"
         return table + html_page(f"<div style='{MONO};white-space:pre-wrap'>{words}</div>")
 
-    start = GenerationConfig()  # the rules that change nothing
-    return explore(
-        draw,
-        text=text,
-        temperature=_slider("temperature", start.temperature, 0.0, 3.0, 0.05),
-        top_k=_slider("top_k", start.top_k, 0, len(labels)),
-        top_p=_slider("top_p", start.top_p, 0.05, 1.0, 0.05),
-        min_p=_slider("min_p", start.min_p, 0.0, 1.0, 0.01),
-        repetition_penalty=_slider("repetition", start.repetition_penalty, 0.5, 3.0, 0.05),
-        seed=_slider("seed", 1, 0, 99),
-    )
+    sliders = {
+        "temperature": (0.0, 3.0, 0.05, 1.0),
+        "top_k": (0, len(labels)),
+        "top_p": (0.05, 1.0, 0.05, 1.0),
+    }
+    sliders |= {"min_p": (0.0, 1.0, 0.01), "repetition": (0.5, 3.0, 0.05, 1.0), "seed": (0, 99, 1, 1)}
+    return explore(draw, text=text, **sliders)
 
 
 def attention_viewer(model: nn.Module, tokenizer: Any, text: str) -> Any:
@@ -132,7 +126,7 @@ def attention_viewer(model: nn.Module, tokenizer: Any, text: str) -> Any:
 
     @functools.lru_cache(maxsize=1)  # computed once for each text, not for each move of another control
     def read(text: str) -> tuple[list[str], list[np.ndarray]]:
-        _require_text(text, "look at")
+        _require_text(text)
         tokens = torch.as_tensor(tokenizer.encode(text), device=device)[:limit]  # (T,)
         maps = model.attention_maps(tokens[None])  # n_layer × (1, H, T, T)
         return [tokenizer.decode([int(token)]) for token in tokens], [to_numpy(layer[0]) for layer in maps]
@@ -144,9 +138,9 @@ def attention_viewer(model: nn.Module, tokenizer: Any, text: str) -> Any:
         return html_attention(tokens, weights, min(position, len(tokens) - 1))
 
     heads = [*((f"head {i}", i) for i in range(model.config.n_head)), ("mean of the heads", -1)]
-    box = ipywidgets.Text(text, description="text", continuous_update=False, **LOOK)
-    where = _slider("position", limit - 1, 0, limit - 1)
-    return explore(draw, text=box, layer=(0, model.config.n_layer - 1), head=heads, position=where)
+    typed, where = _control("text", text), _control("position", (0, limit - 1, 1, limit - 1))
+    typed.continuous_update = False
+    return explore(draw, text=typed, layer=(0, model.config.n_layer - 1), head=heads, position=where)
 
 
 PAGE = (
