@@ -28,10 +28,9 @@ from tinylm.model.gpt import eval_mode
 def explore(function: Callable[..., str | None], *, height: str | None = None, **controls: Any) -> Any:
     """Controls above the result of function(**values), redrawn whenever one of them moves.
 
-    A control is an ipywidget, or short for one: (1, 64) or (0.1, 3.0, 0.1) is a slider from, to, by, and
-    where to begin if there is a fourth number; "text" a text box; ["a", "b"] a menu. The function returns a
-    string of HTML, which is replaced in place, or draws a chart: then height, e.g. "420px", keeps the page
-    still."""
+    A control is an ipywidget, or short for one: (1, 64) or (0.1, 3.0, 0.1) is a slider from, to, by, and a
+    fourth number says where it begins; "text" a text box; ["a", "b"] a menu. The function returns a string of
+    HTML, replaced in place, or draws a chart: then height, e.g. "420px", keeps the page still."""
     knobs = {name: _control(name, short) for name, short in controls.items()}
     page, paper = ipywidgets.HTML(), ipywidgets.Output()
     paper.layout.min_height = height
@@ -52,22 +51,17 @@ def explore(function: Callable[..., str | None], *, height: str | None = None, *
 
 
 def _control(name: str, short: Any) -> Any:
-    """The widget that a short form stands for, with a readable name."""
-    look = {"style": {"description_width": "8em"}, "layout": {"width": "38em"}}
-    look["description"] = name.replace("_", " ")
+    """The widget that ipywidgets makes of a short form, with a readable name."""
     if isinstance(short, ipywidgets.Widget):
         return short
-    if isinstance(short, str):
-        return ipywidgets.Text(short, **look)
-    if isinstance(short, list):
-        return ipywidgets.Dropdown(options=short, **look)
-    if not isinstance(short, tuple) or not 2 <= len(short) <= 4:
+    control = ipywidgets.interactive.widget_from_abbrev(short[:3] if isinstance(short, tuple) else short)
+    if control is None:
         raise InputError(f"control {name} is {short!r}: give a widget, (from, to, by), a text or a list")
-    low, high, step, start = (*short, None, None)[:4]
-    whole = all(isinstance(number, int) for number in short)
-    kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-    look["step"] = step or (1 if whole else (high - low) / 100)
-    return kind(low if start is None else start, min=low, max=high, **look)
+    if isinstance(short, tuple):
+        control.value = short[3] if len(short) == 4 else short[0]  # by itself it begins in the middle
+    control.description, control.layout.width = name.replace("_", " "), "38em"
+    control.style.description_width = "8em"
+    return control
 
 
 def _require_text(text: str) -> None:
