@@ -1,31 +1,28 @@
 """Atomic folders: files that appear together or not at all, and that prove they are complete.
 
 They are written into a folder beside, flushed to the disk, and get their name by one rename. A JSON among
-them holds the size and the sha256 of the others, and a sha256 of itself.
+them holds the size and the sha256 of the others (their digests), and a sha256 of itself.
 Taught in notebook 04_training."""
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tinylm.errors import CheckpointError, short
 
-MOST_JSON = 1 << 26  # bytes: a tokenizer of 200,000 tokens is a tenth of it
 SEAL = "content_sha256"
-Digest = dict[str, Any]  # the size in bytes and the sha256 of a file
+JSON = dict[str, Any]
 
 
 def damaged(where: str, what: str) -> CheckpointError:
     """What is said of a file that is not as it was saved, whatever is wrong with it."""
-    return CheckpointError(
-        f"{where} is damaged or from another tinylm, {what}: copy it again, or use an earlier checkpoint, "
-        f"or the tinylm that wrote it"
-    )
+    way_out = "copy it again, or use an earlier checkpoint, or the tinylm that wrote it"
+    return CheckpointError(f"{where} is damaged or from another tinylm, {what}: {way_out}")
 
 
 @contextmanager
@@ -35,7 +32,7 @@ def atomic_directory(home: Path) -> Iterator[Path]:
     An earlier folder of that name is replaced. Whenever this is cut short, `recover_directory(home)` is the
     earlier folder or the new one, complete; after an error what was half-written is removed."""
     home.parent.mkdir(parents=True, exist_ok=True)
-    beside, earlier = home.with_name(f".{home.name}.partial"), set_aside(home)
+    beside, earlier = (home.with_name(f".{home.name}.{what}") for what in ("partial", "earlier"))
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
@@ -56,12 +53,7 @@ def atomic_directory(home: Path) -> Iterator[Path]:
 
 def recover_directory(home: Path) -> Path:
     """Where the folder is: at `home`, or one step aside where replacing it was cut short."""
-    return home if home.exists() else set_aside(home)
-
-
-def set_aside(home: Path) -> Path:
-    """Where an earlier folder waits while a new one takes its name."""
-    return home.with_name(f".{home.name}.earlier")
+    return home if home.exists() else home.with_name(f".{home.name}.earlier")
 
 
 def flush(path: Path) -> None:
@@ -75,66 +67,59 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def write(path: Path, content: bytes) -> Digest:
+def write(path: Path, content: bytes) -> JSON:
     """Write a file; returns its digest. Raises OSError when the disk refuses."""
     path.write_bytes(content)
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def verify(home: Path, name: str, expected: Any, shown: str | Path) -> None:
-    """Raises CheckpointError with both digests unless the file is the one that was saved.
-
-    `shown` is what the folder is called in the sentence."""
+    """Raises CheckpointError, which calls the folder `shown`, unless the file is the one that was saved."""
     found = None
     with suppress(FileNotFoundError), (home / name).open("rb") as file:
         found = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
-    if found is None or found != expected:
+    if not found or found != expected:
         raise damaged(f"{shown}/{name}", f"expected {short(expected, 120)} and found {found}")
 
 
-def write_json(path: Path, data: Mapping[str, Any], *, sealed: bool = False) -> Digest:
+def write_json(path: Path, data: JSON, *, sealed: bool = False) -> JSON:
     """Write strict JSON in UTF-8, one field a line; sealed, with a sha256 of itself. Returns its digest.
 
     Raises CheckpointError for what is no JSON, and OSError when the disk refuses."""
     try:
-        whole = {**data, SEAL: seal(data)} if sealed else data
-        text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)
-        content = (text + "\n").encode()
+        whole = data | {SEAL: seal(data)} if sealed else data
+        content = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     except (TypeError, ValueError, RecursionError) as error:  # half a surrogate pair is no UTF-8
         raise CheckpointError(f"{path.name} cannot be written as JSON: {error}") from error
     return write(path, content)
 
 
-def read_json(
-    home: Path, name: str, shown: str | Path, fields: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def read_json(home: Path, name: str, shown: str | Path, fields: JSON | None = None) -> JSON:
     """The object in a JSON file, unaltered where it is sealed. Raises CheckpointError naming file and field.
 
     `fields` are all that it has: {name: its type, or a tuple of the values that it may have}. Strict, so that
-    what comes later need not wonder: no nan or infinity, no half surrogate pair, no bottomless nesting, no
-    endless file."""
+    what comes later need not wonder: no nan or infinity, no half surrogate pair, no bottomless nesting."""
+    where = f"{shown}/{name}"
     try:
-        with (home / name).open("rb") as file:
-            content = file.read(MOST_JSON)  # torch takes no integers of more than 64 bits: they become floats
-        data = json.loads(content, parse_int=lambda digits: (int if len(digits) < 20 else float)(digits))
+        data = json.loads((home / name).read_bytes())
         json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint at {shown}: {name} is missing") from None
     except (ValueError, RecursionError) as error:
-        raise damaged(f"{shown}/{name}", f"it is not JSON: {error}") from error
+        raise damaged(where, f"it is not JSON: {error}") from error
     if not isinstance(data, dict):
-        raise damaged(f"{shown}/{name}", f"it holds a {type(data).__name__}, not an object")
+        raise damaged(where, f"it holds a {type(data).__name__}, not an object")
     is_sealed = SEAL in data or data.get("version") == 3  # the first version of both files to have a seal
     if is_sealed and (expected := data.pop(SEAL, None)) != (found := seal(data)):
-        raise damaged(f"{shown}/{name}", f"expected content with sha256 {short(expected)} and found {found}")
-    for field in () if fields is None else [*fields, *(data.keys() - fields.keys())]:
+        raise damaged(where, f"expected content with sha256 {short(expected)} and found {found}")
+    for field in fields | data if fields else ():
         kind, value = fields.get(field), data.get(field)
         if type(value) is not kind and not (isinstance(kind, tuple) and value in kind):
             found = "missing" if field not in data else "unknown" if field not in fields else short(value)
-            raise damaged(f"{shown}/{name}", f"{field} is {found}")
+            raise damaged(where, f"{field} is {found}")
     return data
 
 
-def seal(data: Mapping[str, Any]) -> str:
+def seal(data: JSON) -> str:
     """The sha256 of an object, however its fields are ordered."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

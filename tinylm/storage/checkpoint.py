@@ -7,22 +7,20 @@
 
 Nothing in it is code, and no run goes on from what fits only partly. Taught in notebook 04_training."""
 
-from __future__ import annotations
-
 import contextlib
+import copy
 import dataclasses
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tinylm.errors import CheckpointError, ConfigError, short
 from tinylm.storage import atomic, weights
 from tinylm.training.config import TrainConfig
-from tinylm.training.progress import Progress, TrainingState, check_unchanged
+from tinylm.training.progress import Progress, TrainingState, check_unchanged, differences
 
 FORMAT, VERSION = "tinylm training", 3
 TENSORS, TRAINING = "training.safetensors", "training.json"
@@ -37,70 +35,63 @@ class TrainingCheckpoint:
 
     name: str
     progress: Progress
-    provenance: dict[str, Any]
+    provenance: atomic.JSON
     """What must not change when the run goes on: the settings of model and training, the data, ..."""
-    environment: dict[str, Any]
     model: weights.Checkpoint
     config: TrainConfig
-    scaler: dict[str, Any]
-    optimizer: str
-    """What kind it was, such as AdamW."""
     tensors: dict[str, Tensor]
     """The optimiser's memory: PARAMETER/NAME, such as head.weight/exp_avg."""
+    data: atomic.JSON
+    """training.json as it stands."""
 
     def restore(self, state: TrainingState) -> None:
         """Put everything into a fresh state, in place; the next step is then the one never done.
 
         Raises CheckpointError, and changes nothing, naming each field in which the state is another one."""
-        saved = self.provenance | {"optimizer": self.optimizer}
-        check_unchanged(self.name, saved, state.provenance | {"optimizer": type(state.optimizer).__name__})
-        memory, scaler = self._optimizer_state(state.model, state.optimizer), state.precision.scaler
-        self.model.fill(state.model)
-        if self.scaler and scaler.is_enabled():
-            scaler.load_state_dict(self.scaler)
-        state.optimizer.load_state_dict(memory)
-        state.progress = dataclasses.replace(self.progress, val_losses=list(self.progress.val_losses))
-
-    def rounding(self, device: torch.device | str) -> str | None:
-        """One sentence where a run that goes on, on this device, may differ in rounding from one never
-        stopped; else None."""
-        now = _environment(torch.device(device))
-        changed = [
-            f"{key} {self.environment.get(key)} → {is_}"
-            for key, is_ in now.items()
-            if self.environment.get(key) != is_
-        ]
-        return f"equal up to rounding, not to the bit: {', '.join(changed)}" if changed else None
-
-    def _optimizer_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """What the optimiser's load_state_dict takes: its groups as they are now, its memory as it was.
-
-        A tensor of its parameter's shape also gets its parameter's order in memory: torch's fused kernels go
-        through both as they lie, and mix up the numbers of two that lie differently, without an error."""
+        optimizer, parameters = state.optimizer, dict(state.model.named_parameters())
+        saved = self.provenance | {"optimizer": self.data["optimizer"]}
+        check_unchanged(self.name, saved, state.provenance | {"optimizer": type(optimizer).__name__})
         trained = [p for group in optimizer.param_groups for p in group["params"]]
-        places = {id(p): place for place, p in enumerate(trained)}  # in torch's flat list of all groups
-        parameters = {name: p for name, p in model.named_parameters() if id(p) in places}
+        places = {p: place for place, p in enumerate(trained)}  # in torch's flat list of all groups
         memory: dict[int, dict[str, Tensor]] = {}
         for name, tensor in self.tensors.items():
             parameter, _, key = name.rpartition("/")
-            if (p := parameters.get(parameter)) is None:
-                raise CheckpointError(
-                    f"{self.name} trained {parameter}, which the optimiser does not have now"
-                )
+            if (p := parameters.get(parameter)) not in places:
+                raise CheckpointError(f"{self.name} trained {parameter}, which the optimiser does not have")
+            # In the parameter's order in memory: torch's fused kernels go through both as they lie, and mix
+            # up the numbers of two that lie differently, without an error.
             own = torch.empty_like(p if p.shape == tensor.shape else tensor, dtype=tensor.dtype, device="cpu")
-            memory.setdefault(places[id(p)], {})[key] = own.copy_(tensor)  # the optimiser writes into it
-        return {"state": memory, "param_groups": optimizer.state_dict()["param_groups"]}
+            memory.setdefault(places[p], {})[key] = own.copy_(tensor)  # the optimiser writes into it
+        self.model.fill(state.model)
+        if self.data["scaler"] and state.precision.scaler.is_enabled():
+            state.precision.scaler.load_state_dict(self.data["scaler"])
+        groups = optimizer.state_dict()["param_groups"]  # as they are now
+        optimizer.load_state_dict({"state": memory, "param_groups": groups})
+        state.progress = copy.deepcopy(self.progress)
+
+    def rounding(self, device: torch.device | str) -> str | None:
+        """One sentence where a run that goes on, on this device, may differ in its last bits; else None."""
+        changed = ", ".join(differences(self.data["environment"], _environment(torch.device(device))))
+        return f"equal up to rounding, not to the bit: {changed}" if changed else None
 
 
-def save(
-    folder: str | Path, state: TrainingState, *, tokenizer: dict[str, Any], notes: dict[str, Any]
-) -> None:
+def save(folder: str | Path, state: TrainingState, *, tokenizer: atomic.JSON, notes: atomic.JSON) -> None:
     """Write the whole state. `notes` go to tinylm.json; state.provenance is compared by `restore`.
 
-    Raises CheckpointError for numbers that are not finite and for what is no JSON, and OSError from the disk:
-    neither leaves anything half-written, or touches an earlier checkpoint."""
-    tensors = _optimizer_tensors(state.model, state.optimizer)
+    Raises CheckpointError for an optimiser of another model, numbers that are not finite and what is no JSON,
+    and OSError from the disk: none leaves anything half-written, or touches an earlier checkpoint."""
+    model, optimizer = state.model, state.optimizer
+    trained = {p for group in optimizer.param_groups for p in group["params"]}
+    if odd := trained - set(model.parameters()):
+        raise CheckpointError(f"{len(odd)} of the optimiser's parameters are not the model's: make it anew")
+    tensors = {  # nothing of its groups: their settings come from the config, and torch adds keys of its own
+        f"{name}/{key}": tensor
+        for name, p in model.named_parameters()
+        for key, tensor in optimizer.state.get(p, {}).items()
+    }
     with atomic.atomic_directory(Path(folder).resolve()) as beside:
+        files = {weights.ABOUT: weights.write(beside, model, tokenizer=tokenizer, notes=notes)}
+        files[TENSORS] = weights.write_tensors(tensors, beside / TENSORS)
         training = {
             "format": FORMAT,
             "version": VERSION,
@@ -108,18 +99,15 @@ def save(
             "provenance": state.provenance,
             "environment": _environment(state.precision.device),
             "scaler": state.precision.scaler.state_dict(),
-            "optimizer": type(state.optimizer).__name__,
-            "files": {
-                weights.ABOUT: weights.write(beside, state.model, tokenizer=tokenizer, notes=notes),
-                TENSORS: weights.write_tensors(tensors, beside / TENSORS),
-            },
+            "optimizer": type(optimizer).__name__,
+            "files": files,
         }
         atomic.write_json(beside / TRAINING, training, sealed=True)
 
 
 def load(folder: str | Path) -> TrainingCheckpoint:
     """Read and verify a whole checkpoint. Raises CheckpointError naming the file that is not as it was."""
-    home = atomic.recover_directory(Path(folder).resolve())
+    home, name = atomic.recover_directory(Path(folder).resolve()), Path(folder).name
     data = atomic.read_json(home, TRAINING, folder, FIELDS)
     try:
         progress = Progress(**data["progress"])
@@ -127,24 +115,14 @@ def load(folder: str | Path) -> TrainingCheckpoint:
         config = TrainConfig.from_json(dict(data["provenance"]["train"]))
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise atomic.damaged(f"{folder}/{TRAINING}", str(error)) from error
-    named = re.fullmatch(r"step_(\d+)", Path(folder).name)
-    if named and int(named[1]) != progress.step:
+    if (named := re.fullmatch(r"step_(\d+)", name)) and int(named[1]) != progress.step:
         raise atomic.damaged(f"{folder}/{TRAINING}", f"it was saved after {short(progress.step)} steps")
-    model = weights.load(folder, expected=data["files"].get(weights.ABOUT) or {})
-    atomic.verify(home, TENSORS, data["files"].get(TENSORS), folder)
+    for file in (weights.ABOUT, TENSORS):
+        atomic.verify(home, file, data["files"].get(file), folder)
+    model, tensors = weights.load(folder), weights.read_tensors(home / TENSORS, folder)
     # What an earlier version could not say yet is filled in, so that it is no difference to what is now.
-    settings = {"train": config.to_json(), "model": model.config.to_json()}
-    return TrainingCheckpoint(
-        name=Path(folder).name,
-        progress=progress,
-        provenance=data["provenance"] | settings,
-        environment=data["environment"],
-        model=model,
-        config=config,
-        scaler=data["scaler"],
-        optimizer=data["optimizer"],
-        tensors=weights.read_tensors(home / TENSORS, folder),
-    )
+    provenance = data["provenance"] | {"train": config.to_json(), "model": model.config.to_json()}
+    return TrainingCheckpoint(name, progress, provenance, model, config, tensors, data)
 
 
 def folder_of(step: int) -> str:
@@ -184,33 +162,12 @@ def rotate(home: Path, *, step: int, best: int | None) -> None:
     with contextlib.suppress(OSError):
         for saved in saved_steps(home):
             path = home / folder_of(saved)
-            if not path.exists():  # a cut came while it was being replaced
-                atomic.set_aside(path).rename(path)
+            atomic.recover_directory(path).rename(path)  # a cut may have come while it was being replaced
             if saved in reached[:-LAST] and saved != best:
                 path.rename(home / f".{path.name}.removed")
         for rest in home.glob(".step_*"):  # what a cut left behind, too
             shutil.rmtree(rest, ignore_errors=True)
 
 
-def _environment(device: torch.device) -> dict[str, Any]:
+def _environment(device: torch.device) -> atomic.JSON:
     return {"torch": torch.__version__, "device": device.type, "threads": torch.get_num_threads()}
-
-
-def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimiser's memory by the names of the parameters: {PARAMETER/NAME: tensor}.
-
-    Nothing of its groups: their settings come from the config, and torch adds keys of its own to them.
-    Raises CheckpointError for an optimiser of another model, and for one that remembers anything else."""
-    strangers = {p for group in optimizer.param_groups for p in group["params"]} - set(model.parameters())
-    memory = {
-        f"{name}/{key}": value
-        for name, p in model.named_parameters()
-        for key, value in optimizer.state.get(p, {}).items()
-    }
-    odd = [name for name, value in memory.items() if not isinstance(value, Tensor)]
-    if strangers or odd:
-        raise CheckpointError(
-            f"{len(strangers)} of the optimiser's parameters are none of the model's, and {len(odd)} of "
-            f"{len(memory)} things it remembers are no tensors: use an optimiser as build_optimizer makes it"
-        )
-    return memory

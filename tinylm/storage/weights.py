@@ -4,19 +4,13 @@
     tokenizer.json      how text becomes ids
     tinylm.json         the config, the notes, the size and sha256 of the other two, and a sha256 of itself
 
-Nothing in them is code, and nothing is loaded that fits only partly.
-Taught in notebook 04_training."""
-
-from __future__ import annotations
+Nothing in them is code, and nothing is loaded that fits only partly. Taught in notebook 04_training."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as to_safetensors
+import safetensors.torch
 from torch import Tensor
 
 from tinylm.errors import CheckpointError, ConfigError, DataError
@@ -39,8 +33,8 @@ class Checkpoint:
     """What the folder is called in sentences."""
     config: ModelConfig
     tensors: dict[str, Tensor]
-    tokenizer: dict[str, Any]
-    notes: dict[str, Any]
+    tokenizer: atomic.JSON
+    notes: atomic.JSON
 
     @cached_property
     def model(self) -> GPT:
@@ -53,74 +47,55 @@ class Checkpoint:
         """Copy the weights into a model.
 
         Raises CheckpointError, and changes nothing, naming a tensor that has another shape there or none."""
-        found, expected = (
-            {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-            for tensors in (self.tensors, _tensors_of(model))
-        )
-        if different := expected.items() ^ found.items():
+        both = self.tensors, _tensors_of(model)
+        found, asked = ({name: tuple(tensor.shape) for name, tensor in it.items()} for it in both)
+        if different := asked.items() ^ found.items():
             name, _ = min(different)
-            shapes = f"{found.get(name)} and its model asks for {expected.get(name)}"
+            shapes = f"{found.get(name)} and its model asks for {asked.get(name)}"
             raise atomic.damaged(self.name, f"it has {name} with shape {shapes}")
         tied = {"head.weight": self.tensors["token_embedding.weight"]} if self.config.tied_head else {}
         model.load_state_dict(self.tensors | tied)
 
 
-def save(folder: str | Path, model: GPT, *, tokenizer: dict[str, Any], notes: dict[str, Any]) -> None:
-    """Write the checkpoint folder, replacing an earlier checkpoint of that name but nothing else.
-
-    All is written and flushed to disk beside `folder`, then renamed. Whenever this is cut short, `load` finds
-    either the earlier checkpoint or the new one, complete."""
+def save(folder: str | Path, model: GPT, *, tokenizer: atomic.JSON, notes: atomic.JSON) -> None:
+    """Write the checkpoint folder in one step, in place of an earlier checkpoint but of nothing else."""
     home = Path(folder).resolve()
     there = home.iterdir() if home.is_dir() else [home] if home.exists() else []
     if strangers := {p.name for p in there if p.name[0] != "."} - {WEIGHTS, TOKENIZER, ABOUT}:
-        raise CheckpointError(
-            f"{folder} holds {min(strangers)}, which is no part of a checkpoint: save into another folder"
-        )
+        raise CheckpointError(f"{folder} holds {min(strangers)}, no part of a checkpoint: save elsewhere")
     with atomic.atomic_directory(home) as beside:
         write(beside, model, tokenizer=tokenizer, notes=notes)
 
 
-def write(folder: Path, model: GPT, *, tokenizer: dict[str, Any], notes: dict[str, Any]) -> atomic.Digest:
+def write(folder: Path, model: GPT, *, tokenizer: atomic.JSON, notes: atomic.JSON) -> atomic.JSON:
     """Write the three files into a folder that is there; the caller sees to it that they appear together.
 
     Returns the digest of tinylm.json, which holds those of the others. Raises CheckpointError for what must
     not be saved or could not be read back."""
     if not isinstance(model, GPT):
-        raise CheckpointError(
-            f"a checkpoint holds a GPT, not a {type(model).__name__}: pass the GPT inside it"
-        )
+        raise CheckpointError(f"only a GPT is saved, not a {type(model).__name__}: pass the GPT inside it")
     _check_vocabulary(tokenizer, model.config)
-    about = {
-        "format": FORMAT,
-        "version": VERSION,
-        "config": model.config.to_json(),
-        "notes": notes,
-        "files": {
-            TOKENIZER: atomic.write_json(folder / TOKENIZER, tokenizer),
-            WEIGHTS: write_tensors(_tensors_of(model), folder / WEIGHTS),
-        },
-    }
-    return atomic.write_json(folder / ABOUT, about, sealed=True)
+    files = {TOKENIZER: atomic.write_json(folder / TOKENIZER, tokenizer)}
+    files[WEIGHTS] = write_tensors(_tensors_of(model), folder / WEIGHTS)
+    about = {"format": FORMAT, "version": VERSION, "config": model.config.to_json()}
+    return atomic.write_json(folder / ABOUT, about | {"notes": notes, "files": files}, sealed=True)
 
 
-def write_tensors(tensors: dict[str, Tensor], path: Path) -> atomic.Digest:
-    """Write one .safetensors file. Raises CheckpointError for numbers that are not finite, and OSError when
-    the disk refuses.
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> atomic.JSON:
+    """Write one .safetensors file; returns its digest. Raises CheckpointError for what is not finite.
 
     The bytes are made in memory, as safetensors itself does: so they are hashed without being read again, and
-    a full disk is the system's own error, whatever version of safetensors is here."""
+    a full disk is the system's own OSError, whatever version of safetensors is here."""
     if bad := first_nonfinite(tensors):
         raise CheckpointError(f"{bad}: numbers that are not finite are not saved, train with a lower rate")
-    return atomic.write(path, to_safetensors({name: _own(tensor) for name, tensor in tensors.items()}))
+    by_rows = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return atomic.write(path, safetensors.torch.save(by_rows))
 
 
-def load(folder: str | Path, *, expected: Any = None) -> Checkpoint:
-    """Read and verify the three files, each hashed once; tinylm.json against its digest where that is known.
-
-    Raises CheckpointError naming the file that is missing, altered, not finite or does not fit the others."""
+def load(folder: str | Path) -> Checkpoint:
+    """Read and verify the three files. Raises CheckpointError naming the one that is missing, altered, not
+    finite or does not fit the others."""
     home = atomic.recover_directory(Path(folder).resolve())
-    if expected is not None:
-        atomic.verify(home, ABOUT, expected, folder)
     about = atomic.read_json(home, ABOUT, folder, FIELDS)
     for name in (WEIGHTS, TOKENIZER):
         atomic.verify(home, name, about["files"].get(name), folder)
@@ -141,8 +116,8 @@ def load(folder: str | Path, *, expected: Any = None) -> Checkpoint:
 def read_tensors(path: Path, shown: str | Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file. Raises CheckpointError when it is none, or not finite."""
     try:
-        tensors = load_file(path)
-    except SafetensorError as error:
+        tensors = safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
         raise atomic.damaged(f"{shown}/{path.name}", str(error)) from error
     if bad := first_nonfinite(tensors):
         raise atomic.damaged(f"{shown}/{path.name}", bad)
@@ -150,19 +125,12 @@ def read_tensors(path: Path, shown: str | Path) -> dict[str, Tensor]:
 
 
 def _tensors_of(model: GPT) -> dict[str, Tensor]:
-    """What a checkpoint of this model holds: its state, without the second name of a tied matrix."""
-    tied = {"head.weight"} if model.config.tied_head else set()
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
+    """What a checkpoint of this model holds: its state, a tied matrix under its first name."""
+    state = model.state_dict()
+    return {name: state[name] for name, _ in model.named_parameters()}
 
 
-def _own(tensor: Tensor) -> Tensor:
-    """The tensor by rows and in bytes of its own: a file holds no views into something larger."""
-    tensor = tensor.detach().contiguous()
-    is_whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-    return tensor if is_whole else tensor.clone()
-
-
-def _check_vocabulary(tokenizer: dict[str, Any], config: ModelConfig) -> None:
+def _check_vocabulary(tokenizer: atomic.JSON, config: ModelConfig) -> None:
     try:
         found = f"{tokenizer_from_json(tokenizer).vocab_size} tokens"
     except DataError as error:
