@@ -1,7 +1,8 @@
-"""Tests of tinylm.inference.evaluate."""
+"""The loss of a text is the known one whatever it is cut into, and its standard error holds what it says."""
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +10,7 @@ import torch
 from torch import nn
 
 from tinylm.device import Precision
-from tinylm.errors import InputError
-from tinylm.inference import evaluate as evaluation
+from tinylm.errors import ConfigError, DataError, InputError
 from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
@@ -25,8 +25,9 @@ T = 11
 class Bigram(nn.Module):
     """Predicts from the last token only, with probabilities that are known."""
 
-    def __init__(self, vocab_size: int = V) -> None:
+    def __init__(self, vocab_size: int = V, context_length: int = T) -> None:
         super().__init__()
+        self.config = SimpleNamespace(context_length=context_length)
         generator = torch.Generator().manual_seed(5)
         table = torch.randn(vocab_size, vocab_size, generator=generator, dtype=torch.float64)
         self.log_probabilities = torch.log_softmax(table, dim=-1)
@@ -45,7 +46,7 @@ def gpt(dropout: float = 0.0) -> GPT:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(5)
-    return model
+    return model.eval()
 
 
 def token_by_token(model: nn.Module, tokens: np.ndarray, context_length: int = T) -> np.ndarray:
@@ -65,6 +66,13 @@ def standard_error(sums: np.ndarray, counts: np.ndarray) -> float:
     return math.sqrt(np.mean(residuals**2) / (len(sums) - 1))
 
 
+def assert_same(measured: Evaluation, expected: Evaluation) -> None:
+    """But for the order in which losses were added up."""
+    assert measured.loss == pytest.approx(expected.loss, rel=1e-6)
+    assert measured.standard_error == pytest.approx(expected.standard_error, rel=1e-5)
+    assert (measured.n_tokens, measured.unit) == (expected.n_tokens, expected.unit)
+
+
 # What is scored
 
 
@@ -73,48 +81,38 @@ def test_loss_of_a_bigram_model_is_the_known_one_whatever_the_windows(n):
     tokens, table = ids(n), Bigram().log_probabilities
     known = -np.mean([float(table[a, b]) for a, b in itertools.pairwise(tokens)])
     for context_length in (1, 3, T, 200):
-        measured = evaluate(Bigram(), tokens, context_length=context_length, batch_size=3)
+        measured = evaluate(Bigram(context_length=context_length), tokens, batch_size=3)
         assert measured.loss == pytest.approx(known, rel=1e-6)
         assert measured.n_tokens == n - 1
 
 
 def test_loss_of_a_gpt_is_the_mean_of_its_losses_token_by_token():
-    model, tokens = gpt().eval(), ids(53)
-    assert evaluate(model, tokens, batch_size=2).loss == pytest.approx(
-        token_by_token(model, tokens).mean(), rel=1e-5
-    )
+    model, tokens = gpt(), ids(53)
+    expected = token_by_token(model, tokens).mean()
+    assert evaluate(model, tokens, batch_size=2).loss == pytest.approx(expected, rel=1e-5)
 
 
-def test_batch_size_and_repetition_change_nothing():
+def test_dropout_and_batch_size_change_nothing_and_every_part_is_left_in_the_mode_it_was_in():
     model, tokens = gpt(dropout=0.5).train(), ids(101)
-    first = evaluate(model, tokens, batch_size=1)
-    for batch_size in (1, 4, 1000):
-        again = evaluate(model, tokens, batch_size=batch_size)
-        assert again.loss == pytest.approx(first.loss, rel=1e-6)
-        assert again.standard_error == pytest.approx(first.standard_error, rel=1e-5)
-    assert model.training
-
-
-def test_evaluation_leaves_every_module_in_the_mode_it_was_in():
-    model = gpt().train()
     model.blocks[1].eval()  # a part that somebody froze
     modes = [module.training for module in model.modules()]
-    evaluate(model, ids(101))
+    first = evaluate(model, tokens, batch_size=1)
+    for batch_size in (1, 4, 1000):
+        assert_same(evaluate(model, tokens, batch_size=batch_size), first)
     assert [module.training for module in model.modules()] == modes
 
 
-def test_device_and_dtype_asked_for_are_those_measured_in(monkeypatch):
-    asked = []
+def test_dtype_asked_for_is_the_one_measured_in(monkeypatch):
+    asked, real = [], Precision.of
 
     def watched(device, dtype):
         asked.append((str(device), dtype))
         return real("cpu", "float32")
 
-    real = Precision.of
     monkeypatch.setattr(Precision, "of", watched)
-    evaluate(Bigram(), ids(T), context_length=T, dtype="bfloat16")  # slow on most processors: only asked for
-    evaluate(Bigram(), ids(T), context_length=T, device="cpu:0")
-    assert asked == [("cpu", "bfloat16"), ("cpu:0", "float32")]
+    evaluate(gpt(), ids(T), dtype="bfloat16")  # slow on most processors: only asked for
+    evaluate(Bigram(), ids(T))
+    assert asked == [("cpu", "bfloat16"), ("cpu", "float32")]
 
 
 class Reads:
@@ -135,35 +133,31 @@ def test_max_tokens_reads_only_windows_spread_over_the_text_always_the_same():
     tokens = Reads(np.repeat(np.arange(V), 2 * T))  # each stretch of the text holds one letter
     flat = Bigram()
     flat.log_probabilities = torch.log_softmax(torch.diag(torch.arange(V, dtype=torch.float64)), dim=-1)
-    part = evaluate(flat, tokens, context_length=T, max_tokens=V * T)
+    part = evaluate(flat, tokens, max_tokens=V * T)
     assert part.n_tokens == V * T
     assert tokens.n_read == V * (T + 1)
-    assert part == evaluate(flat, tokens, context_length=T, max_tokens=V * T - 1)  # in whole windows
+    assert part == evaluate(flat, tokens, max_tokens=V * T - 1)  # in whole windows
     stays = -flat.log_probabilities.diagonal()  # the loss inside the stretch of each letter
     assert part.loss == pytest.approx(float(stays.mean()), rel=1e-6)
-    assert evaluate(flat, tokens, context_length=T, max_tokens=10**6).n_tokens == len(tokens) - 1
+    assert evaluate(flat, tokens, max_tokens=10**6).n_tokens == len(tokens) - 1
 
 
 def test_loss_fn_that_masks_is_divided_by_the_targets_it_scores():
-    model, tokens = gpt().eval(), ids(10 * T + 1)
-    kept = tokens[1:] > 2
-    expected = token_by_token(model, tokens)
+    model, tokens = gpt(), ids(10 * T + 1)
+    kept, expected = tokens[1:] > 2, token_by_token(model, tokens)
+    sums, counts = (x.reshape(10, T).sum(axis=1) for x in (np.where(kept, expected, 0), kept))
     for inner in (next_token_loss, chunked_loss(5)):
         loss_fn = masked_loss(lambda inputs, targets: targets > 2, inner)
         measured = evaluate(model, tokens, batch_size=7, loss_fn=loss_fn)
         assert measured.n_tokens == kept.sum()
         assert measured.loss == pytest.approx(expected[kept].mean(), rel=1e-5)
-        sums = np.where(kept, expected, 0).reshape(10, T).sum(axis=1)
-        counts = kept.reshape(10, T).sum(axis=1)
         assert measured.standard_error == pytest.approx(standard_error(sums, counts), rel=1e-4)
 
 
 def test_loss_fn_equal_to_cross_entropy_gives_the_same_evaluation():
-    model, tokens = gpt().eval(), ids(307)
-    plain, chunked = (evaluate(model, tokens, loss_fn=loss) for loss in (next_token_loss, chunked_loss(3)))
-    assert chunked.loss == pytest.approx(plain.loss, rel=1e-6)
-    assert chunked.standard_error == pytest.approx(plain.standard_error, rel=1e-5)
-    assert (chunked.n_tokens, chunked.unit) == (plain.n_tokens, plain.unit)
+    model, tokens = gpt(), ids(307)
+    chunked = evaluate(model, tokens, loss_fn=chunked_loss(3))
+    assert_same(chunked, evaluate(model, tokens))
     by_blocks = evaluate(model, tokens, loss_fn=chunked_loss(3), documents=[0, 150])
     assert by_blocks == chunked  # one sum for a batch cannot be told apart by documents
 
@@ -171,7 +165,7 @@ def test_loss_fn_equal_to_cross_entropy_gives_the_same_evaluation():
 @pytest.mark.parametrize("max_tokens", [None, 5 * T])
 @pytest.mark.parametrize("loss_fn", [next_token_loss, chunked_loss(3)], ids=["tokens", "sums"])
 def test_ranks_that_share_the_windows_sum_to_the_evaluation_of_one_process(max_tokens, loss_fn):
-    model, tokens = gpt().eval(), ids(23 * T + 5)
+    model, tokens = gpt(), ids(23 * T + 5)
     asked = {"max_tokens": max_tokens, "loss_fn": loss_fn}
 
     class Rank:
@@ -186,16 +180,13 @@ def test_ranks_that_share_the_windows_sum_to_the_evaluation_of_one_process(max_t
     for rank in range(3):
         ranks.append(Rank(rank, [other.mine for other in ranks]))
         together = evaluate(model, tokens, world=ranks[-1], **asked)
-    alone = evaluate(model, tokens, **asked)
-    assert together.loss == pytest.approx(alone.loss, rel=1e-6)
-    assert together.standard_error == pytest.approx(alone.standard_error, rel=1e-5)
-    assert (together.n_tokens, together.unit) == (alone.n_tokens, alone.unit)
+    assert_same(together, evaluate(model, tokens, **asked))
 
 
 def test_bits_and_perplexity_follow_from_the_loss():
-    measured = evaluate(Bigram(), ids(83), context_length=T, bytes_per_token=3.7)
+    measured = evaluate(Bigram(), ids(83), bytes_per_token=3.7)
     assert measured.bits_per_byte == pytest.approx(measured.loss / math.log(2) / 3.7)
-    assert evaluate(Bigram(), ids(83), context_length=T).bits_per_byte is None
+    assert evaluate(Bigram(), ids(83)).bits_per_byte is None
     assert measured.perplexity == pytest.approx(math.exp(measured.loss))
     assert measured.bits_per_token == pytest.approx(measured.loss / math.log(2))
     assert Evaluation(1e6, 0.1, 10).perplexity == math.inf
@@ -209,26 +200,29 @@ def test_weights_that_are_not_finite_give_nan_and_not_a_number_that_could_be_bel
     assert all(math.isnan(x) for x in (measured.loss, measured.standard_error, measured.perplexity))
 
 
-@pytest.mark.parametrize(
-    "n, options, words",
-    [
-        (1, {}, "1 tokens leave nothing to predict"),
-        (30, {"max_tokens": 0}, "max_tokens 0 scores nothing"),
-        (30, {"batch_size": 0}, "batch_size 0 scores nothing"),
-        (30, {"batch_size": -1}, "batch_size -1 scores nothing"),
-        (30, {"loss_fn": masked_loss(lambda inputs, targets: targets < 0)}, "0 tokens were scored"),
-    ],
-)
-def test_nothing_to_score_is_refused(n, options, words):
-    with pytest.raises(InputError, match=words):
-        evaluate(Bigram(), ids(n), context_length=T, **options)
+NOTHING = "0 tokens were scored"
+DOCUMENTS = "documents in 20 tokens: give rising positions, 0 first"
+REFUSED = [
+    (1, {}, DataError, "1 tokens are too few"),
+    (30, {"batch_size": 0}, ConfigError, "batch_size is 0"),
+    (30, {"max_tokens": 0}, InputError, NOTHING),
+    (30, {"loss_fn": masked_loss(lambda inputs, targets: targets < 0)}, InputError, NOTHING),
+]
+STARTS = ([], [0, 5, 5], [0, 9, 4], [-1, 3], [0, 20], [3, 7])
+REFUSED += [(20, {"documents": starts}, InputError, DOCUMENTS) for starts in STARTS]
+
+
+@pytest.mark.parametrize("n, options, error, words", REFUSED)
+def test_nothing_to_score_and_documents_outside_the_text_are_refused(n, options, error, words):
+    with pytest.raises(error, match=words):
+        evaluate(Bigram(), ids(n), **options)
 
 
 # How sure it is
 
 
 def test_standard_error_of_equal_blocks_is_the_textbook_one():
-    model, tokens = gpt().eval(), ids(30 * T + 1)
+    model, tokens = gpt(), ids(30 * T + 1)
     per_block = token_by_token(model, tokens).reshape(10, 3 * T).mean(axis=1)
     measured = evaluate(model, tokens, batch_size=4)
     assert measured.standard_error == pytest.approx(np.std(per_block, ddof=1) / math.sqrt(10), rel=1e-4)
@@ -246,7 +240,7 @@ def test_standard_error_of_equal_blocks_is_the_textbook_one():
     ],
 )
 def test_blocks_are_at_least_8192_tokens_or_ten_and_the_unit_says_so(n, max_tokens, unit):
-    measured = evaluate(Bigram(), ids(n), context_length=T, max_tokens=max_tokens, batch_size=1000)
+    measured = evaluate(Bigram(), ids(n), max_tokens=max_tokens, batch_size=1000)
     assert measured.unit == unit
     assert math.isnan(measured.standard_error) == unit.startswith("1 ")
 
@@ -263,6 +257,8 @@ def test_interval_by_blocks_holds_the_truth_on_correlated_text_and_by_windows_do
     class Known(nn.Module):
         """The best guess for one who does not know the scene."""
 
+        config = SimpleNamespace(context_length=256)
+
         def forward(self, tokens: torch.Tensor) -> torch.Tensor:
             return torch.tensor([0.65, 0.35]).log().expand(*tokens.shape, 2)  # (B, T, 2)
 
@@ -271,7 +267,7 @@ def test_interval_by_blocks_holds_the_truth_on_correlated_text_and_by_windows_do
     for seed in range(200):
         tokens = text_in_scenes(seed)
         for name, documents in (("blocks", None), ("windows", np.arange(0, len(tokens), 256))):
-            measured = evaluate(Known(), tokens, documents=documents, context_length=256, batch_size=1000)
+            measured = evaluate(Known(), tokens, documents=documents, batch_size=1000)
             held[name] += abs(measured.loss - truth) < 1.96 * measured.standard_error
     assert held["blocks"] >= 0.88 * 200
     assert held["windows"] < 0.7 * 200
@@ -291,13 +287,13 @@ def test_standard_error_by_documents_is_the_spread_of_the_loss_over_fresh_docume
     measured = []
     for seed in range(60):
         tokens, starts = plays(31, seed)
-        measured.append(evaluate(model, tokens, documents=starts, context_length=T, batch_size=1000))
+        measured.append(evaluate(model, tokens, documents=starts, batch_size=1000))
     spread = np.std([m.loss for m in measured], ddof=1)
     assert np.mean([m.standard_error for m in measured]) == pytest.approx(spread, rel=0.25)
 
 
 def test_documents_decide_the_unit_and_never_the_loss():
-    model, tokens, starts = gpt().eval(), ids(120), np.array([0, 1, 3, 20, 52, 53, 119])
+    model, tokens, starts = gpt(), ids(120), np.array([0, 1, 3, 20, 52, 53, 119])
     running, by_documents = (evaluate(model, tokens, documents=d, batch_size=3) for d in (None, starts))
     assert by_documents.loss == pytest.approx(running.loss, rel=1e-12)
     assert by_documents.n_tokens == running.n_tokens == 119
@@ -306,16 +302,3 @@ def test_documents_decide_the_unit_and_never_the_loss():
     expected = standard_error(sums[counts > 0], counts[counts > 0])
     assert by_documents.standard_error == pytest.approx(expected, rel=1e-4)
     assert by_documents.unit == "6 documents"  # the first holds one token, and it has no predecessor
-
-
-@pytest.mark.parametrize("starts", [[], [0, 5, 5], [0, 9, 4], [-1, 3], [0, 20], [3, 7]])
-def test_documents_out_of_order_or_outside_the_text_are_refused(starts):
-    with pytest.raises(InputError, match="for 20 tokens: give increasing positions"):
-        evaluate(Bigram(), ids(20), documents=starts, context_length=T)
-
-
-def test_standard_error_of_texts_weighs_each_by_its_length():
-    sums, counts = np.array([3.0, 8.0, 0.0, 2.5]), np.array([2.0, 5.0, 0.0, 1.0])
-    measured = evaluation.summarize(sums, counts, unit="3 texts")
-    assert measured.standard_error == pytest.approx(standard_error(sums[[0, 1, 3]], counts[[0, 1, 3]]))
-    assert (measured.loss, measured.n_tokens, measured.unit) == (13.5 / 8, 8, "3 texts")

@@ -1,4 +1,5 @@
-"""Tests of tinylm.inference.generate."""
+"""Each token is drawn from what the model predicts after its window, with a cache or without, alone or beside
+others; and texts end before their stop sequences."""
 
 import itertools
 from dataclasses import replace
@@ -25,7 +26,6 @@ from tinylm.inference.generate import (
 from tinylm.inference.sampling import probabilities
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.runs.paths import open_checkpoint
 from tinylm.text.tokenizers import CharTokenizer
 
 T = 11
@@ -120,20 +120,6 @@ def test_cached_logits_equal_the_uncached_models_on_each_rows_own_window(choice,
             assert_close(logits[step][i], next_logits(model, [seen])[0], rtol=1e-9, atol=1e-10)
 
 
-@each_window
-@every_choice
-def test_cache_changes_no_token_before_and_after_the_context_is_full(choice, window):
-    model = tiny(**choice)
-    # The strong penalty keeps a small model from saying one token for ever, which any window would do.
-    config = asked(2 * T, temperature=1.5, repetition_penalty=20.0, top_k=9, top_p=0.95, min_p=0.01)
-    texts = [
-        list(generate(model, [4, 7, 1], replace(config, use_cache=c, window=window), generator=seeded(5)))
-        for c in (True, False)
-    ]
-    assert texts[0] == texts[1]
-    assert len(set(texts[0])) > 2
-
-
 def test_cache_reads_each_token_once_and_alone_and_half_the_context_when_it_is_full():
     def read_by(config):
         model, read = tiny(), []
@@ -148,16 +134,6 @@ def test_cache_reads_each_token_once_and_alone_and_half_the_context_when_it_is_f
     assert read == [text[:3], *alone[3:11], text[7:12], *alone[12:18], text[14:19]]
     text, read = read_by(asked(11, window="sliding"))
     assert read == [text[:3], *[[token] for token in text[3:11]], text[1:12], text[2:13]]
-
-
-@pytest.mark.parametrize(
-    "window, last", [("sliding", [[1, 2, 3, 4, 5], [2, 3, 4, 5, 6]]), ("half", [[4, 5], [4, 5, 6]])]
-)
-def test_window_moves_by_one_token_or_begins_at_its_last_half_and_never_exceeds_the_context(window, last):
-    model = Recorder(19)
-    config = asked(5, temperature=0.0, use_cache=False, window=window)
-    assert list(generate(model, torch.tensor([0, 1, 2]), config, generator=seeded())) == [3, 4, 5, 6, 7]
-    assert model.seen == [[0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4], *last]
 
 
 def test_context_of_one_token_is_refilled_with_one():
@@ -181,22 +157,6 @@ def test_penalty_counts_the_prompt_and_what_was_written_also_when_it_left_the_wi
         unseen = [token for token in range(19) if token not in prompt]
         assert list(generate(Ranked(19), prompt, strong, generator=seeded())) == unseen[:15]
     assert list(generate(Ranked(19), [18, 7], plain, generator=seeded())) == [0] * 15
-
-
-@with_and_without_cache
-def test_prompt_longer_than_the_context_is_read_from_its_end(use_cache):
-    long = torch.randint(13, (37,), generator=seeded(9))
-    config, model = asked(7, use_cache=use_cache), tiny()
-    from_long = list(generate(model, long, config, generator=seeded(2)))
-    assert from_long == list(generate(model, long[-T:], config, generator=seeded(2)))
-
-
-def test_generation_yields_each_token_before_the_next_is_computed():
-    model = Recorder(5)
-    stream = generate(model, [0], asked(4, temperature=0.0, use_cache=False), generator=seeded())
-    assert model.seen == []
-    assert next(stream) == 1
-    assert len(model.seen) == 1
 
 
 def test_seed_repeats_the_text_and_the_global_generator_is_not_touched():
@@ -239,124 +199,82 @@ def test_batch_rows_of_one_prompt_draw_each_for_itself():
 
 
 @with_and_without_cache
-def test_model_is_read_without_dropout_and_each_part_is_left_in_the_mode_it_was_in(use_cache):
+def test_model_is_read_without_dropout_and_each_part_is_left_as_it_was_between_two_tokens_too(use_cache):
+    def state():
+        return [m.training for m in model.modules()], [(p.stride(), p.data_ptr()) for p in model.parameters()]
+
     model, config = tiny(dropout=0.5), asked(17, use_cache=use_cache)
     calm = list(generate(model, [3], config, generator=seeded(1)))
     model.train()
     model.blocks[1].eval()  # a part that somebody froze
-    modes = [module.training for module in model.modules()]
-    assert list(generate(model, [3], config, generator=seeded(1))) == calm
-    assert [module.training for module in model.modules()] == modes
-    stream = generate(model, [3], config, generator=seeded(1))
-    next(stream)
-    stream.close()  # a reader who has had enough
-    assert [module.training for module in model.modules()] == modes
+    before = state()
+    long = generate(model, [3], config, generator=seeded(1))
+    first = [next(long)]
+    assert state() == before
+    assert list(generate(model, [3], replace(config, max_new_tokens=2), generator=seeded(1))) == calm[:2]
+    assert first + list(long) == calm and state() == before
     with pytest.raises(InputError):
         next(generate(model, [13], config, generator=seeded()))
-    assert [module.training for module in model.modules()] == modes
-
-
-def test_streams_side_by_side_disturb_neither_each_other_nor_who_trains_or_measures_in_between():
-    model = tiny(dropout=0.5)
-    calm = list(generate(model, [3], asked(17), generator=seeded(1)))
-    model.train()
-    short, long = (generate(model, [3], asked(n), generator=seeded(1)) for n in (2, 17))
-    first = [next(long)]
-    assert list(short) == calm[:2]
-    assert model.training  # between two tokens too
-    assert first + list(long) == calm
-    left = generate(model, [3], asked(17), generator=seeded(1))
+    assert state() == before
+    left = generate(model, [3], config, generator=seeded(1))
     next(left)
     model.eval()
-    left.close()
+    left.close()  # a reader who has had enough
     assert not model.training
 
 
-def test_weights_changed_between_two_tokens_are_those_that_predict_the_next():
-    model, other, config = tiny(), GPT(tiny().config), asked(7, temperature=0.0, use_cache=False)
-    stream = generate(model, [3], config, generator=seeded())
-    first = next(stream)
-    with torch.no_grad():
-        for mine, new in zip(model.parameters(), other.parameters(), strict=True):
-            mine.data.copy_(10 * new)
-    rest = list(generate(model, [3, first], replace(config, max_new_tokens=6), generator=seeded()))
-    assert list(stream) == rest
-
-
-def test_training_after_generating_equals_training_of_a_model_that_never_generated():
-    opened = open_checkpoint("shakespeare_char").model
-    plain = GPT(opened.config)
-    plain.load_state_dict(opened.state_dict())
-    list(generate(opened, [3, 4], asked(5), generator=seeded()))
-    tokens = torch.randint(opened.config.vocab_size, (2, 24), generator=seeded(6))
-    for model in (opened, plain):
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-        for _ in range(3):
-            loss = nn.functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            state = optimizer.state_dict()
-            for moments in state["state"].values():  # by rows, as a file gives them back
-                moments |= {name: moments[name].contiguous() for name in ("exp_avg", "exp_avg_sq")}
-            optimizer.load_state_dict(state)
-    for one, other in zip(opened.parameters(), plain.parameters(), strict=True):
-        assert_close(one, other, rtol=1e-6, atol=1e-7)
-
-
-def test_work_done_once_is_not_done_for_every_token(monkeypatch):
+def test_work_done_once_is_not_done_for_every_token_and_no_gradient_is_kept(monkeypatch):
     model, calls = tiny(), []
     real, seen = model.modules, generation.tokens_seen
     model.modules = lambda: calls.append("modules") or real()
     monkeypatch.setattr(generation, "tokens_seen", lambda *given: calls.append("seen") or seen(*given))
     list(generate(model, [3], asked(7, repetition_penalty=1.5), generator=seeded()))
     assert sorted(calls) == ["modules", "seen"]
+    assert not next_logits(model, [[1, 2]]).requires_grad
 
 
-def test_no_gradient_is_kept():
-    assert not next_logits(tiny(), [[1, 2]]).requires_grad
+def test_model_without_a_cache_yields_each_token_before_it_computes_the_next():
+    model = Recorder(5)
+    stream = generate(model, [0], asked(4, temperature=0.0), generator=seeded())
+    assert model.seen == []
+    assert next(stream) == 1
+    assert len(model.seen) == 1
 
 
 # What is handed in
 
 
-def test_prompt_may_be_a_view_of_a_file_that_cannot_be_written():
-    prompt = np.array([2, 0, 1], dtype="<u2")
-    prompt.setflags(write=False)  # as shards.open_tokens gives it
-    texts = [list(generate(tiny(), p, asked(5), generator=seeded(1))) for p in (prompt, [2, 0, 1])]
-    assert texts[0] == texts[1]
-
-
-def test_prompt_is_not_changed_and_zero_new_tokens_are_allowed():
-    for prompt in (torch.tensor([1, 2, 3]), [1, 2, 3]):
+def test_prompt_of_any_kind_is_left_as_it_was_and_zero_new_tokens_are_allowed():
+    read_only = np.array([2, 0, 1], dtype="<u2")
+    read_only.setflags(write=False)  # a view of a file, as shards.open_tokens gives it
+    for prompt in (read_only, torch.tensor([2, 0, 1]), [2, 0, 1]):
         assert list(generate(tiny(), prompt, asked(0), generator=seeded())) == []
-        list(generate(tiny(), prompt, asked(2), generator=seeded()))
-        assert list(prompt) == [1, 2, 3]
+        text = list(generate(tiny(), prompt, asked(5), generator=seeded(1)))
+        assert list(prompt) == [2, 0, 1]
+        assert text == list(generate(tiny(), [2, 0, 1], asked(5), generator=seeded(1)))
 
 
-@pytest.mark.parametrize(
-    "prompt, config, words",
-    [
-        (torch.tensor([], dtype=torch.int64), DEFAULT, "0 tokens and needs at least 1"),
-        (torch.tensor([[1, 2]]), DEFAULT, "2 dimensions and needs 1"),
-        (torch.tensor([1]), GenerationConfig(stop=("a",)), "stop sequences are text and these are ids"),
-        ("abc", DEFAULT, "is text and must be token ids"),
-        ([1.0], DEFAULT, "holds torch.float32"),
-        ([True], DEFAULT, "holds torch.bool"),
-    ],
-)
-def test_prompt_that_cannot_be_continued_is_refused_at_the_call(prompt, config, words):
-    with pytest.raises(InputError, match=words):
-        generate(tiny(), prompt, config, generator=seeded())
+STOP = GenerationConfig(stop=("a",))
+REFUSED = [
+    (generate, (torch.tensor([], dtype=torch.int64),), "the prompt has 0 tokens and needs at least 1"),
+    (generate, (torch.tensor([[1, 2]]),), r"shape \(1, 2\): pass one row of ids"),
+    (generate, ([1.0],), "a prompt of torch.float32"),
+    (generate, ([True],), "a prompt of torch.bool"),
+    (generate, ("abc",), "'abc' is text and must be token ids"),
+    (generate, ([1], STOP), "stop sequences are text and these are ids"),
+    (generate_batch, ([[1]], STOP), "stop sequences are text and these are ids"),
+    (generate_batch, ([],), "0 prompts: give at least 1"),
+    (generate_texts, (LETTERS, "abc"), "are one text and must be a list"),
+    (generate_texts, (LETTERS, ["cab", "cat"]), "'t'"),
+    (stream_text, (LETTERS, "cat"), "'t'"),
+    (stream_text, (LETTERS, ""), "the prompt has 0 tokens and needs at least 1"),
+]
 
 
-def test_no_prompts_and_a_model_without_a_cache_are_refused_at_the_call():
-    with pytest.raises(InputError, match="0 prompts: give at least 1"):
-        generate_batch(tiny(), [], generator=seeded())
-    with pytest.raises(InputError, match=r"Recorder has no new_cache\(\): set use_cache=False"):
-        generate(Recorder(5), [0], generator=seeded())
-    with pytest.raises(InputError, match="are one text and must be a list"):
-        generate_texts(tiny(), LETTERS, "abc", generator=seeded())
+@pytest.mark.parametrize("call, given, words", REFUSED)
+def test_prompt_that_cannot_be_continued_is_refused_at_the_call(call, given, words):
+    with pytest.raises((InputError, DataError), match=words):
+        call(tiny(), *given, generator=seeded())
 
 
 # Text
@@ -385,13 +303,6 @@ def test_stop_sequence_ends_the_text_where_the_same_text_without_it_has_it():
     assert len(read) == end  # nothing is computed beyond it
 
 
-def test_stop_sequence_that_is_never_complete_cuts_nothing():
-    model = Recorder(13)
-    for n, text in ((3, "def"), (6, "defghi"), (7, "defg"), (40, "defg")):
-        config = asked(n, temperature=0.0, stop=("hij",), use_cache=False)
-        assert generate_text(model, LETTERS, "abc", config, generator=seeded()) == text
-
-
 @with_and_without_cache
 def test_batch_texts_equal_those_of_each_prompt_alone_and_stop_each_for_itself(use_cache):
     model, prompts = tiny(), ["cab", "m", "fade", "kid"]
@@ -407,21 +318,11 @@ def test_batch_texts_equal_those_of_each_prompt_alone_and_stop_each_for_itself(u
 def test_batch_ends_when_its_last_text_has_ended():
     model = Recorder(13)
     config = asked(50, temperature=0.0, stop=("h",), use_cache=False)
-    assert generate_texts(model, LETTERS, ["e", "a", "c"], config, generator=seeded()) == [
-        "fg",
-        "bcdefg",
-        "defg",
-    ]
+    texts = generate_texts(model, LETTERS, ["e", "a", "c"], config, generator=seeded())
+    assert texts == ["fg", "bcdefg", "defg"]
     assert len(model.seen) == 3 * 7  # each row apart
     almost = asked(3, temperature=0.0, stop=("hij",), use_cache=False)
     assert generate_texts(model, LETTERS, ["e", "a"], almost, generator=seeded()) == ["fgh", "bcd"]
-
-
-def test_prompt_with_an_unknown_character_is_refused_at_the_call():
-    with pytest.raises(DataError):
-        stream_text(tiny(), LETTERS, "cat", generator=seeded())
-    with pytest.raises(DataError):
-        generate_texts(tiny(), LETTERS, ["cab", "cat"], generator=seeded())
 
 
 def test_column_major_storage_changes_no_number_and_no_greedy_text():

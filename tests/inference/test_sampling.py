@@ -1,4 +1,4 @@
-"""Tests of tinylm.inference.sampling."""
+"""Each rule equals Hugging Face's, and tokens are drawn as often as their probabilities say."""
 
 import math
 from dataclasses import replace
@@ -66,6 +66,13 @@ def test_top_k_equals_hugging_faces(kind, k):
     assert torch.equal(keep_top_k(given, k), theirs("TopKLogitsWarper", k)(given))
 
 
+@every_kind
+@pytest.mark.parametrize("p", [1e-6, 0.03, 0.04, 0.5, 0.9, 1.0])
+def test_min_p_equals_hugging_faces(kind, p):
+    given = kinds_of_logits()[kind]
+    assert torch.equal(keep_min_p(given, p), theirs("MinPLogitsWarper", p)(given))
+
+
 @pytest.mark.parametrize("kind", [kind for kind in kinds_of_logits() if kind != "ties"])
 @pytest.mark.parametrize("p", [1e-6, 0.1, 0.5, 0.9, 0.99])
 def test_top_p_equals_hugging_faces(kind, p):
@@ -85,47 +92,12 @@ def test_top_p_keeps_as_many_equal_logits_as_hugging_faces_and_the_smaller_ids(p
 
 
 @every_kind
-@pytest.mark.parametrize("p", [1e-6, 0.03, 0.04, 0.5, 0.9, 1.0])
-def test_min_p_equals_hugging_faces(kind, p):
-    given = kinds_of_logits()[kind]
-    assert torch.equal(keep_min_p(given, p), theirs("MinPLogitsWarper", p)(given))
-
-
-@every_kind
 @pytest.mark.parametrize("penalty", [0.7, 1.3, 50.0])
 def test_repetition_penalty_equals_hugging_faces(kind, penalty):
     given = kinds_of_logits()[kind]
     previous = torch.randint(WIDE, (11, 43), generator=generator(8))
     expected = theirs("RepetitionPenaltyLogitsProcessor", penalty, previous=previous)(given)
     assert torch.equal(penalise_seen(given, tokens_seen(previous, WIDE), penalty), expected)
-
-
-def test_repetition_penalty_makes_seen_tokens_less_probable_whatever_their_sign_and_no_others():
-    given = torch.tensor([[2.0, -2.0, 0.5, -0.5]])
-    penalised = penalise_seen(given, torch.tensor([[True, True, False, False]]), 1.5)
-    assert (penalised[0, :2] < given[0, :2]).all()
-    assert torch.equal(penalised[0, 2:], given[0, 2:])
-
-
-def test_tokens_seen_says_whether_and_not_how_often_for_rows_of_any_length():
-    seen = tokens_seen([[2, 2, 2, 5], [0], []], V)
-    assert [row.nonzero().flatten().tolist() for row in seen] == [[2, 5], [0], []]
-    for outside in (-1, V):
-        with pytest.raises(InputError, match=f"do not fit vocab_size {V}"):
-            tokens_seen([[2, outside]], V)
-
-
-def test_top_p_keeps_just_enough_and_always_the_favourite():
-    given = torch.tensor([0.15, 0.5, 0.05, 0.3]).log()
-    for p, kept in (
-        (0.01, [1]),
-        (0.49, [1]),
-        (0.51, [1, 3]),
-        (0.79, [1, 3]),
-        (0.81, [0, 1, 3]),
-        (0.99, [0, 1, 2, 3]),
-    ):
-        assert (keep_top_p(given, p) > -math.inf).nonzero().flatten().tolist() == kept
 
 
 @pytest.mark.parametrize("p", [1e-30, 1e-50, 5e-324])
@@ -188,20 +160,6 @@ def test_repetition_penalty_comes_before_the_greedy_choice():
     assert probabilities(row, config, seen).tolist() == [[0.0, 1.0, 0.0]]
 
 
-def test_repetition_penalty_without_the_tokens_so_far_is_refused():
-    with pytest.raises(InputError, match=r"repetition_penalty 1\.2 needs the tokens so far"):
-        sample(logits(), SamplingConfig(repetition_penalty=1.2), generator=generator())
-
-
-def test_probabilities_are_the_softmax_of_the_logits_over_the_temperature():
-    assert_close(probabilities(logits(), at(0.7)), torch.softmax(logits() / 0.7, dim=-1))
-    assert_close(probabilities(logits()), torch.softmax(logits(), dim=-1))
-
-
-def test_probabilities_keep_any_leading_shape():
-    assert probabilities(torch.randn(2, 3, V, generator=generator()), at(1.3)).shape == (2, 3, V)
-
-
 def test_logits_of_half_precision_are_judged_in_single_precision():
     given = logits(11, WIDE).bfloat16()
     for config in (DEFAULT, replace(ALL_AT_ONCE, repetition_penalty=1.0), at(0.0)):
@@ -210,36 +168,23 @@ def test_logits_of_half_precision_are_judged_in_single_precision():
         assert torch.equal(chances, probabilities(given.float(), config))
 
 
-def test_logits_plus_a_constant_have_the_same_probabilities():
-    assert_close(probabilities(logits() + 31.0, at(0.9)), probabilities(logits(), at(0.9)))
-
-
-def test_temperature_that_is_lower_moves_weight_to_the_favourite():
-    favourite = [float(probabilities(logits(), at(t)).amax(dim=-1).min()) for t in (2.0, 1.0, 0.5, 0.1)]
-    assert favourite == sorted(favourite)
-
-
-def test_temperature_that_is_tiny_does_not_overflow():
+def test_temperature_zero_is_the_limit_of_small_temperatures_and_no_temperature_overflows():
+    assert_close(probabilities(logits(), at(0.0)), probabilities(logits(), at(1e-5)))
     weights = probabilities(logits() * 1e4, at(1e-5))
     assert torch.isfinite(weights).all()
     assert torch.equal(weights.argmax(dim=-1), greedy(logits()))
 
 
-def test_temperature_zero_is_the_limit_of_small_temperatures():
-    assert_close(probabilities(logits(), at(0.0)), probabilities(logits(), at(1e-5)))
-
-
-def test_temperature_zero_draws_the_greedy_token_and_leaves_the_generator_alone():
-    source = generator(5)
+def test_temperature_zero_takes_the_smallest_of_equal_ids_and_leaves_the_generator_alone():
+    source, equal = generator(5), torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
     before = source.get_state()
-    assert torch.equal(sample(logits(), at(0.0), generator=source), greedy(logits()))
+    assert sample(equal, at(0.0), generator=source).tolist() == greedy(equal).tolist() == [1, 0]
     assert torch.equal(source.get_state(), before)
 
 
-def test_greedy_takes_the_smallest_id_of_equal_logits():
-    equal = torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
-    assert greedy(equal).tolist() == [1, 0]
-    assert sample(equal, at(0.0), generator=generator()).tolist() == [1, 0]
+def test_tokens_seen_says_whether_and_not_how_often_for_rows_of_any_length():
+    seen = tokens_seen([[2, 2, 2, 5], [0], []], V)
+    assert [row.nonzero().flatten().tolist() for row in seen] == [[2, 5], [0], []]
 
 
 def test_draws_come_with_the_frequencies_that_the_probabilities_say():
@@ -254,46 +199,24 @@ def test_draws_come_with_the_frequencies_that_the_probabilities_say():
         assert (frequencies[expected == 0] == 0).all()
 
 
-def test_logit_of_minus_infinity_is_never_drawn():
-    row = torch.zeros(1, V)
-    row[0, 2] = -torch.inf
-    assert 2 not in sample(row.expand(997, V), generator=generator(2)).tolist()
-
-
-def test_seed_draws_the_same_tokens_and_the_global_generator_is_not_touched():
-    before = torch.get_rng_state()
-    first = sample(logits(101), generator=generator(7))
-    assert torch.equal(first, sample(logits(101), generator=generator(7)))
-    assert not torch.equal(first, sample(logits(101), generator=generator(8)))
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_row_generators_make_a_rows_draws_independent_of_the_other_rows():
-    given = torch.randn(3, WIDE, generator=generator(4))
-    together = sample(given, generator=[generator(seed) for seed in (5, 6, 7)])
-    for row, seed, token in zip(given, (5, 6, 7), together, strict=True):
-        assert sample(row[None], generator=generator(seed)).tolist() == [token]
-
-
 CONFIGS = {"default": DEFAULT, "greedy": at(0.0), "cut": replace(ALL_AT_ONCE, repetition_penalty=1.0)}
+BAD = {"1 of 35 logits are NaN": (3, math.nan), "1 of 35 .*infinite": (3, math.inf)}
+BAD["all 7 logits of a row are -inf: leave at least 1"] = (slice(None), -math.inf)
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_nan_logits_are_refused_and_counted(config):
+@pytest.mark.parametrize("sentence", BAD)
+def test_logits_from_which_nothing_can_be_drawn_are_refused_and_counted(config, sentence):
     broken = logits()
-    broken[1, 3] = torch.nan
-    with pytest.raises(InputError, match=f"1 of {5 * V} logits are NaN"):
-        sample(broken, config, generator=generator())
-    with pytest.raises(InputError, match=f"1 of {5 * V} logits are NaN"):
-        probabilities(broken, config)
+    broken[(1, BAD[sentence][0])] = BAD[sentence][1]
+    for draw in (
+        lambda: sample(broken, config, generator=generator()),
+        lambda: probabilities(broken, config),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            draw()
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_rows_that_leave_nothing_to_draw_are_refused(config):
-    broken = logits()
-    broken[2] = -math.inf
-    with pytest.raises(InputError, match=f"all {V} logits of a row are -inf: leave at least 1"):
-        sample(broken, config, generator=generator())
-    broken[2, 3] = math.inf
-    with pytest.raises(InputError, match=f"1 of {5 * V} logits are infinite"):
-        sample(broken, config, generator=generator())
+def test_repetition_penalty_without_the_tokens_so_far_is_refused():
+    with pytest.raises(InputError, match=r"repetition_penalty 1\.2 needs the tokens so far"):
+        sample(logits(), SamplingConfig(repetition_penalty=1.2), generator=generator())

@@ -1,4 +1,4 @@
-"""Tests of tinylm.inference.text_stream."""
+"""A text ends before its first stop sequence, and each piece of it comes as soon as it is certain."""
 
 import itertools
 import random
@@ -58,13 +58,6 @@ def cuts(text):
         yield pieces
 
 
-def test_stream_without_stop_sequences_emits_every_token_at_once():
-    text = TextStream(LETTERS)
-    assert [text.add(i) for i in (0, 2, 1, 1)] == ["a", "c", "b", "b"]
-    assert text.end() == ""
-    assert not text.stopped
-
-
 @pytest.mark.parametrize(
     "stop", [("b",), ("ab",), ("aab",), ("abc", "bb"), ("bc", "abcb"), ("abca", "cab", "c"), ("cab", "b"), ()]
 )
@@ -95,36 +88,21 @@ def test_stream_holds_back_exactly_what_may_still_become_a_stop_sequence():
     assert n_held > 50
 
 
-def test_stream_emits_what_it_held_back_when_the_tokens_end():
-    text = TextStream(LETTERS, ("abc",))
-    assert [text.add(i) for i in (2, 0, 1)] == ["c", "", ""]
-    assert text.end() == "ab"
-    assert text.end() == ""
-
-
-def test_stop_sequence_at_the_last_token_ends_the_text_and_nothing_of_it_is_emitted():
-    text = TextStream(LETTERS, ("abc",))
-    assert [text.add(i) for i in (1, 0, 1, 2)] == ["b", "", "", ""]
-    assert text.stopped
-    assert text.end() == ""
-
-
-def test_character_is_emitted_when_all_its_bytes_are_there():
-    written = "né €9 😀!"
-    text = TextStream(Bytes())
-    said = [text.add(byte) for byte in written.encode()]
-    assert "".join(said) == written
-    assert [piece for piece in said if piece] == list(written)
-
-
-def test_incomplete_character_at_the_end_is_emitted_as_the_tokenizer_writes_it():
-    text = TextStream(Bytes())
-    assert [text.add(byte) for byte in (97, 226, 130)] == ["a", "", ""]
-    assert text.end() == "\N{REPLACEMENT CHARACTER}"
-
-
-def test_stop_sequence_may_end_inside_the_bytes_of_one_piece():
-    text = TextStream(Bytes(), ("é\n",))
-    said = [text.add(byte) for byte in b"caf" + "é\n".encode()]
-    assert said == ["c", "a", "f", "", "", ""]
-    assert text.stopped
+@pytest.mark.parametrize(
+    "tokens, stop, said, rest",
+    [
+        ("né €9 😀!".encode(), (), "né €9 😀!", ""),  # a character comes with the last of its bytes
+        (b"a\xe2\x82", (), "a", "\N{REPLACEMENT CHARACTER}"),  # as the tokenizer writes half a character
+        (b"cab", ("abc",), "c", "ab"),  # held back, and said when the tokens end
+        (b"babcb", ("abc",), "b", ""),
+        (b"caf" + "é\nx".encode(), ("é\n",), "caf", ""),
+    ],
+)
+def test_stream_emits_characters_when_they_are_complete_and_what_it_held_back_at_the_end(
+    tokens, stop, said, rest
+):
+    text = TextStream(Bytes(), stop)
+    pieces = [text.add(byte) for byte in tokens]
+    assert [piece for piece in pieces if piece] == list(said)
+    assert (text.end(), text.end()) == (rest, "")
+    assert text.stopped == (bool(stop) and not rest)

@@ -39,10 +39,7 @@ class Evaluation:
     @property
     def perplexity(self) -> float:
         """exp(loss): as uncertain as a fair choice between this many tokens; inf where a float ends."""
-        try:
-            return math.exp(self.loss)
-        except OverflowError:
-            return math.inf
+        return math.inf if self.loss > 709 else math.exp(self.loss)
 
     @property
     def bits_per_token(self) -> float:
@@ -55,16 +52,14 @@ def evaluate(
     tokens: np.ndarray,
     *,
     documents: Sequence[int] | np.ndarray | None = None,
-    context_length: int | None = None,
     batch_size: int = 32,
     max_tokens: int | None = None,
     bytes_per_token: float | None = None,
-    device: str | torch.device | None = None,
     dtype: str = "float32",
     loss_fn: LossFn = next_token_loss,
     world: Any = None,
 ) -> Evaluation:
-    """The mean loss over a whole text, read in non-overlapping windows of `context_length` tokens.
+    """The mean loss over a whole text, read in non-overlapping windows as long as the model's context.
 
     tokens (N,) ids. Each of the N - 1 tokens that have a predecessor is scored once. A token early in its
     window sees little context, so the number is a little above what the model reaches with a full one.
@@ -74,8 +69,8 @@ def evaluate(
     another. Neighbouring windows do: they share a scene. `documents`, the positions (D,) at which documents
     begin, from 0 on, makes each a unit; it changes nothing in the loss. Running text is cut into blocks of at
     least 8,192 tokens, or 10 blocks where it is short. That is long for stories and short for plays: on Tiny
-    Shakespeare's validation text it gives 3.2 times what windows of 256 say (0.0290, 0.0091), and twice as
-    long ones 1.2 to 1.5 times as much again, of which 6 or 7 blocks cannot make one sure.
+    Shakespeare's validation text it gives 3.2 times what windows of 256 say (0.0290, 0.0091), and blocks
+    twice as long 1.2 to 1.5 times as much again, though 6 or 7 of them cannot make one sure.
 
     loss_fn scores in place of the cross-entropy; what it leaves out is not counted. It gives one sum for a
     batch, so its units are blocks even where there are documents. dtype is the arithmetic of the matrix
@@ -83,35 +78,25 @@ def evaluate(
 
     The model is read in eval mode and all its parts are left as they were. Weights that are not finite give a
     loss of nan: what that means is for the caller to say. Raises InputError when nothing is to score."""
-    if context_length is None:
-        context_length = model.config.context_length
-    if len(tokens) < 2:
-        raise InputError(f"{len(tokens)} tokens leave nothing to predict: evaluation needs at least 2")
-    for name, value in (("batch_size", batch_size), ("max_tokens", max_tokens)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} {value} scores nothing: use 1 or more")
-    if device is None:
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    device = torch.device(device)
-
-    n_targets = len(tokens) - 1
+    precision = Precision.of(next((p.device for p in model.parameters()), "cpu"), dtype)
+    context_length, n_targets = model.config.context_length, len(tokens) - 1
     n_windows = math.ceil(n_targets / context_length)
     n_chosen = n_windows if max_tokens is None else min(n_windows, math.ceil(max_tokens / context_length))
     rank, size = (0, 1) if world is None else (world.rank, world.size)
     share = range(n_chosen * rank // size, n_chosen * (rank + 1) // size)
     windows = share if n_chosen == n_windows else [i * n_windows // n_chosen for i in share]
-    by_documents = documents is not None and loss_fn is next_token_loss
-    starts = _checked(documents, len(tokens)) if by_documents else _blocks(n_targets, context_length)
+    chosen = None if len(windows) == n_windows else windows  # all of them are cut in bulk
+    if loss_fn is not next_token_loss:
+        documents = None
+    starts = _unit_starts(documents, len(tokens), context_length)
 
     sums, counts = np.zeros((2, len(starts)))
-    n_read = 0
-    with eval_mode(model.modules()), torch.no_grad(), Precision.of(device, dtype).autocast():
-        chosen = None if len(windows) == n_windows else windows  # all of them are cut in bulk
-        for batch in evaluation_windows(tokens, context_length, batch_size, chosen=chosen):
-            inputs, targets = (ids.to(device) for ids in batch)  # (B, T) each
-            first = 1 + context_length * np.array(windows[n_read : n_read + len(inputs)])  # (B,)
-            positions = first[:, None] + np.arange(context_length)  # (B, T)
-            units = np.searchsorted(starts, positions, side="right") - 1  # (B, T)
+    batches = evaluation_windows(tokens, context_length, batch_size, chosen=chosen)
+    with eval_mode(model.modules()), torch.no_grad(), precision.autocast():
+        for n, batch in enumerate(batches):
+            inputs, targets = (ids.to(precision.device) for ids in batch)  # (B, T) each
+            first = 1 + context_length * np.array(windows[n * batch_size :][: len(inputs)])  # (B,)
+            units = np.searchsorted(starts, first[:, None] + np.arange(context_length), side="right") - 1
             if loss_fn is next_token_loss:
                 scored = (targets != IGNORE_INDEX).cpu().numpy()  # (B, T)
                 losses = token_losses(model(inputs), targets).cpu().double().numpy()  # (B, T)
@@ -124,13 +109,12 @@ def evaluate(
                     pair = inputs[rows], targets[rows]
                     sums[unit] += float(loss_fn(model, *pair)[0])
                     counts[unit] += int((select_targets(loss_fn, *pair) != IGNORE_INDEX).sum())
-            n_read += len(inputs)
     if world is not None:
         sums, counts = world.sum(torch.from_numpy(np.stack((sums, counts)))).numpy()  # (units,) each
 
     k = int(np.count_nonzero(counts))
-    unit = f"{k:,} {'document' if by_documents else 'block'}{'' if k == 1 else 's'}"
-    if not by_documents:
+    unit = f"{k:,} {'block' if documents is None else 'document'}{'' if k == 1 else 's'}"
+    if documents is None:
         unit += f" of {n_targets / len(starts):,.0f} tokens"
     if n_chosen < n_windows:
         unit += f", {counts.sum() / max(k, 1):,.0f} scored in each"
@@ -160,19 +144,14 @@ def summarize(
     )
 
 
-def _blocks(n_targets: int, context_length: int) -> np.ndarray:
-    """The positions at which blocks of running text begin, in whole windows: (blocks,)."""
-    n_windows = math.ceil(n_targets / context_length)
-    n_blocks = min(n_windows, max(n_targets // BLOCK_TOKENS, MIN_BLOCKS))
-    first = -(-np.arange(n_blocks) * n_windows // n_blocks)  # (blocks,) the window that each begins with
-    return 1 + first * context_length  # position 0 has no predecessor
-
-
-def _checked(documents: Sequence[int] | np.ndarray, n_tokens: int) -> np.ndarray:
+def _unit_starts(documents: Sequence[int] | np.ndarray | None, n_tokens: int, context_length: int) -> Any:
+    """The positions at which documents or blocks of whole windows begin: (units,)."""
+    if documents is None:
+        n_windows = math.ceil((n_tokens - 1) / context_length)
+        n_blocks = min(n_windows, max((n_tokens - 1) // BLOCK_TOKENS, MIN_BLOCKS))
+        first = -(-np.arange(n_blocks) * n_windows // n_blocks)  # (blocks,) the window that each begins with
+        return 1 + first * context_length  # position 0 has no predecessor
     starts = np.asarray(documents)
     if len(starts) == 0 or starts[0] != 0 or bool((np.diff(starts, append=n_tokens) <= 0).any()):
-        raise InputError(
-            f"{len(starts)} starts of documents for {n_tokens} tokens: give increasing positions from 0 on, "
-            "all inside the text"
-        )
+        raise InputError(f"{len(starts)} documents in {n_tokens} tokens: give rising positions, 0 first")
     return starts

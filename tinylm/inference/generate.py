@@ -3,11 +3,10 @@
 Taught in notebook 05_sampling."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from tinylm.errors import InputError, short
 from tinylm.inference.config import DEFAULT, GenerationConfig
@@ -23,16 +22,16 @@ Prompt = Tensor | Sequence[int]  # (T,) token ids
 def to_column_major(model: nn.Module) -> None:
     """Store the matrices of a model that will only write, on a processor, column after column.
 
-    A token is one vector, and a matrix times one vector waits for memory. By columns, the product of (N, K)
-    with N >= K is a sum of K long columns in place of N short dot products: a 51M model writes about 1.2
-    times as fast. Same shapes, same numbers; results may differ in their last bits. Not for a model that is
-    trained afterwards: torch's fused AdamW goes through weights and loaded moments as they lie in memory."""
+    A matrix times the one vector of a token waits for memory. By columns, the product of (N, K) with N >= K
+    is a sum of K long columns in place of N short dot products: a 51M model writes about 1.2 times as fast.
+    Results may differ in their last bits. Not for a model that is trained afterwards: torch's fused AdamW
+    goes through weights and loaded moments as they lie in memory."""
     for matrix in (p for p in model.parameters() if p.dim() == 2 and p.size(0) >= p.size(1)):
         matrix.data = matrix.t().contiguous().t()  # (N, K) as before
 
 
 def generate(
-    model: nn.Module, prompt: Prompt, config: GenerationConfig = DEFAULT, *, generator: torch.Generator
+    model: nn.Module, prompt: Prompt, config: GenerationConfig = DEFAULT, *, generator: Generator
 ) -> Iterator[int]:
     """Continue a prompt: yields up to max_new_tokens token ids, one at a time; the prompt is not repeated.
 
@@ -42,67 +41,57 @@ def generate(
 
     The model predicts every token in eval mode and is in between as it was, whatever else reads it. Only
     `generator` is drawn from. Raises InputError, at the call and not at the first token."""
-    rows = _checked_rows(model, [prompt], config)
-    return (tokens[0] for tokens in _stream(model, rows, config, generator))
+    rows = _checked_rows([prompt], config.stop)
+    return (token for (token,) in _stream(model, rows, config, generator))
 
 
 def generate_batch(
-    model: nn.Module,
-    prompts: Sequence[Prompt],
-    config: GenerationConfig = DEFAULT,
-    *,
-    generator: torch.Generator,
+    model: nn.Module, prompts: Sequence[Prompt], config: GenerationConfig = DEFAULT, *, generator: Generator
 ) -> Iterator[list[int]]:
     """Continue B prompts at once: yields max_new_tokens times the next token id of every prompt, B of them.
 
     prompts: B rows of ids, each (T_b,) with T_b >= 1, of any lengths. Row b is what `generate` makes of its
     prompt with row_generators(generator, B)[b], whatever stands beside it. Otherwise as `generate`."""
-    rows = _checked_rows(model, prompts, config)
+    rows = _checked_rows(prompts, config.stop)
     return _stream(model, rows, config, row_generators(generator, len(rows)))
 
 
-def row_generators(generator: torch.Generator, n: int) -> list[torch.Generator]:
+def row_generators(generator: Generator, n: int) -> list[Generator]:
     """A generator of its own for each of n rows, seeded by n draws: the first is the same whatever n is."""
     draw = {"generator": generator, "device": generator.device}
     seeds = [int(torch.randint(2**63 - 1, (1,), **draw)) for _ in range(n)]
-    return [torch.Generator(generator.device).manual_seed(seed) for seed in seeds]
+    return [Generator(generator.device).manual_seed(seed) for seed in seeds]
 
 
 def _stream(
-    model: nn.Module,
-    rows: list[list[int]],
-    config: GenerationConfig,
-    generator: torch.Generator | list[torch.Generator],
+    model: nn.Module, rows: list[list[int]], config: GenerationConfig, generator: Generator | list[Generator]
 ) -> Iterator[list[int]]:
     context_length = model.config.context_length
     # A half: to keep more would refill more often, to keep less would forget more. At a half the model
     # computes two positions for each token, and on average still reads three quarters of its context.
     refill = context_length if config.window == "sliding" else max(1, context_length // 2)
-    sizes = [min(len(row), context_length) for row in rows]  # the last tokens of each row that the model sees
-    modules = list(model.modules())
-    cache: KVCache | None = None
-    drawn = torch.empty(0)  # (B, 1) the tokens drawn last
-    seen: Tensor | None = None  # (B, V) which tokens stand in the rows, where the penalty asks for it
+    windows = [row[-context_length:] for row in rows]  # what the model sees of each row
+    use_cache, modules = config.use_cache and hasattr(model, "new_cache"), list(model.modules())
+    cache, drawn, seen = None, torch.empty(0), None  # drawn (B, 1) ids; seen (B, V) bool, for the penalty
     for _ in range(config.max_new_tokens):
         # Not around the yield: who reads the stream may train the model meanwhile.
         with eval_mode(modules), torch.inference_mode():
             if cache is not None and cache.length < cache.capacity:
                 logits = model(drawn, cache)[:, -1]  # (B, V)
+            elif use_cache and (cache is None or config.window == "half"):
+                cache, logits = _fill_cache(model, windows)
             else:
-                windows = [row[-size:] for row, size in zip(rows, sizes, strict=True)]
-                if config.use_cache and (cache is None or config.window == "half"):
-                    cache, logits = _fill_cache(model, windows)
-                else:
-                    logits = next_logits(model, windows)
-        if config.repetition_penalty != 1.0 and seen is None:
-            seen = tokens_seen(rows, logits.size(-1)).to(logits.device)
-        drawn = sample(logits, config, generator=generator, seen=seen).unsqueeze(1)
+                logits = next_logits(model, windows)
         if seen is not None:
             seen.scatter_(1, drawn, True)
+        elif config.repetition_penalty != 1.0:
+            seen = tokens_seen(rows, logits.size(-1)).to(logits.device)
+        drawn = sample(logits, config, generator=generator, seen=seen).unsqueeze(1)  # (B, 1)
         tokens = drawn[:, 0].tolist()  # the one place that waits for the device
-        for i, token in enumerate(tokens):
-            rows[i].append(token)
-            sizes[i] = sizes[i] + 1 if sizes[i] < context_length else refill
+        for window, token in zip(windows, tokens, strict=True):
+            if len(window) == context_length:
+                del window[: context_length + 1 - refill]
+            window.append(token)
         yield tokens
 
 
@@ -119,35 +108,26 @@ def _fill_cache(model: nn.Module, windows: list[list[int]]) -> tuple[KVCache, Te
 def next_logits(model: nn.Module, rows: Sequence[Sequence[int]]) -> Tensor:
     """The logits for the token after each of B rows of ids, from their last context_length tokens: (B, V).
 
-    Every position is computed, each row apart, so that nothing is padded. A full cache cannot be shifted
-    instead: in a window that slid by one, each token stands one position earlier and no longer sees the
-    token that left, so that all its keys and values are new."""
+    Each row is computed apart, so that nothing is padded. A full cache cannot be shifted instead: in a window
+    that slid by one, each token stands one position earlier and no longer sees the one that left."""
     windows = [torch.tensor(row[-model.config.context_length :], device=_device(model)) for row in rows]
     return torch.stack([model(window[None])[0, -1] for window in windows])  # (B, V)
 
 
-def _checked_rows(model: nn.Module, prompts: Sequence[Prompt], config: GenerationConfig) -> list[list[int]]:
-    """The ids of each prompt, in lists of their own."""
-    if config.stop:
+def _checked_rows(prompts: Sequence[Prompt], stop: Sequence[str] = ()) -> list[list[int]]:
+    if stop:
         raise InputError("stop sequences are text and these are ids: use stream_text, generate_text(s)")
-    if config.use_cache and not hasattr(model, "new_cache"):
-        raise InputError(f"{type(model).__name__} has no new_cache(): set use_cache=False")
     if len(prompts) == 0:
         raise InputError("there are 0 prompts: give at least 1")
-    return [_ids(prompt) for prompt in prompts]
-
-
-def _ids(prompt: Prompt) -> list[int]:
-    if isinstance(prompt, str):
-        raise InputError(f"the prompt {short(prompt)} is text and must be token ids: use generate_text")
-    row = prompt if isinstance(prompt, Tensor) else torch.tensor(prompt)  # copied: it may be read-only
-    if row.dim() != 1:
-        raise InputError(f"the prompt has {row.dim()} dimensions and needs 1: pass one row of token ids")
-    if len(row) == 0:
-        raise InputError("the prompt has 0 tokens and needs at least 1: start with a newline")
-    if row.is_floating_point() or row.dtype == torch.bool:
-        raise InputError(f"the prompt holds {row.dtype} and token ids are whole numbers: pass integers")
-    return row.tolist()
+    if isinstance(prompts[0], str):
+        raise InputError(f"the prompt {short(prompts[0])} is text and must be token ids: use generate_text")
+    rows = [p if isinstance(p, Tensor) else torch.tensor(p) for p in prompts]  # copied: it may be read-only
+    for row in rows:
+        if row.numel() == 0:
+            raise InputError("the prompt has 0 tokens and needs at least 1: start with a newline")
+        if row.dim() != 1 or row.dtype == torch.bool or row.is_floating_point():
+            raise InputError(f"a prompt of {row.dtype} and shape {tuple(row.shape)}: pass one row of ids")
+    return [row.tolist() for row in rows]
 
 
 def _device(model: nn.Module) -> torch.device:
@@ -155,40 +135,18 @@ def _device(model: nn.Module) -> torch.device:
 
 
 def stream_text(
-    model: nn.Module,
-    tokenizer: Any,
-    prompt: str,
-    config: GenerationConfig = DEFAULT,
-    *,
-    generator: torch.Generator,
+    model: nn.Module, tokenizer: Any, prompt: str, config: GenerationConfig = DEFAULT, *, generator: Generator
 ) -> Iterator[str]:
     """`generate` on text: yields the continuation, without the prompt, as soon as each piece is certain.
 
     Ends at the first stop sequence, which is not yielded. Raises the tokenizer's own error for a character
     that it does not know, and InputError for an empty prompt, both at the call."""
-    ids = replace(config, stop=())
-    tokens = generate(model, tokenizer.encode(prompt), ids, generator=generator)
-
-    def pieces() -> Iterator[str]:
-        text = TextStream(tokenizer, config.stop)
-        for token in tokens:
-            if piece := text.add(token):
-                yield piece
-            if text.stopped:
-                return
-        if rest := text.end():
-            yield rest
-
-    return pieces()
+    tokens = _stream(model, _checked_rows([tokenizer.encode(prompt)]), config, generator)
+    return (piece for (piece,) in _pieces(tokens, [TextStream(tokenizer, config.stop)]) if piece)
 
 
 def generate_text(
-    model: nn.Module,
-    tokenizer: Any,
-    prompt: str,
-    config: GenerationConfig = DEFAULT,
-    *,
-    generator: torch.Generator,
+    model: nn.Module, tokenizer: Any, prompt: str, config: GenerationConfig = DEFAULT, *, generator: Generator
 ) -> str:
     """The whole of `stream_text` in one string: the continuation, without the prompt."""
     return "".join(stream_text(model, tokenizer, prompt, config, generator=generator))
@@ -200,20 +158,23 @@ def generate_texts(
     prompts: Sequence[str],
     config: GenerationConfig = DEFAULT,
     *,
-    generator: torch.Generator,
+    generator: Generator,
 ) -> list[str]:
     """`generate_batch` on texts: their continuations, each ended by its own stop sequence.
 
     Raises as `stream_text` does."""
     if isinstance(prompts, str):
         raise InputError("the prompts are one text and must be a list of them: put it into [ ]")
-    rows = [tokenizer.encode(prompt) for prompt in prompts]
-    streams = [TextStream(tokenizer, config.stop) for _ in rows]
-    texts = [""] * len(rows)
-    for tokens in generate_batch(model, rows, replace(config, stop=()), generator=generator):
-        for i, (stream, token) in enumerate(zip(streams, tokens, strict=True)):
-            if not stream.stopped:
-                texts[i] += stream.add(token)
-        if all(stream.stopped for stream in streams):
-            break
-    return [text + stream.end() for text, stream in zip(texts, streams, strict=True)]
+    rows = _checked_rows([tokenizer.encode(prompt) for prompt in prompts])
+    tokens = _stream(model, rows, config, row_generators(generator, len(rows)))
+    pieces = _pieces(tokens, [TextStream(tokenizer, config.stop) for _ in rows])
+    return ["".join(parts) for parts in zip(*pieces, strict=True)]
+
+
+def _pieces(stream: Iterator[list[int]], texts: list[TextStream]) -> Iterator[list[str]]:
+    """What becomes certain of each row's text with each token, often ""; when the tokens end, the rest."""
+    for tokens in stream:
+        yield [text.add(token) for text, token in zip(texts, tokens, strict=True)]
+        if all(text.stopped for text in texts):
+            return
+    yield [text.end() for text in texts]

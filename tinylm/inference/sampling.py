@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tinylm.device import Device
 from tinylm.errors import InputError
 from tinylm.inference.config import DEFAULT, SamplingConfig
 
@@ -27,18 +28,10 @@ def greedy(logits: Tensor) -> Tensor:
 
 
 def tokens_seen(rows: Sequence[Sequence[int]], vocab_size: int) -> Tensor:
-    """Which tokens stand in each of B rows of ids, whatever the rows' lengths: (B, V) bool.
-
-    Raises InputError for an id outside the vocabulary."""
+    """Which tokens stand in each of B rows of ids, whatever the rows' lengths: (B, V) bool."""
     seen = torch.zeros(len(rows), vocab_size, dtype=torch.bool)  # (B, V)
     for i, row in enumerate(rows):
-        ids = torch.as_tensor(row, dtype=torch.int64)  # (T,), also of a row without any token
-        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
-            raise InputError(
-                f"token ids from {ids.min()} to {ids.max()} do not fit vocab_size {vocab_size}: "
-                "was the text encoded with this model's tokenizer?"
-            )
-        seen[i, ids] = True
+        seen[i, torch.as_tensor(row, dtype=torch.int64)] = True  # also of a row without any token
     return seen
 
 
@@ -107,15 +100,15 @@ def apply_filters(logits: Tensor, config: SamplingConfig, seen: Tensor | None = 
     return logits
 
 
-def probabilities(logits: Tensor, config: SamplingConfig = DEFAULT, seen: Tensor | None = None) -> Tensor:
+def probabilities(
+    logits: Tensor, config: SamplingConfig = DEFAULT, seen: Tensor | None = None, device: Device | None = None
+) -> Tensor:
     """softmax(apply_filters(logits, config, seen)): what `sample` draws from.
 
-    logits (..., V) -> probabilities (..., V), float32, each row sums to 1. Raises InputError for logits
-    that are NaN or infinite, and as `apply_filters` does."""
-    return _checked(torch.softmax(apply_filters(logits, config, seen), dim=-1), logits)  # (..., V)
-
-
-def _checked(chances: Tensor, logits: Tensor) -> Tensor:
+    logits (..., V) -> probabilities (..., V), float32, each row sums to 1; on `device`, by default where the
+    logits are. Raises InputError for logits that are NaN or infinite, and as `apply_filters` does."""
+    chances = torch.softmax(apply_filters(logits, config, seen), dim=-1)  # (..., V)
+    chances = chances.to(device or logits.device)  # before it is looked at: a GPU is waited for once
     if bool(torch.isnan(chances[..., 0]).any()):  # one bad logit makes its whole row NaN
         raise _nothing_to_draw(logits)
     return chances
@@ -137,8 +130,7 @@ def sample(
     if config.temperature < GREEDY_BELOW:
         return apply_filters(logits, config, seen).argmax(dim=-1)  # (B,) only the favourite is left
     generators = [generator] if isinstance(generator, torch.Generator) else generator
-    chances = torch.softmax(apply_filters(logits, config, seen), dim=-1)  # (B, V)
-    chances = _checked(chances.to(generators[0].device), logits)  # copied first: a GPU is waited for once
+    chances = probabilities(logits, config, seen, generators[0].device)  # (B, V)
     drawn = [
         torch.multinomial(rows, num_samples=1, generator=source)  # (B, 1), or (1, 1) of each row
         for rows, source in zip(chances.chunk(len(generators)), generators, strict=True)
@@ -147,10 +139,7 @@ def sample(
 
 
 def _nothing_to_draw(logits: Tensor) -> InputError:
-    for name, bad in (("NaN", torch.isnan(logits)), ("infinite", logits == math.inf)):
-        if count := int(bad.sum()):
-            return InputError(
-                f"{count} of {logits.numel()} logits are {name}: "
-                "the training diverged, train again with a lower rate"
-            )
+    if bad := int((torch.isnan(logits) | (logits == math.inf)).sum()):
+        told = f"{bad} of {logits.numel()} logits are NaN or infinite"
+        return InputError(f"{told}: the training diverged, train again with a lower rate")
     return InputError(f"all {logits.size(-1)} logits of a row are -inf: leave at least 1 token to draw")

@@ -1,7 +1,6 @@
 """Text stream: token ids in, text out, piece by piece and only when it is certain.
 
-Two things make a piece wait: a character may be spread over several tokens, and the last characters may be
-the beginning of a stop sequence.
+A piece waits while a character lacks some of its tokens, and while it may begin a stop sequence.
 Taught in notebook 05_sampling."""
 
 from collections.abc import Sequence
@@ -13,8 +12,8 @@ INCOMPLETE_CHARACTER = "\N{REPLACEMENT CHARACTER}"  # what decoders write for by
 class TextStream:
     """The text of one row of tokens as it comes, ended by the first of the stop sequences to be complete.
 
-    What is emitted does not depend on how the text is cut into tokens: it is all that stands before the stop
-    sequence that is complete first (of several that end there, the longest), which itself is not emitted."""
+    However it is cut into tokens, all is emitted that stands before the stop sequence that is complete first
+    (of several that end there, the longest), and nothing of that one."""
 
     def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:
         self.tokenizer = tokenizer
@@ -26,6 +25,8 @@ class TextStream:
 
     def add(self, token: int) -> str:
         """Hand in the next token. Returns the text that is certain now, often "" or more than one token's."""
+        if self.stopped:
+            return ""
         self._ids.append(token)
         text = self.tokenizer.decode(self._ids)
         if text.endswith(INCOMPLETE_CHARACTER):
@@ -35,8 +36,8 @@ class TextStream:
 
     def end(self) -> str:
         """There are no more tokens: the text that was still waiting."""
-        emitted = self._emit(self.tokenizer.decode(self._ids)) if self._ids else ""
-        emitted, self._ids, self._held = emitted + self._held, [], ""
+        emitted = self._emit(self.tokenizer.decode(self._ids)) + self._held
+        self._ids, self._held = [], ""
         return emitted
 
     def _emit(self, text: str) -> str:

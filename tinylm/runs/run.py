@@ -239,10 +239,10 @@ class Run:
 
     def evaluate(self, state: TrainingState) -> Evaluation:
         """The loss on the validation text, in the arithmetic of the training or in eval_dtype."""
-        config, precision = state.config, state.precision
-        dtype = precision.dtype if config.eval_dtype == "auto" else config.eval_dtype
+        config = state.config
+        dtype = state.precision.dtype if config.eval_dtype == "auto" else config.eval_dtype
         more = {"max_tokens": config.eval_tokens or None, "world": state.world}
-        return _evaluate(state.model, self.dataset, device=precision.device, dtype=dtype, **more)
+        return _evaluate(state.model, self.dataset, dtype=dtype, **more)
 
     def __call__(self, state: TrainingState) -> None:
         """Write down a step or an evaluation; print an evaluation, with a line that the model writes by now.
@@ -314,8 +314,7 @@ def validate(name: str | Path) -> tuple[Evaluation, Dataset]:
         documents = dataset.documents if longer == 1 else None
         numbers = {"bytes_per_token": dataset.bytes_per_token * longer, "documents": documents}
         dataset = replace(dataset, validation=tokens, **numbers)
-    best = device.best_device()
-    result = _evaluate(opened.model.to(best), dataset, device=best, dtype=device.resolve_dtype(best))
+    result = _evaluate(opened.model.to(device.best_device()), dataset, dtype="auto")
     return result, replace(dataset, name=Path(dataset.name).name)
 
 

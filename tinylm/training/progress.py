@@ -68,19 +68,19 @@ def default_provenance(model: nn.Module, config: TrainConfig, batches: TrainingB
 
 
 def check_unchanged(what: str, saved: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises CheckpointError naming every field in which what was saved differs from what is going on, with
-    both values: "train.seed was 5 and is 6"."""
-    if found := ", ".join(_differences(saved, now)):
+    """Raises CheckpointError naming every field in which what was saved differs from what is going on."""
+    if found := ", ".join(differences(saved, now)):
         raise CheckpointError(
             f"{what} belongs to another run: {found}; go on with what was saved, or start a new run"
         )
 
 
-def _differences(saved: Any, now: Any, name: str = "") -> Iterator[str]:
+def differences(saved: Any, now: Any, name: str = "") -> Iterator[str]:
+    """Each field in which two nested dicts differ, with both values: "train.seed was 5 and is 6"."""
     if isinstance(saved, dict) and isinstance(now, dict):
         for key in saved | now:
             inner = f"{name}.{key}" if name else str(key)
-            yield from _differences(saved.get(key, "not there"), now.get(key, "not there"), inner)
+            yield from differences(saved.get(key, "not there"), now.get(key, "not there"), inner)
     elif saved != now:
         was, is_ = (d if isinstance(d, str) and len(d) <= 80 else short(d) for d in (saved, now))
         yield re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", f"{name} was {was} and is {is_}")  # a sha256
