@@ -337,10 +337,11 @@ def test_ctrl_c_during_a_save_lets_it_end():
     assert history.interrupted and saved == [0, 5] and history.tokens == 5 * B * T
 
 
-def test_ctrl_c_again_during_the_last_save_is_the_end_that_was_asked_for():
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_again_during_the_last_save_is_the_end_that_was_asked_for(times):
     def save(state):
         saved(state)
-        if state.progress.step:
+        for _ in range(times if state.progress.step else 0):
             press_ctrl_c()
 
     saved = Saved()

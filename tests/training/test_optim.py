@@ -103,14 +103,6 @@ def test_learning_rate_of_the_shortest_runs_is_above_zero_at_every_step(schedule
     assert max(rates) == PEAK and min(rates) > 0
 
 
-def test_scheduled_rate_is_the_schedules_where_the_minimum_is_above_zero():
-    config = make_config(steps=31)
-    for step in range(31):
-        expected = rate(step, peak=0.03, minimum=0.003, warmup_steps=3, steps=31)
-        assert scheduled_rate(step, config) == expected
-        assert scheduled_rate(step, config, peak=0.12) == pytest.approx(4 * expected)
-
-
 @each_decaying_schedule
 def test_schedule_to_zero_wastes_no_step(schedule):
     config = make_config(steps=31, schedule=schedule, min_learning_rate=0.0)

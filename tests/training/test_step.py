@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.tiny import B, T, Tiny, make_batches, make_config, same, sgd, tiny_gpt, weights
+from tests.support.tiny import B, T, Tiny, make_batches, make_config, same, sgd, weights
 from tinylm.device import Precision
 from tinylm.errors import ConfigError, Divergence
-from tinylm.model.losses import chunked_loss, masked_loss, next_token_loss
+from tinylm.model.losses import masked_loss, next_token_loss
 from tinylm.text.batches import IGNORE_INDEX, Batches
 from tinylm.training import step as module
 from tinylm.training.ddp import World
@@ -102,13 +102,6 @@ def test_loss_function_is_handed_in_and_its_metrics_are_logged_as_means(log):
     assert len(seen) == 3 and isinstance(result.metrics["nats"], float if log else torch.Tensor)
     assert float(result.metrics["mean_token"]) == pytest.approx(sum(seen) / 3)
     assert float(result.metrics["nats"]) / (B * T) == pytest.approx(float(result.loss), rel=1e-6)
-
-
-def test_chunked_loss_gives_the_step_of_the_plain_one():
-    plain, chunked = tiny_gpt(), tiny_gpt()
-    step_of(plain)
-    step_of(chunked, loss_fn=chunked_loss(5))
-    torch.testing.assert_close(weights(plain), weights(chunked))
 
 
 @pytest.mark.parametrize("norm", ["above", "below", "just below"])

@@ -140,8 +140,7 @@ def train(
     with bar, interrupts:
         try:
             model.train()
-            while True:  # Ctrl-C is answered when a step is finished, and before the next begins
-                interrupts.check()
+            while True:
                 step = progress.step
                 now = step == config.steps or (config.eval_every and step % config.eval_every == 0)
                 measured = progress.val_losses and progress.val_losses[-1][0] == step  # by the run resumed
@@ -153,7 +152,7 @@ def train(
                     late = over or saved_step is None or time.perf_counter() - saved_at >= save_seconds
                     if due or (world.broadcast(late) and step != saved_step):
                         save_now()
-                interrupts.check()
+                interrupts.check()  # Ctrl-C is answered here, and when and while the model is evaluated
                 if over:
                     break
                 saved_step = step  # from here on the weights of that step are gone
