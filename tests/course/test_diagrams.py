@@ -8,7 +8,6 @@ from torch import nn
 from tinylm.course import diagrams
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.model.layers import MLP
 
 SIZE = {"vocab_size": 67, "context_length": 13, "n_layer": 3, "n_head": 2, "n_embd": 22}
 MODERN = {"n_layer": 5, "n_embd": 44, "position": "rotary", "norm": "rmsnorm", "activation": "relu2"}
@@ -55,10 +54,6 @@ def test_architecture_shows_each_model_with_its_own_parts(drawn):
 
 
 def test_architecture_draws_a_block_that_differs_by_itself(drawn):
-    model = GPT(ModelConfig(**SIZE))
-    model.blocks[1].mlp = MLP(22, 88, activation="relu2", bias=False, dropout=0.0)
-    diagrams.architecture(model)
-    assert sum(word.endswith("block") for word in drawn.words()) == 3
     model = GPT(ModelConfig(**SIZE))
     model.blocks[2].mlp.up = nn.Linear(22, 88, bias=False)
     diagrams.architecture(model)
