@@ -84,12 +84,13 @@ def _paint(
 
     Given the future, these are attention weights: from 0 to 1, and the future is grey: not small, but not
     allowed. Where rows are lower than letters, every second label steps aside."""
-    low, high = (float(np.nanmin(table)), float(np.nanmax(table))) if future is None else (0.0, 1.0)
-    table = np.ma.masked_where(~np.isfinite(table) | (future is not None and future), table)
+    low, high, hidden = float(np.nanmin(table)), float(np.nanmax(table)), ~np.isfinite(table)
+    if future is not None:
+        low, high, hidden = 0.0, 1.0, hidden | future
     if signed := low < 0 < high:
         low, high = min(low, -high), max(high, -low)
     cmap = matplotlib.colormaps[style.DIVERGING if signed else style.SEQUENTIAL].with_extremes(bad=style.PALE)
-    image = axes.imshow(table, cmap, vmin=low, vmax=high, interpolation="nearest", aspect="equal")
+    image = axes.imshow(np.ma.masked_where(hidden, table), cmap, vmin=low, vmax=high, interpolation="nearest")
     axes.spines[:].set(visible=True, color=style.GREY)
     rows, columns = style.show_whitespace(rows), style.show_whitespace(columns)
     size = min(14.0, max(12.0, 68.4 * cell))  # points
