@@ -81,8 +81,8 @@ def test_roles_are_what_the_outermost_module_declares_and_torchs_layers_are_know
         "1.bias": Role(init="keep"),
         "1.gate.weight": Role(decay=True),
         "1.gate.bias": Role(init="zero"),
-        "2.weight": Role(init="one"),
-        "2.bias": Role(init="zero"),
+        "2.weight": Role(init="keep"),
+        "2.bias": Role(init="keep"),
         "3.inside.router": Role(muon=True),
         "3.inside.up": Role(muon=True, splits=3, decay=True),
         "3.inside.bias": Role(init="keep"),
@@ -104,4 +104,4 @@ def test_roles_of_a_gpt_are_one_for_each_parameter_whatever_its_settings():
             assert role.splits == (3 * 5 if "qkv.weight" in name else 1)
             assert role.decay == (name in inside | residual | tables)
             assert (role.init == "residual") == (name in residual)
-            assert role.init in (("normal", "residual") if role.decay else ("zero", "one"))
+            assert (role.init in ("normal", "residual")) == role.decay

@@ -59,11 +59,7 @@ class TokenShift(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(size))
-
-    def parameter_roles(self) -> dict[str, Role]:
-        """A share does not decay: 0 is no better than another."""
-        return {"weight": Role(init="zero")}
+        self.weight = nn.Parameter(torch.zeros(size))  # not decayed: 0 is no better than another share
 
     def forward(self, x: Tensor, before: Tensor | None = None) -> Tensor:
         """x (B, T, C) to (B, T, C). before: x one position earlier, (B, T, C); by default x moved along by

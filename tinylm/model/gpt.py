@@ -82,8 +82,8 @@ class GPT(nn.Module):
             if role.init in ("normal", "residual"):
                 std = residual_std if role.init == "residual" else INIT_STD
                 parameter.normal_(0.0, std, generator=generator)
-            elif role.init != "keep":
-                parameter.fill_(1.0 if role.init == "one" else 0.0)
+            elif role.init == "zero":
+                parameter.zero_()
 
     def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """tokens: (B, T) int64, T at most context_length. Returns logits (B, T, V).

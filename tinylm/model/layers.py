@@ -26,32 +26,28 @@ class Role:
     """How many independent matrices are stacked along its rows, such as one per head in qkv."""
     decay: bool = False
     """Weight decay pulls it to 0."""
-    init: Literal["normal", "residual", "zero", "one", "keep"] = "normal"
-    """Its first weights: N(0, 0.02); smaller or 0 where it writes into the residual stream; a constant; or
-    what its module put there."""
+    init: Literal["normal", "residual", "zero", "keep"] = "normal"
+    """Its first weights: N(0, 0.02); smaller or 0 where it writes into the residual stream; 0; or what its
+    module put there, such as the 1 of a norm."""
 
 
-TORCH_ROLES = {
-    nn.Linear: {"weight": Role(decay=True, init="normal"), "bias": Role(init="zero")},
-    nn.Embedding: {"weight": Role(decay=True, init="normal")},
-    nn.LayerNorm: {"weight": Role(init="one"), "bias": Role(init="zero")},
-    nn.RMSNorm: {"weight": Role(init="one")},
-}
+TORCH_ROLES = {"weight": Role(decay=True), "bias": Role(init="zero")}  # of nn.Linear and nn.Embedding
 
 
 def parameter_roles(model: nn.Module) -> dict[str, Role]:
     """The role of each parameter by its full name, in the order of model.named_parameters(): a tied one once.
 
     A module declares them by a method parameter_roles() -> {relative name: Role}, and what a module says of
-    the parameters inside its parts goes before what these say of themselves. torch's own layers are known. A
-    parameter of one dimension may go undeclared: it is neither decayed nor drawn. Raises ConfigError for
-    another that is not declared, and for a declared one that is not there."""
+    the parameters inside its parts goes before what these say of themselves. nn.Linear and nn.Embedding are
+    known. A parameter of one dimension may go undeclared: it is neither decayed nor drawn. Raises ConfigError
+    for another that is not declared, and for a declared one that is not there."""
     declared: dict[str, Role] = {}
     for prefix, module in reversed(list(model.named_modules())):  # the parts before what they are parts of
-        own = getattr(module, "parameter_roles", None)
-        known = next((roles for kind, roles in TORCH_ROLES.items() if isinstance(module, kind)), {})
-        there = {name: role for name, role in known.items() if getattr(module, name) is not None}
-        roles = there if own is None else own()
+        roles: dict[str, Role] = {}
+        if hasattr(module, "parameter_roles"):
+            roles = module.parameter_roles()
+        elif isinstance(module, nn.Linear | nn.Embedding):
+            roles = {n: role for n, role in TORCH_ROLES.items() if getattr(module, n, None) is not None}
         declared |= {f"{prefix}.{name}" if prefix else name: role for name, role in roles.items()}
     names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     if strange := sorted(declared.keys() - names):
