@@ -18,9 +18,9 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from tests.authoring.execute import ROOT
-from tests.authoring.notebook import MACHINE_PATH
-from tests.authoring.notebook_names import NAMES
+from tests.authoring.notebook_rules import NAMES
 from tests.authoring.results import with_tables
+from tests.authoring.traces import MACHINE_PATH
 from tinylm.cli.options import COMMANDS
 from tinylm.runs.records import read_record
 

@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -41,15 +41,6 @@ class NotebookFailed(Exception):
     """A notebook that cannot be committed. The message names the cell and shows it."""
 
 
-@dataclass
-class Timing:
-    """Seconds of one cell."""
-
-    position: int
-    seconds: float
-    first_line: str
-
-
 def tags(cell: NotebookNode) -> list[str]:
     """The cell's tags, in order."""
     return list(cell.metadata.get("tags", []))
@@ -70,42 +61,29 @@ def found(names: list[str]) -> list[Path]:
     return chosen
 
 
-def run(nb: NotebookNode, *, cwd: Path = NOTEBOOKS, timeout: int = CELL_TIMEOUT) -> list[Timing]:
-    """Executes `nb` in memory and in order, outputs put in. Raises NotebookFailed with the cell shown."""
-    started: dict[int, float] = {}
-    timings: list[Timing] = []
-
-    def begin(cell: NotebookNode, cell_index: int) -> None:
-        started[cell_index] = time.perf_counter()
-
-    def end(cell: NotebookNode, cell_index: int, execute_reply: dict) -> None:
-        if cell.cell_type == "code":
-            first_line = (cell.source.splitlines() or [""])[0]
-            timings.append(Timing(cell_index, time.perf_counter() - started[cell_index], first_line))
-
+def run(nb: NotebookNode, *, cwd: Path = NOTEBOOKS) -> list[tuple[float, int]]:
+    """Executes `nb` in memory and in order, outputs put in. Returns the seconds and the position of each
+    code cell. Raises NotebookFailed with the cell shown."""
+    began: list[float] = []  # seconds, of every cell that was reached
     client = NotebookClient(
         nb,
         kernel_name=CURRENT_ENV_KERNEL_NAME,
         kernel_manager_class=ThisInterpreter,
-        timeout=timeout,
+        timeout=CELL_TIMEOUT,
         record_timing=False,
         store_widget_state=True,  # a widget that draws needs it while it runs; normalise takes it out again
         coalesce_streams=True,
         resources={"metadata": {"path": str(cwd)}},
-        on_cell_start=begin,
-        on_cell_executed=end,
+        on_cell_start=lambda cell, cell_index: began.append(time.perf_counter()),
     )
     try:
         client.execute(env=kernel_environment(os.environ), stderr=subprocess.DEVNULL)  # the kernel's own log
-    except CellExecutionError as error:
-        position = max(started)
-        source = nb.cells[position].source
-        trace = re.sub(r"\x1b\[[0-9;]*m", "", error.traceback)
-        raise NotebookFailed(f"cell {position} failed\n\n{source}\n\n{trace}") from None
-    except (CellTimeoutError, DeadKernelError) as error:
-        position = max(started)
-        raise NotebookFailed(f"cell {position}: {error}\n\n{nb.cells[position].source}") from None
-    return timings
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        position = len(began) - 1
+        trace = re.sub(r"\x1b\[[0-9;]*m", "", getattr(error, "traceback", str(error)))
+        raise NotebookFailed(f"cell {position} failed\n\n{nb.cells[position].source}\n\n{trace}") from None
+    times = enumerate(pairwise([*began, time.perf_counter()]))
+    return [(end - begin, i) for i, (begin, end) in times if nb.cells[i].cell_type == "code"]
 
 
 def normalise(nb: NotebookNode) -> None:
@@ -139,12 +117,15 @@ def cell_ids(nb: NotebookNode) -> list[str]:
         if heading:
             section, number = re.sub(r"[^a-z0-9]+", "-", heading[1].lower()).strip("-")[:48] or "section", 0
         number += 1
-        name = f"{section}-{number}"
-        while name in names:
+        while f"{section}-{number}" in names:
             number += 1
-            name = f"{section}-{number}"
-        names.append(name)
+        names.append(f"{section}-{number}")
     return names
+
+
+def as_text(nb: NotebookNode) -> str:
+    """`nb` as it lies on disk."""
+    return nbformat.writes(nb).rstrip("\n") + "\n"
 
 
 def with_solutions(nb: NotebookNode) -> NotebookNode:
@@ -165,8 +146,7 @@ def with_solutions(nb: NotebookNode) -> NotebookNode:
 def complaints_about_checks(nb: NotebookNode) -> list[str]:
     """One line for each `check` cell of an executed notebook that did not print "correct"."""
     checks = [(i, printed(cell).strip()) for i, cell in enumerate(nb.cells) if "check" in tags(cell)]
-    wrong = [(i, text) for i, text in checks if not re.fullmatch(r".+: correct", text)]
-    return [f"cell {i} says {text!r}" for i, text in wrong]
+    return [f"cell {i} says {text!r}" for i, text in checks if not re.fullmatch(r".+: correct", text)]
 
 
 def ruff(path: Path) -> None:
@@ -179,19 +159,30 @@ def ruff(path: Path) -> None:
             raise NotebookFailed(f"ruff {what[0]}:\n{done.stdout}{done.stderr}")
 
 
-def execute(path: Path, *, timeout: int = CELL_TIMEOUT) -> list[Timing]:
-    """Formats, runs, checks and writes the notebook at `path`."""
+def execute(path: Path) -> list[tuple[float, int]]:
+    """Formats, runs, checks and writes the notebook at `path`. Returns what run() does."""
     ruff(path)
     nb = nbformat.read(path, as_version=4)
-    timings = run(nb, cwd=path.parent, timeout=timeout)
+    timings = run(nb, cwd=path.parent)
     normalise(nb)
     for position, cell in enumerate(nb.cells):
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
                 raise NotebookFailed(f"cell {position} wrote to stderr\n\n{cell.source}\n\n{output.text}")
     beside = path.with_suffix(".partial")
-    beside.write_text(nbformat.writes(nb).rstrip("\n") + "\n", encoding="utf-8", newline="\n")
+    beside.write_text(as_text(nb), encoding="utf-8", newline="\n")
     os.replace(beside, path)
+    return timings
+
+
+def solve(path: Path) -> list[tuple[float, int]]:
+    """Runs the notebook at `path` with the solutions put in, and writes nothing. Returns what run() does.
+
+    Raises NotebookFailed where a check does not say "correct"."""
+    nb = with_solutions(nbformat.read(path, as_version=4))
+    timings = run(nb, cwd=path.parent)
+    if complaints := complaints_about_checks(nb):
+        raise NotebookFailed("\n".join(complaints))
     return timings
 
 
@@ -202,26 +193,20 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*", help="notebooks, by name or a part of it; all when none is given")
     parser.add_argument("--solutions", action="store_true", help="put the solutions in, check, write nothing")
-    parser.add_argument("--timeout", type=int, default=CELL_TIMEOUT, help="seconds for one cell")
     options = parser.parse_args()
     failures = 0
     for path in found(options.names):
         try:
-            if options.solutions:
-                nb = with_solutions(nbformat.read(path, as_version=4))
-                timings = run(nb, cwd=path.parent, timeout=options.timeout)
-                if complaints := complaints_about_checks(nb):
-                    raise NotebookFailed("\n".join(complaints))
-            else:
-                timings = execute(path, timeout=options.timeout)
+            timings = (solve if options.solutions else execute)(path)
         except NotebookFailed as failure:
             failures += 1
             print(f"{path.stem}: FAILED: {failure}\n", flush=True)
             continue
-        total, size = sum(t.seconds for t in timings), path.stat().st_size / 1000
+        total, size = sum(seconds for seconds, _ in timings), path.stat().st_size / 1000
         print(f"{path.stem}: {len(timings)} code cells in {total:.1f} s, {size:.0f} KB", flush=True)
-        for t in sorted(timings, key=lambda t: -t.seconds)[:3]:
-            print(f"    {t.seconds:5.1f} s  cell {t.position}: {t.first_line[:80]}", flush=True)
+        cells = nbformat.read(path, as_version=4).cells
+        for seconds, i in sorted(timings, reverse=True)[:3]:
+            print(f"    {seconds:5.1f} s  cell {i}: {cells[i].source.split(chr(10))[0][:80]}", flush=True)
     return 1 if failures else 0
 
 

@@ -13,7 +13,7 @@ from nbval.kernel import NbvalKernelspecManager
 from traitlets import Type, default
 
 
-class Attentive(AsyncZMQSocketChannel):
+class AttentiveChannel(AsyncZMQSocketChannel):
     """A channel that looks for a reply at least once a second.
 
     nbclient sends a widget's updates on the socket it waits on, and a reply that arrives just then wakes
@@ -31,9 +31,9 @@ class Attentive(AsyncZMQSocketChannel):
 
 
 class AttentiveClient(AsyncKernelClient):
-    """A client whose shell channel is Attentive."""
+    """A client whose shell channel is attentive."""
 
-    shell_channel_class = Type(Attentive)
+    shell_channel_class = Type(AttentiveChannel)
 
 
 class ThisInterpreter(AsyncKernelManager):
@@ -51,8 +51,6 @@ def kernel_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
     One thread: models this small gain nothing from a second one, and lose much where another process wants it
     (notebook 05, on two cores: 45 CPU-seconds with two threads, 13 with one)."""
-    env = {key: value for key, value in environ.items() if key != "TINYLM_SCALE"}
-    env["TINYLM_OFFLINE"] = "1"
-    env["OMP_NUM_THREADS"] = "1"
-    env["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    return env
+    inline = "module://matplotlib_inline.backend_inline"
+    fixed = {"TINYLM_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": inline}
+    return {key: value for key, value in environ.items() if key != "TINYLM_SCALE"} | fixed

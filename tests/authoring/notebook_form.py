@@ -1,222 +1,197 @@
-"""The form of a committed notebook: what a program can say of any notebook, whatever it teaches.
-
-Each rule is a function from a Notebook to a list of complaints, empty when all is well.
-"""
+"""The form of a committed notebook: what a program can say of any notebook, whatever it teaches."""
 
 import ast
-import getpass
+import functools
 import io
 import re
 import subprocess
 import sys
 import tokenize
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import nbformat
 
-from tests.authoring.execute import FENCE, METADATA, ROOT, WIDGET_VIEW, cell_ids, tags
-from tests.authoring.notebook import MACHINE_PATH, Notebook, output_texts
+from tests.authoring.execute import FENCE, ROOT, as_text, normalise, tags
+from tests.authoring.traces import MACHINE_PATH, own_names
 
 TAGS = {"setup", "predict", "exercise", "check", "solution", "real-text", "nbval-ignore-output", "nbval-skip"}
 UNCOMPARED = {"nbval-ignore-output", "nbval-skip"}
 CELLS, CODE_LINES, CLASS_LINES, WORDS, BYTES = (40, 70), 20, 30, 120, 300_000
-EVERYONE = {"root", "user", "runner", "jovyan", "ubuntu", "admin", "tinylm"}  # names that are nobody's
 
 
-def ran_in_order(notebook: Notebook) -> list[str]:
-    """Executed from top to bottom, and its outputs kept: a stripped notebook passes nbval in silence."""
-    counts = [cell.execution_count for _, cell in notebook.code]
-    complaints = []
-    if counts != list(range(1, len(counts) + 1)):
-        complaints.append(f"the execution counts are {counts}, not 1 to {len(counts)}")
+class Notebook:
+    """A notebook as the rules see it: its name, its text as it lies on disk, its cells by their positions."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name, self.text, self.nb = name, text, nbformat.reads(text, as_version=4)
+        self.cells = list(enumerate(self.nb.cells))
+        self.code = [(i, cell) for i, cell in self.cells if cell.cell_type == "code"]
+        self.prose = [(i, cell) for i, cell in self.cells if cell.cell_type == "markdown"]
+        self.outputs = [(i, output) for i, cell in self.code for output in cell.outputs]
+
+    def shown(self) -> Iterator[tuple[int, str]]:
+        """Whatever can be read in the outputs: streams, tracebacks and every text format."""
+        for i, output in self.outputs:
+            data = output.get("data", {}).items()
+            texts = [text for kind, text in data if kind.startswith("text/") and isinstance(text, str)]
+            yield i, "\n".join([output.get("text", ""), *output.get("traceback", []), *texts])
+
+
+Rule = Callable[[Notebook], list[str]]
+RULES: list[Rule] = []  # in every file of rules
+
+
+def rule(complaints: Callable[[Notebook], Iterator[str]]) -> Rule:
+    """Makes it a rule that this generator, called with a notebook, has nothing to say."""
+
+    @functools.wraps(complaints)
+    def listed(notebook: Notebook) -> list[str]:
+        return list(complaints(notebook))
+
+    RULES.append(listed)
+    return listed
+
+
+@rule
+def outputs_are_stored(notebook: Notebook) -> Iterator[str]:
+    """A cell that prints at its top level has an output: a stripped notebook passes nbval in silence."""
     if not any(output.output_type != "error" for _, output in notebook.outputs):
-        complaints.append("no cell has an output")
-    return complaints
+        yield "no cell has an output"
+    for i, cell in notebook.code:
+        if re.search(r"^print\(", cell.source, re.MULTILINE) and not cell.outputs:
+            yield f"cell {i} prints and has no output"
 
 
-def prints_are_stored(notebook: Notebook) -> list[str]:
-    """A cell that prints at its top level has an output."""
-    return [
-        f"cell {i} prints and has no output"
-        for i, cell in notebook.code
-        if re.search(r"^print\(", cell.source, re.MULTILINE) and not cell.outputs
-    ]
+@rule
+def outputs_can_be_compared(notebook: Notebook) -> Iterator[str]:
+    """No exception and no warning; nothing that differs at every run: SVG's date, an object's address."""
+    for i, output in notebook.outputs:
+        if output.output_type == "error":
+            yield f"cell {i} ended in {output.ename}"
+        if output.get("name") == "stderr":
+            yield f"cell {i} wrote to stderr"
+        if "image/svg+xml" in output.get("data", {}):
+            yield f"cell {i} shows an SVG"
+    for i, text in notebook.shown():
+        if re.search(r"\b0x[0-9a-f]{8,}", text):
+            yield f"cell {i} shows an object's address"
 
 
-def no_errors(notebook: Notebook) -> list[str]:
-    """No stored output is an exception."""
-    return [f"cell {i} ended in {o.ename}" for i, o in notebook.outputs if o.output_type == "error"]
+@rule
+def figures_have_alternative_text(notebook: Notebook) -> Iterator[str]:
+    """Every picture says in words what there is to see (tinylm.course.charts.show gives it)."""
+    for i, output in notebook.outputs:
+        alt = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+        if "image/png" in output.get("data", {}) and len(alt.split()) < 3:
+            yield f"cell {i} shows a figure without alternative text"
 
 
-def no_stderr(notebook: Notebook) -> list[str]:
-    """Nothing went to stderr: a warning is a failure."""
-    return [f"cell {i} wrote to stderr" for i, o in notebook.outputs if o.get("name") == "stderr"]
+@rule
+def as_execute_writes_it(notebook: Notebook) -> Iterator[str]:
+    """Executed from top to bottom by tests.authoring.execute, which alone gives counts, ids and metadata: the
+    Python 3 kernel, slides and tags; no timing, no widget's state or id, no version of anything."""
+    written = nbformat.reads(notebook.text, as_version=4)
+    normalise(written)
+    for (i, cell), other in zip(notebook.cells, written.cells, strict=True):
+        if wrong := sorted(key for key in cell if cell[key] != other.get(key)):
+            yield f"cell {i} has another {', '.join(wrong)} than tests.authoring.execute gives"
+    for key in ("metadata", "nbformat", "nbformat_minor"):
+        if notebook.nb[key] != written[key]:
+            yield f"the notebook's {key} is {notebook.nb[key]}, not {written[key]}"
+    if notebook.text != as_text(notebook.nb):
+        yield "the file is not written as tests.authoring.execute writes it"
 
 
-def only_known_metadata(notebook: Notebook) -> list[str]:
-    """Python 3 kernel, slides and tags; no timing, no widget state, no version of anything."""
-    nb, complaints = notebook.nb, []
-    if (nb.nbformat, nb.nbformat_minor) != (4, 5):
-        complaints.append(f"the format is {nb.nbformat}.{nb.nbformat_minor}, not 4.5")
-    if nb.metadata != METADATA:
-        complaints.append(f"the notebook's metadata is {dict(nb.metadata)}, not {METADATA}")
-    for i, cell in notebook.cells:
-        if unknown := set(cell.metadata) - {"slideshow", "tags"}:
-            complaints.append(f"cell {i} has the metadata {', '.join(sorted(unknown))}")
-    widgets = [i for i, output in notebook.outputs if WIDGET_VIEW in output.get("data", {})]
-    return complaints + [f"cell {i} holds a widget's id" for i in widgets]
-
-
-def as_execute_writes_it(notebook: Notebook) -> list[str]:
-    """Ids and text are those that tests.authoring.execute gives: a change makes a small difference."""
-    complaints = []
-    if [cell.id for _, cell in notebook.cells] != cell_ids(notebook.nb):
-        complaints.append("the cell ids are not those of tests.authoring.execute")
-    if notebook.text != nbformat.writes(notebook.nb).rstrip("\n") + "\n":
-        complaints.append("the file is not written as tests.authoring.execute writes it")
-    return complaints
-
-
-def known_tags(notebook: Notebook) -> list[str]:
+@rule
+def known_tags(notebook: Notebook) -> Iterator[str]:
     """Tags come from a closed set, and nothing else tells nbval what to do."""
-    unknown = [(i, tag) for i, cell in notebook.cells for tag in tags(cell) if tag not in TAGS]
-    complaints = [f"cell {i} has the tag {tag}" for i, tag in unknown]
-    hidden = [i for i, cell in notebook.code if re.search(r"#.*\b(NBVAL|PYTEST_VALIDATE)_", cell.source)]
-    return complaints + [f"cell {i} speaks to nbval in a comment: use a tag" for i in hidden]
+    for i, cell in notebook.cells:
+        yield from (f"cell {i} has the tag {tag}" for tag in tags(cell) if tag not in TAGS)
+    for i, cell in notebook.code:
+        if re.search(r"#.*\b(NBVAL|PYTEST_VALIDATE)_", cell.source):
+            yield f"cell {i} speaks to nbval in a comment: use a tag"
 
 
-def enough_is_compared(notebook: Notebook) -> list[str]:
+@rule
+def enough_is_compared(notebook: Notebook) -> Iterator[str]:
     """At most a third of the code cells goes uncompared on the real text, at most half on toyworld."""
     total = len(notebook.code)
     never = sum(1 for _, cell in notebook.code if UNCOMPARED & {*tags(cell)})
     toyworld = sum(1 for _, cell in notebook.code if (UNCOMPARED | {"real-text"}) & {*tags(cell)})
-    complaints = []
     if 3 * never > total:
-        complaints.append(f"{never} of {total} code cells are never compared: a third at most")
+        yield f"{never} of {total} code cells are never compared: a third at most"
     if 2 * toyworld > total:
-        complaints.append(f"{toyworld} of {total} code cells are not compared on toyworld: half at most")
-    return complaints
+        yield f"{toyworld} of {total} code cells are not compared on toyworld: half at most"
 
 
-def what_is_ignored_is_asserted(notebook: Notebook) -> list[str]:
+@rule
+def what_is_ignored_is_asserted(notebook: Notebook) -> Iterator[str]:
     """After cells that are not compared comes one that is, that asserts, and that prints a stable line."""
-    complaints, cells = [], [cell for _, cell in notebook.code]
-    for place, (i, cell) in enumerate(notebook.code):
+    after = None  # the next cell that is compared
+    for i, cell in reversed(notebook.code):
         if not UNCOMPARED & {*tags(cell)}:
-            continue
-        after = next((later for later in cells[place + 1 :] if not UNCOMPARED & {*tags(later)}), None)
-        if after is None or not re.search(r"^ *assert", after.source, re.MULTILINE) or not after.outputs:
-            complaints.append(f"cell {i} is not compared, and no compared cell after it asserts and prints")
-    return complaints
+            after = cell
+        elif after is None or not re.search(r"^ *assert", after.source, re.MULTILINE) or not after.outputs:
+            yield f"cell {i} is not compared, and no compared cell after it asserts and prints"
 
 
-def within_limits(notebook: Notebook) -> list[str]:
+@rule
+def within_limits(notebook: Notebook) -> Iterator[str]:
     """Few and small cells: a reader's attention is what a course spends."""
-    complaints, n = [], len(notebook.cells)
-    if not CELLS[0] <= n <= CELLS[1]:
-        complaints.append(f"{n} cells: between {CELLS[0]} and {CELLS[1]}")
-    codes = [(i, cell.source) for i, cell in notebook.code]
-    codes += [(i, fence) for i, cell in notebook.prose for fence in FENCE.findall(cell.source)]
-    for i, source in codes:
+    if not CELLS[0] <= len(notebook.cells) <= CELLS[1]:
+        yield f"{len(notebook.cells)} cells: between {CELLS[0]} and {CELLS[1]}"
+    fences = [(i, fence) for i, cell in notebook.prose for fence in FENCE.findall(cell.source)]
+    for i, source in [(i, cell.source) for i, cell in notebook.code] + fences:
         limit = CLASS_LINES if re.search(r"^class ", source, re.MULTILINE) else CODE_LINES
         if (lines := len(source.rstrip().splitlines())) > limit:
-            complaints.append(f"cell {i} has {lines} lines of code: {limit} at most")
+            yield f"cell {i} has {lines} lines of code: {limit} at most"
     for i, cell in notebook.prose:
         if (words := count_words(cell.source)) > WORDS:
-            complaints.append(f"cell {i} has {words} words: {WORDS} at most")
+            yield f"cell {i} has {words} words: {WORDS} at most"
     if (size := len(notebook.text.encode())) > BYTES:
-        complaints.append(f"{size / 1000:.0f} KB: {BYTES / 1000:.0f} at most")
-    return complaints
+        yield f"{size / 1000:.0f} KB: {BYTES / 1000:.0f} at most"
 
 
 def count_words(markdown: str) -> int:
     """Words of prose: code, formulas, tables, tags and the addresses of links do not count."""
-    for pattern in (r"```.*?```", r"\$\$.*?\$\$", r"(?m)^\s*\|.*$", r"<[^>]*>", r"\]\([^)]*\)"):
-        markdown = re.sub(pattern, " ", markdown, flags=re.DOTALL if "(?m)" not in pattern else 0)
+    for pattern in (r"(?s)```.*?```", r"(?s)\$\$.*?\$\$", r"(?m)^\s*\|.*$", r"<[^>]*>", r"\]\([^)]*\)"):
+        markdown = re.sub(pattern, " ", markdown)
     return sum(1 for word in markdown.split() if re.search(r"\w", word))
 
 
-def no_trace_of_a_machine(notebook: Notebook) -> list[str]:
+@rule
+def no_trace_of_a_machine(notebook: Notebook) -> Iterator[str]:
     """No absolute path and no user's name, in source or output."""
-    texts = [(i, cell.source) for i, cell in notebook.cells]
-    texts += [(i, text) for i, output in notebook.outputs for text in output_texts(output)]
-    complaints = [f"cell {i} holds the path {m[0]}…" for i, text in texts if (m := MACHINE_PATH.search(text))]
-    user = getpass.getuser()
-    if len(user) > 2 and user.lower() not in EVERYONE:
-        named = [i for i, text in texts if re.search(rf"\b{re.escape(user)}\b", text)]
-        complaints += [f"cell {i} holds the name of the user who ran it" for i in named]
-    return complaints
+    user = own_names().get("user")
+    for i, text in [*((i, cell.source) for i, cell in notebook.cells), *notebook.shown()]:
+        if found := MACHINE_PATH.search(text):
+            yield f"cell {i} holds the path {found[0]}…"
+        if user and user.search(text):
+            yield f"cell {i} holds the name of the user who ran it"
 
 
-def no_addresses(notebook: Notebook) -> list[str]:
-    """No `<object at 0x7f…>`: it differs at every run."""
-    texts = [(i, text) for i, output in notebook.outputs for text in output_texts(output)]
-    shown = [i for i, text in texts if re.search(r"\b0x[0-9a-f]{8,}", text)]
-    return [f"cell {i} shows an object's address" for i in shown]
-
-
-def plain_python(notebook: Notebook) -> list[str]:
+@rule
+def plain_python(notebook: Notebook) -> Iterator[str]:
     """No magics and no shell commands (a failing one passes), and no `;` at the end of a line."""
-    complaints = []
     for i, cell in notebook.code:
         try:
             ast.parse(cell.source)
         except SyntaxError as error:
-            complaints.append(f"cell {i} is not plain Python: {error.msg} in line {error.lineno}")
+            yield f"cell {i} is not plain Python: {error.msg} in line {error.lineno}"
             continue
-        tokens = list(tokenize.generate_tokens(io.StringIO(cell.source).readline))
+        tokens = tokenize.generate_tokens(io.StringIO(cell.source).readline)
         ends = (tokenize.NEWLINE, tokenize.NL, tokenize.COMMENT, tokenize.ENDMARKER)
-        if any(a.string == ";" and a.type == tokenize.OP and b.type in ends for a, b in pairwise(tokens)):
-            complaints.append(f"cell {i} has a line that ends with a semicolon, which silences nothing")
-    return complaints
+        if any(a.string == ";" and b.type in ends for a, b in pairwise(tokens)):
+            yield f"cell {i} has a line that ends with a semicolon, which silences nothing"
 
 
-def no_svg(notebook: Notebook) -> list[str]:
-    """No SVG: it carries a date."""
-    return [f"cell {i} shows an SVG" for i, o in notebook.outputs if "image/svg+xml" in o.get("data", {})]
-
-
-def figures_have_alternative_text(notebook: Notebook) -> list[str]:
-    """Every picture says in words what there is to see (tinylm.course.charts.show gives it)."""
-    pictures = [(i, o) for i, o in notebook.outputs if "image/png" in o.get("data", {})]
-    return [
-        f"cell {i} shows a figure without alternative text"
-        for i, output in pictures
-        if len(output.metadata.get("image/png", {}).get("alt", "").split()) < 3
-    ]
-
-
-def ruff_agrees(notebook: Notebook) -> list[str]:
+@rule
+def ruff_agrees(notebook: Notebook) -> Iterator[str]:
     """ruff check and ruff format have nothing to say."""
     file = f"--stdin-filename=notebooks/{notebook.name}.ipynb"
-    complaints = []
-    for command in (["check", "--output-format=concise", "--quiet"], ["format", "--diff", "--quiet"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, file, "-"],
-            input=notebook.text.encode(),
-            cwd=ROOT,
-            capture_output=True,
-        )
+    for how in (["check", "--output-format=concise", "--quiet"], ["format", "--diff", "--quiet"]):
+        command = [sys.executable, "-m", "ruff", *how, file, "-"]
+        done = subprocess.run(command, input=notebook.text.encode(), cwd=ROOT, capture_output=True)
         if done.returncode:
-            complaints.append(f"ruff {command[0]}: {(done.stdout + done.stderr).decode().strip()}")
-    return complaints
-
-
-RULES = (
-    ran_in_order,
-    prints_are_stored,
-    no_errors,
-    no_stderr,
-    only_known_metadata,
-    as_execute_writes_it,
-    known_tags,
-    enough_is_compared,
-    what_is_ignored_is_asserted,
-    within_limits,
-    no_trace_of_a_machine,
-    no_addresses,
-    plain_python,
-    no_svg,
-    figures_have_alternative_text,
-    ruff_agrees,
-)
+            yield f"ruff {how[0]}: {(done.stdout + done.stderr).decode().strip()}"

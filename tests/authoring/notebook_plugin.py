@@ -7,8 +7,7 @@ text is at hand; a kernel sees the same few variables everywhere; with `-n` a no
 
 import functools
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from unittest.mock import patch
 
 import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile
@@ -22,9 +21,23 @@ def pytest_configure(config: pytest.Config) -> None:
     """Puts the two hooks into nbval, once, and has xdist hand out whole notebooks in the order below."""
     if getattr(config.option, "numprocesses", None):
         config.option.dist, config.option.loadscopereorder = "loadscope", False
-    if not hasattr(IPyNbCell.sanitize, "__wrapped__"):
-        IPyNbCell.sanitize = tolerant(IPyNbCell.sanitize)
-        IPyNbFile.setup = in_kernel_environment(IPyNbFile.setup)
+    sanitize, setup = IPyNbCell.sanitize, IPyNbFile.setup
+    if hasattr(sanitize, "__wrapped__"):
+        return
+
+    @functools.wraps(sanitize)
+    def tolerant(cell: IPyNbCell, text: str) -> str:
+        """Every string that nbval compares goes through `sanitize`, and compares with the tolerance then."""
+        text = sanitize(cell, text)
+        return Tolerant(text) if isinstance(text, str) else text
+
+    @functools.wraps(setup)
+    def in_kernel_environment(file: IPyNbFile) -> None:
+        """nbval starts a kernel here, with this process's environment: changed for that moment."""
+        with patch.dict(os.environ, kernel_environment(os.environ), clear=True):
+            setup(file)
+
+    IPyNbCell.sanitize, IPyNbFile.setup = tolerant, in_kernel_environment
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,38 +57,3 @@ def real_text_at_hand() -> bool:
     from tinylm.text.corpora import locate
 
     return locate("tinyshakespeare") in ("pack", "cache")
-
-
-def tolerant(sanitize: Callable[[IPyNbCell, str], str]) -> Callable[[IPyNbCell, str], str]:
-    """Every string that nbval compares goes through `sanitize`; it comes out comparing with the tolerance."""
-
-    @functools.wraps(sanitize)
-    def wrapped(self: IPyNbCell, s: str) -> str:
-        s = sanitize(self, s)
-        return Tolerant(s) if isinstance(s, str) else s
-
-    return wrapped
-
-
-def in_kernel_environment(setup: Callable[[IPyNbFile], None]) -> Callable[[IPyNbFile], None]:
-    """nbval starts a kernel in a file's setup, with this process's environment: changed for that moment."""
-
-    @functools.wraps(setup)
-    def wrapped(self: IPyNbFile) -> None:
-        with environment(kernel_environment(os.environ)):
-            setup(self)
-
-    return wrapped
-
-
-@contextmanager
-def environment(wanted: dict[str, str]) -> Iterator[None]:
-    """The process's environment is `wanted` inside, and what it was outside."""
-    before = dict(os.environ)
-    try:
-        os.environ.clear()
-        os.environ.update(wanted)
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

@@ -1,26 +1,201 @@
-"""Every rule of a committed notebook: its form, and what makes it one of this course's.
+"""What makes a notebook one of this course's: opening, proof, widget, slides, exercises, names.
 
-python -m tests.authoring.notebook_rules 02_attention     what the rules say of it, without running it
+python -m tests.authoring.notebook_rules 02_attention     what all rules say of it, without running it
 """
 
+import re
 import sys
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-from tests.authoring import notebook_course, notebook_exercises, notebook_form, notebook_names
-from tests.authoring.execute import found
-from tests.authoring.notebook import Notebook
-from tests.authoring.notebook_course import setup_cell
+from nbformat import NotebookNode
 
-__all__ = ["RULES", "Notebook", "complaints", "read", "setup_cell"]
+from tests.authoring.execute import FENCE, NOTEBOOKS, ROOT, found, printed, tags
+from tests.authoring.notebook_form import RULES, Notebook, rule
 
-Rule = Callable[[Notebook], list[str]]
-RULES: tuple[Rule, ...] = (
-    *notebook_form.RULES,
-    *notebook_course.RULES,
-    *notebook_exercises.RULES,
-    *notebook_names.RULES,
+NAMES = re.findall(
+    r"\d\d_\w+",
+    """00_start_here 01_characters 02_attention 03_transformer 04_training 05_sampling 06_custom_losses
+    07_tokenizers 08_tinystories 09_precision 10_speed 11_ddp 12_gpt2 13_evaluation 14_modern_blocks
+    15_optimizers 16_mixture_of_experts 17_data_mixtures 18_chat 19_share_your_model 20_bug_museum
+    21_scaling_laws 22_rewards 23_looking_inside""",
 )
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SLIDES, BULLETS = 20, 3
+WIDGET = re.compile(r"(interactive|\w*Box|\w*Slider|Tab|Accordion|Output|Dropdown|Text|ToggleButtons|HTML)\(")
+HEADING = re.compile(r"^### (?P<name>\d+\.\d+ · [^·\n]+?) · (?P<level>●○○|●●○|●●●) · \d+ min$", re.MULTILINE)
+FOLDED = re.compile(r"<details>\s*<summary>.*?</summary>.*</details>", re.DOTALL)
+TABLE = re.compile(r"^\| *idea *\| *module *\| *test *\|\n\|[-:| ]+\|\n((?:\|.*\n?)+)", re.I | re.M)
+ON_COLAB = "ipython ipywidgets jupyter matplotlib numpy pillow requests torch tqdm urllib3"  # always there
+SETUP_CELL = """\
+# On Colab this fetches the course. Anywhere else it does nothing.
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+if "google.colab" in sys.modules:
+    address, folder = "{repository}", Path("course")
+    if not folder.exists():
+        subprocess.run(["git", "clone", "--depth=1", address, str(folder)], check=True)
+    sys.path.insert(0, str(folder.resolve()))
+    needed = ({packages})
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", *missing], check=True)"""
+
+
+def setup_cell() -> str:
+    """The first code cell of every notebook, to the letter."""
+    names = sorted(re.split(r"[<>=~! ]", line)[0] for line in PYPROJECT["dependencies"])
+    packages = ", ".join(f'"{name}"' for name in names if name not in ON_COLAB.split())
+    return SETUP_CELL.format(repository=PYPROJECT["urls"]["Repository"], packages=packages)
+
+
+@rule
+def opens_with_its_goal(notebook: Notebook) -> Iterator[str]:
+    """The first cell: a title, the goal in one sentence, the minutes."""
+    first = notebook.nb.cells[0]
+    if first.cell_type != "markdown" or not first.source.startswith("# "):
+        yield "the first cell is not a title"
+    if not re.search(r"\bgoal\b", first.source, re.IGNORECASE):
+        yield "the first cell does not say the goal"
+    if not re.search(r"\bAbout \d+ minutes\b", first.source):
+        yield 'the first cell does not say "About 25 minutes"'
+
+
+@rule
+def starts_with_the_setup_cell(notebook: Notebook) -> Iterator[str]:
+    """The first code cell, and no other, is the setup cell, to the letter."""
+    setups = [i for i, cell in notebook.code if "setup" in tags(cell)]
+    first, cell = notebook.code[0]
+    if setups != [first]:
+        yield f"the cells {setups} are tagged setup, and the first code cell is {first}"
+    elif cell.source != setup_cell():
+        yield f"cell {first} is not the setup cell of tests/authoring/notebook_rules.py"
+
+
+@rule
+def predicts_and_binds(notebook: Notebook) -> Iterator[str]:
+    """It asks before it tells, and what was built by hand is proved equal to what tinylm has."""
+    if not any("predict" in tags(cell) for _, cell in notebook.cells):
+        yield "no cell is tagged predict"
+    sources = [cell.source for _, cell in notebook.code if "exercise" not in tags(cell)]
+    if not any("assert_close(" in source for source in sources):
+        yield "no cell binds with assert_close"
+    if not any(re.search(r"^\s*from tinylm\.(?!course)", source, re.MULTILINE) for source in sources):
+        yield "nothing of tinylm is imported to be bound to"
+
+
+@rule
+def widgets_stand_beside_figures(notebook: Notebook) -> Iterator[str]:
+    """At least one widget, and a static figure in the code cell before or after each, or in its own."""
+    shown = [[output.get("data", {}) for output in cell.outputs] for _, cell in notebook.code]
+    figures = [any("image/png" in data for data in cell) for cell in shown]
+    widgets = [any(WIDGET.match(data.get("text/plain", "")) for data in cell) for cell in shown]
+    if not any(widgets):
+        yield "there is no widget"
+    for k, (i, _) in enumerate(notebook.code):
+        if widgets[k] and not any(figures[max(0, k - 1) : k + 2]):
+            yield f"no static figure stands beside the widget in cell {i}"
+
+
+@rule
+def has_slides(notebook: Notebook) -> Iterator[str]:
+    """Every cell says what it is on a wall, and a lecture has at most 20 slides."""
+    kinds = [cell.metadata.get("slideshow", {}).get("slide_type") for _, cell in notebook.cells]
+    for i, kind in enumerate(kinds):
+        if not kind:
+            yield f"cell {i} does not say whether it is a slide (skip, if not)"
+    if not 1 <= (slides := kinds.count("slide") + kinds.count("subslide")) <= SLIDES:
+        yield f"{slides} slides: one to {SLIDES}"
+
+
+@rule
+def exercises_have_their_form(notebook: Notebook) -> Iterator[str]:
+    """Heading with a contract, stub, check, folded hint, folded solution: in this order, nothing left out."""
+    cells, known = notebook.nb.cells, set()
+    stubs = [i for i, cell in notebook.cells if "exercise" in tags(cell)]
+    if not stubs:
+        yield "there is no exercise"
+    for i in stubs:
+        yield from (f"exercise in cell {i}: {complaint}" for complaint in _exercise(cells, i))
+        known.update(range(i - 1, i + 4))
+    for i, cell in notebook.cells:
+        if HEADING.search(cell.source) and i + 1 not in stubs and i not in stubs:
+            yield f"cell {i} is the heading of an exercise, and no exercise cell follows"
+        if {"check", "solution"} & {*tags(cell)} and i not in known:
+            yield f"cell {i} is tagged {tags(cell)[0]} and belongs to no exercise"
+
+
+def _exercise(cells: list[NotebookNode], i: int) -> Iterator[str]:
+    """What is wrong with the exercise whose stub is cell i."""
+    above, check, hint, solution = (
+        cells[j] if 0 <= j < len(cells) else None for j in (i - 1, *range(i + 1, i + 4))
+    )
+    heading = above and above.cell_type == "markdown" and HEADING.search(above.source)
+    if not heading:
+        yield 'the cell above has no heading like "### 3.1 · mask the future · ●●○ · 5 min"'
+        return
+    bullets = len(re.findall(r"^[-*] ", above.source, re.MULTILINE))
+    if not 1 <= bullets <= BULLETS:
+        yield f"its contract has {bullets} bullets: one to {BULLETS}"
+    if check is None or "check" not in tags(check):
+        yield "no check cell follows it"
+        return
+    if f'"{heading["name"]}"' not in check.source:
+        yield f'its check does not name "{heading["name"]}"'
+    if printed(check) != f"{heading['name']}: not attempted yet\n":
+        yield f'its check should print "{heading["name"]}: not attempted yet" and printed {printed(check)!r}'
+    if not _folded(hint) or "hint" not in hint.source.lower() or tags(hint):
+        yield "no folded hint follows the check"
+    if not _folded(solution) or "solution" not in tags(solution):
+        yield "no folded cell tagged solution follows the hint"
+    elif len(FENCE.findall(solution.source)) != 1 or solution.source.count("```") != 2:
+        yield "its solution is not exactly one python fence"
+
+
+def _folded(cell: NotebookNode | None) -> bool:
+    return cell is not None and cell.cell_type == "markdown" and FOLDED.search(cell.source) is not None
+
+
+@rule
+def notebooks_that_it_names_are_there(notebook: Notebook) -> Iterator[str]:
+    """Its own name is one of the course's, and so is whatever looks like one; a link leads to a file."""
+    if notebook.name not in NAMES:
+        yield f"{notebook.name} is not one of the course's notebooks"
+    for i, cell in notebook.cells:
+        for name in re.findall(r"\b\d\d_[a-z][a-z_]*[a-z]\b", cell.source):
+            if name not in NAMES:
+                yield f"cell {i} names {name}, which is no notebook"
+        for link in re.findall(r"\]\(([^)#]+\.ipynb)[^)]*\)", cell.source):
+            if not (NOTEBOOKS / link).exists() and "://" not in link:
+                yield f"cell {i} links to {link}, which is not there"
+
+
+@rule
+def ends_with_ideas_modules_tests(notebook: Notebook) -> Iterator[str]:
+    """The table idea → module → test stands near the end, and names modules and tests that there are."""
+    tables = [(i, m[1]) for i, cell in notebook.prose if (m := TABLE.search(cell.source))]
+    if not tables:
+        yield "there is no table | idea | module | test |"
+    for i, row in ((i, row) for i, rows in tables for row in rows.strip().splitlines()):
+        named = re.fullmatch(r"\|[^|]+\| `([^`|]+)` \| `([^`|]+)` \|", row)
+        if not named:
+            yield f"cell {i}: the row {row!r} is not | an idea | `floor/module` | `test_name` |"
+            continue
+        if not (ROOT / "tinylm" / f"{named[1]}.py").is_file():
+            yield f"cell {i}: there is no module {named[1]}"
+        if named[2] not in _tests():
+            yield f"cell {i}: there is no test {named[2]}"
+
+
+@cache
+def _tests() -> set[str]:
+    files = (ROOT / "tests").rglob("test_*.py")
+    return {name for path in files for name in re.findall(r"^def (test_\w+)", path.read_text("utf-8"), re.M)}
 
 
 def read(path: Path) -> Notebook:
@@ -28,10 +203,9 @@ def read(path: Path) -> Notebook:
     return Notebook(path.stem, path.read_bytes().decode("utf-8"))
 
 
-def complaints(notebook: Notebook, rules: Sequence[Rule] = RULES) -> dict[str, list[str]]:
+def complaints(notebook: Notebook) -> dict[str, list[str]]:
     """The complaints of every rule that has one, by the rule's name."""
-    said = {rule.__name__: rule(notebook) for rule in rules}
-    return {name: lines for name, lines in said.items() if lines}
+    return {rule.__name__: lines for rule in RULES if (lines := rule(notebook))}
 
 
 def main() -> int:
@@ -39,8 +213,8 @@ def main() -> int:
     every = {path.stem: complaints(read(path)) for path in found(sys.argv[1:])}
     for name, said in every.items():
         print(f"{name}: {'all is well' if not said else f'{sum(map(len, said.values()))} complaints'}")
-        for rule, lines in said.items():
-            print(*(f"    {rule}: {line}" for line in lines), sep="\n")
+        for rule_name, lines in said.items():
+            print(*(f"    {rule_name}: {line}" for line in lines), sep="\n")
     return 1 if any(every.values()) else 0
 
 

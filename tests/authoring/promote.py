@@ -7,16 +7,13 @@ data/runs/ is written here and nowhere else: `train` writes to data/mine/ only. 
 replaced, and one that says whose machine it was is refused."""
 
 import argparse
-import getpass
-import os
-import re
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.authoring.results import data_read, steps_done, with_tables
+from tests.authoring.traces import PATH, own_names
 from tinylm.errors import RunError, TinyLMError
 from tinylm.runs import paths
 from tinylm.runs.paths import validate_name
@@ -26,9 +23,6 @@ RUNS = paths.DATA / "runs"
 README = paths.DATA.parent / "README.md"
 NEEDED = ("command", "commit", "machine", "versions", "started")
 OF_TRAINING = ("recipe", "device", "dtype", "seed", "tokens", "parameters", "data", "model", "train")
-EVERYBODYS = {"localhost", "root", "user", "runner", "jovyan", "ubuntu", "admin", "tinylm"}
-# /a/b but not nats/token nor https://a/b, C:\a, ~/a and ~ada/a, \\server\a
-PATH = re.compile(r"(?<![\w.~/:-])/[\w.-]+/[\w.-]|\b[A-Za-z]:[\\/]|(?<!\w)~[\w-]*[\\/]|\\\\\w+\\")
 
 
 def promote(run: str, *, name: str | None = None) -> Path:
@@ -47,21 +41,19 @@ def promote(run: str, *, name: str | None = None) -> Path:
         raise RunError(f"data/runs/{target.name} exists already: choose another NAME")
     record = read_record(source / "record.jsonl")
     _check(record, source.resolve().name)
-    readme = with_tables(README.read_text(encoding="utf-8"), _kept({target.name: record}))
+    readme = _readme({target.name: record})
     RUNS.mkdir(parents=True, exist_ok=True)
-    _write(target, (source / "record.jsonl").read_bytes())
-    _write(README, readme.encode())
+    target.write_bytes((source / "record.jsonl").read_bytes())
+    README.write_bytes(readme)
     return target
 
 
-def refresh() -> None:
-    """Writes README's tables again, from the records in data/runs/."""
-    _write(README, with_tables(README.read_text(encoding="utf-8"), _kept()).encode())
-
-
-def _kept(new: dict[str, Record] | None = None) -> list[Record]:
-    records = {path.name: read_record(path) for path in RUNS.glob("*.jsonl")} | (new or {})
-    return [record for _, record in sorted(records.items())]
+def _readme(new: dict[str, Record]) -> bytes:
+    """README with its tables as the kept records and the new ones have them."""
+    records = {path.name: read_record(path) for path in RUNS.glob("*.jsonl")} | new
+    return with_tables(
+        README.read_text(encoding="utf-8"), [records[name] for name in sorted(records)]
+    ).encode()
 
 
 def _check(record: Record, run: str) -> None:
@@ -71,7 +63,8 @@ def _check(record: Record, run: str) -> None:
         raise RunError(f"the record of {run} lacks {', '.join(lacking)} in its header: make it again")
     if record.end is None or not record.complete:
         raise RunError(f"the record of {run} has no end: let the run finish, or train it again")
-    if traces := sorted({*_traces([record.header, record.steps, record.evaluations, record.measurements])}):
+    said = [record.header, record.steps, record.evaluations, record.measurements]
+    if traces := sorted({*_traces(said)}):
         raise RunError(f"the record of {run} says {traces[0]}: make it again without that")
     if not training:
         return
@@ -100,30 +93,11 @@ def _traces(said: Any) -> Iterator[str]:
     elif isinstance(said, str):
         if PATH.search(said):
             yield f"a path ({said})"
-        for kind, name in _own_names():
-            if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", said, re.IGNORECASE):
-                yield f"the {kind}'s name ({said})"
-
-
-def _own_names() -> Iterator[tuple[str, str]]:
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container may have none
-        user = ""
-    for kind, name in (("host", socket.gethostname()), ("user", user)):
-        if len(name) > 2 and name not in EVERYBODYS:
-            yield kind, name
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Beside, then renamed: a reader finds the old file or the new one, never half of one."""
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+        yield from (f"the {of}'s name ({said})" for of, name in own_names().items() if name.search(said))
 
 
 def main() -> int:
-    """Promotes the run named on the command line, or only refreshes the tables."""
+    """Promotes the run named on the command line, or only writes the tables."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.authoring.promote", description=__doc__.split("\n")[0]
     )
@@ -134,7 +108,7 @@ def main() -> int:
         if options.run:
             print(f"data/runs/{promote(options.run, name=options.name).name} is kept, README.md follows")
         else:
-            refresh()
+            README.write_bytes(_readme({}))
     except TinyLMError as error:
         print(f"promote: {error}", file=sys.stderr)
         return 2

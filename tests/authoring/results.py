@@ -13,24 +13,14 @@ from tinylm.runs.records import Record
 from tinylm.training.config import TrainConfig
 
 MARKS = re.compile(r"(<!-- results -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
-COLUMNS = (
-    "recipe",
-    "parameters",
-    "read",
-    "steps",
-    "tokens",
-    "time",
-    "machine",
-    "loss (nats)",
-    "bits per byte",
-)
+COLUMNS = "recipe, parameters, read, steps, tokens, time, machine, loss (nats), bits per byte"
 NOT_OF_THE_ROW = {
     "seed",
     "eval_every",
     "log_every",
     "vocab_size",
     "fallback",
-}  # how often one looks, and whose luck
+}  # how often one looks, whose luck
 OF_THE_DAY = {"what", "command", "commit", "versions", "started", "seed", "forecast_seconds"}
 NOTE = """\
 Only rows of one table compare: another text, or the same in lower case, has other losses. A loss is that
@@ -45,23 +35,16 @@ def steps_done(record: Record) -> int:
 
 
 def tokens_read(record: Record) -> int:
-    """Tokens that were really read: as the end says, else up to the last logged step, else as planned."""
-    if (known := (record.end or {}).get("tokens")) is not None:
-        return known
-    per_step = record.header.get("train", {}).get("tokens_per_step")
-    return record.header["tokens"] if per_step is None else steps_done(record) * per_step
+    """Tokens that were really read: as the end says, else up to the last step that the record knows."""
+    known = record.end.get("tokens")
+    return steps_done(record) * record.header["train"]["tokens_per_step"] if known is None else known
 
 
 def data_read(header: dict[str, Any]) -> dict[str, Any]:
     """The run's DataConfig as a dictionary: corpus (as asked for), lowercase, train_share, ...
 
     Older records say it by their command, which the command line's own parser reads."""
-    words = shlex.split(header["command"])
-    if "reading" in header:
-        return header["reading"]
-    if words[:4] == ["python", "-m", "tinylm", "train"]:
-        return asdict(parse(words[3:]).data)
-    return asdict(recipe(header["recipe"]).data)
+    return header.get("reading") or asdict(parse(shlex.split(header["command"])[3:]).data)
 
 
 def results_tables(records: list[Record]) -> str:
@@ -69,34 +52,31 @@ def results_tables(records: list[Record]) -> str:
 
     Runs that differ in their seed alone share a row: mean loss ± the standard error over the seeds. The first
     cell can be typed after `train`."""
-    tables: dict[str, list[list[Record]]] = {}
+    tables: dict[str, list[tuple[str, ...]]] = {}
+    columns = COLUMNS.split(", ")
     for group in _by_seed([record for record in records if record.what == "training"]):
-        tables.setdefault(_caption(group[0]), []).append(group)
-    written = []
-    for caption, groups in tables.items():
-        rows = [COLUMNS, ("---",) * len(COLUMNS), *map(_row, groups)]
-        written.append(f"{caption}\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows))
-    return "\n\n".join([*written, NOTE])
+        rows = tables.setdefault(_caption(group[0]), [columns, ["---"] * len(columns)])
+        rows.append(_row(group))
+    lines = {
+        caption: "\n".join("| " + " | ".join(row) + " |" for row in rows) for caption, rows in tables.items()
+    }
+    return "\n\n".join([*(f"{caption}\n\n{table}" for caption, table in lines.items()), NOTE])
 
 
 def with_tables(readme: str, records: list[Record]) -> str:
     """README's text with the tables as the records have them. Raises RunError when it has no marks."""
     if not MARKS.search(readme):
         raise RunError("README.md has no <!-- results --> ... <!-- /results --> to write the tables between")
-    tables = results_tables(records)
-    return MARKS.sub(lambda found: f"{found[1]}{tables}\n{found[3]}", readme, count=1)
+    return MARKS.sub(lambda found: f"{found[1]}{results_tables(records)}\n{found[3]}", readme, count=1)
 
 
 def _caption(record: Record) -> str:
     """What makes losses comparable: the text, how it became tokens, and how much of it was scored."""
-    header, last = record.header, record.evaluations[-1] if record.evaluations else {}
-    read = data_read(header)
-    unit = (
-        "characters" if read.get("tokenizer", "characters") == "characters" else f"{read['tokenizer']} tokens"
-    )
-    words = [f"**{header['data']}**" + (" in lower case" if read.get("lowercase") else "")]
-    if size := header.get("model", {}).get("vocab_size"):
-        words.append(f"{size:,} different {unit}")
+    read, last = data_read(record.header), record.evaluations[-1]
+    tokenizer = read.get("tokenizer", "characters")
+    unit = tokenizer if tokenizer == "characters" else f"{tokenizer} tokens"
+    words = [f"**{record.header['data']}**" + (" in lower case" if read.get("lowercase") else "")]
+    words.append(f"{record.header['model']['vocab_size']:,} different {unit}")
     if scored := last.get("n_tokens"):
         words.append(f"{scored:,} scored")
     return ", ".join(words)
@@ -107,11 +87,11 @@ def _by_seed(records: list[Record]) -> list[list[Record]]:
     groups: list[tuple[Any, list[Record]]] = []
     for record in records:
         header = {name: value for name, value in record.header.items() if name not in OF_THE_DAY}
-        train = {name: value for name, value in header.get("train", {}).items() if name != "seed"}
-        key = header | {"train": train, "read": data_read(record.header), "steps done": steps_done(record)}
-        seed = record.header.get("seed")
+        header["train"] = header["train"] | {"seed": None}
+        key = header | {"read": data_read(record.header), "steps done": steps_done(record)}
+        seed = record.header["seed"]
         alike = (group for other, group in groups if other == key)
-        group = next((group for group in alike if all(r.header.get("seed") != seed for r in group)), None)
+        group = next((group for group in alike if all(r.header["seed"] != seed for r in group)), None)
         if group is None:
             groups.append((key, [record]))
         else:
@@ -122,7 +102,7 @@ def _by_seed(records: list[Record]) -> list[list[Record]]:
 def _what_to_type(header: dict[str, Any]) -> str:
     """The recipe and the options that make it this run, found by comparing the header with the recipe."""
     name = header["recipe"]
-    if name not in RECIPES:
+    if name not in RECIPES:  # of an earlier course
         return name
     own = recipe(name)
     renamed = {TrainConfig.RENAMED.get(name, name): value for name, value in header["train"].items()}
@@ -148,31 +128,29 @@ def _option(name: str, value: Any) -> str:
 
 def _row(group: list[Record]) -> tuple[str, ...]:
     header, machine = group[0].header, group[0].header["machine"]
-    ended = [(record.end or {}).get("seconds") for record in group]
-    seconds = statistics.fmean(s or r.steps[-1]["seconds"] for s, r in zip(ended, group, strict=True))
+    seconds = statistics.fmean(record.end["seconds"] for record in group)
     share = data_read(header).get("train_share", 1.0)
-    workers = (header["threads"], "thread") if "threads" in header else (machine["cores"], "core")
-    count = f"{workers[0]} {workers[1]}" + ("s" if workers[0] != 1 else "")
+    workers, of = (header["threads"], "thread") if "threads" in header else (machine["cores"], "core")
     return (
         f"`{_what_to_type(header)}`",
-        f"{header['parameters']:,}" if "parameters" in header else "–",
+        f"{header['parameters']:,}",
         "all" if share == 1 else f"its first {share:.0%}",
         f"{steps_done(group[0]):,}",
         f"{round(statistics.fmean(map(tokens_read, group))):,}",
         f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h",
-        f"{machine['cpu']}, {count}" if header["device"] == "cpu" else str(header["device"]),
-        *_loss([record.evaluations[-1] for record in group if record.evaluations], len(group)),
+        f"{machine['cpu']}, {workers} {of}{'s' * (workers != 1)}"
+        if header["device"] == "cpu"
+        else header["device"],
+        *_loss([record.evaluations[-1] for record in group]),
     )
 
 
-def _loss(last: list[dict[str, Any]], runs: int) -> tuple[str, str]:
+def _loss(last: list[dict[str, Any]]) -> tuple[str, str]:
     """The loss with an error whose meaning is known, and in bits per byte where the record says so."""
-    if len(last) < runs or any(line["loss"] is None for line in last):
-        return "–", "–"
     losses, bits = [line["loss"] for line in last], [line.get("bits_per_byte") for line in last]
     error = ""
-    if runs > 1:
-        error = f" ± {statistics.stdev(losses) / runs**0.5:.4f} ({runs} seeds)"
+    if len(last) > 1:
+        error = f" ± {statistics.stdev(losses) / len(last) ** 0.5:.4f} ({len(last)} seeds)"
     elif last[0].get("unit") and last[0].get("standard_error") is not None:
         error = f" ± {last[0]['standard_error']:.4f} ({last[0]['unit']})"
     return f"{statistics.fmean(losses):.4f}{error}", "–" if None in bits else f"{statistics.fmean(bits):.3f}"

@@ -8,17 +8,21 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 
+from tests.authoring import execute as execution
 from tests.authoring.execute import (
     ROOT,
     NotebookFailed,
+    as_text,
     complaints_about_checks,
     execute,
+    main,
     normalise,
     printed,
     run,
-    with_solutions,
+    solve,
 )
 from tests.authoring.notebook_rules import complaints, read
 from tests.authoring.notebook_sample import EXERCISE, code, good, stripped
@@ -29,19 +33,24 @@ SOURCES = {  # badly formatted, and each with something that a notebook can keep
     "import matplotlib.pyplot as plt\nimport datetime\n_ = plt.plot([1, 2])\nplt.show()": "",
     "import ipywidgets\nipywidgets.IntSlider()": "",
     "from tqdm.auto import tqdm\nfor i in tqdm(range(2)): print(i)\nprint(datetime.MINYEAR)": "0\n1\n1\n",
+    "paper = ipywidgets.Output()\nwith paper: display(7)": "",  # a widget that draws
 }
+
+
+def written(nb: NotebookNode, path: Path) -> Path:
+    """The file at `path`, with `nb` in it."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(as_text(nb), encoding="utf-8")
+    return path
 
 
 def test_execute_leaves_a_notebook_that_keeps_the_rules(tmp_path):
     nb = good()
     stripped(nb)
     nb.metadata["widgets"] = {}
-    nb.cells[2].source = nb.cells[2].source.replace(
-        "torch\n", "torch\nfrom tinylm.course.charts import curve\n"
-    )
+    nb.cells[2].source += "\nfrom tinylm.course.charts import curve"
     nb.cells[6].source = FIGURE
-    path = tmp_path / "02_attention.ipynb"
-    path.write_text(nbformat.writes(nb), encoding="utf-8")
+    path = written(nb, tmp_path / "02_attention.ipynb")
     execute(path)
     assert complaints(read(path)) == {}
 
@@ -49,99 +58,85 @@ def test_execute_leaves_a_notebook_that_keeps_the_rules(tmp_path):
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
     """A notebook that tests.authoring.execute has run."""
-    path = tmp_path_factory.mktemp("notebooks") / "light.ipynb"
-    path.write_text(
-        nbformat.writes(new_notebook(cells=[code(source) for source in SOURCES])), encoding="utf-8"
-    )
+    *compared, drawing = SOURCES
+    nb = new_notebook(cells=[*map(code, compared), code(drawing, "nbval-ignore-output")])
+    path = written(nb, tmp_path_factory.mktemp("notebooks") / "light.ipynb")
     execute(path)
     return path
 
 
-def test_execute_stores_what_the_cells_print(executed):
-    cells = nbformat.read(executed, as_version=4).cells
-    assert [printed(cell) for cell in cells] == list(SOURCES.values())
-    assert [cell.execution_count for cell in cells] == [1, 2, 3, 4]
+def test_execute_stores_what_the_cells_print_and_no_state_of_a_widget(executed):
+    nb = nbformat.read(executed, as_version=4)
+    assert [printed(cell) for cell in nb.cells] == list(SOURCES.values())
+    assert [cell.execution_count for cell in nb.cells] == [1, 2, 3, 4, 5]
+    assert nb.cells[4].outputs == [] and "widgets" not in nb.metadata
 
 
-def test_executing_twice_changes_nothing(executed):
+def test_executing_twice_changes_nothing_and_nbval_accepts_what_is_stored(executed):
     before = executed.read_bytes()
     execute(executed)
     assert executed.read_bytes() == before
-
-
-def test_nbval_accepts_what_execute_stored(executed):
     assert list(pytest_on(executed).values()) == ["PASSED"] * len(SOURCES)
-
-
-def test_a_widget_that_draws_can_be_run_and_none_of_its_state_is_kept():
-    nb = new_notebook(
-        cells=[code("import ipywidgets\n\npaper = ipywidgets.Output()\nwith paper:\n    display(7)")]
-    )
-    run(nb)
-    normalise(nb)
-    assert nb.cells[0].outputs == [] and "widgets" not in nb.metadata
 
 
 @pytest.mark.parametrize(
     ("source", "said"),
-    [("1 / 0", "ZeroDivisionError"), ("import sys\n\n_ = sys.stderr.write('careful')", "wrote to stderr")],
+    [("1 / 0", "ZeroDivisionError"), ('import sys\n\n_ = sys.stderr.write("careful")', "wrote to stderr")],
 )
-def test_execute_writes_nothing_when_a_cell_fails_or_warns(tmp_path, source, said):
-    path = tmp_path / "02_attention.ipynb"
-    nb = good()
-    nb.cells = nb.cells[:4]
-    nb.cells[2].source = source
-    path.write_text(nbformat.writes(nb), encoding="utf-8")
-    with pytest.raises(NotebookFailed, match=f"(?s)cell 2 .*{said}"):
-        execute(path)
-    assert [cell.get("outputs") for cell in nbformat.read(path, as_version=4).cells] == [None, [], [], None]
+def test_command_writes_nothing_and_fails_when_a_cell_fails_or_warns(
+    tmp_path, monkeypatch, capsys, source, said
+):
+    nb = new_notebook(cells=[code("print(1)"), code(source)])
+    path = written(nb, tmp_path / "02_attention.ipynb")
+    before = path.read_bytes()
+    monkeypatch.setattr(execution, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["execute", "02"])
+    assert main() == 1 and path.read_bytes() == before
+    assert re.search(f"(?s)02_attention: FAILED: cell 1 .*{said}", capsys.readouterr().out)
 
 
 def test_the_kernel_is_this_interpreter_offline_at_the_small_scale(monkeypatch, tmp_path):
     other = tmp_path / "kernels" / "python3" / "kernel.json"  # somebody's own kernel of that name
     other.parent.mkdir(parents=True)
     other.write_text('{"argv": ["no_such_python"], "display_name": "Python 3", "language": "python"}')
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    monkeypatch.setenv("TINYLM_SCALE", "full")
-    monkeypatch.setenv("TINYLM_DATA", "some_pack")
-    monkeypatch.setenv("MPLBACKEND", "agg")
+    there = {
+        "JUPYTER_PATH": str(tmp_path),
+        "TINYLM_SCALE": "full",
+        "TINYLM_DATA": "pack",
+        "MPLBACKEND": "agg",
+    }
+    for name, value in there.items():
+        monkeypatch.setenv(name, value)
     names = ("TINYLM_OFFLINE", "TINYLM_SCALE", "TINYLM_DATA", "MPLBACKEND")
     nb = new_notebook(cells=[code(f"import os, sys\nprint([sys.executable, *map(os.environ.get, {names})])")])
     run(nb)
     inline = "module://matplotlib_inline.backend_inline"
-    assert printed(nb.cells[0]) == f"{[sys.executable, '1', None, 'some_pack', inline]}\n"
+    assert printed(nb.cells[0]) == f"{[sys.executable, '1', None, 'pack', inline]}\n"
 
 
-def test_the_solution_takes_the_place_of_the_stub_above_it_and_a_wrong_one_is_found():
-    right, wrong = good(), good()
-    wrong.cells[13].source = wrong.cells[13].source.replace("return n + 1", "return ...")
-    for nb in (right, wrong):
-        nb.cells = nb.cells[9:14]
-    right, wrong = with_solutions(right), with_solutions(wrong)
-    assert right.cells[1].source == "def plus_one(n):\n    return n + 1"
-    for nb in (right, wrong):
-        run(nb)
-    assert complaints_about_checks(right) == []
-    assert complaints_about_checks(wrong) == [f"cell 2 says '{EXERCISE}: not attempted yet'"]
+def test_the_solution_takes_the_place_of_the_stub_above_it_and_a_wrong_one_is_found(tmp_path):
+    nb = good()
+    nb.cells = nb.cells[9:14]
+    solve(written(nb, tmp_path / "right.ipynb"))
+    nb.cells[4].source = nb.cells[4].source.replace("return n + 1", "return ...")
+    with pytest.raises(NotebookFailed, match=f"^cell 2 says '{EXERCISE}: not attempted yet'$"):
+        solve(written(nb, tmp_path / "wrong.ipynb"))
 
 
-def test_a_notebook_without_checks_has_nothing_correct():
+def test_a_solution_without_an_exercise_and_a_check_that_says_nothing_are_refused(tmp_path):
     nb = good()
     nb.cells[11].outputs = []
     assert complaints_about_checks(nb) == ["cell 11 says ''"]
+    nb.cells = nb.cells[13:]
+    with pytest.raises(NotebookFailed, match="cell 0: a solution wants an exercise above it"):
+        solve(written(nb, tmp_path / "alone.ipynb"))
 
 
 def pytest_on(path: Path, *options: str, **environ: str) -> dict[str, str]:
     """What pytest, as it is set up here, says of each code cell of the notebook at `path`."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        f"--config-file={ROOT / 'pyproject.toml'}",
-        f"--rootdir={ROOT}",
-    ]
+    where = [f"--config-file={ROOT / 'pyproject.toml'}", f"--rootdir={ROOT}", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, "-q", "-rA", "--color=no", "-p", "no:cacheprovider", str(path), *options],
+        [sys.executable, "-m", "pytest", *where, "-q", "-rA", "--color=no", str(path), *options],
         cwd=ROOT,
         env=os.environ | {"TINYLM_CACHE": str(path.parent / "no_cache"), "PYTHONUTF8": "1"} | environ,
         capture_output=True,
@@ -153,33 +148,28 @@ def pytest_on(path: Path, *options: str, **environ: str) -> dict[str, str]:
     return {cell: verdict for verdict, cell in verdicts}
 
 
-CELLS = {  # a cell, what it prints now, what is stored
-    "the same": ("print('3 layers', 0.5)", "3 layers 0.5", "PASSED"),
-    "noise": ("print(2.3456 * (1 + 6e-4))", "2.3456", "PASSED"),
-    "another number": ("print(1.00)", "1.24", "FAILED"),
-    "another whole number": ("print('4 layers')", "3 layers", "FAILED"),
-    "another word": ("print('cat 0.5')", "dog 0.5", "FAILED"),
-    "another text": (
-        "print('vocabulary 65')",
-        "vocabulary 61",
-        "PASSED",
-    ),  # tagged real-text, which is not here
-    "not compared": ("print(1.00)", "1.24", "PASSED"),
-    "where it runs": ("import os\n\nprint(os.path.basename(os.getcwd()))", "course", "PASSED"),
-    "what it sees": ("print(*map(os.environ.get, ['TINYLM_OFFLINE', 'TINYLM_SCALE']))", "1 None", "PASSED"),
-    "what came before": ("print(os.name == 'none')", "False", "PASSED"),
+CELLS = {  # a cell, what is stored, and what is said of it
+    "print('3 layers', 0.5)": ("3 layers 0.5", "PASSED"),
+    "print(2.3456 * (1 + 6e-4))": ("2.3456", "PASSED"),
+    "print(1.00)": ("1.24", "FAILED"),
+    "print('4 layers')": ("3 layers", "FAILED"),
+    "print('cat 0.5')": ("dog 0.5", "FAILED"),
+    "print('vocabulary 65')": ("vocabulary 61", "PASSED"),  # real-text, which is not here
+    "print(1.00)  # not compared": ("1.24", "PASSED"),
+    "import os\n\nprint(os.path.basename(os.getcwd()))": ("course", "PASSED"),
+    "print(*map(os.environ.get, ['TINYLM_OFFLINE', 'TINYLM_SCALE']))": ("1 None", "PASSED"),
+    "print(os.name == 'none')": ("False", "PASSED"),  # its cells stay together: os was imported above
 }
+TAGGED = {"print('vocabulary 65')": "real-text", "print(1.00)  # not compared": "nbval-ignore-output"}
 
 
 def test_nbval_compares_with_the_tolerance_and_real_text_only_where_it_is_at_hand(tmp_path):
-    tags = {"another text": ["real-text"], "not compared": ["nbval-ignore-output"]}
-    cells = [code(source, *tags.get(name, []), prints=stored) for name, (source, stored, _) in CELLS.items()]
+    cells = [
+        code(source, *[TAGGED[source]] if source in TAGGED else [], prints=stored)
+        for source, (stored, _) in CELLS.items()
+    ]
     nb = new_notebook(cells=cells)
     normalise(nb)
-    path = tmp_path / "course" / "02_attention.ipynb"
-    path.parent.mkdir()
-    path.write_text(nbformat.writes(nb), encoding="utf-8")
-    verdicts = pytest_on(
-        path, "-n2", TINYLM_DATA=str(tmp_path), TINYLM_SCALE="full"
-    )  # and its cells stay together
-    assert verdicts == {str(i): verdict for i, (_, _, verdict) in enumerate(CELLS.values())}
+    path = written(nb, tmp_path / "course" / "02_attention.ipynb")
+    verdicts = pytest_on(path, "-n2", TINYLM_DATA=str(tmp_path), TINYLM_SCALE="full")
+    assert verdicts == {str(i): verdict for i, (_, verdict) in enumerate(CELLS.values())}

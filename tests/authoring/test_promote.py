@@ -14,21 +14,14 @@ from tests.authoring.results import results_tables
 from tinylm.errors import TinyLMError
 from tinylm.runs import paths
 from tinylm.runs.recipes import recipe
-from tinylm.runs.records import RunRecord, read_record, record_header
+from tinylm.runs.records import read_record, record_header
 
 README = "# tinylm\n\n<!-- results -->\nold\n<!-- /results -->\n\nbelow\n"
 RECIPE = recipe("shakespeare_char")
 COMMAND = "python -m tinylm train shakespeare_char --train.steps 5"
-HEADER = {
-    **record_header(
-        "training",
-        recipe="shakespeare_char",
-        command=COMMAND,
-        device="cpu",
-        dtype="float32",
-        seed=3,
-        tokens=5 * 77,
-    ),
+NAMES = {"recipe": "shakespeare_char", "command": COMMAND, "device": "cpu", "dtype": "float32", "seed": 3}
+HEADER = record_header("training", **NAMES) | {
+    "tokens": 5 * 77,
     "parameters": 809_857,
     "data": "tinyshakespeare",
     "reading": {"corpus": "tinyshakespeare"},
@@ -53,9 +46,10 @@ def course(monkeypatch, tmp_path):
     return tmp_path
 
 
-def write(root, run="one", *, steps=STEPS, evaluations=EVALUATIONS, end=END, **header):
+def write(root, run="one", *, steps=STEPS, evaluations=EVALUATIONS, end=END, without=(), **header):
     """A run's record in data/mine."""
-    lines = [{"kind": "header", **HEADER, **header}]
+    kept = {name: value for name, value in (HEADER | header).items() if name not in without}
+    lines = [{"kind": "header", **kept}]
     lines += [{"kind": "step", **line} for line in steps]
     lines += [{"kind": "evaluation", **line} for line in evaluations]
     lines += [] if end is None else [{"kind": "end", **end}]
@@ -65,9 +59,12 @@ def write(root, run="one", *, steps=STEPS, evaluations=EVALUATIONS, end=END, **h
     return path
 
 
-def everything(root):
-    """Each file under a folder, with its bytes."""
-    return {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+def refused(root, words, run="one", **how):
+    """promote refuses, says these words, and writes nothing."""
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    with pytest.raises(TinyLMError, match=words):
+        promote(run, **how)
+    assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def test_record_of_a_finished_run_is_kept_byte_for_byte_and_the_readme_follows(course):
@@ -93,26 +90,22 @@ def test_tables_hold_every_kept_record_in_the_order_of_their_names(course):
     assert losses == ["2.5000", "2.2500", "2.7500"]
 
 
-def test_command_without_a_run_writes_the_tables_again_and_nothing_else(course, monkeypatch):
+def test_command_keeps_a_run_or_refuses_in_one_sentence_or_only_writes_the_tables(
+    course, monkeypatch, capsys
+):
     write(course)
-    promote("one")
+    monkeypatch.setattr(sys, "argv", ["promote", "one", "--name", "two"])
+    assert main() == 0 and "data/runs/two.jsonl is kept" in capsys.readouterr().out
+    assert main() == 2 and "exists already" in capsys.readouterr().err
     right = (course / "README.md").read_text()
     (course / "README.md").write_text(right.replace("2.5000", "2.4000"))
     monkeypatch.setattr(sys, "argv", ["promote"])
     assert main() == 0 and (course / "README.md").read_text() == right
 
 
-def test_command_refuses_in_one_sentence(course, monkeypatch, capsys):
-    write(course, end=None)
-    monkeypatch.setattr(sys, "argv", ["promote", "one", "--name", "two"])
-    assert main() == 2 and "has no end" in capsys.readouterr().err
-
-
-def test_benchmark_is_kept_and_stands_in_no_table(course):
-    header = record_header("benchmark", command="python tests/benchmarks/x.py --record x", name="x")
-    with RunRecord(course / "mine" / "x" / "record.jsonl", header) as record:
-        record.write("measurement", name="a step", seconds=0.25)
-    assert promote("x").is_file()
+def test_benchmark_is_kept_without_what_a_training_has_and_stands_in_no_table(course):
+    write(course, what="benchmark", without=promotion.OF_TRAINING, steps=[], evaluations=[], end={})
+    assert promote("one").is_file()
     assert (course / "README.md").read_text() == README.replace("old", results_tables([]))
 
 
@@ -129,6 +122,9 @@ REFUSED = {
     "a share": ({"device": "\\\\server\\x"}, "says a path"),
     "a host": ({"machine": {"cpu": "Engine", "cores": 2}}, "says the host's name"),
     "a user": ({"steps": [STEPS[0], STEPS[1] | {"by": "ada"}]}, "says the user's name"),
+} | {
+    f"no {name}": ({"without": [name]}, f"lacks {name} in its header")
+    for name in (*promotion.NEEDED, *promotion.OF_TRAINING)
 }
 
 
@@ -136,28 +132,13 @@ REFUSED = {
 def test_what_may_not_be_quoted_is_refused_in_one_sentence_and_nothing_is_written(course, what):
     changes, words = REFUSED[what]
     write(course, **changes)
-    before = everything(course)
-    with pytest.raises(TinyLMError, match=words):
-        promote("one")
-    assert everything(course) == before
-
-
-@pytest.mark.parametrize("name", [*promotion.NEEDED, *promotion.OF_TRAINING])
-def test_header_that_lacks_what_prose_needs_is_refused(course, name):
-    path = write(course)
-    first, *rest = path.read_text().splitlines()
-    header = json.loads(first)
-    del header[name]
-    path.write_text("\n".join([json.dumps(header), *rest]))
-    with pytest.raises(TinyLMError, match=f"lacks {name} in its header"):
-        promote("one")
+    refused(course, words)
 
 
 def test_record_that_is_cut_off_is_refused(course):
     path = write(course)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(TinyLMError, match="has no end"):
-        promote("one")
+    refused(course, "has no end")
 
 
 def test_words_that_only_look_like_a_trace_are_no_trace(course, monkeypatch):
@@ -171,27 +152,20 @@ def test_record_that_is_kept_is_never_replaced_and_no_name_leads_elsewhere(cours
     write(course)
     promote("one")
     write(course, evaluations=[{"step": 5, "loss": 1.0}])
-    before = everything(course)
-    for name, words in (("one", "exists already: choose another NAME"), ("../x", "cannot name a record")):
-        with pytest.raises(TinyLMError, match=words):
-            promote("one", name=name)
-    assert everything(course) == before
+    refused(course, "exists already: choose another NAME")
+    refused(course, "cannot name a record", name="../x")
 
 
 def test_run_that_is_not_there_is_named_with_those_that_are(course):
-    with pytest.raises(TinyLMError, match=r"no run two with a record in it \(there is none yet"):
-        promote("two")
+    refused(course, r"no run two with a record in it \(there is none yet", "two")
     write(course)
-    with pytest.raises(TinyLMError, match="there is one"):
-        promote("two")
+    refused(course, "there is one", "two")
 
 
 def test_readme_without_marks_is_refused_before_anything_is_written(course):
     write(course)
     (course / "README.md").write_text("# tinylm\n")
-    with pytest.raises(TinyLMError, match="<!-- results -->"):
-        promote("one")
-    assert not (course / "runs").exists()
+    refused(course, "<!-- results -->")
 
 
 def test_record_that_the_course_ships_would_be_promoted_again(course):

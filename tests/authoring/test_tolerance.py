@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.authoring.tolerance import RELATIVE, Tolerant, same
+from tests.authoring.tolerance import Tolerant
 
 NOISE = 6e-4
 
@@ -11,18 +11,14 @@ NOISE = 6e-4
 def test_noise_passes_and_three_times_as_much_does_not(value):
     stored = f"loss {value!r} nats"
     for sign in (-1, 1):
-        assert same(f"loss {value * (1 + sign * NOISE)!r} nats", stored)
-        assert not same(f"loss {value * (1 + sign * 3 * NOISE)!r} nats", stored)
-
-
-def test_the_tolerance_is_one_in_a_thousand():
-    assert RELATIVE == 1e-3
-    assert same("1000.0", "1000.9") and not same("1000.0", "1001.1")
+        assert Tolerant(f"loss {value * (1 + sign * NOISE)!r} nats") == stored
+        assert Tolerant(f"loss {value * (1 + sign * 3 * NOISE)!r} nats") != stored
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
+        ("1000.0", "1001.1"),  # the tolerance is one in a thousand
         ("1.00", "1.24"),
         ("1.00", "-1.00"),
         ("3 layers", "4 layers"),
@@ -32,7 +28,6 @@ def test_the_tolerance_is_one_in_a_thousand():
         ("0.5 and 0.5", "0.5"),
         ("0.5 0.7", "0.7 0.5"),
         ("0.000", "0.0004"),
-        ("0.001", "0.002"),
         ("0.0", "1e-12"),
         ("1e-3", "2e-3"),
         ("-inf", "inf"),
@@ -44,17 +39,16 @@ def test_the_tolerance_is_one_in_a_thousand():
         ("0.5", "1"),
         ("  0.5", "0.5"),
         ("0.5\n", "0.5"),
-        ("(3, 5)", "(3, 7)"),
     ],
 )
 def test_what_differs_differs_in_both_directions(one, other):
-    assert not same(one, other) and not same(other, one)
+    assert Tolerant(one) != other and Tolerant(other) != one
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("", ""),
+        ("1000.0", "1000.9"),
         ("nan -inf 2.13.0 65", "nan -inf 2.13.0 65"),
         ("0.0000", "-0.0000"),
         ("[ 9.9999]", "[10.0001]"),  # the column keeps its width
@@ -65,11 +59,9 @@ def test_what_differs_differs_in_both_directions(one, other):
     ],
 )
 def test_what_is_the_same_is_the_same_in_both_directions(one, other):
-    assert same(one, other) and same(other, one)
+    assert Tolerant(one) == other and Tolerant(other) == one
 
 
-def test_a_tolerant_string_is_a_string_that_compares_so():
-    assert Tolerant("loss 1.0000") == "loss 1.0006"
-    assert Tolerant("loss 1.24") != "loss 1.0000"
-    assert Tolerant("a") != 1
+def test_a_tolerant_string_is_a_string():
+    assert Tolerant("a") != 1 and {Tolerant("a"): 1}["a"] == 1
     assert Tolerant("loss 1.0") + "!" == "loss 1.0!"
