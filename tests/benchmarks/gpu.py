@@ -8,14 +8,13 @@ figures go to data/mine/gpu, for `make promote RUN=gpu`. --recipes trains both S
 too; promote their runs by name.
 """
 
-import argparse
-import shlex
 import statistics
 import subprocess
 import sys
 import time
 
 import torch
+from benchmark import open_record, options
 
 from tinylm.device import best_device, describe_device, resolve_dtype, synchronize
 from tinylm.errors import TinyLMError
@@ -24,29 +23,27 @@ from tinylm.inference.generate import generate_batch
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.runs.forecast import flops_per_token, measure_speed
-from tinylm.runs.records import RunRecord, record_header
-from tinylm.runs.run import new_folder
 
 SHAPES = {  # name: (the model, sequences per forward pass)
     "0.8M": (ModelConfig(vocab_size=65, context_length=64, n_layer=4, n_head=4, n_embd=128), 512),
     "51M": (ModelConfig(vocab_size=50257, context_length=512, n_layer=8, n_head=8, n_embd=512), 32),
     "124M": (ModelConfig(vocab_size=50257, context_length=1024, n_layer=12, n_head=12, n_embd=768), 16),
 }
-WRITTEN = 128  # tokens to generate
+WRITTEN = 64  # tokens to generate
 
 
 def token_seconds(model: GPT, rows: int) -> float:
     """Seconds for one more token of each of `rows` texts: the median of three generations."""
     device = next(model.parameters()).device
+    config = GenerationConfig(temperature=0.0, max_new_tokens=WRITTEN)
     times = []
-    for _ in range(4):
+    for _ in range(4):  # the first one warms up
         synchronize(device)
         began = time.perf_counter()
-        options = GenerationConfig(temperature=0.0, max_new_tokens=WRITTEN // 2)
-        for _ in generate_batch(model, [[1, 2, 3]] * rows, options, generator=torch.Generator()):
+        for _ in generate_batch(model, [[1, 2, 3]] * rows, config, generator=torch.Generator()):
             pass
         synchronize(device)
-        times.append((time.perf_counter() - began) / (WRITTEN // 2))
+        times.append((time.perf_counter() - began) / WRITTEN)
     return statistics.median(times[1:])
 
 
@@ -62,49 +59,27 @@ def dtypes(device: torch.device) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    chosen = options(
+        __doc__,
+        record="gpu",
+        peak_tflops=(0.0, "the GPU's own, in bfloat16 without sparsity"),
+        recipes=(False, "train shakespeare_baseline and _fast here"),
+        shapes=([*SHAPES], "which of them"),
     )
-    parser.add_argument("--peak-tflops", type=float, help="the GPU's own, in bfloat16 without sparsity")
-    parser.add_argument("--recipes", action="store_true", help="train shakespeare_baseline and _fast here")
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--record", metavar="NAME", default="gpu")
-    chosen = parser.parse_args()
-    device = best_device()
-    tests = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "tests/end_to_end/test_gpu.py"], check=False
-    )
-    header = record_header(
-        "benchmark",
-        name="gpu",
-        command=shlex.join(["python", "tests/benchmarks/gpu.py", *sys.argv[1:]]),
-        device=describe_device(device),
-        tests_passed=tests.returncode == 0,
-        peak_tflops=chosen.peak_tflops,
-    )
-    with RunRecord(new_folder("gpu", chosen.record) / "record.jsonl", header) as record:
+    device, python = best_device(), [sys.executable, "-m"]
+    tests = subprocess.run([*python, "pytest", "-q", "tests/end_to_end/test_gpu.py"], check=False)
+    header = {"device": describe_device(device), "dtype": "each", "tests_passed": tests.returncode == 0}
+    with open_record(chosen, **header) as record:
         for name in chosen.shapes:
             config, batch = SHAPES[name]
+            sizes = {"micro_batch_size": batch, "context_length": config.context_length}
             for dtype in dtypes(device):
                 model = GPT(config).to(device)
-                speed = measure_speed(
-                    model,
-                    micro_batch_size=batch,
-                    context_length=config.context_length,
-                    seconds=10.0,
-                    dtype=dtype,
-                )
+                speed = measure_speed(model, seconds=10.0, dtype=dtype, **sizes)
                 tflops = speed * flops_per_token(config) / 1e12
                 used = tflops / chosen.peak_tflops if chosen.peak_tflops else None
-                record.write(
-                    "measurement",
-                    name=f"train {name}",
-                    dtype=dtype,
-                    batch=batch,
-                    tokens_per_second=speed,
-                    tflops=tflops,
-                    share_of_peak=used,
-                )
+                figures = {"tokens_per_second": speed, "tflops": tflops, "share_of_peak": used}
+                record.write("measurement", name=f"train {name}", dtype=dtype, batch=batch, **figures)
                 share = f", {used:.0%} of its peak" if used is not None else ""
                 print(
                     f"{name} {dtype}: {speed:,.0f} tokens per second, {tflops:.1f} TFLOP/s{share}", flush=True
@@ -115,9 +90,7 @@ def main() -> None:
                 print(f"{name}, {rows} texts: {1000 * seconds:.2f} ms for a token of each", flush=True)
     if chosen.recipes:
         for recipe in ("shakespeare_baseline", "shakespeare_fast"):
-            subprocess.run(
-                [sys.executable, "-m", "tinylm", "train", recipe, "--run", f"{recipe}-gpu"], check=True
-            )
+            subprocess.run([*python, "tinylm", "train", recipe, "--run", f"{recipe}-gpu"], check=True)
 
 
 if __name__ == "__main__":

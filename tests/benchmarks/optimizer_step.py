@@ -1,17 +1,13 @@
 """What does one Muon step cost? Run by hand: python tests/benchmarks/optimizer_step.py
 
 Times one optimiser step on the matrices of the blocks: ours (float32, all matrices of a shape at once) beside
-torch.optim.Muon (bfloat16, one after the other) and fused AdamW on the same matrices, interleaved in one run.
-Prints ratios of medians and never fails on time. On a processor without bfloat16 arithmetic in hardware the
-second is many times slower; with it the two are close, and ours still does not round.
+torch.optim.Muon (bfloat16, one after the other) and fused AdamW on the same matrices. On a processor without
+bfloat16 arithmetic in hardware the second is many times slower; with it the two are close, and ours still
+does not round.
 """
 
-import argparse
-import statistics
-import time
-
 import torch
-from torch import nn
+from benchmark import in_turns, open_record, options, report
 
 from tinylm.device import describe_device, supports_bf16
 from tinylm.model.config import ModelConfig
@@ -21,52 +17,36 @@ from tinylm.training.muon import MuonAdamW
 from tinylm.training.optim import build_optimizer
 
 
-def timed(optimizer: torch.optim.Optimizer) -> float:
-    began = time.perf_counter()
-    optimizer.step()
-    return time.perf_counter() - began
+def muon_groups(config):
+    """The groups of a new model that Muon takes, each parameter with a gradient."""
+    optimizer = build_optimizer(GPT(config), TrainConfig(optimizer="muon", weight_decay=0.0))
+    groups = [group for group in optimizer.param_groups if group["kind"] == "muon"]
+    for p in (p for group in groups for p in group["params"]):
+        p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(0))
+    return groups
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--n-layer", type=int, default=4)
-    parser.add_argument("--n-head", type=int, default=4)
-    parser.add_argument("--n-embd", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=30)
-    chosen = parser.parse_args()
-    config = ModelConfig(n_layer=chosen.n_layer, n_head=chosen.n_head, n_embd=chosen.n_embd, bias=False)
+def main():
+    sizes = {"n_layer": 4, "n_head": 4, "n_embd": 128}
+    shape = {name: (size, "of the model") for name, size in sizes.items()}
+    chosen = options(__doc__, rounds=(30, "turns"), **shape)
+    config = ModelConfig(**{name: getattr(chosen, name) for name in sizes}, bias=False)
 
-    def muon_groups(model: GPT) -> list[dict]:
-        groups = build_optimizer(model, TrainConfig(optimizer="muon", weight_decay=0.0)).param_groups
-        return [group for group in groups if group["kind"] == "muon"]
+    def matrices():
+        return [p for group in muon_groups(config) for p in group["params"]]
 
-    def matrices(model: GPT) -> list[nn.Parameter]:
-        return [p for group in muon_groups(model) for p in group["params"]]
-
-    models = [GPT(config) for _ in range(4)]
-    whole = [{"kind": "muon", "params": matrices(models[1]), "lr": 0.02}]
     optimizers = {
-        "ours, heads apart": MuonAdamW(muon_groups(models[0])),
-        "ours, heads together": MuonAdamW(whole),
-        "AdamW": torch.optim.AdamW(matrices(models[3]), lr=1e-3, fused=True),
+        "ours, heads apart": MuonAdamW(muon_groups(config)),
+        "ours, heads together": MuonAdamW([{"kind": "muon", "params": matrices(), "lr": 0.02}]),
+        "AdamW": torch.optim.AdamW(matrices(), lr=1e-3, fused=True),
     }
     if hasattr(torch.optim, "Muon"):  # torch 2.9 and newer
-        optimizers["torch.optim.Muon"] = torch.optim.Muon(matrices(models[2]), lr=0.02, weight_decay=0.0)
-    generator = torch.Generator().manual_seed(0)
-    for model in models:
-        for p in matrices(model):
-            p.grad = torch.randn(p.shape, generator=generator)
-    seconds: dict[str, list[float]] = {name: [] for name in optimizers}
-    for _ in range(chosen.rounds + 3):
-        for name, optimizer in optimizers.items():
-            seconds[name].append(timed(optimizer))
-    medians = {name: statistics.median(times[3:]) for name, times in seconds.items()}
-    amx = "with" if supports_bf16("cpu") else "without"
-    print(f"{describe_device('cpu')}, {torch.get_num_threads()} threads, {amx} AMX")
-    for name, median in medians.items():
-        print(f"{name:22s} {1e3 * median:7.2f} ms   {median / medians['ours, heads apart']:6.2f}")
+        optimizers["torch.optim.Muon"] = torch.optim.Muon(matrices(), lr=0.02, weight_decay=0.0)
+    print(f"{describe_device('cpu')}, {'with' if supports_bf16("cpu") else 'without'} AMX")
+    first, *others = optimizers
+    with open_record(chosen, amx=supports_bf16("cpu")) as record:
+        times = in_turns({name: optimizer.step for name, optimizer in optimizers.items()}, chosen.rounds)
+        report(record, times, [(other, first) for other in others])
 
 
 if __name__ == "__main__":

@@ -6,55 +6,40 @@ last ones say whether the tensors and the record of the end are those of a train
 to the bit.
 """
 
-import argparse
-import os
 import shlex
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.support import crash as kills
-from tinylm.runs.records import RunRecord, record_header
-from tinylm.runs.run import new_folder
+from benchmark import open_record, options
+
+from tests.support import crash
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=420)
-    parser.add_argument("--seed", type=int, default=20)
-    parser.add_argument("--optimizer", default="muon")
-    parser.add_argument("--record", metavar="NAME", help="keep what was found in data/mine/NAME")
-    chosen = parser.parse_args()
-    where = new_folder("twenty_kills", chosen.record) / "record.jsonl" if chosen.record else None
-    header = record_header(
-        "robustness",
-        name="twenty_kills",
-        command=shlex.join(["python", "tests/benchmarks/twenty_kills.py", *sys.argv[1:]]),
-        device="cpu",
-        dtype="float32",
-        threads=1,
-        load=round(os.getloadavg()[0], 2),
-        kills=chosen.kills,
-        seed=chosen.seed,
-        training=shlex.join(kills.typed("NAME", chosen.steps, chosen.optimizer)),
+    chosen = options(
+        __doc__,
+        kills=(20, "how many"),
+        steps=(420, "of the training"),
+        seed=(20, "of the moments"),
+        optimizer=("muon", "of the training"),
     )
-    with tempfile.TemporaryDirectory() as folder, RunRecord(where, header) as record:
-        peace, trouble = Path(folder) / "peace", Path(folder) / "trouble"
-        expected = kills.whole(peace, "whole", kills.typed("whole", chosen.steps, chosen.optimizer))
+    words = crash.typed("killed", chosen.steps, chosen.optimizer)
+    header = {"threads": 1, "training": shlex.join(words)}
+    with tempfile.TemporaryDirectory() as folder, open_record(chosen, what="robustness", **header) as record:
+        trouble = Path(folder) / "trouble"
+        expected = crash.whole(Path(folder) / "peace", "killed", words)
         trouble.mkdir()
-        words = kills.typed("killed", chosen.steps, chosen.optimizer)
-        for kill in kills.killed(trouble, "killed", words, kills=chosen.kills, seed=chosen.seed):
+        for kill in crash.killed(trouble, "killed", words, kills=chosen.kills, seed=chosen.seed):
             print(", ".join(f"{name} {value}" for name, value in kill.items()), flush=True)
             record.write("measurement", name="kill", **kill)
-        found, everything = kills.file_digests(trouble / "killed"), True
+        found = crash.file_digests(trouble / "killed")
         for name, sha256 in expected.items():
             equal = found[name] == sha256
-            everything = everything and equal
             print(f"{name}: {'equal' if equal else 'NOT EQUAL'}")
             record.write("measurement", name=name, equal=equal, left_in_peace=sha256, killed=found[name])
-        record.close(kills=chosen.kills, equal=everything)
-    return 0 if everything else 1
+        record.close(kills=chosen.kills, equal=found == expected)
+    return 0 if found == expected else 1
 
 
 if __name__ == "__main__":
