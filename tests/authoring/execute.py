@@ -143,12 +143,6 @@ def with_solutions(nb: NotebookNode) -> NotebookNode:
     return nb
 
 
-def complaints_about_checks(nb: NotebookNode) -> list[str]:
-    """One line for each `check` cell of an executed notebook that did not print "correct"."""
-    checks = [(i, printed(cell).strip()) for i, cell in enumerate(nb.cells) if "check" in tags(cell)]
-    return [f"cell {i} says {text!r}" for i, text in checks if not re.fullmatch(r".+: correct", text)]
-
-
 def ruff(path: Path) -> None:
     """Sorts the imports and formats with ruff, then demands a clean check."""
     for what in (["check", "--select=I", "--fix"], ["format"], ["check"]):
@@ -181,8 +175,9 @@ def solve(path: Path) -> list[tuple[float, int]]:
     Raises NotebookFailed where a check does not say "correct"."""
     nb = with_solutions(nbformat.read(path, as_version=4))
     timings = run(nb, cwd=path.parent)
-    if complaints := complaints_about_checks(nb):
-        raise NotebookFailed("\n".join(complaints))
+    checks = [(i, printed(cell).strip()) for i, cell in enumerate(nb.cells) if "check" in tags(cell)]
+    if wrong := [f"cell {i} says {said!r}" for i, said in checks if not re.fullmatch(r".+: correct", said)]:
+        raise NotebookFailed("\n".join(wrong))
     return timings
 
 

@@ -1,10 +1,6 @@
-"""What makes a notebook one of this course's: opening, proof, widget, slides, exercises, names.
-
-python -m tests.authoring.notebook_rules 02_attention     what all rules say of it, without running it
-"""
+"""What makes a notebook one of this course's: opening, proof, widget, slides, exercises, names."""
 
 import re
-import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -12,7 +8,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from tests.authoring.execute import FENCE, NOTEBOOKS, ROOT, found, printed, tags
+from tests.authoring.execute import FENCE, NOTEBOOKS, ROOT, printed, tags
 from tests.authoring.notebook_form import RULES, Notebook, rule
 
 NAMES = re.findall(
@@ -206,17 +202,3 @@ def read(path: Path) -> Notebook:
 def complaints(notebook: Notebook) -> dict[str, list[str]]:
     """The complaints of every rule that has one, by the rule's name."""
     return {rule.__name__: lines for rule in RULES if (lines := rule(notebook))}
-
-
-def main() -> int:
-    """Prints the complaints about the notebooks named on the command line; 1 when there is one."""
-    every = {path.stem: complaints(read(path)) for path in found(sys.argv[1:])}
-    for name, said in every.items():
-        print(f"{name}: {'all is well' if not said else f'{sum(map(len, said.values()))} complaints'}")
-        for rule_name, lines in said.items():
-            print(*(f"    {rule_name}: {line}" for line in lines), sep="\n")
-    return 1 if any(every.values()) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

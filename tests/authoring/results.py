@@ -3,6 +3,7 @@
 import re
 import shlex
 import statistics
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -14,13 +15,8 @@ from tinylm.training.config import TrainConfig
 
 MARKS = re.compile(r"(<!-- results -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
 COLUMNS = "recipe, parameters, read, steps, tokens, time, machine, loss (nats), bits per byte"
-NOT_OF_THE_ROW = {
-    "seed",
-    "eval_every",
-    "log_every",
-    "vocab_size",
-    "fallback",
-}  # how often one looks, whose luck
+# How often one looks, whose luck, and what another setting says already.
+NOT_OF_THE_ROW = {"seed", "eval_every", "log_every", "vocab_size", "fallback"}
 OF_THE_DAY = {"what", "command", "commit", "versions", "started", "seed", "forecast_seconds"}
 NOTE = """\
 Only rows of one table compare: another text, or the same in lower case, has other losses. A loss is that
@@ -52,15 +48,17 @@ def results_tables(records: list[Record]) -> str:
 
     Runs that differ in their seed alone share a row: mean loss ± the standard error over the seeds. The first
     cell can be typed after `train`."""
-    tables: dict[str, list[tuple[str, ...]]] = {}
+    tables: dict[str, list[str]] = {}
     columns = COLUMNS.split(", ")
     for group in _by_seed([record for record in records if record.what == "training"]):
-        rows = tables.setdefault(_caption(group[0]), [columns, ["---"] * len(columns)])
-        rows.append(_row(group))
-    lines = {
-        caption: "\n".join("| " + " | ".join(row) + " |" for row in rows) for caption, rows in tables.items()
-    }
-    return "\n\n".join([*(f"{caption}\n\n{table}" for caption, table in lines.items()), NOTE])
+        lines = tables.setdefault(_caption(group[0]), [_line(columns), _line(["---"] * len(columns))])
+        lines.append(_line(_row(group)))
+    written = (caption + "\n\n" + "\n".join(lines) for caption, lines in tables.items())
+    return "\n\n".join([*written, NOTE])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def with_tables(readme: str, records: list[Record]) -> str:
@@ -89,13 +87,12 @@ def _by_seed(records: list[Record]) -> list[list[Record]]:
         header = {name: value for name, value in record.header.items() if name not in OF_THE_DAY}
         header["train"] = header["train"] | {"seed": None}
         key = header | {"read": data_read(record.header), "steps done": steps_done(record)}
-        seed = record.header["seed"]
-        alike = (group for other, group in groups if other == key)
-        group = next((group for group in alike if all(r.header["seed"] != seed for r in group)), None)
-        if group is None:
-            groups.append((key, [record]))
+        for other, group in groups:
+            if other == key and all(alike.header["seed"] != record.header["seed"] for alike in group):
+                group.append(record)
+                break
         else:
-            group.append(record)
+            groups.append((key, [record]))
     return [group for _, group in groups]
 
 

@@ -16,7 +16,6 @@ from tests.authoring.execute import (
     ROOT,
     NotebookFailed,
     as_text,
-    complaints_about_checks,
     execute,
     main,
     normalise,
@@ -123,10 +122,8 @@ def test_the_solution_takes_the_place_of_the_stub_above_it_and_a_wrong_one_is_fo
         solve(written(nb, tmp_path / "wrong.ipynb"))
 
 
-def test_a_solution_without_an_exercise_and_a_check_that_says_nothing_are_refused(tmp_path):
+def test_a_solution_without_an_exercise_above_it_is_refused(tmp_path):
     nb = good()
-    nb.cells[11].outputs = []
-    assert complaints_about_checks(nb) == ["cell 11 says ''"]
     nb.cells = nb.cells[13:]
     with pytest.raises(NotebookFailed, match="cell 0: a solution wants an exercise above it"):
         solve(written(nb, tmp_path / "alone.ipynb"))
@@ -148,28 +145,21 @@ def pytest_on(path: Path, *options: str, **environ: str) -> dict[str, str]:
     return {cell: verdict for verdict, cell in verdicts}
 
 
-CELLS = {  # a cell, what is stored, and what is said of it
-    "print('3 layers', 0.5)": ("3 layers 0.5", "PASSED"),
-    "print(2.3456 * (1 + 6e-4))": ("2.3456", "PASSED"),
-    "print(1.00)": ("1.24", "FAILED"),
-    "print('4 layers')": ("3 layers", "FAILED"),
-    "print('cat 0.5')": ("dog 0.5", "FAILED"),
-    "print('vocabulary 65')": ("vocabulary 61", "PASSED"),  # real-text, which is not here
-    "print(1.00)  # not compared": ("1.24", "PASSED"),
-    "import os\n\nprint(os.path.basename(os.getcwd()))": ("course", "PASSED"),
-    "print(*map(os.environ.get, ['TINYLM_OFFLINE', 'TINYLM_SCALE']))": ("1 None", "PASSED"),
-    "print(os.name == 'none')": ("False", "PASSED"),  # its cells stay together: os was imported above
-}
-TAGGED = {"print('vocabulary 65')": "real-text", "print(1.00)  # not compared": "nbval-ignore-output"}
+CELLS = [  # a cell, what is stored, and what is said of it
+    (["import os\n\nprint('3 layers', 2.3456 * (1 + 6e-4))"], "3 layers 2.3456", "PASSED"),
+    (["print('3 layers', 1.00)"], "3 layers 1.24", "FAILED"),
+    (["print('cat 0.5')"], "dog 0.5", "FAILED"),
+    (["print('vocabulary 65')", "real-text"], "vocabulary 61", "PASSED"),  # which is not here
+    (["print(1.00)", "nbval-ignore-output"], "1.24", "PASSED"),
+    (["print(os.path.basename(os.getcwd()))"], "course", "PASSED"),  # its cells stay together
+    (["print(*map(os.environ.get, ['TINYLM_OFFLINE', 'TINYLM_SCALE']))"], "1 None", "PASSED"),
+    (["print(os.name == 'none')"], "False", "PASSED"),
+]
 
 
 def test_nbval_compares_with_the_tolerance_and_real_text_only_where_it_is_at_hand(tmp_path):
-    cells = [
-        code(source, *[TAGGED[source]] if source in TAGGED else [], prints=stored)
-        for source, (stored, _) in CELLS.items()
-    ]
-    nb = new_notebook(cells=cells)
+    nb = new_notebook(cells=[code(*source, prints=stored) for source, stored, _ in CELLS])
     normalise(nb)
     path = written(nb, tmp_path / "course" / "02_attention.ipynb")
     verdicts = pytest_on(path, "-n2", TINYLM_DATA=str(tmp_path), TINYLM_SCALE="full")
-    assert verdicts == {str(i): verdict for i, (_, verdict) in enumerate(CELLS.values())}
+    assert verdicts == {str(i): verdict for i, (_, _, verdict) in enumerate(CELLS)}
