@@ -19,7 +19,8 @@ import torch
 from tinylm.runs.records import RunRecord, record_header
 from tinylm.runs.run import new_folder
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))  # for tests.support, from wherever one is called
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT))  # for tests.support, from wherever one is called
 
 
 def options(about: str, *, record: str | None = None, **known: tuple[Any, str]) -> argparse.Namespace:

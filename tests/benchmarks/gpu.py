@@ -14,7 +14,7 @@ import sys
 import time
 
 import torch
-from benchmark import open_record, options
+from benchmark import ROOT, open_record, options
 
 from tinylm.device import best_device, describe_device, resolve_dtype, synchronize
 from tinylm.errors import TinyLMError
@@ -67,7 +67,7 @@ def main() -> None:
         shapes=([*SHAPES], "which of them"),
     )
     device, python = best_device(), [sys.executable, "-m"]
-    tests = subprocess.run([*python, "pytest", "-q", "tests/end_to_end/test_gpu.py"], check=False)
+    tests = subprocess.run([*python, "pytest", "-q", "tests/end_to_end/test_gpu.py"], cwd=ROOT, check=False)
     header = {"device": describe_device(device), "dtype": "each", "tests_passed": tests.returncode == 0}
     with open_record(chosen, **header) as record:
         for name in chosen.shapes:

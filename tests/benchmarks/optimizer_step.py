@@ -42,9 +42,10 @@ def main():
     }
     if hasattr(torch.optim, "Muon"):  # torch 2.9 and newer
         optimizers["torch.optim.Muon"] = torch.optim.Muon(matrices(), lr=0.02, weight_decay=0.0)
-    print(f"{describe_device('cpu')}, {'with' if supports_bf16("cpu") else 'without'} AMX")
+    amx = supports_bf16("cpu")
+    print(f"{describe_device('cpu')}, {'with' if amx else 'without'} AMX")
     first, *others = optimizers
-    with open_record(chosen, amx=supports_bf16("cpu")) as record:
+    with open_record(chosen, amx=amx) as record:
         times = in_turns({name: optimizer.step for name, optimizer in optimizers.items()}, chosen.rounds)
         report(record, times, [(other, first) for other in others])
 
