@@ -83,7 +83,7 @@ def tagged(*tags: str, cells: range) -> Fault:
 
 def mostly_ignored(nb: NotebookNode) -> None:
     """A fault: cell after cell is not compared, and one assert at the end."""
-    tagged("nbval-ignore-output", cells=range(20, 40))(nb)
+    tagged("nbval-ignore-output", cells=range(24, 40))(nb)
     reads(40, "assert 12 > 11\nprint(12)")(nb)
 
 
@@ -156,6 +156,7 @@ FAULTS = {
     "a check of another name": ("exercises_have_their_form", replaces(11, EXERCISE, "2.1 · add two")),
     "a stub that is solved": ("exercises_have_their_form", sets("cells 11 outputs 0 text", "correct\n")),
     "a hint in the open": ("exercises_have_their_form", reads(12, "Hint: what comes after 1?")),
+    "a hint with a tag": ("exercises_have_their_form", sets("cells 12 metadata tags", ["real-text"])),
     "a solution in the open": ("exercises_have_their_form", reads(13, "```python\nx = 1\n```")),
     "an untagged solution": ("exercises_have_their_form", sets("cells 13 metadata tags", ["real-text"])),
     "two fences": ("exercises_have_their_form", replaces(13, "```\n\n<", "```\n\n```\nor\n```\n\n<")),
