@@ -171,18 +171,12 @@ def test_checkpoint_is_changed_by_nobody(tmp_path):
     assert ends[0] == ends[1]
 
 
-def test_checkpoint_holds_the_float16_scaler(tmp_path):
+def test_restore_brings_the_float16_scaler_and_builds_no_second_model(tmp_path, monkeypatch):
     was, now = fresh(scale=2.0**11), fresh(scale=2.0**5)
     keep(tmp_path / "here")(was)
+    monkeypatch.setattr(GPT, "__init__", lambda *_: pytest.fail("a second model"))
     load(tmp_path / "here").restore(now)
     assert now.precision.scaler.state_dict() == was.precision.scaler.state_dict()
-
-
-def test_resume_builds_no_second_model(tmp_path, monkeypatch):
-    folder, state = made(tmp_path / "here"), fresh(eval_every=3)
-    monkeypatch.setattr(GPT, "__init__", lambda *_: pytest.fail("a second model"))
-    load(folder).restore(state)
-    assert state.progress.step == 4
 
 
 def test_each_file_is_hashed_once_a_save_and_once_a_load(tmp_path, monkeypatch):
@@ -197,23 +191,31 @@ def test_each_file_is_hashed_once_a_save_and_once_a_load(tmp_path, monkeypatch):
     assert sorted(hashed) == ["file_digest"] * 4 + ["sha256"] * 2
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("damage", ["missing", "truncated", "one bit", "of another run"])
-def test_damaged_file_is_refused_by_name_with_what_was_expected_and_found(tmp_path, name, damage):
-    path = made(tmp_path / "here") / name
+def flip_one_bit(path):
     content = bytearray(path.read_bytes())
-    if damage == "missing":
-        path.unlink()
-    elif damage == "truncated":
-        path.write_bytes(content[:-7])
-    elif damage == "one bit":
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    else:
-        made(tmp_path / "other", steps=5, seed=7)
-        path.write_bytes((tmp_path / "other" / name).read_bytes())
-        if content == path.read_bytes():
-            return  # the same tokenizer
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def put_another_runs(path):
+    other = made(path.parent.with_name("other"), steps=5, seed=7)
+    path.write_bytes((other / path.name).read_bytes())
+
+
+DAMAGE = {
+    "missing": lambda path: path.unlink(),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-7]),
+    "one bit": flip_one_bit,
+    "of another run": put_another_runs,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_file_is_refused_by_name_with_what_was_expected_and_found(tmp_path, name, damage):
+    DAMAGE[damage](made(tmp_path / "here") / name)
+    if (damage, name) == ("of another run", "tokenizer.json"):
+        return  # it is the same
     with pytest.raises(CheckpointError) as refusal:
         load(tmp_path / "here")
     said = str(refusal.value)
@@ -253,12 +255,6 @@ def test_odd_fields_are_refused_in_a_sentence_even_under_their_own_seal(tmp_path
     with pytest.raises(CheckpointError, match=rf"(training|tinylm)\.json is damaged .*{sentence}") as refusal:
         load(tmp_path / "here")
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 400
-
-
-def test_weights_alone_are_no_place_to_go_on_from(tmp_path):
-    weights.save(tmp_path / "here", tiny_gpt(), tokenizer=TOKENIZER, notes={})
-    with pytest.raises(CheckpointError, match=r"no checkpoint at .*here: training.json is missing"):
-        load(tmp_path / "here")
 
 
 OTHERS = [
@@ -434,10 +430,13 @@ def test_load_newest_passes_over_whatever_is_damaged_in_one_sentence_each(three)
         assert re.match(f"checkpoints/step_0000000{fragment}", sentence) and str(three) not in sentence
 
 
-def test_load_newest_without_a_complete_one_says_what_is_wrong_with_the_newest(three):
+def test_nothing_complete_to_go_on_from_is_refused_with_what_is_wrong_with_the_newest(three):
     for step in (2, 4, 6):
         (three / folder_of(step) / "model.safetensors").write_bytes(b"short")
     with pytest.raises(CheckpointError, match=r"no complete checkpoint in checkpoints: .*step_00000006/"):
         load_newest("checkpoints")
     with pytest.raises(CheckpointError, match="no complete checkpoint in nowhere: nothing was saved yet"):
         load_newest("nowhere")
+    weights.save("alone", tiny_gpt(), tokenizer=TOKENIZER, notes={})
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint at alone: training.json is missing"):
+        load("alone")

@@ -182,6 +182,9 @@ def test_earlier_versions_are_read_without_a_seal_and_with_what_they_could_not_s
     about["config"] = {name: value for name, value in about["config"].items() if name not in unsaid}
     write_json(tmp_path / "here" / "tinylm.json", about | {"version": version})
     assert load(tmp_path / "here").config == CONFIG
+    write_json(tmp_path / "here" / "tinylm.json", about | {"version": 3})
+    with pytest.raises(CheckpointError, match="expected content with sha256 None"):
+        load(tmp_path / "here")
 
 
 @pytest.mark.parametrize(

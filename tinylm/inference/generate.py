@@ -69,7 +69,7 @@ def _stream(
     context_length = model.config.context_length
     # A half: to keep more would refill more often, to keep less would forget more. At a half the model
     # computes two positions for each token, and on average still reads three quarters of its context.
-    refill = context_length if config.window == "sliding" else max(1, context_length // 2)
+    refill = context_length if config.window == "sliding" else context_length // 2
     windows = [row[-context_length:] for row in rows]  # what the model sees of each row
     use_cache, modules = config.use_cache and hasattr(model, "new_cache"), list(model.modules())
     cache, drawn, seen = None, torch.empty(0), None  # drawn (B, 1) ids; seen (B, V) bool, for the penalty
