@@ -107,13 +107,6 @@ def test_file_that_is_not_there_is_refused_with_the_way_out(name):
     assert len(str(caught.value).encode()) < 300
 
 
-def test_file_that_may_not_be_read_is_refused_with_the_way_out(monkeypatch):
-    own()
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(DataError, match=r"no file .* that can be read: give the path"):
-        load_dataset("my.txt")
-
-
 def test_settings_that_cannot_work_are_refused_with_ones_that_do():
     with pytest.raises(ConfigError, match="tokenizer is 'gpt2': use 'characters'"):
         own(tokenizer="gpt2")

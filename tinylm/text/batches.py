@@ -81,8 +81,10 @@ class Batches:
         """The (tokens, targets) of this rank, int64, shape (B, T) each; targets are the next ids."""
         if step < 0 or not 0 <= micro_step < micro_steps:
             raise DataError(f"no step {step}, micro_step {micro_step} of {micro_steps}: count from 0")
-        unit = (step * micro_steps + micro_step) * self.world_size + self.rank
-        return _rows(self.tokens, self._positions(unit * self.batch_size), self.context_length)
+        first = ((step * micro_steps + micro_step) * self.world_size + self.rank) * self.batch_size
+        places = (divmod(row, self.windows_per_epoch) for row in range(first, first + self.batch_size))
+        begins = [int(self._order(epoch)[place]) for epoch, place in places]
+        return _rows(self.tokens, begins, self.context_length)
 
     def count_targets(self, step: int, micro_steps: int = 1) -> int:
         """How many targets of this rank are scored in that step: all of them."""
@@ -101,14 +103,6 @@ class Batches:
             "world_size": self.world_size,
             "order": hashlib.sha256(order.tobytes()).hexdigest(),
         }
-
-    def _positions(self, row: int) -> list[int]:
-        """Where the windows of the rows `row` to `row + B` begin, B of them."""
-        begins: list[int] = []
-        while len(begins) < self.batch_size:
-            epoch, place = divmod(row + len(begins), self.windows_per_epoch)
-            begins += self._order(epoch)[place : place + self.batch_size - len(begins)].tolist()
-        return begins
 
     def _order(self, epoch: int) -> np.ndarray:
         """The positions of one epoch in the order of reading, shape (windows_per_epoch,)."""

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinylm.errors import CorpusMissing, DataError, DownloadError, short
-from tinylm.text.download import RemoteFile, download, writing
+from tinylm.text.download import RemoteFile, download
 
 ROOT = Path(__file__).resolve().parents[2]  # relative folders in the environment count from here
 VALIDATION_SHARE = 0.1  # of the characters, taken from the end
 GENERATED_CHARACTERS = 1_000_000  # training and validation text of a toyworld together
-TRAIN_SEED, VALIDATION_SEED = 1, 2
 
 
 class Corpus(NamedTuple):
@@ -75,18 +74,15 @@ def load(name: str, *, fallback: str | None = None) -> Text:
     With `fallback`, a generated corpus stands in for one that no source has, and one printed line says
     so. A damaged pack is refused all the same: its maker must hear of it. Raises CorpusMissing.
     """
-    files = corpus_named(name).files
-    if not files:
+    if not (files := corpus_named(name).files):
         return Text(*_generated(name), name=name, source="generated")
     try:
         found = [_obtain(name, file) for file in files]
     except CorpusMissing as error:
         if fallback is None or error.source == "pack":
             raise
-        print(
-            f"{name} is not here ({error.reason}): using {fallback} instead; "
-            f"`python -m tinylm fetch {name}` gets it"
-        )
+        get = f"`python -m tinylm fetch {name}` gets it"
+        print(f"{name} is not here ({error.reason}): using {fallback} instead; {get}")
         return load(fallback)
     text = "".join(path.read_bytes().decode("utf-8") for _, path in found)  # line ends stay as they are
     return Text(*split(text, name), name=name, source=found[-1][0])
@@ -106,18 +102,15 @@ def fetch(name: str) -> dict[str, Path]:
 def pack(folder: str | Path) -> list[Path]:
     """Write the files of all corpora to `folder`, laid out as NAME/FILE, for a class without a network.
 
-    Files that are there already and right are left alone. Returns the files of the pack. Raises
-    CorpusMissing, and DownloadError when the folder cannot be written.
+    Files that are there already and right are left alone. Returns the pack's files. Raises CorpusMissing.
     """
     written = []
     for name, corpus in CORPORA.items():
         for file in corpus.files:
             target = Path(folder) / name / file.name
-            part = target.with_name(f"{file.name}.part")
-            with writing(target):
-                if file.difference(target):
-                    shutil.copyfile(_obtain(name, file)[1], part)
-                    os.replace(part, target)
+            if file.difference(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(shutil.copyfile(_obtain(name, file)[1], f"{target}.part"), target)
             written.append(target)
     return written
 
@@ -146,21 +139,20 @@ def _obtain(name: str, file: RemoteFile) -> tuple[str, Path]:
     wrong = file.difference(path) if source else None
     if source and not wrong:
         return source, path
-    if source == "pack":
-        reason = f"the pack's {file.name} is damaged, {wrong}"
-        way_out = "make the pack again, or unset TINYLM_DATA"
-    else:
+    reason = f"the {source}'s {file.name} is damaged, {wrong}" if wrong else "no pack or cache has it"
+    way_out = "make the pack again, or unset TINYLM_DATA"
+    if source != "pack":
         try:
             if os.environ.get("TINYLM_OFFLINE", "") not in ("", "0"):
                 raise DownloadError("TINYLM_OFFLINE forbids the network")
             download(file, path)
             return "network", path
-        except DownloadError as error:
-            reason = f"the cache's {file.name} is damaged, {wrong}" if wrong else "no pack or cache has it"
+        except (DownloadError, OSError) as error:
+            why = f"the disk refused to write: {error.strerror}" if isinstance(error, OSError) else error
             folder = ROOT / os.path.expanduser(os.environ.get("TINYLM_DATA", ""))
             if not (os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)):
                 reason += ", TINYLM_DATA names no folder that can be read"
-            reason += f", and {error}"
+            reason += f", and {why}"
         way_out = f"`python -m tinylm fetch {name}` gets it"
     raise CorpusMissing(
         f"{name} is not here ({reason}): {way_out}", reason=reason, source=source or "network"
@@ -174,5 +166,4 @@ def _generated(name: str) -> tuple[str, str]:
 
     world = {"toyworld-plays": toyworld.PLAYS, "toyworld-stories": toyworld.STORIES}[name]
     n_validation = round(GENERATED_CHARACTERS * VALIDATION_SHARE)
-    train = world.joined(GENERATED_CHARACTERS - n_validation, TRAIN_SEED)
-    return train, world.joined(n_validation, VALIDATION_SEED)
+    return world.joined(GENERATED_CHARACTERS - n_validation, seed=1), world.joined(n_validation, seed=2)

@@ -69,9 +69,8 @@ def load_dataset(
 
 
 def _own_text(path: str, name: str) -> corpora.Text:
-    if not (os.path.isfile(path) and os.access(path, os.R_OK)):
-        way_out = "give the path of a text file, or a corpus by name"
-        raise DataError(f"there is no file {short(name)} that can be read: {way_out}")
+    if not os.path.isfile(path):
+        raise DataError(f"there is no file {short(name)}: give the path of a text file, or a corpus by name")
     try:
         text = Path(path).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")  # as Windows ends lines
     except UnicodeDecodeError as error:

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,27 +46,17 @@ class RemoteFile:
         return None if digest == self.sha256 else wrong
 
 
-@contextlib.contextmanager
-def writing(target: Path) -> Iterator[None]:
-    """Make the folder of `target`; what the disk refuses is a DownloadError without a path."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        said = error.strerror or type(error).__name__
-        raise DownloadError(f"the disk refused to write: {said}") from error
-
-
 def download(file: RemoteFile, target: Path) -> None:
     """Bring the file to `target`; goes on from `target`.part where there is one.
 
     Processes that ask for the same target wait for one another, and one of them downloads. A connection that
     breaks and a busy server are tried again. Raises DownloadError without a path in it, and removes what
-    turned out to be another file.
+    turned out to be another file; raises OSError where the disk refuses.
     """
     part = target.with_name(f"{target.name}.part")
-    with writing(target), FileLock(target.with_name(f"{target.name}.lock")):
-        if target.is_file() and not file.difference(target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(f"{target.name}.lock")):
+        if not file.difference(target):
             return  # another process was first
         if _size(part) > file.size:
             part.unlink()  # of an earlier version of the file

@@ -21,7 +21,6 @@ from tinylm.errors import DataError, require_count, short
 from tinylm.text.tokenizers import checked_ids, fingerprint, tokenizer_from_json
 
 MANIFEST = "manifest.json"
-DTYPES = {"uint16": "<u2", "uint32": "<u4"}  # of the ids in a file: nothing else is ever read as ids
 READ_AT_ONCE = 1 << 22  # ids
 LLMC_HEADER = 256  # int32 numbers in front of the ids: magic, version, count, zeros
 LLMC_MAGIC, LLMC_VERSION = 20240520, 1  # llm.c, dev/data/data_common.py: GPT-2's ids in uint16
@@ -86,7 +85,7 @@ def write_shards(
         draft.mkdir(parents=True)
         rows = (checked_ids(row, vocab_size) for row in token_arrays)
         shards = []
-        for ids in _filled(rows, shard_tokens, DTYPES[_dtype(vocab_size)]):
+        for ids in _filled(rows, shard_tokens, _dtype(vocab_size)):
             file = f"{folder.name}_{len(shards):03d}.bin"
             shards.append({"file": file, "count": len(ids), "sha256": _write(draft / file, ids.data)})
         manifest = _manifest(shards, tokenizer, source)
@@ -128,7 +127,7 @@ def _manifest(shards: Sequence[dict[str, Any]], tokenizer: dict, source: str) ->
     if not shards:
         raise DataError("there are 0 ids in shards: give at least 1")
     return {
-        "dtype": _dtype(tokenizer_from_json(tokenizer).vocab_size),
+        "dtype": _dtype(tokenizer_from_json(tokenizer).vocab_size).name,
         "count": sum(shard["count"] for shard in shards),
         "source": source,
         "tokenizer": tokenizer,
@@ -137,8 +136,8 @@ def _manifest(shards: Sequence[dict[str, Any]], tokenizer: dict, source: str) ->
     }
 
 
-def _dtype(vocab_size: int) -> str:
-    return "uint16" if vocab_size <= 2**16 else "uint32"
+def _dtype(vocab_size: int) -> np.dtype:
+    return np.dtype("<u2" if vocab_size <= 2**16 else "<u4")  # nothing else is ever read as ids
 
 
 def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens:
@@ -154,8 +153,8 @@ def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens
             raise DataError(f"{short(path.name)} lies beside a {MANIFEST}: open the folder of both")
         return _open_foreign(path)
     manifest = read_manifest(path)
-    dtype = np.dtype(DTYPES[manifest["dtype"]])
-    parts = []
+    vocab_size = tokenizer_from_json(manifest["tokenizer"]).vocab_size
+    dtype, parts = _dtype(vocab_size), []
     for shard in manifest["shards"]:
         file = path / shard["file"]
         _expect(file, "bytes", shard["count"] * dtype.itemsize, _size(file))
@@ -167,7 +166,7 @@ def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens
                 digest.update(piece.data)
                 highest = max(highest, int(piece.max()))
             _expect(file, "sha256", shard["sha256"], digest.hexdigest())
-            checked_ids(highest, tokenizer_from_json(manifest["tokenizer"]).vocab_size)
+            checked_ids(highest, vocab_size)
         parts.append(ids)
     return parts[0] if len(parts) == 1 else Tokens(parts)
 
@@ -184,7 +183,7 @@ def _open_foreign(path: Path) -> np.ndarray:
     return np.memmap(path, dtype="<u2", mode="r", offset=begin)  # (count,)
 
 
-def _filled(rows: Iterable[np.ndarray], size: int, dtype: str) -> Iterator[np.ndarray]:
+def _filled(rows: Iterable[np.ndarray], size: int, dtype: np.dtype) -> Iterator[np.ndarray]:
     """The ids of all rows in arrays of `size`, the last one shorter; each is overwritten by the next."""
     shard, used = np.empty(size, dtype), 0
     for row in rows:

@@ -21,14 +21,6 @@ CLEAR = [
     [["{hero} has [colour] {thing}.", "A [colour] {thing} for {hero}."], ["{She} sings.", "[look]!"]],
     [["{hero} waits."], ["{hero} is [look]?", "No.", "[Wears]."], ["Yes, {she} said."]],
 ]
-# "red red hat", and by two templates and in many ways, "big red big hat":
-DOUBLE = [
-    [["{hero} has {thing}."], ["[look] {thing} {is} [look] [look].", "[look] {thing} {is} red [look]."]],
-    [
-        ["{hero} waits."],
-        ["{she} is [look][look]", "{she} is bigred", "[look] [look] [look]", "{hero} and Tom"],
-    ],
-]
 
 
 def written(plots):
@@ -135,31 +127,24 @@ def test_reading_finds_every_way_to_say_a_sentence_and_nothing_cut_short_or_run_
     assert [len(owls.readings(line)) for line in ("owls", "owl", "ow", "owlss")] == [1, 1, 0, 0]
 
 
-def test_entropy_is_too_much_where_a_text_hides_its_draws():
-    expected = -math.fsum(p * math.log(p) for p in brute_force(DOUBLE).values())
-    assert small_world(DOUBLE).entropy > expected + 0.1
-    assert ambiguities(small_world(DOUBLE))
-    assert not ambiguities(small_world(CLEAR))
+PLAY = ["\n\n", "\n\n\n"]
 
 
 @pytest.mark.parametrize(
     ("fault", "plots", "separators"),
     [
-        ("tells 2 of 3", [[["{she} waits."], ["No."]], [["{hero}!"], ["No."]]], ["\n\n", "\n\n\n"]),
-        (
-            "same sentence",
-            [[["{hero} is red."], ["Yes."]], [["{hero} is [colour]."], ["No."]]],
-            ["\n\n", "\n\n\n"],
-        ),
-        ("separator", [[["{hero} waits.\\n"], ["Yes."]]], ["\n\n", "\n\n\n"]),  # ends as a separator begins
-        ("separator", [[["{hero} waits."], ["\\nYes."]]], ["\n\n", "\n\n\n"]),  # begins as one ends
-        ("separator", [[["{hero} waits."], ["No.\\n\\nYes."]]], ["\n\n", "\n\n\n"]),
+        ("tells 2 of 3", [[["{she} waits."], ["No."]], [["{hero}!"], ["No."]]], PLAY),
+        ("same sentence", [[["{hero} is red."], ["Yes."]], [["{hero} is [colour]."], ["No."]]], PLAY),
+        ("separator", [[["{hero} waits.\\n"], ["Yes."]]], PLAY),  # ends as a separator begins
+        ("separator", [[["{hero} waits."], ["\\nYes."]]], PLAY),  # begins as one ends
+        ("separator", [[["{hero} waits."], ["No.\\n\\nYes."]]], PLAY),
         ("separator", [[["{hero}; waits."], ["Yes."]]], ["; ", "\n"]),
     ],
 )
 def test_ambiguity_of_each_kind_is_found(fault, plots, separators):
     (found,) = ambiguities(small_world(plots, *separators))
     assert fault in found
+    assert not ambiguities(small_world(CLEAR, *separators))
 
 
 SHARED = [
