@@ -22,29 +22,25 @@ from tinylm.runs.forecast import (
 )
 from tinylm.training.config import TrainConfig
 
-SMALL = {"vocab_size": 31, "context_length": 37, "n_layer": 3, "n_head": 2, "n_embd": 44, "bias": False}
+SMALL = ModelConfig(vocab_size=31, context_length=37, n_layer=3, n_head=2, n_embd=44, bias=False)
+WIDE = ModelConfig(vocab_size=97, context_length=128, n_layer=5, n_head=4, n_embd=128)
+MODERN = {"position": "rotary", "norm": "rmsnorm", "activation": "relu2", "qk_norm": True}
 
 
 @pytest.mark.parametrize("changes", [{}, {"tied_head": False}, {"position": "rotary", "norm": "rmsnorm"}])
 def test_flops_per_token_agree_with_torchs_own_counter(changes):
-    config = ModelConfig(**SMALL, attention="explicit", **changes)
-    model = GPT(config)
-    tokens = torch.zeros(2, config.context_length, dtype=torch.int64)
+    model = GPT(replace(SMALL, attention="explicit", **changes))
+    tokens = torch.zeros(2, 37, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter:
         cross_entropy(model(tokens), tokens).backward()
-    assert flops_per_token(config) == pytest.approx(counter.get_total_flops() / tokens.numel(), rel=0.01)
+    by_torch = counter.get_total_flops() / tokens.numel()
+    assert flops_per_token(model.config) == pytest.approx(by_torch, rel=0.01)
 
 
 def test_flops_per_token_of_gpt2_are_the_paper_formula():
     config = ModelConfig(vocab_size=50257, context_length=1024, n_layer=12, n_head=12, n_embd=768)
     by_hand = 6 * 123_532_032 + 12 * 12 * 12 * 64 * 1024
     assert flops_per_token(config) == pytest.approx(by_hand, rel=1e-3)
-
-
-MODERN = {"position": "rotary", "norm": "rmsnorm", "activation": "relu2", "qk_norm": True}
-
-
-WIDE = ModelConfig(vocab_size=97, context_length=128, n_layer=5, n_head=4, n_embd=128)
 
 
 def kept_for_backward(config):
@@ -59,8 +55,7 @@ def kept_for_backward(config):
 
     tokens = torch.zeros(7, config.context_length, dtype=torch.int64)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = cross_entropy(model(tokens), tokens)
-    assert loss.isfinite()
+        assert cross_entropy(model(tokens), tokens).isfinite()
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
@@ -78,75 +73,60 @@ def test_memory_estimate_is_near_what_the_backward_pass_keeps(changes):
 @pytest.mark.parametrize("name, value", [*MODERN.items(), ("attention", "explicit"), ("dropout", 0.1)])
 def test_memory_estimate_of_each_setting_by_itself_is_near_what_it_adds(name, value):
     changed = replace(WIDE, **{name: value})
-    more, forecast_more = (
-        kept_for_backward(changed) - kept_for_backward(WIDE),
-        estimated(changed) - estimated(WIDE),
-    )
-    assert abs(forecast_more - more) < 0.15 * more + 0.01 * estimated(WIDE)
+    more, by_estimate = (bytes_of(changed) - bytes_of(WIDE) for bytes_of in (kept_for_backward, estimated))
+    assert abs(by_estimate - more) < 0.15 * more + 0.01 * estimated(WIDE)
 
 
 def test_forecast_is_plain_arithmetic_and_calls_itself_one():
-    model, train = (
-        ModelConfig(**SMALL),
-        TrainConfig(steps=1000, micro_batch_size=5, tokens_per_step=5 * 37 * 4),
-    )
-    result = forecast(model, train, tokens_per_second=740.0)
+    train = TrainConfig(steps=1000, micro_batch_size=5, tokens_per_step=5 * 37 * 4)
+    result = forecast(SMALL, train, tokens_per_second=740.0)
     assert (result.tokens, result.seconds) == (740_000, 1000.0)
-    assert result.flops == 740_000 * flops_per_token(model)
+    assert result.flops == 740_000 * flops_per_token(SMALL)
     assert str(result).startswith("forecast: about 17 minutes for 740,000 tokens")
-
-
-def test_forecast_of_the_largest_numbers_there_are_is_words():
-    model = ModelConfig(**SMALL | {"n_layer": 2**62, "context_length": 2**17})
-    result = forecast(model, TrainConfig(steps=2**62, tokens_per_step=2**62), tokens_per_second=1.0)
-    assert "years" in str(result) and "of memory" in str(result)
+    largest = replace(SMALL, n_layer=2**62, context_length=2**17)
+    said = str(forecast(largest, TrainConfig(steps=2**62, tokens_per_step=2**62), tokens_per_second=1.0))
+    assert "years" in said and "of memory" in said
 
 
 def test_check_memory_refuses_with_both_numbers():
-    model, train = ModelConfig(**SMALL), TrainConfig(micro_batch_size=12)
-    needed = memory_bytes(model, 12)
+    needed, words = (
+        memory_bytes(SMALL, 12),
+        r"needs about \d+ MiB .* has 0 MiB: use a micro_batch_size below 12",
+    )
     for enough in (needed, None):
-        check_memory(model, train, enough)
-    with pytest.raises(
-        ConfigError, match=r"needs about \d+ MiB .* has 0 MiB: use a micro_batch_size below 12"
-    ):
-        check_memory(model, train, needed // 99)
+        check_memory(SMALL, TrainConfig(micro_batch_size=12), enough)
+    with pytest.raises(ConfigError, match=words):
+        check_memory(SMALL, TrainConfig(micro_batch_size=12), needed // 99)
 
 
 @pytest.mark.parametrize("optimizer", ("adamw", "muon"))
-def test_measure_speed_leaves_the_model_as_it_was(optimizer):
-    model = GPT(ModelConfig(**SMALL, dropout=0.1)).eval()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    state = torch.get_rng_state()
+def test_measure_speed_takes_steps_of_the_optimizer_named_and_leaves_the_model_as_it_was(
+    optimizer, monkeypatch
+):
+    made, real = [], forecasts.build_optimizer
+    monkeypatch.setattr(forecasts, "build_optimizer", lambda m, c: made.append(c.optimizer) or real(m, c))
+    model = GPT(replace(SMALL, dropout=0.1)).eval()
+    before, state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
     speed = measure_speed(model, micro_batch_size=3, context_length=17, seconds=0.0, optimizer=optimizer)
-    assert math.isfinite(speed) and speed > 0
+    assert math.isfinite(speed) and speed > 0 and made == [optimizer]
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters()) and not model.training
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_measure_speed_takes_real_steps_of_the_optimizer_that_is_named(monkeypatch):
-    made, real = [], forecasts.build_optimizer
-    monkeypatch.setattr(forecasts, "build_optimizer", lambda m, c: made.append(c.optimizer) or real(m, c))
-    for optimizer in ("adamw", "muon"):
-        model = GPT(ModelConfig(**SMALL))
-        measure_speed(model, micro_batch_size=3, context_length=17, seconds=0.0, optimizer=optimizer)
-    assert made == ["adamw", "muon"]
+WORDS = {
+    0.2: "less than a second",
+    1: "about 1 second",
+    40: "about 40 seconds",
+    7.2 * 60: "about 7 minutes",
+    2 * 3600: "about 2 hours",
+    1.5 * 86400: "about 1.5 days",
+    40 * 86400: "about 40 days",
+    3.14 * 365.25 * 86400: "about 3.1 years",
+    1234.5 * 365.25 * 86400: "about 1,234 years",
+}
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.2, "less than a second"),
-        (1, "about 1 second"),
-        (40, "about 40 seconds"),
-        (7.2 * 60, "about 7 minutes"),
-        (2 * 3600, "about 2 hours"),
-        (3.24 * 86400, "about 3.2 days"),
-        (40 * 86400, "about 40 days"),
-        (3.14 * 365.25 * 86400, "about 3.1 years"),
-        (1234.5 * 365.25 * 86400, "about 1,234 years"),
-    ],
-)
-def test_plain_duration_says_it_as_a_person_does(seconds, words):
-    assert plain_duration(seconds) == words
+@pytest.mark.parametrize("seconds", WORDS)
+def test_plain_duration_says_it_as_a_person_does(seconds):
+    assert plain_duration(seconds) == WORDS[seconds]

@@ -10,19 +10,13 @@ from tinylm.runs import machine
 from tinylm.runs.forecast import flops_per_token
 from tinylm.text.corpora import CORPORA
 
-
-@pytest.fixture(autouse=True)
-def nothing_at_hand(monkeypatch, tmp_path):
-    monkeypatch.setenv("TINYLM_DATA", str(tmp_path / "pack"))
-    monkeypatch.setenv("TINYLM_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("nothing_at_hand")
 
 
 @pytest.fixture
 def steady(monkeypatch):
     """Every model trains at a million floating-point operations a second."""
-    monkeypatch.setattr(
-        machine, "measure_speed", lambda model, **_: 1e6 / flops_per_token(model.config), raising=True
-    )
+    monkeypatch.setattr(machine, "measure_speed", lambda model, **_: 1e6 / flops_per_token(model.config))
 
 
 def test_ladder_has_the_sizes_in_its_names():
@@ -34,17 +28,14 @@ def test_ladder_has_the_sizes_in_its_names():
 
 def test_describe_lists_every_corpus_with_where_it_is():
     here = machine.describe()
-    assert here["corpora"].keys() == CORPORA.keys()
-    assert here["corpora"]["tinyshakespeare"] is None
+    assert here["corpora"].keys() == CORPORA.keys() and here["corpora"]["tinyshakespeare"] is None
     assert here["corpora"]["toyworld-plays"] == "generated"
-    assert here["cores"] >= 1
-    assert here["versions"]["python"] == platform.python_version()
+    assert here["cores"] >= 1 and here["versions"]["python"] == platform.python_version()
 
 
 def test_ladder_forecast_is_its_operations_over_the_measured_speed(steady):
-    for (model, train), expected in zip(
-        machine.ladder().values(), machine.ladder_forecast().values(), strict=True
-    ):
+    for name, expected in machine.ladder_forecast().items():
+        model, train = machine.ladder()[name]
         assert expected.tokens == train.steps * train.tokens_per_step
         assert expected.flops == expected.tokens * flops_per_token(model)
         assert expected.seconds == pytest.approx(expected.flops / 1e6)
@@ -52,10 +43,8 @@ def test_ladder_forecast_is_its_operations_over_the_measured_speed(steady):
 
 def test_report_calls_a_forecast_a_forecast_and_names_neither_the_machine_nor_a_path(steady):
     report = machine.report()
-    assert "forecast" in report
-    for name in machine.ladder():
-        assert name in report
+    assert "forecast" in report and "`python -m tinylm fetch tinyshakespeare` gets it" in report
+    assert all(name in report for name in machine.ladder())
     assert platform.node() not in report or len(platform.node()) < 3
-    assert str(Path.home()) not in report
-    assert str(Path(machine.__file__).parent) not in report
-    assert "`python -m tinylm fetch tinyshakespeare` gets it" in report
+    for path in (Path.home(), Path(machine.__file__).parent):
+        assert str(path) not in report
