@@ -15,9 +15,7 @@ from tinylm.training.config import TrainConfig
 
 
 def ladder() -> dict[str, tuple[ModelConfig, TrainConfig]]:
-    """The three models of the course, each with its run: characters, stories, GPT-2.
-
-    The last two read 50,257 different tokens."""
+    """The three models of the course, each with its run: characters, stories, GPT-2."""
     sizes = {  # vocabulary, context, layers, heads, channels; steps, sequences at once, tokens per step
         "0.8M Shakespeare": ((65, 64, 4, 4, 128), (2000, 12, 12 * 64)),
         "51M TinyStories": ((50257, 512, 8, 8, 512), (7200, 8, 2**16)),  # about once through

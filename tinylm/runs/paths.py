@@ -65,10 +65,9 @@ def open_checkpoint(name: str | Path) -> LoadedModel:
 
 
 def find(name: str | Path) -> Path:
-    """The folder that holds the checkpoint: of a run, the newest.
+    """The folder that holds the checkpoint, of a run the newest; whether it is complete is not looked at.
 
-    Only the folder is looked for: whether its files are complete is found out by opening it. Raises
-    CheckpointError with the nearest name, or where a run saved none yet, which loses nothing."""
+    Raises CheckpointError with the nearest name, or where a run saved none yet, which loses nothing."""
     named = {folder.name: folder for folder in SHIPPED.glob("*/")} | _runs()
     folder = named.get(str(Path(name)), Path(name))
     if os.path.isfile(folder / "record.jsonl"):  # which takes any name, also one that no file can have

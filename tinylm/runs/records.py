@@ -29,9 +29,8 @@ KINDS = ("header", "step", "evaluation", "measurement", "resumed", "end")
 def record_header(what: str, *, command: str, **more: Any) -> dict[str, Any]:
     """The first line of any record: what it is of, what to type for it, and on which machine and versions.
 
-    `what` is "training" for a run of a recipe and another word for all else: "benchmark", "experiment",
-    "robustness". `command` is what to type to have it again, and `more` whatever else a reader needs. A
-    training says what the table of results needs: run.py has the list."""
+    `what` is "training" for a run of a recipe, which says all that run_recipe does, and another word for all
+    else, such as "benchmark". `command` is what to type to have it again, `more` what else a reader needs."""
     return {
         "what": what,
         "command": command,
@@ -61,11 +60,9 @@ class RunRecord:
     def resumed(cls, path: str | Path, *, step: int, evaluated: Collection[int]) -> RunRecord:
         """Go on with a record from a checkpoint that was saved after `step` steps.
 
-        What the checkpoint does not know is cut off, because it will be done again: each step and each
-        evaluation stands in the record once. `evaluated` are the evaluations that it knows of, by finished
-        steps: the one that is due at `step` itself may be in the record and not in the checkpoint. Lines are
-        in the order of time, so that one truncation does it, and a kill leaves the longer or the shorter
-        file."""
+        What the checkpoint does not know is cut off, because it will be done again, the evaluation that is
+        due at `step` too: `evaluated` are those that it knows of, by finished steps. Lines are in the order
+        of time, so that one truncation does it, and a kill leaves the longer or the shorter file."""
         record, size = cls.__new__(cls), 0
         record._path = Path(path)
         known = {"step": range(step), "evaluation": evaluated}  # the first step is number 0

@@ -161,9 +161,7 @@ class Run:
         self.progress, self.interrupted = Progress(), False  # whether Ctrl-C ended it early
 
     def _start_from(self, name: str) -> dict[str, Any]:
-        """Load the weights of a checkpoint; its name, and what tells its weights from any other.
-
-        Raises CheckpointError where its tokenizer or its model is another."""
+        """Load the weights of a checkpoint; its name, and what tells its weights from any other."""
         folder = paths.find(name)
         stored = weights.load(paths.display_path(folder))
         free = {setting: getattr(self.model.config, setting) for setting in FREE}
