@@ -40,12 +40,6 @@ def record_of(folder):
     return read_record(folder / "record.jsonl")
 
 
-def nothing_at_hand(monkeypatch, tmp_path):
-    monkeypatch.setenv("TINYLM_DATA", str(tmp_path / "pack"))
-    monkeypatch.setenv("TINYLM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TINYLM_OFFLINE", "1")
-
-
 def assert_same_weights(first, second):
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -77,38 +71,33 @@ def test_same_recipe_is_the_same_run_and_the_global_generator_is_left_alone():
     assert torch.equal(first.batches.batch(3)[0], second.batches.batch(3)[0])
     assert not torch.equal(other.model.token_embedding.weight, first.model.token_embedding.weight)
     assert not torch.equal(other.batches.batch(3)[0], first.batches.batch(3)[0])
-    trained = [run_recipe(tiny(), command="").model for _ in range(2)]
-    assert_same_weights(*trained)
-
-
-def test_provenance_is_plain_json_and_knows_every_part():
-    made = Run(tiny()).provenance
+    assert_same_weights(*(run_recipe(tiny(), command="").model for _ in range(2)))
+    made = first.provenance
     assert json.loads(json.dumps(made)) == made
     assert set(made) == {"recipe", "about", "data", "dataset", "tokenizer", "model", "train", "batches"}
 
 
-def test_missing_corpus_is_replaced_only_when_that_is_asked_for(monkeypatch, tmp_path, capsys):
-    nothing_at_hand(monkeypatch, tmp_path)
+def test_missing_corpus_is_replaced_only_when_that_is_asked_for_and_resume_needs_it_no_more(
+    nothing_at_hand, mine, monkeypatch, capsys
+):
     made = tiny(data={"corpus": "tinyshakespeare"})
     with pytest.raises(CorpusMissing):
-        Run(made)
-    assert capsys.readouterr().out == ""
-    ready = Run(made, fallback=True)
-    assert ready.dataset.name == ready.recipe.data.corpus == "toyworld-plays"
-    assert capsys.readouterr().out.count("\n") == 1
+        run_recipe(made, command="")
+    assert capsys.readouterr().out == "" and not mine.exists()
+    cut(monkeypatch, recipe=made, fallback=True)
+    assert capsys.readouterr().out.startswith("tinyshakespeare is not here")
+    resume("cut")
+    assert (open_checkpoint("cut").corpus, open_checkpoint("cut").notes["step"]) == ("toyworld-plays", 7)
 
 
 # --- names and folders
 
 
-def test_unnamed_runs_are_numbered_and_nothing_is_made_by_asking(mine):
-    assert new_folder("small") == new_folder("small") == mine / "small-1"
+def test_unnamed_runs_are_numbered_and_a_name_that_is_taken_is_refused_with_the_way_out(mine):
+    assert new_folder("small") == new_folder("small") == mine / "small-1"  # asking makes nothing
     for taken in ("small-1", "small-2"):
         (mine / taken).mkdir(parents=True)
     assert new_folder("small") == mine / "small-3"
-
-
-def test_run_name_that_is_taken_is_refused_with_the_way_out(mine):
     run_recipe(tiny(), name="old", command="")
     with RunRecord(mine / "timed" / "record.jsonl", record_header("benchmark", command="")):
         for taken in ("old", "timed"):
@@ -264,7 +253,7 @@ def test_evaluation_takes_the_settings_of_training_and_dataset(monkeypatch):
     assert len(asked[0]["documents"]) and asked[0]["bytes_per_token"] == 1.0
 
 
-def test_format_evaluation_carries_the_error_with_its_unit_and_leaves_it_out_when_there_is_none():
+def test_format_evaluation_carries_the_error_with_its_unit_where_there_is_one():
     words = format_evaluation(Evaluation(math.log(4), 0.0123, 10, unit="7 documents"), "token")
     assert words.startswith("validation loss 1.3863 ± 0.0123 nats per token, perplexity 4.00, 2.000 bits per")
     assert words.endswith("(± over 7 documents)")
@@ -301,14 +290,24 @@ def test_run_that_cannot_work_is_refused_before_anything_is_read_or_written(mine
     assert not mine.exists()
 
 
-def test_output_that_nobody_reads_ends_a_run_with_how_to_resume(mine, monkeypatch):
+def test_output_that_nobody_reads_or_a_folder_that_is_gone_ends_a_run_with_what_to_do(mine, monkeypatch):
     def closed(*_, **__):
         raise BrokenPipeError(32, "Broken pipe")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(run.tqdm, "write", closed)
-        with pytest.raises(RunError, match=r"step 3, because .* refused: Broken pipe; .* resume piped"):
-            run_recipe(tiny(), name="piped", command="")
+    def removing(*_, **__):
+        shutil.rmtree(mine / "gone")
+        return evaluation(1.0)
+
+    for name, owner, function, breaking, words in (
+        ("piped", run.tqdm, "write", closed, r"step 3, because .* refused: Broken pipe; .* resume piped"),
+        ("gone", run, "evaluate", removing, r"step 3, .*: No such file .* also as --run gone"),
+    ):
+        with (
+            monkeypatch.context() as patched,
+            pytest.raises(RunError, match=f"run {name} stopped after {words}"),
+        ):
+            patched.setattr(owner, function, breaking)
+            run_recipe(tiny(), name=name, command="")
     resume("piped")
 
 
@@ -334,18 +333,6 @@ def test_full_disk_loses_no_checkpoint_and_its_sentence_says_how_to_go_on(mine, 
     assert open_checkpoint("full").notes["step"] == 3
     resume("full")
     assert files(mine / "full") == files(mine / "complete")
-
-
-def test_folder_removed_while_it_trains_is_told_at_the_next_line_of_the_record(mine, monkeypatch):
-    real = run.evaluate
-
-    def removing(*args, **kwargs):
-        shutil.rmtree(mine / "gone")
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(run, "evaluate", removing)
-    with pytest.raises(RunError, match=r"the run gone stopped after step 3, .*: No such file .* --run gone"):
-        run_recipe(tiny(), name="gone", command="")
 
 
 # --- resume
@@ -386,13 +373,6 @@ def test_resume_passes_over_a_damaged_checkpoint_in_one_line(mine, monkeypatch, 
         )
         assert capsys.readouterr().out.count(said) == 1
         assert files(mine / name) == expected
-
-
-def test_resume_goes_on_with_the_stand_in_text_without_the_missing_one(mine, monkeypatch, tmp_path):
-    nothing_at_hand(monkeypatch, tmp_path)
-    cut(monkeypatch, recipe=tiny(data={"corpus": "tinyshakespeare"}), fallback=True)
-    resume("cut")
-    assert open_checkpoint("cut").notes["step"] == 7
 
 
 def damage_line(number):
