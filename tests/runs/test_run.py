@@ -227,14 +227,15 @@ def test_threads_follow_the_work_unless_they_are_asked_for(mine, monkeypatch):
     found = lambda *_, **__: trained.append(torch.get_num_threads()) or evaluation(1.0)  # noqa: E731
     monkeypatch.setattr(run, "evaluate", found)
     torch.set_num_threads(2)
-    for variable in (None, "2"):
+    for variable, flops in ((None, 1e3), ("2", 1e3), (None, 1e12)):
+        monkeypatch.setattr(run, "flops_per_token", lambda _, flops=flops: flops)
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         if variable:
             monkeypatch.setenv("OMP_NUM_THREADS", variable)
         run_recipe(tiny(eval_every=0), command="")
         assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
-    assert trained == [1, 2]
+    assert trained == [1, 2, 2]
     assert record_of(mine / "shakespeare_char-1").header["threads"] == 1
 
 
