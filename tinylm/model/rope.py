@@ -13,7 +13,7 @@ def rotary_tables(head_dim: int, length: int, base: float = 10000.0) -> tuple[Te
 
     Computed in float64: in float32, the angle of position 10,000 is already off by up to 0.0005."""
     pairs = torch.arange(0, head_dim, 2, dtype=torch.float64, device="cpu")  # (D/2,)
-    speeds = base ** (-pairs / head_dim)  # (D/2,) radians per position
+    speeds = float(base) ** (-pairs / head_dim)  # (D/2,) radians per position
     positions = torch.arange(length, dtype=torch.float64, device="cpu")  # (T,)
     angles = torch.outer(positions, speeds)  # (T, D/2)
     return angles.cos().float(), angles.sin().float()
