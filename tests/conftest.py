@@ -4,7 +4,7 @@ waiting for each other (the model floor's tests: 93 s with two, 5 s with one).
 No test waits for the disk: what a test writes need not survive a power cut, and a sync takes some ten
 milliseconds. That files are synced, and before they get their names, is tested by counting the calls.
 
-The fixtures are those of the command line, which options, commands and main share.
+The fixtures are those of the command line and of runs.
 """
 
 import os
@@ -13,7 +13,7 @@ import signal
 import pytest
 import torch
 
-from tests.support.command_line import CHARACTERS, TRAIN, environment, python
+from tests.support.command_line import CHARACTERS, TRAIN, environment, process
 from tinylm.runs import paths, run
 from tinylm.text import corpora
 
@@ -31,31 +31,10 @@ def no_waiting_for_the_disk(monkeypatch):
 def trained(tmp_path_factory):
     """data/mine with one tiny run in it, trained by the command itself; (folder, what it printed)."""
     folder = tmp_path_factory.mktemp("data") / "mine"
-    done = python(f"paths.MINE = Path({str(folder)!r}); sys.exit(main({[*TRAIN, '--run', 'tiny']!r}))")
+    done = process(folder, [*TRAIN, "--run", "tiny"])
     out, err = done.communicate(timeout=60)
     assert done.returncode == 0, err
     return folder, out
-
-
-@pytest.fixture
-def nothing_at_hand(monkeypatch, tmp_path):
-    """No text but toyworld's, no run, no shipped checkpoint; the working folder is empty."""
-    for name, value in environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(paths, "MINE", tmp_path / "mine")
-    monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
-    monkeypatch.setattr(corpora, "GENERATED_CHARACTERS", CHARACTERS)
-    corpora._generated.cache_clear()
-    monkeypatch.chdir(tmp_path)
-    yield
-    corpora._generated.cache_clear()
-
-
-@pytest.fixture
-def my_runs(nothing_at_hand, monkeypatch, trained):
-    """data/mine with the tiny run in it."""
-    monkeypatch.setattr(paths, "MINE", trained[0])
-    return trained[0]
 
 
 @pytest.fixture
@@ -68,3 +47,18 @@ def mine(monkeypatch, tmp_path):
     corpora._generated.cache_clear()
     yield tmp_path / "mine"
     corpora._generated.cache_clear()
+
+
+@pytest.fixture
+def nothing_at_hand(mine, monkeypatch, tmp_path):
+    """No text but toyworld's, no run, no shipped checkpoint; the working folder is empty."""
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
+
+
+@pytest.fixture
+def my_runs(nothing_at_hand, monkeypatch, trained):
+    """data/mine with the tiny run in it."""
+    monkeypatch.setattr(paths, "MINE", trained[0])
+    return trained[0]

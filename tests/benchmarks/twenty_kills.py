@@ -29,7 +29,6 @@ def main():
     with tempfile.TemporaryDirectory() as folder, open_record(chosen, what="robustness", **header) as record:
         trouble = Path(folder) / "trouble"
         expected = crash.whole(Path(folder) / "peace", "killed", words)
-        trouble.mkdir()
         for kill in crash.killed(trouble, "killed", words, kills=chosen.kills, seed=chosen.seed):
             print(", ".join(f"{name} {value}" for name, value in kill.items()), flush=True)
             record.write("measurement", name="kill", **kill)

@@ -5,7 +5,9 @@ import shlex
 import pytest
 
 from tests.support.command_line import ROOT, TRAIN
+from tests.support.tiny_run import interrupt_at
 from tinylm.__main__ import main
+from tinylm.cli import commands
 from tinylm.runs import paths
 from tinylm.runs.records import read_record
 from tinylm.text import corpora
@@ -13,26 +15,30 @@ from tinylm.text import corpora
 pytestmark = pytest.mark.usefixtures("nothing_at_hand")
 
 
-def test_train_prints_forecast_evaluations_a_sample_and_the_next_command(trained):
+@pytest.fixture
+def printed(capsys):
+    """What a command prints that succeeds, or ends with another code."""
+
+    def printed(*typed: str, code: int = 0) -> str:
+        assert main([*typed]) == code
+        return capsys.readouterr().out
+
+    return printed
+
+
+def test_train_prints_forecast_evaluations_a_sample_and_the_next_command_and_records_what_was_typed(trained):
     folder, out = trained
-    order = [
-        "forecast: ",
-        "step 5: validation loss",
-        "step 10:",
-        "step 11:",
-        "took ",
-        "a sample:",
-        "next:",
-    ]
+    order = ["forecast: ", "step 5: validation loss", "step 10:", "step 11:", "took ", "a sample:", "next:"]
     places = [out.index(words) for words in order]
     assert places == sorted(places)
     following = out[places[-1] :].split("python -m tinylm sample ")[1].strip()
     assert (ROOT / following).resolve() == (folder / "tiny").resolve()
+    header = read_record(folder / "tiny" / "record.jsonl").header
+    assert header["command"] == "python -m tinylm " + " ".join([*TRAIN, "--run", "tiny"])
+    assert (header["train"]["steps"], header["model"]["n_embd"]) == (11, 22)
 
 
-def test_sample_stores_the_matrices_by_columns_before_it_writes(my_runs, monkeypatch, capsys):
-    from tinylm.cli import commands
-
+def test_sample_stores_the_matrices_by_columns_before_it_writes(my_runs, monkeypatch, printed):
     stored, real = [], commands.stream_text
 
     def stream_text(model, *rest, **more):
@@ -40,41 +46,23 @@ def test_sample_stores_the_matrices_by_columns_before_it_writes(my_runs, monkeyp
         return real(model, *rest, **more)
 
     monkeypatch.setattr(commands, "stream_text", stream_text)
-    assert main(["sample", "tiny", "--max-new-tokens", "3"]) == 0
+    printed("sample", "tiny", "--max-new-tokens", "3")
     assert stored == [True]
 
 
-def test_record_of_a_training_has_what_was_typed(my_runs):
-    record = read_record(my_runs / "tiny" / "record.jsonl")
-    assert record.header["command"] == "python -m tinylm " + " ".join([*TRAIN, "--run", "tiny"])
-    assert record.header["train"]["steps"] == 11
-    assert record.header["model"]["n_embd"] == 22
-
-
-def test_sample_continues_the_folded_prompt_and_a_seed_repeats_it(my_runs, capsys):
-    typed = ["sample", "tiny", "--prompt", "The KING", "--max-new-tokens", "50"]
-    texts = []
-    for seed in ("3", "3", "4"):
-        assert main([*typed, "--seed", seed]) == 0
-        texts.append(capsys.readouterr().out)
-    assert texts[0] == texts[1] != texts[2]
-    assert texts[0].startswith("the king")
-    assert len(texts[0]) == len("the king") + 50 + 1
-
-
-def test_sample_without_a_seed_is_another_each_time_and_temperature_zero_is_always_the_same(my_runs, capsys):
+def test_sample_continues_the_folded_prompt_and_only_a_seed_or_temperature_zero_repeats_it(my_runs, printed):
     def text(*options: str) -> str:
-        assert main(["sample", str(my_runs / "tiny"), "--max-new-tokens", "60", *options]) == 0
-        return capsys.readouterr().out
+        return printed("sample", "tiny", "--prompt", "The KING", "--max-new-tokens", "60", *options)
 
+    assert text("--seed", "3") == text("--seed", "3") != text("--seed", "4")
     assert text() != text()
     assert text("--temperature", "0") == text("--temperature", "0")
+    assert text().startswith("the king") and len(text()) == len("the king") + 60 + 1
 
 
-def test_sample_heeds_every_option_and_the_cache_changes_nothing(my_runs, capsys):
+def test_sample_heeds_every_option_and_the_cache_changes_nothing(my_runs, printed):
     def text(*options: str) -> str:
-        assert main(["sample", "tiny", "--max-new-tokens", "60", "--seed", "3", *options]) == 0
-        return capsys.readouterr().out
+        return printed("sample", "tiny", "--max-new-tokens", "60", "--seed", "3", *options)
 
     whole, greedy = text("--temperature", "1"), text("--temperature", "0")
     for narrow in (["--top-k", "1"], ["--top-p", "0.000001"], ["--min-p", "1"]):
@@ -85,95 +73,61 @@ def test_sample_heeds_every_option_and_the_cache_changes_nothing(my_runs, capsys
     assert text("--temperature", "1", *stop) == whole[: whole.index(whole[30:33], 1)] + "\n"
 
 
-def test_evaluate_prints_the_last_evaluation_of_the_record_and_the_unit_of_its_error(my_runs, capsys):
-    assert main(["evaluate", "tiny"]) == 0
+def test_evaluate_prints_the_last_evaluation_of_the_record_and_the_unit_of_its_error(my_runs, printed):
+    shown = printed("evaluate", "tiny")
     last = read_record(my_runs / "tiny" / "record.jsonl").evaluations[-1]
-    shown = capsys.readouterr().out
     assert f"validation loss {last['loss']:.4f} ± {last['standard_error']:.4f} nats per character" in shown
     assert f"(± over {last['unit']})" in shown
     assert f"{last['n_tokens']:,} characters of toyworld-plays (generated)" in shown
 
 
-def test_train_with_fallback_replaces_a_missing_corpus(monkeypatch, capsys):
-    from tinylm.runs import run
-
-    monkeypatch.setattr(run, "measure_speed", lambda model, **_: 1e6)
-    typed = [
-        *TRAIN,
-        "--data.corpus",
-        "tinyshakespeare",
-        "--train.steps",
-        "2",
-        "--fallback",
-        "--run",
-        "stand-in",
-    ]
-    assert main(typed) == 0
-    assert "using toyworld-plays instead" in capsys.readouterr().out
+def test_train_with_fallback_replaces_a_missing_corpus(mine, printed):
+    other = ["--data.corpus", "tinyshakespeare", "--train.steps", "2", "--fallback", "--run", "stand-in"]
+    assert "using toyworld-plays instead" in printed(*TRAIN, *other)
     assert paths.open_checkpoint("stand-in").corpus == "toyworld-plays"
 
 
-def test_resume_goes_on_with_an_interrupted_run_by_its_name_alone(monkeypatch, capsys):
-    from tinylm.runs import run
-
-    real = run.evaluate
-
-    def ctrl_c(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(run, "measure_speed", lambda model, **_: 1e6)
-    monkeypatch.setattr(run, "evaluate", ctrl_c)
-    assert main([*TRAIN, "--run", "stopped"]) == 130
-    said = capsys.readouterr().out
-    assert (
-        "ended early, after 5 steps: `python -m tinylm resume stopped` goes on" in said
-        and "a sample:" in said
-    )
-    monkeypatch.setattr(run, "evaluate", real)
-    assert main(["resume", "stopped"]) == 0
-    said = capsys.readouterr().out
+def test_resume_goes_on_with_an_interrupted_run_by_its_name_alone(mine, monkeypatch, printed):
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 1)
+        said = printed(*TRAIN, "--run", "stopped", code=130)
+    assert "ended early, after 5 steps: `python -m tinylm resume stopped` goes on" in said
+    assert "a sample:" in said
+    said = printed("resume", "stopped")
     assert "going on from step_00000005: 5 of 11 steps are done" in said and "a sample:" in said
     assert paths.open_checkpoint("stopped").notes["step"] == 11
 
 
-def test_machine_and_lab_call_what_does_it(monkeypatch, capsys):
+def test_machine_and_lab_call_what_does_it(monkeypatch, printed):
     opened = []
-    workbook = pytest.importorskip("tinylm.course.notebooks")
     monkeypatch.setattr("tinylm.runs.machine.report", lambda: "a machine")
-    monkeypatch.setattr(workbook, "open_lab", lambda arguments: opened.append(arguments) or 7)
-    assert main(["machine"]) == 0
-    assert main(["lab"]) == main(["lab", "--no-browser"]) == 7  # JupyterLab's own exit code
-    assert capsys.readouterr().out == "a machine\n"
+    monkeypatch.setattr("tinylm.course.notebooks.open_lab", lambda arguments: opened.append(arguments) or 7)
+    assert printed("machine") == "a machine\n"
+    assert printed("lab", code=7) + printed("lab", "--no-browser", code=7) == ""  # JupyterLab's own exit code
     assert opened == [[], ["--no-browser"]]
 
 
-def test_fetch_and_pack_report_the_files(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("tinylm.text.corpora.fetch", lambda name: {"a.txt": tmp_path, "b.txt": tmp_path})
-    monkeypatch.setattr("tinylm.text.corpora.pack", lambda folder: [folder / "x"])
-    assert main(["fetch", "tinyshakespeare"]) == main(["fetch", "--all"]) == main(["pack", "a stick"]) == 0
-    shown = capsys.readouterr().out
-    assert shown.count("tinyshakespeare: a.txt, b.txt\n") == 2
+def test_fetch_and_pack_report_the_files(monkeypatch, printed, tmp_path):
+    monkeypatch.setattr(corpora, "fetch", lambda name: {"a.txt": tmp_path, "b.txt": tmp_path})
+    monkeypatch.setattr(corpora, "pack", lambda folder: [folder / "x"])
+    for typed in (["fetch", "tinyshakespeare"], ["fetch", "--all"]):
+        assert "tinyshakespeare: a.txt, b.txt\n" in printed(*typed)
     found = shlex.quote(corpora.as_variable("a stick"))
-    assert f"1 files: set TINYLM_DATA={found}," in shown
+    assert f"1 files: set TINYLM_DATA={found}," in printed("pack", "a stick")
 
 
 def test_train_on_a_text_of_ones_own_names_the_file_alone_and_quotes_what_to_type_next(
-    monkeypatch, tmp_path, capsys
+    mine, monkeypatch, tmp_path, printed
 ):
-    from tinylm.runs import run
-
-    monkeypatch.setattr(run, "measure_speed", lambda model, **_: 1e6)
     monkeypatch.setattr(paths, "MINE", tmp_path / "my $(x) runs")
     text = tmp_path / "folder" / "own.txt"
     text.parent.mkdir()
     text.write_text("abcde fghij " * 50)
-    assert main([*TRAIN, "--data.corpus", str(text), "--run", "own"]) == 0
-    printed = capsys.readouterr().out
-    assert "own.txt (file): 540 characters to train on, 60 to validate" in printed
-    assert "python -m tinylm sample 'my $(x) runs/own'\n" in printed
+    said = printed(*TRAIN, "--data.corpus", str(text), "--run", "own")
+    assert "own.txt (file): 540 characters to train on, 60 to validate" in said
+    assert "python -m tinylm sample 'my $(x) runs/own'\n" in said
     header = read_record(paths.MINE / "own" / "record.jsonl").header
     assert "--data.corpus own.txt --run own" in header["command"]
     assert header["data"] == header["reading"]["corpus"] == "own.txt"
-    for typed in (["sample", "own"], ["evaluate", "own"]):
-        assert main(typed) == 0
-    assert "59 characters of own.txt (file), each predicted once" in capsys.readouterr().out
+    printed("sample", "own")
+    assert "59 characters of own.txt (file), each predicted once" in printed("evaluate", "own")

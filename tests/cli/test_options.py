@@ -1,4 +1,4 @@
-"""The options: what the help shows, in any terminal, and what an oddly written number means."""
+"""The options: what the help shows, in any terminal, and which options are refused, each in one sentence."""
 
 import dataclasses
 import re
@@ -8,25 +8,32 @@ import time
 
 import pytest
 
-from tests.support.command_line import ROOT
+from tests.support.command_line import ROOT, TRAIN, assert_one_sentence
 from tinylm.__main__ import main
-from tinylm.cli.options import parse
+from tinylm.cli.options import COMMANDS, parse
 from tinylm.model.config import ModelConfig
-from tinylm.runs.recipes import DataConfig, recipe
+from tinylm.runs.recipes import RECIPES, DataConfig, recipe
 from tinylm.training.config import TrainConfig
 
 pytestmark = pytest.mark.usefixtures("nothing_at_hand")
+SMALL = "train shakespeare_char"
+TINY = " ".join(TRAIN)
 
 
-@pytest.mark.parametrize(
-    "name, config", [("model", ModelConfig), ("train", TrainConfig), ("data", DataConfig)]
-)
-def test_help_lists_every_setting_of_a_recipe_with_its_explanation(capsys, name, config):
+def test_help_of_the_program_is_printed_by_the_program_alone_too(capsys):
+    assert main([]) == main(["--help"]) == 0
+    alone, asked = capsys.readouterr().out.split("tinylm, a course")[1:]
+    assert asked == alone and all(f" {name} " in alone for name in [*COMMANDS, *RECIPES])
+
+
+def test_help_lists_every_setting_of_a_recipe_with_its_explanation(capsys):
     assert main(["train", "--help"]) == 0
     shown = " ".join(re.sub(r"[│─]", " ", capsys.readouterr().out).split())
-    for field in dataclasses.fields(config):
-        option = shown.rindex(f"--{name}.{field.name.replace('_', '-')}")
-        assert re.search(r"\w{4,}.*\(default: ", shown[option + len(field.name) + 8 :][:300]), field.name
+    for name, config in (("model", ModelConfig), ("train", TrainConfig), ("data", DataConfig)):
+        for field in dataclasses.fields(config):
+            option = shown.rindex(f"--{name}.{field.name.replace('_', '-')}")
+            told = shown[option + len(field.name) + 8 :][:300]
+            assert re.search(r"\w{4,}.*\(default: ", told), field.name
 
 
 def test_help_shows_the_settings_of_the_recipe_and_the_warm_up_that_goes_with_fewer_steps(capsys):
@@ -47,24 +54,71 @@ def test_help_comes_at_once_without_torch():
 
 
 @pytest.mark.parametrize(
-    "typed",
-    [["--train.steps", "3000", "--train.steps", "60"], ["--train.steps=6_0"], ["--train.steps", "+60"]],
+    "steps", ["--train.steps 3000 --train.steps 60", "--train.steps=6_0", "--train.steps +60"]
 )
-def test_warm_up_follows_the_steps_however_they_are_written(typed):
-    options = parse(["train", "shakespeare_char", *typed])
-    assert (options.train.steps, options.train.warmup_steps) == (60, 60 * 100 // 2400)
-
-
-def test_warm_up_that_is_typed_is_taken_as_it_is():
-    options = parse(["train", "shakespeare_char", "--train.steps", "60", "--train.warmup-steps", "7"])
-    assert (options.train.steps, options.train.warmup_steps) == (60, 7)
+@pytest.mark.parametrize("warmup, expected", [("", 60 * 100 // 2400), (" --train.warmup-steps 7", 7)])
+def test_warm_up_follows_the_steps_however_they_are_written_unless_it_is_typed(steps, warmup, expected):
+    options = parse(f"{SMALL} {steps}{warmup}".split())
+    assert (options.train.steps, options.train.warmup_steps) == (60, expected)
 
 
 @pytest.mark.parametrize("columns", ["1", "5", "nonsense"])
-def test_help_and_refusals_end_in_any_terminal(columns, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", columns)
-    assert main(["train", "--help"]) == 0
-    assert "--train.steps" in capsys.readouterr().out
-    monkeypatch.setenv("COLUMNS", columns)
-    assert main(["sample", "x", "--temprature", "1"]) == 2
-    assert "--temprature is not known here: did you mean --temperature?" in capsys.readouterr().err
+def test_help_and_refusals_end_in_any_terminal(columns, monkeypatch, capsys):
+    for typed, code in (("train --help", 0), ("sample x --temprature 1", 2)):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert main(typed.split()) == code
+    shown = capsys.readouterr()
+    assert "--train.steps" in shown.out
+    assert "--temprature is not known here: did you mean --temperature?" in shown.err
+
+
+REFUSED = {  # what is typed, and some words of the sentence
+    "sampel": "there is no command sampel: did you mean sample?",
+    f"{SMALL} --train.stepz 3": "--train.stepz is not known here: did you mean --train.steps?",
+    "sample x --temprature 1": "did you mean --temperature?",
+    "machine x": "x is not known here",
+    "sample": "CHECKPOINT is missing",
+    f"{SMALL} --train.steps": "--train.steps needs a value",
+    "sample x --temperature hot": "--temperature is not a number: 'hot'",
+    f"{SMALL} --train.steps 1e3": "--train.steps is not a whole number: '1e3'",
+    f"{SMALL} --train.steps {'9' * 5000}": "--train.steps has too many digits",
+    f"{SMALL} --train.steps {'9' * 400}": "steps is a number of more than 80 digits",
+    f"{SMALL} --model.n-layer {'9' * 400}": "n_layer is a number of more than 80 digits",
+    f"{SMALL} --model.position none": "--model.position 'none' is unknown: use 'learned'",
+    "train shakespeare_cha": "did you mean shakespeare_char",
+    "train": "name a recipe first",
+    "train --train.steps 3 shakespeare_char": "name a recipe first",
+    SMALL: "`python -m tinylm fetch tinyshakespeare` gets it",
+    f"{SMALL} --data.corpus shakespear": "no corpus 'shakespear'",
+    f"{SMALL} --data.corpus no/such.txt": "there is no file 'no/such.txt'",
+    f"{TINY} --model.n-head 3": "n_embd 22 is not a multiple of n_head 3",
+    f"{TINY} --train.min-learning-rate 0.5": "min_learning_rate 0.5 is above",
+    f"{TINY} --model.context-length 99999 --train.tokens-per-step 299997": "longer than the training text",
+    f"{TINY} --train.tokens-per-step 94": "tokens_per_step 94 is not a multiple",
+    f"{TINY} --model.vocab-size 7": "vocab_size 7 cannot be chosen",
+    f"{TINY} --train.steps 0": "steps is 0: it must be at least 1",
+    f"{TINY} --run ../x": "cannot name a run",
+    f"{TINY} --init-from nothing": "there is no checkpoint nothing",
+    "sample nothing": "there is no checkpoint nothing",
+    "resume nothing": "there is no run nothing",
+    "evaluate nothing": "there is no checkpoint nothing",
+    "fetch": "name one corpus or give --all",
+    "fetch tinyshakespeare --all": "name one corpus or give --all",
+    "fetch tinyshakespeare": "TINYLM_OFFLINE forbids the network",
+    "pack stick": "TINYLM_OFFLINE forbids the network",
+    **{
+        f"sample x --{name} -1": name.replace("-", "_")
+        for name in ("temperature", "max-new-tokens", "top-k", "top-p", "min-p", "repetition-penalty")
+    },
+    "sample x --stop ": "a stop sequence has 0 characters",
+}
+
+
+@pytest.mark.parametrize("typed", REFUSED, ids=lambda typed: typed.replace(TINY, "tiny")[:60])
+def test_command_that_cannot_work_is_refused_in_one_sentence_and_nothing_is_written(typed, capsys, tmp_path):
+    assert main(re.split(" ", typed)) == 2
+    captured = capsys.readouterr()
+    assert_one_sentence(captured.err, REFUSED[typed])
+    assert captured.out == "" and len(captured.err) < 400
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert not (tmp_path / "mine").exists()

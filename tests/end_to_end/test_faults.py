@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from tests.support.fault_injection import Faults, PowerCut
-from tests.support.tiny_run import evaluation, files, interrupt_at, tiny
+from tests.support.tiny_run import evaluation, interrupt_at, the_end, tiny
 from tinylm.runs import run
 from tinylm.runs.records import read_record
 from tinylm.storage.checkpoint import load_newest, saved_steps
@@ -33,13 +33,6 @@ def go_on(folder):
         return saved.progress.step
     run.run_recipe(tiny(steps=3, warmup_steps=1, eval_every=2), name=folder.name, command="")
     return 0
-
-
-def the_end(folder):
-    """The last checkpoint and the record; one too many may be left over where removing it went wrong."""
-    found, lines = files(folder)
-    last = f"step_{max(saved_steps(folder / 'checkpoints')):08d}"
-    return {name: content for name, content in found.items() if last in name}, lines
 
 
 @pytest.mark.parametrize("kind", ["refused", "cut"])

@@ -43,14 +43,8 @@ def batches():
 
 
 def config(**changes):
-    numbers = {
-        "steps": 60,
-        "micro_batch_size": B,
-        "tokens_per_step": B * T,
-        "warmup_steps": 5,
-        "log_every": 5,
-    }
-    return TrainConfig(**(numbers | {"learning_rate": 3e-3, "eval_every": 0} | changes))
+    sizes = {"steps": 60, "micro_batch_size": B, "tokens_per_step": B * T, "warmup_steps": 5, "log_every": 5}
+    return TrainConfig(**sizes, learning_rate=3e-3, eval_every=0, **changes)
 
 
 @each_shape
@@ -69,12 +63,8 @@ def test_one_step_has_the_loss_and_the_gradient_of_the_processor(choice, optimiz
     results = []
     for device, arithmetic in (("cpu", "float32"), (GPU, dtype)):
         model, plan = small(**choice).to(device), config(dtype=arithmetic, optimizer=optimizer)
-        precision = Precision.of(device, arithmetic)
-        results.append(
-            train_step(
-                model, build_optimizer(model, plan), batches(), step=0, config=plan, precision=precision
-            )
-        )
+        how = {"step": 0, "config": plan, "precision": Precision.of(device, arithmetic)}
+        results.append(train_step(model, build_optimizer(model, plan), batches(), **how))
     here, there = results
     assert there.loss == pytest.approx(here.loss, rel=ROUNDING[dtype])
     assert there.grad_norm == pytest.approx(here.grad_norm, rel=max(0.02, 2 * ROUNDING[dtype]))
@@ -84,9 +74,8 @@ def test_one_step_has_the_loss_and_the_gradient_of_the_processor(choice, optimiz
 def test_training_learns_in_each_arithmetic_and_only_float16_has_a_scaler(optimizer, dtype):
     tokens = np.tile(np.arange(67), 60)  # a text that can be learned by heart
     rows = Batches(tokens, context_length=T, batch_size=B, seed=1)
-    history = train(
-        small(**MODERN).to(GPU), rows, config(dtype=dtype, optimizer=optimizer), show_progress=False
-    )
+    plan = config(dtype=dtype, optimizer=optimizer)
+    history = train(small(**MODERN).to(GPU), rows, plan, show_progress=False)
     assert history.steps[-1].loss < 0.5 * history.steps[0].loss
     assert Precision.of(GPU, dtype).scaler.is_enabled() == (dtype == "float16")
 
@@ -118,6 +107,5 @@ def test_the_cache_writes_the_same_text_and_as_on_the_processor(choice):
 
 def test_muons_orthogonal_matrices_are_those_of_the_processor():
     matrices = torch.randn(3, 29, 61, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(
-        orthogonalize(matrices.to(GPU)).cpu(), orthogonalize(matrices), atol=1e-3, rtol=0
-    )
+    found = orthogonalize(matrices.to(GPU)).cpu()
+    torch.testing.assert_close(found, orthogonalize(matrices), atol=1e-3, rtol=0)

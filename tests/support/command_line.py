@@ -16,44 +16,27 @@ TRAIN = [
 
 def environment(folder: Path) -> dict[str, str]:
     """No pack, no cache, no network; a terminal wide enough not to break sentences."""
-    return {
-        "TINYLM_DATA": str(folder / "pack"),
-        "TINYLM_CACHE": str(folder / "cache"),
-        "TINYLM_OFFLINE": "1",
-        "COLUMNS": "200",
-    }
+    found = {"TINYLM_DATA": str(folder / "pack"), "TINYLM_CACHE": str(folder / "cache")}
+    return found | {"TINYLM_OFFLINE": "1", "COLUMNS": "200"}
 
 
-def python(code: str, **variables: str) -> subprocess.Popen:
-    """A fresh Python in which main, paths, Path and sys are at hand, and toyworld is short."""
-    imports = "import sys; from pathlib import Path; from tinylm.runs import paths; "
-    imports += f"from tinylm.text import corpora; corpora.GENERATED_CHARACTERS = {CHARACTERS}; "
+def process(folder: Path, words: list[str], output=subprocess.PIPE, **variables: str) -> subprocess.Popen:
+    """`python -m tinylm` with these words in a process of its own: its runs are kept in `folder`, toyworld is
+    short."""
+    code = "import sys; from pathlib import Path; from tinylm.runs import paths; "
+    code += f"from tinylm.text import corpora; corpora.GENERATED_CHARACTERS = {CHARACTERS}; "
+    code += f"from tinylm.__main__ import main; paths.MINE = Path({str(folder)!r}); sys.exit(main({words!r}))"
     return subprocess.Popen(
-        [sys.executable, "-u", "-c", imports + f"from tinylm.__main__ import main; {code}"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        [sys.executable, "-u", "-c", code],
+        stdout=output,
+        stderr=output,
         encoding=variables.get("PYTHONIOENCODING", "utf-8"),
         cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1", **variables},
-    )
-
-
-def command(*arguments: str, folder: Path, **options) -> subprocess.CompletedProcess:
-    """python -m tinylm, as a person types it."""
-    return subprocess.run(
-        [sys.executable, "-m", "tinylm", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=ROOT,
-        env={**os.environ, **environment(folder)},
-        **options,
+        env=os.environ | environment(folder) | {"OMP_NUM_THREADS": "1"} | variables,
     )
 
 
 def assert_one_sentence(captured: str, words: str) -> None:
     """What was said is the one sentence for the person who typed, and it holds these words."""
-    assert captured.startswith("tinylm: ")
-    assert words in captured
-    assert captured.count("\n") == 1
-    assert "Traceback" not in captured
+    assert captured.startswith("tinylm: ") and words in captured
+    assert captured.count("\n") == 1 and "Traceback" not in captured

@@ -12,17 +12,10 @@ from tinylm.runs.records import RunRecord
 
 CALLS = (
     (RunRecord, "write"),
-    (Path, "write_text"),
-    (Path, "write_bytes"),
-    (Path, "mkdir"),
-    (Path, "rename"),
-    (Path, "replace"),
-    (Path, "unlink"),
+    *((Path, name) for name in ("write_text", "write_bytes", "mkdir", "rename", "replace", "unlink")),
     (os, "fsync"),
     (shutil, "rmtree"),
 )
-
-FULL = "No space left on device"
 
 
 class PowerCut(BaseException):
@@ -49,7 +42,7 @@ class Faults:
                 raise PowerCut
             if options.get("ignore_errors"):
                 return None
-            raise OSError(28, FULL)
+            raise OSError(28, "No space left on device")
 
         return call
 

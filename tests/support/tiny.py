@@ -30,19 +30,9 @@ class Tiny(nn.Module):
 
 
 def make_config(**changes):
-    numbers = {
-        "steps": 10,
-        "micro_batch_size": B,
-        "tokens_per_step": B * T,
-        "learning_rate": 0.03,
-        "min_learning_rate": 0.003,
-        "warmup_steps": 3,
-        "eval_every": 0,
-        "log_every": 4,
-        "seed": 5,
-        "dtype": "float32",
-    }
-    return TrainConfig(**(numbers | changes))
+    numbers = {"steps": 10, "micro_batch_size": B, "tokens_per_step": B * T, "warmup_steps": 3, "seed": 5}
+    numbers |= {"learning_rate": 0.03, "min_learning_rate": 0.003, "eval_every": 0, "log_every": 4}
+    return TrainConfig(**(numbers | {"dtype": "float32"} | changes))
 
 
 def make_batches(**changes):

@@ -6,6 +6,7 @@ from tinylm.inference.evaluate import Evaluation
 from tinylm.runs import run
 from tinylm.runs.recipes import Recipe, recipe
 from tinylm.runs.records import read_record
+from tinylm.storage.checkpoint import folder_of, saved_steps
 
 
 def tiny(*, data=None, init_from=None, model=None, **train) -> Recipe:
@@ -57,3 +58,10 @@ def files(folder):
     clocks = ("seconds", "tokens_per_second")
     lines = [{k: v for k, v in line.items() if k not in clocks} for line in record.steps + record.evaluations]
     return found, lines
+
+
+def the_end(folder):
+    """The last checkpoint and the record; one too many may be left over where removing it went wrong."""
+    found, lines = files(folder)
+    last = folder_of(saved_steps(folder / "checkpoints")[-1])
+    return {name: content for name, content in found.items() if last in name}, lines
