@@ -91,7 +91,7 @@ REFUSED = {  # what is typed, and some words of the sentence
     SMALL: "`python -m tinylm fetch tinyshakespeare` gets it",
     f"{SMALL} --data.corpus shakespear": "no corpus 'shakespear'",
     f"{SMALL} --data.corpus no/such.txt": "there is no file 'no/such.txt'",
-    f"{TINY} --model.n-head 3": "n_embd 22 is not a multiple of n_head 3",
+    f"{TINY} --model.n-head 3": "tinylm: n_embd 22 is not a multiple of n_head 3",
     f"{TINY} --train.min-learning-rate 0.5": "min_learning_rate 0.5 is above",
     f"{TINY} --model.context-length 99999 --train.tokens-per-step 299997": "longer than the training text",
     f"{TINY} --train.tokens-per-step 94": "tokens_per_step 94 is not a multiple",
