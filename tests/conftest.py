@@ -32,7 +32,7 @@ def trained(tmp_path_factory):
     """data/mine with one tiny run in it, trained by the command itself; (folder, what it printed)."""
     folder = tmp_path_factory.mktemp("data") / "mine"
     done = process(folder, [*TRAIN, "--run", "tiny"])
-    out, err = done.communicate(timeout=60)
+    out, err = done.communicate(timeout=300)
     assert done.returncode == 0, err
     return folder, out
 
