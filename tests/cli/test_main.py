@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 from tests.support.command_line import ROOT, TRAIN, assert_one_sentence, environment, process
 from tests.support.tiny_run import contents, interrupt_at
@@ -98,13 +97,11 @@ def test_process_says_help_or_one_sentence_and_a_closed_stream_is_no_error_of_it
 
 def test_output_that_is_not_utf8_gets_question_marks_and_no_error(monkeypatch, tmp_path):
     with monkeypatch.context() as patched:
-        patched.setattr(torch, "get_num_threads", lambda: 7)
-        patched.setattr(torch, "set_num_threads", lambda count: None)
         interrupt_at(patched, 1)
         assert main([*TRAIN, "--run", "stopped"]) == 130
     for typed, words in (
-        (["resume", "stopped"], "threads 7 ? 1"),  # the arrow
-        (["evaluate", "stopped"], " ? "),  # ±
+        (["resume", "stopped"], " ? "),  # ±
+        (["evaluate", "stopped"], " ? "),
         (["train", "--help"], "--train.steps"),
     ):
         done = process(tmp_path / "mine", typed, PYTHONIOENCODING="ascii")
