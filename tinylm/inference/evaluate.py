@@ -84,7 +84,7 @@ def evaluate(
     n_chosen = n_windows if max_tokens is None else min(n_windows, math.ceil(max_tokens / context_length))
     rank, size = (0, 1) if world is None else (world.rank, world.size)
     share = range(n_chosen * rank // size, n_chosen * (rank + 1) // size)
-    windows = share if n_chosen == n_windows else [i * n_windows // n_chosen for i in share]
+    windows = [i * n_windows // n_chosen for i in share]
     chosen = None if len(windows) == n_windows else windows  # all of them are cut in bulk
     if loss_fn is not next_token_loss:
         documents = None
