@@ -6,17 +6,13 @@ Taught in notebooks 04_training and 05_sampling."""
 import os
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tinylm.errors import CheckpointError, ConfigError, short
-from tinylm.model.gpt import GPT
 from tinylm.runs.recipes import did_you_mean
 from tinylm.storage import weights
 from tinylm.storage.checkpoint import folder_of, saved_steps
 from tinylm.text.corpora import CORPORA
-from tinylm.text.tokenizers import Tokenizer, tokenizer_from_json
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IN_REPOSITORY = (REPOSITORY / "pyproject.toml").is_file()
@@ -30,24 +26,7 @@ LONGEST = 100  # characters of a name: most systems end at 255 bytes, and names 
 DEVICE = r"(?!(?i:con|prn|aux|nul|com\d|lpt\d)(\.|$))"  # what Windows takes for no file
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A trained model with the tokenizer that it was trained with."""
-
-    model: GPT
-    tokenizer: Tokenizer
-    notes: dict[str, Any]
-    """What the run wrote about itself: its recipe, corpus, steps and loss."""
-
-    @property
-    def corpus(self) -> str:
-        """The corpus that it was trained on. Raises CheckpointError when its notes do not say."""
-        if not isinstance(self.notes.get("corpus"), str):
-            raise CheckpointError("the checkpoint's notes do not name its corpus: train it again")
-        return self.notes["corpus"]
-
-
-def open_checkpoint(name: str | Path) -> LoadedModel:
+def open_checkpoint(name: str | Path) -> weights.Checkpoint:
     """Open a checkpoint by its folder, its run's folder or name, or its shipped name, on the CPU.
 
     Raises CheckpointError when there is none, or when its files are damaged or do not belong together; of a
@@ -55,13 +34,14 @@ def open_checkpoint(name: str | Path) -> LoadedModel:
     folder = find(name)
     try:
         checkpoint = weights.load(display_path(folder))  # an error then shows no more than could be typed
+        _ = checkpoint.model  # built now: tensors that do not fit it are refused here
     except CheckpointError as damaged:
         earlier = [saved for step in saved_steps(folder.parent) if (saved := folder_of(step)) < folder.name]
         if not earlier:
             raise
         instead = display_path(folder.with_name(earlier[-1]))
         raise CheckpointError(f"{damaged}; there is an earlier one, {instead}") from damaged
-    return LoadedModel(checkpoint.model, tokenizer_from_json(checkpoint.tokenizer), checkpoint.notes)
+    return checkpoint
 
 
 def find(name: str | Path) -> Path:

@@ -34,7 +34,7 @@ from tinylm.storage.checkpoint import TrainingCheckpoint, folder_of, load_newest
 from tinylm.text.batches import Batches
 from tinylm.text.corpora import CORPORA
 from tinylm.text.dataset import Dataset, load_dataset
-from tinylm.text.tokenizers import Tokenizer, tokenizer_from_json
+from tinylm.text.tokenizers import Tokenizer
 from tinylm.training.loop import train
 from tinylm.training.progress import Progress, TrainingState, check_unchanged, default_provenance
 
@@ -166,7 +166,7 @@ class Run:
         stored = weights.load(paths.display_path(folder))
         free = {setting: getattr(self.model.config, setting) for setting in FREE}
         theirs = {"model": replace(stored.config, **free).to_json()}
-        theirs["tokenizer"] = tokenizer_from_json(stored.tokenizer).fingerprint
+        theirs["tokenizer"] = stored.tokenizer.fingerprint
         check_unchanged(name, theirs, {part: self.provenance[part] for part in theirs})
         stored.fill(self.model)
         files = atomic.read_json(folder, weights.ABOUT, name)["files"]  # load has verified them

@@ -17,7 +17,7 @@ from tinylm.errors import CheckpointError, ConfigError, DataError
 from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.model.gpt import GPT
 from tinylm.storage import atomic
-from tinylm.text.tokenizers import tokenizer_from_json
+from tinylm.text.tokenizers import Tokenizer, tokenizer_from_json
 from tinylm.training.finite import first_nonfinite
 
 FORMAT, VERSION = "tinylm checkpoint", 3  # version 3 is sealed
@@ -33,8 +33,16 @@ class Checkpoint:
     """What the folder is called in sentences."""
     config: ModelConfig
     tensors: dict[str, Tensor]
-    tokenizer: atomic.JSON
+    tokenizer: Tokenizer
     notes: atomic.JSON
+    """What the run wrote about itself: its recipe, corpus, steps and loss."""
+
+    @property
+    def corpus(self) -> str:
+        """The corpus that it was trained on. Raises CheckpointError when its notes do not say."""
+        if not isinstance(self.notes.get("corpus"), str):
+            raise CheckpointError("the checkpoint's notes do not name its corpus: train it again")
+        return self.notes["corpus"]
 
     @cached_property
     def model(self) -> GPT:
@@ -74,7 +82,7 @@ def write(folder: Path, model: GPT, *, tokenizer: atomic.JSON, notes: atomic.JSO
     not be saved or could not be read back."""
     if not isinstance(model, GPT):
         raise CheckpointError(f"only a GPT is saved, not a {type(model).__name__}: pass the GPT inside it")
-    _check_vocabulary(tokenizer, model.config)
+    _tokenizer_of(model.config, tokenizer)
     files = {TOKENIZER: atomic.write_json(folder / TOKENIZER, tokenizer)}
     files[WEIGHTS] = write_tensors(_tensors_of(model), folder / WEIGHTS)
     about = {"format": FORMAT, "version": VERSION, "config": model.config.to_json()}
@@ -99,12 +107,11 @@ def load(folder: str | Path) -> Checkpoint:
     about = atomic.read_json(home, ABOUT, folder, FIELDS)
     for name in (WEIGHTS, TOKENIZER):
         atomic.verify(home, name, about["files"].get(name), folder)
-    tokenizer = atomic.read_json(home, TOKENIZER, folder)
     try:
         config = ModelConfig.from_json(about["config"])
     except (ConfigError, TypeError) as error:
         raise atomic.damaged(f"{folder}/{ABOUT}", str(error)) from error
-    _check_vocabulary(tokenizer, config)
+    tokenizer = _tokenizer_of(config, atomic.read_json(home, TOKENIZER, folder))
     tensors = read_tensors(home / WEIGHTS, folder)
     # An altered config may ask for a model that no machine can build: it is refused before it is built.
     held, asked = sum(tensor.numel() for tensor in tensors.values()), parameter_counts(config)["total"]
@@ -130,10 +137,12 @@ def _tensors_of(model: GPT) -> dict[str, Tensor]:
     return {name: state[name] for name, _ in model.named_parameters()}
 
 
-def _check_vocabulary(tokenizer: atomic.JSON, config: ModelConfig) -> None:
+def _tokenizer_of(config: ModelConfig, data: atomic.JSON) -> Tokenizer:
     try:
-        found = f"{tokenizer_from_json(tokenizer).vocab_size} tokens"
+        tokenizer = tokenizer_from_json(data)
+        found = f"{tokenizer.vocab_size} tokens"
     except DataError as error:
         found = str(error)
     if found != (expected := f"{config.vocab_size} tokens"):
         raise CheckpointError(f"the tokenizer is not the model's, which has {expected}: {found}")
+    return tokenizer
