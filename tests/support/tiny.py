@@ -7,10 +7,12 @@ from torch import nn
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.text.batches import Batches
+from tinylm.text.tokenizers import CharTokenizer
 from tinylm.training.config import TrainConfig
 
 V, C, T, B = 13, 11, 7, 3
 QUIET = {"show_progress": False}
+LETTERS = CharTokenizer("abcdefghijklm")
 
 
 class Tiny(nn.Module):
@@ -57,6 +59,13 @@ def tiny_gpt(seed=0, **changes):
     numbers = {"vocab_size": V, "context_length": T, "n_layer": 1, "n_head": 2, "n_embd": 6}
     config = ModelConfig(**(numbers | changes))
     return GPT(config, generator=torch.Generator().manual_seed(seed))
+
+
+def by_columns(model):
+    """The same model with each matrix stored column after column."""
+    for matrix in (p for p in model.parameters() if p.ndim == 2):
+        matrix.data = matrix.data.t().contiguous().t()
+    return model
 
 
 def bits_of(tree):
