@@ -30,13 +30,3 @@ def test_setting_is_taken_as_it_is_or_refused_with_its_name_its_value_and_the_wa
             GenerationConfig(**{name: value})
         message = str(refusal.value)
         assert message.startswith(f"{name} is {value!r}") and sentence in message
-
-
-def test_empty_stop_sequence_is_refused_because_it_would_end_every_text():
-    with pytest.raises(ConfigError, match="0 characters"):
-        GenerationConfig(stop=("\n", ""))
-
-
-def test_defaults_change_no_probability_and_cut_nothing():
-    neutral = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
-    assert GenerationConfig().to_json().items() >= (neutral | {"stop": ()}).items()

@@ -9,14 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from tinylm.device import Precision
+from tests.support.settings import lively
+from tests.support.tiny import tiny_gpt
+from tinylm import device
 from tinylm.errors import ConfigError, DataError, InputError
 from tinylm.inference.evaluate import Evaluation, evaluate
-from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import chunked_loss, masked_loss, next_token_loss
-from tinylm.text.tokenizers import CharTokenizer
-from tinylm.text.toyworld.world import PLAYS
 
 V = 7
 T = 11
@@ -25,12 +24,11 @@ T = 11
 class Bigram(nn.Module):
     """Predicts from the last token only, with probabilities that are known."""
 
-    def __init__(self, vocab_size: int = V, context_length: int = T) -> None:
+    def __init__(self, context_length: int = T, table: torch.Tensor | None = None) -> None:
         super().__init__()
         self.config = SimpleNamespace(context_length=context_length)
-        generator = torch.Generator().manual_seed(5)
-        table = torch.randn(vocab_size, vocab_size, generator=generator, dtype=torch.float64)
-        self.log_probabilities = torch.log_softmax(table, dim=-1)
+        drawn = torch.randn(V, V, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+        self.log_probabilities = torch.log_softmax(drawn if table is None else table, dim=-1)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return self.log_probabilities[tokens]  # (B, T, V)
@@ -41,12 +39,8 @@ def ids(n: int, seed: int = 0) -> np.ndarray:
 
 
 def gpt(dropout: float = 0.0) -> GPT:
-    config = ModelConfig(vocab_size=V, context_length=T, n_layer=2, n_head=2, n_embd=10, dropout=dropout)
-    model = GPT(config, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(5)
-    return model.eval()
+    sizes = {"vocab_size": V, "context_length": T, "n_layer": 2, "n_head": 2, "n_embd": 10}
+    return lively(tiny_gpt(dropout=dropout, **sizes)).eval()
 
 
 def token_by_token(model: nn.Module, tokens: np.ndarray, context_length: int = T) -> np.ndarray:
@@ -86,12 +80,6 @@ def test_loss_of_a_bigram_model_is_the_known_one_whatever_the_windows(n):
         assert measured.n_tokens == n - 1
 
 
-def test_loss_of_a_gpt_is_the_mean_of_its_losses_token_by_token():
-    model, tokens = gpt(), ids(53)
-    expected = token_by_token(model, tokens).mean()
-    assert evaluate(model, tokens, batch_size=2).loss == pytest.approx(expected, rel=1e-5)
-
-
 def test_dropout_and_batch_size_change_nothing_and_every_part_is_left_in_the_mode_it_was_in():
     model, tokens = gpt(dropout=0.5).train(), ids(101)
     model.blocks[1].eval()  # a part that somebody froze
@@ -103,42 +91,18 @@ def test_dropout_and_batch_size_change_nothing_and_every_part_is_left_in_the_mod
 
 
 def test_dtype_asked_for_is_the_one_measured_in(monkeypatch):
-    asked, real = [], Precision.of
-
-    def watched(device, dtype):
-        asked.append((str(device), dtype))
-        return real("cpu", "float32")
-
-    monkeypatch.setattr(Precision, "of", watched)
-    evaluate(gpt(), ids(T), dtype="bfloat16")  # slow on most processors: only asked for
-    evaluate(Bigram(), ids(T))
-    assert asked == [("cpu", "bfloat16"), ("cpu", "float32")]
+    monkeypatch.setattr(device, "supports_bf16", lambda _: True)  # any processor does it, most slowly
+    exact, rounded = (evaluate(gpt(), ids(T), dtype=dtype).loss for dtype in ("float32", "bfloat16"))
+    assert exact != rounded == pytest.approx(exact, rel=0.05)
 
 
-class Reads:
-    """Ids that count how many of them were read."""
-
-    def __init__(self, tokens: np.ndarray) -> None:
-        self.tokens, self.dtype, self.shape, self.n_read = tokens, tokens.dtype, tokens.shape, 0
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def __getitem__(self, where: slice) -> np.ndarray:
-        self.n_read += len(self.tokens[where])
-        return self.tokens[where]
-
-
-def test_max_tokens_reads_only_windows_spread_over_the_text_always_the_same():
-    tokens = Reads(np.repeat(np.arange(V), 2 * T))  # each stretch of the text holds one letter
-    flat = Bigram()
-    flat.log_probabilities = torch.log_softmax(torch.diag(torch.arange(V, dtype=torch.float64)), dim=-1)
+def test_max_tokens_reads_whole_windows_spread_over_the_text_always_the_same():
+    tokens = np.repeat(np.arange(V), 2 * T)  # each stretch of the text holds one letter
+    flat = Bigram(table=torch.diag(torch.arange(V, dtype=torch.float64)))
     part = evaluate(flat, tokens, max_tokens=V * T)
-    assert part.n_tokens == V * T
-    assert tokens.n_read == V * (T + 1)
-    assert part == evaluate(flat, tokens, max_tokens=V * T - 1)  # in whole windows
     stays = -flat.log_probabilities.diagonal()  # the loss inside the stretch of each letter
-    assert part.loss == pytest.approx(float(stays.mean()), rel=1e-6)
+    assert part.loss == pytest.approx(float(stays.mean()), rel=1e-6) and part.n_tokens == V * T
+    assert part == evaluate(flat, tokens, max_tokens=V * T - 1)
     assert evaluate(flat, tokens, max_tokens=10**6).n_tokens == len(tokens) - 1
 
 
@@ -221,10 +185,11 @@ def test_nothing_to_score_and_documents_outside_the_text_are_refused(n, options,
 # How sure it is
 
 
-def test_standard_error_of_equal_blocks_is_the_textbook_one():
+def test_loss_and_standard_error_of_equal_blocks_are_the_textbooks():
     model, tokens = gpt(), ids(30 * T + 1)
     per_block = token_by_token(model, tokens).reshape(10, 3 * T).mean(axis=1)
     measured = evaluate(model, tokens, batch_size=4)
+    assert measured.loss == pytest.approx(per_block.mean(), rel=1e-5)
     assert measured.standard_error == pytest.approx(np.std(per_block, ddof=1) / math.sqrt(10), rel=1e-4)
     assert measured.unit == f"10 blocks of {3 * T} tokens"
 
@@ -245,51 +210,20 @@ def test_blocks_are_at_least_8192_tokens_or_ten_and_the_unit_says_so(n, max_toke
     assert math.isnan(measured.standard_error) == unit.startswith("1 ")
 
 
-def text_in_scenes(seed: int, n: int = 13 * 8_192 + 1) -> np.ndarray:
-    """Token 1 has a probability of 0.1 or of 0.6 by turns; a scene lasts 1,500 tokens in the mean."""
-    rng = np.random.default_rng(seed)
-    lengths = rng.geometric(1 / 1_500, size=n // 400)
-    chances = np.where((np.arange(len(lengths)) + rng.integers(2)) % 2, 0.1, 0.6)
-    return (rng.random(n) < np.repeat(chances, lengths)[:n]).astype(np.int64)
-
-
 def test_interval_by_blocks_holds_the_truth_on_correlated_text_and_by_windows_does_not():
-    class Known(nn.Module):
-        """The best guess for one who does not know the scene."""
-
-        config = SimpleNamespace(context_length=256)
-
-        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-            return torch.tensor([0.65, 0.35]).log().expand(*tokens.shape, 2)  # (B, T, 2)
-
-    truth = -(0.35 * math.log(0.35) + 0.65 * math.log(0.65))
+    known = Bigram(256, torch.tensor([0.65, 0.35]).log().expand(2, 2))  # the best guess without the scene
+    truth, n = -(0.35 * math.log(0.35) + 0.65 * math.log(0.65)), 13 * 8_192 + 1
     held = {"blocks": 0, "windows": 0}
     for seed in range(200):
-        tokens = text_in_scenes(seed)
-        for name, documents in (("blocks", None), ("windows", np.arange(0, len(tokens), 256))):
-            measured = evaluate(Known(), tokens, documents=documents, batch_size=1000)
+        rng = np.random.default_rng(seed)  # token 1 has a probability of 0.1 or of 0.6, by turns
+        lengths = rng.geometric(1 / 1_500, size=n // 400)  # of scenes
+        chances = np.where((np.arange(len(lengths)) + rng.integers(2)) % 2, 0.1, 0.6)
+        tokens = (rng.random(n) < np.repeat(chances, lengths)[:n]).astype(np.int64)
+        for name, documents in (("blocks", None), ("windows", np.arange(0, n, 256))):
+            measured = evaluate(known, tokens, documents=documents, batch_size=1000)
             held[name] += abs(measured.loss - truth) < 1.96 * measured.standard_error
     assert held["blocks"] >= 0.88 * 200
     assert held["windows"] < 0.7 * 200
-
-
-LETTERS = CharTokenizer.train(PLAYS.joined(300_000, seed=0))
-
-
-def plays(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    texts = [text + PLAYS.separator for text in PLAYS.texts(n, seed)]
-    lengths = np.array([len(text) for text in texts])
-    return LETTERS.encode("".join(texts)), np.cumsum(lengths) - lengths
-
-
-def test_standard_error_by_documents_is_the_spread_of_the_loss_over_fresh_documents():
-    model = Bigram(LETTERS.vocab_size)
-    measured = []
-    for seed in range(60):
-        tokens, starts = plays(31, seed)
-        measured.append(evaluate(model, tokens, documents=starts, batch_size=1000))
-    spread = np.std([m.loss for m in measured], ddof=1)
-    assert np.mean([m.standard_error for m in measured]) == pytest.approx(spread, rel=0.25)
 
 
 def test_documents_decide_the_unit_and_never_the_loss():

@@ -1,7 +1,6 @@
 """Each token is drawn from what the model predicts after its window, with a cache or without, alone or beside
 others; and texts end before their stop sequences."""
 
-import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,6 +10,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from tests.support.settings import lively, one_choice_at_a_time
+from tests.support.tiny import LETTERS, tiny_gpt
 from tinylm.errors import DataError, InputError
 from tinylm.inference import generate as generation
 from tinylm.inference.config import DEFAULT, GenerationConfig
@@ -24,22 +25,10 @@ from tinylm.inference.generate import (
     stream_text,
 )
 from tinylm.inference.sampling import probabilities
-from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.text.tokenizers import CharTokenizer
 
 T = 11
-LETTERS = CharTokenizer("abcdefghijklm")
 ROWS = [[4, 7, 1], [2], [5, 5, 9, 0, 12, 3, 8], [1, 6, 2]]
-CHOICES = {
-    "position": ("learned", "rotary"),
-    "norm": ("layernorm", "rmsnorm"),
-    "token_shift": (False, True),
-    "qk_norm": (False, True),
-    "tied_head": (True, False),
-}
-EVERY_CHOICE = [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())]
-every_choice = pytest.mark.parametrize("choice", EVERY_CHOICE, ids=str)
 with_and_without_cache = pytest.mark.parametrize("use_cache", [True, False])
 each_window = pytest.mark.parametrize("window", ["half", "sliding"])
 
@@ -48,16 +37,9 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def tiny(dropout: float = 0.0, **choice) -> GPT:
-    config = ModelConfig(
-        vocab_size=13, context_length=T, n_layer=2, n_head=3, n_embd=18, dropout=dropout, **choice
-    )
-    model = GPT(config, generator=seeded(1))
-    source = seeded(2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0.0, 0.6, generator=source)  # a wrong window shows in the tokens
-    return model.eval()
+def tiny(**choice) -> GPT:
+    sizes = {"context_length": T, "n_layer": 2, "n_head": 3, "n_embd": 18}
+    return lively(tiny_gpt(**sizes, **choice), 0.6).eval()  # a wrong window shows in the tokens
 
 
 class Recorder(nn.Module):
@@ -105,7 +87,7 @@ def test_each_token_is_drawn_from_the_prediction_after_its_window(prompt, use_ca
 
 
 @each_window
-@every_choice
+@one_choice_at_a_time
 def test_cached_logits_equal_the_uncached_models_on_each_rows_own_window(choice, window, monkeypatch):
     model, logits = tiny(**choice).double(), []
     real = generation.sample
@@ -120,28 +102,16 @@ def test_cached_logits_equal_the_uncached_models_on_each_rows_own_window(choice,
             assert_close(logits[step][i], next_logits(model, [seen])[0], rtol=1e-9, atol=1e-10)
 
 
-def test_cache_reads_each_token_once_and_alone_and_half_the_context_when_it_is_full():
-    def read_by(config):
-        model, read = tiny(), []
-        real = model.embed
-        model.embed = lambda tokens, positions=None: (
-            read.append(tokens.tolist()[0]) or real(tokens, positions)
-        )
-        return [4, 7, 1, *generate(model, [4, 7, 1], config, generator=seeded())], read
-
-    text, read = read_by(asked(17))
+def test_cache_reads_each_token_once_and_alone_and_half_the_context_when_it_is_full(monkeypatch):
+    model, read = tiny(), []
+    real = model.embed
+    monkeypatch.setattr(model, "embed", lambda ids, *at: read.append(ids[0].tolist()) or real(ids, *at))
+    text = [4, 7, 1, *generate(model, [4, 7, 1], asked(17), generator=seeded())]
     alone = [[token] for token in text]
     assert read == [text[:3], *alone[3:11], text[7:12], *alone[12:18], text[14:19]]
-    text, read = read_by(asked(11, window="sliding"))
+    read.clear()
+    text = [4, 7, 1, *generate(model, [4, 7, 1], asked(11, window="sliding"), generator=seeded())]
     assert read == [text[:3], *[[token] for token in text[3:11]], text[1:12], text[2:13]]
-
-
-def test_context_of_one_token_is_refilled_with_one():
-    model = GPT(ModelConfig(vocab_size=13, context_length=1, n_layer=1, n_head=1, n_embd=2))
-    cached, afresh = (
-        list(generate(model, [5], asked(7, use_cache=c), generator=seeded())) for c in (True, False)
-    )
-    assert cached == afresh and len(cached) == 7
 
 
 def test_penalty_counts_the_prompt_and_what_was_written_also_when_it_left_the_window():
@@ -159,11 +129,12 @@ def test_penalty_counts_the_prompt_and_what_was_written_also_when_it_left_the_wi
     assert list(generate(Ranked(19), [18, 7], plain, generator=seeded())) == [0] * 15
 
 
-def test_seed_repeats_the_text_and_the_global_generator_is_not_touched():
+def test_seed_repeats_the_text_rows_draw_each_for_itself_and_the_global_generator_is_not_touched():
     before = torch.get_rng_state()
     texts = [list(generate(tiny(), [2, 5], asked(31), generator=seeded(s))) for s in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]
-    list(generate_batch(tiny(), [[2, 5]] * 3, asked(5), generator=seeded()))
+    together = generate_batch(tiny(), [[3]] * 5, asked(17), generator=seeded())
+    assert len(set(zip(*together, strict=True))) == 5
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -188,11 +159,6 @@ def test_batch_row_equals_generate_with_its_own_generator_whatever_stands_beside
         assert [row == text for row, text in zip(rows, alone, strict=False)] == [
             row == prompt for row, prompt in zip(beside, prompts, strict=False)
         ]
-
-
-def test_batch_rows_of_one_prompt_draw_each_for_itself():
-    together = list(generate_batch(tiny(), [[3]] * 5, asked(17), generator=seeded()))
-    assert len(set(zip(*together, strict=True))) == 5
 
 
 # The model is somebody else's too
@@ -221,16 +187,6 @@ def test_model_is_read_without_dropout_and_each_part_is_left_as_it_was_between_t
     model.eval()
     left.close()  # a reader who has had enough
     assert not model.training
-
-
-def test_work_done_once_is_not_done_for_every_token_and_no_gradient_is_kept(monkeypatch):
-    model, calls = tiny(), []
-    real, seen = model.modules, generation.tokens_seen
-    model.modules = lambda: calls.append("modules") or real()
-    monkeypatch.setattr(generation, "tokens_seen", lambda *given: calls.append("seen") or seen(*given))
-    list(generate(model, [3], asked(7, repetition_penalty=1.5), generator=seeded()))
-    assert sorted(calls) == ["modules", "seen"]
-    assert not next_logits(model, [[1, 2]]).requires_grad
 
 
 def test_model_without_a_cache_yields_each_token_before_it_computes_the_next():

@@ -37,18 +37,16 @@ def at(temperature: float) -> SamplingConfig:
     return SamplingConfig(temperature=temperature)
 
 
-def kinds_of_logits() -> dict[str, torch.Tensor]:
-    """(11, 101) each, without NaN and with at least one finite number in every row."""
-    calm = torch.randn(11, WIDE, generator=generator(5))
-    holes = calm.masked_fill(torch.rand(11, WIDE, generator=generator(6)) < 0.4, -math.inf)
-    ties = torch.randint(
-        -3, 4, (11, WIDE), generator=generator(7)
-    ).float()  # every row is full of equal logits
-    kinds = {"calm": calm, "peaked": 30 * calm, "flat": 1e-3 * calm, "extreme": 1e30 * calm, "holes": holes}
-    return kinds | {"ties": ties}
-
-
-every_kind = pytest.mark.parametrize("kind", kinds_of_logits())
+CALM = torch.randn(11, WIDE, generator=generator(5))
+KINDS = {  # (11, 101) each, without NaN and with at least one finite number in every row
+    "calm": CALM,
+    "peaked": 30 * CALM,
+    "flat": 1e-3 * CALM,
+    "extreme": 1e30 * CALM,
+    "holes": CALM.masked_fill(torch.rand(11, WIDE, generator=generator(6)) < 0.4, -math.inf),
+    "ties": torch.randint(-3, 4, (11, WIDE), generator=generator(7)).float(),  # full of equal logits
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def theirs(name: str, *settings, previous=None):
@@ -62,27 +60,27 @@ def theirs(name: str, *settings, previous=None):
 @every_kind
 @pytest.mark.parametrize("k", [1, 2, 17, WIDE, 10 * WIDE])
 def test_top_k_equals_hugging_faces(kind, k):
-    given = kinds_of_logits()[kind]
+    given = KINDS[kind]
     assert torch.equal(keep_top_k(given, k), theirs("TopKLogitsWarper", k)(given))
 
 
 @every_kind
 @pytest.mark.parametrize("p", [1e-6, 0.03, 0.04, 0.5, 0.9, 1.0])
 def test_min_p_equals_hugging_faces(kind, p):
-    given = kinds_of_logits()[kind]
+    given = KINDS[kind]
     assert torch.equal(keep_min_p(given, p), theirs("MinPLogitsWarper", p)(given))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in kinds_of_logits() if kind != "ties"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "ties"])
 @pytest.mark.parametrize("p", [1e-6, 0.1, 0.5, 0.9, 0.99])
 def test_top_p_equals_hugging_faces(kind, p):
-    given = kinds_of_logits()[kind]
+    given = KINDS[kind]
     assert torch.equal(keep_top_p(given, p), theirs("TopPLogitsWarper", p)(given))
 
 
 @pytest.mark.parametrize("p", [1e-6, 0.1, 0.5, 0.9])
 def test_top_p_keeps_as_many_equal_logits_as_hugging_faces_and_the_smaller_ids(p):
-    given = kinds_of_logits()["ties"]
+    given = KINDS["ties"]
     kept = keep_top_p(given, p)
     assert torch.equal(kept.sort(dim=-1).values, theirs("TopPLogitsWarper", p)(given).sort(dim=-1).values)
     for row, before in zip(kept, given, strict=True):
@@ -94,23 +92,18 @@ def test_top_p_keeps_as_many_equal_logits_as_hugging_faces_and_the_smaller_ids(p
 @every_kind
 @pytest.mark.parametrize("penalty", [0.7, 1.3, 50.0])
 def test_repetition_penalty_equals_hugging_faces(kind, penalty):
-    given = kinds_of_logits()[kind]
+    given = KINDS[kind]
     previous = torch.randint(WIDE, (11, 43), generator=generator(8))
     expected = theirs("RepetitionPenaltyLogitsProcessor", penalty, previous=previous)(given)
     assert torch.equal(penalise_seen(given, tokens_seen(previous, WIDE), penalty), expected)
 
 
-@pytest.mark.parametrize("p", [1e-30, 1e-50, 5e-324])
-def test_top_p_keeps_the_favourite_even_where_float32_takes_p_for_zero(p):
-    given = torch.tensor([[0.0, 1.0, -1.0]])
-    assert probabilities(given, SamplingConfig(top_p=p)).tolist() == [[0.0, 1.0, 0.0]]
-
-
-def test_top_p_drops_a_token_where_the_mass_before_it_is_exactly_p_as_hugging_faces_does():
+def test_top_p_drops_a_token_where_the_mass_before_it_is_exactly_p_but_never_the_favourite():
     quarters = torch.zeros(1, 4)  # a probability of exactly 0.25 each
     for p, kept in ((0.25, 1), (0.5, 2), (0.75, 3)):
         assert (keep_top_p(quarters, p) > -math.inf).sum() == kept
         assert (theirs("TopPLogitsWarper", p)(quarters) > -math.inf).sum() == kept
+    assert (keep_top_p(quarters, 1e-50) > -math.inf).tolist() == [[True, False, False, False]]  # 0 in float32
 
 
 @pytest.mark.parametrize(
@@ -130,7 +123,7 @@ ALL_AT_ONCE = SamplingConfig(temperature=0.7, top_k=40, top_p=0.93, min_p=0.02, 
 
 
 def test_rules_are_applied_in_hugging_faces_order():
-    given = 2 * kinds_of_logits()["calm"]
+    given = 2 * KINDS["calm"]
     previous = torch.randint(WIDE, (11, 43), generator=generator(8))
     expected = theirs("RepetitionPenaltyLogitsProcessor", 1.4, previous=previous)(given)
     expected = theirs("TemperatureLogitsWarper", 0.7)(expected)
@@ -140,17 +133,7 @@ def test_rules_are_applied_in_hugging_faces_order():
     seen = tokens_seen(previous, WIDE)
     assert torch.equal(apply_filters(given, ALL_AT_ONCE, seen), expected)
     assert_close(probabilities(given, ALL_AT_ONCE, seen), expected.softmax(-1))
-    assert (sample(given, ALL_AT_ONCE, generator=generator(), seen=seen) != greedy(given)).any()
-
-
-@pytest.mark.parametrize("neutral", ["top_k", "top_p", "min_p", "repetition_penalty"])
-def test_each_setting_counts_and_its_default_switches_it_off(neutral):
-    given, seen = logits(11, WIDE), tokens_seen([[3, 5, 7]] * 11, WIDE)
-    off = {name: getattr(DEFAULT, name) for name in ("top_k", "top_p", "min_p", "repetition_penalty")}
-    strong = {"top_k": 2, "top_p": 0.2, "min_p": 0.5, "repetition_penalty": 3.0}
-    alone = SamplingConfig(**(off | {neutral: strong[neutral]}))
-    assert torch.equal(apply_filters(given, SamplingConfig(**off), seen), given)
-    assert not torch.equal(apply_filters(given, alone, seen), given)
+    assert torch.equal(apply_filters(given, DEFAULT, seen), given)  # the defaults switch every rule off
 
 
 def test_repetition_penalty_comes_before_the_greedy_choice():
@@ -170,9 +153,7 @@ def test_logits_of_half_precision_are_judged_in_single_precision():
 
 def test_temperature_zero_is_the_limit_of_small_temperatures_and_no_temperature_overflows():
     assert_close(probabilities(logits(), at(0.0)), probabilities(logits(), at(1e-5)))
-    weights = probabilities(logits() * 1e4, at(1e-5))
-    assert torch.isfinite(weights).all()
-    assert torch.equal(weights.argmax(dim=-1), greedy(logits()))
+    assert torch.equal(probabilities(logits() * 1e4, at(1e-5)), probabilities(logits(), at(0.0)))
 
 
 def test_temperature_zero_takes_the_smallest_of_equal_ids_and_leaves_the_generator_alone():
@@ -180,11 +161,6 @@ def test_temperature_zero_takes_the_smallest_of_equal_ids_and_leaves_the_generat
     before = source.get_state()
     assert sample(equal, at(0.0), generator=source).tolist() == greedy(equal).tolist() == [1, 0]
     assert torch.equal(source.get_state(), before)
-
-
-def test_tokens_seen_says_whether_and_not_how_often_for_rows_of_any_length():
-    seen = tokens_seen([[2, 2, 2, 5], [0], []], V)
-    assert [row.nonzero().flatten().tolist() for row in seen] == [[2, 5], [0], []]
 
 
 def test_draws_come_with_the_frequencies_that_the_probabilities_say():
