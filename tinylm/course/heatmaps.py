@@ -30,10 +30,10 @@ def heatmap(
         axes.set(**named)
 
 
-def attention_map(weights: Any, tokens: Labels, *, title: str = "", numbers: bool | None = None) -> None:
+def attention_map(weights: Any, tokens: Labels, *, title: str = "", numbers: bool = True) -> None:
     """Attention weights (T, T): each row is a token that looks, each column a token that is looked at.
 
-    numbers: write the weights into the cells (default: for T <= 8). Readable up to T of about 40."""
+    numbers: write the weights into the cells where T <= 8. Readable up to T of about 40."""
     weights, t = style.to_numpy(weights), len(tokens)
     cell, future = min(0.75, 6.2 / t), _future(weights)
     triangle = "; the future, the upper right triangle, is masked" if future.any() else ""
@@ -41,7 +41,7 @@ def attention_map(weights: Any, tokens: Labels, *, title: str = "", numbers: boo
     with style.figure(alt, max(4.6, t * cell + 2.0), max(4.0, t * cell + 1.2)) as axes:
         _add_scale(_paint(axes, weights, tokens, tokens, cell, future), "attention weight")
         axes.set(title=title, xlabel="is looked at", ylabel="looks")
-        if numbers or (numbers is None and t <= 8):
+        if numbers and t <= 8:
             look = {"ha": "center", "va": "center", "fontsize": min(14.0, 72 * cell / 3.2)}
             for i, j in np.argwhere(~future):
                 colour = "white" if weights[i, j] > 0.574 else "black"  # from here on the cell is dark

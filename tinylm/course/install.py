@@ -76,7 +76,7 @@ def pip_install() -> int:
     command = [BIN / "python", "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--progress-bar", "off", "-r", "requirements.txt"]
     environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(DOWNLOADS))
-    log, began, before = VENV / "pip.log", time.monotonic(), n_installed()
+    log, began, before = VENV / "pip.log", time.monotonic(), [*PACKAGES.glob("*.dist-info")]
     with log.open("wb") as out:
         pip = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
     said = ""
@@ -85,7 +85,7 @@ def pip_install() -> int:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 pip.wait(5.0)
             said = log.read_text(encoding="utf-8", errors="replace")
-            print(f"  {time.monotonic() - began:3.0f} s: {progress(said, before)}", flush=True)
+            print(f"  {time.monotonic() - began:3.0f} s: {progress(said, len(before))}", flush=True)
         print(*re.findall("^ERROR.*\n", said, re.MULTILINE | re.IGNORECASE), sep="", end="", flush=True)
         return pip.returncode
     finally:
@@ -97,16 +97,12 @@ def pip_install() -> int:
 def progress(said: str, before: int) -> str:
     """How far pip is, from what it said, what it has downloaded, and how many packages there were before."""
     if collected := re.search("^Installing collected packages: (.*)", said, re.MULTILINE):
-        return f"installed {n_installed() - before} of {collected[1].count(',') + 1} packages"
+        installed = len([*PACKAGES.glob("*.dist-info")]) - before
+        return f"installed {installed} of {collected[1].count(',') + 1} packages"
     found, size = len(re.findall("^ *(?:Collecting|Requirement) ", said, re.MULTILINE)), 0
     with contextlib.suppress(OSError):  # pip takes a file away when it likes
         size = sum(path.stat().st_size for path in DOWNLOADS.glob("**/*.whl"))
     return f"found {found} packages, downloaded {size / 1e6:,.0f} MB"
-
-
-def n_installed() -> int:
-    """How many packages .venv has."""
-    return len([*PACKAGES.glob("*.dist-info")])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """Widgets: move a slider, see what changes. ipywidgets around plain functions that return a string of HTML.
 
-They need a kernel and no network. What goes wrong is one sentence in the widget, never a traceback. Beside
-each stands a static figure, which is what a page on the web shows. The HTML has no script in it, and every
-text is escaped. Used in every notebook, from 00_start_here on."""
+They need a kernel and no network. What goes wrong is one sentence in the widget, never a traceback. The HTML
+has no script in it, and every text is escaped. Used in every notebook, from 00_start_here on."""
 
 import functools
 import hashlib
@@ -13,8 +12,6 @@ from typing import Any
 import ipywidgets
 import numpy as np
 import torch
-from IPython import get_ipython
-from IPython.display import clear_output
 from torch import nn
 
 from tinylm.course.style import BLUE, GREY, INK, SKY, VERMILION, show_whitespace, to_numpy
@@ -32,21 +29,16 @@ def explore(function: Callable[..., str | None], *, height: str | None = None, *
     fourth number says where it begins; "text" a text box; ["a", "b"] a menu. The function returns a string of
     HTML, replaced in place, or draws a chart: then height, e.g. "420px", keeps the page still."""
     knobs = {name: _control(name, short) for name, short in controls.items()}
-    page, paper = ipywidgets.HTML(), ipywidgets.Output()
+    page = ipywidgets.HTML()
+
+    def draw(**values: Any) -> None:
+        try:
+            page.value = function(**values) or ""
+        except Exception as error:
+            page.value = html_error(error)
+
+    paper = ipywidgets.interactive_output(draw, knobs)
     paper.layout.min_height = height
-
-    def draw(_change: Any = None) -> None:
-        with paper:
-            if get_ipython() is not None:
-                clear_output(wait=True)  # what is there stays until its successor is drawn: no flicker
-            try:
-                page.value = function(**{name: knob.value for name, knob in knobs.items()}) or ""
-            except Exception as error:
-                page.value = html_error(error)
-
-    for knob in knobs.values():
-        knob.observe(draw, names="value")
-    draw()
     return ipywidgets.VBox([*knobs.values(), page, paper])
 
 
@@ -102,12 +94,9 @@ def sampling_widget(model: nn.Module, tokenizer: Any, text: str) -> Any:
         words = f"<b>{html.escape(text)}</b>{html.escape(written)}"
         return table + html_page(f"<div style='{MONO};white-space:pre-wrap'>{words}</div>")
 
-    sliders = {
-        "temperature": (0.0, 3.0, 0.05, 1.0),
-        "top_k": (0, len(labels)),
-        "top_p": (0.05, 1.0, 0.05, 1.0),
-    }
-    sliders |= {"min_p": (0.0, 1.0, 0.01), "repetition": (0.5, 3.0, 0.05, 1.0), "seed": (0, 99, 1, 1)}
+    sliders = {"temperature": (0.0, 3.0, 0.05, 1.0), "top_k": (0, len(labels))}
+    sliders |= {"top_p": (0.05, 1.0, 0.05, 1.0), "min_p": (0.0, 1.0, 0.01)}
+    sliders |= {"repetition": (0.5, 3.0, 0.05, 1.0), "seed": (0, 99, 1, 1)}
     return explore(draw, text=text, **sliders)
 
 
