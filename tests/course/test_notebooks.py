@@ -1,6 +1,5 @@
 """Laws of the learner's notebooks: work is never lost, and JupyterLab opens on it with this clone's code."""
 
-import contextlib
 import io
 import json
 import os
@@ -16,8 +15,8 @@ from tinylm.course.notebooks import copy_notebooks
 from tinylm.errors import DataError
 
 
-def notebook(*sources, outputs=True):
-    shown = [{"output_type": "stream", "name": "stdout", "text": "the answer\n"}] if outputs else []
+def notebook(*sources):
+    shown = [{"output_type": "stream", "name": "stdout", "text": "the answer\n"}]
     code = {"cell_type": "code", "metadata": {"tags": ["predict"]}, "outputs": shown, "execution_count": 7}
     cells = [{"cell_type": "markdown", "metadata": {}, "source": "# Title ·"}]
     cells += [code | {"source": source.splitlines(True), "id": f"c{i}"} for i, source in enumerate(sources)]
@@ -57,16 +56,12 @@ def test_copy_is_made_of_every_notebook_without_its_outputs(course, capsys):
 
 def test_copy_never_writes_what_is_given_and_a_second_time_nothing_at_all(course):
     given, mine, copy = course
-
-    def state():
-        return [(path.read_bytes(), path.stat().st_mtime_ns) for path in (*given.iterdir(), *mine.glob("*"))]
-
-    before = state()
+    before = [path.read_bytes() for path in given.iterdir()]
     copy()
-    after = state()
-    assert after[:2] == before
+    assert [path.read_bytes() for path in given.iterdir()] == before
+    written = [path.stat().st_mtime_ns for path in mine.iterdir()]
     assert set(copy().values()) == {"unchanged"}
-    assert state() == after
+    assert [path.stat().st_mtime_ns for path in mine.iterdir()] == written
 
 
 STARTED = {
@@ -74,15 +69,9 @@ STARTED = {
     "a note": lambda work: work["cells"][0].update(source="# Title ·\nmy note"),
     "an added cell": lambda work: work["cells"].append({"cell_type": "markdown", "source": "mine"}),
     "a deleted cell": lambda work: work["cells"].pop(),
-    "no notebook any more": lambda work: work.update(cells=3),
-    "no cells": lambda work: work.clear(),
     "the hash is lost": lambda work: work["metadata"].clear(),
-    "no metadata": lambda work: work.pop("metadata"),
-    "another hash": lambda work: work["metadata"].update({notebooks.GIVEN: None}),
-    "empty": lambda work: "",
+    "no notebook any more": lambda work: work.clear(),
     "half a file": lambda work: "{half a note",
-    "a list": lambda work: "[]",
-    "bottomless": lambda work: "[" * 100_000,
 }
 
 
@@ -91,13 +80,11 @@ def test_copy_that_was_started_is_left_alone_byte_for_byte_whatever_the_course_d
     given, mine, copy = course
     copy()
     work = take(mine / NAME)
-    wreck = STARTED[how](work)
-    put(mine / NAME, wreck if isinstance(wreck, str) else work)
+    put(mine / NAME, STARTED[how](work) or work)
     before = (mine / NAME).read_bytes()
-    for version in (NEWER, notebook("z = 5")):
-        put(given / NAME, version)
-        assert copy()[NAME] == "yours, left alone"
-        assert (mine / NAME).read_bytes() == before
+    put(given / NAME, NEWER)
+    assert copy()[NAME] == "yours, left alone"
+    assert (mine / NAME).read_bytes() == before
 
 
 def test_copy_that_was_only_run_gets_the_newer_version(course):
@@ -107,11 +94,10 @@ def test_copy_that_was_only_run_gets_the_newer_version(course):
     work["cells"][1] |= {"outputs": [{"output_type": "stream", "text": "2"}], "execution_count": 3}
     put(mine / NAME, work)
     assert copy()[NAME] == "unchanged"
-    put(given / NAME, NEWER)
-    assert copy()[NAME] == "newer version"
-    assert "".join(take(mine / NAME)["cells"][1]["source"]) == "x = ...\ny = 3"
-    put(given / NAME, notebook("z = 5"))
-    assert copy()[NAME] == "newer version"
+    for source in ("x = ...\ny = 3", "z = 5"):
+        put(given / NAME, notebook(source))
+        assert copy()[NAME] == "newer version"
+        assert "".join(take(mine / NAME)["cells"][1]["source"]) == source
 
 
 def test_copy_that_was_deleted_comes_back_and_files_of_the_learner_stay(course):
@@ -140,12 +126,10 @@ def test_copy_is_atomic_a_crash_while_writing_leaves_the_old_one(course, monkeyp
     assert (mine / NAME).read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    "wreck", ["", "{half a note", '{"cells": 3}', '{"cells": [1]}', "[]", "[" * 100_000, "\xff"]
-)
+@pytest.mark.parametrize("wreck", ["", '{"cells": [1]}', "[]", "[" * 100_000, "\xff"])
 def test_given_notebook_that_is_none_is_refused_by_name_before_anything_is_copied(course, wreck):
     given, mine, copy = course
-    (given / "01_characters.ipynb").write_bytes(wreck.encode("latin-1"))
+    (given / NAME).write_bytes(wreck.encode("latin-1"))
     with pytest.raises(DataError, match=r"notebooks/01_characters\.ipynb is not a notebook .*git restore"):
         copy()
     with pytest.raises(DataError, match="no notebooks in nowhere/: run this in a clone of the course"):
@@ -156,16 +140,12 @@ def test_given_notebook_that_is_none_is_refused_by_name_before_anything_is_copie
 ADDRESS = "http://localhost:8888/lab/tree/00_start_here.ipynb?token=ab12"
 LOG = f"""[I 2026-01-02 03:04:05.678 ServerApp] jupyter_lsp | extension was successfully linked.
 [W 2026-01-02 03:04:05.678 ServerApp] a package is old
-[I 2026-01-02 03:04:05.678 ServerApp] Jupyter Server 2.21.1 is running at:
 [I 2026-01-02 03:04:05.678 ServerApp] {ADDRESS}
 [I 2026-01-02 03:04:05.678 ServerApp]     {ADDRESS.replace("localhost", "127.0.0.1")}
 [C 2026-01-02 03:04:05.678 ServerApp]\x20
-\x20\x20\x20\x20
     Or copy and paste one of these URLs:
         {ADDRESS}
 """
-
-
 HEAD = f"JupyterLab is open at {ADDRESS}\nCtrl-C twice ends it.\n"
 ERROR = "[E 2026-01-02 03:04:05.678 ServerApp] it broke\n    in this line\n"
 TRACE = "Traceback (most recent call last):\n  here\nOSError: full\n"
@@ -221,11 +201,9 @@ def test_lab_opens_the_first_notebook_with_this_interpreter_and_this_clones_pack
     assert started["arguments"][:2] == ["--LabApp.default_url=/lab/tree/00_start_here.ipynb", "--no-browser"]
     assert started["folder"] == str(mine)
     assert started["tinylm"] == str(notebooks.ROOT / "tinylm" / "__init__.py")
-    environment = started["environment"]
-    assert environment["PATH"].split(os.pathsep)[0] == os.path.dirname(sys.executable)
-    assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(notebooks.ROOT)
-    assert environment["JUPYTER_PREFER_ENV_PATH"] == "1"
-    assert environment["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0] == str(mine / ".lab")
+    first = {name: value.split(os.pathsep)[0] for name, value in started["environment"].items()}
+    assert first["PATH"] == os.path.dirname(sys.executable) and first["PYTHONPATH"] == str(notebooks.ROOT)
+    assert first["JUPYTER_PREFER_ENV_PATH"] == "1" and first["JUPYTER_CONFIG_PATH"] == str(mine / ".lab")
     assert take(mine / ".lab/labconfig/default_setting_overrides.json") == notebooks.SETTINGS
 
 
@@ -235,8 +213,7 @@ def test_lab_opens_the_first_notebook_with_this_interpreter_and_this_clones_pack
 def test_lab_runs_for_root_with_one_line_of_warning(
     course, fake_lab, monkeypatch, capsys, user, given, warned, passed
 ):
-    monkeypatch.setattr(notebooks.os, "geteuid", lambda: user, raising=False)
-    capsys.readouterr()
+    monkeypatch.setattr(os, "geteuid", lambda: user, raising=False)
     fake_lab(*given)
     assert take(course[1] / "lab.started")["arguments"].count("--allow-root") == passed
     assert capsys.readouterr().out.count("running as root") == warned
@@ -259,10 +236,6 @@ def test_lab_goes_on_after_ctrl_c_which_jupyterlab_answers_itself_and_ends_with_
     with pytest.raises(subprocess.TimeoutExpired):
         parent.wait(timeout=0.5)
     parent.send_signal(signal.SIGTERM)
-    try:
-        assert parent.wait(timeout=30) == 128 + signal.SIGTERM
-        with pytest.raises(ProcessLookupError):
-            os.kill(lab, 0)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(lab, signal.SIGKILL)
+    assert parent.wait(timeout=30) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):  # one that was left running ends after a minute
+        os.kill(lab, 0)
