@@ -13,24 +13,16 @@ FALLS = 2.5 + 1.5 * np.exp(-X / 300)
 
 
 def test_bars_are_as_high_as_the_values_and_stand_over_their_labels(drawn):
-    charts.bars(
-        [" ", "e", "\n"], torch.tensor([3.0, 2.0, 1.0]).bfloat16().requires_grad_(), alt="Three bars."
-    )
+    charts.bars([" ", "e", "\n"], torch.tensor([3.0, 2.0, 1.0]).bfloat16().requires_grad_(), alt="Bars.")
     assert [bar.get_height() for bar in drawn.axes.patches] == [3, 2, 1]
     assert [label.get_text() for label in drawn.axes.get_xticklabels()] == ["␣", "e", "↵"]
 
 
-def test_bars_of_two_kinds_differ_without_colour_and_do_not_overlap(drawn):
-    charts.bars(list("aei"), {"before": [0.2, 0.1, 0.1], "after": [0.1, 0.6, 0.1]}, alt="Two kinds.")
-    bars = sorted(drawn.axes.patches, key=lambda bar: bar.get_x())
-    assert len({bar.get_hatch() for bar in bars}) == 2
-    assert all(a.get_x() + a.get_width() <= b.get_x() for a, b in pairwise(bars))
-    assert drawn.axes.get_legend() is not None
-
-
-def test_bars_of_counts_have_whole_ticks_with_commas(drawn):
-    charts.bars(list("ab"), [120_000, 3], alt="Two counts.")
-    drawn.figure.draw_without_rendering()
+def test_bars_of_two_kinds_differ_without_colour_and_counts_have_whole_ticks_with_commas(drawn):
+    charts.bars(list("aei"), {"before": [120_000, 2, 1], "after": [1, 6, 1]}, alt="Two kinds.")
+    assert len({bar.get_hatch() for bar in drawn.axes.patches}) == 2 and drawn.axes.get_legend() is not None
+    starts = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in drawn.axes.patches)
+    assert all(end <= start for (_, end), (start, _) in pairwise(starts))  # side by side
     ticks = [label.get_text() for label in drawn.axes.get_yticklabels()]
     assert "100,000" in ticks and not any("." in tick for tick in ticks)
 
@@ -55,8 +47,6 @@ def test_curve_names_its_lines_where_none_runs_or_below_the_figure(drawn):
     charts.curve({name: (steps, steps * part % 10) for name, part in (("a", 3), ("b", 7), ("c", 1))})
     assert drawn.axes.get_legend() is None
     (below,) = drawn.figure.legends
-    drawn.figure.draw_without_rendering()
-    assert below.get_window_extent().y1 <= drawn.axes.xaxis.label.get_window_extent().y0
     assert [text.get_text() for text in below.get_texts()] == ["a", "b", "c"]
 
 

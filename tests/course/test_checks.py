@@ -14,7 +14,6 @@ from tinylm.errors import TinyLMError
 NAME = "2.1 · mask the future"
 MASK = torch.ones(5, 5).tril().bool()
 NAN, INF = float("nan"), float("inf")
-ROWS = torch.ones(3, 5)
 
 
 @pytest.fixture
@@ -33,15 +32,12 @@ def mark(capsys):
 
 
 BLANK = [
-    lambda check: check.attempted(...),
     lambda check: check.attempted(MASK, None),
     lambda check: check.close(..., MASK),
     lambda check: check.that(..., "never reached"),
     lambda check: check.close(torch.softmax(..., -1), MASK),
-    lambda check: check.close(... + 1, 2),
     lambda check: check.close((...).shape, (2,)),
     lambda check: exec("raise NotImplementedError"),
-    lambda check: check.close((lambda length: ...)(5), MASK),
 ]
 
 
@@ -50,7 +46,7 @@ def test_check_calls_a_blank_stub_not_attempted_yet(mark, judge):
     assert mark(judge) == "not attempted yet"
 
 
-@pytest.mark.parametrize("answer", [MASK, 0, "", [], torch.zeros(3), False])
+@pytest.mark.parametrize("answer", [MASK, 0, "", []])
 def test_check_calls_a_right_answer_correct_be_it_empty_or_what_a_usual_mistake_gives(mark, answer):
     assert mark(lambda check: check.close(answer, answer, usual={"a mistake": answer})) == "correct"
 
@@ -76,13 +72,10 @@ SHAPED = {"a row is masked": NANS, "keepdim is missing": ONES[:, None], "ones": 
         ((~MASK).float(), MASK, USUAL, "where one may NOT look"),
         ((~MASK).tolist(), MASK, USUAL, "where one may NOT look"),
         (MASK.float(), MASK, USUAL, "your dtype is float32, bool is expected"),
-        (MASK[:, :4], MASK, USUAL, "your shape is (5, 4), (5, 5) is expected"),
         (MASK & MASK.T, MASK, USUAL, "look again (10 of 25 values differ, most at [1, 0]: yours"),
         (NANS, ONES, SHAPED, "a row is masked"),
-        (NANS, ONES, {}, "your answer holds nan (3 of 3 values)"),
         (ONES[:, None], ONES, SHAPED, "keepdim is missing"),
         (PAIR, ONES, SHAPED, "ones"),
-        ("1", ONES, {"no": 1}, "your answer is a string, a tensor is expected"),
         (1 + 4e-4, 1.0, {"near": 1 + 2e-4}, "look again (yours: 1, expected: 1)"),
     ],
 )
@@ -94,7 +87,6 @@ def test_check_names_a_usual_mistake_whatever_its_dtype_or_else_what_differs(
 
 
 def test_check_tolerates_what_its_author_allows(mark):
-    assert mark(lambda check: check.close(1.01, 1.0, rtol=0.1)) == "correct"
     assert mark(lambda check: check.close(1.01, 1.0, atol=0.1)) == "correct"
     assert mark(lambda check: check.close(1.2, 1.0, usual={"double": 1.21}, rtol=0.1)) == "not yet: double"
 
@@ -103,15 +95,18 @@ def test_check_tolerates_what_its_author_allows(mark):
     "judge, words",
     [
         (lambda check: check.close(1 / 0, 1), "raised ZeroDivisionError: division by zero"),
-        (lambda check: check.close(ROWS @ ROWS, 1), "raised RuntimeError: mat1 and mat2"),
         (lambda check: check.that(undefined, "x"), "not defined (run the cells above, from the top)"),  # noqa: F821
         (lambda check: exec("raise ValueError('x\\n' * 999)"), "raised ValueError: x x x"),
-        (lambda check: exec("raise ValueError('x\\n' * 999)"), "x…"),
     ],
 )
 def test_check_reports_an_exception_of_the_learners_code_in_one_short_line(mark, judge, words):
     said = mark(judge)
-    assert said.startswith("not yet: your code raised ") and words in said and len(said) < 300
+    assert (
+        said.startswith("not yet: your code raised ")
+        and words in said
+        and len(said) < 300
+        and "\n" not in said
+    )
 
 
 def test_check_quotes_the_learners_own_line(mark):
@@ -138,16 +133,11 @@ def test_exercise_does_not_swallow_the_stop_of_the_kernel():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_difference_of_floats_agrees_with_torch_testing_assert_close(seed):
+def test_difference_of_floats_agrees_with_torch_allclose(seed):
     generator = torch.Generator().manual_seed(seed)
-    a = torch.randn(3, 5, generator=generator)
-    b = a * (1 + 2e-4 * torch.rand(3, 5, generator=generator) * (seed % 2))
-    try:
-        torch.testing.assert_close(a.double(), b.double(), rtol=1e-4, atol=1e-6)
-        close = True
-    except AssertionError:
-        close = False
-    assert (difference(a, b) is None) == close
+    a = torch.randn(3, dtype=torch.float64, generator=generator)
+    b = a * (1 + 1.5e-4 * torch.rand(3, dtype=torch.float64, generator=generator))
+    assert (difference(a, b) is None) == torch.allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 GRADED, W = torch.tensor([1.0, 2.0], requires_grad=True), {"w": torch.tensor([1.0, 2.0])}
@@ -160,11 +150,8 @@ RAGGED = (torch.zeros(2), torch.ones(3))
     [
         (torch.tensor([NAN, -INF, 1.0]), torch.tensor([NAN, -INF, 1.0])),
         (np.linspace(0, 1, 11), np.linspace(0, 1, 11)),
-        (["a", "b"], ["a", "b"]),
         ([[1], [2, 3]], [[1], [2, 3]]),
-        (GRADED, torch.tensor([1.0, 2.0])),
         (GRADED.bfloat16(), GRADED.double()),
-        (2.5, torch.tensor(2.5)),
         (torch.tensor(2.5), 2.5),
         (Counter("aab"), {"a": 2, "b": 1}),
         ({"w": NEAR}, W),
@@ -180,32 +167,20 @@ def test_difference_ignores_gradients_float_widths_rounding_and_numbers_for_scal
     [
         (50256, 50255, "yours: 50256, expected: 50255"),
         (torch.tensor([50256, 1]), torch.tensor([50255, 1]), "1 of 2 value differs, most at [0]: yours 50"),
-        (torch.zeros(3, 7), torch.zeros(3, 5), "your shape is (3, 7), (3, 5) is expected"),
         (torch.zeros(5, 3), torch.zeros(3, 5), "(5, 3), (3, 5) is expected: are two dimensions exchanged?"),
         (torch.zeros(3), torch.zeros(3, 1), "a dimension of size 1 is missing"),
         (torch.zeros(1, 3), torch.zeros(3), "a dimension of size 1 is in the way"),
         (ONES, ONES.long(), "your dtype is float32, int64 is expected"),
         (torch.tensor([NAN, 1.0, NAN]), ONES, "your answer holds nan (2 of 3 values)"),
         (torch.tensor([INF, 1.0]), torch.ones(2), "your answer holds an infinity (1 of 2 values)"),
-        (NAN, 1.0, "your answer holds nan"),
-        (
-            torch.tensor([0.0, 0.25, -0.5]),
-            torch.zeros(3),
-            "2 of 3 values differ, most at [2]: yours -0.5, exp",
-        ),
+        (torch.tensor([0.0, 0.25, -0.5]), torch.zeros(3), "2 of 3 values differ, most at [2]: yours -0.5, "),
         (torch.tensor([2.0, 1.0]), torch.tensor([1.0, NAN]), "2 of 2 values differ, most at [1]: yours 1,"),
         ([1.0], torch.ones(1), "your answer is a list, a tensor is expected"),
-        (torch.ones(1), "a", "your answer is a tensor, a string is expected"),
-        (3, "a", "your answer is a whole number, a string is expected"),
         (len, 3, "your answer is a function (call it), a whole number is expected"),
-        (3, W, "your answer is a whole number, a dictionary is expected"),
-        (["a"], ["a", "b"], "your answer has 1 items, 2 are expected"),
         ((*RAGGED, torch.ones(2)), RAGGED, "your answer has 3 items, 2 are expected"),
         ("abd", "abc", "yours: 'abd', expected: 'abc'"),
         ([[1], [2, 4]], [[1], [2, 3]], "at [1]: 1 of 2 value differs, most at [1]: yours 4, expected 3"),
         (W, W | {"b": torch.zeros(1)}, "your keys are ['w'], ['w', 'b'] are expected"),
-        ([torch.zeros(2)], RAGGED, "your answer is a list, a tuple is expected"),
-        ((torch.zeros(2), "a"), RAGGED, "at [1]: your answer is a string, a tensor is expected"),
         ({"a": [RAGGED]}, {"a": [PAIR]}, "at ['a']: at [0]: at [1]: 3 of 3 values differ"),
         ({"a": 1}, {"a": torch.ones(1)}, "at ['a']: your answer is a whole number, a tensor is expected"),
         ([np.array(["a", None])], [np.array(["b", None])], "at [0]: at [0]: yours: 'a', expected: 'b'"),

@@ -18,8 +18,7 @@ WEIGHTS = torch.full((5, 7, 7), 1.0).tril() / torch.arange(1, 8)[:, None]
 TOKENS = ["The", " king", " is", "\n", "a", " ", "b"]
 LETTERS = [chr(i) for i in range(33, 98)]
 MODEL = {"vocab_size": 67, "context_length": 13, "n_layer": 3, "n_head": 2, "n_embd": 22}
-MODERN = MODEL | {"n_embd": 44, "position": "rotary", "norm": "rmsnorm", "activation": "relu2", "bias": False}
-
+MODERN = {**MODEL, "n_embd": 44, "position": "rotary", "norm": "rmsnorm", "tied_head": False}
 TOLD = {"alt": "What there is to see, in words."}
 FIGURES = {
     "bars": lambda: charts.bars([" ", "e", "\n"], [3, 2, 1], title="Counts", ylabel="count", **TOLD),
@@ -34,7 +33,6 @@ FIGURES = {
     "attention heads": lambda: heatmaps.attention_heads(WEIGHTS, TOKENS, title="layer 0"),
     "ladder": lambda: diagrams.ladder("GPT-2"),
     "architecture": lambda: diagrams.architecture(GPT(ModelConfig(**MODEL))),
-    "architecture, untied": lambda: diagrams.architecture(GPT(ModelConfig(**MODEL, tied_head=False))),
     "architecture, modern": lambda: diagrams.architecture(GPT(ModelConfig(**MODERN))),
 }
 
