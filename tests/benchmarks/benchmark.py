@@ -9,6 +9,7 @@ import os
 import shlex
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from tinylm.runs.records import RunRecord, record_header
 from tinylm.runs.run import new_folder
 
 ROOT = Path(__file__).resolve().parents[2]
+UNKEPT = tempfile.TemporaryDirectory()  # for the figures that nobody asked to keep, until the end
 sys.path.append(str(ROOT))  # for tests.support, from wherever one is called
 
 
@@ -47,11 +49,12 @@ def command() -> str:
 def open_record(chosen: argparse.Namespace, *, what: str = "benchmark", **header: Any) -> RunRecord:
     """The record in which the figures are kept, with the options and whatever else its header should say."""
     name = Path(sys.argv[0]).stem
-    where = new_folder(name, chosen.record) / "record.jsonl" if chosen.record else None
+    where = new_folder(name, chosen.record) if chosen.record else Path(UNKEPT.name, name)
     known = {key: value for key, value in vars(chosen).items() if key != "record"}
     known |= {"device": "cpu", "dtype": "float32", "threads": torch.get_num_threads()}
     load = round(os.getloadavg()[0], 2)  # before this run itself is what keeps the machine busy
-    return RunRecord(where, record_header(what, name=name, command=command(), load=load, **known | header))
+    header = record_header(what, name=name, command=command(), load=load, **known | header)
+    return RunRecord(where / "record.jsonl", header)
 
 
 def in_turns(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
@@ -68,7 +71,7 @@ def in_turns(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[
 
 
 def report(record: RunRecord, times: dict[str, list[float]], ratios: list[tuple[str, str]]) -> None:
-    """Prints and keeps the median of each, and the ratios of these pairs."""
+    """Prints and keeps the median of each, and the ratios of these pairs; that is the end of the record."""
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     for name, values in times.items():
         print(f"{name:36} {statistics.median(values) * 1e3:8.2f} ms (quickest {min(values) * 1e3:.2f})")
@@ -77,3 +80,4 @@ def report(record: RunRecord, times: dict[str, list[float]], ratios: list[tuple[
         ratio = statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
         print(f"{a} / {b}: {ratio:.3f}")
         record.write("measurement", name=f"{a} / {b}", ratio=ratio)
+    record.close()

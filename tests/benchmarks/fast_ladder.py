@@ -152,11 +152,11 @@ class Run:
             reading=asdict(recipe.data),
             **{part: made[part] for part in ("recipe", "tokenizer", "model", "train")},
         )
-        with RunRecord(record_of(recipe, self.train.seed), header) as record:
-            for line in self.logged:
-                record.write("step", **line)
-            record.write("evaluation", step=self.train.steps, **asdict(result), seconds=self.seconds)
-            record.close(seconds=self.seconds, cpu_seconds=self.cpu, interrupted=False)
+        record = RunRecord(record_of(recipe, self.train.seed), header)
+        for line in self.logged:
+            record.write("step", **line)
+        record.write("evaluation", step=self.train.steps, **asdict(result), seconds=self.seconds)
+        record.close(seconds=self.seconds, cpu_seconds=self.cpu, interrupted=False)
 
 
 def record_of(recipe: Recipe, seed: int) -> Path:
@@ -193,49 +193,50 @@ def main() -> None:
     beside = [] if chosen.without else [record_of(end.recipe, n) for end in ends for n in chosen.seeds]
     if taken := [path.parent.name for path in beside if path.exists()]:
         raise SystemExit(f"data/mine/ has {', '.join(taken)} already: move them away")
-    with open_record(chosen, what="experiment") as record:
-        ratios = step_ratios(rungs)
-        fitted = []
-        for rung, ratio in zip(rungs, ratios, strict=True):
-            # the recipes themselves have steps of their own
-            steps = rung.recipe.train.steps if rung in ends else int(BASE.train.steps / ratio)
-            fitted.append(replace(rung, recipe=changed(rung.recipe, steps=steps, eval_every=0)))
-            print(f"{rung.name:18s} step {ratio:.2f} times the baseline's: {steps} steps", flush=True)
-        if chosen.without:  # both ends are the ladder's: here they only say how long a step takes
-            fitted, ratios = fitted[2:], ratios[2:]
-        results: list[list[tuple[Run, Evaluation]]] = [[] for _ in fitted]
-        for seed in chosen.seeds:
-            runs = [Run(rung, seed) for rung in fitted]
-            for block in range(1, BLOCKS + 1):
-                for run in runs:
-                    run.go(run.train.steps * block // BLOCKS)
-            for run, seen in zip(runs, results, strict=True):
-                result, times = run.evaluate(), {"cpu_seconds": run.cpu, "seconds": run.seconds}
-                seen.append((run, result))
-                said = {"name": run.rung.name, "seed": seed, "step": run.step}
-                record.write("evaluation", **said, **asdict(result), **times)
-                print(f"seed {seed} {run.rung.name:18s} {result.loss:.4f} {run.cpu:.0f} s", flush=True)
-                if run.rung.name in [end.name for end in ends]:
-                    run.write(result)
-        for rung, ratio, seen in zip(fitted, ratios, results, strict=True):
-            losses = [result.loss for _, result in seen]
-            spread = statistics.stdev(losses) / len(losses) ** 0.5 if len(losses) > 1 else None
-            record.write(
-                "measurement",
-                name=rung.name,
-                kept=rung.kept,
-                seeds=chosen.seeds,
-                losses=losses,
-                loss=statistics.mean(losses),
-                standard_error=spread,
-                bits_per_character=statistics.mean(losses) / math.log(2),
-                step_time_ratio=ratio,
-                cpu_seconds=[run.cpu for run, _ in seen],
-                steps=rung.recipe.train.steps,
-                parameters=seen[0][0].model.n_parameters(),
-                windows_standard_error=statistics.mean(result.standard_error for _, result in seen),
-            )
-            print(f"{rung.name:18s} {statistics.mean(losses):.4f} ± {spread or float('nan'):.4f}")
+    record = open_record(chosen, what="experiment")
+    ratios = step_ratios(rungs)
+    fitted = []
+    for rung, ratio in zip(rungs, ratios, strict=True):
+        # the recipes themselves have steps of their own
+        steps = rung.recipe.train.steps if rung in ends else int(BASE.train.steps / ratio)
+        fitted.append(replace(rung, recipe=changed(rung.recipe, steps=steps, eval_every=0)))
+        print(f"{rung.name:18s} step {ratio:.2f} times the baseline's: {steps} steps", flush=True)
+    if chosen.without:  # both ends are the ladder's: here they only say how long a step takes
+        fitted, ratios = fitted[2:], ratios[2:]
+    results: list[list[tuple[Run, Evaluation]]] = [[] for _ in fitted]
+    for seed in chosen.seeds:
+        runs = [Run(rung, seed) for rung in fitted]
+        for block in range(1, BLOCKS + 1):
+            for run in runs:
+                run.go(run.train.steps * block // BLOCKS)
+        for run, seen in zip(runs, results, strict=True):
+            result, times = run.evaluate(), {"cpu_seconds": run.cpu, "seconds": run.seconds}
+            seen.append((run, result))
+            said = {"name": run.rung.name, "seed": seed, "step": run.step}
+            record.write("evaluation", **said, **asdict(result), **times)
+            print(f"seed {seed} {run.rung.name:18s} {result.loss:.4f} {run.cpu:.0f} s", flush=True)
+            if run.rung.name in [end.name for end in ends]:
+                run.write(result)
+    for rung, ratio, seen in zip(fitted, ratios, results, strict=True):
+        losses = [result.loss for _, result in seen]
+        spread = statistics.stdev(losses) / len(losses) ** 0.5 if len(losses) > 1 else None
+        record.write(
+            "measurement",
+            name=rung.name,
+            kept=rung.kept,
+            seeds=chosen.seeds,
+            losses=losses,
+            loss=statistics.mean(losses),
+            standard_error=spread,
+            bits_per_character=statistics.mean(losses) / math.log(2),
+            step_time_ratio=ratio,
+            cpu_seconds=[run.cpu for run, _ in seen],
+            steps=rung.recipe.train.steps,
+            parameters=seen[0][0].model.n_parameters(),
+            windows_standard_error=statistics.mean(result.standard_error for _, result in seen),
+        )
+        print(f"{rung.name:18s} {statistics.mean(losses):.4f} ± {spread or float('nan'):.4f}")
+    record.close()
 
 
 if __name__ == "__main__":

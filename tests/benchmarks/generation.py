@@ -90,17 +90,15 @@ def main():
     early, late, bare = "a token at position 20", "a token at position 240", "the weight products alone"
     mine, theirs = f"generate, {chosen.tokens} tokens", f"transformers' generate, {chosen.tokens} tokens"
     before, past = "tokens before the context is full", "tokens past it"
-    with open_record(chosen, model=SHAPE.to_json()) as record:
-        model = GPT(SHAPE).eval()
-        to_column_major(model)  # as the command `sample` does
-        single = {early: token_at(model, 20), late: token_at(model, 240), bare: products(model)}
-        times = in_turns(single, chosen.single)
-        times |= in_turns(
-            {mine: ours(model, chosen.tokens), theirs: transformers(chosen.tokens)}, chosen.rounds
-        )
-        whole = {before: period(model, 1), past: period(model, SHAPE.context_length)}
-        times |= in_turns(whole, max(3, chosen.rounds // 3))
-        report(record, times, [(late, early), (bare, early), (theirs, mine), (past, before)])
+    record = open_record(chosen, model=SHAPE.to_json())
+    model = GPT(SHAPE).eval()
+    to_column_major(model)  # as the command `sample` does
+    single = {early: token_at(model, 20), late: token_at(model, 240), bare: products(model)}
+    times = in_turns(single, chosen.single)
+    times |= in_turns({mine: ours(model, chosen.tokens), theirs: transformers(chosen.tokens)}, chosen.rounds)
+    whole = {before: period(model, 1), past: period(model, SHAPE.context_length)}
+    times |= in_turns(whole, max(3, chosen.rounds // 3))
+    report(record, times, [(late, early), (bare, early), (theirs, mine), (past, before)])
 
 
 if __name__ == "__main__":

@@ -69,25 +69,24 @@ def main() -> None:
     device, python = best_device(), [sys.executable, "-m"]
     tests = subprocess.run([*python, "pytest", "-q", "tests/end_to_end/test_gpu.py"], cwd=ROOT, check=False)
     header = {"device": describe_device(device), "dtype": "each", "tests_passed": tests.returncode == 0}
-    with open_record(chosen, **header) as record:
-        for name in chosen.shapes:
-            config, batch = SHAPES[name]
-            sizes = {"micro_batch_size": batch, "context_length": config.context_length}
-            for dtype in dtypes(device):
-                model = GPT(config).to(device)
-                speed = measure_speed(model, seconds=10.0, dtype=dtype, **sizes)
-                tflops = speed * flops_per_token(config) / 1e12
-                used = tflops / chosen.peak_tflops if chosen.peak_tflops else None
-                figures = {"tokens_per_second": speed, "tflops": tflops, "share_of_peak": used}
-                record.write("measurement", name=f"train {name}", dtype=dtype, batch=batch, **figures)
-                share = f", {used:.0%} of its peak" if used is not None else ""
-                print(
-                    f"{name} {dtype}: {speed:,.0f} tokens per second, {tflops:.1f} TFLOP/s{share}", flush=True
-                )
-            for rows in (1, 32):
-                seconds = token_seconds(model.eval(), rows)
-                record.write("measurement", name=f"generate {name}", rows=rows, seconds_per_token=seconds)
-                print(f"{name}, {rows} texts: {1000 * seconds:.2f} ms for a token of each", flush=True)
+    record = open_record(chosen, **header)
+    for name in chosen.shapes:
+        config, batch = SHAPES[name]
+        sizes = {"micro_batch_size": batch, "context_length": config.context_length}
+        for dtype in dtypes(device):
+            model = GPT(config).to(device)
+            speed = measure_speed(model, seconds=10.0, dtype=dtype, **sizes)
+            tflops = speed * flops_per_token(config) / 1e12
+            used = tflops / chosen.peak_tflops if chosen.peak_tflops else None
+            figures = {"tokens_per_second": speed, "tflops": tflops, "share_of_peak": used}
+            record.write("measurement", name=f"train {name}", dtype=dtype, batch=batch, **figures)
+            share = f", {used:.0%} of its peak" if used is not None else ""
+            print(f"{name} {dtype}: {speed:,.0f} tokens per second, {tflops:.1f} TFLOP/s{share}", flush=True)
+        for rows in (1, 32):
+            seconds = token_seconds(model.eval(), rows)
+            record.write("measurement", name=f"generate {name}", rows=rows, seconds_per_token=seconds)
+            print(f"{name}, {rows} texts: {1000 * seconds:.2f} ms for a token of each", flush=True)
+    record.close()
     if chosen.recipes:
         for recipe in ("shakespeare_baseline", "shakespeare_fast"):
             subprocess.run([*python, "tinylm", "train", recipe, "--run", f"{recipe}-gpu"], check=True)

@@ -45,9 +45,9 @@ def main():
     amx = supports_bf16("cpu")
     print(f"{describe_device('cpu')}, {'with' if amx else 'without'} AMX")
     first, *others = optimizers
-    with open_record(chosen, amx=amx) as record:
-        times = in_turns({name: optimizer.step for name, optimizer in optimizers.items()}, chosen.rounds)
-        report(record, times, [(other, first) for other in others])
+    record = open_record(chosen, amx=amx)
+    times = in_turns({name: optimizer.step for name, optimizer in optimizers.items()}, chosen.rounds)
+    report(record, times, [(other, first) for other in others])
 
 
 if __name__ == "__main__":

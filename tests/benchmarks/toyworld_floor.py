@@ -82,32 +82,32 @@ def main() -> None:
     config = replace(fast.model, vocab_size=tokenizer.vocab_size, context_length=T)
     model = GPT(config, generator=torch.Generator().manual_seed(chosen.seed))
     header = {"parameters": model.n_parameters(), "model": config.to_json()}
-    with open_record(chosen, **header) as record:
-        speed = measure_speed(model, micro_batch_size=B, context_length=T, seconds=3.0, optimizer="muon")
-        steps = max(20, int(chosen.seconds * speed / (B * T)))
-        lengths = {"steps": steps, "warmup_steps": min(50, steps // 5), "log_every": max(1, steps // 20)}
-        sizes = {"micro_batch_size": B, "tokens_per_step": B * T}
-        training = replace(fast.train, **sizes, **lengths, seed=chosen.seed, dtype="float32")
-        n_texts = min(steps * B, 50_000)  # most rows are read once, none more than a few times
-        batches = BatchesOfTexts(tokenizer, PLAYS.texts(n_texts, TRAIN_SEED), chosen.seed)
-        began = time.perf_counter()
-        history = train(model, batches, training, callbacks=[record])
-        seconds = time.perf_counter() - began
-        held_out = PLAYS.texts(chosen.held_out, HELD_OUT_SEED)
-        score = evaluate_texts(model.eval(), tokenizer, held_out)
-        # The texts' own log-probabilities take the luck of the draw out: the rest the model does not know.
-        exact = -sum(PLAYS.log_prob(text) for text in held_out) / score.n_tokens
-        figures = {
-            "gap": score.loss - PLAYS.floor,
-            "standard_error": score.standard_error,
-            "unit": score.unit,
-            "gap_to_the_texts_own": score.loss - exact,
-            "floor": PLAYS.floor,
-            "loss": score.loss,
-            "n_characters": score.n_tokens,
-        }
-        record.write("measurement", name="gap to the floor, nats per character", **figures)
-        record.close(seconds=seconds, tokens=history.tokens, train=asdict(training))
+    record = open_record(chosen, **header)
+    speed = measure_speed(model, micro_batch_size=B, context_length=T, seconds=3.0, optimizer="muon")
+    steps = max(20, int(chosen.seconds * speed / (B * T)))
+    lengths = {"steps": steps, "warmup_steps": min(50, steps // 5), "log_every": max(1, steps // 20)}
+    sizes = {"micro_batch_size": B, "tokens_per_step": B * T}
+    training = replace(fast.train, **sizes, **lengths, seed=chosen.seed, dtype="float32")
+    n_texts = min(steps * B, 50_000)  # most rows are read once, none more than a few times
+    batches = BatchesOfTexts(tokenizer, PLAYS.texts(n_texts, TRAIN_SEED), chosen.seed)
+    began = time.perf_counter()
+    history = train(model, batches, training, callbacks=[record])
+    seconds = time.perf_counter() - began
+    held_out = PLAYS.texts(chosen.held_out, HELD_OUT_SEED)
+    score = evaluate_texts(model.eval(), tokenizer, held_out)
+    # The texts' own log-probabilities take the luck of the draw out: the rest the model does not know.
+    exact = -sum(PLAYS.log_prob(text) for text in held_out) / score.n_tokens
+    figures = {
+        "gap": score.loss - PLAYS.floor,
+        "standard_error": score.standard_error,
+        "unit": score.unit,
+        "gap_to_the_texts_own": score.loss - exact,
+        "floor": PLAYS.floor,
+        "loss": score.loss,
+        "n_characters": score.n_tokens,
+    }
+    record.write("measurement", name="gap to the floor, nats per character", **figures)
+    record.close(seconds=seconds, tokens=history.tokens, train=asdict(training))
     for result in history.steps:
         print(f"step {result.step:5d}  loss {result.loss:.4f}  update ratio {result.update_ratio:.1e}")
     print(f"{model.n_parameters():,} parameters, {steps} steps of {B * T} tokens in {seconds:.0f} s")

@@ -103,9 +103,9 @@ def main():
         "library step": lambda: steps(library_step),
         "library train()": library_train,
     }
-    with open_record(chosen) as record:
-        pairs = [("library step", name) for name in runs if name.startswith("plain")]
-        report(record, in_turns(runs, chosen.rounds), [*pairs, ("library train()", "library step")])
+    record = open_record(chosen)
+    pairs = [("library step", name) for name in runs if name.startswith("plain")]
+    report(record, in_turns(runs, chosen.rounds), [*pairs, ("library train()", "library step")])
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ def main():
     )
     words = crash.typed("killed", chosen.steps, chosen.optimizer)
     header = {"threads": 1, "training": shlex.join(words)}
-    with tempfile.TemporaryDirectory() as folder, open_record(chosen, what="robustness", **header) as record:
+    record = open_record(chosen, what="robustness", **header)
+    with tempfile.TemporaryDirectory() as folder:
         trouble = Path(folder) / "trouble"
         expected = crash.whole(Path(folder) / "peace", "killed", words)
         for kill in crash.killed(trouble, "killed", words, kills=chosen.kills, seed=chosen.seed):

@@ -15,13 +15,12 @@ from tinylm.training.config import TrainConfig
 
 
 def ladder() -> dict[str, tuple[ModelConfig, TrainConfig]]:
-    """The three models of the course, each with its run: characters, stories, GPT-2."""
-    sizes = {  # vocabulary, context, layers, heads, channels; steps, sequences at once, tokens per step
-        "0.8M Shakespeare": ((65, 64, 4, 4, 128), (2000, 12, 12 * 64)),
-        "51M TinyStories": ((50257, 512, 8, 8, 512), (7200, 8, 2**16)),  # about once through
-        "124M GPT-2": ((50257, 1024, 12, 12, 768), (19073, 8, 2**19)),  # ten billion tokens of FineWeb-Edu
+    """The models of the course, each with its run: characters, an epoch of stories, ten billion tokens."""
+    return {  # vocabulary, context, layers, heads, channels; steps, sequences at once, tokens per step
+        "0.8M Shakespeare": (ModelConfig(65, 64, 4, 4, 128), TrainConfig(2000, 12, 12 * 64)),
+        "51M TinyStories": (ModelConfig(50257, 512, 8, 8, 512), TrainConfig(7200, 8, 2**16)),
+        "124M GPT-2": (ModelConfig(50257, 1024, 12, 12, 768), TrainConfig(19073, 8, 2**19)),
     }
-    return {name: (ModelConfig(*model), TrainConfig(*train)) for name, (model, train) in sizes.items()}
 
 
 def describe() -> dict[str, object]:
@@ -48,9 +47,8 @@ def ladder_forecast(*, seconds: float = 1.0) -> dict[str, Forecast]:
     forecasts = {}
     for name, (model, train) in ladder().items():
         batch, layers = (train.micro_batch_size, 4) if model.n_embd <= 128 else (1, 1)
-        context_length = min(model.context_length, 512)
-        block = replace(model, vocab_size=65, n_layer=layers, context_length=context_length)
-        shape = {"micro_batch_size": batch, "context_length": context_length}
+        block = replace(model, vocab_size=65, n_layer=layers, context_length=min(model.context_length, 512))
+        shape = {"micro_batch_size": batch, "context_length": block.context_length}
         speed = measure_speed(GPT(block).to(device.best_device()), **shape, seconds=seconds)
         speed *= flops_per_token(block) / flops_per_token(model)
         forecasts[name] = forecast(model, train, tokens_per_second=speed)

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from typing import Any
 from tinylm import device
 from tinylm.errors import RunError
 from tinylm.runs.paths import IN_REPOSITORY, REPOSITORY
-from tinylm.training.progress import TrainingState
+from tinylm.training.progress import Progress, TrainingState
 
 KINDS = ("header", "step", "evaluation", "measurement", "resumed", "end")
 
@@ -43,35 +43,32 @@ def record_header(what: str, *, command: str, **more: Any) -> dict[str, Any]:
 
 
 class RunRecord:
-    """A record being written. It is a callback too: `with RunRecord(path, header) as record:
-    train(..., callbacks=[record])` writes each logged step and each evaluation.
+    """A record being written, each line at once. As a callback it writes each logged step and evaluation.
 
-    Every line reaches the file at once; with None as its path it goes nowhere, for a benchmark that need not
-    be kept. Raises FileExistsError: a record is written only once."""
+    Raises FileExistsError: a record is written only once."""
 
-    def __init__(self, path: str | Path | None, header: dict[str, Any]) -> None:
-        self._path = None if path is None else Path(path)
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.touch(exist_ok=False)
+    def __init__(self, path: str | Path, header: dict[str, Any]) -> None:
+        self._path = Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.touch(exist_ok=False)
         self.write("header", **header)
 
     @classmethod
-    def resumed(cls, path: str | Path, *, step: int, evaluated: Collection[int]) -> RunRecord:
-        """Go on with a record from a checkpoint that was saved after `step` steps.
+    def resumed(cls, path: str | Path, done: Progress) -> RunRecord:
+        """Go on with a record from a checkpoint.
 
-        What the checkpoint does not know is cut off, because it will be done again, the evaluation that is
-        due at `step` too: `evaluated` are those that it knows of, by finished steps. Lines are in the order
-        of time, so that one truncation does it, and a kill leaves the longer or the shorter file."""
+        What the checkpoint has not `done` is cut off, because it will be done again, an evaluation that is
+        due by now too. Lines are in the order of time, so that one truncation does it, and a kill leaves the
+        longer or the shorter file."""
         record, size = cls.__new__(cls), 0
         record._path = Path(path)
-        known = {"step": range(step), "evaluation": evaluated}  # the first step is number 0
+        known = {"step": range(done.step), "evaluation": [step for step, _ in done.val_losses]}  # from 0
         for length, kind, said in _lines(record._path):
             if kind not in ("header", "resumed") and said.get("step") not in known.get(kind, ()):
                 break
             size += length
         os.truncate(path, size)
-        record.write("resumed", step=step)
+        record.write("resumed", step=done.step)
         return record
 
     def __call__(self, state: TrainingState) -> None:
@@ -90,8 +87,6 @@ class RunRecord:
 
         An evaluation survives a power cut: the checkpoint that follows must not know of one that the record
         has lost."""
-        if self._path is None:
-            return
         line = json.dumps({"kind": kind, **numbers})
         line = json.loads(line, parse_constant=lambda _: None)  # JSON has no nan and no infinity, but null
         with self._path.open("r+", encoding="utf-8", newline="\n") as file:  # one that is gone stays away
@@ -102,27 +97,18 @@ class RunRecord:
                 os.fsync(file.fileno())
 
     def close(self, **numbers: Any) -> None:
-        """Write the end line, the last one. A run says seconds=, tokens= read, interrupted=."""
+        """Write the end line; a run that broke has none. A run says seconds=, tokens= read, interrupted=."""
         self.write("end", **numbers)
-        self._path = None
-
-    def __enter__(self) -> RunRecord:
-        return self
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is None:  # a run that broke has no end line
-            self.close()
 
 
 @dataclass(frozen=True)
 class Record:
-    """A record read back. `end` is None when it was cut off, `complete` False when its last line was."""
+    """A record read back. `end` is None when it was cut off."""
 
     header: dict[str, Any]
     steps: list[dict[str, Any]]
     evaluations: list[dict[str, Any]]
     end: dict[str, Any] | None = None
-    complete: bool = True
     measurements: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -145,7 +131,7 @@ def read_record(path: str | Path) -> Record:
     if len(header) != 1:
         raise RunError(f"{Path(path).name} has {len(header)} headers instead of 1: restore the file")
     last, end = lines[-1]
-    return Record(header[0], steps, evaluations, end if last == "end" else None, last != "cut", measurements)
+    return Record(header[0], steps, evaluations, end if last == "end" else None, measurements)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:

@@ -115,9 +115,7 @@ def resume(name: str) -> "Run":
             print(f"going on from {saved.name}: {done.step:,} of {saved.config.steps:,} steps are done")
             if rounding := saved.rounding(device.best_device()):
                 print(rounding)
-            evaluated = [step for step, _ in done.val_losses]
-            going_on = RunRecord.resumed(folder / "record.jsonl", step=done.step, evaluated=evaluated)
-            return run.go(folder, going_on, saved)
+            return run.go(folder, RunRecord.resumed(folder / "record.jsonl", done), saved)
 
 
 class Run:
@@ -196,7 +194,7 @@ class Run:
 
     def go(self, folder: Path, record: RunRecord, saved: TrainingCheckpoint | None = None) -> "Run":
         """Train, from the beginning or from a checkpoint; at the end print what it took."""
-        self.folder, self.record, config = folder, record, self.recipe.train
+        self.folder, config = folder, self.recipe.train
         name, home = folder.name, folder / paths.KEPT
         shown, go_on = paths.display_path(folder), f"`python -m tinylm resume {name}` goes on"
         print(f"writing to {shown}; Ctrl-C ends the run early and keeps the model", flush=True)
@@ -207,7 +205,7 @@ class Run:
                 config,
                 evaluate=self.evaluate,
                 save=self.save,
-                callbacks=[self],
+                callbacks=[self, record],
                 resume=saved,
                 provenance=self.provenance,
             )
@@ -243,11 +241,10 @@ class Run:
         return _evaluate(state.model, self.dataset, dtype=dtype, **more)
 
     def __call__(self, state: TrainingState) -> None:
-        """Write down a step or an evaluation; print an evaluation, with a line that the model writes by now.
+        """Print an evaluation, with a line that the model writes by now.
 
         The line has a generator of its own, so that training sees none of its random numbers."""
         self.progress = state.progress
-        self.record(state)
         if state.evaluation is not None:
             step = state.progress.step
             tqdm.write(f"step {step}: {format_evaluation(state.evaluation, self.dataset.unit)}")
