@@ -2,7 +2,6 @@
 
 import pytest
 
-from tinylm.errors import ConfigError
 from tinylm.model.config import parameter_counts
 from tinylm.runs.recipes import RECIPES, recipe, shortened
 from tinylm.text.corpora import CORPORA
@@ -19,12 +18,6 @@ def test_recipe_carries_its_own_name_a_known_corpus_and_a_whole_number_of_micro_
 
 def test_shakespeare_char_checkpoint_is_at_most_four_megabytes():
     assert 4 * parameter_counts(recipe("shakespeare_char").model)["total"] < 3.9e6
-
-
-def test_recipe_that_is_unknown_is_refused_with_the_nearest_name_and_the_list():
-    with pytest.raises(ConfigError, match="did you mean shakespeare_char") as refusal:
-        recipe("shakespeare_chr")
-    assert all(name in str(refusal.value) for name in RECIPES)
 
 
 def test_warm_up_is_shortened_in_proportion_and_never_lengthened():

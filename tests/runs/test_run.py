@@ -24,7 +24,6 @@ from tinylm.storage import weights
 from tinylm.text import corpora
 from tinylm.text.shards import write_shards
 from tinylm.text.tokenizers import CharTokenizer
-from tinylm.training.loop import train
 
 pytestmark = pytest.mark.usefixtures("mine")
 
@@ -55,26 +54,18 @@ def test_recipe_is_read_as_its_data_settings_say_and_trains_on_no_character_of_t
     assert decode(ready.dataset.validation) == text.validation.lower()
     tokens, _ = ready.batches.batch(0)
     assert ready.model(tokens).shape == (3, 31, vocab_size) and ready.recipe.model == ready.model.config
-    part, mixed = (Run(tiny(data=data)) for data in ({"train_share": 0.3}, {"lowercase": False}))
-    n = round(0.3 * len(ready.dataset.train))
-    assert np.array_equal(part.batches.tokens, ready.batches.tokens[:n])
-    assert np.array_equal(part.dataset.validation, ready.dataset.validation)
-    assert mixed.tokenizer.vocab_size > vocab_size
+    part = Run(tiny(data={"train_share": 0.3, "lowercase": False}))
+    assert part.tokenizer.decode(part.batches.tokens) == text.train[: round(0.3 * len(text.train))]
 
 
 def test_same_recipe_is_the_same_run_and_the_global_generator_is_left_alone():
     before = torch.get_rng_state()
-    first, second, other = Run(tiny()), Run(tiny()), Run(tiny(seed=2))
+    first, second, other = (run_recipe(tiny(seed=seed), command="") for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert first.provenance == second.provenance != other.provenance
     assert_same_weights(first.model, second.model)
-    assert torch.equal(first.batches.batch(3)[0], second.batches.batch(3)[0])
-    assert not torch.equal(other.model.token_embedding.weight, first.model.token_embedding.weight)
-    assert not torch.equal(other.batches.batch(3)[0], first.batches.batch(3)[0])
-    assert_same_weights(*(run_recipe(tiny(), command="").model for _ in range(2)))
-    made = first.provenance
-    assert json.loads(json.dumps(made)) == made
-    assert set(made) == {"recipe", "about", "data", "dataset", "tokenizer", "model", "train", "batches"}
+    for of in (lambda run: run.model.token_embedding.weight, lambda run: run.batches.batch(3)[0]):
+        assert not torch.equal(of(first), of(other))
 
 
 def test_missing_corpus_is_replaced_only_when_that_is_asked_for_and_resume_needs_it_no_more(
@@ -110,14 +101,15 @@ LEFT = [None, b"", b'{"kind": "hea', b'{"kind": "header"}\n{"kind": "step", "ste
 
 @pytest.mark.parametrize("left", LEFT)
 def test_run_without_a_checkpoint_says_so_and_begins_again_under_its_name(mine, left):
-    (mine / "young" / "checkpoints").mkdir(parents=True)
+    draft = mine / "young" / "checkpoints" / ".step_00000099.partial"
+    draft.mkdir(parents=True)
     if left is not None:
         (mine / "young" / "record.jsonl").write_bytes(left)
         for command in (resume, open_checkpoint):
             with pytest.raises(CheckpointError, match=r"no checkpoint in mine/young, .* also as --run y"):
                 command("young")
     run_recipe(tiny(), name="young", command="")
-    assert [line["step"] for line in record_of(mine / "young").steps] == [0, 2, 4, 6]
+    assert [line["step"] for line in record_of(mine / "young").steps] == [0, 2, 4, 6] and not draft.exists()
 
 
 def test_lock_refuses_a_second_training_and_a_dead_one_is_harmless(mine, monkeypatch):
@@ -159,7 +151,7 @@ def test_run_leaves_its_record_its_checkpoints_and_its_model(mine, capsys):
     assert (header["recipe"], header["tokens"], header["threads"]) == ("shakespeare_char", 7 * 3 * 31, 1)
     assert header["forecast_seconds"] == pytest.approx(7 * 3 * 31 / 12345)
     assert (header["model"], header["train"]["steps"]) == (result.model.config.to_json(), 7)
-    assert [line["step"] for line in record.steps] == [0, 2, 4, 6]
+    assert [line["step"] for line in record.steps] == [0, 2, 4, 6] and "metrics" not in record.steps[0]
     assert [line["step"] for line in record.evaluations] == [3, 6, 7]
     assert (record.end["interrupted"], record.end["tokens"]) == (False, 7 * 3 * 31)
     printed = capsys.readouterr().out
@@ -222,36 +214,31 @@ def test_checkpoint_carries_the_loss_of_its_own_weights_or_none(mine, monkeypatc
     assert ["loss" in said for said in notes] == [True, False] and "standard_error" not in notes[0]
 
 
-def test_threads_follow_the_work_unless_they_are_asked_for(mine, monkeypatch):
-    trained = []
-    found = lambda *_, **__: trained.append(torch.get_num_threads()) or evaluation(1.0)  # noqa: E731
-    monkeypatch.setattr(run, "evaluate", found)
+def test_threads_follow_the_work_unless_they_are_asked_for(monkeypatch):
+    ready = Run(tiny())
     torch.set_num_threads(2)
-    for variable, flops in ((None, 1e3), ("2", 1e3), (None, 1e12)):
+    for typed, flops, threads in ((None, 1e3, 1), ("2", 1e3, 2), (None, 1e12, 2)):
         monkeypatch.setattr(run, "flops_per_token", lambda _, flops=flops: flops)
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-        if variable:
-            monkeypatch.setenv("OMP_NUM_THREADS", variable)
-        run_recipe(tiny(eval_every=0), command="")
+        if typed:
+            monkeypatch.setenv("OMP_NUM_THREADS", typed)
+        with ready.at_work():
+            assert torch.get_num_threads() == threads
         assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
-    assert trained == [1, 2, 2]
-    assert record_of(mine / "shakespeare_char-1").header["threads"] == 1
 
 
 def test_evaluation_takes_the_settings_of_training_and_dataset(monkeypatch):
-    asked = []
-    monkeypatch.setattr(run, "evaluate", lambda *_, **more: asked.append(more) or evaluation(1.0))
-    for settings in ({}, {"eval_tokens": 500, "eval_dtype": "float32"}):
-        made = Run(tiny(steps=1, warmup_steps=0, **settings))
-        train(made.model, made.batches, made.recipe.train, evaluate=made.evaluate)
-    gpu = SimpleNamespace(device="a GPU", dtype="bfloat16")
-    for dtype in ("auto", "float32"):
-        plan = replace(made.recipe.train, eval_dtype=dtype)
-        made.evaluate(SimpleNamespace(model=None, world=None, config=plan, precision=gpu))
-    assert [more["max_tokens"] for more in asked[:2]] == [None, 500]
-    assert [more["dtype"] for more in asked] == ["float32"] * 2 + ["bfloat16", "float32"]
-    assert len(asked[0]["documents"]) and asked[0]["bytes_per_token"] == 1.0
+    monkeypatch.setattr(run, "evaluate", lambda *_, **more: more)
+    ready, gpu = Run(tiny()), SimpleNamespace(device="a GPU", dtype="bfloat16")
+    for settings, n, dtype in (
+        ({}, None, "bfloat16"),
+        ({"eval_tokens": 500, "eval_dtype": "float32"}, 500, "float32"),
+    ):
+        plan = tiny(**settings).train
+        asked = ready.evaluate(SimpleNamespace(model=None, world=None, config=plan, precision=gpu))
+        assert (asked["max_tokens"], asked["dtype"], asked["bytes_per_token"]) == (n, dtype, 1.0)
+        assert len(asked["documents"])
 
 
 def test_format_evaluation_carries_the_error_with_its_unit_where_there_is_one():
@@ -312,35 +299,13 @@ def test_output_that_nobody_reads_or_a_folder_that_is_gone_ends_a_run_with_what_
     resume("piped")
 
 
-def test_full_disk_loses_no_checkpoint_and_its_sentence_says_how_to_go_on(mine, monkeypatch):
-    def sentence(save):
-        saves, real = [], weights.write_tensors
-
-        def full(*arguments):
-            saves.append(1)
-            if len(saves) == save:
-                raise OSError(28, "No space left on device")
-            return real(*arguments)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(weights, "write_tensors", full)
-            with pytest.raises(RunError, match="because the system refused: No space left") as refusal:
-                run_recipe(tiny(), name="full", command="")
-        return str(refusal.value)
-
-    run_recipe(tiny(), name="complete", command="")
-    assert sentence(1).endswith("nothing was saved yet, train it again, also as --run full")
-    assert "the run full stopped after step 6" in (said := sentence(5)) and "resume full` goes on" in said
-    assert open_checkpoint("full").notes["step"] == 3
-    resume("full")
-    assert files(mine / "full") == files(mine / "complete")
-
-
 # --- resume
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "muon", "tokens_per_step": 2 * 3 * 31}])
-@pytest.mark.parametrize("call", [1, 2, 3])
+MUON = {"optimizer": "muon", "tokens_per_step": 2 * 3 * 31}
+
+
+@pytest.mark.parametrize("call, changes", [(1, {}), (2, MUON), (3, {})])
 def test_resume_equals_uninterrupted_run_bitwise(mine, monkeypatch, capsys, call, changes):
     recipe, step = tiny(model={"dropout": 0.2}, **changes), (3, 6, 7)[call - 1]
     run_recipe(recipe, name="complete", command="")
@@ -369,21 +334,14 @@ def test_resume_passes_over_a_damaged_checkpoint_in_one_line(mine, monkeypatch, 
         file.write_bytes(file.read_bytes()[:-3])
         capsys.readouterr()
         resume(name)
-        said = (
-            f"passed over: mine/{name}/checkpoints/{file.parent.name}/{file.name} is damaged or from another"
-        )
+        said = f"passed over: mine/{name}/checkpoints/{file.parent.name}/{file.name} is damaged"
         assert capsys.readouterr().out.count(said) == 1
         assert files(mine / name) == expected
 
 
-def damage_line(number):
-    def damage(folder):
-        path = folder / "record.jsonl"
-        lines = path.read_bytes().splitlines(keepends=True)
-        lines[number] = lines[number].replace(b":", b";", 1)
-        path.write_bytes(b"".join(lines))
-
-    return damage
+def damage_header(folder):
+    path = folder / "record.jsonl"
+    path.write_bytes(path.read_bytes().replace(b":", b";", 1))
 
 
 def take_the_others_checkpoints(folder):
@@ -391,28 +349,14 @@ def take_the_others_checkpoints(folder):
     shutil.copytree(folder.with_name("other") / "checkpoints", folder / "checkpoints")
 
 
-def another_text(folder):
-    corpora._generated.cache_clear()
-    corpora.GENERATED_CHARACTERS = 20_500  # the fixture puts it back
-
-
 def another_tokenizer(folder):
     CharTokenizer.fingerprint = property(lambda self: "0" * 64)
 
 
-def empty_record(folder):
-    (folder / "record.jsonl").write_bytes(b"")
-
-
-TEXT = r"belongs to another run: dataset.fingerprint was \w{12}… and is \w{12}…,"
 REFUSED = {
-    "an altered header": (damage_line(0), RunError, r"line 1 of \d+ in record.jsonl is not"),
-    "an altered line": (damage_line(2), RunError, r"line 3 of \d+ in record.jsonl is not"),
-    "an empty record": (empty_record, RunError, "restore the file"),
+    "an altered header": (damage_header, RunError, r"line 1 of \d+ in record.jsonl is not"),
     "another run's checkpoint": (take_the_others_checkpoints, CheckpointError, "seed was 77 and is 1"),
-    "another text": (another_text, CheckpointError, TEXT),
     "another tokenizer": (another_tokenizer, CheckpointError, "tokenizer was .* and is 000"),
-    "its own end": (lambda folder: resume("cut"), RunError, "the run cut ended after 7 of 7 steps, there is"),
 }
 
 
