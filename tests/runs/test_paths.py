@@ -86,11 +86,6 @@ def test_checkpoint_that_is_not_there_is_refused_in_a_short_sentence_with_the_ne
         assert name != "famus" or look is find_run or "did you mean famous?" in str(refusal.value)
 
 
-def test_loaded_model_that_does_not_name_its_corpus_says_so_when_asked(home):
-    with pytest.raises(CheckpointError, match="do not name its corpus"):
-        _ = open_checkpoint("famous").corpus
-
-
 def test_display_path_is_what_can_be_typed_from_here_and_on_another_drive_in_full(folders, monkeypatch):
     def windows(path, start=None):
         raise ValueError("path is on mount 'D:', start on mount 'C:'")

@@ -154,14 +154,6 @@ def test_resumed_record_is_cut_to_what_the_checkpoint_knows_and_says_so(path, wh
     assert before.startswith(path.read_bytes().partition(b'{"kind": "resumed"')[0])
 
 
-def test_resumed_record_holds_each_step_once_however_often_it_was_stopped(path):
-    for step in (5, 3, 5):
-        record = resumed(path, step, [3])
-        record.write("step", step=step + 1, loss=1.0)
-        record.close()
-    assert lines(path) == ([0, 2, 4, 6], [3], [3, 5]) and read_record(path).has_ended
-
-
 def test_resumed_record_loses_a_line_that_a_kill_cut_off_even_in_the_middle_of_a_letter(path):
     complete = path.read_bytes().rpartition(b'{"kind": "end"')[0]
     line = '{"kind": "step", "step": 8, "note": "é"}\n'.encode()
@@ -169,11 +161,3 @@ def test_resumed_record_loses_a_line_that_a_kill_cut_off_even_in_the_middle_of_a
         path.write_bytes(complete + line[:length])
         resumed(path, 99, [3, 7])
         assert lines(path) == ([0, 2, 4, 6], [3, 7], [99])
-
-
-def test_record_has_ended_when_the_last_line_says_so(tmp_path):
-    path, end = tmp_path / "record.jsonl", '{"kind": "end"}\n'
-    interrupted, resumed = '{"kind": "end", "interrupted": true}\n', '{"kind": "resumed", "step": 3}\n'
-    for last, expected in (("", False), (interrupted, False), (end, True), (end + resumed, False)):
-        path.write_text('{"kind": "header"}\n' + last)
-        assert read_record(path).has_ended is expected
