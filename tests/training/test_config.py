@@ -12,31 +12,31 @@ def test_grad_accum_steps_follow_from_the_global_batch():
     assert config.grad_accum_steps(7, world_size=5) == 2
 
 
-@pytest.mark.parametrize(("tokens", "world_size", "nearest"), [(100, 1, 84), (10, 1, 21), (100, 2, 84)])
-def test_grad_accum_steps_of_a_batch_that_cannot_be_cut_name_the_nearest_good_ones(
-    tokens, world_size, nearest
-):
+@pytest.mark.parametrize("tokens, world_size, nearest", [(100, 1, 84), (10, 1, 21), (100, 2, 84)])
+def test_grad_accum_steps_of_what_cannot_be_cut_name_the_nearest_good_number(tokens, world_size, nearest):
     with pytest.raises(ConfigError, match=f"use {nearest}$"):
         TrainConfig(micro_batch_size=3, tokens_per_step=tokens).grad_accum_steps(7, world_size)
     TrainConfig(micro_batch_size=3, tokens_per_step=nearest).grad_accum_steps(7, world_size)
 
 
-def test_minimum_rate_above_the_peak_is_refused_with_both_numbers():
-    with pytest.raises(ConfigError, match=r"rate 0\.003 .* learning_rate 0\.001: use .* 0\.0001"):
-        TrainConfig(learning_rate=1e-3, min_learning_rate=3e-3)
-    TrainConfig(learning_rate=1e-3, min_learning_rate=1e-3)
-
-
-def test_warmup_that_never_ends_is_refused_with_both_numbers():
-    with pytest.raises(ConfigError, match=r"warmup_steps 50 never ends within steps 50: use 5 "):
-        TrainConfig(steps=50, warmup_steps=50)
-    TrainConfig(steps=50, warmup_steps=49)
-
-
-def test_patience_without_evaluations_is_refused_with_both_numbers():
-    with pytest.raises(ConfigError, match="patience 3 has nothing to wait for with eval_every 0: use"):
-        TrainConfig(patience=3, eval_every=0)
-    TrainConfig(patience=3, eval_every=1)
+@pytest.mark.parametrize(
+    "name, bad, good, others, said",
+    [
+        ("min_learning_rate", 3e-3, 1e-3, {}, r"rate 0\.003 .* learning_rate 0\.001: use .* 0\.0001"),
+        ("warmup_steps", 50, 49, {"steps": 50}, "50 never ends within steps 50: use 5 "),
+        (
+            "patience",
+            3,
+            0,
+            {"eval_every": 0},
+            "3 has nothing to wait for with eval_every 0: use eval_every 200",
+        ),
+    ],
+)
+def test_settings_that_contradict_one_another_are_refused_with_both_numbers(name, bad, good, others, said):
+    with pytest.raises(ConfigError, match=said):
+        TrainConfig(**others, **{name: bad})
+    TrainConfig(**others, **{name: good})
 
 
 LEAST = dict.fromkeys(("steps", "micro_batch_size", "tokens_per_step", "log_every"), 1)

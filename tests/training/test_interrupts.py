@@ -26,19 +26,14 @@ def test_ctrl_c_twice_leaves_no_interrupt_over_and_the_next_waits_again():
         interrupts.check()
 
 
-def test_signal_handler_is_handed_back_after_an_error_too():
-    with pytest.raises(ZeroDivisionError), Interrupts(SINGLE):
-        assert handler() is not signal.default_int_handler
-        raise ZeroDivisionError
-    assert handler() is signal.default_int_handler
-
-
-def test_signal_that_somebody_else_handles_stays_theirs():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
+@pytest.mark.parametrize("before", [signal.default_int_handler, signal.SIG_IGN])  # as under nohup
+def test_signal_handler_is_handed_back_after_an_error_too_and_somebody_elses_stays(before):
+    signal.signal(signal.SIGINT, before)
     try:
-        with Interrupts(SINGLE):
-            assert handler() is signal.SIG_IGN
-        assert handler() is signal.SIG_IGN
+        with pytest.raises(ZeroDivisionError), Interrupts(SINGLE):
+            assert (handler() is before) == (before is signal.SIG_IGN)
+            raise ZeroDivisionError
+        assert handler() is before
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

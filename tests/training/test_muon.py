@@ -18,7 +18,7 @@ def muon(matrices, **settings):
     return MuonAdamW([{"kind": "muon", "params": matrices, "lr": 0.1} | settings])
 
 
-def parameters(shapes=SHAPES):
+def parameters(shapes):
     return [nn.Parameter(random_matrices(*shape, seed=i)) for i, shape in enumerate(shapes)]
 
 
@@ -58,7 +58,7 @@ def test_orthogonalize_ignores_the_scale_and_leaves_zero_at_zero():
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon: 2.9 and newer do")
 def test_muon_equals_torchs_over_five_steps_but_for_its_bfloat16():
-    ours, theirs, start = parameters(), parameters(), parameters()
+    ours, theirs, start = (parameters(SHAPES) for _ in range(3))
     settings = {"lr": 0.03, "momentum": 0.9, "weight_decay": 0.2}
     optimizers = {muon(ours, **settings): ours, torch.optim.Muon(theirs, **settings): theirs}
     for step in range(5):
