@@ -112,12 +112,6 @@ def test_residual_init_zero_lets_every_block_start_by_adding_nothing():
     assert not torch.equal(GPT(replace(config, residual_init="scaled")).residual_stream(tokens)[-1], first)
 
 
-def test_tied_head_is_the_embedding_itself_and_an_untied_one_is_not():
-    tied, untied = GPT(SMALL), GPT(replace(SMALL, tied_head=False))
-    assert tied.head.weight is tied.token_embedding.weight
-    assert not torch.equal(untied.head.weight, untied.token_embedding.weight)
-
-
 def test_initial_weights_follow_the_generator_and_not_the_global_seed():
     def weights(generator=None):
         return GPT(SMALL, generator=generator).state_dict()

@@ -9,7 +9,6 @@ from torch.testing import assert_close
 from tests.support.settings import SMALL, each_attention, every_choice, lively, random_tokens
 from tinylm.errors import InputError
 from tinylm.model.gpt import GPT
-from tinylm.model.kv_cache import KVCache
 
 T = SMALL.context_length
 CLOSE = {"rtol": 1e-9, "atol": 1e-10}  # in float64
@@ -28,19 +27,10 @@ def in_pieces(model, tokens, sizes, padding=None):
 
 @each_attention
 @every_choice
-def test_cached_logits_equal_uncached_ones_at_every_position(choice, attention):
+def test_cached_logits_of_tokens_and_of_pieces_equal_uncached_ones_at_every_position(choice, attention):
     model = model_of(**choice, attention=attention)
     tokens = random_tokens(length=T)
-    assert_close(in_pieces(model, tokens, [1] * T), model(tokens), **CLOSE)
-
-
-@each_attention
-@pytest.mark.parametrize("position", ["learned", "rotary"])
-@pytest.mark.parametrize("sizes", [[T], [7, 1, 1, 14], [5, 7, 11], [1, 22]], ids=str)
-def test_cached_logits_of_pieces_of_any_size_equal_those_of_all_at_once(sizes, position, attention):
-    model = model_of(position=position, attention=attention)
-    tokens = random_tokens(length=T)
-    assert_close(in_pieces(model, tokens, sizes), model(tokens), **CLOSE)
+    assert_close(in_pieces(model, tokens, [1, 1, 7, 1, 1, 1, 11]), model(tokens), **CLOSE)
 
 
 @each_attention
@@ -53,12 +43,6 @@ def test_cached_rows_of_different_lengths_give_what_each_gives_alone(choice, att
         assert_close(logits[gap:], model(row[None, gap:])[0], **CLOSE)
 
 
-def test_padding_of_zeros_is_no_padding():
-    cache = KVCache(3, 23, torch.zeros(2, dtype=torch.int64))
-    assert cache.reserve(2, 7) == slice(0, 7)
-    assert cache.mask is None
-
-
 def test_cache_takes_its_memory_once():
     model = model_of()
     cache, places = model.new_cache(), set()
@@ -66,16 +50,6 @@ def test_cache_takes_its_memory_once():
         model(token, cache)
         places.add(tuple((layer.keys.data_ptr(), layer.values.data_ptr()) for layer in cache.layers))
     assert len(places) == 1
-
-
-def test_cache_takes_its_heads_and_dtype_from_the_first_keys_and_hands_out_views():
-    cache = KVCache(1, 7)
-    k = torch.zeros(2, 3, 5, 11, dtype=torch.bfloat16)  # 3 key-value heads, whatever the queries have
-    layer = cache.layers[0]
-    for stored, kept in zip(layer.append(k, k.float()), (layer.keys, layer.values), strict=False):
-        assert stored.data_ptr() == kept.data_ptr()
-        assert (stored.shape, kept.shape) == ((2, 3, 5, 11), (2, 3, 7, 11))
-    assert (layer.keys.dtype, layer.values.dtype) == (torch.bfloat16, torch.float32)
 
 
 def test_cache_under_autocast_holds_what_the_layers_make():

@@ -1,4 +1,4 @@
-"""Norms, activation functions and the MLP by their formulas; the roles of parameters as declared."""
+"""Norms and activation functions by their formulas; the roles of parameters as declared."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from tests.support.settings import EVERY_CHOICE, SMALL, random
 from tinylm.errors import ConfigError
 from tinylm.model.gpt import GPT
-from tinylm.model.layers import MLP, Role, activate, make_norm, parameter_roles
+from tinylm.model.layers import Role, activate, make_norm, parameter_roles
 
 B, T, C = 2, 5, 7
 
@@ -27,11 +27,6 @@ def test_activation_is_gelus_tanh_approximation_or_the_squared_relu():
     expected = 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
     assert_close(activate("gelu", x), expected, rtol=1e-12, atol=1e-15)
     assert_close(activate("relu2", x), x.clamp(min=0) ** 2, rtol=1e-12, atol=0)
-
-
-def test_mlp_is_as_wide_as_it_is_told():
-    mlp = MLP(C, 53, activation="gelu", bias=False, dropout=0.0)
-    assert [tuple(p.shape) for p in mlp.parameters()] == [(53, C), (C, 53)]
 
 
 class Experts(nn.Module):

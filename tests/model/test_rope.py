@@ -20,18 +20,6 @@ def test_rotary_is_multiplication_by_a_complex_number_of_length_one():
     assert_close(apply_rotary(x, *rotary_tables(D, T, 500.0)), expected, rtol=0, atol=1e-6)
 
 
-def test_rotary_agrees_with_llama_in_transformers():
-    from transformers import LlamaConfig
-    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
-
-    config = LlamaConfig(hidden_size=H * D, num_attention_heads=H, head_dim=D, max_position_embeddings=T)
-    q, k = random(B, H, T, D).float(), random(B, H, T, D, seed=1).float()
-    cos, sin = LlamaRotaryEmbedding(config)(q, torch.arange(T)[None])
-    expected = apply_rotary_pos_emb(q, k, cos, sin)
-    found = (apply_rotary(q, *rotary_tables(D, T)), apply_rotary(k, *rotary_tables(D, T)))
-    assert_close(found, expected, rtol=1e-5, atol=1e-5)
-
-
 def test_rotary_angle_of_a_far_position_is_exact():
     cos, _ = rotary_tables(2 * D, 100_000)
     angle = torch.tensor(99_999 * 10000.0 ** (-1 / D), dtype=torch.float64)
