@@ -64,9 +64,8 @@ class MuonAdamW(torch.optim.Optimizer):
                 by_shape.setdefault(p.shape, []).append(p)
                 if p not in self.state:
                     self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-        for (*_, rows, columns), matrices in by_shape.items():
-            for p in matrices:
                 self.state[p]["momentum_buffer"].lerp_(p.grad, 1 - group["momentum"])
+        for (*_, rows, columns), matrices in by_shape.items():
             momenta = torch.stack([self.state[p]["momentum_buffer"] for p in matrices])
             gradients = torch.stack([p.grad for p in matrices])  # (N, ..., rows, columns)
             ahead = gradients.lerp_(momenta, group["momentum"])  # Nesterov's step ahead

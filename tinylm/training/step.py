@@ -31,9 +31,7 @@ class StepResult:
     loss: float | Tensor  # nats per token, mean over the whole batch of the step
     learning_rate: float
     grad_norm: float | Tensor | None = None  # of all parameters together, before clipping
-    update_ratio: float | None = (
-        None  # of a matrix in the middle: norm of the update over norm of the weights
-    )
+    update_ratio: float | None = None  # of a matrix in the middle: norm of the update over the weights'
     tokens_per_second: float | None = None
     metrics: dict[str, float | Tensor] = field(default_factory=dict)  # the loss function's own, means
 
