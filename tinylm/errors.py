@@ -31,11 +31,11 @@ class DownloadError(DataError):
 
 
 class CorpusMissing(DataError):
-    """No source has the corpus. `reason` says why in a few words, `source` which source failed last."""
+    """No source has the corpus. `reason` says why in a few words."""
 
-    def __init__(self, sentence: str, *, reason: str, source: str) -> None:
+    def __init__(self, sentence: str, *, reason: str) -> None:
         super().__init__(sentence)
-        self.reason, self.source = reason, source
+        self.reason = reason
 
 
 class CheckpointError(TinyLMError):

@@ -50,8 +50,7 @@ class Batches:
     batch_size: rows per micro-batch and rank. The permutation costs 8 bytes per window (80 MB for ten
     billion tokens in windows of 1024) and is numpy's own: resume with the same numpy.
     fingerprint: what the ids are known by, such as Dataset.fingerprint; without it they are hashed.
-    Raises ConfigError for sizes that cannot be and DataError for too few tokens.
-    """
+    Raises ConfigError for sizes that cannot be and DataError for too few tokens."""
 
     def __init__(
         self,
@@ -115,24 +114,17 @@ class Batches:
 
 
 def evaluation_windows(
-    tokens: np.ndarray | Tokens,
-    context_length: int,
-    batch_size: int,
-    *,
-    chosen: Sequence[int] | None = None,
+    tokens: np.ndarray | Tokens, context_length: int, batch_size: int, *, chosen: Sequence[int] | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Fixed windows in reading order, for evaluation: (tokens, targets), int64, (B, T) each.
 
     Every id but the first is a target exactly once. The last window is padded: its tokens with 0, its
     targets with IGNORE_INDEX. The last batch may have fewer rows. With `chosen`, only the windows with
     these numbers are read, in that order; they count from 0, and window i scores the ids after i * T.
-    Raises ConfigError for sizes that cannot be and DataError for fewer than 2 ids.
-    """
+    Raises ConfigError for sizes that cannot be and DataError for fewer than 2 ids."""
     tokens = _checked(tokens, context_length, batch_size, least=2)
     n_windows = -(-(len(tokens) - 1) // context_length)
     windows = range(n_windows) if chosen is None else chosen
-    if any(not 0 <= window < n_windows for window in windows):
-        raise DataError(f"windows {min(windows)} to {max(windows)} are not all in 0 to {n_windows - 1}")
     for at in range(0, len(windows), batch_size):
         begins = [window * context_length for window in windows[at : at + batch_size]]
         yield _rows(tokens, begins, context_length)

@@ -17,6 +17,7 @@ from tinylm.text.download import RemoteFile, download
 ROOT = Path(__file__).resolve().parents[2]  # relative folders in the environment count from here
 VALIDATION_SHARE = 0.1  # of the characters, taken from the end
 GENERATED_CHARACTERS = 1_000_000  # training and validation text of a toyworld together
+GETS_IT = "`python -m tinylm fetch {}` gets it"
 
 
 class Corpus(NamedTuple):
@@ -72,17 +73,15 @@ def load(name: str, *, fallback: str | None = None) -> Text:
     """The text of a corpus, split into training and validation; fetched first where that is needed.
 
     With `fallback`, a generated corpus stands in for one that no source has, and one printed line says
-    so. A damaged pack is refused all the same: its maker must hear of it. Raises CorpusMissing.
-    """
+    so. Raises CorpusMissing, and DataError for a damaged pack: its maker must hear of it."""
     if not (files := corpus_named(name).files):
         return Text(*_generated(name), name=name, source="generated")
     try:
         found = [_obtain(name, file) for file in files]
     except CorpusMissing as error:
-        if fallback is None or error.source == "pack":
+        if fallback is None:
             raise
-        get = f"`python -m tinylm fetch {name}` gets it"
-        print(f"{name} is not here ({error.reason}): using {fallback} instead; {get}")
+        print(f"{name} is not here ({error.reason}): using {fallback} instead; {GETS_IT.format(name)}")
         return load(fallback)
     text = "".join(path.read_bytes().decode("utf-8") for _, path in found)  # line ends stay as they are
     return Text(*split(text, name), name=name, source=found[-1][0])
@@ -95,15 +94,14 @@ def locate(name: str) -> str | None:
 
 
 def fetch(name: str) -> dict[str, Path]:
-    """The files of a corpus by name; {} for a generated one. Raises CorpusMissing, as `load`."""
+    """The files of a corpus by name; {} for a generated one. Raises as `load`."""
     return {file.name: _obtain(name, file)[1] for file in corpus_named(name).files}
 
 
 def pack(folder: str | Path) -> list[Path]:
     """Write the files of all corpora to `folder`, laid out as NAME/FILE, for a class without a network.
 
-    Files that are there already and right are left alone. Returns the pack's files. Raises CorpusMissing.
-    """
+    Files that are there already and right are left alone. Returns the pack's files. Raises as `load`."""
     written = []
     for name, corpus in CORPORA.items():
         for file in corpus.files:
@@ -136,27 +134,27 @@ def _look_up(name: str, file: RemoteFile) -> tuple[str | None, Path]:
 def _obtain(name: str, file: RemoteFile) -> tuple[str, Path]:
     """(source, path) of a file that is right; a damaged copy in the cache is replaced from the network."""
     source, path = _look_up(name, file)
-    wrong = file.difference(path) if source else None
-    if source and not wrong:
-        return source, path
-    reason = f"the {source}'s {file.name} is damaged, {wrong}" if wrong else "no pack or cache has it"
-    way_out = "make the pack again, or unset TINYLM_DATA"
-    if source != "pack":
-        try:
-            if os.environ.get("TINYLM_OFFLINE", "") not in ("", "0"):
-                raise DownloadError("TINYLM_OFFLINE forbids the network")
-            download(file, path)
-            return "network", path
-        except (DownloadError, OSError) as error:
-            why = f"the disk refused to write: {error.strerror}" if isinstance(error, OSError) else error
-            folder = ROOT / os.path.expanduser(os.environ.get("TINYLM_DATA", ""))
-            if not (os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)):
-                reason += ", TINYLM_DATA names no folder that can be read"
-            reason += f", and {why}"
-        way_out = f"`python -m tinylm fetch {name}` gets it"
-    raise CorpusMissing(
-        f"{name} is not here ({reason}): {way_out}", reason=reason, source=source or "network"
-    )
+    reason = "no pack or cache has it"
+    if source:
+        if not (wrong := file.difference(path)):
+            return source, path
+        reason = f"the {source}'s {file.name} is damaged, {wrong}"
+    if source == "pack":
+        raise DataError(f"{name} is not here ({reason}): make the pack again, or unset TINYLM_DATA")
+    try:
+        if os.environ.get("TINYLM_OFFLINE", "") not in ("", "0"):
+            raise DownloadError("TINYLM_OFFLINE forbids the network")
+        download(file, path)
+        return "network", path
+    except (DownloadError, OSError) as error:
+        why = f"the disk refused to write: {error.strerror}" if isinstance(error, OSError) else error
+        folder = ROOT / os.path.expanduser(os.environ.get("TINYLM_DATA", ""))
+        if not (os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)):
+            reason += ", TINYLM_DATA names no folder that can be read"
+        reason += f", and {why}"
+        raise CorpusMissing(
+            f"{name} is not here ({reason}): {GETS_IT.format(name)}", reason=reason
+        ) from error
 
 
 @lru_cache

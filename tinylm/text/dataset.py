@@ -52,8 +52,7 @@ def load_dataset(
     aside for validation, the last tenth is. `train_share` reads only the beginning of the training text; the
     alphabet is that of all of it, because a character that only another part has would otherwise have no id.
     `fallback` names a generated corpus that stands in for one that no source has.
-    Raises ConfigError, DataError and CorpusMissing.
-    """
+    Raises ConfigError, DataError and CorpusMissing."""
     require_choice("tokenizer", tokenizer, list(KINDS))
     path = os.path.expanduser(corpus)
     is_path = "/" in corpus or os.sep in corpus or corpus.endswith(".txt") or os.path.exists(path)
@@ -92,7 +91,7 @@ def _from_text(text: corpora.Text, lowercase: bool, train_share: float) -> Datas
         train=tokenizer.encode(text.train),
         validation=validation,
         bytes_per_token=len(text.validation.encode()) / len(validation),
-        fingerprint=_sha256(text.train + text.validation + identity),
+        fingerprint=hashlib.sha256((text.train + text.validation + identity).encode()).hexdigest(),
         unit=tokenizer.unit,
         documents=_starts(ends, len(validation)),
     )
@@ -113,6 +112,7 @@ def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
     tokens = [open_tokens(part, verify=verify) for part in folders]
     train, validation = tokens if len(tokens) == 2 else corpora.split(tokens[0], name)
     tokenizer = tokenizer_from_json(manifests[0]["tokenizer"])
+    identity = json.dumps([[manifest["shards"] for manifest in manifests], *hashes, train_share])
     n_bytes, ends = 0, []
     for at in range(0, len(validation), DECODED_AT_ONCE):
         piece = np.asarray(validation[at : at + DECODED_AT_ONCE])
@@ -125,7 +125,7 @@ def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
         train=train,
         validation=validation,
         bytes_per_token=n_bytes / len(validation),
-        fingerprint=_sha256(json.dumps([[m["shards"] for m in manifests], *hashes, train_share])),
+        fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
         unit=tokenizer.unit,
         documents=_starts(ends if tokenizer.end_of_text is not None else None, len(validation)),
     )
@@ -134,7 +134,3 @@ def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
 def _starts(ends: list[int] | None, n: int) -> np.ndarray | None:
     """Where documents begin, (D,), from where they end: the last one may be cut short."""
     return None if ends is None else np.array([0, *(end for end in ends if end < n)], dtype=np.int64)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

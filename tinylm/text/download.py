@@ -51,8 +51,7 @@ def download(file: RemoteFile, target: Path) -> None:
 
     Processes that ask for the same target wait for one another, and one of them downloads. A connection that
     breaks and a busy server are tried again. Raises DownloadError without a path in it, and removes what
-    turned out to be another file; raises OSError where the disk refuses.
-    """
+    turned out to be another file; raises OSError where the disk refuses."""
     part = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(f"{target.name}.lock")):

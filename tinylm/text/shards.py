@@ -31,8 +31,7 @@ class Tokens:
     """Several arrays read as one row of ids, without joining them in memory.
 
     A slice is a view: the array itself where it lies in one part, as nearly every row of a batch does,
-    otherwise Tokens again. np.asarray joins them in memory.
-    """
+    otherwise Tokens again. np.asarray joins them in memory."""
 
     def __init__(self, parts: Sequence[np.ndarray]) -> None:
         # Plain views of memmaps: the same bytes on disk without the subclass's cost per slice.
@@ -51,10 +50,8 @@ class Tokens:
         end = max(begin, end)
         first = bisect_right(self._begins, begin) - 1
         last = max(first + 1, bisect_left(self._begins, end))
-        parts = [
-            self._parts[i][max(begin - self._begins[i], 0) : end - self._begins[i]]
-            for i in range(first, last)
-        ]
+        reached = zip(self._begins[first:last], self._parts[first:last], strict=True)
+        parts = [part[max(begin - at, 0) : end - at] for at, part in reached]
         return parts[0] if len(parts) == 1 else Tokens(parts)
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
@@ -62,19 +59,13 @@ class Tokens:
 
 
 def write_shards(
-    folder: str | Path,
-    token_arrays: Iterable[np.ndarray],
-    *,
-    tokenizer: dict,
-    source: str,
-    shard_tokens: int = 10**8,
+    folder: str | Path, rows: Iterable[np.ndarray], *, tokenizer: dict, source: str, shard_tokens: int = 10**8
 ) -> dict[str, Any]:
     """Write rows of ids, one after the other, into a new folder: NAME_000.bin, ..., manifest.json.
 
     A file holds `shard_tokens` ids (the last one fewer); a row may go on in the next file. The folder
     appears when everything in it is written, or not at all. `tokenizer` is a tokenizer's `to_json()`. Returns
-    the manifest. Raises DataError for a folder that exists, no ids, and ids outside the vocabulary.
-    """
+    the manifest. Raises DataError for a folder that exists, no ids, and ids outside the vocabulary."""
     folder = Path(folder)
     if folder.exists():
         raise DataError(f"the folder {folder.name} exists already: remove it, or choose another name")
@@ -83,9 +74,9 @@ def write_shards(
     draft = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
     try:
         draft.mkdir(parents=True)
-        rows = (checked_ids(row, vocab_size) for row in token_arrays)
+        checked = (checked_ids(row, vocab_size) for row in rows)
         shards = []
-        for ids in _filled(rows, shard_tokens, _dtype(vocab_size)):
+        for ids in _filled(checked, shard_tokens, _dtype(vocab_size)):
             file = f"{folder.name}_{len(shards):03d}.bin"
             shards.append({"file": file, "count": len(ids), "sha256": _write(draft / file, ids.data)})
         manifest = _manifest(shards, tokenizer, source)
@@ -97,7 +88,7 @@ def write_shards(
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest of a folder of shards. Raises DataError where there is none, or none that can be right.
+    """The manifest of a folder of shards. Raises DataError for one that cannot be right, OSError for none.
 
     It decides which bytes are read, and as what: all in it must be what we would have written ourselves."""
     path = Path(folder) / MANIFEST
@@ -106,8 +97,6 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         manifest = _manifest(data["shards"], data["tokenizer"], data["source"])
         if odd := [name for name in manifest | data if data.get(name) != manifest.get(name)]:
             raise DataError(f"{short(odd[0])} does not fit the rest")
-    except OSError as error:
-        raise DataError(f"{path.parent.name} has no {MANIFEST} that can be read: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         why = error if isinstance(error, DataError) else short(str(error))
         raise DataError(f"the {MANIFEST} of {path.parent.name} is damaged ({why}): write it again") from error
@@ -145,8 +134,7 @@ def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens
 
     Foreign are llm.c's shards (a header of 256 int32, then uint16) and nanoGPT's (uint16 and nothing else);
     put several together with Tokens. Sizes are always checked; with `verify` our own files are read once, to
-    check their sha256 and that every id is in the vocabulary. Raises DataError.
-    """
+    check their sha256 and that every id is in the vocabulary. Raises DataError, and OSError for no file."""
     path = Path(path)
     if not os.path.isdir(path):
         if os.path.isfile(path.parent / MANIFEST):
@@ -157,7 +145,7 @@ def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens
     dtype, parts = _dtype(vocab_size), []
     for shard in manifest["shards"]:
         file = path / shard["file"]
-        _expect(file, "bytes", shard["count"] * dtype.itemsize, _size(file))
+        _expect(file, "bytes", shard["count"] * dtype.itemsize, file.stat().st_size)
         ids = np.memmap(file, dtype=dtype, mode="r")  # (count,)
         if verify:
             digest, highest = hashlib.sha256(), 0
@@ -172,7 +160,7 @@ def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens
 
 
 def _open_foreign(path: Path) -> np.ndarray:
-    size, begin = _size(path), 0
+    size, begin = path.stat().st_size, 0
     header = np.fromfile(path, dtype="<i4", count=3)
     if len(header) == 3 and header[0] in (LLMC_MAGIC, LLMC_MAGIC_LLAMA):
         _expect(path, "magic number and version", (LLMC_MAGIC, LLMC_VERSION), tuple(header[:2].tolist()))
@@ -210,9 +198,3 @@ def _write(path: Path, data: memoryview | bytes) -> str:
 def _expect(path: Path, what: str, expected: Any, found: Any) -> None:
     if expected != found:
         raise DataError(f"{path.name}: expected {what} {expected}, found {found}: write or fetch it again")
-
-
-def _size(path: Path) -> int:
-    if not os.path.isfile(path):
-        raise DataError(f"there is no file {short(path.name)}: write the shards first")
-    return path.stat().st_size

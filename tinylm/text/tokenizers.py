@@ -51,8 +51,7 @@ class CharTokenizer:
 
     `lowercase` folds the text before it is encoded, so a round trip gives `text.lower()`.
     `unknown` replaces the characters outside the vocabulary; with None they are refused.
-    Raises DataError for a vocabulary that is not a string of distinct characters: a set changes its order.
-    """
+    Raises DataError for a vocabulary that is not a string of distinct characters: a set changes its order."""
 
     characters: str
     _: KW_ONLY

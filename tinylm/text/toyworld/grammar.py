@@ -5,8 +5,7 @@ plot settles before its first line (who, what, where); then for each line a temp
 
 Reading back rests on three facts: the first line gives away its plot and its scene, no line can be made in
 two ways, and no line holds a separator. They are not checked here. tests/text/toyworld/test_world.py proves
-them of both worlds, so that is where an edit of a world's text file that breaks one is found.
-"""
+them of both worlds, so that is where an edit of a world's text file that breaks one is found."""
 
 import math
 import re
@@ -61,20 +60,17 @@ class Token:
     The words of a field come with the probability that a scene has them; given the scene they are certain."""
 
     def __init__(self, words: Choice[str], field: str | None = None, *, is_capital: bool = False) -> None:
-        self.field, self._is_capital = field, is_capital
-        self.choice = Choice([self._written(word) for word in words.options], words.probabilities)
+        texts = [word[:1].upper() + word[1:] if is_capital else word for word in words.options]
+        self.field, self.choice = field, Choice(texts, words.probabilities)
+        self._texts = dict(zip(words.options, texts, strict=True))
         self.meaning = {  # text -> what it recalls, and its probability given the scene
-            text: (((field, word),), 1.0) if field else ((), p)
-            for text, (word, p) in zip(self.choice.options, words.items(), strict=True)
+            self._texts[word]: (((field, word),), 1.0) if field else ((), p) for word, p in words.items()
         }
         self.lengths = sorted({len(text) for text in self.meaning})
 
-    def _written(self, word: str) -> str:
-        return word[:1].upper() + word[1:] if self._is_capital else word
-
     def write(self, scene: Scene, rng: np.random.Generator) -> str:
         """The text of this token in a scene, drawn at random where there is a choice."""
-        return self._written(scene[self.field]) if self.field else self.choice.draw(rng)
+        return self._texts[scene[self.field]] if self.field else self.choice.draw(rng)
 
 
 class Template:
@@ -82,9 +78,7 @@ class Template:
 
     def __init__(self, source: str, gaps: Mapping[str, Token]) -> None:
         """gaps: "[list]" or "{field}" -> its token. Raises KeyError for any other gap."""
-        pieces = GAP.split(source)
-        self.tokens = [gaps[p] if GAP.match(p) else Token(Choice([p])) for p in pieces if p]
-        self._always = max(pieces[::2], key=len)  # most other lines do not hold it: a quick no
+        self.tokens = [gaps[p] if GAP.match(p) else Token(Choice([p])) for p in GAP.split(source) if p]
 
     def write(self, scene: Scene, rng: np.random.Generator) -> str:
         """The sentence in a scene, its words drawn at random."""
@@ -93,7 +87,7 @@ class Template:
     def readings(self, line: str) -> list[tuple[Recalled, float]]:
         """Every way in which this template can have made the line, found from left to right: what it recalls
         of the scene, and its probability given that scene."""
-        reached = [(0, (), 1.0)] if self._always in line else []
+        reached = [(0, (), 1.0)]
         for token in self.tokens:
             reached = [
                 (at + n, recalled + token.meaning[text][0], so_far * token.meaning[text][1])

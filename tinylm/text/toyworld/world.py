@@ -2,8 +2,7 @@
 
 Taught in notebooks 00_start_here and 01_characters. Two flavours: PLAYS (little scenes in Tiny Shakespeare's
 65 characters) and STORIES (about a hundred words). Seeded and endless. What they say stands in plays.txt,
-stories.txt and words.txt beside this file.
-"""
+stories.txt and words.txt beside this file."""
 
 import io
 import math
@@ -70,12 +69,11 @@ class World:
     @cached_property
     def mean_length(self) -> float:
         """Expected length of a text, characters per text, separator included. Exact."""
-
-        def length(plot: Plot) -> float:
-            lines = sum(pool.mean(Template.mean_length) for pool in plot.lines)
-            return lines + len(self.line_separator) * (len(plot.lines) - 1)
-
-        return len(self.separator) + self.plots.mean(length)
+        between = len(self.line_separator)
+        lengths = self.plots.mean(
+            lambda plot: sum(pool.mean(Template.mean_length) + between for pool in plot.lines)
+        )
+        return lengths - between + len(self.separator)
 
     @property
     def floor(self) -> float:
