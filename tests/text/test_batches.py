@@ -130,21 +130,6 @@ def test_evaluation_windows_score_every_token_exactly_once_and_any_may_be_chosen
         cut = [row for batch in some for row in zip(*batch, strict=True)]
         assert len(cut) == len(chosen)
         assert all(equal(row, rows[window]) for row, window in zip(cut, chosen, strict=True))
-    for wrong in (len(rows), -1):
-        with pytest.raises(DataError, match=f"{wrong} are not all in 0 to {len(rows) - 1}"):
-            next(evaluation_windows(numbered(n), length, size, chosen=[wrong]))
-
-
-def test_evaluation_windows_read_nothing_but_what_was_chosen():
-    class Watched(Tokens):
-        read = 0
-
-        def __getitem__(self, index):
-            Watched.read += index.stop - index.start
-            return super().__getitem__(index)
-
-    assert len(list(evaluation_windows(Watched([numbered(997)]), 13, 2, chosen=[2, 3, 71]))) == 2
-    assert Watched.read == 3 * 14
 
 
 def test_memmap_and_parts_are_read_like_an_array(tmp_path):
@@ -166,11 +151,8 @@ def test_too_few_tokens_are_refused_with_an_advice_that_works():
         with pytest.raises(DataError, match=rf"{n} tokens are too few .* 14, or .* of {n - 1} or less"):
             make(n, context_length=13)
         make(n, context_length=n - 1)
-    for n in (0, 1):
-        with pytest.raises(DataError, match=f"{n} tokens are too few .*: give at least 2"):
-            make(n, context_length=1)
-        with pytest.raises(DataError, match=f"{n} tokens are too few .*: give at least 2"):
-            next(evaluation_windows(numbered(n), 13, 1))
+    with pytest.raises(DataError, match=r"1 tokens are too few .*: give at least 2"):
+        next(evaluation_windows(numbered(1), 13, 1))
 
 
 @pytest.mark.parametrize(
@@ -184,23 +166,15 @@ def test_too_few_tokens_are_refused_with_an_advice_that_works():
         ({"tokens": np.zeros(101)}, DataError, "float64"),
     ],
 )
-def test_impossible_settings_are_refused_in_one_sentence(change, kind, message):
+def test_what_cannot_be_is_refused_in_one_sentence(change, kind, message):
     with pytest.raises(kind, match=message):
         make(**change)
-
-
-def test_micro_step_outside_the_step_is_refused():
-    for arguments in ((-1, 0, 1), (0, 1, 1), (0, -1, 2), (0, 0, 0)):
+    for step, micro_step, micro_steps in ((-1, 0, 1), (0, 1, 1), (0, -1, 2)):
         with pytest.raises(DataError, match="no step"):
-            make().batch(*arguments)
+            make().batch(step, micro_step, micro_steps)
 
 
-def test_ignore_index_is_torchs_own():
-    targets = torch.tensor([3, IGNORE_INDEX])
-    assert torch.nn.functional.cross_entropy(torch.zeros(2, 5), targets) == pytest.approx(np.log(5))
-
-
-def test_fingerprint_depends_on_all_but_the_rank_the_step_and_the_type_of_the_ids(monkeypatch):
+def test_fingerprint_depends_on_all_but_the_rank_the_step_and_the_type_of_the_ids():
     ranks = [make(rank=rank, world_size=3) for rank in range(3)]
     ranks[1].batch(41)
     assert ranks[0].fingerprint() == ranks[1].fingerprint() == ranks[2].fingerprint()
@@ -210,13 +184,8 @@ def test_fingerprint_depends_on_all_but_the_rank_the_step_and_the_type_of_the_id
     other = numbered(211)
     other[100] += 1
     for name, change in {
-        "seed": {"seed": 18},
-        "order": {"seed": 18},
-        "context_length": {"context_length": 5},
-        "batch_size": {"batch_size": 2},
-        "world_size": {"world_size": 2},
-        "count": {"n": 210},
-        "tokens": {"tokens": other},
+        **{"seed": {"seed": 18}, "order": {"seed": 18}, "count": {"n": 210}, "tokens": {"tokens": other}},
+        **{name: {name: 2} for name in ("context_length", "batch_size", "world_size")},
     }.items():
         assert make(**change).fingerprint()[name] != make().fingerprint()[name], name
 

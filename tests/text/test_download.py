@@ -36,20 +36,6 @@ def bring(server, target):
     download(replace(FILE, url=server.url), target)
 
 
-def refused(server, target, match):
-    """That the download is refused in a sentence without a path, and that the next one succeeds."""
-    before = target.read_bytes() if target.exists() else None
-    with pytest.raises(DownloadError, match=match) as caught:
-        bring(server, target)
-    assert str(target.parent) not in str(caught.value)
-    assert (target.read_bytes() if target.exists() else None) == before
-    kept = part_of(target).read_bytes() if part_of(target).exists() else None
-    vars(server).update(data=DATA, refuses=[], resumes=True, headers={})
-    bring(server, target)
-    assert target.read_bytes() == DATA
-    return kept
-
-
 def part_of(target):
     return target.with_name("input.txt.part")
 
@@ -92,18 +78,51 @@ def test_file_arrives_complete_whatever_happens_on_the_way(server, target, case)
     assert server.asked == asked  # to the byte
 
 
-def test_connection_that_breaks_for_good_keeps_what_came(server, target):
-    server.stops_after = [300_000, 0, 0, 0]
-    kept = refused(server, target, r"broke at 300,000 of 500,009 bytes: try again, it goes on there")
-    assert kept == DATA[:300_000] and server.asked[-1] == "bytes=300000-"
+LOGIN = b"<html>please log in</html>"
+WRONG = {  # what lies here before, the server's manners, what is said, what is kept of it, the requests
+    "breaks for good": (
+        b"",
+        {"stops_after": [300_000, 0, 0, 0]},
+        "at 300,000 of .* goes on there",
+        300_000,
+        4,
+    ),
+    "another size": (b"", {"data": DATA + b"!"}, "expected 500,009 bytes, found 500,010", None, 1),
+    "shorter, and here": (DATA[:1000], {"data": DATA[:700]}, "expected 500,009 .* found 700", None, 2),
+    "longer, and here": (DATA[:1000], {"data": DATA + b"!"}, "found 500,010", None, 1),
+    "login page": (DATA[:9000], {"data": LOGIN, "resumes": False}, "500,009 bytes, found 26", 9000, 1),
+    "nothing": (b"", {"data": b""}, "expected 500,009 bytes, found 0", None, 1),
+    "another content": (b"", {"data": OTHER}, f"sha256 {FILE.sha256[:16]}.*found .*: try again", None, 1),
+    "begun with another": (b"X" * 1000, {}, "another file came, expected sha256", None, 1),
+    "whole, but another": (OTHER, {}, "another file came, expected sha256", None, 0),
+    "not there": (b"", {"refuses": [404]}, "the server answered 404", None, 1),
+    "cannot": (b"", {"refuses": [501]}, "the server answered 501", None, 1),
+    "busy": (b"", {"refuses": [429] * 3}, "the server answered 429", None, 3),
+    "no address": (
+        b"",
+        {"headers": {"Location": "http://[bad/"}, "refuses": [302]},
+        "no connection",
+        None,
+        1,
+    ),
+}
 
 
-@pytest.mark.parametrize("part", [b"", DATA[:1000]])
-@pytest.mark.parametrize("data", [DATA[:700], DATA + b"!", b"<html>please log in</html>", b""])
-def test_file_of_another_size_is_refused_with_both_sizes(server, target, data, part):
+@pytest.mark.parametrize("case", WRONG)
+def test_file_that_does_not_come_is_refused_with_the_reason_and_comes_the_next_time(server, target, case):
+    part, manners, match, kept, n_requests = WRONG[case]
+    target.write_bytes(b"an older file")
     part_of(target).write_bytes(part)
-    server.data = data
-    refused(server, target, f"expected 500,009 bytes, found {len(data):,}")
+    vars(server).update(manners)
+    with pytest.raises(DownloadError, match=match) as caught:
+        bring(server, target)
+    assert str(target.parent) not in str(caught.value)
+    assert len(server.asked) == n_requests
+    assert target.read_bytes() == b"an older file"
+    assert (part_of(target).read_bytes() if part_of(target).exists() else b"") == DATA[: kept or 0]
+    vars(server).update(data=DATA, refuses=[], resumes=True, headers={})
+    bring(server, target)
+    assert target.read_bytes() == DATA
 
 
 def test_file_that_does_not_end_is_refused_before_its_end(server, target):
@@ -114,34 +133,7 @@ def test_file_that_does_not_end_is_refused_before_its_end(server, target):
     assert server.sent < len(server.data) / 2
 
 
-def test_login_page_does_not_cost_what_was_already_here(server, target):
-    part_of(target).write_bytes(DATA[:100_000])
-    server.refuses, server.resumes = [200], False
-    assert refused(server, target, "found 5") == DATA[:100_000]
-
-
-@pytest.mark.parametrize("part", [b"", b"X" * 1000, OTHER])
-def test_file_of_another_content_is_refused_with_both_hashes_and_removed(server, target, part):
-    part_of(target).write_bytes(part)
-    server.data = DATA if part else OTHER
-    target.write_bytes(b"an older file")
-    assert refused(server, target, f"sha256 {FILE.sha256[:16]}.*found .*: try again") is None
-
-
-@pytest.mark.parametrize(("status", "requests"), [(403, 1), (404, 1), (501, 1), (429, 3), (500, 3), (503, 3)])
-def test_server_that_refuses_is_named_by_its_answer_and_asked_again_if_busy(server, target, status, requests):
-    server.refuses = [status] * requests
-    refused(server, target, f"the server answered {status}")
-    assert len(server.asked) == requests + 1
-
-
-def test_missing_connection_fails_at_once_in_one_sentence_and_shows_nothing(
-    server, target, capsys, monkeypatch
-):
-    server.headers, server.refuses = {"Location": "http://[bad/"}, [302]  # to an address that is none
-    refused(server, target, "no connection")
-    target.unlink()
-    capsys.readouterr()
+def test_missing_connection_fails_at_once_and_shows_nothing(server, target, capsys, monkeypatch):
     monkeypatch.setattr(download_module, "PAUSE", 60.0)
     server.server_close()
     begun = time.perf_counter()
@@ -173,12 +165,3 @@ def test_many_at_once_make_one_file_with_one_download(server, target):
     assert target.read_bytes() == DATA
     assert len(server.asked) == 1
     assert names_beside(target) == {"input.txt"}
-
-
-def test_difference_tells_size_first_and_then_content(tmp_path):
-    path = tmp_path / "file"
-    assert FILE.difference(path) == "it cannot be read: No such file or directory"
-    for data, said in ((DATA[:7], "expected 500,009 bytes, found 7"), (OTHER, "expected sha256"), (DATA, "")):
-        path.write_bytes(data)
-        assert (FILE.difference(path) or "").startswith(said)
-    assert FILE.difference(path) is None
