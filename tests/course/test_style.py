@@ -67,13 +67,6 @@ def test_png_of_the_same_figure_has_the_same_bytes():
     assert style.to_png(line()) == style.to_png(line())
 
 
-def test_show_closes_a_figure_of_pyplot_so_that_nothing_is_drawn_twice(shown):
-    plt.close("all")
-    style.show(line(), "A line.")
-    charts.curve({"a": ([0, 1], [1, 0])})
-    assert plt.get_fignums() == [] and len(shown) == 4
-
-
 def test_show_prints_one_line_outside_jupyter(capsys, monkeypatch):
     monkeypatch.setattr(style, "get_ipython", lambda: None)
     style.show(line(), "A line.")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinylm.course import charts, widgets
+from tinylm.course import widgets
 from tinylm.errors import InputError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate_text
@@ -64,10 +64,11 @@ SHORT = {"x": (2, 11), "by": (2, 11, 3), "from_here": (0, 2.5, 0.5, 1.5), "box":
 
 
 def test_explore_takes_short_forms_for_widgets_with_readable_names_and_redraws_when_one_moves():
-    box = widgets.explore(lambda **values: repr(values), **SHORT)
+    box = widgets.explore(lambda **values: repr(values), height="300px", **SHORT)
     assert page(box) == repr({"x": 2, "by": 2, "from_here": 1.5, "box": "text", "menu": "a"})
     assert [w.description for w in box.children[:5]] == ["x", "by", "from here", "box", "menu"]
     assert (find(box, "by").min, find(box, "by").max, find(box, "by").step) == (2, 11, 3)
+    assert find(box, ipywidgets.Output).layout.min_height == "300px"
     find(box, "x").value, find(box, "menu").value = 5, "b"
     assert page(box) == repr({"x": 5, "by": 2, "from_here": 1.5, "box": "text", "menu": "b"})
     with pytest.raises(InputError, match="control speed is None: give a widget"):
@@ -86,13 +87,6 @@ def test_explore_shows_an_error_as_one_sentence_until_it_is_fixed(capsys):
         said.append(seen(box))
     assert said == ["KeyError: '<x>'", "type at least one", "2"]
     assert "Error" not in "".join(capsys.readouterr())
-
-
-def test_explore_calls_a_function_that_draws_on_every_move(drawn):
-    box = widgets.explore(lambda k: charts.bars(["a"], [k], alt="One bar."), height="300px", k=(1, 5))
-    find(box, "k").value = 4
-    assert [figure.axes[0].patches[0].get_height() for figure, _ in drawn] == [1, 4]
-    assert find(box, ipywidgets.Output).layout.min_height == "300px"
 
 
 def test_next_character_is_the_one_that_the_function_expects():
