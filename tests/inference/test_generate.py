@@ -75,7 +75,7 @@ def windows_of(text: list[int], n_prompt: int, window: str, context_length: int 
 
 @each_window
 @with_and_without_cache
-@pytest.mark.parametrize("prompt", [[4, 7, 1], list(range(13))], ids=["short", "longer than the context"])
+@pytest.mark.parametrize("prompt", [[4, 7, 1], [5] * T + [12, 0]], ids=["short", "longer than the context"])
 def test_each_token_is_drawn_from_the_prediction_after_its_window(prompt, use_cache, window):
     model, source = tiny(), seeded(3)
     config = asked(29, temperature=2.5, use_cache=use_cache, window=window)  # well past the context length
