@@ -1,15 +1,18 @@
 """What makes a notebook one of this course's: opening, proof, widget, slides, exercises, names."""
 
+import ast
+import math
 import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from nbformat import NotebookNode
 
 from tests.authoring.execute import FENCE, NOTEBOOKS, ROOT, printed, tags
-from tests.authoring.notebook_form import RULES, Notebook, rule
+from tests.authoring.notebook_form import RULES, Notebook, count_words, rule
 
 NAMES = re.findall(
     r"\d\d_\w+",
@@ -19,7 +22,7 @@ NAMES = re.findall(
     21_scaling_laws 22_rewards 23_looking_inside""",
 )
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-SLIDES, BULLETS = 20, 3
+SLIDES, BULLETS, TOLD = 20, 3, 11
 WIDGET = re.compile(r"(interactive|\w*Box|\w*Slider|Tab|Accordion|Output|Dropdown|Text|ToggleButtons|HTML)\(")
 HEADING = re.compile(r"^### (?P<name>\d+\.\d+ · [^·\n]+?) · (?P<level>●○○|●●○|●●●) · \d+ min$", re.MULTILINE)
 FOLDED = re.compile(r"<details>\s*<summary>.*?</summary>.*</details>", re.DOTALL)
@@ -58,8 +61,20 @@ def opens_with_its_goal(notebook: Notebook) -> Iterator[str]:
         yield "the first cell is not a title"
     if not re.search(r"\bgoal\b", first.source, re.IGNORECASE):
         yield "the first cell does not say the goal"
-    if not re.search(r"\bAbout \d+ minutes\b", first.source):
-        yield 'the first cell does not say "About 25 minutes"'
+    if f"About {minutes(notebook)} minutes" not in first.source:
+        yield f'the first cell does not say "About {minutes(notebook)} minutes"'
+
+
+def minutes(notebook: Notebook) -> int:
+    """How long a reader needs, up to the next five minutes: 150 words of prose and 12 lines of code a minute,
+    a minute for each prediction, and what the exercises say of themselves."""
+    prose = [cell.source for _, cell in notebook.prose if not cell.source.startswith("<details>")]
+    code = [cell.source for _, cell in notebook.code if not {"setup", "exercise", "check"} & {*tags(cell)}]
+    lines = sum(1 for source in code for line in source.splitlines() if line.strip())
+    words = sum(map(count_words, prose))
+    exercises = sum(int(n) for source in prose for n in re.findall(r"^### .* · (\d+) min$", source, re.M))
+    predictions = sum("predict" in tags(cell) for _, cell in notebook.cells)
+    return math.ceil((words / 150 + lines / 12 + predictions + exercises) / 5) * 5
 
 
 @rule
@@ -83,6 +98,25 @@ def predicts_and_binds(notebook: Notebook) -> Iterator[str]:
         yield "no cell binds with assert_close"
     if not any(re.search(r"^\s*from tinylm\.(?!course)", source, re.MULTILINE) for source in sources):
         yield "nothing of tinylm is imported to be bound to"
+
+
+@rule
+def predictions_cannot_be_read_off(notebook: Notebook) -> Iterator[str]:
+    """The code after a prediction prints numbers: no assert and no sentence in it, alternative texts
+    included, gives the answer away; what explains it comes after."""
+    for (_, before), (i, cell) in pairwise(notebook.cells):
+        if "predict" not in tags(before) or cell.cell_type != "code":
+            continue
+        tree = ast.parse(cell.source)
+        docstrings = {
+            ast.get_docstring(node, clean=False) for node in ast.walk(tree) if hasattr(node, "name")
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assert):
+                yield f"cell {i} follows a prediction and asserts its answer"
+            text = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and len(text.split()) > TOLD and text not in docstrings:
+                yield f"cell {i} follows a prediction and says {text!r}"
 
 
 @rule
@@ -141,9 +175,9 @@ def _exercise(cells: list[NotebookNode], i: int) -> Iterator[str]:
     if check is None or "check" not in tags(check):
         yield "no check cell follows it"
         return
-    if f'"{heading["name"]}"' not in check.source:
-        yield f'its check does not name "{heading["name"]}"'
-    if printed(check) != f"{heading['name']}: not attempted yet\n":
+    if not re.fullmatch(r"(\w+) = exercises\.\1\(\1\)", check.source):  # the answer stays out of sight
+        yield "its check is not one line like `mask = exercises.mask(mask)`"
+    if not printed(check).startswith(f"{heading['name']}: not attempted yet"):
         yield f'its check should print "{heading["name"]}: not attempted yet" and printed {printed(check)!r}'
     if not _folded(hint) or "hint" not in hint.source.lower() or tags(hint):
         yield "no folded hint follows the check"

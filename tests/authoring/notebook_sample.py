@@ -7,6 +7,18 @@ from tests.authoring.execute import METADATA, normalise
 from tests.authoring.notebook_rules import setup_cell
 
 EXERCISE = "2.1 · add one"
+IMPORTS = f"""\
+import ipywidgets
+import torch
+
+from tinylm.course.checks import marked
+from tinylm.errors import TinyLMError
+
+
+class exercises:
+    @marked("{EXERCISE}")
+    def plus_one(check, mine):
+        check.close(check.run(mine, 1), 2)"""
 SOLUTION = "```python\ndef plus_one(n):\n    return n + 1\n```"
 TABLE = (
     "| idea | module | test |\n|---|---|---|\n| an error | `errors` | `test_the_smallest_notebook_is_well` |"
@@ -41,9 +53,9 @@ def folded(summary: str, inside: str) -> str:
 def good() -> NotebookNode:
     """A notebook as it should be, as if tests.authoring.execute had run it."""
     cells = [
-        md("# 2 · Attention\n\n**Goal.** To look back.\n\nAbout 25 minutes.", slide="slide"),
+        md("# 2 · Attention\n\n**Goal.** To look back.\n\nAbout 10 minutes.", slide="slide"),
         code(setup_cell(), "setup"),
-        code("import ipywidgets\nimport torch\n\nfrom tinylm.errors import TinyLMError"),
+        code(IMPORTS),
         md("How many?", "predict"),
         code(
             'mine = torch.ones(3)\ntorch.testing.assert_close(mine, torch.ones(3))\nprint("equal")',
@@ -53,14 +65,9 @@ def good() -> NotebookNode:
         code("print(TinyLMError.__name__)", prints="TinyLMError", shows=FIGURE),
         code(STYLE, "nbval-ignore-output", shows=WIDGET),
         code('assert mine.sum() == 3\nprint("three")', prints="three"),
-        md(f"### {EXERCISE} · ●○○ · 5 min\n\n- takes a number\n- gives the next"),
+        md(f"### {EXERCISE} · ●○○ · 3 min\n\n- takes a number\n- gives the next"),
         code("def plus_one(n):\n    return ...", "exercise"),
-        code(
-            f'answer = plus_one(1)\nverdict = "not attempted yet" if answer is ... else "correct"\n'
-            f'print("{EXERCISE}" + ": " + verdict)',
-            "check",
-            prints=f"{EXERCISE}: not attempted yet",
-        ),
+        code("plus_one = exercises.plus_one(plus_one)", "check", prints=f"{EXERCISE}: not attempted yet"),
         md(folded("Hint", "What comes after 1?")),
         md(folded("Solution", SOLUTION), "solution"),
         md(f"## Summary\n\n{TABLE}"),

@@ -47,7 +47,8 @@ def test_execute_leaves_a_notebook_that_keeps_the_rules(tmp_path):
     nb = good()
     stripped(nb)
     nb.metadata["widgets"] = {}
-    nb.cells[2].source += "\nfrom tinylm.course.charts import curve"
+    imported = "from tinylm.course.charts import curve\nfrom tinylm.course.checks"
+    nb.cells[2].source = nb.cells[2].source.replace("from tinylm.course.checks", imported)
     nb.cells[6].source = FIGURE
     path = written(nb, tmp_path / "02_attention.ipynb")
     execute(path)
@@ -115,10 +116,10 @@ def test_the_kernel_is_this_interpreter_offline_at_the_small_scale(monkeypatch, 
 
 def test_the_solution_takes_the_place_of_the_stub_above_it_and_a_wrong_one_is_found(tmp_path):
     nb = good()
-    nb.cells = nb.cells[9:14]
+    nb.cells = [nb.cells[2], *nb.cells[9:14]]
     solve(written(nb, tmp_path / "right.ipynb"))
-    nb.cells[4].source = nb.cells[4].source.replace("return n + 1", "return ...")
-    with pytest.raises(NotebookFailed, match=f"^cell 2 says '{EXERCISE}: not attempted yet'$"):
+    nb.cells[5].source = nb.cells[5].source.replace("return n + 1", "return ...")
+    with pytest.raises(NotebookFailed, match=f"^cell 3 says '{EXERCISE}: not attempted yet'$"):
         solve(written(nb, tmp_path / "wrong.ipynb"))
 
 

@@ -77,6 +77,7 @@ def tagged(*tags: str, cells: range) -> Fault:
         for i in cells:
             if nb.cells[i].cell_type == "code":
                 nb.cells[i].metadata["tags"] = list(tags)
+        normalise(nb)
 
     return fault
 
@@ -90,6 +91,7 @@ def mostly_ignored(nb: NotebookNode) -> None:
 def no_exercise(nb: NotebookNode) -> None:
     """A fault: prose where the exercise was."""
     nb.cells[9:14] = [md("Here.") for _ in range(5)]
+    nb.cells[0].source = nb.cells[0].source.replace("10 minutes", "5 minutes")
     normalise(nb)
 
 
@@ -119,7 +121,7 @@ FAULTS = {
     "ignored without an assert": ("what_is_ignored_is_asserted", reads(8, 'print("three")')),
     "ignored and asserted in silence": ("what_is_ignored_is_asserted", adds(*IN_SILENCE)),
     "too few cells": ("within_limits", sets("cells", good().cells[:39])),
-    "too many cells": ("within_limits", adds(*(md("Here.") for _ in range(30)))),
+    "too many cells": ("within_limits", adds(*(md("Here.") for _ in range(45)))),
     "a long code cell": ("within_limits", reads(16, "\n".join(f"a{i} = {i}" for i in range(21)))),
     "a long class": ("within_limits", reads(16, "class A:\n" + "    a = 1\n" * 30)),
     "a long solution": ("within_limits", replaces(13, "    return", "    n += 0\n" * 19 + "    return")),
@@ -134,13 +136,16 @@ FAULTS = {
     "a semicolon": ("plain_python", reads(16, "x = 1;")),
     "no title": ("opens_with_its_goal", replaces(0, "# 2 · Attention", "Attention")),
     "no goal": ("opens_with_its_goal", replaces(0, "Goal", "Aim")),
-    "no minutes": ("opens_with_its_goal", replaces(0, "25 minutes", "an hour")),
-    "no setup cell": ("starts_with_the_setup_cell", sets("cells 1 metadata tags", ["real-text"])),
+    "no minutes": ("opens_with_its_goal", replaces(0, "10 minutes", "an hour")),
+    "other minutes": ("opens_with_its_goal", replaces(0, "10 minutes", "15 minutes")),
+    "no setup cell": ("starts_with_the_setup_cell", tagged("real-text", cells=range(1, 2))),
     "another setup cell": ("starts_with_the_setup_cell", replaces(1, "--depth=1", "--depth=2")),
     "two setup cells": ("starts_with_the_setup_cell", tagged("setup", cells=range(2, 3))),
     "nothing to predict": ("predicts_and_binds", sets("cells 3 metadata tags", ["real-text"])),
     "nothing bound": ("predicts_and_binds", replaces(4, "torch.testing.assert_close(mine,", "print(mine,")),
     "nothing to bind to": ("predicts_and_binds", replaces(2, "tinylm.errors", "tinylm.course.checks")),
+    "an assert that tells": ("predictions_cannot_be_read_off", replaces(4, "print", "assert 3\nprint")),
+    "a sentence that tells": ("predictions_cannot_be_read_off", replaces(4, '"equal"', f'"{"so " * 12}"')),
     "no widget": ("widgets_stand_beside_figures", sets("cells 7 outputs", [])),
     "no figure": ("widgets_stand_beside_figures", sets("cells 6 outputs", good().cells[6].outputs[:1])),
     "a cell that is no slide and no skip": ("has_slides", sets("cells 3 metadata", {"tags": ["predict"]})),
@@ -150,10 +155,11 @@ FAULTS = {
     "an exercise without a level": ("exercises_have_their_form", replaces(9, " · ●○○", "")),
     "a long contract": ("exercises_have_their_form", replaces(9, "- gives", "- b\n- c\n- gives")),
     "no contract": ("exercises_have_their_form", reads(9, f"### {EXERCISE} · ●○○ · 5 min")),
-    "a heading and no stub": ("exercises_have_their_form", adds(md("### 2.2 · two · ●○○ · 5 min\n\n- a"))),
+    "a heading and no stub": ("exercises_have_their_form", adds(md("### 2.2 · two · ●○○ · 1 min\n\n- a"))),
     "a check for nothing": ("exercises_have_their_form", adds(code("1 + 1", "check"))),
     "no check": ("exercises_have_their_form", sets("cells 11 metadata tags", ["real-text"])),
-    "a check of another name": ("exercises_have_their_form", replaces(11, EXERCISE, "2.1 · add two")),
+    "a check that shows the answer": ("exercises_have_their_form", replaces(11, "(plus_one)", "(1 + 1)")),
+    "a check of another name": ("exercises_have_their_form", replaces(9, EXERCISE, "2.1 · add two")),
     "a stub that is solved": ("exercises_have_their_form", sets("cells 11 outputs 0 text", "correct\n")),
     "a hint in the open": ("exercises_have_their_form", reads(12, "Hint: what comes after 1?")),
     "a hint with a tag": ("exercises_have_their_form", sets("cells 12 metadata tags", ["real-text"])),

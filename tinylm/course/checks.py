@@ -1,16 +1,23 @@
 """Checks: an exercise is marked in one line, and a wrong answer is told what usually causes it.
 
-The right answer, and the values that usual mistakes give, are handed in. `difference` says in a sentence how
-tensors, arrays, numbers, texts, or lists and dictionaries of them differ. Shown in 00_start_here.
+The checks stand in `exercises`, out of sight, because they hold the answers. One of them is a function of the
+check and of what the learner wrote:
 
-    with checks.exercise("2.1 · mask the future") as check:
-        check.attempted(mask)
-        check.close(mask, expected, "a position may see itself", usual={"is it upside down?": expected.T})
-"""
+    @marked("2.1 · mask the future", given=causal_mask)
+    def mask(check, mine):
+        check.close(check.run(mine, 5), right, "a position may see itself", usual={"upside down?": right.T})
 
+and a notebook says `mask = exercises.mask(mask)`: it goes on with the learner's own where that is right, else
+with what is `given`. `difference` says in a sentence how two answers differ. Shown in 00_start_here."""
+
+import copy
+import dis
+import functools
+import inspect
 import linecache
 import traceback
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from types import CodeType, TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +29,27 @@ BLANK = "not attempted yet"
 KINDS = {"b": "booleans", "i": "whole numbers", "u": "whole numbers", "f": "floats", "c": "complex numbers"}
 NAMES = {str: "a string", list: "a list", tuple: "a tuple", dict: "a dictionary", set: "a set"}
 NAMES |= {int: "a whole number", float: "a float", bool: "True or False", np.ndarray: "an array"}
+DATA = (torch.Tensor, np.ndarray, list, tuple, dict, str, int, float)
+
+
+def marked(name: str, *, given: Any = None) -> Callable[[Callable], Callable[[Any], Any]]:
+    """Make of a check(check, answer) what a notebook calls with the answer: it prints one line.
+
+    What comes back is what the notebook goes on with: the answer, or, where that is blank or wrong, the
+    package's own, `given`. Without `given` nothing follows from the exercise."""
+
+    def decorate(marking: Callable) -> Callable[[Any], Any]:
+        @functools.wraps(marking)
+        def mark(answer: Any) -> Any:
+            with exercise(name, bound=given is not None) as check:
+                check.answer = answer
+                marking(check, answer)
+            return answer if given is None or check.verdict == "correct" else given
+
+        mark.exercise = name
+        return mark
+
+    return decorate
 
 
 class _Ended(Exception):
@@ -31,12 +59,15 @@ class _Ended(Exception):
 class exercise:
     """Mark one exercise: print one line when the block ends, whatever error the learner made.
 
-    The line is "NAME: correct", "NAME: not attempted yet" or "NAME: not yet: DIAGNOSIS". The first check that
-    fails ends the block. Raises TinyLMError for an exercise that checks nothing: the author's mistake."""
+    The line is "NAME: correct", "NAME: not attempted yet" or "NAME: not yet: DIAGNOSIS"; where the notebook
+    goes on with the answer (`bound`), it also says with whose. The first check that fails ends the block.
+    Raises TinyLMError for an exercise that checks nothing: the author's mistake."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, bound: bool = False) -> None:
         self.name = name
         self.verdict = ""
+        self.answer: Any = None
+        self._bound = bound
         self._checks = 0
 
     def __enter__(self) -> Self:
@@ -55,8 +86,28 @@ class exercise:
             self.verdict = f"not yet: {_explain(error, trace)}"
         else:
             return False  # KeyboardInterrupt and the like belong to Jupyter
-        print(f"{self.name}: {self.verdict}")
+        goes_on = "going on with yours" if self.verdict == "correct" else "going on with tinylm's"
+        print(f"{self.name}: {self.verdict}" + (f" ({goes_on})" if self._bound else ""))
         return True
+
+    def run(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """What the learner's function returns for these arguments, which it may read and not change.
+
+        A function still blank ends the exercise, and so does one that returns None."""
+        own = [copy.deepcopy(a) if isinstance(a, torch.Tensor) else a for a in arguments]
+        answer = function(*own, **named)
+        if answer is None:
+            raise _Ended("not yet: your function returned None: is `return` missing?")
+        self.attempted(*(answer if isinstance(answer, tuple) else (answer,)))
+        for mine, theirs in zip(own, arguments, strict=True):
+            if isinstance(theirs, torch.Tensor) and difference(mine, theirs):
+                raise _Ended("not yet: your function changes a tensor that it was given: make a new one")
+        return answer
+
+    def forbid(self, function: Any, *names: str) -> None:
+        """None of these names may stand in the function: the contract asks the learner to do without."""
+        if used := {*names} & {name for code in _codes(function) for name in code.co_names}:
+            raise _Ended(f"not yet: the contract asks you to do without `{min(used)}`")
 
     def attempted(self, *answers: Any) -> None:
         """End here with "not attempted yet" when any of the answers is still `...` or None."""
@@ -68,7 +119,7 @@ class exercise:
         self.attempted(condition)
         self._checks += 1
         if not bool(condition.all() if hasattr(condition, "all") else condition):
-            raise _Ended(f"not yet: {diagnosis}")
+            raise _Ended(f"not yet: {_overlooked(self.answer) or diagnosis}")
 
     def close(
         self, mine: Any, expected: Any, diagnosis: str = "", *, usual: dict | None = None, **near: float
@@ -85,8 +136,37 @@ class exercise:
                 if difference(mine, wrong, kinds=False, **near) is None:
                     raise _Ended(f"not yet: {mistake}")
             sentence, about_values = problem
+            diagnosis = _overlooked(self.answer) or diagnosis
             explained = f"{diagnosis} ({sentence})" if diagnosis and about_values else sentence
             raise _Ended(f"not yet: {explained}")
+
+
+def _codes(function: Any) -> Iterator[CodeType]:
+    """The code of a function, of what is defined inside it, or of all methods of a class."""
+    waiting = [function]
+    while waiting:
+        found = waiting.pop()
+        if inspect.isclass(found):
+            waiting += [member for member in vars(found).values() if inspect.isroutine(member)]
+        elif code := found if isinstance(found, CodeType) else getattr(found, "__code__", None):
+            yield code
+            waiting += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+
+
+def _overlooked(function: Any) -> str | None:
+    """What is told of a wrong function that never looks at one of its arguments, or None."""
+    if not inspect.isfunction(function):
+        return None
+    code, loaded = function.__code__, {*function.__code__.co_cellvars}
+    for step in dis.get_instructions(code):
+        if step.opname.startswith("LOAD"):
+            loaded |= {*step.argval} if isinstance(step.argval, tuple) else {step.argval}
+    unused = [name for name in inspect.signature(function).parameters if name not in loaded]
+    if not unused:
+        return None
+    outside = [n for n in code.co_names if n in loaded and isinstance(function.__globals__.get(n), DATA)]
+    instead = f" and reads `{outside[0]}` from outside" if outside else ""
+    return f"your function does not use its argument `{unused[0]}`{instead}"
 
 
 def _left_blank(error: BaseException) -> bool:

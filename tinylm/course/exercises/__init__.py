@@ -1,0 +1,1 @@
+"""Checks of the exercises, a module for each notebook. They hold the answers: solve first, then look."""

@@ -1,0 +1,269 @@
+"""Checks of notebook 02_attention, and what it goes on with where a part is blank."""
+
+import math
+
+import torch
+from torch import nn
+
+from tinylm.course.checks import exercise, marked
+from tinylm.model.attention import causal_mask as package_mask
+from tinylm.model.attention import explicit_attention
+
+
+def given_attend_one(x, t, W_q, W_k, W_v):
+    """Attention for the word at position t, (D,)."""
+    seen = x[: t + 1]  # (t + 1, C)
+    q, k, v = x[t] @ W_q, seen @ W_k, seen @ W_v  # (D,), (t + 1, D), (t + 1, D)
+    return torch.softmax(k @ q / math.sqrt(q.shape[0]), dim=0) @ v  # (D,)
+
+
+class GivenHead(nn.Module):
+    """One causal head."""
+
+    def __init__(self, n_embd: int, head_dim: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(n_embd, head_dim, bias=False)
+        self.key = nn.Linear(n_embd, head_dim, bias=False)
+        self.value = nn.Linear(n_embd, head_dim, bias=False)
+
+    def forward(self, x):
+        """x (B, T, C) to (B, T, D)."""
+        return explicit_attention(self.query(x), self.key(x), self.value(x))[0]
+
+
+class GivenMultiHead(nn.Module):
+    """Several heads in a loop, side by side, then mixed."""
+
+    def __init__(self, n_embd: int, n_head: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(GivenHead(n_embd, n_embd // n_head) for _ in range(n_head))
+        self.proj = nn.Linear(n_embd, n_embd)
+
+    def forward(self, x):
+        """x (B, T, C) to (B, T, C)."""
+        return self.proj(torch.cat([head(x) for head in self.heads], dim=-1))
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Numbers with a spread of 1."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@marked("2.1 · the causal mask", given=package_mask)
+def causal_mask(check: exercise, mine) -> None:
+    """True where s <= t."""
+    for T in (5, 3):
+        right = torch.ones(T, T).tril().bool()
+        usual = {
+            "turned over: rows look at columns, and the past lies to the left": right.T,
+            "turned over: True should mean *may look*": ~right,
+            "True should mean *may look*, and a position may look at itself": ~right.T,
+            "a position also sees itself: s = t is allowed": right.tril(-1),
+            "one too many: a position may not see the next one": torch.ones(T, T).tril(1).bool(),
+            "that is the position itself only: what of those before it?": torch.eye(T).bool(),
+            "everything is allowed: where is the mask?": torch.ones(T, T).bool(),
+        }
+        mask = check.run(mine, T)
+        check.that(isinstance(mask, torch.Tensor), "a tensor is asked: torch.ones(T, T) makes one")
+        infinite = mask.is_floating_point() and bool(mask.isinf().any())
+        check.that(not infinite, "these are scores with −∞: True and False are asked")
+        check.that(mask.dtype == torch.bool, "these are numbers: .bool() makes True and False of them")
+        check.close(mask, right, "row t has t + 1 times True, from the left", usual=usual)
+
+
+@marked("2.2 · attention for one word", given=given_attend_one)
+def attend_one(check: exercise, mine) -> None:
+    """softmax(k q / √D) v over the positions up to t."""
+    for T, C, D, t, seed in ((6, 4, 3, 3, 0), (5, 3, 7, 2, 1)):
+        x, (W_q, W_k, W_v) = random(T, C, seed=seed), random(3, C, D, seed=seed + 9)
+        seen = x[: t + 1]
+        q, k, v = x[t] @ W_q, seen @ W_k, seen @ W_v
+        score, root = k @ q, math.sqrt(D)
+        all_scores, all_v = x @ W_k @ q, x @ W_v
+        mixed = torch.softmax(all_scores / root, 0) @ all_v
+        usual = {
+            "the scores are not divided by √D": torch.softmax(score, 0) @ v,
+            "divide by the root of D, not by D": torch.softmax(score / D, 0) @ v,
+            "D is the number of columns of W_q, not the length of x[t]": torch.softmax(
+                score / math.sqrt(C), 0
+            )
+            @ v,
+            "divide the scores before softmax, not the weights after it": torch.softmax(score, 0) / root @ v,
+            "multiplied by √D: divide": torch.softmax(score * root, 0) @ v,
+            "it sees the future: only the positions 0 to t": mixed,
+            "position t itself may be looked at too: x[: t + 1]": torch.softmax(score[:-1] / root, 0)
+            @ v[:-1],
+            "the softmax is missing": score / root @ v,
+            "the values are averaged, not the keys": torch.softmax(score / root, 0) @ k,
+            "queries and keys are exchanged": torch.softmax(seen @ W_q @ (x[t] @ W_k) / root, 0) @ v,
+            "that is only the value of the word with the highest score": v[score.argmax()],
+            "these are equal weights: where are the scores?": v.mean(0),
+            "that is the sum of the values: weigh them": v.sum(0),
+        }
+        if t + 1 < T:
+            usual["one too far: x[: t + 1] ends with position t"] = (
+                torch.softmax(all_scores[: t + 2] / root, 0) @ all_v[: t + 2]
+            )
+        answer = check.run(mine, x, t, W_q, W_k, W_v)
+        check.that(isinstance(answer, torch.Tensor), "a tensor of shape (D,) is asked")
+        check.that(
+            answer.shape != (t + 1,) or t + 1 == D, "these are the weights: average the values with them"
+        )
+        right = given_attend_one(x, t, W_q, W_k, W_v)
+        check.close(answer, right, "compare with the steps above, one by one", usual=usual)
+    check.close(check.run(mine, x, 0, W_q, W_k, W_v), x[0] @ W_v, "position 0 can only see itself")
+
+
+@marked("2.3 · attention", given=explicit_attention)
+def attention(check: exercise, mine) -> None:
+    """The formula, for any number of dimensions in front."""
+    check.forbid(mine, "scaled_dot_product_attention", "explicit_attention", "fused_attention")
+    for shape in ((5, 3), (2, 3, 4, 7)):
+        q, k, v = random(3, *shape, seed=shape[-1])
+        T, D = shape[-2:]
+        seen = torch.ones(T, T).tril().bool()
+        scores, root = q @ k.transpose(-2, -1), math.sqrt(D)
+
+        def soft(scores, mask=seen, dim=-1):
+            return torch.softmax(scores.masked_fill(~mask, -math.inf), dim)
+
+        unmasked = torch.softmax(scores / root, -1)
+        usual = {
+            "the scores are not divided by √D": soft(scores),
+            "divide by the root of D, not by D": soft(scores / D),
+            "the root of D, the last dimension, not of T": soft(scores / math.sqrt(T)),
+            "multiplied by √D: divide": soft(scores * root),
+            "divide the scores before softmax, not the weights after it": soft(scores) / root,
+            "the mask is missing": unmasked,
+            "a masked score must be −∞: 0 is a score like any other": torch.softmax(scores / root * seen, -1),
+            "mask the scores before softmax: now the rows no longer sum to 1": unmasked * seen,
+            "the mask is turned over": soft(scores / root, seen.T),
+            "softmax runs over the columns, dim=-1": soft(scores / root, dim=-2),
+            "rows are queries and columns are keys: yours are exchanged": soft(
+                k @ q.transpose(-2, -1) / root
+            ),
+            "a position also sees itself": soft(scores / root, seen.tril(-1)),
+            "the softmax is missing": (scores / root).masked_fill(~seen, 0.0),
+            "the softmax is missing: these are scores": (scores / root).masked_fill(~seen, -math.inf),
+        }
+        answer = check.run(mine, q, k, v)
+        check.that(isinstance(answer, tuple) and len(answer) == 2, "return two things: results and weights")
+        out, weights = answer
+        right = soft(scores / root)
+        if weights.shape == v.shape and out.shape == right.shape and T != D:
+            check.that(False, "the results come first, then the weights")
+        nan = isinstance(weights, torch.Tensor) and bool(weights.isnan().any())
+        check.that(not nan, "nan: a row in which everything is hidden has no softmax; a position sees itself")
+        check.close(weights, right, "compare the weights with the formula", usual=usual)
+        usual = {"the values are averaged, not the keys": right @ k, "nor the queries": right @ q}
+        usual |= {"weights @ v: rows of weights, columns of v": right.transpose(-2, -1) @ v}
+        usual |= {"these are the values: weights @ v averages them": v}
+        check.close(out, right @ v, "the results are weights @ v", usual=usual)
+
+
+def same_weights(check: exercise, mine: nn.Module, theirs: nn.Module) -> None:
+    """Give the learner's module the numbers of ours, which needs the names of the contract."""
+    names, shapes = dict(mine.state_dict()), {k: v.shape for k, v in theirs.state_dict().items()}
+    if extra := [name for name in names if name not in shapes]:
+        check.that(not extra[0].endswith("bias"), f"{extra[0]} is one too many: bias=False")
+        check.that(False, f"`{extra[0]}` is not in the contract, which names {', '.join(shapes)}")
+    for name, shape in shapes.items():
+        check.that(name in names, f"`{name}` is missing: set it in __init__, as self.{name.split('.')[0]}")
+        check.that(
+            names[name].shape == shape, f"{name} has the shape {tuple(names[name].shape)}, not {tuple(shape)}"
+        )
+    mine.load_state_dict(theirs.state_dict())
+
+
+def blank_module(check: exercise, module: nn.Module, x: torch.Tensor) -> None:
+    """End here where a class is still the stub: nothing in it, and `...` handed back."""
+    if not list(module.parameters()):
+        check.run(module, x)
+
+
+@marked("2.4 · one head", given=GivenHead)
+def Head(check: exercise, mine) -> None:
+    """query, key, value without bias; the results of causal attention."""
+    for B, T, C, D, seed in ((2, 5, 6, 3, 0), (3, 4, 5, 7, 1)):
+        module, ours, x = mine(C, D), GivenHead(C, D), random(B, T, C, seed=seed)
+        blank_module(check, module, x)
+        same_weights(check, module, ours)
+        with torch.no_grad():
+            q, k, v = ours.query(x), ours.key(x), ours.value(x)
+            unmasked = torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(D), -1)
+            usual = {
+                "query and key are exchanged": explicit_attention(k, q, v)[0],
+                "the values go last: attention(query, key, value)": explicit_attention(q, v, k)[0],
+                "the values come from self.value, not from self.key": explicit_attention(q, k, k)[0],
+                "the queries come from self.query": explicit_attention(k, k, v)[0],
+                "it sees the future: use your attention, which is causal": unmasked @ v,
+                "these are the values of each position itself: nobody looks back": v,
+            }
+            answer = check.run(module, x)
+            check.that(not isinstance(answer, tuple), "return the results alone: out, _ = attention(...)")
+            right = ours(x)
+            if T != D:
+                check.that(answer.shape[-1] != T, "these are the weights: the first of the two is wanted")
+        check.close(
+            answer.detach(), right, "attention of self.query(x), self.key(x), self.value(x)", usual=usual
+        )
+
+
+@marked("2.5 · several heads", given=GivenMultiHead)
+def MultiHead(check: exercise, mine) -> None:
+    """Heads side by side, then proj."""
+    for B, T, C, H, seed in ((2, 5, 6, 3, 0), (3, 4, 10, 2, 1)):
+        module, ours, x = mine(C, H), GivenMultiHead(C, H), random(B, T, C, seed=seed)
+        blank_module(check, module, x)
+        heads = getattr(module, "heads", None)
+        listed = isinstance(heads, list | tuple)
+        check.that(not listed, "a plain list hides its parameters from torch: use torch.nn.ModuleList")
+        check.that(heads is None or len(heads) == H, "as many heads as n_head says")
+        same_weights(check, module, ours)
+        with torch.no_grad():
+            found = [head(x) for head in ours.heads]
+            side = torch.cat(found, dim=-1)
+            usual = {
+                "proj is missing: it mixes what the heads found": side,
+                "the heads stand in the wrong order": ours.proj(torch.cat(found[::-1], dim=-1)),
+                "side by side, not added up: torch.cat(..., dim=-1)": ours.proj(sum(found).repeat(1, 1, H)),
+                "every head counts, not only the first": ours.proj(found[0].repeat(1, 1, H)),
+                "stacked, then flattened in the wrong order": ours.proj(
+                    torch.stack(found, dim=-1).flatten(2)
+                ),
+                "the stream itself is not added here: that comes in 03": ours(x) + x,
+            }
+            answer = check.run(module, x)
+            right = ours(x)
+        check.close(answer.detach(), right, "proj of all heads side by side", usual=usual)
+
+
+@marked("2.6 · find the head that looks one back")
+def previous_head(check: exercise, mine) -> None:
+    """The largest mean of the line below the diagonal."""
+    made = torch.full((3, 4, 5, 5), 0.1)
+    made[0, 3] += 2 * torch.eye(5)  # this head looks at itself
+    made[2, 0] += torch.eye(5).roll(1, dims=0).tril()  # this one looks one back
+    made[1, 2] += 1.5 * torch.eye(5).roll(1, dims=1).triu()  # this one looks one ahead
+    made[0, 1, 4, 3] += 3  # this one looks one back from the last row alone
+    made[1, 0, 2, 1] += 3.5  # this one from the middle alone
+    made[1, 1] += torch.eye(5).roll(2, dims=0).tril() * 3  # this one looks two back
+    usual = {
+        "that head looks at itself": (0, 3),
+        "that head looks ahead: rows look at columns": (1, 2),
+        "that head looks one back from its last row alone: take the mean over all": (0, 1),
+        "that head has one large weight: take the mean, not the largest": (1, 0),
+        "that head looks two back": (1, 1),
+        "layer first, then head": (0, 2),
+        "that is the place in the flat table: divmod by H": 8,
+        "these are the scores: which head has the highest?": made.diagonal(-1, dim1=-2, dim2=-1).mean(-1),
+    }
+    answer = check.run(mine, made)
+    check.close(answer, (2, 0), "one head of the made-up maps looks one back", usual=usual)
+    for seed, (n_layer, H) in enumerate(((3, 4), (4, 2), (5, 3))):
+        maps = random(n_layer, H, 7, 7, seed=seed).softmax(-1)
+        score = maps.diagonal(-1, dim1=-2, dim2=-1).mean(-1)  # (L, H)
+        right = divmod(score.flatten().argmax().item(), H)
+        last = divmod(maps[:, :, -1, -2].flatten().argmax().item(), H)
+        usual = {} if last == right else {"that reads the last row alone: take the mean over all": last}
+        check.close(check.run(mine, maps), right, "on other maps another head scores higher", usual=usual)
