@@ -8,7 +8,6 @@ Taught in notebook 04_training."""
 import itertools
 import math
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -81,7 +80,6 @@ def run_recipe(recipe: Recipe, *, name: str | None = None, fallback: bool = Fals
         with _alone_in(folder):
             new_folder(recipe.name, folder.name)  # nobody has saved into it meanwhile
             (folder / "record.jsonl").unlink(missing_ok=True)
-            shutil.rmtree(folder / paths.KEPT, ignore_errors=True)
             return run.go(folder, RunRecord(folder / "record.jsonl", header))
 
 
