@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 
 def test_file_becomes_plots_with_scenes_words_and_labels():
     plots, labels = parse(
-        "# a comment\nlist colour\nred @3 |\nblue\n\nlist bird\nowl | [colour] owl\n\n"
+        "# a comment\nlist colour\nred @3 |\nblue\n\nlist bird\nowl @2 | [colour] owl | blue owl\n\n"
         "scene hero, friend\ntwo of Eve | Tom | Ann\n\nscene thing (object), is\nhat | cap: is\nkeys: are\n\n"
         "plot one, line 1\n{hero}:\\nMy {thing} {is} for {friend}.\n\nplot one, line 2\n[Bird]!"
     )
@@ -25,7 +25,7 @@ def test_file_becomes_plots_with_scenes_words_and_labels():
     agreeing = [("hat", "is"), ("cap", "is"), ("keys", "are")]
     assert thing == [(("thing", word), ("is", form)) for word, form in agreeing]
     assert opening.tokens[1].choice.items() == [(":\nMy ", 1.0)]
-    assert last.tokens[0].choice.items() == [("Owl", 0.5), ("Red owl", 0.375), ("Blue owl", 0.125)]
+    assert last.tokens[0].choice.items() == [("Owl", 0.5), ("Red owl", 0.1875), ("Blue owl", 0.3125)]
 
 
 @pytest.mark.parametrize(
