@@ -43,9 +43,9 @@ class Train(NamedTuple):
 
     # What to train; `python -m tinylm` lists the recipes.
     recipe: Annotated[Positional[str], arg(metavar="RECIPE", help_behavior_hint="")]
-    model: ModelConfig
-    train: TrainConfig
-    data: DataConfig
+    model: ModelConfig  # The model's shape, by default the recipe's.
+    train: TrainConfig  # How to train, by default the recipe's.
+    data: DataConfig  # What is read, by default the recipe's.
     # The run's name: it is kept in data/mine/NAME. Left out: the recipe's name and the next number.
     run: Annotated[str | None, arg(metavar="NAME")] = None
     # A checkpoint whose weights to start from: a folder, a run's name, or a shipped name.

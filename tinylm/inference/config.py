@@ -16,10 +16,8 @@ class SamplingConfig(Config):
 
     temperature: float = 1.0
     """Below 1 the favourites gain, above 1 the rare tokens do; 0 always takes the most probable."""
-    top_k: int = 0
-    """Draw from the k most probable tokens only; 0 keeps all."""
-    top_p: float = 1.0
-    """Draw from the fewest tokens that hold this share of the probability; 1 keeps all."""
+    top_k: int = 0  # Draw from the k most probable tokens only; 0 keeps all.
+    top_p: float = 1.0  # Draw from the fewest tokens that hold this share of the probability; 1 keeps all.
     min_p: float = 0.0
     """Drop what is less probable than this share of the favourite's probability; 0 keeps all."""
     repetition_penalty: float = 1.0
@@ -39,10 +37,8 @@ class SamplingConfig(Config):
 class GenerationConfig(SamplingConfig):
     """How a text is continued: how each token is chosen, what the model sees of it, and when it ends."""
 
-    max_new_tokens: int = 500
-    """How much to write at most."""
-    stop: tuple[str, ...] = ()
-    """Texts at which to end; they are not written."""
+    max_new_tokens: int = 500  # How much to write at most.
+    stop: tuple[str, ...] = ()  # Texts at which to end; they are not written.
     use_cache: bool = True
     """Keep each token's keys and values instead of computing them again: the same text, faster."""
     window: Window = "half"

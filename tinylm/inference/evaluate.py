@@ -25,16 +25,13 @@ BLOCK_TOKENS, MIN_BLOCKS = 8_192, 10
 class Evaluation:
     """A measured loss. All losses are in nats."""
 
-    loss: float
-    """Mean over the scored tokens, nats per token; nan where the model's weights are not finite."""
+    loss: float  # Mean over the scored tokens, nats per token; nan where the model's weights are not finite.
     standard_error: float
     """Standard error of `loss`, from the spread between units; nan when there is only one."""
-    n_tokens: int
-    """Tokens scored."""
+    n_tokens: int  # Tokens scored.
     bits_per_byte: float | None = None
     """loss / ln 2 / bytes per token; None when the bytes per token were not given."""
-    unit: str = ""
-    """What the standard error was taken over: "412 documents" or "13 blocks of 8,580 tokens"."""
+    unit: str = ""  # What the standard error was taken over: "412 documents" or "13 blocks of 8,580 tokens".
 
     @property
     def perplexity(self) -> float:

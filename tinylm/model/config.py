@@ -12,16 +12,11 @@ from tinylm.errors import BELOW_1, Config, ConfigError
 class ModelConfig(Config):
     """Everything that decides the shape of a GPT. The defaults are GPT-2's choices at a small size."""
 
-    vocab_size: int = 65
-    """V: how many different tokens there are."""
-    context_length: int = 256
-    """The most tokens that the model sees at once."""
-    n_layer: int = 4
-    """How many blocks are stacked."""
-    n_head: int = 4
-    """H: attention heads per block. Each is n_embd / n_head wide."""
-    n_embd: int = 128
-    """C: the width of the residual stream."""
+    vocab_size: int = 65  # V: how many different tokens there are.
+    context_length: int = 256  # The most tokens that the model sees at once.
+    n_layer: int = 4  # How many blocks are stacked.
+    n_head: int = 4  # H: attention heads per block. Each is n_embd / n_head wide.
+    n_embd: int = 128  # C: the width of the residual stream.
     position: Literal["learned", "rotary"] = "learned"
     """How order gets in: a learned vector per position (GPT-2) or a rotation of q and k (Su et al. 2021)."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
@@ -34,16 +29,13 @@ class ModelConfig(Config):
     """Let each attention also read the position before its own, by a learned share (Peng et al. 2023)."""
     tied_head: bool = True
     """Read the output with the token embedding itself (GPT-2) instead of a matrix of its own."""
-    bias: bool = True
-    """Biases in the linear layers and in LayerNorm (GPT-2). The head never has one."""
-    dropout: float = 0.0
-    """The fraction of activations zeroed while training."""
+    bias: bool = True  # Biases in the linear layers and in LayerNorm (GPT-2). The head never has one.
+    dropout: float = 0.0  # The fraction of activations zeroed while training.
     attention: Literal["fused", "explicit"] = "fused"
     """One fused call (fast) or the formula step by step (to be read). The result is the same."""
     residual_init: Literal["scaled", "zero"] = "scaled"
     """What writes into the residual stream starts small (GPT-2) or at 0: no block adds anything yet."""
-    rope_base: float = 10000.0
-    """Rotary only: the slowest pair turns once in about 2 pi rope_base positions."""
+    rope_base: float = 10000.0  # Rotary only: the slowest pair turns once in about 2 pi rope_base positions.
     vocab_multiple: int = 1
     """Fill the head's rows up to a multiple of this, such as 64, for speed on a GPU; it shows nowhere."""
 

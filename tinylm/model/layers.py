@@ -20,12 +20,9 @@ class Role:
     Nothing is guessed from a name or a dimension: by dimension, a router of experts would go to Muon and
     stacked experts (E, 4C, C) would lose their weight decay, without a word."""
 
-    muon: bool = False
-    """Muon may move it: a matrix between two streams of activations, not a table of rows."""
-    splits: int = 1
-    """How many independent matrices are stacked along its rows, such as one per head in qkv."""
-    decay: bool = False
-    """Weight decay pulls it to 0."""
+    muon: bool = False  # Muon may move it: a matrix between two streams of activations, not a table of rows.
+    splits: int = 1  # How many independent matrices are stacked along its rows, such as one per head in qkv.
+    decay: bool = False  # Weight decay pulls it to 0.
     init: Literal["normal", "residual", "zero", "keep"] = "normal"
     """Its first weights: N(0, 0.02); smaller or 0 where it writes into the residual stream; 0; or what its
     module put there, such as the 1 of a norm."""

@@ -5,8 +5,6 @@ the model itself, so that it may also run it in pieces. Sums, not means: pieces 
 numbers of targets then add up to the whole, and who divides knows by how many.
 Taught in notebooks 01_characters and 06_custom_losses. Source: Shannon 1948."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch.nn.functional as F

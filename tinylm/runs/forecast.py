@@ -4,8 +4,6 @@ The speed is never guessed: the machine trains for a second and is timed. A fore
 evaluations, and is called a forecast wherever it is printed.
 Taught in notebooks 04_training and 10_speed. Source: Chowdhery et al. 2022 (PaLM), appendix B."""
 
-from __future__ import annotations
-
 import copy
 import statistics
 import time

@@ -18,8 +18,7 @@ class DataConfig:
 
     corpus: str = "tinyshakespeare"
     """A corpus of the course (`python -m tinylm machine` lists them), a text file or a folder of shards."""
-    tokenizer: str = "characters"
-    """How the text becomes ids; shards bring their own."""
+    tokenizer: str = "characters"  # How the text becomes ids; shards bring their own.
     lowercase: bool = False
     """Fold the text to lower case: fewer characters to learn, and prompts are folded too."""
     train_share: float = 1.0

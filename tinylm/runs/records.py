@@ -4,8 +4,6 @@ One header, then a line for each step, evaluation or measurement, then one end. 
 existing file is refused, a cut-off last line is survived. It never holds a host name, a user or a path.
 Taught in notebook 04_training."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform
@@ -16,7 +14,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tinylm import device
 from tinylm.errors import RunError
@@ -54,7 +52,7 @@ class RunRecord:
         self.write("header", **header)
 
     @classmethod
-    def resumed(cls, path: str | Path, done: Progress) -> RunRecord:
+    def resumed(cls, path: str | Path, done: Progress) -> Self:
         """Go on with a record from a checkpoint.
 
         What the checkpoint has not `done` is cut off, because it will be done again, an evaluation that is

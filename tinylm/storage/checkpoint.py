@@ -39,10 +39,8 @@ class TrainingCheckpoint:
     """What must not change when the run goes on: the settings of model and training, the data, ..."""
     model: weights.Checkpoint
     config: TrainConfig
-    tensors: dict[str, Tensor]
-    """The optimiser's memory: PARAMETER/NAME, such as head.weight/exp_avg."""
-    data: atomic.JSON
-    """training.json as it stands."""
+    tensors: dict[str, Tensor]  # The optimiser's memory: PARAMETER/NAME, such as head.weight/exp_avg.
+    data: atomic.JSON  # training.json as it stands.
 
     def restore(self, state: TrainingState) -> None:
         """Put everything into a fresh state, in place; the next step is then the one never done.

@@ -29,13 +29,11 @@ FIELDS = {"format": (FORMAT,), "version": (1, 2, VERSION), "config": dict, "note
 class Checkpoint:
     """What the three files hold, verified."""
 
-    name: str
-    """What the folder is called in sentences."""
+    name: str  # What the folder is called in sentences.
     config: ModelConfig
     tensors: dict[str, Tensor]
     tokenizer: Tokenizer
-    notes: atomic.JSON
-    """What the run wrote about itself: its recipe, corpus, steps and loss."""
+    notes: atomic.JSON  # What the run wrote about itself: its recipe, corpus, steps and loss.
 
     @property
     def corpus(self) -> str:

@@ -16,46 +16,33 @@ DTypeName = Literal["auto", "float32", "bfloat16", "float16"]  # device's own wo
 class TrainConfig(Config):
     """How to train."""
 
-    steps: int = 2000
-    """Optimiser steps in the whole run."""
-    micro_batch_size: int = 12
-    """Sequences per forward pass per device: as many as the memory holds."""
+    steps: int = 2000  # Optimiser steps in the whole run.
+    micro_batch_size: int = 12  # Sequences per forward pass per device: as many as the memory holds.
     tokens_per_step: int = 768
     """Tokens per optimiser step over all devices; micro-batches are accumulated until it is reached."""
     optimizer: OptimizerName = "adamw"
     """adamw for all parameters, or muon for the matrices inside the blocks and adamw for the rest."""
-    learning_rate: float = 1e-3
-    """AdamW's peak learning rate, reached when the warm-up ends."""
+    learning_rate: float = 1e-3  # AdamW's peak learning rate, reached when the warm-up ends.
     min_learning_rate: float = 1e-4
     """Learning rate of the last step, for the schedules that decay; 0 would be that of the step after it."""
-    warmup_steps: int = 100
-    """Steps over which the rate rises linearly to its peak."""
+    warmup_steps: int = 100  # Steps over which the rate rises linearly to its peak.
     schedule: Schedule = "cosine"
     """What the rate does after the warm-up; wsd holds the peak, then falls over the last fifth."""
     weight_decay: float = 0.1
     """Decoupled decay of the matrices, with muon of its own; biases and norms are never decayed."""
-    muon_learning_rate: float = 0.02
-    """Muon's peak learning rate; it rises and falls by the same schedule."""
-    muon_momentum: float = 0.95
-    """Muon's memory of the gradient."""
-    beta1: float = 0.9
-    """AdamW's memory of the gradient."""
-    beta2: float = 0.99
-    """AdamW's memory of the squared gradient; 0.95 is common for large batches."""
+    muon_learning_rate: float = 0.02  # Muon's peak learning rate; it rises and falls by the same schedule.
+    muon_momentum: float = 0.95  # Muon's memory of the gradient.
+    beta1: float = 0.9  # AdamW's memory of the gradient.
+    beta2: float = 0.99  # AdamW's memory of the squared gradient; 0.95 is common for large batches.
     grad_clip: float = 1.0
     """The gradient is scaled down to this norm when it is longer; 0 switches clipping off."""
-    eval_every: int = 250
-    """Steps between evaluations; 0 evaluates only at the end."""
-    eval_tokens: int = 0
-    """Tokens of the validation text that an evaluation reads; 0 reads all of them."""
-    eval_dtype: DTypeName = "auto"
-    """Arithmetic of an evaluation; auto takes the training's."""
+    eval_every: int = 250  # Steps between evaluations; 0 evaluates only at the end.
+    eval_tokens: int = 0  # Tokens of the validation text that an evaluation reads; 0 reads all of them.
+    eval_dtype: DTypeName = "auto"  # Arithmetic of an evaluation; auto takes the training's.
     patience: int = 0
     """Evaluations in a row that do not lower the best loss after which the run stops; 0 never stops early."""
-    log_every: int = 10
-    """Steps between logged lines."""
-    seed: int = 1337
-    """Decides the order of the data and the dropout masks."""
+    log_every: int = 10  # Steps between logged lines.
+    seed: int = 1337  # Decides the order of the data and the dropout masks.
     dtype: DTypeName = "auto"
     """Arithmetic of the forward pass; auto takes what the device does best. Weights stay float32."""
     compile: bool = False
