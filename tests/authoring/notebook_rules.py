@@ -108,9 +108,8 @@ def predictions_cannot_be_read_off(notebook: Notebook) -> Iterator[str]:
         if "predict" not in tags(before) or cell.cell_type != "code":
             continue
         tree = ast.parse(cell.source)
-        docstrings = {
-            ast.get_docstring(node, clean=False) for node in ast.walk(tree) if hasattr(node, "name")
-        }
+        named = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        docstrings = {ast.get_docstring(node, clean=False) for node in named}
         for node in ast.walk(tree):
             if isinstance(node, ast.Assert):
                 yield f"cell {i} follows a prediction and asserts its answer"

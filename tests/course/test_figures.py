@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinylm.course import charts, diagrams, heatmaps, style
+from tinylm.course import charts, diagrams, flows, heatmaps, style
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 
@@ -33,6 +33,12 @@ FIGURES = {
     "attention heads": lambda: heatmaps.attention_heads(WEIGHTS, TOKENS, title="layer 0"),
     "ladder": lambda: diagrams.ladder("GPT-2"),
     "architecture": lambda: diagrams.architecture(GPT(ModelConfig(**MODEL))),
+    "language model": flows.language_model,
+    "one head": flows.attention,
+    "three heads": lambda: flows.heads(3),
+    "one block": flows.block,
+    "look back": lambda: flows.look_back(list("abcdefg"), 4, WEIGHTS[0, 4], title="Where e looks"),
+    "arrows": lambda: flows.arrows({"a": (2, 0), "b": (0, 3)}, title="Two", xlabel="x", ylabel="y"),
     "architecture, modern": lambda: diagrams.architecture(GPT(ModelConfig(**MODERN))),
 }
 

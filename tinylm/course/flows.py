@@ -3,6 +3,7 @@
 One style, and where there are words, those of the course's example sentence. Shown in notebooks 02_attention
 and 03_transformer."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from tinylm.course import style
 from tinylm.course.diagrams import arrow, box, write
 from tinylm.course.style import BLUE, COLOURS, GREY, INK
 
-HIGH, GAP, LANE = 0.78, 0.42, 0.94  # inches: a box, the arrow to the next one, from lane to lane
+HIGH, GAP, LANE = 0.78, 0.3, 0.94  # inches: a box, the arrow to the next one, from lane to lane
 Box = tuple[float, float, str]  # column and lane, from the top left, and the text
 
 
@@ -40,7 +41,7 @@ def flow(boxes: Mapping[str, Box], arrows: str, *, title: str, alt: str) -> None
 def _width(text: str) -> float:
     """How wide a box is, in inches."""
     name, _, inside = text.partition("\n")
-    return max(0.9, 0.3 + 0.125 * len(name), 0.3 + 0.1 * len(inside))
+    return max(0.9, 0.2 + 0.118 * len(name), 0.2 + 0.09 * len(inside))
 
 
 def language_model() -> None:
@@ -131,6 +132,8 @@ def arrows(vectors: Mapping[str, Sequence[float]], *, title: str, xlabel: str, y
             axes.annotate(name, (x, y), (6, 6), textcoords="offset points", color=INK, fontsize=14)
         axes.axhline(0, color=GREY, linewidth=1)
         axes.axvline(0, color=GREY, linewidth=1)
-        axes.set(xlim=(least, most), ylim=(least, most), title=title, xlabel=xlabel, ylabel=ylabel)
+        ticks = range(math.ceil(least), math.ceil(most))
+        axes.set(xlim=(least, most), ylim=(least, most), xticks=ticks, yticks=ticks)
+        axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
         axes.set_aspect("equal")
         axes.grid()

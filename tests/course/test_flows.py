@@ -1,0 +1,59 @@
+"""Laws of the flows: arrows lead from box to box, boxes do not overlap, an arc is as thick as its weight."""
+
+from itertools import combinations
+
+import pytest
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from tinylm.course import flows
+
+FLOWS = {
+    "language model": (flows.language_model, 6, 5),
+    "attention": (flows.attention, 7, 8),
+    "heads": (lambda: flows.heads(5), 8, 11),
+    "block": (flows.block, 6, 7),
+}
+
+
+def of_kind(drawn, kind):
+    drawn.figure.draw_without_rendering()
+    return [patch for patch in drawn.axes.patches if isinstance(patch, kind)]
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_arrow_leads_from_the_side_of_one_box_to_the_side_of_another(drawn, name):
+    draw, n_boxes, n_arrows = FLOWS[name]
+    draw()
+    boxes = [patch.get_window_extent() for patch in of_kind(drawn, FancyBboxPatch)]
+    arrows = [patch._posA_posB for patch in of_kind(drawn, FancyArrowPatch)]
+    assert (len(boxes), len(arrows)) == (n_boxes, n_arrows)
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    sides = [
+        {(round(side), round((box.y0 + box.y1) / 2)) for box in boxes for side in (x(box),)}
+        for x in (lambda box: box.x1, lambda box: box.x0)
+    ]
+    for ends in arrows:
+        for end, known in zip(ends, sides, strict=True):
+            x, y = drawn.axes.transData.transform(end)
+            assert any(abs(x - a) < 3 and abs(y - b) < 3 for a, b in known)
+
+
+def test_arc_is_as_thick_as_its_weight_and_none_leads_to_the_future(drawn):
+    weights = [0.1, 0.5, 0.0, 0.4, 0.0]
+    flows.look_back(["the", "queen", "said", "that", "she"], 3, weights, title="Where that looks")
+    arcs = of_kind(drawn, FancyArrowPatch)
+    thick = [arc.get_linewidth() for arc in arcs]
+    assert len(arcs) == 2 and thick[1] - thick[0] == pytest.approx(7 * 0.4)
+    assert [word for word in drawn.words() if word in ("0.10", "0.50", "0.40", "hidden")] == [
+        "0.10",
+        "0.50",
+        "0.40",
+        "hidden",
+    ]
+
+
+def test_alike_vectors_point_the_same_way(drawn):
+    flows.arrows({"a": (3.0, 0.0), "b": (1.5, 0.0), "c": (0.0, -2.0)}, title="t", xlabel="x", ylabel="y")
+    ends = [arrow._posA_posB for arrow in of_kind(drawn, FancyArrowPatch)]
+    assert [tuple(map(float, end)) for _, end in ends] == [(3.0, 0.0), (1.5, 0.0), (0.0, -2.0)]
+    assert {"a", "b", "c"} <= {*drawn.words()}
