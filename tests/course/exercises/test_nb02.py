@@ -169,7 +169,7 @@ WRONG = {
                 HEADS.replace("Linear(n_embd, n_embd)", "Linear(n_embd, n_embd, bias=False)"),
                 SIDE,
             ),
-            "`proj.bias` is missing",
+            "`proj` has no bias",
         ),
         (module("MultiHead", HEADS, "print(" + SIDE[7:] + ")"), "is `return` missing?"),
         (

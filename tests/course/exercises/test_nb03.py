@@ -142,7 +142,7 @@ WRONG = {
         (mlp("return gelu(self.down(gelu(self.up(x))))"), "once is enough"),
         (mlp("return x + self.down(gelu(self.up(x)))"), "the block does that"),
         (mlp("print(self.down(gelu(self.up(x))))"), "is `return` missing?"),
-        (mlp(THINK, UP_DOWN.replace("(C, 4 * C", "(C, 4 * C, bias=False")), "`up.bias` is missing"),
+        (mlp(THINK, UP_DOWN.replace("(C, 4 * C", "(C, 4 * C, bias=False")), "`up` has no bias"),
         (mlp(THINK, UP_DOWN.replace("4", "2")), "has the shape"),
         (mlp(THINK.replace("up", "a"), UP_DOWN.replace("up", "a")), "is not in the contract"),
         (mlp("return self.up(gelu(self.down(x)))"), None),

@@ -84,6 +84,7 @@ def attend_one(check: exercise, mine) -> None:
         usual = {
             "the scores are not divided by √D": torch.softmax(score, 0) @ v,
             "divide by the root of D, not by D": torch.softmax(score / D, 0) @ v,
+            "D was 2 in the example only: take it from W_q": torch.softmax(score / math.sqrt(2), 0) @ v,
             "D is the number of columns of W_q, not the length of x[t]": torch.softmax(
                 score / math.sqrt(C), 0
             )
@@ -168,6 +169,9 @@ def same_weights(check: exercise, mine: nn.Module, theirs: nn.Module) -> None:
         check.that(not extra[0].endswith("bias"), f"{extra[0]} is one too many: bias=False")
         check.that(False, f"`{extra[0]}` is not in the contract, which names {', '.join(shapes)}")
     for name, shape in shapes.items():
+        part, _, kind = name.rpartition(".")
+        without = name not in names and kind == "bias" and f"{part}.weight" in names
+        check.that(not without, f"`{part}` has no bias: leave out bias=False")
         check.that(name in names, f"`{name}` is missing: set it in __init__, as self.{name.split('.')[0]}")
         check.that(
             names[name].shape == shape, f"{name} has the shape {tuple(names[name].shape)}, not {tuple(shape)}"

@@ -183,6 +183,7 @@ def Block(check: exercise, mine) -> None:
         module = mine(C, H).eval()
         blank_module(check, module, x)
         same_weights(check, module, ours)
+        check.that(module.attn_norm is not module.mlp_norm, "attn_norm and mlp_norm are two norms: make two")
         with torch.no_grad():
             a, right = ours.attn(ours.attn_norm(x)), ours(x)
             middle = x + a
@@ -226,6 +227,8 @@ def GPT(check: exercise, mine) -> None:
         blocks = getattr(module, "blocks", None)
         check.that(not isinstance(blocks, list), "a plain list hides its parameters: use nn.ModuleList")
         check.that(blocks is None or len(blocks) == n_layer, "as many blocks as n_layer says")
+        alone = blocks is None or len({id(block) for block in blocks}) == n_layer
+        check.that(alone, "that is one block n_layer times: make a new one for each")
         same_weights(check, module, ours)
         with torch.no_grad():
             right, (start, *_, end) = ours(tokens), ours.residual_stream(tokens)
