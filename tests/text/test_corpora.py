@@ -192,7 +192,7 @@ def test_pack_holds_the_files_of_all_corpora_and_can_be_used_as_one(monkeypatch,
         Path(target).write_bytes(b"a part")
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch, pytest.raises(DataError, match="cannot be written: No space left"):
         patch.setattr(corpora.shutil, "copyfile", full)
         pack(tmp_path / "usb")
     assert written[0].read_bytes() == OTHER  # and never leaves a part of one
@@ -216,5 +216,5 @@ def test_folder_that_cannot_be_one_is_a_source_that_has_nothing(monkeypatch, tmp
 
 
 def test_unknown_name_is_refused_with_those_there_are_and_the_way_to_own_text():
-    with pytest.raises(DataError, match=r"'tinyshakespere': use tinyshakespeare, .* by path"):
+    with pytest.raises(DataError, match=r"'tinyshakespere': did you mean tinyshakespeare, .* by path"):
         load("tinyshakespere")

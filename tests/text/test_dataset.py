@@ -1,3 +1,4 @@
+import math
 import os
 from pathlib import Path
 
@@ -191,3 +192,9 @@ def test_shards_that_cannot_be_a_dataset_are_refused_with_what_is_missing():
     shards("few", IDS[:19])
     with pytest.raises(DataError, match=r"'few' has 19 tokens, .* at least 20"):
         load_dataset("few")
+
+
+@pytest.mark.parametrize("share", [1.5, 0.0, -0.5, math.nan, math.inf])
+def test_train_share_out_of_range_is_refused_with_its_bounds(share):
+    with pytest.raises(ConfigError, match=r"train_share is .*: it must be above 0 and at most 1"):
+        load_dataset("toyworld-plays", train_share=share)

@@ -145,7 +145,7 @@ def _codes(function: Any) -> Iterator[CodeType]:
     """The code of a function, of what is defined inside it, or of all methods of a class."""
     waiting = [function]
     while waiting:
-        found = waiting.pop()
+        found = inspect.unwrap(waiting.pop())  # also of what stands under @torch.no_grad()
         if inspect.isclass(found):
             waiting += [member for member in vars(found).values() if inspect.isroutine(member)]
         elif code := found if isinstance(found, CodeType) else getattr(found, "__code__", None):
@@ -155,13 +155,15 @@ def _codes(function: Any) -> Iterator[CodeType]:
 
 def _overlooked(function: Any) -> str | None:
     """What is told of a wrong function that never looks at one of its arguments, or None."""
+    function = inspect.unwrap(function) if callable(function) else None
     if not inspect.isfunction(function):
         return None
     code, loaded = function.__code__, {*function.__code__.co_cellvars}
     for step in dis.get_instructions(code):
         if step.opname.startswith("LOAD"):
             loaded |= {*step.argval} if isinstance(step.argval, tuple) else {step.argval}
-    unused = [name for name in inspect.signature(function).parameters if name not in loaded]
+    asked = [name for name, p in inspect.signature(function).parameters.items() if p.default is p.empty]
+    unused = [name for name in asked if name not in loaded]
     if not unused:
         return None
     outside = [n for n in code.co_names if n in loaded and isinstance(function.__globals__.get(n), DATA)]

@@ -4,6 +4,7 @@ A file is looked for in the pack (`TINYLM_DATA`), then in the cache (`TINYLM_CAC
 unless `TINYLM_OFFLINE=1`. Whose a text is and its licence stand in data/README.md. Taught in notebook
 01_characters."""
 
+import difflib
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -64,8 +65,10 @@ def split(row: Any, name: str) -> tuple[Any, Any]:
 def corpus_named(name: str) -> Corpus:
     """The entry of that name. Raises DataError, with the names there are."""
     if name not in CORPORA:
-        known = f"use {', '.join(CORPORA)}, or give a text file by path, like ./my.txt"
-        raise DataError(f"there is no corpus {short(name)}: {known}")
+        near = difflib.get_close_matches(name, CORPORA, n=1)
+        hint = f"did you mean {near[0]}" if near else f"use {', '.join(CORPORA)}"
+        own = "or give a text file by path, like ./my.txt"
+        raise DataError(f"there is no corpus {short(name)}: {hint}, {own}")
     return CORPORA[name]
 
 
@@ -107,8 +110,12 @@ def pack(folder: str | Path) -> list[Path]:
         for file in corpus.files:
             target = Path(folder) / name / file.name
             if file.difference(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(shutil.copyfile(_obtain(name, file)[1], f"{target}.part"), target)
+                here = _obtain(name, file)[1]
+                try:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(shutil.copyfile(here, f"{target}.part"), target)
+                except OSError as error:
+                    raise DataError(f"{folder} cannot be written: {error.strerror}") from error
             written.append(target)
     return written
 

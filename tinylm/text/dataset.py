@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tinylm.errors import ConfigError, DataError, require_choice, short
+from tinylm.errors import ConfigError, DataError, require_choice, require_number, short
 from tinylm.text import corpora
 from tinylm.text.shards import MANIFEST, Tokens, open_tokens, read_manifest
 from tinylm.text.tokenizers import KINDS, CharTokenizer, Tokenizer, tokenizer_from_json
@@ -54,17 +55,23 @@ def load_dataset(
     `fallback` names a generated corpus that stands in for one that no source has.
     Raises ConfigError, DataError and CorpusMissing."""
     require_choice("tokenizer", tokenizer, list(KINDS))
+    require_number("train_share", train_share, lambda share: 0 < share <= 1, "above 0 and at most 1")
     path = os.path.expanduser(corpus)
     is_path = "/" in corpus or os.sep in corpus or corpus.endswith(".txt") or os.path.exists(path)
     if corpus in corpora.CORPORA or not is_path:
-        data = _from_text(corpora.load(corpus, fallback=fallback), lowercase, train_share)
-    elif os.path.isdir(path) or path.endswith(".bin"):  # one .bin file has no tokenizer either
-        data = _from_shards(Path(path), corpus, train_share)
-    else:
-        data = _from_text(_own_text(path, corpus), lowercase, train_share)
-    if (kept := round(train_share * (n := len(data.train)))) < 2:
-        raise ConfigError(f"train_share {train_share} leaves {kept} of {n:,}: use {2 / n:.1g} or more")
-    return replace(data, train=data.train[:kept])
+        return _from_text(corpora.load(corpus, fallback=fallback), lowercase, train_share)
+    if os.path.isdir(path) or path.endswith(".bin"):  # one .bin file has no tokenizer either
+        return _from_shards(Path(path), corpus, train_share)
+    return _from_text(_own_text(path, corpus), lowercase, train_share)
+
+
+def _share(row: Any, share: float) -> Any:
+    """The beginning of a text or of a row of ids. Raises ConfigError where fewer than 2 are left."""
+    if (kept := round(share * len(row))) < 2:
+        raise ConfigError(
+            f"train_share {share} leaves {kept} of {len(row):,}: use {2 / len(row):.1g} or more"
+        )
+    return row[:kept]
 
 
 def _own_text(path: str, name: str) -> corpora.Text:
@@ -88,7 +95,7 @@ def _from_text(text: corpora.Text, lowercase: bool, train_share: float) -> Datas
         name=text.name,
         source=text.source,
         tokenizer=tokenizer,
-        train=tokenizer.encode(text.train),
+        train=tokenizer.encode(_share(text.train, train_share)),
         validation=validation,
         bytes_per_token=len(text.validation.encode()) / len(validation),
         fingerprint=hashlib.sha256((text.train + text.validation + identity).encode()).hexdigest(),
@@ -122,7 +129,7 @@ def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
         name=name,
         source="shards",
         tokenizer=tokenizer,
-        train=train,
+        train=_share(train, train_share),
         validation=validation,
         bytes_per_token=n_bytes / len(validation),
         fingerprint=hashlib.sha256(identity.encode()).hexdigest(),

@@ -108,6 +108,8 @@ def _manifest(shards: Sequence[dict[str, Any]], tokenizer: dict, source: str) ->
 
     "count" is of all of them together. Raises DataError for what cannot be."""
     for shard in shards:
+        if not isinstance(shard, dict) or not {"file", "count", "sha256"} <= shard.keys():
+            raise DataError("a shard lacks its file, count or sha256")
         file, count = shard["file"], shard["count"]
         # A manifest may come from anywhere: its files must not lead out of its folder, on any system.
         plain = isinstance(file, str) and re.fullmatch(r"[\w .-]{1,250}\.bin", file)
@@ -144,7 +146,8 @@ def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens
     vocab_size = tokenizer_from_json(manifest["tokenizer"]).vocab_size
     dtype, parts = _dtype(vocab_size), []
     for shard in manifest["shards"]:
-        file = path / shard["file"]
+        if not (file := path / shard["file"]).is_file():
+            raise DataError(f"there is no file {short(file.name)}: write the shards first")
         _expect(file, "bytes", shard["count"] * dtype.itemsize, file.stat().st_size)
         ids = np.memmap(file, dtype=dtype, mode="r")  # (count,)
         if verify:

@@ -1,7 +1,7 @@
 """Answers that people give to 03_transformer: none that is wrong passes, and most are told why."""
 
 import pytest
-from torch import nn
+from torch import nn, no_grad
 
 from tests.course.exercises.marking import assert_wrong, function
 from tinylm.course.exercises import nb03
@@ -286,3 +286,26 @@ WRONG = {
 def test_wrong_answers_are_refused_and_two_thirds_are_named(name, capsys):
     names = {key: value for key, value in NOTEBOOK.items() if key != name}
     assert_wrong(nb03, name, WRONG[name], capsys, **names)
+
+
+def test_a_part_through_which_nothing_can_be_learnt_is_refused(capsys):
+    class Detached(nb03.GivenGPT):
+        def forward(self, tokens):
+            return super().forward(tokens).detach()
+
+    assert nb03.GPT(Detached) is nb03.GivenGPT
+    assert "nothing can be learnt" in capsys.readouterr().out
+
+
+def test_a_buffer_and_torchs_no_grad_are_the_learners_own_matter(capsys):
+    class Buffered(nb03.GivenGPT):
+        def __init__(self, *sizes):
+            super().__init__(*sizes)
+            self.register_buffer("mask", nn.Parameter().detach())
+
+    assert nb03.GPT(Buffered) is Buffered and nb03.layer_norm(no_grad()(forbidden)) is nb03.given_layer_norm
+    assert "do without `layer_norm`" in capsys.readouterr().out
+
+
+def forbidden(x, gain, bias, epsilon=1e-5):
+    return nn.functional.layer_norm(x, (x.shape[-1],), gain, bias, epsilon)

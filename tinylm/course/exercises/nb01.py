@@ -75,7 +75,7 @@ def count_triples(check: exercise, mine) -> None:
 @marked("1.3 · why counting was right")
 def all_slopes(check: exercise, mine) -> None:
     """(n p - counts) / N: the gradient of the mean loss over all pairs."""
-    check.forbid(mine, "backward", "grad", "autograd", "requires_grad", "requires_grad_")
+    check.forbid(mine, "backward", "grad", "autograd", "requires_grad", "requires_grad_", "func")
     generator = torch.Generator().manual_seed(2)
     for V in (5, 4):
         counts = torch.randint(4, (V, V), generator=generator).float() + torch.eye(V)

@@ -164,10 +164,12 @@ def attention(check: exercise, mine) -> None:
 
 def same_weights(check: exercise, mine: nn.Module, theirs: nn.Module) -> None:
     """Give the learner's module the numbers of ours, which needs the names of the contract."""
-    names, shapes = dict(mine.state_dict()), {k: v.shape for k, v in theirs.state_dict().items()}
+    names = dict(mine.named_parameters(remove_duplicate=False))  # a buffer, such as a mask, is free
+    shapes = {name: p.shape for name, p in theirs.named_parameters(remove_duplicate=False)}
     if extra := [name for name in names if name not in shapes]:
         check.that(not extra[0].endswith("bias"), f"{extra[0]} is one too many: bias=False")
-        check.that(False, f"`{extra[0]}` is not in the contract, which names {', '.join(shapes)}")
+        asked = ", ".join(dict.fromkeys(name.split(".")[0] for name in shapes))
+        check.that(False, f"`{extra[0]}` is not in the contract, which names {asked}")
     for name, shape in shapes.items():
         part, _, kind = name.rpartition(".")
         without = name not in names and kind == "bias" and f"{part}.weight" in names
@@ -176,7 +178,17 @@ def same_weights(check: exercise, mine: nn.Module, theirs: nn.Module) -> None:
         check.that(
             names[name].shape == shape, f"{name} has the shape {tuple(names[name].shape)}, not {tuple(shape)}"
         )
-    mine.load_state_dict(theirs.state_dict())
+    mine.load_state_dict(theirs.state_dict(), strict=False)
+
+
+def learns(check: exercise, module: nn.Module, x: torch.Tensor) -> None:
+    """A gradient reaches every parameter."""
+    module.zero_grad()
+    out = module(x)
+    check.that(out.requires_grad, "nothing can be learnt through it: no detach and no no_grad in forward")
+    out.square().sum().backward()
+    stuck = next((name for name, p in module.named_parameters() if p.grad is None), "")
+    check.that(not stuck, f"no gradient reaches {stuck}: is there a detach?")
 
 
 def blank_module(check: exercise, module: nn.Module, x: torch.Tensor) -> None:
@@ -211,6 +223,7 @@ def Head(check: exercise, mine) -> None:
         check.close(
             answer.detach(), right, "attention of self.query(x), self.key(x), self.value(x)", usual=usual
         )
+        learns(check, module, x)
 
 
 @marked("2.5 · several heads", given=GivenMultiHead)
@@ -240,6 +253,7 @@ def MultiHead(check: exercise, mine) -> None:
             answer = check.run(module, x)
             right = ours(x)
         check.close(answer.detach(), right, "proj of all heads side by side", usual=usual)
+        learns(check, module, x)
 
 
 @marked("2.6 · find the head that looks one back")

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tinylm.course.checks import exercise, marked
-from tinylm.course.exercises.nb02 import blank_module, random, same_weights
+from tinylm.course.exercises.nb02 import blank_module, learns, random, same_weights
 from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.model.gpt import GPT as PackageGPT
 
@@ -113,7 +113,7 @@ def embed(check: exercise, mine) -> None:
 @marked("3.2 · LayerNorm", given=given_layer_norm)
 def layer_norm(check: exercise, mine) -> None:
     """(x − μ) / √(σ² + ε) · gain + bias, over the last dimension."""
-    check.forbid(mine, "layer_norm", "LayerNorm", "batch_norm")
+    check.forbid(mine, "layer_norm", "LayerNorm", "batch_norm", "group_norm", "native_layer_norm")
     for shape, scale in (((5, 7), 1.0), ((2, 3, 6), 0.003)):
         x, C = scale * random(*shape) + scale, shape[-1]
         gain, bias = random(2, C, seed=8)
@@ -173,6 +173,7 @@ def MLP(check: exercise, mine) -> None:
             }
             answer = check.run(module, x)
         check.close(answer.detach(), right, "down of gelu of up", usual=usual)
+        learns(check, module, x)
 
 
 @marked("3.4 · the block", given=GivenBlock)
@@ -214,6 +215,7 @@ def Block(check: exercise, mine) -> None:
             }
             answer = check.run(module, x)
         check.close(answer.detach(), right, "norm, part, add: twice", usual=usual, rtol=1e-3, atol=1e-5)
+        learns(check, module, x)
 
 
 @marked("3.5 · the GPT", given=GivenGPT)
@@ -249,6 +251,7 @@ def GPT(check: exercise, mine) -> None:
             }
             answer = check.run(module, tokens)
         check.close(answer.detach(), right, "embed, blocks, norm, head", usual=usual, rtol=1e-3, atol=1e-4)
+        learns(check, module, tokens)
         tied = getattr(module.head, "weight", None) is module.token_embedding.weight
         check.that(tied, "the head's weight is the token table itself: head.weight = token_embedding.weight")
 
@@ -329,6 +332,8 @@ def widest(check: exercise, mine) -> None:
     layers = (2, 6, 12, 3)
     right = [max(w for w in range(64, 1200, 64) if total(n, w) <= 10_000_000) for n in layers]
     answers = [check.run(mine, n) for n in layers]
+    whole = all(type(a) is int and a > 0 for a in answers)
+    check.that(whole, "a width is a whole number above 0: // divides without a rest")
     check.that(all(a % 64 == 0 for a in answers), "a width must be a multiple of 64, or the heads do not fit")
     usual = {
         "there is room for 64 more: does your loop stop one too early?": [width - 64 for width in right],

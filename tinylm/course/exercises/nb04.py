@@ -44,7 +44,7 @@ def my_wsd(check: exercise, mine) -> None:
     """Warm-up, peak up to round(0.8 · (steps - 1)), a straight line to the minimum at steps - 1."""
     numbers = {"peak": 2e-3, "minimum": 3e-4, "warmup_steps": 7, "steps": 104}
     rates = [mine(step, **numbers) for step in range(104)]
-    check.attempted(rates[0])
+    check.attempted(*(rate for rate in rates if rate is ...), rates[0])
     gap = next((step for step, rate in enumerate(rates) if rate is None), None)
     check.that(gap is None, f"at step {gap} your function returned None: is a `return` missing?")
     right = [learning_rate(step, schedule="wsd", **numbers) for step in range(104)]
