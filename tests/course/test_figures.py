@@ -37,6 +37,8 @@ FIGURES = {
     "one head": flows.attention,
     "three heads": lambda: flows.heads(3),
     "one block": flows.block,
+    "residual stream": flows.residual_stream,
+    "residual stream of the first word": lambda: flows.residual_stream(TOKENS[:3], 0),
     "look back": lambda: flows.look_back(list("abcdefg"), 4, WEIGHTS[0, 4], title="Where e looks"),
     "arrows": lambda: flows.arrows({"a": (2, 0), "b": (0, 3)}, title="Two", xlabel="x", ylabel="y"),
     "architecture, modern": lambda: diagrams.architecture(GPT(ModelConfig(**MODERN))),

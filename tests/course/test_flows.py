@@ -38,6 +38,29 @@ def test_arrow_leads_from_the_side_of_one_box_to_the_side_of_another(drawn, name
             assert any(abs(x - a) < 3 and abs(y - b) < 3 for a, b in known)
 
 
+@pytest.mark.parametrize("position", [0, 2, 4])
+def test_residual_stream_has_a_straight_line_for_each_word_and_attention_reads_the_lines_above(
+    drawn, position
+):
+    words = ["the", "queen", "said", "that", "she"]
+    flows.residual_stream(words, position)
+    ends = [arrow._posA_posB for arrow in of_kind(drawn, FancyArrowPatch)]
+    lines = [(start, end) for start, end in ends if end[0] - start[0] > 5]
+    heights = {text.get_text(): text.get_position()[1] for text in drawn.texts()}
+    assert (
+        [start[1] for start, _ in lines] == [end[1] for _, end in lines] == [heights[word] for word in words]
+    )
+    assert [start[1] for start, _ in lines] == sorted((start[1] for start, _ in lines), reverse=True)
+    boxes = [box for box in of_kind(drawn, FancyBboxPatch) if box.get_height() > 0]
+    attention = boxes[1].get_bbox()
+    into = [(start, end) for start, end in ends if attention.x0 < start[0] == end[0] < attention.x1]
+    assert [start[1] for start, _ in into] == [heights[word] for word in words[:position]]
+    assert all(end[1] == pytest.approx(attention.y1, abs=0.03) for _, end in into)
+    signs = [line.get_xydata()[0] for line in drawn.axes.lines if line.get_marker() == "+"]
+    assert [y for _, y in signs] == [heights[words[position]]] * 2
+    assert f"of the line of “{words[position]}”" in drawn.alt
+
+
 def test_arc_is_as_thick_as_its_weight_and_none_leads_to_the_future(drawn):
     weights = [0.1, 0.5, 0.0, 0.4, 0.0]
     flows.look_back(["the", "queen", "said", "that", "she"], 3, weights, title="Where that looks")

@@ -72,7 +72,7 @@ def architecture(model: nn.Module) -> None:
         _row(axes, y + 1.13, 0.35, 2.2, "head", head, style.tint(style.SKY), *told)
         y += 1.36
         axes.plot([STREAM, STREAM], [0.32, y], color=INK, linewidth=3.2, linestyle="-", zorder=0)
-        arrow(axes, (STREAM, y), (STREAM, y + 0.35), width=3.2)
+        arrow(axes, (STREAM, y), (STREAM, y + 0.35), linewidth=3.2)
         write(axes, STREAM, y + 0.55, f"logits (B, T, {head.out_features})", 14, ha="center", weight="bold")
         axes.set(xlim=(0, 9.05), ylim=(-0.05, y + 0.77), title=f"GPT: {total:,} parameters")
         axes.axis("off")
@@ -115,8 +115,13 @@ def _blocks(axes: Axes, low: float, block: nn.Module, *others: nn.Module) -> flo
 def _join(axes: Axes, y: float, x: float) -> None:
     """An arrow from x back to the stream, and the sign of an addition."""
     arrow(axes, (x, y), (STREAM + 0.14, y))
-    axes.plot(STREAM, y, "o", markersize=19, color="white", markeredgecolor=INK, markeredgewidth=1.8)
-    axes.plot(STREAM, y, "+", markersize=12, color=INK, markeredgewidth=2.2)
+    plus(axes, STREAM, y)
+
+
+def plus(axes: Axes, x: float, y: float) -> None:
+    """The sign of an addition."""
+    axes.plot(x, y, "o", markersize=19, color="white", markeredgecolor=INK, markeredgewidth=1.8)
+    axes.plot(x, y, "+", markersize=12, color=INK, markeredgewidth=2.2)
 
 
 def box(axes: Axes, left: float, y: float, width: float, height: float, *text: str, **look: Any) -> None:
@@ -129,9 +134,9 @@ def box(axes: Axes, left: float, y: float, width: float, height: float, *text: s
     write(axes, left + width / 2, y - 0.15, inside, 12, ha="center")
 
 
-def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], width: float = 1.8) -> None:
+def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], **look: Any) -> None:
     """An arrow from (x, y) to (x, y)."""
-    look = {"arrowstyle": "-|>", "mutation_scale": 14, "linewidth": width, "color": INK}
+    look = {"arrowstyle": "-|>", "mutation_scale": 14, "linewidth": 1.8, "color": INK} | look
     axes.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **look))
 
 

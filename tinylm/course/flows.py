@@ -10,9 +10,10 @@ from typing import Any
 from matplotlib.patches import FancyArrowPatch
 
 from tinylm.course import style
-from tinylm.course.diagrams import arrow, box, write
+from tinylm.course.diagrams import arrow, box, plus, write
 from tinylm.course.style import BLUE, COLOURS, GREY, INK
 
+SENTENCE = ("the", "queen", "said", "that", "she", "was", "tired")
 HIGH, GAP, LANE = 0.78, 0.3, 0.94  # inches: a box, the arrow to the next one, from lane to lane
 Box = tuple[float, float, str]  # column and lane, from the top left, and the text
 
@@ -92,6 +93,46 @@ def block() -> None:
     flow(boxes, "x>a x>p a>p p>m p>q m>q q>o", title="One block", alt=told)
 
 
+def residual_stream(words: Sequence[str] = SENTENCE, position: int = 4) -> None:
+    """A line for each word, straight through one block, and what is added to the line at `position`.
+
+    Attention reads the lines above as well, the MLP this line alone. Later words are grey."""
+    word = words[position]
+    told = (
+        f"A line for each word of “{' '.join(words)}” runs straight through a block. Attention reads normed "
+    )
+    told += f"copies of the line of “{word}” and of those above; its result a is added to the line of "
+    told += f"“{word}”. Then the MLP reads a normed copy of this line alone; its result m is added too."
+    # inches: from line to line, with room above the chosen one for the boxes and below it for the sums
+    heights = [0.42 * (position - i) + 1.1 * (i < position) - 0.2 * (i > position) for i in range(len(words))]
+    low, high = heights[-1] - 0.4, max(heights[0], 1.0) + 0.3
+    with style.figure(told, 9.2, high - low + 0.5) as axes:
+        for i, (name, y) in enumerate(zip(words, heights, strict=True)):
+            look = {"color": BLUE if i < position else GREY}
+            look = {"color": INK, "linewidth": 3.2} if i == position else look
+            write(axes, 1.0, y, name, 15, ha="right", color=look["color"])
+            arrow(axes, (1.15, y), (9.0, y), **look)
+            if i < position:  # a copy goes down into attention
+                x = 2.9 + 1.5 * (i + 0.5) / position
+                axes.plot(x, y, "o", color=BLUE)
+                arrow(axes, (x, y), (x, 1.17), color=BLUE)
+        for x, name, colour, result in ((1.55, "attention", style.GREEN, "a"), (5.3, "MLP", style.PINK, "m")):
+            # off the line, through a norm and a part, and back on: x = x + part(norm(x))
+            way = [x, x, x + 3.1, x + 3.1], [0, 0.85, 0.85, 0.5]
+            axes.plot(*way, color=INK, linewidth=1.8, linestyle="-", zorder=0)
+            arrow(axes, (x, 0.85), (x + 0.3, 0.85))
+            arrow(axes, (x + 1.1, 0.85), (x + 1.35, 0.85))
+            arrow(axes, (x + 3.1, 0.5), (x + 3.1, 0.14))
+            box(axes, x + 0.3, 0.85, 0.8, 0.6, "norm")
+            box(axes, x + 1.35, 0.85, 1.5, 0.6, name, facecolor=style.tint(colour), weight="bold")
+            plus(axes, x + 3.1, 0)
+            write(axes, x + 3.25, 0.5, result, 14)
+        for x, text in ((1.35, "x"), (4.95, "x + a"), (8.65, "x + a + m")):
+            write(axes, x, -0.3, text, 14, ha="center")
+        axes.set(xlim=(0, 9.2), ylim=(low, high), title="The residual stream")
+        axes.axis("off")
+
+
 def look_back(words: Sequence[str], position: int, weights: Any, *, title: str) -> None:
     """A row of words, and from the word at `position` an arc to each that it looks at; weights (T,).
 
@@ -127,8 +168,7 @@ def arrows(vectors: Mapping[str, Sequence[float]], *, title: str, xlabel: str, y
     told = f"Arrows from one point, in the plane of {xlabel} and {ylabel}: {', '.join(points)}."
     with style.figure(told, 5.2, 4.6) as axes:
         for number, (name, (x, y)) in enumerate(points.items()):
-            arrow(axes, (0, 0), (x, y), 2.6)
-            axes.patches[-1].set_color(COLOURS[number % 6])
+            arrow(axes, (0, 0), (x, y), linewidth=2.6, color=COLOURS[number % 6])
             axes.annotate(name, (x, y), (6, 6), textcoords="offset points", color=INK, fontsize=14)
         axes.axhline(0, color=GREY, linewidth=1)
         axes.axvline(0, color=GREY, linewidth=1)

@@ -1,6 +1,6 @@
 """Heatmaps: tables of numbers as colour: bigram tables, attention maps, many heads side by side.
 
-In an attention map, rows look at columns. Shown in notebooks 01_characters and 02_attention."""
+In an attention map, each row is a query and each column a key. Shown in 01_characters and 02_attention."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,17 +30,21 @@ def heatmap(
         axes.set(**named)
 
 
-def attention_map(weights: Any, tokens: Labels, *, title: str = "", numbers: bool = True) -> None:
-    """Attention weights (T, T): each row is a token that looks, each column a token that is looked at.
+def attention_map(
+    weights: Any, tokens: Labels, *, title: str = "", numbers: bool = True, **named: str
+) -> None:
+    """Attention weights (T, T): each row is the token that asks (query), each column one that is asked (key).
 
-    numbers: write the weights into the cells where T <= 8. Readable up to T of about 40."""
+    numbers: write the weights into the cells where T <= 8. Readable up to T of about 40.
+    named: xlabel and ylabel, for a table of weights that no queries and keys have made."""
     weights, t = style.to_numpy(weights), len(tokens)
-    cell, future = min(0.75, 6.2 / t), _future(weights)
+    cell, future, named = min(0.75, 6.2 / t), _future(weights), {"xlabel": "key", "ylabel": "query"} | named
     triangle = "; the future, the upper right triangle, is masked" if future.any() else ""
-    alt = f"Attention map{title and f' of {title}'} over {t} tokens{triangle}."
+    alt = f"Attention map{title and f' of {title}'} over {t} tokens, a row for each {named['ylabel']} and a "
+    alt += f"column for each {named['xlabel']}{triangle}."
     with style.figure(alt, max(4.6, t * cell + 2.0), max(4.0, t * cell + 1.2)) as axes:
         _add_scale(_paint(axes, weights, tokens, tokens, cell, future), "attention weight")
-        axes.set(title=title, xlabel="is looked at", ylabel="looks")
+        axes.set(title=title, **named)
         if numbers and t <= 8:
             look = {"ha": "center", "va": "center", "fontsize": min(14.0, 72 * cell / 3.2)}
             for i, j in np.argwhere(~future):
@@ -55,7 +59,7 @@ def attention_heads(weights: Any, tokens: Labels, *, title: str = "", names: Lab
     columns = min(heads, 4)
     rows, side = -(-heads // columns), 8.6 / columns
     shown, cell = tokens if t <= 16 else (), (side - 0.4) / t
-    alt = f"Attention maps{title and f' of {title}'}: {heads} heads over {t} tokens."
+    alt = f"Attention maps{title and f' of {title}'}: {heads} heads over {t} tokens, a row for each query."
     size = 8.6, rows * (side + 0.45) + 0.7
     with style.figure(alt, *size, nrows=rows, ncols=columns, squeeze=False) as grid:
         for axes in grid.flat[heads:]:
@@ -67,7 +71,7 @@ def attention_heads(weights: Any, tokens: Labels, *, title: str = "", names: Lab
         figure = grid[0, 0].figure
         bar = figure.colorbar(image, ax=grid, location="bottom", fraction=0.05, aspect=40, pad=0.02)
         bar.outline.set_visible(False)
-        bar.set_label("attention weight (rows look at columns)")
+        bar.set_label("attention weight (a row for each query, a column for each key)")
         figure.suptitle(title, fontsize=16, fontweight="bold", x=0.01, ha="left")
 
 
