@@ -9,7 +9,6 @@ TINYLM_DATA gives. A notebook is written only when every cell ran and nothing we
 """
 
 import argparse
-import copy
 import os
 import re
 import subprocess
@@ -25,6 +24,8 @@ from nbformat import NotebookNode
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME
 
 from tests.authoring.kernel import ThisInterpreter, kernel_environment
+from tinylm.course.notebooks import put_solutions_in
+from tinylm.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -34,7 +35,6 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 class NotebookFailed(Exception):
@@ -133,21 +133,6 @@ def as_text(nb: NotebookNode) -> str:
     return nbformat.writes(nb).rstrip("\n") + "\n"
 
 
-def with_solutions(nb: NotebookNode) -> NotebookNode:
-    """A copy of `nb` in which each solution stands in the nearest `exercise` cell above it."""
-    nb = copy.deepcopy(nb)
-    exercise = None
-    for position, cell in enumerate(nb.cells):
-        if "exercise" in tags(cell):
-            exercise = cell
-        if "solution" in tags(cell):
-            fences = FENCE.findall(cell.source)
-            if exercise is None or len(fences) != 1:
-                raise NotebookFailed(f"cell {position}: a solution wants an exercise above it and one fence")
-            exercise.source, exercise = fences[0].rstrip(), None
-    return nb
-
-
 def ruff(path: Path) -> None:
     """Sorts the imports and formats with ruff, then demands a clean check."""
     for what in (["check", "--select=I", "--fix"], ["format"], ["check"]):
@@ -177,8 +162,9 @@ def execute(path: Path) -> list[tuple[float, int]]:
 def solve(path: Path) -> list[tuple[float, int]]:
     """Runs the notebook at `path` with the solutions put in, and writes nothing. Returns what run() does.
 
-    Raises NotebookFailed where a check does not say "correct"."""
-    nb = with_solutions(nbformat.read(path, as_version=4))
+    Raises NotebookFailed where a check does not say "correct"; DataError as put_solutions_in."""
+    nb = nbformat.read(path, as_version=4)
+    put_solutions_in(nb)
     timings = run(nb, cwd=path.parent)
     checks = [(i, printed(cell).strip()) for i, cell in enumerate(nb.cells) if "check" in tags(cell)]
     if wrong := [f"cell {i} says {said!r}" for i, said in checks if not re.fullmatch(RIGHT, said)]:
@@ -198,7 +184,7 @@ def main() -> int:
     for path in found(options.names):
         try:
             timings = (solve if options.solutions else execute)(path)
-        except NotebookFailed as failure:
+        except (NotebookFailed, DataError) as failure:
             failures += 1
             print(f"{path.stem}: FAILED: {failure}\n", flush=True)
             continue

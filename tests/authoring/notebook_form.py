@@ -12,8 +12,9 @@ from itertools import pairwise
 
 import nbformat
 
-from tests.authoring.execute import FENCE, ROOT, as_text, normalise, tags
+from tests.authoring.execute import ROOT, as_text, normalise, tags
 from tests.authoring.traces import MACHINE_PATH, own_names
+from tinylm.course.notebooks import FENCE
 
 TAGS = {"setup", "predict", "exercise", "check", "solution", "real-text", "nbval-ignore-output", "nbval-skip"}
 UNCOMPARED = {"nbval-ignore-output", "nbval-skip"}

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from tests.authoring.execute import FENCE, NOTEBOOKS, ROOT, printed, tags
+from tests.authoring.execute import NOTEBOOKS, ROOT, printed, tags
 from tests.authoring.notebook_form import RULES, Notebook, count_words, rule
+from tinylm.course.notebooks import FENCE
 
 NAMES = re.findall(
     r"\d\d_\w+",

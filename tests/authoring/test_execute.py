@@ -25,6 +25,7 @@ from tests.authoring.execute import (
 )
 from tests.authoring.notebook_rules import complaints, read
 from tests.authoring.notebook_sample import EXERCISE, code, good, stripped
+from tinylm.errors import DataError
 
 FIGURE = 'print(TinyLMError.__name__)\ncurve({"a line": ([1, 2], [1.0, 2.0])}, title="A line that rises")'
 SOURCES = {  # badly formatted, and each with something that a notebook can keep of its machine or its moment
@@ -126,7 +127,7 @@ def test_the_solution_takes_the_place_of_the_stub_above_it_and_a_wrong_one_is_fo
 def test_a_solution_without_an_exercise_above_it_is_refused(tmp_path):
     nb = good()
     nb.cells = nb.cells[13:]
-    with pytest.raises(NotebookFailed, match="cell 0: a solution wants an exercise above it"):
+    with pytest.raises(DataError, match="cell 0: a solution wants an exercise above it"):
         solve(written(nb, tmp_path / "alone.ipynb"))
 
 

@@ -101,10 +101,12 @@ def test_resume_goes_on_with_an_interrupted_run_by_its_name_alone(mine, monkeypa
 def test_machine_and_lab_call_what_does_it(monkeypatch, printed):
     opened = []
     monkeypatch.setattr("tinylm.runs.machine.report", lambda: "a machine")
-    monkeypatch.setattr("tinylm.course.notebooks.open_lab", lambda arguments: opened.append(arguments) or 7)
+    monkeypatch.setattr("tinylm.course.notebooks.open_lab", lambda *a, **how: opened.append((*a, how)) or 7)
     assert printed("machine") == "a machine\n"
     assert printed("lab", code=7) + printed("lab", "--no-browser", code=7) == ""  # JupyterLab's own exit code
-    assert opened == [[], ["--no-browser"]]
+    assert printed("lab", "--solutions", code=7) == ""
+    plain, solved = {"solved": False}, {"solved": True}
+    assert opened == [([], plain), (["--no-browser"], plain), ([], solved)]
 
 
 def test_fetch_and_pack_report_the_files(monkeypatch, printed, tmp_path):

@@ -137,6 +137,56 @@ def test_given_notebook_that_is_none_is_refused_by_name_before_anything_is_copie
     assert not mine.exists()
 
 
+STUB, ANSWER = "def half(x):\n    ...", "def half(x):\n    return x / 2"
+
+
+@pytest.fixture
+def exercise(course):
+    """The notebook 01 of the course, with an exercise and its solution; its cells after that."""
+    given, _, _ = course
+    work = notebook("import math", STUB, "half = exercises.half(half)")
+    work["cells"][2]["metadata"] = {"tags": ["exercise"]}
+    folded = f"<details><summary>Solution</summary>\n\n```python\n{ANSWER}\n```\n</details>"
+    solution = {
+        "cell_type": "markdown",
+        "metadata": {"tags": ["solution"]},
+        "source": folded.splitlines(True),
+    }
+    work["cells"].append(solution)
+    put(given / NAME, work)
+    return work["cells"]
+
+
+def test_solved_copy_has_each_solution_in_its_exercise_and_nothing_else_is_changed(course, exercise, capsys):
+    given, mine, _ = course
+    before = (given / NAME).read_bytes()
+    copy_notebooks(given, mine / "solved", solved=True)
+    assert capsys.readouterr().out == "solutions put in, in my_notebooks/solved; yours, left alone: none\n"
+    sources = ["".join(cell["source"]) for cell in take(mine / "solved" / NAME)["cells"]]
+    assert sources == [ANSWER if "".join(c["source"]) == STUB else "".join(c["source"]) for c in exercise]
+    assert [path.name for path in mine.iterdir()] == ["solved"] and (given / NAME).read_bytes() == before
+
+
+def test_solved_copies_and_the_learners_own_know_nothing_of_each_other(course, exercise, capsys):
+    given, mine, copy = course
+    copy()
+    work = take(mine / NAME)
+    work["cells"][2]["source"] = "def half(x):\n    return x // 2"
+    put(mine / NAME, work)
+    before = [path.read_bytes() for path in sorted(mine.glob("*.ipynb"))]
+    solved = [copy_notebooks(given, mine / "solved", solved=True) for _ in range(2)]
+    assert [{*done.values()} for done in solved] == [{"new"}, {"unchanged"}]
+    assert [path.read_bytes() for path in sorted(mine.glob("*.ipynb"))] == before
+    remark = take(mine / "solved" / NAME)
+    remark["cells"].pop()
+    put(mine / "solved" / NAME, remark)
+    assert copy() == {"00_start_here.ipynb": "unchanged", NAME: "yours, left alone"}
+    capsys.readouterr()
+    assert copy_notebooks(given, mine / "solved", solved=True)[NAME] == "yours, left alone"
+    assert "in my_notebooks/solved; yours, left alone: 01_characters\n" in capsys.readouterr().out
+    assert take(mine / "solved" / NAME) == remark
+
+
 ADDRESS = "http://localhost:8888/lab/tree/00_start_here.ipynb?token=ab12"
 LOG = f"""[I 2026-01-02 03:04:05.678 ServerApp] jupyter_lsp | extension was successfully linked.
 [W 2026-01-02 03:04:05.678 ServerApp] a package is old
@@ -191,7 +241,7 @@ def fake_lab(course, tmp_path, monkeypatch):
     (mine / "json.py").write_text("raise SystemExit('the learner must not be imported')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(str(tmp_path))
-    return lambda *arguments: notebooks.open_lab(arguments, notebooks=given, mine=mine)
+    return lambda *given_to, **how: notebooks.open_lab(given_to, notebooks=given, mine=mine, **how)
 
 
 def test_lab_opens_the_first_notebook_with_this_interpreter_and_this_clones_package(course, fake_lab):
@@ -205,6 +255,14 @@ def test_lab_opens_the_first_notebook_with_this_interpreter_and_this_clones_pack
     assert first["PATH"] == os.path.dirname(sys.executable) and first["PYTHONPATH"] == str(notebooks.ROOT)
     assert first["JUPYTER_PREFER_ENV_PATH"] == "1" and first["JUPYTER_CONFIG_PATH"] == str(mine / ".lab")
     assert take(mine / ".lab/labconfig/default_setting_overrides.json") == notebooks.SETTINGS
+
+
+def test_lab_with_solutions_opens_on_the_solved_copy_in_the_learners_folder(course, fake_lab):
+    _, mine, _ = course
+    fake_lab(solved=True)
+    started = take(mine / "lab.started")
+    assert started["arguments"][0] == "--LabApp.default_url=/lab/tree/solved/00_start_here.ipynb"
+    assert started["folder"] == str(mine) and (mine / "solved" / "00_start_here.ipynb").exists()
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ def perform(options: Any, typed: list[str]) -> int:
             print(f"{n} files: set TINYLM_DATA={where}, or copy the folder to a stick")
         case Machine():
             print(machine.report())
-        case Lab(browser):
-            return notebooks.open_lab([] if browser else ["--no-browser"])
+        case Lab(browser, solutions):
+            return notebooks.open_lab([] if browser else ["--no-browser"], solved=solutions)
     return 0
 
 

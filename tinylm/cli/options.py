@@ -97,6 +97,8 @@ class Lab(NamedTuple):
     """Open the course in JupyterLab, in a copy of the notebooks that is yours to write in."""
 
     browser: bool = True  # Open a browser window; without it, the address to open is printed.
+    # Open copies of their own, in my_notebooks/solved, with the solutions put in: to teach from, or to read.
+    solutions: bool = False
 
 
 COMMANDS = {c.__name__.lower(): c for c in (Train, Resume, Sample, Evaluate, Fetch, Pack, Machine, Lab)}

@@ -1,7 +1,7 @@
 """Notebooks: the learner works on copies in my_notebooks/, and the committed notebooks stay as given.
 
 A copy counts as started when the source of any of its cells differs from what was copied; running it alone
-does not count. Started copies are never touched. Explained in notebook 00_start_here."""
+does not count. Started copies are never touched. Solved ones have their own folder. See 00_start_here."""
 
 import contextlib
 import hashlib
@@ -21,13 +21,14 @@ from tinylm.errors import DataError
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 MINE = ROOT / "my_notebooks"
+FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GIVEN = "sources_given"  # a copy's metadata hold the hash of the sources that were given
 # JupyterLab asks nobody about news and looks for none: a class may have no network
 SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
 
-def copy_notebooks(notebooks: Path = NOTEBOOKS, mine: Path = MINE) -> dict[str, str]:
-    """Copy each notebook that the learner has not started; print in one line each what was done.
+def copy_notebooks(notebooks: Path = NOTEBOOKS, mine: Path = MINE, solved: bool = False) -> dict[str, str]:
+    """Copy each notebook that the learner has not started, solutions put in if solved; print what was done.
 
     Returns {name: "new" | "newer version" | "unchanged" | "yours, left alone"}. Copies have no outputs, so
     that nothing is revealed before it is predicted. Raises DataError, before anything is copied, when there
@@ -35,7 +36,7 @@ def copy_notebooks(notebooks: Path = NOTEBOOKS, mine: Path = MINE) -> dict[str, 
     given = {}
     for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
         try:
-            given[path.name] = _read(path)
+            given[path.name] = _read(path, solved)
         except Exception as error:
             name, kind = f"{path.parent.name}/{path.name}", type(error).__name__
             sentence = f"{name} is not a notebook ({kind}): `git restore {name}` brings it back"
@@ -55,13 +56,32 @@ def copy_notebooks(notebooks: Path = NOTEBOOKS, mine: Path = MINE) -> dict[str, 
             for cell in notebook["cells"]:
                 cell |= {"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {}
             _write(mine / name, notebook)
-        print(f"{Path(name).stem}: {done[name]}")
+        if not solved:
+            print(f"{Path(name).stem}: {done[name]}")
+    if solved:
+        yours = ", ".join(Path(name).stem for name, what in done.items() if what.startswith("yours"))
+        print(f"solutions put in, in {mine.parent.name}/{mine.name}; yours, left alone: {yours or 'none'}")
     return done
 
 
-def _read(path: Path) -> tuple[dict[str, Any], str]:
+def put_solutions_in(notebook: dict[str, Any]) -> None:
+    """Put each solution, one fence, into the nearest `exercise` cell above it; DataError if it has none."""
+    exercise = None
+    for position, cell in enumerate(notebook["cells"]):
+        tags = cell["metadata"].get("tags", [])
+        exercise = cell if "exercise" in tags else exercise
+        if "solution" in tags:
+            fences = FENCE.findall("".join(cell["source"]))
+            if exercise is None or len(fences) != 1:
+                raise DataError(f"cell {position}: a solution wants an exercise above it and one fence")
+            exercise["source"], exercise = fences[0].rstrip(), None
+
+
+def _read(path: Path, solved: bool = False) -> tuple[dict[str, Any], str]:
     """A notebook, and a hash of its cells' kinds and sources; outputs, counts and metadata do not matter."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
+    if solved:
+        put_solutions_in(notebook)
     cells = [[cell["cell_type"], "".join(cell["source"])] for cell in notebook["cells"]]
     return notebook, hashlib.sha256(json.dumps(cells).encode()).hexdigest()
 
@@ -74,13 +94,16 @@ def _write(path: Path, data: dict[str, Any]) -> None:
     os.replace(beside, path)
 
 
-def open_lab(arguments: Sequence[str] = (), *, notebooks: Path = NOTEBOOKS, mine: Path = MINE) -> int:
+def open_lab(
+    arguments: Sequence[str] = (), *, solved: bool = False, notebooks: Path = NOTEBOOKS, mine: Path = MINE
+) -> int:
     """Copy the notebooks and open JupyterLab on the first one. Returns JupyterLab's exit code.
 
     arguments are handed to JupyterLab, e.g. ["--no-browser"]. Its log is cut down to the address and to
     errors. Ctrl-C twice ends it, and so does SIGTERM, which is handed on to it: nothing is left running.
     A signal that ended it counts as 128 + n."""
-    first = min(copy_notebooks(notebooks, mine))
+    folder = mine / "solved" if solved else mine
+    page = (folder / min(copy_notebooks(notebooks, folder, solved))).relative_to(mine).as_posix()
     if getattr(os, "geteuid", lambda: -1)() == 0 and "--allow-root" not in arguments:
         # without the option JupyterLab would refuse; containers and cloud machines often have no other user
         print("running as root: what a notebook does, it may do to this whole machine", flush=True)
@@ -97,7 +120,7 @@ def open_lab(arguments: Sequence[str] = (), *, notebooks: Path = NOTEBOOKS, mine
     for name, path in first_in.items():
         environment[name] = os.pathsep.join(filter(None, [str(path), os.environ.get(name)]))
     # -P: a file of the learner's called random.py must not be what JupyterLab imports
-    command = [sys.executable, "-P", "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{first}"]
+    command = [sys.executable, "-P", "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{page}"]
     pipe = {"stderr": subprocess.PIPE, "encoding": "utf-8", "errors": "replace"}
     lab = subprocess.Popen([*command, *arguments], cwd=mine, env=environment, **pipe)
     log = threading.Thread(target=print_log, args=(lab.stderr,), daemon=True)
