@@ -236,3 +236,14 @@ def test_documents_decide_the_unit_and_never_the_loss():
     expected = standard_error(sums[counts > 0], counts[counts > 0])
     assert by_documents.standard_error == pytest.approx(expected, rel=1e-4)
     assert by_documents.unit == "6 documents"  # the first holds one token, and it has no predecessor
+
+
+def test_metrics_of_the_loss_function_are_means_over_all_rows():
+    model, tokens = gpt(), ids(11 * T + 3)
+
+    def loss_fn(model, tokens, targets):
+        return next_token_loss(model, tokens, targets)[0], {"first": tokens[:, 0].double().mean()}
+
+    measured = evaluate(model, tokens, batch_size=4, loss_fn=loss_fn)
+    assert measured.metrics == {"first": pytest.approx(tokens[::T].mean())}
+    assert evaluate(model, tokens).metrics == {}

@@ -15,8 +15,10 @@ from tinylm.errors import InputError
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import (
     IGNORE_INDEX,
+    answers,
     chunked_loss,
     cross_entropy,
+    graded_loss,
     masked_loss,
     next_token_loss,
     select_targets,
@@ -151,3 +153,40 @@ def test_losses_compile_without_a_graph_break_and_to_the_same_bits(choice, loss_
     keep = torch.compile(masked_loss(lambda tokens, targets: targets > 20, loss_fn), backend="eager")
     assert select_targets(keep, *given) is not given[1]  # a compiled loss still says what it scores
     assert select_targets(loss_fn, *given) is given[1]
+
+
+def after_the_mark(row, mark, end):
+    """Which targets of a row of tokens are part of an answer, by a walk along it."""
+    inside, found = False, []
+    for token in row:
+        inside = token == mark or (inside and token != end)
+        found.append(inside)
+    return found
+
+
+def test_answers_are_what_follows_a_mark_up_to_and_with_the_next_end():
+    text = "12=3\n4=5=6\n\n7\n=89"  # an answer, one with a mark in it, none, and one that is cut off
+    tokens, targets = (torch.tensor([[ord(c) for c in part]]) for part in (text[:-1], text[1:]))
+    kept = answers(ord("="), ord("\n"))(tokens, targets)[0]
+    assert "".join(c for c, keep in zip(text[1:], kept, strict=True) if keep) == "3\n5=6\n89"
+    tokens = random_tokens(batch=17, length=23) % 5
+    expected = [after_the_mark(row, 3, 1) for row in tokens.tolist()]
+    assert answers(3, 1)(tokens, tokens).tolist() == expected
+
+
+def test_exact_match_counts_the_rows_in_which_every_kept_target_comes_first():
+    model, (tokens, targets) = GPT(SMALL).eval(), texts()
+    first = model(tokens).argmax(-1)  # (B, T)
+    keep = torch.rand(targets.shape, generator=torch.Generator().manual_seed(3)) < 0.5
+    targets = torch.where(keep, first, (first + 1) % SMALL.vocab_size)  # what is not kept is wrong everywhere
+    graded = graded_loss(lambda *_: keep)
+    assert graded(model, tokens, targets)[1]["exact_match"] == 1
+    place = keep[1].nonzero()[0]
+    targets[1, place] = (first[1, place] + 1) % SMALL.vocab_size
+    nats, metrics = graded(model, tokens, targets)
+    assert metrics["exact_match"] == pytest.approx(1 - 1 / B)
+    assert_close(nats, next_token_loss(model, tokens, targets)[0])
+    targets[1, place] = IGNORE_INDEX  # what is not scored cannot be wrong
+    assert graded(model, tokens, targets)[1]["exact_match"] == 1
+    masked = masked_loss(lambda *_: keep, graded)(model, tokens, targets)
+    assert masked[1]["exact_match"] == 1 and masked[0] < nats

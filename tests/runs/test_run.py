@@ -239,7 +239,8 @@ def test_validation_has_no_documents_where_another_tokenizer_changes_their_lengt
     monkeypatch.setattr(run, "evaluate", lambda *_, **more: more["documents"])
     for times, known in ((1, True), (2, False)):
         tokenizer = SimpleNamespace(fingerprint="", encode=lambda text, times=times: times * text)
-        opened = SimpleNamespace(corpus="toyworld-plays", tokenizer=tokenizer, model=torch.nn.Linear(1, 1))
+        about = {"corpus": "toyworld-plays", "notes": {}, "tokenizer": tokenizer}
+        opened = SimpleNamespace(**about, model=torch.nn.Linear(1, 1))
         monkeypatch.setattr(paths, "open_checkpoint", lambda _, opened=opened: opened)
         assert (run.validate("any")[0] is not None) == known
 

@@ -200,3 +200,19 @@ def test_fingerprint_is_the_one_of_earlier_versions(monkeypatch):
     }
     monkeypatch.setattr(batches_module, "_sha256", None)
     assert make(fingerprint="abc").fingerprint()["tokens"] == "abc"
+
+
+@pytest.mark.parametrize(("n", "line", "lines"), [(211, 7, 1), (211, 7, 2), (105, 5, 3), (21, 5, 4)])
+def test_aligned_windows_begin_with_a_line_and_reach_the_first_and_the_last(n, line, lines):
+    batches = make(n, context_length=line * lines, align=line)
+    begins = [begin for epoch in range(50) for begin in read_epoch(batches, epoch)]
+    assert all(begin % line == 0 for begin in begins)
+    last = (n - 1) // line - lines  # of the windows with a target for each of their tokens
+    assert {0, last * line} <= set(begins)
+
+
+def test_context_that_is_not_made_of_whole_lines_is_refused():
+    with pytest.raises(ConfigError, match="context_length 17 is not made of whole lines of 5 tokens: use 15"):
+        make(context_length=17, align=5)
+    with pytest.raises(ConfigError, match="align is 0"):
+        make(align=0)

@@ -198,3 +198,22 @@ def test_shards_that_cannot_be_a_dataset_are_refused_with_what_is_missing():
 def test_train_share_out_of_range_is_refused_with_its_bounds(share):
     with pytest.raises(ConfigError, match=r"train_share is .*: it must be above 0 and at most 1"):
         load_dataset("toyworld-plays", train_share=share)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_rows_of_lines_are_known_by_their_length_and_the_text_is_cut_between_them(end):
+    lines = [f"{number:05d}" for number in range(37)]
+    data = own("\n".join(lines).encode() + end.encode(), rows="lines")
+    assert data.line == 6 and len(data.train) == 33 * 6  # 0.9 of 37 lines ends inside the 34th
+    assert "".join(decoded(data)) == "\n".join(lines) + end
+    assert own("\n".join(lines).encode()).line == 1
+
+
+def test_rows_of_lines_are_refused_where_lines_differ_or_there_are_none():
+    with pytest.raises(DataError, match=r"lines of 3 and of 4 characters, .* fill them up with spaces"):
+        own(b"ab\nabc\n" * 9, rows="lines")
+    with pytest.raises(ConfigError, match="rows is 'row': use 'windows' or 'lines'"):
+        own(rows="row")
+    shards("ids")
+    with pytest.raises(ConfigError, match="rows of shards is 'lines': use 'windows'"):
+        load_dataset("ids", rows="lines")

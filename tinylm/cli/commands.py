@@ -65,7 +65,10 @@ def write(trained: Any, prompt: str, config: GenerationConfig, seed: int | None)
     """Print what a model with its tokenizer writes, piece by piece."""
     tokenizer, generator = trained.tokenizer, torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed % 2**63)
-    prompt = run.opening(tokenizer) if prompt == "\n" else prompt
+    if prompt == "\n":
+        prompt = trained.prompt or run.opening(tokenizer)
+    if trained.prompt:  # it learned one line at a time
+        config = replace(config, stop=(*config.stop, "\n"))
     to_column_major(trained.model)  # this process only writes from now on
     pieces = stream_text(trained.model, tokenizer, prompt, config, generator=generator)
     print(tokenizer.decode(tokenizer.encode(prompt)), end="", flush=True)

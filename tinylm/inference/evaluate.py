@@ -5,7 +5,7 @@ Taught in notebooks 04_training and 13_evaluation. Error bars: Miller 2024, arXi
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class Evaluation:
     bits_per_byte: float | None = None
     """loss / ln 2 / bytes per token; None when the bytes per token were not given."""
     unit: str = ""  # What the standard error was taken over: "412 documents" or "13 blocks of 8,580 tokens".
+    metrics: dict[str, float] = field(default_factory=dict)  # The loss function's own, means over the rows.
 
     @property
     def perplexity(self) -> float:
@@ -70,8 +71,9 @@ def evaluate(
     twice as long 1.2 to 1.5 times as much again, though 6 or 7 of them cannot make one sure.
 
     loss_fn scores in place of the cross-entropy; what it leaves out is not counted. It gives one sum for a
-    batch, so its units are blocks even where there are documents. dtype is the arithmetic of the matrix
-    products ("auto": the device's). world: a training/ddp.World, of which each process reads its share.
+    batch, so its units are blocks even where there are documents. What it logs becomes `metrics`. dtype is
+    the arithmetic of the matrix products ("auto": the device's). world: a training/ddp.World, of which each
+    process reads its share.
 
     The model is read in eval mode and all its parts are left as they were. Weights that are not finite give a
     loss of nan: what that means is for the caller to say. Raises InputError when nothing is to score."""
@@ -88,6 +90,7 @@ def evaluate(
     starts = _unit_starts(documents, len(tokens), context_length)
 
     sums, counts = np.zeros((2, len(starts)))
+    noted: dict[str, float] = {}  # each metric, summed over rows
     batches = evaluation_windows(tokens, context_length, batch_size, chosen=chosen)
     with eval_mode(model.modules()), torch.no_grad(), precision.autocast():
         for n, batch in enumerate(batches):
@@ -104,10 +107,14 @@ def evaluate(
                 for unit in np.unique(units[:, 0]):  # a block is made of whole windows
                     rows = torch.from_numpy(units[:, 0] == unit)  # (B,)
                     pair = inputs[rows], targets[rows]
-                    sums[unit] += float(loss_fn(model, *pair)[0])
+                    nats, logged = loss_fn(model, *pair)
+                    sums[unit] += float(nats)
+                    for name, mean in logged.items():
+                        noted[name] = noted.get(name, 0.0) + float(mean) * int(rows.sum())
                     counts[unit] += int((select_targets(loss_fn, *pair) != IGNORE_INDEX).sum())
     if world is not None:
         sums, counts = world.sum(torch.from_numpy(np.stack((sums, counts)))).numpy()  # (units,) each
+        noted = {name: float(world.sum(torch.tensor(noted[name]))) for name in sorted(noted)}
 
     k = int(np.count_nonzero(counts))
     unit = f"{k:,} {'block' if documents is None else 'document'}{'' if k == 1 else 's'}"
@@ -115,7 +122,8 @@ def evaluate(
         unit += f" of {n_targets / len(starts):,.0f} tokens"
     if n_chosen < n_windows:
         unit += f", {counts.sum() / max(k, 1):,.0f} scored in each"
-    return summarize(sums, counts, unit=unit, bytes_per_token=bytes_per_token)
+    result = summarize(sums, counts, unit=unit, bytes_per_token=bytes_per_token)
+    return replace(result, metrics={name: total / n_chosen for name, total in noted.items()})
 
 
 def summarize(

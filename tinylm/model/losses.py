@@ -7,6 +7,7 @@ Taught in notebooks 01_characters and 06_custom_losses. Source: Shannon 1948."""
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -74,6 +75,34 @@ def masked_loss(keep: Callable[[Tensor, Tensor], Tensor], loss_fn: LossFn = next
 
     masked.select = select
     return masked
+
+
+def graded_loss(keep: Callable[[Tensor, Tensor], Tensor]) -> LossFn:
+    """next_token_loss that also logs "exact_match": in what share of the rows every target where
+    keep(tokens, targets) is True is the model's first choice.
+
+    In such a row the model, writing the most probable token each time, would write just these targets: each
+    is predicted from the right ones before it, and the first that is not right spoils the row either way."""
+
+    def graded(model: nn.Module, tokens: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        logits = model(tokens)  # (B, T, V)
+        wrong = keep(tokens, targets) & (targets != IGNORE_INDEX) & (logits.argmax(-1) != targets)  # (B, T)
+        exact_match = (~wrong.any(-1)).float().mean()
+        return F.cross_entropy(*_flatten(logits, targets), reduction="sum"), {"exact_match": exact_match}
+
+    return graded
+
+
+def answers(mark: int, end: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """What masked_loss and graded_loss ask: True for the targets that follow a token `mark`, up to and with
+    the next `end`. For lines such as "12+34=46" these are the ids of "=" and of the line's end."""
+
+    def keep(tokens: Tensor, targets: Tensor) -> Tensor:
+        places = torch.arange(1, tokens.size(-1) + 1, device=tokens.device)  # (T,)
+        marked, ended = ((places * (tokens == token)).cummax(-1).values for token in (mark, end))  # (B, T)
+        return marked > ended  # the last mark stands after the last end
+
+    return keep
 
 
 def select_targets(loss_fn: LossFn, tokens: Tensor, targets: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ Taught in notebook 04_training."""
 import difflib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from tinylm.errors import ConfigError
 from tinylm.model.config import ModelConfig
@@ -23,6 +23,10 @@ class DataConfig:
     """Fold the text to lower case: fewer characters to learn, and prompts are folded too."""
     train_share: float = 1.0
     """How much of the training text is read, counted from its beginning: 0.1 is its first tenth."""
+    rows: Literal["windows", "lines"] = "windows"
+    """What a row of a batch is: any stretch of the text, or whole lines, which are then all of one length."""
+    scored: Literal["all", "answers"] = "all"
+    """Which tokens the loss counts: all, or only what follows the =, in lines such as 12+34=46."""
     fallback: str = "toyworld-plays"
     """The generated text that stands in for a missing corpus, and only when that is asked for."""
 
@@ -102,7 +106,27 @@ SHAKESPEARE_FAST = _differing(
         "weight_decay": 0.0,
     },
 )
-RECIPES = {r.name: r for r in (SHAKESPEARE_CHAR, OVERFIT, SHAKESPEARE_BASELINE, SHAKESPEARE_FAST)}
+ADDITION = Recipe(
+    name="addition",
+    about="two small GPT-2 blocks that learn to add numbers of three digits, scored on the result alone",
+    model=ModelConfig(vocab_size=13, context_length=13, n_layer=2, n_head=4, n_embd=64),
+    train=TrainConfig(
+        steps=400,
+        micro_batch_size=256,
+        tokens_per_step=256 * 13,
+        optimizer="muon",
+        learning_rate=1e-2,
+        min_learning_rate=0.0,
+        warmup_steps=20,
+        schedule="linear",
+        weight_decay=0.0,
+        eval_every=50,
+        seed=1,
+    ),
+    data=DataConfig(corpus="addition", rows="lines", scored="answers", fallback="addition"),
+)
+KNOWN = (SHAKESPEARE_CHAR, OVERFIT, SHAKESPEARE_BASELINE, SHAKESPEARE_FAST, ADDITION)
+RECIPES = {made.name: made for made in KNOWN}
 
 
 def recipe(name: str) -> Recipe:

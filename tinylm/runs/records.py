@@ -74,6 +74,7 @@ class RunRecord:
         progress, evaluation = state.progress, state.evaluation
         if evaluation is not None:
             numbers = asdict(evaluation) if is_dataclass(evaluation) else {"loss": evaluation}
+            numbers = {name: value for name, value in numbers.items() if value != {}}
             self.write("evaluation", step=progress.step, **numbers, seconds=progress.seconds)
         elif state.logged:
             numbers = {name: value for name, value in asdict(state.result).items() if value != {}}

@@ -28,6 +28,7 @@ from tinylm.runs import paths
 from tinylm.runs.forecast import check_memory, flops_per_token, forecast, measure_speed, plain_duration
 from tinylm.runs.recipes import DataConfig, Recipe
 from tinylm.runs.records import RunRecord, read_record, record_header
+from tinylm.runs.scoring import loss_of, question_of
 from tinylm.storage import atomic, checkpoint, weights
 from tinylm.storage.checkpoint import TrainingCheckpoint, folder_of, load_newest, saved_steps
 from tinylm.text.batches import Batches
@@ -104,6 +105,7 @@ def resume(name: str) -> "Run":
         header = {name: record.header.get(name) for name in ("recipe", "seed")}
         check_unchanged(saved.name, {"recipe": made["recipe"], "seed": saved.config.seed}, header)
         data = DataConfig(**made["data"])  # the recipe is as it was, whatever it says today
+        made["data"] = asdict(data)  # with the settings that came later, as they were then
         data = replace(data, corpus=paths.stored_text(data.corpus))
         run = Run(Recipe(made["recipe"], made["about"], saved.model.config, saved.config, data))
         if "init_from" in made:  # its weights have become those of the checkpoint
@@ -126,7 +128,9 @@ class Run:
 
     def __init__(self, recipe: Recipe, *, fallback: bool = False) -> None:
         data, plan, context_length = recipe.data, recipe.train, recipe.model.context_length
-        dataset = load_dataset(**asdict(data) | {"fallback": data.fallback if fallback else None})
+        reading = asdict(data) | {"fallback": data.fallback if fallback else None}
+        del reading["scored"]
+        dataset = load_dataset(**reading)
         data = replace(data, corpus=dataset.name)
         if dataset.name not in CORPORA:  # a path: it is stored as it leads there from the repository, which
             path = os.path.expanduser(dataset.name)  # names no user, and published as the file alone
@@ -143,7 +147,9 @@ class Run:
         self.dataset, self.tokenizer = dataset, dataset.tokenizer
         self.model = GPT(config, generator=torch.Generator().manual_seed(plan.seed))
         sizes = {"context_length": context_length, "batch_size": plan.micro_batch_size}
-        self.batches = Batches(dataset.train, **sizes, seed=plan.seed, fingerprint=dataset.fingerprint)
+        more = {"align": dataset.line, "fingerprint": dataset.fingerprint}
+        self.batches = Batches(dataset.train, **sizes, **more, seed=plan.seed)
+        self.loss_fn, self.prompt = loss_of(self.tokenizer, data), question_of(dataset, data)
         self.provenance = {
             "recipe": recipe.name,
             "about": recipe.about,
@@ -204,6 +210,7 @@ class Run:
                 evaluate=self.evaluate,
                 save=self.save,
                 callbacks=[self, record],
+                loss_fn=self.loss_fn,
                 resume=saved,
                 provenance=self.provenance,
             )
@@ -236,7 +243,7 @@ class Run:
         config = state.config
         dtype = state.precision.dtype if config.eval_dtype == "auto" else config.eval_dtype
         more = {"max_tokens": config.eval_tokens or None, "world": state.world}
-        return _evaluate(state.model, self.dataset, dtype=dtype, **more)
+        return _evaluate(state.model, self.dataset, dtype=dtype, loss_fn=self.loss_fn, **more)
 
     def __call__(self, state: TrainingState) -> None:
         """Print an evaluation, with a line that the model writes by now.
@@ -246,17 +253,20 @@ class Run:
         if state.evaluation is not None:
             step = state.progress.step
             tqdm.write(f"step {step}: {format_evaluation(state.evaluation, self.dataset.unit)}")
-            generator, prompt = torch.Generator().manual_seed(step), opening(self.tokenizer)
-            line = generate_text(state.model, self.tokenizer, prompt, SAMPLE, generator=generator)
+            generator, prompt = torch.Generator().manual_seed(step), self.prompt or opening(self.tokenizer)
+            sample = replace(SAMPLE, temperature=0.0, stop=("\n",)) if self.prompt else SAMPLE
+            line = generate_text(state.model, self.tokenizer, prompt, sample, generator=generator)
             tqdm.write(f"  {line!r}")
 
     def save(self, state: TrainingState) -> str:
         """Save a checkpoint and remove those no longer wanted. Returns its name as it can be typed."""
         home, recipe, progress = self.folder / paths.KEPT, self.recipe, state.progress
         notes = {"recipe": recipe.name, "corpus": recipe.data.corpus, "step": progress.step}
+        if self.prompt:  # what an evaluation and a sample of it have to know
+            notes |= {"rows": recipe.data.rows, "scored": recipe.data.scored, "prompt": self.prompt}
         if state.evaluation is not None:
             known = asdict(state.evaluation)  # an error of nan is none
-            notes |= {name: value for name, value in known.items() if value == value}
+            notes |= {name: value for name, value in known.items() if value == value and value != {}}
         notes["train"] = recipe.train.to_json()
         folder = home / folder_of(progress.step)
         checkpoint.save(folder, state, tokenizer=self.tokenizer.to_json(), notes=notes)
@@ -300,19 +310,24 @@ def _alone_in(folder: Path) -> Iterator[None]:
 def validate(name: str | Path) -> tuple[Evaluation, Dataset]:
     """A trained model's loss on the validation text of its own corpus, and that dataset."""
     opened = paths.open_checkpoint(name)
-    dataset = load_dataset(paths.stored_text(opened.corpus))
+    asked = {setting: opened.notes[setting] for setting in ("rows", "scored") if setting in opened.notes}
+    data = DataConfig(corpus=paths.stored_text(opened.corpus), **asked)
+    dataset = load_dataset(data.corpus, rows=data.rows)
     if dataset.tokenizer.fingerprint != opened.tokenizer.fingerprint:  # such as one that folds to lower case
         tokens = opened.tokenizer.encode(dataset.tokenizer.decode(dataset.validation))
         longer = len(dataset.validation) / len(tokens)
         documents = dataset.documents if longer == 1 else None
         numbers = {"bytes_per_token": dataset.bytes_per_token * longer, "documents": documents}
         dataset = replace(dataset, validation=tokens, **numbers)
-    result = _evaluate(opened.model.to(device.best_device()), dataset, dtype="auto")
+    loss_fn = loss_of(opened.tokenizer, data)
+    result = _evaluate(opened.model.to(device.best_device()), dataset, dtype="auto", loss_fn=loss_fn)
     return result, replace(dataset, name=Path(dataset.name).name)
 
 
 def _evaluate(model: GPT, dataset: Dataset, **more: Any) -> Evaluation:
     about = {"documents": dataset.documents, "bytes_per_token": dataset.bytes_per_token}
+    if hasattr(more["loss_fn"], "select"):  # a part of the text has no bits per byte
+        about["bytes_per_token"] = None
     return evaluate(model, dataset.validation, **about, **more)
 
 
@@ -323,6 +338,7 @@ def format_evaluation(evaluation: Evaluation, unit: str) -> str:
     return (
         f"validation loss {evaluation.loss:.4f}{error} nats per {unit}, perplexity "
         f"{evaluation.perplexity:.2f}, {evaluation.bits_per_token:.3f} bits per {unit}{over}"
+        + "".join(f", {name.replace('_', ' ')} {mean:.2%}" for name, mean in evaluation.metrics.items())
     )
 
 

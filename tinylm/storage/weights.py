@@ -42,6 +42,11 @@ class Checkpoint:
             raise CheckpointError("the checkpoint's notes do not name its corpus: train it again")
         return self.notes["corpus"]
 
+    @property
+    def prompt(self) -> str | None:
+        """The question that it was asked while it learned; None for a model of running text."""
+        return self.notes.get("prompt")
+
     @cached_property
     def model(self) -> GPT:
         """The model, built when it is first asked for: in float32, in evaluation mode, on the CPU."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinylm.errors import DataError, require_count
+from tinylm.errors import ConfigError, DataError, require_count
 from tinylm.text.shards import READ_AT_ONCE, Tokens
 
 IGNORE_INDEX = nn.CrossEntropyLoss().ignore_index  # a target that is not scored: torch's own, -100
@@ -49,6 +49,7 @@ class Batches:
     tokens: whole numbers, shape (N,), an array, a memmap or `shards.Tokens`.
     batch_size: rows per micro-batch and rank. The permutation costs 8 bytes per window (80 MB for ten
     billion tokens in windows of 1024) and is numpy's own: resume with the same numpy.
+    align: windows begin at multiples of it: with the length of a line, each row is made of whole lines.
     fingerprint: what the ids are known by, such as Dataset.fingerprint; without it they are hashed.
     Raises ConfigError for sizes that cannot be and DataError for too few tokens."""
 
@@ -61,14 +62,21 @@ class Batches:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        align: int = 1,
         fingerprint: str | None = None,
     ) -> None:
         require_count("seed", seed, least=0)
         require_count("world_size", world_size)
         require_count("rank", rank, least=0, most=world_size - 1)
+        require_count("align", align)
+        if context_length % align:
+            raise ConfigError(
+                f"context_length {context_length} is not made of whole lines of {align} tokens: "
+                f"use {max(1, context_length // align) * align}"
+            )
         self.tokens = _checked(tokens, context_length, batch_size, least=context_length + 1)
         self.context_length, self.batch_size, self.seed = context_length, batch_size, seed
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.align = rank, world_size, align
         # One window is given up for the freedom to shift the rest. The offset takes all the room that
         # leaves, so that the last id is reached as well as the first.
         self.windows_per_epoch = max(1, len(tokens) // context_length - 1)
@@ -106,7 +114,7 @@ class Batches:
     def _order(self, epoch: int) -> np.ndarray:
         """The positions of one epoch in the order of reading, shape (windows_per_epoch,)."""
         generator = np.random.default_rng([self.seed, epoch])
-        offset = generator.integers(self._max_offset + 1)
+        offset = self.align * generator.integers(self._max_offset // self.align + 1)
         order = generator.permutation(self.windows_per_epoch)
         order *= self.context_length
         order += offset

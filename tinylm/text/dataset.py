@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Dataset:
     unit: str = "token"  # what one id is called in a sentence: "character" or "token"
     documents: np.ndarray | None = field(default=None, repr=False)
     """Where the documents of `validation` begin, (D,) rising from 0; None for running text."""
+    line: int = 1  # A row of a batch begins at multiples of so many ids: where each row is made of lines.
 
 
 def load_dataset(
@@ -43,6 +44,7 @@ def load_dataset(
     tokenizer: str = "characters",
     lowercase: bool = False,
     train_share: float = 1.0,
+    rows: str = "windows",
     fallback: str | None = None,
 ) -> Dataset:
     """The dataset of a corpus of the registry, of a UTF-8 text file, or of a folder of shards.
@@ -52,17 +54,20 @@ def load_dataset(
     do; its tokenizer is the manifest's, whatever `tokenizer` and `lowercase` say. Where nothing else is set
     aside for validation, the last tenth is. `train_share` reads only the beginning of the training text; the
     alphabet is that of all of it, because a character that only another part has would otherwise have no id.
+    With rows="lines" all lines of the text must be of one length, which is the dataset's `line`.
     `fallback` names a generated corpus that stands in for one that no source has.
     Raises ConfigError, DataError and CorpusMissing."""
     require_choice("tokenizer", tokenizer, list(KINDS))
+    require_choice("rows", rows, ["windows", "lines"])
     require_number("train_share", train_share, lambda share: 0 < share <= 1, "above 0 and at most 1")
     path = os.path.expanduser(corpus)
     is_path = "/" in corpus or os.sep in corpus or corpus.endswith(".txt") or os.path.exists(path)
     if corpus in corpora.CORPORA or not is_path:
-        return _from_text(corpora.load(corpus, fallback=fallback), lowercase, train_share)
+        return _from_text(corpora.load(corpus, fallback=fallback), lowercase, train_share, rows)
     if os.path.isdir(path) or path.endswith(".bin"):  # one .bin file has no tokenizer either
+        require_choice("rows of shards", rows, ["windows"])
         return _from_shards(Path(path), corpus, train_share)
-    return _from_text(_own_text(path, corpus), lowercase, train_share)
+    return _from_text(_own_text(path, corpus), lowercase, train_share, rows)
 
 
 def _share(row: Any, share: float) -> Any:
@@ -85,7 +90,21 @@ def _own_text(path: str, name: str) -> corpora.Text:
     return corpora.Text(*corpora.split(text, name), name=name, source="file")
 
 
-def _from_text(text: corpora.Text, lowercase: bool, train_share: float) -> Dataset:
+def _line_length(text: corpora.Text) -> int:
+    """Characters of each line with its end. Raises DataError where two differ."""
+    lengths = sorted({len(line) + 1 for line in (text.train + text.validation).rstrip("\n").split("\n")})
+    if len(lengths) > 1:
+        raise DataError(
+            f"{short(text.name)} has lines of {lengths[0]:,} and of {lengths[-1]:,} characters, so a row "
+            f"cannot be a line: fill them up with spaces, or use rows 'windows'"
+        )
+    return lengths[0]
+
+
+def _from_text(text: corpora.Text, lowercase: bool, train_share: float, rows: str) -> Dataset:
+    line = _line_length(text) if rows == "lines" else 1
+    if over := len(text.train) % line:  # the cut between the parts goes to the beginning of a line
+        text = replace(text, train=text.train[:-over], validation=text.train[-over:] + text.validation)
     tokenizer = CharTokenizer.train(text.train + text.validation, lowercase=lowercase)
     validation = tokenizer.encode(text.validation)
     separator = corpora.CORPORA[text.name].separator if text.name in corpora.CORPORA else None
@@ -101,6 +120,7 @@ def _from_text(text: corpora.Text, lowercase: bool, train_share: float) -> Datas
         fingerprint=hashlib.sha256((text.train + text.validation + identity).encode()).hexdigest(),
         unit=tokenizer.unit,
         documents=_starts(ends, len(validation)),
+        line=line,
     )
 
 

@@ -1,0 +1,128 @@
+"""Scoring: a run on lines of questions and answers trains, is resumed, evaluated and asked as one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.settings import SMALL, random_tokens
+from tests.support.tiny_run import files, interrupt_at, tiny
+from tinylm.cli.commands import perform
+from tinylm.cli.options import parse
+from tinylm.errors import ConfigError
+from tinylm.inference.config import GenerationConfig
+from tinylm.inference.generate import generate
+from tinylm.model.gpt import GPT
+from tinylm.model.losses import graded_loss, next_token_loss
+from tinylm.runs import run
+from tinylm.runs.paths import open_checkpoint
+from tinylm.runs.records import read_record
+from tinylm.runs.run import Run, format_evaluation, resume, run_recipe, validate
+from tinylm.text.addition import LINE, grade
+
+pytestmark = pytest.mark.usefixtures("mine")
+SUMS = {"corpus": "addition", "rows": "lines", "scored": "answers", "lowercase": False}
+
+
+def sums(**data):
+    return tiny(model={"context_length": LINE}, data=SUMS | data, eval_every=3)
+
+
+def test_each_row_is_one_sum_and_only_its_result_is_scored():
+    ready = Run(sums())
+    tokens, targets = ready.batches.batch(5)
+    rows = [ready.tokenizer.decode(row) for row in tokens]
+    assert grade("".join(rows)) == (3, 3)
+    scored = ready.loss_fn.select(tokens, targets)
+    kept = [ready.tokenizer.decode(row[row >= 0]) for row in scored]
+    assert kept == [row.partition("=")[2] for row in rows]
+    assert not hasattr(Run(sums(scored="all")).loss_fn, "select")
+    assert Run(tiny()).loss_fn is next_token_loss and Run(tiny()).prompt is None
+
+
+def test_run_on_sums_records_exact_match_and_is_evaluated_by_what_its_checkpoint_knows(mine, capsys):
+    for scored in ("answers", "all"):
+        trained = run_recipe(sums(scored=scored), name=scored, command="")
+        last = read_record(mine / scored / "record.jsonl").evaluations[-1]
+        result, dataset = validate(scored)
+        assert result.loss == pytest.approx(last["loss"], rel=1e-5)
+        assert result.metrics == last["metrics"] and set(result.metrics) == {"exact_match"}
+        n_sums = len(dataset.validation) // LINE
+        assert result.n_tokens == (n_sums * len("0579\n") if scored == "answers" else n_sums * LINE - 1)
+        assert (result.bits_per_byte is None) == (scored == "answers")
+        assert format_evaluation(result, "character").endswith("%")
+        question = trained.tokenizer.decode(dataset.validation[:8])
+        assert open_checkpoint(scored).prompt == trained.prompt == question
+        capsys.readouterr()
+        assert perform(parse(["sample", scored]), []) == 0
+        written = capsys.readouterr().out
+        assert written.startswith(question) and written.count("\n") == 1
+
+
+def test_exact_match_is_the_share_of_rows_that_greedy_generation_would_write():
+    model, greedy = GPT(SMALL).eval(), GenerationConfig(max_new_tokens=5, temperature=0.0)
+    rows = []
+    for question in random_tokens(batch=12, length=8).tolist():
+        rows.append(question + list(generate(model, question, greedy, generator=torch.Generator())))
+    rows = torch.tensor(rows)  # (12, 13)
+    spoiled = {1: 8, 4: 10, 6: 12}  # row and place, in an answer
+    for row, place in spoiled.items():
+        rows[row, place] = (rows[row, place] + 1) % SMALL.vocab_size
+    rows[0, 3] = (rows[0, 3] + 1) % SMALL.vocab_size  # another question asks for another answer
+    other = list(generate(model, rows[0, :8], greedy, generator=torch.Generator())) != rows[0, 8:].tolist()
+    in_answer = torch.arange(12) >= 7
+    metrics = graded_loss(lambda tokens, _: in_answer.expand_as(tokens))(model, rows[:, :-1], rows[:, 1:])[1]
+    assert metrics["exact_match"] == pytest.approx(1 - (len(spoiled) + other) / 12)
+
+
+def test_interrupted_run_on_sums_resumes_to_the_same_bits(mine, monkeypatch):
+    run_recipe(sums(), name="whole", command="")
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 1)
+        assert run_recipe(sums(), name="cut", command="").interrupted
+    assert not resume("cut").interrupted
+    weights, lines = files(mine / "cut")
+    expected, recorded = files(mine / "whole")
+    last = max(name for name in expected if "model" in name)
+    assert weights[last] == expected[last] and lines == recorded
+
+
+def test_run_from_before_these_settings_resumes_as_it_was(mine, monkeypatch):
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 2)
+        run_recipe(tiny(), name="old", command="")
+    newest = run.load_newest
+
+    def without(folder):
+        saved, passed_over = newest(folder)
+        for setting in ("rows", "scored"):
+            del saved.provenance["data"][setting]
+        return saved, passed_over
+
+    monkeypatch.setattr(run, "load_newest", without)
+    assert not resume("old").interrupted
+
+
+def test_own_lines_of_questions_are_read_like_sums(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    digits = np.random.default_rng(1).integers(10, size=(100, 3))
+    lines = ("".join(map(str, row)) + "=" + "".join(map(str, sorted(row))) for row in digits.tolist())
+    Path("sorting.txt").write_text("\n".join(lines))
+    recipe = sums(corpus="sorting.txt")
+    trained = run_recipe(
+        replace(
+            recipe,
+            model=replace(recipe.model, context_length=8),
+            train=replace(recipe.train, tokens_per_step=24),
+        ),
+        name="sort",
+        command="",
+    )
+    assert trained.prompt[3:] == "=" and "exact_match" in validate("sort")[0].metrics
+
+
+def test_answers_are_refused_where_the_text_has_none():
+    with pytest.raises(ConfigError, match="scored is 'answers' and 0 lines of toyworld-plays have an =: use"):
+        Run(tiny(data={"scored": "answers"}))
