@@ -27,6 +27,33 @@ def test_bars_of_two_kinds_differ_without_colour_and_counts_have_whole_ticks_wit
     assert "100,000" in ticks and not any("." in tick for tick in ticks)
 
 
+def test_bars_of_the_top_labels_are_the_largest_of_any_kind_in_the_order_of_the_first(drawn):
+    before, after = [0.1, 0.4, 0.0, 0.3, 0.2], [0.0, 0.1, 0.9, 0.0, 0.0]
+    charts.bars("abcde", {"before": before, "after": torch.tensor(after)}, top=3)
+    assert [label.get_text() for label in drawn.axes.get_xticklabels()] == ["b", "d", "c"]
+    assert [bar.get_height() for bar in drawn.axes.patches] == pytest.approx([0.4, 0.3, 0.0, 0.1, 0.0, 0.9])
+    told = "before highest at b, with 1 at 0; after highest at c, with 1 at 0."
+    assert drawn.alt == f"Bars of probability over 3 labels; {told}"
+    charts.bars("abcde", before)
+    assert [label.get_text() for label in drawn.axes.get_xticklabels()] == [*"abcde"]  # without it, all
+
+
+def test_durations_end_at_their_time_on_a_logarithmic_axis_and_say_it_in_words(drawn):
+    charts.durations({"small": 180, "large": 2.0e8, "middle": 86400 * 33}, title="Forecast")
+    assert [bar.get_width() for bar in drawn.axes.patches] == [180, 2.0e8, 86400 * 33]
+    assert drawn.axes.get_xscale() == "log" and drawn.alt.endswith("shortest first: small, middle, large.")
+    beside = {text.get_text(): text.get_position() for text in drawn.axes.texts}
+    assert list(beside) == ["about 3 minutes", "about 6.3 years", "about 33 days"]
+    assert all(x > bar.get_width() for (x, _), bar in zip(beside.values(), drawn.axes.patches, strict=True))
+    ticks = zip(drawn.axes.get_xticks(), drawn.axes.get_xticklabels(), strict=True)
+    assert {label.get_text(): seconds for seconds, label in ticks}["1 day"] == 24 * 60 * 60
+
+
+def test_curve_of_values_alone_begins_at_step_0(drawn):
+    charts.curve({"loss": [3.0, 2.0, 1.5], "other": ([4, 8], [1.0, 2.0])})
+    assert [line.get_xdata().tolist() for line in drawn.axes.lines] == [[0, 1, 2], [4, 8]]
+
+
 def test_curve_draws_the_points_it_was_given(drawn):
     charts.curve({"training": (X, FALLS)})
     x, y = drawn.axes.lines[0].get_data()
@@ -40,36 +67,50 @@ def test_curve_lines_differ_without_colour(drawn):
     assert [len({str(look) for look in kind}) for kind in zip(*looks, strict=True)] == [6, 6, 6]
 
 
-def test_curve_names_its_lines_where_none_runs_or_below_the_figure(drawn):
-    steps = np.arange(100)
-    charts.curve({"one": (steps, steps), "another": (steps, steps / 2)})
-    assert drawn.axes.get_legend() is not None and not drawn.figure.legends
-    charts.curve({name: (steps, steps * part % 10) for name, part in (("a", 3), ("b", 7), ("c", 1))})
-    assert drawn.axes.get_legend() is None
-    (below,) = drawn.figure.legends
-    assert [text.get_text() for text in below.get_texts()] == ["a", "b", "c"]
+def test_curve_names_its_lines_below_the_figure_in_rows_of_at_most_three(drawn):
+    for n, columns in ((2, 2), (3, 3), (4, 2), (5, 3)):
+        charts.curve({f"run {i}": (X, FALLS + i) for i in range(n)})
+        (below,) = drawn.figure.legends
+        assert [text.get_text() for text in below.get_texts()] == [f"run {i}" for i in range(n)]
+        assert below._ncols == columns
+        drawn.figure.draw_without_rendering()
+        assert below.get_window_extent().y1 < drawn.axes.get_window_extent().y0
 
 
-def test_curve_level_stands_at_its_value_and_its_name_clear_of_line_and_axis(drawn):
-    charts.curve({"training": (X, FALLS)}, levels={"ln V": 4.17, "floor": 2.4})
+@pytest.mark.parametrize("log_y", [False, True])
+def test_curve_level_stands_at_its_value_and_its_name_beside_it_where_no_line_runs(drawn, log_y):
+    charts.curve({"training": (X, FALLS)}, levels={"ln V: knows nothing": 4.17, "floor": 2.4}, log_y=log_y)
     assert [line.get_ydata()[0] for line in drawn.axes.lines[1:]] == [4.17, 2.4]
     drawn.figure.draw_without_rendering()
-    boxes = {text.get_text(): text.get_window_extent() for text in drawn.axes.texts}
-    frame = drawn.axes.get_window_extent()
-    end, floor, top = (drawn.axes.transData.transform((1000, y))[1] for y in (FALLS[-1], 2.4, 4.17))
-    assert frame.y0 < boxes["floor"].y0 and boxes["floor"].y1 <= floor < end
-    assert top <= boxes["ln V"].y0 and boxes["ln V"].y1 < frame.y1
+    for text, level in zip(drawn.axes.texts, (4.17, 2.4), strict=True):
+        box, (_, height) = text.get_window_extent(), drawn.axes.transData.transform((0, level))
+        assert drawn.axes.get_window_extent().x1 < box.x0 < box.x1 <= drawn.figure.bbox.x1
+        assert (box.y0 + box.y1) / 2 == pytest.approx(height, abs=4)
 
 
-@pytest.mark.parametrize("y, way", [([3, 1], "falls"), ([1, 3], "rises"), ([2, 2], "ends where it began")])
-def test_curve_alternative_text_says_where_a_line_goes(drawn, y, way):
-    charts.curve({"loss": ([0, 1], y)}, levels={"ln V": 4.0})
+NOISE = np.random.default_rng(0).normal(size=400)
+WAYS = {
+    "falls": 3 - np.arange(400) / 200 + 0.05 * NOISE,
+    "rises": np.arange(400) / 200,
+    "falls, then rises": (np.arange(400) / 200 - 0.8) ** 2,
+    "rises, then falls, then rises": np.sin(np.arange(400) / 55),
+    "goes up and down": NOISE,
+    "stays level": np.full(9, 2.0),
+}
+
+
+@pytest.mark.parametrize("way, y", WAYS.items(), ids=WAYS)
+def test_curve_alternative_text_says_where_a_line_goes(drawn, way, y):
+    charts.curve({"loss": y}, levels={"ln V": 4.0})
     assert f"loss {way}; dotted lines mark ln V." in drawn.alt
 
 
 def test_dots_stand_at_the_values_with_bars_as_long_as_the_errors_the_first_row_on_top(drawn):
     values = {"plain": (1.9, 0.03), "tried": (1.95, 0.02), "fast": (1.6, 0.01)}
-    charts.dots(values, pale=["tried"], alt="Three dots.")
+    charts.dots(values, pale=["tried"])
+    assert (
+        drawn.alt == "A dot with its error for each of plain, tried, fast; the lowest value is that of fast."
+    )
     rows = drawn.axes.containers
     places = [(row.lines[0].get_xdata()[0], row.lines[0].get_ydata()[0]) for row in rows]
     assert places == [(1.9, 0), (1.95, 1), (1.6, 2)]

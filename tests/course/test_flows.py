@@ -11,7 +11,6 @@ FLOWS = {
     "language model": (flows.language_model, 6, 5),
     "attention": (flows.attention, 7, 8),
     "heads": (lambda: flows.heads(5), 8, 11),
-    "block": (flows.block, 6, 7),
 }
 
 

@@ -12,7 +12,8 @@ TOKENS = ["The", " king", " is", "\n", "a", " ", "b"]
 
 
 def test_heatmap_draws_the_table_as_it_is_rows_downwards(drawn):
-    heatmaps.heatmap(SCORES[0], rows=TOKENS, columns=TOKENS)
+    heatmaps.heatmap(SCORES[0], rows=TOKENS, columns=TOKENS, title="Scores", ylabel="result", xlabel="input")
+    assert drawn.alt == "Heatmap of Scores: 7 × 7, result down, input across."
     image = drawn.axes.images[0]
     assert np.allclose(image.get_array(), SCORES[0].numpy())
     assert drawn.axes.yaxis_inverted()

@@ -1,66 +1,92 @@
-"""Charts: numbers as bars, curves, and dots with errors.
+"""Charts: numbers as bars, durations, curves, and dots with errors.
 
-Each function draws, shows and returns nothing. `alt` is the alternative text: what there is to see, in words,
-without a measured number, so that it is the same on every machine. Shown in notebook 00_start_here."""
+Each function draws, shows and returns nothing. The alternative text says what was drawn, without a measured
+number, so that it is the same on every machine; `alt` replaces it. Shown in notebook 00_start_here."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tinylm.course import style
+from tinylm.runs.forecast import plain_duration
+
+TIMES = {"1 s": 1, "1 min": 60, "1 hour": 3600, "1 day": 86400, "1 year": 31_536_000, "100 years": 3.1536e9}
 
 
-def bars(labels: Sequence[str], values: Any, *, alt: str, height: float = 4.0, **named: str) -> None:
+def bars(labels: Sequence[str], values: Any, *, top: int = 0, alt: str = "", **named: str) -> None:
     """One bar per label; {"before": values, "after": values} gives a bar of each kind per label.
 
-    named: the title and the ylabel. Up to about 40 labels are readable."""
-    kinds = values if isinstance(values, Mapping) else {"": values}
-    kinds = {kind: style.to_numpy(sizes) for kind, sizes in kinds.items()}
-    names = style.show_whitespace(labels)
-    with style.figure(alt, height=height) as axes:
+    top: only so many labels, those with the largest values, in the order of the first kind. Without it all
+    are drawn as they stand; up to about 40 are readable. named: title and ylabel, else "probability"."""
+    kinds, named = values if isinstance(values, Mapping) else {"": values}, {"ylabel": "probability"} | named
+    names = np.array(style.show_whitespace(labels), dtype=object)
+    sizes = np.array([style.to_numpy(kind) for kind in kinds.values()])  # (kinds, labels)
+    if top:
+        few = np.argsort(-sizes.max(axis=0), kind="stable")[:top]
+        few = few[np.argsort(-sizes[0, few], kind="stable")]
+        names, sizes = names[few], sizes[:, few]
+    told = f"Bars of {named['ylabel']} over {len(names)} labels"
+    for kind, size in zip(kinds, sizes, strict=True):
+        zeros = f", with {n} at 0" if (n := (size == 0).sum()) else ""
+        told += f"{f'; {kind}' if kind else ','} highest at {names[size.argmax()]}{zeros}"
+    with style.figure(alt or told + ".") as axes:
         places, width = np.arange(len(names)), 0.8 / len(kinds)
-        for i, (kind, sizes) in enumerate(kinds.items()):
+        for i, kind in enumerate(kinds):
             offset = (i - (len(kinds) - 1) / 2) * width
             look = {"color": style.COLOURS[i % 6], "hatch": style.HATCHES[i % 6], "edgecolor": "white"}
-            axes.bar(places + offset, sizes, width * 0.94, label=kind, linewidth=0, **look)
-        longest = max(map(len, names), default=0)
+            axes.bar(places + offset, sizes[i], width * 0.94, label=kind, linewidth=0, **look)
+        longest = max(map(len, names))
         axes.set_xticks(places, names, rotation=90 if longest > 1 and longest * len(names) > 55 else 0)
         axes.tick_params(axis="x", length=0, **({"labelfontfamily": style.MONO} if longest <= 1 else {}))
-        axes.set_xlim(-0.6, len(names) - 0.4)
         axes.grid(axis="y")
-        axes.set(**named)
-        if all((sizes == sizes.round()).all() for sizes in kinds.values()):  # 1,000 rather than 1000.0
-            axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.set(xlim=(-0.6, len(names) - 0.4), **named)
+        if (sizes == sizes.round()).all():  # 1,000 rather than 1000.0
+            axes.yaxis.get_major_locator().set_params(integer=True)
+            axes.yaxis.set_major_formatter("{x:,.0f}")
         if len(kinds) > 1:
             axes.legend()
 
 
+def durations(seconds: Mapping[str, float], *, title: str) -> None:
+    """A bar for each name, from the lowest up, on a logarithmic axis; at its end the time in words."""
+    times, names = list(seconds.values()), sorted(seconds, key=lambda name: seconds[name])
+    told = f"Bars of time on a logarithmic axis, the shortest first: {', '.join(names)}."
+    with style.figure(told, height=1.2 + 0.6 * len(times)) as axes:
+        axes.barh(list(seconds), times, color=style.BLUE, height=0.55)
+        for i, time in enumerate(times):
+            axes.text(1.3 * time, i, plain_duration(time), va="center")
+        axes.set(xscale="log", xlim=(min(1, *times) / 2, 1000 * max(times)), title=title)
+        axes.set_xticks(list(TIMES.values()), list(TIMES))
+        axes.minorticks_off()
+        axes.grid(axis="x")
+
+
 def curve(
-    lines: Mapping[str, tuple[Any, Any]],
+    lines: Mapping[str, Any],
     *,
     levels: Mapping[str, float] | None = None,
     log_x: bool = False,
     log_y: bool = False,
-    alt: str | None = None,
     height: float = 4.2,
+    alt: str = "",
     **named: str,
 ) -> None:
-    """Lines of (x, y) by name, e.g. {"training": (steps, losses)}.
+    """Lines by name: {"training": (steps, losses)}, or {"training": losses} where the steps are 0, 1, 2, …
 
     levels are horizontal lines by name, e.g. {"ln V: knows nothing": 4.174, "floor": 0.61}.
     Where a line has 30 points or fewer they are marked; of several lines with up to 400, about a dozen.
-    named: title, xlabel, ylabel. Without `alt` the text says which line falls and which rises."""
+    named: title, xlabel, ylabel. Without `alt` the text says where each line falls and rises."""
     levels, named = levels or {}, {"xlabel": "step", "ylabel": "loss (nats per token)"} | named
-    drawn = {name: (style.to_numpy(x), style.to_numpy(y)) for name, (x, y) in lines.items()}
-    said = {-1: "falls", 1: "rises"}  # where each line goes, without a measured number
-    ways = [f"{n} {said.get(np.sign(y[-1] - y[0]), 'ends where it began')}" for n, (_, y) in drawn.items()]
+    pairs = {name: y if isinstance(y, tuple) else (range(len(y)), y) for name, y in lines.items()}
+    drawn = {name: (style.to_numpy(x), style.to_numpy(y)) for name, (x, y) in pairs.items()}
+    ways = [f"{name} {_way(y)}" for name, (_, y) in drawn.items()]
     ways += [f"dotted lines mark {' and '.join(levels)}"] if levels else []
     told = f"Line chart of {named['ylabel']} against {named['xlabel']}: {'; '.join(ways)}."
-    with style.figure(alt or told, height=height) as axes:
+    rows = -(-len(lines) // 3) if len(lines) > 1 else 0  # of names, at most three in each: // - rounds up
+    with style.figure(alt or told, height=height + 0.3 * rows) as axes:
         for look, (name, (x, y)) in zip(style.LOOKS(), drawn.items(), strict=False):
             if len(x) > 30:
                 few = {"markevery": len(x) // 12} if len(lines) > 1 and len(x) <= 400 else {"marker": None}
@@ -68,40 +94,34 @@ def curve(
             axes.plot(x, y, label=name, linewidth=1.5 if len(x) > 400 else 2.4, **look)
         axes.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear", **named)
         axes.grid(axis="y")
-        last = min((y[-1] for _, y in drawn.values()), default=0.0)
-        for name, value in levels.items():
+        for name, value in levels.items():  # named beside the axes, where no line runs
             axes.axhline(value, color=style.GREY, linewidth=1.6, linestyle=(0, (2, 2)))
-            below = value <= last  # a floor is named beneath it, where no line runs
-            look = {"color": style.INK, "fontsize": 13, "ha": "right", "va": "top" if below else "bottom"}
-            place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-            place |= {"xytext": (-4, -5 if below else 4), "annotation_clip": False}
-            axes.annotate(name, (1, value), **place, **look)
-        axes.margins(x=0.02, y=0.13 if levels else 0.05)
-        if len(lines) > 1:
-            _name_lines(axes)
+            place = {"xycoords": axes.get_yaxis_transform(), "va": "center"}
+            axes.annotate(textwrap.fill(name, 14), (1.01, value), **place, color=style.INK, fontsize=13)
+        axes.margins(x=0.02, y=0.05)
+        if rows:
+            axes.figure.legend(loc="outside lower center", ncols=-(-len(lines) // rows), handlelength=3)
 
 
-def _name_lines(axes: Axes) -> None:
-    """A legend where no line runs, or below the figure when there is no such place."""
-    legend = axes.legend(handlelength=3)
-    axes.figure.draw_without_rendering()  # only now is it known where the names stand
-    names = legend.get_window_extent()
-    paths = (line.get_transform().transform_path(line.get_path()) for line in axes.lines)
-    if any(path.intersects_bbox(names) for path in paths):
-        legend.remove()
-        n = len(legend.get_texts())
-        columns = -(-n // -(-n // 3))  # at most three, in rows as equal as can be: // - rounds up
-        axes.figure.legend(loc="outside lower center", ncols=columns, handlelength=3)
+def _way(y: np.ndarray) -> str:
+    """Where a line goes: "falls, then rises". Less than a quarter of its range is no turn, but noise."""
+    ways, low, high = [], y[0], y[0]
+    for value in y:
+        low, high = min(low, value), max(high, value)
+        if high - low > np.ptp(y) / 4:
+            ways, low, high = [*ways, "rises" if value == high else "falls"], value, value
+    ways = [way for way, _ in groupby(ways)] or ["stays level"]
+    return ", then ".join(ways) if len(ways) < 4 else "goes up and down"
 
 
-def dots(
-    values: Mapping[str, tuple[float, float]], *, alt: str, pale: Sequence[str] = (), **named: str
-) -> None:
+def dots(values: Mapping[str, tuple[float, float]], *, pale: Sequence[str] = (), **named: str) -> None:
     """One row for each name, from the top: a dot at the value, a bar from value - error to value + error.
 
     pale names rows to be drawn hollow and grey, such as what was tried and not kept. The axis need not begin
     at zero, as it must for bars: what is read is the place of a dot, not a length."""
-    with style.figure(alt, height=1.5 + 0.32 * len(values)) as axes:
+    lowest = min(values, key=lambda name: values[name][0])
+    told = f"A dot with its error for each of {', '.join(values)}; the lowest value is that of {lowest}."
+    with style.figure(told, height=1.5 + 0.32 * len(values)) as axes:
         for row, (name, (value, error)) in enumerate(values.items()):
             colour, fill = (style.GREY, "white") if name in pale else (style.BLUE, style.BLUE)
             axes.errorbar(value, row, xerr=error, fmt="o", color=colour, markerfacecolor=fill, capsize=4)

@@ -7,8 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.patches import FancyArrowPatch
-
 from tinylm.course import style
 from tinylm.course.diagrams import arrow, box, plus, write
 from tinylm.course.style import BLUE, COLOURS, GREY, INK
@@ -79,58 +77,45 @@ def heads(n_head: int) -> None:
     flow(boxes, f"{arrows} c>p", title=f"{n_head} heads", alt=told)
 
 
-def block() -> None:
-    """One round of a transformer: two parts read the stream, and add what they found to it."""
-    boxes = {
-        "x": (0, 1, "x\n(B, T, C)"),
-        "a": (1, 0, "norm, attention\nlook around"),
-        "p": (2, 1, "+"),
-        "m": (3, 0, "norm, MLP\nthink"),
-        "q": (4, 1, "+"),
-        "o": (5, 1, "x\n(B, T, C)"),
-    }
-    told = "The stream x runs straight through; attention and then the MLP read a normed copy and add to it."
-    flow(boxes, "x>a x>p a>p p>m p>q m>q q>o", title="One block", alt=told)
-
-
 def residual_stream(words: Sequence[str] = SENTENCE, position: int = 4) -> None:
     """A line for each word, straight through one block, and what is added to the line at `position`.
 
     Attention reads the lines above as well, the MLP this line alone. Later words are grey."""
-    word = words[position]
     told = (
-        f"A line for each word of “{' '.join(words)}” runs straight through a block. Attention reads normed "
+        f"The words “{' '.join(words)}” are straight lines through a block. Attention reads a normed copy of "
     )
-    told += f"copies of the line of “{word}” and of those above; its result a is added to the line of "
-    told += f"“{word}”. Then the MLP reads a normed copy of this line alone; its result m is added too."
+    told += f"the line of “{words[position]}” and of those above, and adds its result a to the line of "
+    told += f"“{words[position]}”. Then the MLP reads a normed copy of this line alone, and adds m."
     # inches: from line to line, with room above the chosen one for the boxes and below it for the sums
     heights = [0.42 * (position - i) + 1.1 * (i < position) - 0.2 * (i > position) for i in range(len(words))]
     low, high = heights[-1] - 0.4, max(heights[0], 1.0) + 0.3
     with style.figure(told, 9.2, high - low + 0.5) as axes:
-        for i, (name, y) in enumerate(zip(words, heights, strict=True)):
-            look = {"color": BLUE if i < position else GREY}
-            look = {"color": INK, "linewidth": 3.2} if i == position else look
-            write(axes, 1.0, y, name, 15, ha="right", color=look["color"])
-            arrow(axes, (1.15, y), (9.0, y), **look)
+        for i, (word, y) in enumerate(zip(words, heights, strict=True)):
+            colour = INK if i == position else BLUE if i < position else GREY
+            write(axes, 1.0, y, word, 15, ha="right", color=colour)
+            arrow(axes, (1.15, y), (9.0, y), color=colour, linewidth=3.2 if i == position else 1.8)
             if i < position:  # a copy goes down into attention
                 x = 2.9 + 1.5 * (i + 0.5) / position
-                axes.plot(x, y, "o", color=BLUE)
                 arrow(axes, (x, y), (x, 1.17), color=BLUE)
+                axes.plot(x, y, "o", color=BLUE)
         for x, name, colour, result in ((1.55, "attention", style.GREEN, "a"), (5.3, "MLP", style.PINK, "m")):
             # off the line, through a norm and a part, and back on: x = x + part(norm(x))
             way = [x, x, x + 3.1, x + 3.1], [0, 0.85, 0.85, 0.5]
             axes.plot(*way, color=INK, linewidth=1.8, linestyle="-", zorder=0)
-            arrow(axes, (x, 0.85), (x + 0.3, 0.85))
-            arrow(axes, (x + 1.1, 0.85), (x + 1.35, 0.85))
-            arrow(axes, (x + 3.1, 0.5), (x + 3.1, 0.14))
             box(axes, x + 0.3, 0.85, 0.8, 0.6, "norm")
             box(axes, x + 1.35, 0.85, 1.5, 0.6, name, facecolor=style.tint(colour), weight="bold")
-            plus(axes, x + 3.1, 0)
+            for start, end in ((0, 0.3), (1.1, 1.35)):
+                arrow(axes, (x + start, 0.85), (x + end, 0.85))
+            arrow(axes, (x + 3.1, 0.5), (x + 3.1, 0.14))
             write(axes, x + 3.25, 0.5, result, 14)
+            plus(axes, x + 3.1, 0)
         for x, text in ((1.35, "x"), (4.95, "x + a"), (8.65, "x + a + m")):
             write(axes, x, -0.3, text, 14, ha="center")
         axes.set(xlim=(0, 9.2), ylim=(low, high), title="The residual stream")
         axes.axis("off")
+
+
+block = residual_stream  # as 03_transformer calls it
 
 
 def look_back(words: Sequence[str], position: int, weights: Any, *, title: str) -> None:
@@ -144,18 +129,17 @@ def look_back(words: Sequence[str], position: int, weights: Any, *, title: str) 
     told = f"The words {' '.join(words)}, with arcs from “{words[position]}” back to the words before it."
     with style.figure(told, max(6.0, at), 2.7) as axes:
         here = middles[position]
-        box(axes, here - 0.09 * len(words[position]) - 0.12, 0.35, 0.18 * len(words[position]) + 0.24, 0.5)
-        axes.patches[-1].set(facecolor=BLUE, edgecolor=BLUE)
+        wide = 0.18 * len(words[position]) + 0.24
+        box(axes, here - wide / 2, 0.35, wide, 0.5, facecolor=BLUE, edgecolor=BLUE)
         for place, (word, middle) in enumerate(zip(words, middles, strict=True)):
             colour = "white" if place == position else INK if place < position else GREY
             write(axes, middle, 0.35, word, 16, ha="center", color=colour)
             below = f"{weights[place]:.2f}" if place <= position else "hidden"
             write(axes, middle, -0.12, below, 13, ha="center", color=INK if place <= position else GREY)
             if place < position and weights[place] > 0:
-                bow = f"arc3,rad={0.28 + 0.05 * (position - place)}"
-                look = {"arrowstyle": "-|>", "mutation_scale": 16, "color": BLUE, "shrinkA": 0, "shrinkB": 0}
-                look |= {"linewidth": 0.8 + 7 * weights[place], "connectionstyle": bow}
-                axes.add_patch(FancyArrowPatch((here, 0.68), (middle, 0.68), **look))
+                look = {"color": BLUE, "mutation_scale": 16, "linewidth": 0.8 + 7 * weights[place]}
+                look["connectionstyle"] = f"arc3,rad={0.28 + 0.05 * (position - place)}"
+                arrow(axes, (here, 0.68), (middle, 0.68), **look)
         axes.set(xlim=(-0.1, at), ylim=(-0.35, 2.2), title=title)
         axes.axis("off")
 

@@ -14,16 +14,15 @@ from tinylm.course import style
 Labels = Sequence[str]
 
 
-def heatmap(
-    table: Any, *, rows: Labels = (), columns: Labels = (), colours: str = "", alt: str = "", **named: str
-) -> None:
+def heatmap(table: Any, *, rows: Labels = (), columns: Labels = (), colours: str = "", **named: str) -> None:
     """A table (R, K) of numbers as colour, around zero where it has both signs; `colours` names the scale.
 
     named: title, xlabel, ylabel. One-character labels stay readable up to about 65 rows."""
     table = style.to_numpy(table)
     n_rows, n_columns = table.shape
     cell = min(0.62, 7.0 / n_columns)
-    alt = alt or f"Heatmap of {named.get('title', 'a table')}: {n_rows} rows, {n_columns} columns."
+    down, across = named.get("ylabel", "rows"), named.get("xlabel", "columns")
+    alt = f"Heatmap of {named.get('title', 'a table')}: {n_rows} × {n_columns}, {down} down, {across} across."
     size = max(4.5, n_columns * cell + 1.8), max(2.6, n_rows * cell + 1.4)
     with style.figure(alt, *size) as axes:
         _add_scale(_paint(axes, table, rows, columns, cell), colours)

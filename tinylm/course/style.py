@@ -2,7 +2,7 @@
 
 Colours that stay apart for any colour vision (Okabe and Ito 2008, "Color Universal Design"), letters that are
 readable from the back row, and `show`, which puts a small PNG and its alternative text into the notebook.
-Used by every figure; `use` and `show` are for the learner's own. Shown in notebook 00_start_here."""
+Used by every figure; `figure` and `show` are also for the learner's own. Shown in notebook 00_start_here."""
 
 import base64
 import html
@@ -51,11 +51,6 @@ STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "grid.color": "#
 STYLE |= {"xtick.labelsize": 13, "ytick.labelsize": 13, "xtick.color": INK, "ytick.color": INK}
 STYLE |= {"axes.prop_cycle": cycler(color=COLOURS, linestyle=LINES), "figure.facecolor": "white"}
 STYLE |= {"lines.linewidth": 2.4, "lines.markersize": 7, "hatch.linewidth": 1.2}
-
-
-def use() -> None:
-    """Give the learner's own `plt` figures the look of the course's. Call once, in the setup cell."""
-    matplotlib.rcParams.update(STYLE)
 
 
 @contextmanager
