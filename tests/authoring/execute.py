@@ -23,6 +23,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME
 
+from tests.authoring import pictures
 from tests.authoring.kernel import ThisInterpreter, kernel_environment
 from tinylm.course.notebooks import put_solutions_in
 from tinylm.errors import DataError
@@ -156,6 +157,8 @@ def execute(path: Path) -> list[tuple[float, int]]:
     beside = path.with_suffix(".partial")
     beside.write_text(as_text(nb), encoding="utf-8", newline="\n")
     os.replace(beside, path)
+    if path.parent == ROOT / "notebooks":
+        pictures.write()
     return timings
 
 
