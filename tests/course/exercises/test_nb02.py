@@ -32,8 +32,8 @@ def module(name, init, forward):
     return f"{head}        super().__init__()\n{body}\n    def forward(self, x):\n{rest}"
 
 
-def scored(scores="maps.diagonal(-1, dim1=-2, dim2=-1).mean(-1)", back="divmod(place, maps.shape[1])"):
-    return f"scores = {scores}\nplace = scores.flatten().argmax().item()\nreturn {back}"
+def cut(result):
+    return f"B, T, C = x.shape\nreturn {result}"
 
 
 LINEARS = "".join(f"self.{n} = nn.Linear(n_embd, head_dim, bias=False)\n" for n in ("query", "key", "value"))
@@ -183,20 +183,40 @@ WRONG = {
         (module("MultiHead", HEADS, SIDE.replace("dim=-1", "dim=1")), None),
         (module("MultiHead", HEADS, "for head in self.heads:\n    x = head(x)\nreturn self.proj(x)"), None),
     ],
-    "previous_head": function(
-        "previous_head(maps)",
-        (scored("maps.diagonal(0, dim1=-2, dim2=-1).mean(-1)"), "looks at itself"),
-        (scored("maps.diagonal(1, dim1=-2, dim2=-1).mean(-1)"), "looks ahead"),
-        (scored("maps[:, :, -1, -2]"), "from its last row alone"),
-        (scored("maps.diagonal(-1, dim1=-2, dim2=-1).amax(-1)"), "not the largest"),
-        (scored("maps.diagonal(-2, dim1=-2, dim2=-1).mean(-1)"), "two back"),
-        (scored(back="place"), "divmod by H"),
-        (scored(back="divmod(place, maps.shape[1])[::-1]"), "layer first"),
-        (scored(back="scores"), "which head has the highest?"),
-        (scored(back="print(divmod(place, maps.shape[1]))"), "is `return` missing?"),
-        ("return (2, 3)", "does not use its argument `maps`"),
-        (scored(back="divmod(scores.argmax(), maps.shape[1])"), "raised TypeError"),
-        (scored(back="divmod(place, 4)"), None),
+    "split_heads": function(
+        "split_heads(x, n_head)",
+        (cut("x.view(B, n_head, T, C // n_head)"), "the beginning of the text"),
+        (cut("x.view(B, T, n_head, C // n_head)"), "T still stands in front of H"),
+        (cut("x.view(B, T, n_head, C // n_head).transpose(2, 3).transpose(1, 2)"), "D last"),
+        (cut("x.view(B, T, C // n_head, n_head).transpose(2, 3).transpose(1, 2)"), "not every H-th"),
+        (cut("x.view(B, T, n_head, C // n_head).permute(0, 2, 3, 1)"), "D stays last"),
+        (cut("x.view(B, T, n_head, C // n_head).permute(2, 0, 1, 3)"), "the texts come first"),
+        (cut("torch.stack(x.chunk(n_head, dim=-1))"), "the texts come first"),
+        (cut("x.chunk(n_head, dim=-1)"), "not a list of heads"),
+        (cut("torch.stack(x.chunk(n_head, dim=-1)[::-1], dim=1)"), "wrong order"),
+        (cut("x[:, None, :, : C // n_head].expand(B, n_head, T, C // n_head)"), "all the same"),
+        (cut("x.view(B, T, 3, C // 3).transpose(1, 2)"), "does not use its argument `n_head`"),
+        (cut("x.view(B, T, n_head, C // n_head).transpose(1, 2)").replace("return", "y ="), "`return`"),
+        (cut("x.view(B, T, n_head, C).transpose(1, 2)"), "your code raised"),
+        (cut("x"), "does not use its argument `n_head`"),
+        (cut("x.view(B, T, n_head, n_head).transpose(1, 2)"), None),
+    ),
+    "looks_back": function(
+        "looks_back(weights, n)",
+        ("return weights.diagonal(n).mean()", "to the left"),
+        ("return weights.diagonal().mean()", "n is not used"),
+        ("return weights[-1, -1 - n]", "the last row alone"),
+        ("return weights[n, 0]", "the first row"),
+        ("return weights.diagonal(-n).max()", "not the largest"),
+        ("return weights.diagonal(-n).sum()", "not the sum"),
+        ("return weights.diagonal(-n).sum() / len(weights)", "divide by T − n"),
+        ("return weights.diagonal(-n - 1).mean()", "one too far"),
+        ("return weights.diagonal(1 - n).mean()", "one too near"),
+        ("return weights.diagonal(-n)", "their mean"),
+        ("return weights[n:, : len(weights) - n].mean()", "a whole block"),
+        ("return weights.tril(-n).sum(-1)[n:].mean()", "over all the past"),
+        ("print(weights.diagonal(-n).mean())", "is `return` missing?"),
+        ("return sum(weights[t, t - n] for t in range(len(weights))) / len(weights)", None),
     ),
 }
 NOTEBOOK = {"causal_mask": nb02.package_mask, "attention": nb02.explicit_attention, "Head": nb02.GivenHead}

@@ -44,6 +44,17 @@ class GivenMultiHead(nn.Module):
         return self.proj(torch.cat([head(x) for head in self.heads], dim=-1))
 
 
+def given_split_heads(x, n_head):
+    """Each row of C numbers cut into heads, (B, T, C) to (B, H, T, D)."""
+    B, T, C = x.shape
+    return x.reshape(B, T, n_head, C // n_head).transpose(1, 2)
+
+
+def given_looks_back(weights, n):
+    """The mean weight on the position n before."""
+    return weights.diagonal(-n).mean()
+
+
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
     """Numbers with a spread of 1."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
@@ -256,32 +267,62 @@ def MultiHead(check: exercise, mine) -> None:
         learns(check, module, x)
 
 
-@marked("2.6 · find the head that looks one back")
-def previous_head(check: exercise, mine) -> None:
-    """The largest mean of the line below the diagonal."""
-    made = torch.full((3, 4, 5, 5), 0.1)
-    made[0, 3] += 2 * torch.eye(5)  # this head looks at itself
-    made[2, 0] += torch.eye(5).roll(1, dims=0).tril()  # this one looks one back
-    made[1, 2] += 1.5 * torch.eye(5).roll(1, dims=1).triu()  # this one looks one ahead
-    made[0, 1, 4, 3] += 3  # this one looks one back from the last row alone
-    made[1, 0, 2, 1] += 3.5  # this one from the middle alone
-    made[1, 1] += torch.eye(5).roll(2, dims=0).tril() * 3  # this one looks two back
-    usual = {
-        "that head looks at itself": (0, 3),
-        "that head looks ahead: rows look at columns": (1, 2),
-        "that head looks one back from its last row alone: take the mean over all": (0, 1),
-        "that head has one large weight: take the mean, not the largest": (1, 0),
-        "that head looks two back": (1, 1),
-        "layer first, then head": (0, 2),
-        "that is the place in the flat table: divmod by H": 8,
-        "these are the scores: which head has the highest?": made.diagonal(-1, dim1=-2, dim2=-1).mean(-1),
-    }
-    answer = check.run(mine, made)
-    check.close(answer, (2, 0), "one head of the made-up maps looks one back", usual=usual)
-    for seed, (n_layer, H) in enumerate(((3, 4), (4, 2), (5, 3))):
-        maps = random(n_layer, H, 7, 7, seed=seed).softmax(-1)
-        score = maps.diagonal(-1, dim1=-2, dim2=-1).mean(-1)  # (L, H)
-        right = divmod(score.flatten().argmax().item(), H)
-        last = divmod(maps[:, :, -1, -2].flatten().argmax().item(), H)
-        usual = {} if last == right else {"that reads the last row alone: take the mean over all": last}
-        check.close(check.run(mine, maps), right, "on other maps another head scores higher", usual=usual)
+@marked("2.6 · split the heads", given=given_split_heads)
+def split_heads(check: exercise, mine) -> None:
+    """Slices of D neighbours, one after the other: the loop's heads."""
+    for B, T, H, D, seed in ((2, 5, 3, 7, 0), (3, 4, 2, 6, 1)):
+        x = random(B, T, H * D, seed=seed)
+        right = torch.stack([x[:, :, h * D : (h + 1) * D] for h in range(H)], dim=1)
+        usual = {
+            "view alone: head 0 holds the beginning of the text, cut into slices": x.view(B, H, T, D),
+            "a head has D numbers that stand side by side, not every H-th": x.view(B, T, D, H).permute(
+                0, 3, 1, 2
+            ),
+            "the heads stand in the wrong order": right.flip(1),
+            "every head has numbers of its own: yours are all the same": right[:, :1].expand(B, H, T, D),
+        }
+        shapes = {
+            (B, T, H, D): "T still stands in front of H: transpose(1, 2) exchanges them",
+            (B, H, D, T): "H in front of T, and D stays last: transpose(1, 2) exchanges H and T",
+            (B, D, T, H): "the heads come second, D last: cut into (B, T, H, D), then bring H in front of T",
+            (B, T, D, H): "the heads come second: cut into (B, T, H, D), then bring H in front of T",
+            (H, B, T, D): "the texts come first, (B, H, T, D)",
+            (B, T, H * D): "nothing is cut: (B, H, T, D) has four dimensions",
+            (B, H, T, H): "D = C / H: the numbers are shared among the heads",
+        }
+        answer = check.run(mine, x, H)
+        one = isinstance(answer, torch.Tensor)
+        check.that(one, "a single tensor is asked, (B, H, T, D), and not a list of heads")
+        check.that(answer.shape not in shapes, shapes.get(tuple(answer.shape), ""))
+        fixed = answer.ndim == 4 and answer.shape[::2] == (B, T) and answer.shape[1] != H
+        check.that(not fixed, "as many heads as n_head says: yours are always the same number")
+        check.close(answer, right, "head h holds the numbers h·D to (h + 1)·D − 1 of each row", usual=usual)
+
+
+@marked("2.7 · how far back does a head look?", given=given_looks_back)
+def looks_back(check: exercise, mine) -> None:
+    """The mean of a line below the diagonal."""
+    for T, n, seed in ((9, 3, 1), (7, 1, 0), (6, 0, 2), (8, 2, 3)):
+        weights = random(T, T, seed=seed).softmax(-1)
+        line = weights.diagonal(-n)  # (T - n,)
+        usual = {
+            "rows look at columns: the position n before is to the left": weights.diagonal(n).mean(),
+            "that is the weight on the position itself: n is not used": weights.diagonal().mean(),
+            "that is the last row alone: take the mean over all": line[-1],
+            "that is the first row that can look back so far: take the mean over all": line[0],
+            "the mean, not the largest": line.max(),
+            "the mean, not the sum": line.sum(),
+            "only T − n positions have one that is n before them: divide by T − n": line.sum() / T,
+            "one too far: weights[t, t − n]": weights.diagonal(-n - 1).mean(),
+            "one too near: weights[t, t − n]": weights.diagonal(-n + 1).mean(),
+            "that is the mean over all the past: only the position n before counts": weights.tril(-n)
+            .sum(-1)[n:]
+            .mean(),
+            "that is the mean of a whole block: only the position n before counts": weights[
+                n:, : T - n
+            ].mean(),
+        }
+        answer = check.run(mine, weights, n)
+        several = getattr(answer, "ndim", 0) == 1 or isinstance(answer, list)
+        check.that(not several, "that is one weight for each position: one number is asked, their mean")
+        check.close(answer, line.mean(), "the mean of weights[t, t − n] over t = n to T − 1", usual=usual)
