@@ -1,6 +1,7 @@
 """The kernels that run notebooks: this interpreter, no network, a client that does not oversleep."""
 
 import math
+import tempfile
 import time
 from collections.abc import Mapping
 from queue import Empty
@@ -11,6 +12,8 @@ from jupyter_client.channels import AsyncZMQSocketChannel
 from jupyter_client.manager import AsyncKernelManager
 from nbval.kernel import NbvalKernelspecManager
 from traitlets import Type, default
+
+MINE = tempfile.TemporaryDirectory(prefix="tinylm-")  # of this process; removed at its end
 
 
 class AttentiveChannel(AsyncZMQSocketChannel):
@@ -49,8 +52,11 @@ class ThisInterpreter(AsyncKernelManager):
 def kernel_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What a notebook's kernel sees: no network, the small scale, figures inline, TINYLM_DATA as given.
 
+    What it trains is kept in a folder of this process: two passes side by side do not write over each other,
+    nor over what a learner has in data/mine.
+
     One thread: models this small gain nothing from a second one, and lose much where another process wants it
     (notebook 05, on two cores: 45 CPU-seconds with two threads, 13 with one)."""
     inline = "module://matplotlib_inline.backend_inline"
-    fixed = {"TINYLM_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": inline}
+    fixed = {"TINYLM_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": inline, "TINYLM_MINE": MINE.name}
     return {key: value for key, value in environ.items() if key != "TINYLM_SCALE"} | fixed

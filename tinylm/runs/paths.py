@@ -19,7 +19,7 @@ IN_REPOSITORY = (REPOSITORY / "pyproject.toml").is_file()
 """False where tinylm was installed without its repository: runs are then kept under the working folder."""
 HOME = REPOSITORY if IN_REPOSITORY else Path.cwd()
 DATA = HOME / "data"
-MINE = DATA / "mine"
+MINE = HOME / (os.environ.get("TINYLM_MINE") or "data/mine")
 SHIPPED = DATA / "checkpoints"
 KEPT = "checkpoints"  # inside a run's folder
 LONGEST = 100  # characters of a name: most systems end at 255 bytes, and names get endings
