@@ -5,35 +5,23 @@ from torch import nn, no_grad
 
 from tests.course.exercises.marking import assert_wrong, function
 from tinylm.course.exercises import nb03
-from tinylm.model.attention import CausalSelfAttention
-
-
-def attention_layer(n_embd, n_head):
-    return CausalSelfAttention(n_embd, n_head, bias=True, dropout=0.0, qk_norm=False)
-
-
-def count(V, T, L, C):
-    return V * C + T * C + L * (12 * C * C + 9 * C) + (2 * L + 1) * 2 * C
-
+from tinylm.model.attention import explicit_attention
+from tinylm.storage.export import GPT2_PARTS
 
 NOTEBOOK = {
+    "explicit_attention": explicit_attention,
     "gelu": lambda x: nn.functional.gelu(x, approximate="tanh"),
     "embed": nb03.given_embed,
     "layer_norm": nb03.given_layer_norm,
     "LayerNorm": nn.LayerNorm,
-    "attention_layer": attention_layer,
+    "CausalSelfAttention": nb03.GivenAttention,
     "MLP": nb03.GivenMLP,
     "Block": nb03.GivenBlock,
-    "count": count,
 }
 
 
 def norm(mean="x.mean(-1, keepdim=True)", root="torch.sqrt(v + epsilon)", end=" * gain + bias"):
     return f"mean = {mean}\nv = (x - mean).square().mean(-1, keepdim=True)\nreturn (x - mean) / {root}{end}"
-
-
-def rms(divide="torch.sqrt(s + epsilon)", s="x.square().mean(-1, keepdim=True)", end=" * gain"):
-    return f"s = {s}\nreturn x / {divide}{end}"
 
 
 def module(head, init, forward):
@@ -46,6 +34,18 @@ def module(head, init, forward):
     )
 
 
+LAYER = "self.n_head = H\nself.qkv, self.proj = nn.Linear(C, 3 * C), nn.Linear(C, C)"
+LOOK = "out, _ = explicit_attention(q, k, v)"
+JOIN = "return self.proj(out.transpose(1, 2).flatten(2))"
+
+
+def look(
+    names="q, k, v", cut=".view(*x.shape[:2], self.n_head, -1).transpose(1, 2)", formula=LOOK, join=JOIN
+):
+    return f"{names} = (p{cut} for p in self.qkv(x).chunk(3, dim=-1))\n{formula}\n{join}"
+
+
+UNMASKED = "out = torch.softmax(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5, -1) @ v"
 THINK = "return self.down(gelu(self.up(x)))"
 UP_DOWN = "self.up = nn.Linear(C, 4 * C)\nself.down = nn.Linear(4 * C, C)"
 
@@ -56,7 +56,7 @@ def mlp(forward, init=UP_DOWN):
 
 PARTS = (
     "self.attn_norm, self.mlp_norm = LayerNorm(C), LayerNorm(C)\n"
-    "self.attn, self.mlp = attention_layer(C, H), MLP(C)"
+    "self.attn, self.mlp = CausalSelfAttention(C, H), MLP(C)"
 )
 
 
@@ -81,6 +81,16 @@ def gpt(
     return module("GPT(V, T, L, H, C)", init, f"x = {start}\n{loop}\n{end}")
 
 
+def layer(forward, init=LAYER):
+    return module("CausalSelfAttention(C, H)", init, forward)
+
+
+def renamed(leave="", back="name", **other):
+    parts = {k: v for k, v in GPT2_PARTS.items() if k != leave} | other
+    lines = f"import re\nPARTS = {parts}\nfor theirs, ours in PARTS.items():\n"
+    return f"{lines}    name = name.replace(theirs, ours)\nreturn {back}"
+
+
 LOSS = "nn.functional.cross_entropy(model(tokens).flatten(0, 1), targets.flatten())"
 
 
@@ -89,8 +99,34 @@ def step(*lines, loss=LOSS, back="return loss.item()"):
 
 
 ZERO, BACKWARD, MOVE = "optimizer.zero_grad()", "loss.backward()", "optimizer.step()"
-WIDTH = "width = 64\nwhile {}:\n    width += 64\nreturn {}"
 WRONG = {
+    "CausalSelfAttention": [
+        (layer(look(formula=UNMASKED)), "the mask is missing"),
+        (layer(look(formula="out, _ = explicit_attention(q * q.shape[-1] ** 0.5, k, v)")), "divided by √D"),
+        (layer(look(formula="out, _ = explicit_attention(q / self.n_head**0.5, k, v)")), "not of C"),
+        (layer(look(join="return out.transpose(1, 2).flatten(2)")), "proj is missing"),
+        (layer(look(names="k, q, v")), "queries and keys are exchanged"),
+        (layer(look(names="v, k, q")), "in this order"),
+        (layer(look(join="return self.proj(out.reshape(x.shape))")), "before the heads are joined"),
+        (layer(look(cut=".reshape(len(x), self.n_head, x.shape[1], -1)")), "view alone"),
+        (
+            layer(
+                look(
+                    cut=".reshape(len(x), self.n_head, x.shape[1], -1)",
+                    join="return self.proj(out.reshape(x.shape))",
+                )
+            ),
+            "view alone",
+        ),
+        (layer(look(cut="", join="return self.proj(out)")), "cut into heads?"),
+        (layer(look(join=JOIN + " + x")), "the block does that"),
+        (layer(look(join="print(self.proj(out.transpose(1, 2).flatten(2)))")), "is `return` missing?"),
+        (layer(look(), LAYER.replace("3 * C", "3 * C, bias=False")), "`qkv` has no bias"),
+        (layer(look().replace("qkv", "all"), LAYER.replace("qkv", "all")), "is not in the contract"),
+        (layer(look(), "self.heads = nn.ModuleList(nn.Linear(C, C) for _ in range(H))"), "with its loop"),
+        (layer(look(formula="out, _ = attention(q, k, v)")), "uses `attention`, which this notebook"),
+        (layer(look(names="k, v, q")), None),
+    ],
     "embed": function(
         "embed(tokens, token_table, position_table)",
         ("return token_table[tokens]", "the positions are missing"),
@@ -102,8 +138,8 @@ WRONG = {
         ("return token_table[tokens] + position_table.mean(0)", "not the mean of all"),
         ("return token_table[tokens] + position_table[0]", "position 0 alone"),
         ("print(token_table[tokens] + position_table[: tokens.shape[1]])", "is `return` missing?"),
-        ("return token_table[tokens] + position_table", "your code raised"),
-        ("return token_table[tokens] + position_table[: len(tokens)]", None),
+        ("return token_table[tokens] + position_table", "take its first T rows"),
+        ("return token_table[tokens] + position_table[: len(tokens)]", "take its first T rows"),
         ("return token_table[tokens[0]] + position_table[: tokens.shape[1]]", "your shape is"),
     ),
     "layer_norm": function(
@@ -136,7 +172,7 @@ WRONG = {
     "MLP": [
         (mlp("return self.down(self.up(x))"), "the activation function is missing"),
         (mlp("return self.down(nn.functional.relu(self.up(x)))"), "that is ReLU"),
-        (mlp("return self.down(nn.functional.gelu(self.up(x)))"), "the other GELU"),
+        (mlp("return self.down(nn.functional.gelu(self.up(x)))"), "tanh approximation"),
         (mlp("return gelu(self.down(self.up(x)))"), "between up and down"),
         (mlp("return self.down(self.up(gelu(x)))"), "behind up"),
         (mlp("return gelu(self.down(gelu(self.up(x))))"), "once is enough"),
@@ -232,52 +268,24 @@ WRONG = {
         ),
         (step(ZERO, BACKWARD, "for p in model.parameters():\n    p.data -= 0.5 * p.grad"), None),
     ),
-    "rms_norm": function(
-        "rms_norm(x, gain, epsilon=1e-5)",
-        (rms("(s.sqrt() + epsilon)"), "inside the root"),
-        (rms("s.sqrt()"), "is the epsilon there?"),
-        (rms("(s + epsilon)"), "is the root there?"),
-        (rms("(x.std(-1, keepdim=True) + epsilon)"), "no mean is taken off"),
-        (rms(s="x.var(-1, keepdim=True)"), "no mean is taken off"),
-        (rms(s="x.square().sum(-1, keepdim=True)"), "not their sum"),
-        (rms(end=""), "the gain is missing"),
-        (rms(s="x.square().mean()"), "the last dimension only"),
-        (rms(s="x.square().mean(-1)"), None),
-        ("return nn.functional.rms_norm(x, (x.shape[-1],), gain, epsilon)", "do without"),
-        (rms("1 * s.sqrt()").replace("x / 1 * s.sqrt()", "x * torch.sqrt(s + epsilon)"), "do not multiply"),
-        (rms().replace("return", "print(") + ")", "is `return` missing?"),
-        (rms(s="x.mean(-1, keepdim=True).square()"), "not the square of the mean"),
-    ),
-    "widest": function(
-        "widest(n_layer)",
-        (WIDTH.format("count(65, 256, n_layer, width) <= 10_000_000", "width"), "one step too far"),
-        (WIDTH.format("count(65, 256, n_layer, width + 128) <= 10_000_000", "width"), "one too early"),
-        (WIDTH.format("12 * n_layer * (width + 64) ** 2 <= 10_000_000", "width"), "is everything counted?"),
-        (
-            WIDTH.format("count(65, 256, n_layer, width + 64) <= 10_000_000", "width // 64"),
-            "a multiple of 64",
-        ),
-        ("return int((10_000_000 / (12 * n_layer)) ** 0.5)", "a multiple of 64"),
-        (
-            WIDTH.format(
-                "count(65, 256, n_layer, width + 64) <= 10_000_000", "count(65, 256, n_layer, width)"
-            ),
-            "the width is asked",
-        ),
-        (WIDTH.format("count(65, 256, 2, width + 64) <= 10_000_000", "width"), "argument `n_layer`"),
-        (WIDTH.format("count(65, 256, n_layer, width + 64) <= 1_000_000", "width"), None),
-        (
-            WIDTH.format("count(65, 256, n_layer, width + 64) <= 10_000_000", "print(width)"),
-            "is `return` missing?",
-        ),
-        (WIDTH.format("count(50257, 256, n_layer, width + 64) <= 10_000_000", "width"), None),
-        ("return 576", "argument `n_layer`"),
-        (
-            WIDTH.replace("+= 64", "+= 1").format(
-                "count(65, 256, n_layer, width + 1) <= 10_000_000", "width"
-            ),
-            "a multiple of 64",
-        ),
+    "gpt2_name": function(
+        "gpt2_name(name)",
+        (renamed(leave="ln_1"), "h.0.ln_1.weight should become blocks.0.attn_norm.weight"),
+        (renamed(leave="h."), "h is blocks here"),
+        (renamed(leave="wte"), "wte.weight is left as it is"),
+        (renamed(**{"ln_2": "attn_norm"}), "c_proj stands in two places, and so do norms"),
+        (renamed(**{"mlp.c_proj": "attn.proj"}), "c_proj stands in two places"),
+        (renamed(leave="attn.c_proj"), "h.0.attn.c_proj.weight should become"),
+        (renamed(**{"h.": "blocks.0."}), "count the dots"),
+        (renamed(**{"ln_f": "norm"}), "ln_f.weight should become final_norm.weight"),
+        (renamed(back='name.replace("weight", "W")'), "weight and bias stay"),
+        (renamed(back="re.sub(r'\\d+', '0', name)"), "the number of the block stays"),
+        (renamed(back="name.split('.')"), "a name is a string"),
+        (renamed(back="print(name)"), "is `return` missing?"),
+        (renamed(back="PARTS"), "a name is a string"),
+        ("return 'blocks.3.attn.qkv.bias'", "does not use its argument `name`"),
+        ("return {'wte.weight': 'token_embedding.weight'}[name]", "your code raised KeyError"),
+        ("name.replace('h.', 'blocks.')\nreturn name", "is left as it is"),
     ),
 }
 
