@@ -299,7 +299,7 @@ def split_heads(check: exercise, mine) -> None:
         check.close(answer, right, "head h holds the numbers h·D to (h + 1)·D − 1 of each row", usual=usual)
 
 
-@marked("2.7 · how far back does a head look?", given=given_looks_back)
+@marked("2.7 · how far a head looks back", given=given_looks_back)
 def looks_back(check: exercise, mine) -> None:
     """The mean of a line below the diagonal."""
     for T, n, seed in ((9, 3, 1), (7, 1, 0), (6, 0, 2), (8, 2, 3)):
