@@ -51,12 +51,6 @@ def test_attention_maps_name_rows_queries_and_columns_keys_unless_they_are_told_
     assert any("row for each query, a column for each key" in word for word in drawn.words())
 
 
-def test_attention_map_writes_dark_on_light_and_light_on_dark(drawn):
-    heatmaps.attention_map([[1.0, 0.0], [0.0, 1.0]], "ab")
-    seen = {(text.get_text(), text.get_color()) for text in drawn.axes.texts}
-    assert seen == {("0.00", "black"), ("1.00", "white")}
-
-
 def test_attention_heads_share_one_scale_from_zero_to_one(drawn):
     heatmaps.attention_heads(WEIGHTS, TOKENS)
     images = [axes.images[0] for axes in drawn.figure.axes if axes.images]

@@ -189,14 +189,6 @@ def test_model_is_read_without_dropout_and_each_part_is_left_as_it_was_between_t
     assert not model.training
 
 
-def test_model_without_a_cache_yields_each_token_before_it_computes_the_next():
-    model = Recorder(5)
-    stream = generate(model, [0], asked(4, temperature=0.0), generator=seeded())
-    assert model.seen == []
-    assert next(stream) == 1
-    assert len(model.seen) == 1
-
-
 # What is handed in
 
 
