@@ -263,16 +263,6 @@ def test_batch_texts_equal_those_of_each_prompt_alone_and_stop_each_for_itself(u
     assert len({len(text) for text in alone}) > 1
 
 
-def test_batch_ends_when_its_last_text_has_ended():
-    model = Recorder(13)
-    config = asked(50, temperature=0.0, stop=("h",), use_cache=False)
-    texts = generate_texts(model, LETTERS, ["e", "a", "c"], config, generator=seeded())
-    assert texts == ["fg", "bcdefg", "defg"]
-    assert len(model.seen) == 3 * 7  # each row apart
-    almost = asked(3, temperature=0.0, stop=("hij",), use_cache=False)
-    assert generate_texts(model, LETTERS, ["e", "a"], almost, generator=seeded()) == ["fgh", "bcd"]
-
-
 def test_column_major_storage_changes_no_number_and_no_greedy_text():
     model, by_columns = tiny(), tiny()
     generation.to_column_major(by_columns)
