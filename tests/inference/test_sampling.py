@@ -72,7 +72,7 @@ def test_min_p_equals_hugging_faces(kind, p):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "ties"])
-@pytest.mark.parametrize("p", [1e-6, 0.1, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("p", [1e-50, 1e-6, 0.1, 0.5, 0.9, 0.99])
 def test_top_p_equals_hugging_faces(kind, p):
     given = KINDS[kind]
     assert torch.equal(keep_top_p(given, p), theirs("TopPLogitsWarper", p)(given))

@@ -37,6 +37,8 @@ def path(tmp_path):
 
 
 def test_record_that_was_written_is_read_back(path):
+    with pytest.raises(FileExistsError):  # never over another
+        RunRecord(path, HEADER)
     record = read_record(path)
     assert (record.header, record.what) == (HEADER | {"note": NOTE}, "training")
     assert [(line["step"], line["loss"]) for line in record.steps] == [(n, 4.25 - n) for n in (0, 2, 4, 6)]
