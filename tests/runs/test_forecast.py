@@ -11,7 +11,7 @@ from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import cross_entropy
 from tinylm.runs import forecast as forecasts
-from tinylm.runs.forecast import flops_per_token, forecast, measure_speed, memory_bytes, plain_duration
+from tinylm.runs.forecast import flops_per_token, forecast, measure_speed, memory_bytes
 from tinylm.training.config import TrainConfig
 
 SMALL = ModelConfig(vocab_size=31, context_length=37, n_layer=3, n_head=2, n_embd=44, bias=False)
@@ -79,19 +79,3 @@ def test_measure_speed_takes_steps_of_the_optimizer_named_and_leaves_the_model_a
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters()) and not model.training
     assert torch.equal(torch.get_rng_state(), state)
-
-
-WORDS = {
-    0.2: "less than a second",
-    1: "about 1 second",
-    40: "about 40 seconds",
-    7.2 * 60: "about 7 minutes",
-    1.5 * 86400: "about 1.5 days",
-    3.14 * 365.25 * 86400: "about 3.1 years",
-    1234.5 * 365.25 * 86400: "about 1,234 years",
-}
-
-
-@pytest.mark.parametrize("seconds", WORDS)
-def test_plain_duration_says_it_as_a_person_does(seconds):
-    assert plain_duration(seconds) == WORDS[seconds]

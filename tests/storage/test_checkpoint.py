@@ -174,10 +174,8 @@ ODD = [
     (lambda d: d.update(more=1), "more is unknown"),
     (lambda d: d.update(version=1), "version is 1: .* the tinylm that wrote it"),
     (lambda d: d["progress"].update(epochs=3), "epochs"),
-    (lambda d: d["progress"].update(val_losses=["ab"]), "invalid literal"),
     (lambda d: d["progress"].update(val_losses=[None]), "unpack"),
     (lambda d: d["provenance"].pop("train"), "train"),
-    (lambda d: d["provenance"].update(train=3), "not iterable"),
     (lambda d: d["provenance"]["train"].update(steps=-3), "steps is -3"),
     (lambda d: d["files"].update({"tinylm.json": None}), "expected None"),
 ]

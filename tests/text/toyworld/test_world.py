@@ -106,10 +106,3 @@ def test_grader_says_why(number, change, is_grammatical, why):
     grade = PLAYS.grade("\n\n".join(lines))
     assert (grade.grammatical, grade.faithful) == (is_grammatical, False)
     assert grade.why.startswith(why) and len(grade.why) < 150
-
-
-@pytest.mark.parametrize("wrong", ["Here is your boots", "Here are your ring"])
-def test_line_that_no_scene_could_hold_is_not_grammatical(wrong):
-    scene = next(text for text in PLAYS.stream(seed=0) if "Here is your ring" in text)
-    assert PLAYS.grade(scene).grammatical
-    assert not PLAYS.grade(scene.replace("Here is your ring", wrong)).grammatical
