@@ -115,9 +115,6 @@ def residual_stream(words: Sequence[str] = SENTENCE, position: int = 4) -> None:
         axes.axis("off")
 
 
-block = residual_stream  # as 03_transformer calls it
-
-
 def look_back(words: Sequence[str], position: int, weights: Any, *, title: str) -> None:
     """A row of words, and from the word at `position` an arc to each that it looks at; weights (T,).
 
