@@ -90,7 +90,8 @@ WRONG = {
         (formula(scores="q @ k.transpose(-2, -1) * math.sqrt(D)"), "multiplied by √D"),
         (formula(mask="scores"), "the mask is missing"),
         (formula(mask="scores * causal_mask(T)"), "must be −∞"),
-        (formula(mask="scores.masked_fill(causal_mask(T), -math.inf)"), "nan"),
+        (formula(mask="scores.masked_fill(causal_mask(T), -math.inf)"), "the past is hidden"),
+        (formula(mask="scores.masked_fill(~causal_mask(T).tril(-1), -math.inf)"), "a position sees itself"),
         (formula(mask="scores.masked_fill(~causal_mask(T).T, -math.inf)"), "turned over"),
         (formula(dim="-2"), "dim=-1"),
         (

@@ -164,6 +164,12 @@ def attention(check: exercise, mine) -> None:
         right = soft(scores / root)
         if weights.shape == v.shape and out.shape == right.shape and T != D:
             check.that(False, "the results come first, then the weights")
+        turned = soft(scores / root, ~seen)  # its last row is nan
+        same = isinstance(weights, torch.Tensor) and weights.shape == turned.shape
+        same = same and torch.allclose(weights, turned, equal_nan=True)
+        check.that(
+            not same, "the past is hidden, and the future seen: masked_fill hides where it gets True, ~mask"
+        )
         nan = isinstance(weights, torch.Tensor) and bool(weights.isnan().any())
         check.that(not nan, "nan: a row in which everything is hidden has no softmax; a position sees itself")
         check.close(weights, right, "compare the weights with the formula", usual=usual)
