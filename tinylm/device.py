@@ -59,18 +59,13 @@ class Precision(NamedTuple):
     def of(cls, device: Device, dtype: str = "auto") -> Self:
         """The precision of a run on this device. Raises ConfigError as resolve_dtype does."""
         device, dtype = torch.device(device), resolve_dtype(device, dtype)
-        # float16 is for GPUs alone: for all else the scaler is off, and free.
+        # It leaves out the steps whose gradient overflows, as float16's does now and then; else it is off.
         return cls(device, dtype, torch.amp.GradScaler(device.type, enabled=dtype == "float16"))
 
     @property
     def is_synchronous(self) -> bool:
         """Whether Python waits for each operation anyway, so that a look at a number costs nothing."""
         return self.device.type == "cpu"
-
-    @property
-    def skips_overflow(self) -> bool:
-        """Whether the scaler leaves out steps whose gradient overflowed: float16's need it now and then."""
-        return self.dtype == "float16"
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """A context in which matrix products run in this dtype."""

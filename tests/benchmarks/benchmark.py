@@ -80,4 +80,4 @@ def report(record: RunRecord, times: dict[str, list[float]], ratios: list[tuple[
         ratio = statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
         print(f"{a} / {b}: {ratio:.3f}")
         record.write("measurement", name=f"{a} / {b}", ratio=ratio)
-    record.close()
+    record.write("end")

@@ -156,7 +156,7 @@ class Run:
         for line in self.logged:
             record.write("step", **line)
         record.write("evaluation", step=self.train.steps, **asdict(result), seconds=self.seconds)
-        record.close(seconds=self.seconds, cpu_seconds=self.cpu, interrupted=False)
+        record.write("end", seconds=self.seconds, cpu_seconds=self.cpu, interrupted=False)
 
 
 def record_of(recipe: Recipe, seed: int) -> Path:
@@ -236,7 +236,7 @@ def main() -> None:
             windows_standard_error=statistics.mean(result.standard_error for _, result in seen),
         )
         print(f"{rung.name:18s} {statistics.mean(losses):.4f} ± {spread or float('nan'):.4f}")
-    record.close()
+    record.write("end")
 
 
 if __name__ == "__main__":

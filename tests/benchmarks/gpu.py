@@ -86,7 +86,7 @@ def main() -> None:
             seconds = token_seconds(model.eval(), rows)
             record.write("measurement", name=f"generate {name}", rows=rows, seconds_per_token=seconds)
             print(f"{name}, {rows} texts: {1000 * seconds:.2f} ms for a token of each", flush=True)
-    record.close()
+    record.write("end")
     if chosen.recipes:
         for recipe in ("shakespeare_baseline", "shakespeare_fast"):
             subprocess.run([*python, "tinylm", "train", recipe, "--run", f"{recipe}-gpu"], check=True)

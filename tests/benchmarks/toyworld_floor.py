@@ -107,7 +107,7 @@ def main() -> None:
         "n_characters": score.n_tokens,
     }
     record.write("measurement", name="gap to the floor, nats per character", **figures)
-    record.close(seconds=seconds, tokens=history.tokens, train=asdict(training))
+    record.write("end", seconds=seconds, tokens=history.tokens, train=asdict(training))
     for result in history.steps:
         print(f"step {result.step:5d}  loss {result.loss:.4f}  update ratio {result.update_ratio:.1e}")
     print(f"{model.n_parameters():,} parameters, {steps} steps of {B * T} tokens in {seconds:.0f} s")

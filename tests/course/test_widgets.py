@@ -185,3 +185,42 @@ def test_html_shows_any_text_as_text_runs_nothing_and_reaches_for_nothing(name):
     names = {name for element in elements for name in element.attrib}
     assert names <= {"style", "class", "title", "id", "role"}
     assert not re.search(r"https?:|src=|url\(|@import|<link", PAGES[name]())
+
+
+def test_html_attention_colours_each_token_by_its_weight_and_lists_the_heaviest_five():
+    shown = widgets.html_attention(list("abcdefg"), WEIGHTS, 4)
+    tokens = [element for element in read(shown).iter("span") if element.get("class", "").startswith("t ")]
+    alphas = [float(re.search(r"rgba\(.*,([\d.]+)\)", token.get("style"))[1]) for token in tokens]
+    assert np.allclose(alphas, WEIGHTS[4], atol=5e-4)
+    assert [token.text for token in tokens if "outline" in token.get("style")] == ["e"]
+    assert re.search(r"looks at4 e\d.*3 d\d.*2 c\d.*1 b\d.*0 a", text_of(shown))
+    text = text_of(widgets.html_attention(list("abcdefg"), WEIGHTS, 6))
+    assert re.search(r"looks at6 g\d.*5 f\d.*4 e\d.*3 d\d.*2 c\d[^b]*$", text)
+
+
+def test_html_attention_pointing_at_a_token_colours_what_it_looks_at_in_its_own_text_alone():
+    shown = widgets.html_attention(list("abcdefg"), WEIGHTS, 0)
+    pairs = {(int(i), int(j)) for i, j in re.findall(r"\.t(\d+):hover\) \.t(\d+)\.t", shown)}
+    assert pairs == {(int(i), int(j)) for i, j in np.argwhere(WEIGHTS > widgets.FAINTEST)}
+    others = [("abcdefh", WEIGHTS), ("abcdefg", WEIGHTS**2)]
+    pages = [shown, *(widgets.html_attention(list(text), weights, 0) for text, weights in others)]
+    assert len({re.search(r"id='(looks-\w+)'", page)[1] for page in pages}) == 3
+
+
+def test_html_bars_keep_their_order_or_show_the_largest_first_and_the_rest_as_a_sum():
+    values = torch.tensor([0.1, 0.5, 0.15, 0.25])
+    shown = widgets.html_bars("abcd", values)
+    assert text_of(shown) == "a10.0%b50.0%c15.0%d25.0%"
+    assert [float(w) for w in re.findall(r"width:([\d.]+)%;min-width", shown)] == [10, 50, 15, 25]
+    assert text_of(widgets.html_bars("abcd", values, top=2)) == "b50.0%d25.0%the other 2 share 25.0%"
+
+
+def test_html_before_after_puts_the_most_probable_first_and_counts_what_is_left():
+    shown = widgets.html_before_after(list("xyz"), [0.2, 0.5, 0.3], [0.0, 0.75, 0.25], title="a < b")
+    plain = text_of(shown)
+    assert plain.index("50.0% → 75.0%") < plain.index("30.0% → 25.0%") < plain.index("20.0% → never")
+    assert "a < b" in plain and "2 of 3 tokens may be drawn" in plain
+    widths = re.findall(r"width:([\d.]+)%", shown)  # before and after; the longest bar fills its place
+    assert widths == ["66.67", "100.00", "40.00", "33.33", "26.67", "0.00"]
+    calmed = widgets.html_before_after(list("xy"), [0.8, 0.2], [0.4, 0.6])  # a penalty may lower the peak
+    assert re.findall(r"width:([\d.]+)%", calmed) == ["100.00", "50.00", "25.00", "75.00"]

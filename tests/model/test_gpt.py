@@ -138,6 +138,14 @@ def test_parameters_are_all_trained_and_positions_each(choice):
         assert model.position_embedding.weight.grad.any(-1).all()
 
 
+@every_choice
+def test_gpt_hears_the_order_of_the_past(choice):
+    model = lively(GPT(replace(SMALL, **choice, n_layer=1)))  # two blind layers could tell by the mask alone
+    tokens = torch.tensor([[11, 2, 31, 5, 61], [5, 31, 2, 11, 61]])
+    first, second = model(tokens)[:, -1]
+    assert not torch.allclose(first, second, atol=1e-3)
+
+
 def test_rotary_positions_are_those_of_llama():
     """One layer made of parts we did not write: torch's norms and functions, transformers' rotation."""
     from transformers import LlamaConfig
@@ -253,7 +261,7 @@ TOO_MANY = "tokens do not fit context_length 23: pass 1 to 23, such as tokens[:,
         (torch.tensor([[3, 67, 5]]), f"token ids from 3 to 67 {UNFIT}"),
         (torch.tensor([[3, -1, 5]]), f"token ids from -1 to 5 {UNFIT}"),
         (torch.zeros(1, 5), "tokens are torch.float32, ids must be int64: convert them with .long()"),
-        (torch.tensor([5]), "tokens have shape (1,), not (B, T): add a batch with tokens[None]"),
+        (torch.tensor([5]), "tokens (1,) are not (B, T): add a batch with tokens[None]"),
     ],
     ids=["too-long", "empty", "id-too-large", "id-negative", "float", "no-batch"],
 )

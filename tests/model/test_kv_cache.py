@@ -91,5 +91,5 @@ def test_cache_refuses_another_number_of_rows(padding):
     cache = model.new_cache(padding)
     model(tokens, cache)
     for rows in (1, 3):
-        with pytest.raises(InputError, match=f"holds 2 rows and was handed {rows}: make one for each batch"):
+        with pytest.raises(InputError, match=f"holds 2 rows, not {rows}: make one for each batch"):
             model(tokens[:1].expand(rows, -1), cache)

@@ -3,6 +3,7 @@ nothing changed."""
 
 import json
 import math
+import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,10 +15,12 @@ import torch
 
 from tests.support.tiny_run import contents, evaluation, files, interrupt_at, losses_are, tiny
 from tinylm.errors import CheckpointError, ConfigError, CorpusMissing, Divergence, RunError
+from tinylm.inference.evaluate import Evaluation
+from tinylm.model.gpt import GPT
 from tinylm.runs import paths, run
 from tinylm.runs.paths import open_checkpoint
 from tinylm.runs.records import RunRecord, read_record, record_header
-from tinylm.runs.run import Run, new_folder, resume, run_recipe
+from tinylm.runs.run import Run, format_evaluation, new_folder, opening, resume, run_recipe
 from tinylm.storage import weights
 from tinylm.text import corpora
 from tinylm.text.shards import write_shards
@@ -147,7 +150,8 @@ def test_run_leaves_its_record_its_checkpoints_and_its_model(mine, capsys):
     assert header["command"] == "python -m tinylm train shakespeare_char"
     assert header["data"] == header["reading"]["corpus"] == "toyworld-plays"
     assert (header["recipe"], header["tokens"], header["threads"]) == ("shakespeare_char", 7 * 3 * 31, 1)
-    assert header["forecast_seconds"] == pytest.approx(7 * 3 * 31 / 12345)
+    read = 3 * len(result.dataset.validation) / 3  # evaluations, whose forward pass is a third of a step
+    assert header["forecast_seconds"] == pytest.approx((7 * 3 * 31 + read) / 12345)
     assert (header["model"], header["train"]["steps"]) == (result.model.config.to_json(), 7)
     assert [line["step"] for line in record.steps] == [0, 2, 4, 6] and "metrics" not in record.steps[0]
     assert [line["step"] for line in record.evaluations] == [3, 6, 7]
@@ -166,6 +170,14 @@ def test_run_leaves_its_record_its_checkpoints_and_its_model(mine, capsys):
     assert (dataset.name, dataset.source) == ("toyworld-plays", "generated")
 
 
+def test_run_compares_what_it_took_with_the_forecast_of_the_tokens_that_it_read(mine, monkeypatch, capsys):
+    cut(monkeypatch)
+    record = record_of(mine / "cut")
+    took = record.end["seconds"] / (record.header["forecast_seconds"] * 6 / 7)
+    line = rf"took .*, {re.escape(f'{took:.2f}')} times its forecast \(less than a second\)\n"
+    assert re.search(line, capsys.readouterr().out)
+
+
 def test_last_checkpoints_and_the_best_are_kept(mine, monkeypatch):
     losses_are(monkeypatch, 1.5, 1.0, 1.2, 1.1, 1.3)
     run_recipe(tiny(steps=9, eval_every=2), name="many", command="")
@@ -182,7 +194,7 @@ def test_early_stop_is_printed_and_written_down(mine, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "stopped early, after 3 steps: 2 evaluations had not lowered the loss" in printed
     assert open_checkpoint(printed.partition("the lowest is kept: ")[2].splitlines()[0]).notes["loss"] == 2.0
-    with pytest.raises(RunError, match="the run early ended after 3 of 7 steps"):
+    with pytest.raises(RunError, match=r"ended after 3 of 7 steps, .* shakespeare_char --init-from early`"):
         resume("early")
 
 
@@ -226,14 +238,30 @@ def test_evaluation_takes_the_settings_of_training_and_dataset(monkeypatch):
         assert len(asked["documents"])
 
 
-def test_validation_has_no_documents_where_another_tokenizer_changes_their_length(monkeypatch):
-    monkeypatch.setattr(run, "evaluate", lambda *_, **more: more["documents"])
-    for times, known in ((1, True), (2, False)):
-        tokenizer = SimpleNamespace(fingerprint="", encode=lambda text, times=times: times * text)
-        about = {"corpus": "toyworld-plays", "notes": {}, "tokenizer": tokenizer}
-        opened = SimpleNamespace(**about, model=torch.nn.Linear(1, 1))
-        monkeypatch.setattr(paths, "open_checkpoint", lambda _, opened=opened: opened)
-        assert (run.validate("any")[0] is not None) == known
+def test_checkpoint_without_a_run_is_validated_as_its_tokenizer_reads_and_on_its_own_alphabet(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(paths, "HOME", tmp_path)
+    model, tokenizer = GPT(replace(tiny().model, vocab_size=5)), CharTokenizer("\nabcd", lowercase=True)
+    notes = {"corpus": "own.txt"}
+    weights.save(tmp_path / "shipped", model, tokenizer=tokenizer.to_json(), notes=notes)
+    (tmp_path / "own.txt").write_text("abcD\n" * 90)
+    measured, dataset = run.validate(tmp_path / "shipped")
+    assert (measured.n_tokens, dataset.name, dataset.source) == (44, "own.txt", "file")
+    (tmp_path / "own.txt").write_text("abcE\n" * 90)
+    with pytest.raises(CheckpointError, match=r"own\.txt has changed since .*shipped was trained on it"):
+        run.validate(tmp_path / "shipped")
+
+
+def test_format_evaluation_carries_the_error_with_its_unit_where_there_is_one():
+    words = format_evaluation(Evaluation(math.log(4), 0.0123, 10, unit="7 documents"), "token")
+    assert words.startswith("validation loss 1.3863 ± 0.0123 nats per token, perplexity 4.00, 2.000 bits per")
+    assert words.endswith("(± over 7 documents)")
+    assert "±" not in format_evaluation(Evaluation(1.0, math.nan, 10), "character")
+
+
+def test_opening_is_a_line_end_or_the_first_token_of_an_alphabet_without_one():
+    assert (opening(CharTokenizer("\nab")), opening(CharTokenizer("bcd"))) == ("\n", "b")
 
 
 # --- runs that break
@@ -370,6 +398,9 @@ def test_own_text_trains_resumes_and_evaluates_from_any_folder(mine, tmp_path, m
     path.write_text(path.read_text() + "one line more, which the run has not read\n")
     with pytest.raises(CheckpointError, match=r"belongs to another run: dataset.fingerprint was"):
         resume("stale")
+    for name in ("stale", "complete"):
+        with pytest.raises(CheckpointError, match=rf"{path.name} has changed since .*mine/{name}/.* trained"):
+            run.validate(name)
 
 
 def test_shards_train_resume_and_evaluate(mine, tmp_path, monkeypatch):
@@ -398,7 +429,7 @@ def test_init_from_weights_that_do_not_fit_is_refused_with_both_values(mine):
     run_recipe(tiny(), name="first", command="")
     for settings, words in (
         ({"model": {"n_layer": 2}}, "n_layer was 1 and is 2"),
-        ({"data": {"lowercase": False}}, r"tokenizer was \w{12}… and is \w{12}…"),
+        ({"data": {"lowercase": False}}, "reads 39 characters and toyworld-plays has 65, not"),
     ):
         with pytest.raises(CheckpointError, match=rf"first .*{words}"):
             run_recipe(tiny(init_from="first", **settings), command="")

@@ -1,6 +1,7 @@
 """A run that was stopped and goes on equals one that never was, to the bit; what is not complete is refused;
 and which checkpoints are kept, removed and taken to go on from."""
 
+import dataclasses
 import errno
 import json
 import math
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.fault_injection import Faults
 from tests.support.tiny import LETTERS, QUIET, B, T, bits_of, by_columns, make_batches, make_config, tiny_gpt
 from tinylm.device import Precision
 from tinylm.errors import CheckpointError
@@ -98,14 +100,12 @@ CASES = {  # settings, and where it matters how the optimiser is made when it is
 
 @pytest.mark.parametrize("order", [lambda model: model, by_columns], ids=["by rows", "by columns"])
 @pytest.mark.parametrize("case", CASES)
-def test_resume_equals_uninterrupted_run_bitwise(tmp_path, case, order):
+@pytest.mark.parametrize("stops", [(1,), (3, 7, 9)], ids=str)
+def test_resume_equals_uninterrupted_run_bitwise(tmp_path, case, stops, order):
     (changes, then, now), found = CASES[case], {}
     config = make_config(**changes)
     # Uninterrupted; then in parts: what a resumed one starts from must not matter.
-    for seed, folder, stop in [
-        (0, "whole", None),
-        *((n, "parts", s) for n, s in enumerate([1, 3, 7, 9, None])),
-    ]:
+    for seed, folder, stop in [(0, "whole", None), *((n, "parts", s) for n, s in enumerate([*stops, None]))]:
         model = order(tiny_gpt(seed, dropout=0.3))
         optimizer = ((now if seed else then) or build_optimizer)(model, config)
         keys = [set(group) for group in optimizer.param_groups]
@@ -132,6 +132,17 @@ def test_checkpoint_holds_progress_provenance_and_a_model_like_any_other(tmp_pat
     assert torch.equal(weights.load(tmp_path / "here").model(tokens), model.eval()(tokens))
 
 
+def test_checkpoint_is_changed_by_nobody(tmp_path):
+    saved = load(made(tmp_path / "here"))
+    before, ends = (bits_of(saved.tensors), bits_of(saved.model.tensors), repr(saved.progress)), []
+    for _ in range(2):
+        model = tiny_gpt(dropout=0.3)
+        run(model, make_config(eval_every=3), resume=saved, evaluate=lambda s: 1.0)
+        ends.append(bits_of(model.state_dict()))
+    assert (bits_of(saved.tensors), bits_of(saved.model.tensors), repr(saved.progress)) == before
+    assert ends[0] == ends[1]
+
+
 def test_restore_brings_the_float16_scaler_and_builds_no_second_model(tmp_path, monkeypatch):
     was, now = fresh(scale=2.0**11), fresh(scale=2.0**5)
     keep(tmp_path / "here")(was)
@@ -151,7 +162,12 @@ def put_another_runs(path):
     path.write_bytes((other / path.name).read_bytes())
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, flip_one_bit, put_another_runs])
+def put_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, flip_one_bit, put_another_runs, put_a_folder])
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "tinylm.json", "training.safetensors", "training.json"]
 )
@@ -174,8 +190,10 @@ ODD = [
     (lambda d: d.update(more=1), "more is unknown"),
     (lambda d: d.update(version=1), "version is 1: .* the tinylm that wrote it"),
     (lambda d: d["progress"].update(epochs=3), "epochs"),
+    (lambda d: d["progress"].update(val_losses=["ab"]), "invalid literal"),
     (lambda d: d["progress"].update(val_losses=[None]), "unpack"),
     (lambda d: d["provenance"].pop("train"), "train"),
+    (lambda d: d["provenance"].update(train=3), "not iterable"),
     (lambda d: d["provenance"]["train"].update(steps=-3), "steps is -3"),
     (lambda d: d["files"].update({"tinylm.json": None}), "expected None"),
 ]
@@ -210,6 +228,15 @@ def test_resume_with_something_else_is_refused_field_by_field_and_touches_nothin
     with pytest.raises(CheckpointError, match=f"^here belongs to another run: .*{sentence}"):
         run(model, config, make_batches(**order), resume=saved)
     assert bits_of(model.state_dict()) == before
+
+
+def test_memory_of_an_unknown_parameter_is_refused_before_anything_is_restored(tmp_path):
+    saved, state = load(made(tmp_path / "here")), fresh(eval_every=3)
+    before = bits_of(state.model.state_dict())
+    stranger = dataclasses.replace(saved, tensors=saved.tensors | {"moon.weight/exp_avg": torch.ones(3)})
+    with pytest.raises(CheckpointError, match=r"here trained moon\.weight, which the optimiser does not"):
+        stranger.restore(state)
+    assert bits_of(state.model.state_dict()) == before and state.progress.step == 0
 
 
 def test_rounding_names_another_torch_or_number_of_threads(tmp_path, monkeypatch):
@@ -301,6 +328,16 @@ def test_rotate_takes_the_name_before_the_files_and_tidies_up_after_a_cut(tmp_pa
     assert {p.name for p in tmp_path.iterdir()} == {*map(folder_of, (5, 10, 15)), "notes", "step_x"}
 
 
+def test_rotate_on_a_disk_that_refuses_is_no_reason_to_stop(tmp_path, monkeypatch):
+    folders(tmp_path, 5, 10, 15)
+    with monkeypatch.context() as patched:
+        Faults(patched, 0, "refused")
+        rotate(tmp_path, step=15, best=None)
+    assert saved_steps(tmp_path) == [5, 10, 15]
+    rotate(tmp_path, step=15, best=None)
+    assert saved_steps(tmp_path) == [10, 15]
+
+
 @pytest.fixture
 def three(tmp_path, monkeypatch):
     """Checkpoints after 2, 4 and 6 steps, in a folder that is called as it is from its parent."""
@@ -323,7 +360,7 @@ def test_load_newest_passes_over_whatever_is_damaged_in_one_sentence_each(three)
     (three / folder_of(2)).rename(three / ".step_00000002.earlier")  # a cut while it was being replaced
     saved, passed_over = load_newest("checkpoints")
     said = ["9 is .*, Not a directory:", "8/training.json is .*, it was saved after 6 steps:"]
-    said += ["6/training.json is .*, it is not JSON", "4 is .*, Is a directory:"]
+    said += ["6/training.json is .*, it is not JSON", "4/training.safetensors is .* found None:"]
     assert saved.progress.step == 2
     for sentence, fragment in zip(passed_over, said, strict=True):
         assert re.match(f"checkpoints/step_0000000{fragment}", sentence) and str(three) not in sentence

@@ -82,7 +82,7 @@ def test_decode_takes_arrays_tensors_lists_and_single_ids_and_refuses_what_means
         (SAVED | {"extra": 1}, "lacks or should not have .*'extra'"),
         ({"kind": "characters", "characters": "ab", "lowercase": False}, "lacks or should .*'unknown'"),
         *(
-            (SAVED | {"characters": odd}, "the vocabulary .* in the order of the ids, of at least 1 char")
+            (SAVED | {"characters": odd}, "the vocabulary .* is not one string of 1 or more char")
             for odd in (None, *ODD, {"a"}, "", "aa", "a\ud800")
         ),
         *((SAVED | {"lowercase": odd}, "lowercase=.* does not fit") for odd in (None, *ODD, 0, 1, "yes")),

@@ -13,7 +13,7 @@ from tinylm.errors import ConfigError, Divergence
 from tinylm.model.losses import masked_loss, next_token_loss
 from tinylm.text.batches import IGNORE_INDEX, Batches
 from tinylm.training.ddp import World
-from tinylm.training.optim import parameter_groups
+from tinylm.training.optim import adamw
 from tinylm.training.step import train_step
 
 
@@ -62,7 +62,7 @@ def test_accumulated_micro_batches_equal_the_big_batch_whoever_leaves_targets_ou
 def test_steps_equal_plain_torch():
     model, reference = Tiny(), Tiny()
     batches, config = make_batches(), make_config(grad_clip=0.05)
-    optimizer = torch.optim.AdamW(parameter_groups(model, 0.1), lr=9.0)
+    optimizer = adamw(model, learning_rate=9.0, betas=(0.9, 0.999), weight_decay=0.1)
     groups = [
         {"params": [reference.embedding.weight, reference.head.weight], "weight_decay": 0.1},
         {"params": [reference.norm.weight, reference.norm.bias, reference.head.bias], "weight_decay": 0.0},
@@ -200,8 +200,8 @@ def test_divergence_names_a_bad_weight_or_else_gradient_before_anything_moves(lo
     if place:
         model.get_parameter(place).data[2, 3] = math.nan
     else:
-        model.head.register_full_backward_hook(overflow)  # norm and embedding are what is met after it
-        named = "the gradient of norm.bias holds (nan|infinity)"
+        model.norm.register_full_backward_hook(overflow)
+        named = "the gradient of embedding.weight holds (nan|infinity)"
     before = weights(model)
     with pytest.raises(Divergence, match=rf"by now {named}\) at step 3 with learning rate 0\.03$"):
         step_of(model, 3, log=log)

@@ -4,6 +4,7 @@ tyro reads the classes as they are: their types are the checks, their docstrings
 it refuses it draws as a box; the sentence is taken out of the box. Shown in notebook 00_start_here."""
 
 import contextlib
+import difflib
 import io
 import os
 import re
@@ -14,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg
 
-from tinylm.errors import TinyLMError
+from tinylm.errors import TinyLMError, short
 from tinylm.inference.config import GenerationConfig
 from tinylm.model.config import ModelConfig
 from tinylm.runs.recipes import RECIPES, DataConfig, did_you_mean, recipe, shortened
@@ -129,8 +130,14 @@ def parse(arguments: list[str]) -> Any:
             return None
         # A ValueError of a setting is drawn as a box too: ours are sentences and are raised as such.
         ours = getattr(stop.__context__, "__context__", None)
-        said = f"{_sentence(boxes.getvalue())} (see {program} --help)"
-        raise ours if isinstance(ours, TinyLMError) else TinyLMError(said) from None
+        if isinstance(ours, TinyLMError):
+            raise ours from None
+        page = io.StringIO()
+        with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
+            tyro.cli(COMMANDS[command], prog=program, args=["--help"], **start)
+        known = re.findall(r"--[\w.-]+", page.getvalue())
+        said = _sentence(boxes.getvalue(), typed, known)
+        raise TinyLMError(f"{said} (see {program} --help)") from None
 
 
 def _recipe_named(typed: list[str]) -> Train:
@@ -144,12 +151,13 @@ def _recipe_named(typed: list[str]) -> Train:
     return Train(chosen.name, chosen.model, chosen.train, chosen.data)
 
 
-def _sentence(boxes: str) -> str:
-    """What tyro's box says above its first rule, in our words, with the option that it finds nearest."""
-    _, said, *rest = (" ".join(re.sub("[│╮╰╯]", " ", part).split()) for part in re.split("[─-]{9,}", boxes))
-    said = said.rstrip(".")
+def _sentence(box: str, typed: list[str], known: list[str]) -> str:
+    """The first option typed that is not known, with the nearest that is; else what tyro's box says."""
+    for option in (word.partition("=")[0] for word in typed if word.startswith("--")):
+        if option.replace("_", "-") not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            return f"{short(option)[1:-1]} is not known here" + "".join(f": did you mean {n}?" for n in near)
+    said = " ".join(re.sub("[│╮╰╯]", " ", re.split("[─-]{9,}", box)[1]).split()).rstrip(".")
     for pattern, words in WORDS:
         said = re.sub(pattern, words, said)
-    near = re.search(r"Perhaps you meant:.*?(--[\w.-]+)", " ".join(rest))
-    said = said if len(said) < 200 else f"{said[:150]}… ({len(said)} characters)"
-    return said + (f": did you mean {near[1]}?" if near else "")
+    return said if len(said) < 200 else f"{said[:150]}… ({len(said)} characters)"

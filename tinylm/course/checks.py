@@ -127,8 +127,7 @@ class exercise:
         """`mine` must equal `expected`: floats up to rtol and atol (1e-4, 1e-6), everything else exactly.
 
         usual maps a sentence to the value that a usual mistake gives: when `mine` is that value, the
-        sentence is the diagnosis. Otherwise shape, dtype and nan are explained, and then `diagnosis`
-        is given together with the largest difference."""
+        sentence is the diagnosis. Otherwise it is shape, dtype, nan, or `diagnosis` with the worst value."""
         self.attempted(mine)
         self._checks += 1
         if problem := difference(mine, expected, **near):

@@ -10,9 +10,7 @@ from tinylm.errors import ConfigError
 
 
 def pick(*, small: Any, medium: Any, full: Any) -> Any:
-    """The value for the scale in force, e.g. `steps = pick(small=200, medium=2_000, full=5_000)`.
-
-    Raises ConfigError where TINYLM_SCALE names no scale; where it is not set, the scale is small."""
+    """The value for the scale in force. Raises ConfigError where TINYLM_SCALE names no scale."""
     values = {"small": small, "medium": medium, "full": full}
     name = os.environ.get("TINYLM_SCALE", "").strip().lower() or "small"
     if name not in values:

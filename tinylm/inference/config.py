@@ -7,21 +7,16 @@ from typing import ClassVar, Literal
 
 from tinylm.errors import Config, ConfigError
 
-Window = Literal["half", "sliding"]
-
 
 @dataclass(frozen=True)
 class SamplingConfig(Config):
     """How a token is chosen. The defaults change nothing: every token with the model's own probability."""
 
-    temperature: float = 1.0
-    """Below 1 the favourites gain, above 1 the rare tokens do; 0 always takes the most probable."""
+    temperature: float = 1.0  # Below 1 favourites gain, above 1 rare tokens; 0 takes the most probable.
     top_k: int = 0  # Draw from the k most probable tokens only; 0 keeps all.
     top_p: float = 1.0  # Draw from the fewest tokens that hold this share of the probability; 1 keeps all.
-    min_p: float = 0.0
-    """Drop what is less probable than this share of the favourite's probability; 0 keeps all."""
-    repetition_penalty: float = 1.0
-    """Above 1, tokens that stand in the text already become less probable; 1 leaves them alone."""
+    min_p: float = 0.0  # Drop what has less than this share of the favourite's probability; 0 keeps all.
+    repetition_penalty: float = 1.0  # Above 1, tokens already in the text become less probable.
 
     # The outer bounds keep float32 finite: a logit divided by 1e-39 is infinite, and the model is blamed.
     BOUNDS: ClassVar[dict] = {
@@ -39,9 +34,8 @@ class GenerationConfig(SamplingConfig):
 
     max_new_tokens: int = 500  # How much to write at most.
     stop: tuple[str, ...] = ()  # Texts at which to end; they are not written.
-    use_cache: bool = True
-    """Keep each token's keys and values instead of computing them again: the same text, faster."""
-    window: Window = "half"
+    use_cache: bool = True  # Keep each token's keys and values: the same text, faster.
+    window: Literal["half", "sliding"] = "half"
     """When the context is full: go on from its last half ("half"), or move it by one token each time and
     compute every position again ("sliding"), which sees more of the text and is many times slower."""
 

@@ -160,9 +160,7 @@ def generate_texts(
     *,
     generator: Generator,
 ) -> list[str]:
-    """`generate_batch` on texts: their continuations, each ended by its own stop sequence.
-
-    Raises as `stream_text` does."""
+    """`generate_batch` on texts, each ended by its own stop sequence. Raises as `stream_text` does."""
     if isinstance(prompts, str):
         raise InputError("the prompts are one text and must be a list of them: put it into [ ]")
     rows = _checked_rows([tokenizer.encode(prompt) for prompt in prompts])

@@ -45,9 +45,7 @@ def penalise_seen(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """Keep the k largest logits of each row, and those equal to the k-th. (..., V) -> (..., V).
-
-    Source: Fan et al. 2018, section 5.2."""
+    """Keep each row's k largest logits (..., V), and those equal to the last (Fan et al. 2018, 5.2)."""
     kth = logits.topk(min(k, logits.size(-1)), dim=-1).values[..., -1:]  # (..., 1)
     return logits.masked_fill(logits < kth, -math.inf)  # (..., V)
 
@@ -67,9 +65,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:
-    """Keep tokens at least p times as probable as the favourite. (..., V) -> (..., V).
-
-    Source: Nguyen et al. 2024, arXiv:2407.01082, section 3."""
+    """Keep tokens (..., V) at least p times as probable as the favourite (arXiv:2407.01082, section 3)."""
     share = (logits - logits.amax(dim=-1, keepdim=True)).exp()  # (..., V) probability / the favourite's
     return logits.masked_fill(share < p, -math.inf)  # (..., V)
 
@@ -81,12 +77,10 @@ def apply_filters(logits: Tensor, config: SamplingConfig, seen: Tensor | None = 
     cuts, so top_p and min_p judge the probabilities that it has made. At temperature 0 only the
     favourite stays. Raises InputError when the config has a repetition penalty and `seen` is missing."""
     logits = logits.float()
-    if config.repetition_penalty != 1.0:
+    if (penalty := config.repetition_penalty) != 1.0:
         if seen is None:
-            raise InputError(
-                f"repetition_penalty {config.repetition_penalty} needs the tokens so far: pass seen"
-            )
-        logits = penalise_seen(logits, seen, config.repetition_penalty)  # (..., V)
+            raise InputError(f"repetition_penalty {penalty} needs the tokens so far: pass seen")
+        logits = penalise_seen(logits, seen, penalty)  # (..., V)
     if config.temperature < GREEDY_BELOW:
         favourite = greedy(logits).unsqueeze(-1)  # (..., 1)
         return torch.full_like(logits, -math.inf).scatter_(-1, favourite, 0.0)  # (..., V)

@@ -62,8 +62,7 @@ class TokenShift(nn.Module):
         self.weight = nn.Parameter(torch.zeros(size))  # not decayed: 0 is no better than another share
 
     def forward(self, x: Tensor, before: Tensor | None = None) -> Tensor:
-        """x (B, T, C) to (B, T, C). before: x one position earlier, (B, T, C); by default x moved along by
-        one, with zeros before the first position."""
+        """x (B, T, C) to (B, T, C). before: x one position earlier, by default with 0 first."""
         if before is None:
             before = F.pad(x[:, :-1], (0, 0, 1, 0))  # (B, T, C)
         return torch.addcmul(x, before, self.weight)  # (B, T, C)

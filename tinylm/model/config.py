@@ -19,16 +19,13 @@ class ModelConfig(Config):
     n_embd: int = 128  # C: the width of the residual stream.
     position: Literal["learned", "rotary"] = "learned"
     """How order gets in: a learned vector per position (GPT-2) or a rotation of q and k (Su et al. 2021)."""
-    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
-    """LayerNorm (GPT-2) or RMSNorm (Zhang and Sennrich 2019)."""
+    norm: Literal["layernorm", "rmsnorm"] = "layernorm"  # As in GPT-2, or of Zhang and Sennrich 2019.
     activation: Literal["gelu", "relu2"] = "gelu"
     """GELU in its tanh approximation (GPT-2) or squared ReLU (So et al. 2021)."""
-    qk_norm: bool = False
-    """RMS-normalise every head's queries and keys, so that scores cannot grow without bound."""
+    qk_norm: bool = False  # RMS-normalise every head's queries and keys, so that scores stay small.
     token_shift: bool = False
     """Let each attention also read the position before its own, by a learned share (Peng et al. 2023)."""
-    tied_head: bool = True
-    """Read the output with the token embedding itself (GPT-2) instead of a matrix of its own."""
+    tied_head: bool = True  # Read the output with the token embedding (GPT-2), not a matrix of its own.
     bias: bool = True  # Biases in the linear layers and in LayerNorm (GPT-2). The head never has one.
     dropout: float = 0.0  # The fraction of activations zeroed while training.
     attention: Literal["fused", "explicit"] = "fused"
@@ -66,18 +63,15 @@ class ModelConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        step = 2 * self.n_head if self.position == "rotary" else self.n_head
-        lower = self.n_embd // step * step
+        C, H = self.n_embd, self.n_head
+        step = 2 * H if self.position == "rotary" else H
+        lower = C // step * step
         nearest = f"{lower} or {lower + step}" if lower else f"{step}"
-        if self.n_embd % self.n_head:
-            raise ConfigError(
-                f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}: use {nearest}"
-            )
-        if self.n_embd % step:
-            raise ConfigError(
-                f"head_dim {self.head_dim} (n_embd {self.n_embd} / n_head {self.n_head}) is odd, "
-                f"and rotary positions turn pairs: use n_embd {nearest}"
-            )
+        if C % H:
+            raise ConfigError(f"n_embd {C} is not a multiple of n_head {H}: use {nearest}")
+        if C % step:
+            odd = f"head_dim {C // H} (n_embd {C} / n_head {H}) is odd"
+            raise ConfigError(f"{odd}, and rotary positions turn pairs: use n_embd {nearest}")
 
 
 def parameter_counts(config: ModelConfig) -> dict[str, int]:

@@ -27,15 +27,9 @@ class Block(nn.Module):
         super().__init__()
         C, bias, dropout = config.n_embd, config.bias, config.dropout
         self.attn_norm = make_norm(config.norm, C, bias)
-        self.attn = CausalSelfAttention(
-            C,
-            config.n_head,
-            bias=bias,
-            dropout=dropout,
-            qk_norm=config.qk_norm,
-            token_shift=config.token_shift,
-            fused=config.attention == "fused",
-        )
+        chosen = {"qk_norm": config.qk_norm, "token_shift": config.token_shift}
+        chosen["fused"] = config.attention == "fused"
+        self.attn = CausalSelfAttention(C, config.n_head, bias=bias, dropout=dropout, **chosen)
         self.mlp_norm = make_norm(config.norm, C, bias)
         self.mlp = MLP(C, config.mlp_hidden, activation=config.activation, bias=bias, dropout=dropout)
 
@@ -105,9 +99,7 @@ class GPT(nn.Module):
         return self.final_norm(x)  # (B, T, C)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """The head: (..., C) to (..., V), a score for every possible next token.
-
-        The rows that fill V up to a multiple, for speed, exist here only: no parameter holds them."""
+        """The head: (..., C) to (..., V). Rows that fill V up to a multiple, for speed, exist here only."""
         if not (n_more := -self.config.vocab_size % self.config.vocab_multiple):
             return self.head(hidden)  # (..., V)
         weight = F.pad(self.head.weight, (0, 0, 0, n_more))  # (V + n_more, C)
@@ -120,10 +112,9 @@ class GPT(nn.Module):
         try:
             x = self.token_embedding(tokens)  # (B, T, C)
         except IndexError:  # asked only after the fact: looking at every id first would slow every step
-            raise InputError(
-                f"token ids from {tokens.min()} to {tokens.max()} do not fit vocab_size "
-                f"{self.config.vocab_size}: was the text encoded with this model's tokenizer?"
-            ) from None
+            ids, V = f"token ids from {tokens.min()} to {tokens.max()}", self.config.vocab_size
+            tokenizer = "was the text encoded with this model's tokenizer?"
+            raise InputError(f"{ids} do not fit vocab_size {V}: {tokenizer}") from None
         if self.position_embedding is not None:
             x = x + self.position_embedding.weight[positions]  # (B, T, C) + (T, C), with padding (B, T, C)
         return F.dropout(x, self.config.dropout) if self.training else x
@@ -159,25 +150,19 @@ class GPT(nn.Module):
         """For looking inside: who looks at whom, (B, H, T, T) for each layer; rows sum to 1."""
         stream = self.residual_stream(tokens)
         rotary = self.rotary(slice(tokens.size(1)))
-        return [
-            block.attn.weights(block.attn_norm(x), rotary)
-            for block, x in zip(self.blocks, stream[:-1], strict=True)
-        ]
+        layers = zip(self.blocks, stream[:-1], strict=True)
+        return [block.attn.weights(block.attn_norm(x), rotary) for block, x in layers]
 
     def _positions(self, tokens: Tensor, cache: KVCache | None = None) -> Positions:
         most = self.config.context_length
         if tokens.dtype not in (torch.int64, torch.int32):
             raise InputError(f"tokens are {tokens.dtype}, ids must be int64: convert them with .long()")
         if tokens.dim() != 2:
-            raise InputError(
-                f"tokens have shape {tuple(tokens.shape)}, not (B, T): add a batch with tokens[None]"
-            )
-        if not 1 <= tokens.size(1) <= most:
-            raise InputError(
-                f"{tokens.size(1)} tokens do not fit context_length {most}: "
-                f"pass 1 to {most}, such as tokens[:, -{most}:]"
-            )
-        return slice(tokens.size(1)) if cache is None else cache.reserve(*tokens.shape)
+            raise InputError(f"tokens {tuple(tokens.shape)} are not (B, T): add a batch with tokens[None]")
+        if not 1 <= (T := tokens.size(1)) <= most:
+            unfit = f"{T} tokens do not fit context_length {most}"
+            raise InputError(f"{unfit}: pass 1 to {most}, such as tokens[:, -{most}:]")
+        return slice(T) if cache is None else cache.reserve(*tokens.shape)
 
 
 @contextmanager

@@ -15,8 +15,7 @@ Positions = slice | Tensor
 class LayerCache:
     """One layer's keys and values, (B, H, capacity, D) each. H counts key-value heads, however many queries.
 
-    The memory is taken when the first keys come: they say how many rows and heads, and which dtype. Where to
-    write and what the new tokens may see is said by the KVCache: its `reserve` comes before."""
+    The memory is taken when the first keys come: they say how many rows and heads, and which dtype."""
 
     def __init__(self, cache: "KVCache") -> None:
         self.cache = cache
@@ -25,8 +24,7 @@ class LayerCache:
         self.last_input: Tensor | None = None  # (B, 1, C), where the layer has a token shift
 
     def previous_inputs(self, x: Tensor) -> Tensor:
-        """What stood one position before each of x (B, T, C), zeros before a row's first token; x's last is
-        kept for the tokens that follow."""
+        """What stood one position before each of x (B, T, C), 0 before a row's first; keeps x's last."""
         last = torch.zeros_like(x[:, :1]) if self.last_input is None else self.last_input
         self.last_input = x[:, -1:].detach()  # (B, 1, C)
         previous = torch.cat((last, x[:, :-1]), dim=1)  # (B, T, C)
@@ -57,8 +55,7 @@ class KVCache:
 
     Rows of different lengths are aligned at their ends: `padding` (B,) says how many slots at the start of
     each row hold no token. Nothing looks at those, and a row's first token stands at position 0 all the same.
-    Left rather than right, so that the next token of every row goes into the same slot: one slice to write,
-    none to search for."""
+    Left rather than right, so that the next token of every row goes into the same slot, by one slice."""
 
     def __init__(self, n_layer: int, capacity: int, padding: Tensor | None = None) -> None:
         self.layers = [LayerCache(self) for _ in range(n_layer)]
@@ -72,18 +69,13 @@ class KVCache:
     def reserve(self, rows: int, T: int) -> Positions:
         """Make ready for T more tokens of every row. Returns their positions: a slice; with padding, (B, T).
 
-        Nothing is filled before `commit`. Raises InputError when the T tokens do not fit, or when there are
-        more or fewer rows than before."""
+        Nothing is filled before `commit`. Raises InputError for T that do not fit, and for other rows."""
         if self.rows is not None and rows != self.rows:
-            raise InputError(
-                f"the cache holds {self.rows} rows and was handed {rows}: make one for each batch"
-            )
+            raise InputError(f"the cache holds {self.rows} rows, not {rows}: make one for each batch")
         begin, end = self.length, self.length + T
         if end > self.capacity:
-            raise InputError(
-                f"the cache holds {begin} of {self.capacity} tokens and has no room for {T} more: "
-                "start a new one from the last tokens of the text"
-            )
+            full = f"the cache holds {begin} of {self.capacity} tokens and has no room for {T} more"
+            raise InputError(f"{full}: start a new one from the last tokens of the text")
         if self.padding is None:
             return slice(begin, end)
         slots = torch.arange(end, device=self.padding.device)  # (S,)

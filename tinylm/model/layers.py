@@ -49,7 +49,7 @@ def parameter_roles(model: nn.Module) -> dict[str, Role]:
     names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     if strange := sorted(declared.keys() - names):
         raise ConfigError(
-            f"parameter_roles() names {strange[0]}, which is not among the {len(names)} parameters"
+            f"parameter_roles() names {strange[0]}, which is none of the {len(names)} parameters"
         )
     for name, parameter in model.named_parameters():
         if name not in declared and parameter.ndim > 1:
@@ -84,8 +84,7 @@ def activate(kind: str, x: Tensor) -> Tensor:
 
 
 class MLP(nn.Module):
-    """Two matrices with an activation function between: up from C to `hidden` numbers, 4C in GPT-2, and back
-    down (Vaswani et al. 2017, section 3.3)."""
+    """From C numbers to `hidden`, an activation function, and back (Vaswani et al. 2017, section 3.3)."""
 
     def __init__(self, n_embd: int, hidden: int, *, activation: str, bias: bool, dropout: float) -> None:
         super().__init__()

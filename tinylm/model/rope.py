@@ -1,7 +1,6 @@
 """Rotary positions: turn each pair of a query's or key's numbers by an angle that grows with its position.
 
 After the turn, the dot product of two vectors depends on how far apart they are, not on where they stand.
-Knows only tensors. Refuses to know heads' meaning, configs and training.
 Taught in notebook 14_modern_blocks. Source: Su et al. 2021 (RoFormer), equations 14 and 34."""
 
 import torch

@@ -1,10 +1,11 @@
 """Forecast: what a run will cost before it is started: tokens, FLOPs, memory, time.
 
-The speed is never guessed: the machine trains for a second and is timed. A forecast counts training only, not
-evaluations, and is called a forecast wherever it is printed.
+The speed is never guessed: the machine trains for a second and is timed. A forecast is called a forecast
+wherever it is printed.
 Taught in notebooks 04_training and 10_speed. Source: Chowdhery et al. 2022 (PaLM), appendix B."""
 
 import copy
+import math
 import statistics
 import time
 from dataclasses import dataclass
@@ -38,9 +39,8 @@ def memory_bytes(config: ModelConfig, micro_batch_size: int, dtype: DTypeName = 
     """Estimated memory to train, in bytes: 16 for each parameter, and what the backward pass needs.
 
     float32 weights, gradients and AdamW's two averages are 4 bytes each. For the backward pass a block keeps
-    about 8 numbers per token and channel, more with the modern settings, the MLP's hidden layer twice, and
-    matrices of T per head where attention is explicit or has dropout (on a processor); the head keeps the
-    logits twice."""
+    about 8 numbers per token and channel, more with the modern settings, the MLP's hidden layer twice, and T
+    per head where attention is explicit or has dropout (on a processor); the head keeps the logits twice."""
     width = 4 if dtype in ("auto", "float32") else 2  # bytes per number kept
     modern = 3 * (config.position == "rotary") + 2 * (config.norm == "rmsnorm") + 5 * config.qk_norm
     dropped = config.dropout > 0
@@ -55,11 +55,11 @@ def check_memory(model: ModelConfig, train: TrainConfig, available: int | None) 
     """Raises ConfigError where training would need more memory than there is; None is not known."""
     needed = memory_bytes(model, train.micro_batch_size)
     if available is not None and needed > available:
-        raise ConfigError(
-            f"training needs about {_plain_bytes(needed)} of memory and this machine has "
-            f"{_plain_bytes(available)}: use a micro_batch_size below {train.micro_batch_size}, a shorter "
-            f"context_length or a smaller model"
+        needs = f"training needs about {_plain_bytes(needed)} of memory"
+        way_out = (
+            f"a micro_batch_size below {train.micro_batch_size}, a shorter context_length or a smaller model"
         )
+        raise ConfigError(f"{needs} and this machine has {_plain_bytes(available)}: use {way_out}")
 
 
 def measure_speed(
@@ -103,14 +103,20 @@ class Forecast:
         )
 
 
-def forecast(model: ModelConfig, train: TrainConfig, *, tokens_per_second: float) -> Forecast:
-    """Tokens, FLOPs, seconds and memory of a run at a measured speed (measure_speed)."""
+def forecast(
+    model: ModelConfig, train: TrainConfig, *, tokens_per_second: float, validation_tokens: int = 0
+) -> Forecast:
+    """Tokens, FLOPs, seconds and memory of a run at a measured speed (measure_speed).
+
+    Its evaluations of so many tokens are part of the seconds: their forward pass is a third of a step's."""
     tokens = train.steps * train.tokens_per_step
+    evaluations = math.ceil(train.steps / (train.eval_every or train.steps))
+    read = evaluations * min(train.eval_tokens or validation_tokens, validation_tokens)
     return Forecast(
         parameters=parameter_counts(model)["total"],
         tokens=tokens,
         flops=tokens * flops_per_token(model),
-        seconds=tokens / tokens_per_second,
+        seconds=(tokens + read / 3) / tokens_per_second,
         memory_bytes=memory_bytes(model, train.micro_batch_size, train.dtype),
     )
 

@@ -15,8 +15,7 @@ from tinylm.storage.checkpoint import folder_of, saved_steps
 from tinylm.text.corpora import CORPORA
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-IN_REPOSITORY = (REPOSITORY / "pyproject.toml").is_file()
-"""False where tinylm was installed without its repository: runs are then kept under the working folder."""
+IN_REPOSITORY = (REPOSITORY / "pyproject.toml").is_file()  # if not, runs are kept under the working folder
 HOME = REPOSITORY if IN_REPOSITORY else Path.cwd()
 DATA = HOME / "data"
 MINE = HOME / (os.environ.get("TINYLM_MINE") or "data/mine")
@@ -53,10 +52,8 @@ def find(name: str | Path) -> Path:
     if os.path.isfile(folder / "record.jsonl"):  # which takes any name, also one that no file can have
         if steps := saved_steps(folder / KEPT):
             return folder / KEPT / folder_of(steps[-1])
-        raise CheckpointError(
-            f"there is no checkpoint in {display_path(folder)}, the run ended before its first was saved: "
-            f"train it again, also as --run {folder.name}"
-        )
+        empty = f"there is no checkpoint in {display_path(folder)}, the run ended before its first was saved"
+        raise CheckpointError(f"{empty}: train it again, also as --run {folder.name}")
     if str(name).strip("/\\ ") and os.path.isdir(folder):
         return folder
     raise _not_there("checkpoint", name, named)
@@ -100,8 +97,6 @@ def stored_text(corpus: str) -> str:
 def validate_name(name: str, what: str) -> str:
     """The name itself. Raises ConfigError, which says that it cannot name `what` ("a run") and why."""
     if not re.fullmatch(rf"{DEVICE}\w[\w.-]{{0,{LONGEST - 1}}}(?<!\.)", name, re.ASCII):
-        raise ConfigError(
-            f"{short(name)} cannot name {what}: use letters, digits, - and _, such as my-first-run, "
-            f"at most {LONGEST} of them, and no word that Windows keeps for a device"
-        )
+        rule = f"letters, digits, - and _, at most {LONGEST} of them, and no device of Windows"
+        raise ConfigError(f"{short(name)} cannot name {what}: use {rule}")
     return name

@@ -56,8 +56,7 @@ class RunRecord:
         """Go on with a record from a checkpoint.
 
         What the checkpoint has not `done` is cut off, because it will be done again, an evaluation that is
-        due by now too. Lines are in the order of time, so that one truncation does it, and a kill leaves the
-        longer or the shorter file."""
+        due by now too. Lines are in the order of time: a kill leaves the longer or the shorter file."""
         record, size = cls.__new__(cls), 0
         record._path = Path(path)
         known = {"step": range(done.step), "evaluation": [step for step, _ in done.val_losses]}  # from 0
@@ -81,11 +80,10 @@ class RunRecord:
             self.write("step", **numbers, seconds=progress.seconds)
 
     def write(self, kind: str, **numbers: Any) -> None:
-        """One line: a logged "step", an "evaluation" (step= are the finished ones), or a "measurement" of
-        anything else: its name, and numbers that carry their unit in their name.
+        """One line: a logged "step", an "evaluation" (step= are the finished ones), a "measurement" of
+        anything else (its name, and numbers that carry their unit in their name), or the "end".
 
-        An evaluation survives a power cut: the checkpoint that follows must not know of one that the record
-        has lost."""
+        An evaluation survives a power cut: the next checkpoint must not know of one that the record lost."""
         line = json.dumps({"kind": kind, **numbers})
         line = json.loads(line, parse_constant=lambda _: None)  # JSON has no nan and no infinity, but null
         with self._path.open("r+", encoding="utf-8", newline="\n") as file:  # one that is gone stays away
@@ -94,10 +92,6 @@ class RunRecord:
             if kind == "evaluation":
                 file.flush()
                 os.fsync(file.fileno())
-
-    def close(self, **numbers: Any) -> None:
-        """Write the end line; a run that broke has none. A run says seconds=, tokens= read, interrupted=."""
-        self.write("end", **numbers)
 
 
 @dataclass(frozen=True)
@@ -122,9 +116,7 @@ class Record:
 
 
 def read_record(path: str | Path) -> Record:
-    """Read a record. A last line that is cut off is left out; anything else that is odd is refused.
-
-    Raises RunError, naming the line, and FileNotFoundError."""
+    """Read a record, but for a last line that is cut off. Raises RunError for any other line that is odd."""
     lines = [(kind, said) for _, kind, said in _lines(Path(path))]
     header, steps, evaluations, measurements = ([x for k, x in lines if k == kind] for kind in KINDS[:4])
     if len(header) != 1:

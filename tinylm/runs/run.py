@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from tinylm import device
-from tinylm.errors import ConfigError, RunError, TinyLMError
+from tinylm.errors import CheckpointError, ConfigError, RunError, TinyLMError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.inference.generate import generate_text
@@ -59,8 +59,9 @@ def run_recipe(recipe: Recipe, *, name: str | None = None, fallback: bool = Fals
     with run.at_work():
         sizes = {"micro_batch_size": plan.micro_batch_size, "context_length": context_length}
         speed = measure_speed(run.model.to(best), **sizes, dtype=plan.dtype, optimizer=plan.optimizer)
-        expected = forecast(run.model.config, plan, tokens_per_second=speed)
-        print(f"{expected}\n  at {speed:,.0f} tokens per second, measured just now; evaluations come on top")
+        pace = {"tokens_per_second": speed, "validation_tokens": len(run.dataset.validation)}
+        expected = forecast(run.model.config, plan, **pace)
+        print(f"{expected}\n  at {speed:,.0f} tokens per second, measured just now, evaluations included")
         header = record_header(  # what the table of results needs
             "training",
             command=command,
@@ -100,7 +101,8 @@ def resume(name: str) -> "Run":
         if record.has_ended and not passed_over:
             raise RunError(
                 f"the run {folder.name} ended after {done.step} of {saved.config.steps} steps, "
-                f"there is nothing to go on with: train again for more"
+                f"there is nothing to go on with: `python -m tinylm train {made['recipe']} "
+                f"--init-from {folder.name}` trains on from its weights"
             )
         header = {name: record.header.get(name) for name in ("recipe", "seed")}
         check_unchanged(saved.name, {"recipe": made["recipe"], "seed": saved.config.seed}, header)
@@ -128,9 +130,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, *, fallback: bool = False) -> None:
         data, plan, context_length = recipe.data, recipe.train, recipe.model.context_length
-        reading = asdict(data) | {"fallback": data.fallback if fallback else None}
-        del reading["scored"]
-        dataset = load_dataset(**reading)
+        dataset = _read(data, data.fallback if fallback else None)
         data = replace(data, corpus=dataset.name)
         if dataset.name not in CORPORA:  # a path: it is stored as it leads there from the repository, which
             path = os.path.expanduser(dataset.name)  # names no user, and published as the file alone
@@ -167,9 +167,14 @@ class Run:
         folder = paths.find(name)
         stored = weights.load(paths.display_path(folder))
         free = {setting: getattr(self.model.config, setting) for setting in FREE}
+        if stored.tokenizer.fingerprint != self.tokenizer.fingerprint:
+            unlike = f"{name} reads {stored.config.vocab_size} {self.tokenizer.unit}s"
+            unlike += f" and {self.dataset.name} has {self.tokenizer.vocab_size}, not the same"
+            raise CheckpointError(
+                f"{unlike}: choose a text and settings with its own, or leave init_from out"
+            )
         theirs = {"model": replace(stored.config, **free).to_json()}
-        theirs["tokenizer"] = stored.tokenizer.fingerprint
-        check_unchanged(name, theirs, {part: self.provenance[part] for part in theirs})
+        check_unchanged(name, theirs, {"model": self.provenance["model"]})
         stored.fill(self.model)
         files = atomic.read_json(folder, weights.ABOUT, name)["files"]  # load has verified them
         return {"name": Path(name).name, "sha256": files[weights.WEIGHTS]["sha256"]}
@@ -214,7 +219,7 @@ class Run:
                 resume=saved,
                 provenance=self.provenance,
             )
-            record.close(**{name: getattr(history, name) for name in ENDED})
+            record.write("end", **{name: getattr(history, name) for name in ENDED})
         except OSError as error:  # a full disk, a folder that is gone or read-only, a terminal that is closed
             way_out = f"nothing was saved yet, train it again, also as --run {name}"
             if saved_steps(home):
@@ -308,20 +313,30 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def validate(name: str | Path) -> tuple[Evaluation, Dataset]:
-    """A trained model's loss on the validation text of its own corpus, and that dataset."""
-    opened = paths.open_checkpoint(name)
+    """A trained model's loss on the validation text of its own corpus, and that dataset.
+
+    Raises CheckpointError where the text is not what it was: a run knows its hash, others their alphabet."""
+    opened, made = paths.open_checkpoint(name), {}
+    home = atomic.recover_directory(Path(opened.name))
+    if (home / checkpoint.TRAINING).exists():
+        made = atomic.read_json(home, checkpoint.TRAINING, opened.name).get("provenance", {})
     asked = {setting: opened.notes[setting] for setting in ("rows", "scored") if setting in opened.notes}
-    data = DataConfig(corpus=paths.stored_text(opened.corpus), **asked)
-    dataset = load_dataset(data.corpus, rows=data.rows)
-    if dataset.tokenizer.fingerprint != opened.tokenizer.fingerprint:  # such as one that folds to lower case
-        tokens = opened.tokenizer.encode(dataset.tokenizer.decode(dataset.validation))
-        longer = len(dataset.validation) / len(tokens)
-        documents = dataset.documents if longer == 1 else None
-        numbers = {"bytes_per_token": dataset.bytes_per_token * longer, "documents": documents}
-        dataset = replace(dataset, validation=tokens, **numbers)
+    asked["lowercase"] = getattr(opened.tokenizer, "lowercase", False)
+    data = DataConfig(**made.get("data", asked) | {"corpus": paths.stored_text(opened.corpus)})
+    dataset = _read(data, None)
+    dataset = replace(dataset, name=Path(dataset.name).name)
+    was = made.get("dataset", {}).get("fingerprint", dataset.fingerprint)
+    if (was, opened.tokenizer.fingerprint) != (dataset.fingerprint, dataset.tokenizer.fingerprint):
+        what = f"{dataset.name} has changed since {opened.name} was trained on it"
+        raise CheckpointError(f"{what}: give it back its text, or train again")
     loss_fn = loss_of(opened.tokenizer, data)
-    result = _evaluate(opened.model.to(device.best_device()), dataset, dtype="auto", loss_fn=loss_fn)
-    return result, replace(dataset, name=Path(dataset.name).name)
+    return _evaluate(opened.model.to(device.best_device()), dataset, dtype="auto", loss_fn=loss_fn), dataset
+
+
+def _read(data: DataConfig, fallback: str | None) -> Dataset:
+    reading = asdict(data) | {"fallback": fallback}
+    del reading["scored"]
+    return load_dataset(**reading)
 
 
 def _evaluate(model: GPT, dataset: Dataset, **more: Any) -> Evaluation:

@@ -1,7 +1,8 @@
 """Atomic folders: files that appear together or not at all, and that prove they are complete.
 
 They are written into a folder beside, flushed to the disk, and get their name by one rename. A JSON among
-them holds the size and the sha256 of the others (their digests), and a sha256 of itself.
+them holds the size and the sha256 of the others (their digests), and a sha256 of itself. That shows damage;
+whoever writes all of them anew is believed.
 Taught in notebook 04_training."""
 
 import hashlib
@@ -76,7 +77,7 @@ def write(path: Path, content: bytes) -> JSON:
 def verify(home: Path, name: str, expected: Any, shown: str | Path) -> None:
     """Raises CheckpointError, which calls the folder `shown`, unless the file is the one that was saved."""
     found = None
-    with suppress(FileNotFoundError), (home / name).open("rb") as file:
+    with suppress(FileNotFoundError, IsADirectoryError), (home / name).open("rb") as file:
         found = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
     if not found or found != expected:
         raise damaged(f"{shown}/{name}", f"expected {short(expected, 120)} and found {found}")
@@ -103,7 +104,7 @@ def read_json(home: Path, name: str, shown: str | Path, fields: JSON | None = No
     try:
         data = json.loads((home / name).read_bytes())
         json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise CheckpointError(f"there is no checkpoint at {shown}: {name} is missing") from None
     except (ValueError, RecursionError) as error:
         raise damaged(where, f"it is not JSON: {error}") from error

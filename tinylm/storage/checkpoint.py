@@ -35,8 +35,7 @@ class TrainingCheckpoint:
 
     name: str
     progress: Progress
-    provenance: atomic.JSON
-    """What must not change when the run goes on: the settings of model and training, the data, ..."""
+    provenance: atomic.JSON  # What must not change when the run goes on: the settings, the data, ...
     model: weights.Checkpoint
     config: TrainConfig
     tensors: dict[str, Tensor]  # The optimiser's memory: PARAMETER/NAME, such as head.weight/exp_avg.
@@ -45,7 +44,8 @@ class TrainingCheckpoint:
     def restore(self, state: TrainingState) -> None:
         """Put everything into a fresh state, in place; the next step is then the one never done.
 
-        Raises CheckpointError, and changes nothing, naming each field in which the state is another one."""
+        The optimiser's settings stay as they are: a run's follow from its config, which is compared. Raises
+        CheckpointError, and changes nothing, naming each field in which the state is another one."""
         optimizer, parameters = state.optimizer, dict(state.model.named_parameters())
         saved = self.provenance | {"optimizer": self.data["optimizer"]}
         check_unchanged(self.name, saved, state.provenance | {"optimizer": type(optimizer).__name__})

@@ -81,8 +81,7 @@ def save(folder: str | Path, model: GPT, *, tokenizer: atomic.JSON, notes: atomi
 def write(folder: Path, model: GPT, *, tokenizer: atomic.JSON, notes: atomic.JSON) -> atomic.JSON:
     """Write the three files into a folder that is there; the caller sees to it that they appear together.
 
-    Returns the digest of tinylm.json, which holds those of the others. Raises CheckpointError for what must
-    not be saved or could not be read back."""
+    Returns the digest of tinylm.json. Raises CheckpointError for what could not be read back."""
     if not isinstance(model, GPT):
         raise CheckpointError(f"only a GPT is saved, not a {type(model).__name__}: pass the GPT inside it")
     _tokenizer_of(model.config, tokenizer)
@@ -104,8 +103,7 @@ def write_tensors(tensors: dict[str, Tensor], path: Path) -> atomic.JSON:
 
 
 def load(folder: str | Path) -> Checkpoint:
-    """Read and verify the three files. Raises CheckpointError naming the one that is missing, altered, not
-    finite or does not fit the others."""
+    """Read and verify the three files. Raises CheckpointError naming the one that is not as it was saved."""
     home = atomic.recover_directory(Path(folder).resolve())
     about = atomic.read_json(home, ABOUT, folder, FIELDS)
     for name in (WEIGHTS, TOKENIZER):

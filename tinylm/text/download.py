@@ -64,8 +64,7 @@ def download(file: RemoteFile, target: Path) -> None:
             time.sleep(PAUSE * failures)
             why = _request(file, part)
             have = _size(part)
-            failures = 0 if have > most else failures + 1
-            most = max(most, have)
+            failures, most = (0, have) if have > most else (failures + 1, most)
             if failures == ATTEMPTS:
                 raise DownloadError(f"{why} at {have:,} of {file.size:,} bytes: try again, it goes on there")
         if wrong := file.difference(part):

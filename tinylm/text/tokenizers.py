@@ -65,10 +65,8 @@ class CharTokenizer:
         text = self.characters
         distinct = isinstance(text, str) and 0 < len(set(text)) == len(text)
         if not distinct or any("\ud800" <= character <= "\udfff" for character in text):
-            raise DataError(
-                f"the vocabulary {short(text)} is not one string, in the order of the ids, of at least 1 "
-                f"character, each complete and there once: make it with CharTokenizer.train"
-            )
+            whole = "one string of 1 or more characters, each complete and there once"
+            raise DataError(f"the vocabulary {short(text)} is not {whole}: make it with CharTokenizer.train")
         folds = self.lowercase is False or (self.lowercase is True and text == text.lower())
         if not folds or self.unknown not in [None, *text]:
             chosen = f"lowercase={short(self.lowercase)}, unknown={short(self.unknown)}"

@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 from tinylm.errors import BELOW_1, Config, ConfigError
 
 Schedule = Literal["cosine", "linear", "constant", "wsd"]
-OptimizerName = Literal["adamw", "muon"]
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]  # device's own would load torch, for --help too
 
 
@@ -20,7 +19,7 @@ class TrainConfig(Config):
     micro_batch_size: int = 12  # Sequences per forward pass per device: as many as the memory holds.
     tokens_per_step: int = 768
     """Tokens per optimiser step over all devices; micro-batches are accumulated until it is reached."""
-    optimizer: OptimizerName = "adamw"
+    optimizer: Literal["adamw", "muon"] = "adamw"
     """adamw for all parameters, or muon for the matrices inside the blocks and adamw for the rest."""
     learning_rate: float = 1e-3  # AdamW's peak learning rate, reached when the warm-up ends.
     min_learning_rate: float = 1e-4
@@ -28,25 +27,21 @@ class TrainConfig(Config):
     warmup_steps: int = 100  # Steps over which the rate rises linearly to its peak.
     schedule: Schedule = "cosine"
     """What the rate does after the warm-up; wsd holds the peak, then falls over the last fifth."""
-    weight_decay: float = 0.1
-    """Decoupled decay of the matrices, with muon of its own; biases and norms are never decayed."""
+    weight_decay: float = 0.1  # Decoupled decay of the matrices, also Muon's; biases and norms have none.
     muon_learning_rate: float = 0.02  # Muon's peak learning rate; it rises and falls by the same schedule.
     muon_momentum: float = 0.95  # Muon's memory of the gradient.
     beta1: float = 0.9  # AdamW's memory of the gradient.
     beta2: float = 0.99  # AdamW's memory of the squared gradient; 0.95 is common for large batches.
-    grad_clip: float = 1.0
-    """The gradient is scaled down to this norm when it is longer; 0 switches clipping off."""
+    grad_clip: float = 1.0  # A gradient longer than this is scaled down to it; 0 switches clipping off.
     eval_every: int = 250  # Steps between evaluations; 0 evaluates only at the end.
     eval_tokens: int = 0  # Tokens of the validation text that an evaluation reads; 0 reads all of them.
     eval_dtype: DTypeName = "auto"  # Arithmetic of an evaluation; auto takes the training's.
-    patience: int = 0
-    """Evaluations in a row that do not lower the best loss after which the run stops; 0 never stops early."""
+    patience: int = 0  # Evaluations without a new lowest loss after which the run stops; 0 never stops it.
     log_every: int = 10  # Steps between logged lines.
     seed: int = 1337  # Decides the order of the data and the dropout masks.
     dtype: DTypeName = "auto"
     """Arithmetic of the forward pass; auto takes what the device does best. Weights stay float32."""
-    compile: bool = False
-    """Compile the loss function: a slow first step, then faster ones, on a GPU above all."""
+    compile: bool = False  # Compile the loss function: a slow first step, then faster ones on a GPU.
 
     BOUNDS: ClassVar[dict] = dict.fromkeys(("beta1", "beta2", "muon_momentum"), BELOW_1) | dict.fromkeys(
         ("warmup_steps", "eval_every", "eval_tokens", "patience", "seed"), (0,)
@@ -65,15 +60,11 @@ class TrainConfig(Config):
                 f"use a minimum of {peak / 10:g}"
             )
         if self.warmup_steps >= self.steps:
-            raise ConfigError(
-                f"warmup_steps {self.warmup_steps} never ends within steps {self.steps}: "
-                f"use {self.steps // 10} warm-up steps, or more steps than {self.warmup_steps}"
-            )
+            never = f"warmup_steps {self.warmup_steps} never ends within steps {self.steps}"
+            raise ConfigError(f"{never}: use {self.steps // 10} warm-up steps, or more steps")
         if self.patience and not self.eval_every:
-            raise ConfigError(
-                f"patience {self.patience} has nothing to wait for with eval_every {self.eval_every}: "
-                f"use eval_every {max(1, self.steps // 10)}, or patience 0"
-            )
+            nothing = f"patience {self.patience} has nothing to wait for with eval_every {self.eval_every}"
+            raise ConfigError(f"{nothing}: use eval_every {max(1, self.steps // 10)}, or patience 0")
 
     def grad_accum_steps(self, context_length: int, world_size: int = 1) -> int:
         """Micro-batches per optimiser step on each device, so that tokens_per_step is met exactly.

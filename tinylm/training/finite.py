@@ -24,8 +24,7 @@ def check_finite(model: nn.Module, steps: list[tuple[int, float, Tensor]]) -> No
 
     steps: (step, learning rate, its loss and perhaps its gradient's norm, (1 or 2,)). Where Python would have
     to wait for a step to look at it, several are looked at together, a little late, and always before an
-    evaluation and a checkpoint. A tensor is named that is bad by now: a weight, else the gradient that the
-    backward pass came to first."""
+    evaluation and a checkpoint. The tensor named is bad by now: a weight, else the first gradient to come."""
     if not steps or torch.cat([numbers for *_, numbers in steps]).isfinite().all():
         steps.clear()
         return

@@ -70,16 +70,12 @@ def train(
     Ctrl-C ends the run after the step it fell into: with `save` it is saved and what there is is returned,
     without it KeyboardInterrupt goes on to whoever called. Raises Divergence when something is not finite,
     naming it, the step and the last good checkpoint, and ConfigError when batches and config disagree."""
-    if batches.batch_size != config.micro_batch_size:
-        raise ConfigError(
-            f"batches of {batches.batch_size} do not match micro_batch_size {config.micro_batch_size}: "
-            f"make the batches with batch_size={config.micro_batch_size}"
-        )
-    if (batches.rank, batches.world_size) != (world.rank, world.size):
-        raise ConfigError(
-            f"batches of rank {batches.rank} of {batches.world_size} are not those of this process, rank "
-            f"{world.rank} of {world.size}: make the batches with its rank and world_size"
-        )
+    if batches.batch_size != (size := config.micro_batch_size):
+        unlike = f"batches of {batches.batch_size} do not match micro_batch_size {size}"
+        raise ConfigError(f"{unlike}: make the batches with batch_size={size}")
+    ours = f"rank {world.rank} of {world.size}"
+    if (theirs := f"rank {batches.rank} of {batches.world_size}") != ours:
+        raise ConfigError(f"batches of {theirs} are not those of this process, {ours}: make them for it")
     config.grad_accum_steps(batches.context_length, batches.world_size)  # refused before anything is done
     optimizer = optimizer or build_optimizer(model, config)
     precision = Precision.of(next(model.parameters()).device, config.dtype)
@@ -92,6 +88,7 @@ def train(
         loss_fn = torch.compile(loss_fn)
     progress, history, unchecked, was_training = state.progress, History(), [], model.training
     settings = {"config": config, "precision": precision, "loss_fn": loss_fn, "world": world}
+    settings["unchecked"] = unchecked
     interrupts, saved_at = Interrupts(world), time.perf_counter()
     began = saved_at - progress.seconds
     saved_step = None if resume is None else progress.step  # the weights of that step are on the disk
@@ -157,9 +154,7 @@ def train(
                     break
                 saved_step = step  # from here on the weights of that step are gone
                 logged = step % config.log_every == 0 or step + 1 == config.steps
-                state.result = train_step(
-                    model, optimizer, batches, step=step, log=logged, unchecked=unchecked, **settings
-                )
+                state.result = train_step(model, optimizer, batches, step=step, log=logged, **settings)
                 state.evaluation = None
                 progress.step += 1
                 progress.tokens += config.tokens_per_step

@@ -38,10 +38,9 @@ class MuonAdamW(torch.optim.Optimizer):
         group = self.param_groups[-1]
         for p in group["params"] if group["kind"] == "muon" else ():
             if p.ndim < 2 or p.size(-2) % group["splits"]:
-                raise ConfigError(
-                    f"Muon takes matrices whose rows it can cut into {group['splits']} equal parts, and this "
-                    f"parameter has shape {tuple(p.shape)}: use fewer splits, or give it to AdamW"
-                )
+                asked = f"Muon takes matrices whose rows it can cut into {group['splits']} equal parts"
+                way_out = "use fewer splits, or give it to AdamW"
+                raise ConfigError(f"{asked}, and this parameter has shape {tuple(p.shape)}: {way_out}")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -82,8 +81,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     Newton-Schulz: with X scaled so that no singular value exceeds 1, X <- (a + b XX^T + c (XX^T)^2) X moves
     each of them, s, to a s + b s^3 + c s^5 and leaves U and V alone. These coefficients reach 0.7 to 1.2 in
     five steps rather than exactly 1. The polynomials are multiplied up on the small side, (n, n) with
-    n = min(rows, columns), and meet the matrix itself only once: the same numbers for a third of the work
-    where one side is four times the other."""
+    n = min(rows, columns), and meet the matrix itself only once: the same numbers for less work."""
     a, b, c = COEFFICIENTS
     upright = matrices.size(-2) > matrices.size(-1)
     X = (matrices.mT if upright else matrices).float()  # (N, n, m) with n <= m

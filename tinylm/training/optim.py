@@ -16,25 +16,18 @@ from tinylm.training.muon import MuonAdamW
 WSD_DECAY = 0.2  # the last fifth of a wsd run (Hägele et al. 2024, section 3.2)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Two groups for an optimiser: what decays (matrices and embeddings), and biases and norms, which do not.
+def adamw(
+    model: nn.Module, *, learning_rate: float, betas: tuple[float, float], weight_decay: float
+) -> torch.optim.AdamW:
+    """AdamW in one fused kernel: over what decays, matrices and embeddings, and over biases and norms.
 
     Which is which is the parameter's role, declared by the module that holds it (model.layers). Every
     trainable parameter is in exactly one group; a tied matrix counts once; a frozen one not at all."""
     roles = parameter_roles(model)
     trained = [(p, roles[name].decay) for name, p in model.named_parameters() if p.requires_grad]
-    return [
-        {"params": [p for p, decays in trained if decays], "weight_decay": weight_decay},
-        {"params": [p for p, decays in trained if not decays], "weight_decay": 0.0},
-    ]
-
-
-def adamw(
-    model: nn.Module, *, learning_rate: float, betas: tuple[float, float], weight_decay: float
-) -> torch.optim.AdamW:
-    """AdamW over the two parameter groups, in one fused kernel."""
-    groups = parameter_groups(model, weight_decay)
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, weight_decay=0.0, fused=True)
+    decayed, others = ([p for p, decays in trained if decays is kind] for kind in (True, False))
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

@@ -64,8 +64,7 @@ def train_step(
         synchronize(device)
     started = time.perf_counter()
     micro_steps = config.grad_accum_steps(batches.context_length, batches.world_size)
-    # Each is fetched when it is asked for, which is when the work on the one before has been queued: a GPU
-    # computes meanwhile.
+    # Each is fetched when the work on the one before has been queued: a GPU computes meanwhile.
     micro_batches = (batches.batch(step, i, micro_steps) for i in range(micro_steps))
     if hasattr(loss_fn, "select"):  # it has to read them all to know how many targets it scores
         micro_batches = list(micro_batches)
@@ -93,7 +92,7 @@ def train_step(
     world.average_gradients(parameters)
     scaler.unscale_(optimizer)  # before clipping, which is for the gradient as it is
     grad_norm = nn.utils.get_total_norm([p.grad for p in parameters]) if config.grad_clip or log else None
-    suspects = [loss] if grad_norm is None or precision.skips_overflow else [loss, grad_norm]
+    suspects = [loss] if grad_norm is None or scaler.is_enabled() else [loss, grad_norm]
     unchecked = [] if unchecked is None else unchecked
     unchecked.append((step, rate, torch.stack(suspects).detach()))
     if log or precision.is_synchronous:  # checking costs no waiting
@@ -107,7 +106,7 @@ def train_step(
         before = monitored.detach().clone()
     scaler.step(optimizer)
     scaler.update()
-    if log and precision.skips_overflow and (scale := scaler.get_scale()) < 1:  # or it would skip for ever
+    if log and scaler.is_enabled() and (scale := scaler.get_scale()) < 1:  # or it would skip for ever
         what = f"float16's scale has fallen to {scale:g} because every gradient overflows"
         raise Divergence(f"{what} at step {step} with learning rate {rate:g}")
 

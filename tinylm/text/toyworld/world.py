@@ -1,8 +1,7 @@
 """Toyworld: a small world to train on, whose entropy is known exactly and whose texts can be graded.
 
 Taught in notebooks 00_start_here and 01_characters. Two flavours: PLAYS (little scenes in Tiny Shakespeare's
-65 characters) and STORIES (about a hundred words). Seeded and endless. What they say stands in plays.txt,
-stories.txt and words.txt beside this file."""
+65 characters) and STORIES (about a hundred words). Seeded and endless. Their words stand in .txt files."""
 
 import io
 import math
