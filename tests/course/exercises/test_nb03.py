@@ -1,10 +1,13 @@
 """Answers that people give to 03_transformer: none that is wrong passes, and most are told why."""
 
+import nbformat
 import pytest
 from torch import nn, no_grad
 
-from tests.course.exercises.marking import assert_wrong, function
+from tests.authoring.execute import NOTEBOOKS
+from tests.course.exercises.marking import assert_wrong, function, verdict
 from tinylm.course.exercises import nb03
+from tinylm.course.notebooks import put_solutions_in
 from tinylm.model.attention import explicit_attention
 from tinylm.storage.export import GPT2_PARTS
 
@@ -317,3 +320,12 @@ def test_a_buffer_and_torchs_no_grad_are_the_learners_own_matter(capsys):
 
 def forbidden(x, gain, bias, epsilon=1e-5):
     return nn.functional.layer_norm(x, (x.shape[-1],), gain, bias, epsilon)
+
+
+def test_the_cells_of_02_are_right_where_they_are_pasted_into_03(capsys):
+    notebook = nbformat.read(NOTEBOOKS / "02_attention.ipynb", as_version=4)
+    put_solutions_in(notebook)
+    parts = ("def causal_mask(", "def attention(", "def split_heads(", "class CausalSelfAttention(")
+    cells = [c.source for c in notebook.cells if c.cell_type == "code" and c.source.startswith(parts)]
+    assert len(cells) == len(parts)
+    assert verdict(nb03.CausalSelfAttention, "\n\n".join(cells), capsys) == "correct (going on with yours)"
