@@ -9,6 +9,10 @@ data/glossary.json is a list of
 phrases of the notebooks in which the word is not the term. Code, formulas and the works under "Further
 reading" are not read. Two uses may come early: in a notebook's first cell, whose goal names what it is going
 to teach; and in a sentence that names the notebook which introduces the term.
+
+    python -m tests.authoring.glossary     gives an entry whose cell is gone the cell that now has its term
+
+Cells are named after headings, so that a changed heading moves every entry below it.
 """
 
 import json
@@ -71,6 +75,26 @@ def prose() -> list[Cell]:
             if cell.cell_type == "markdown":
                 cells.append(Cell(path.stem, cell.id, i == 0, cell.source))
     return cells
+
+
+def placed(glossary: list[Term], cells: list[Cell]) -> list[Term]:
+    """The glossary, in which an entry whose cell is gone, or no longer names its term, has another: the first
+    of its notebook that has the term in bold, else the first after the goal that names it."""
+
+    def names(cell: Cell, entry: Term, text: str) -> bool:
+        return cell.notebook == entry.notebook and any(e is entry for e, _ in found(text, glossary))
+
+    moved = []
+    for entry in glossary:
+        there = [cell for cell in cells if names(cell, entry, cell.text.replace("*", ""))]
+        ranks = {}
+        for cell in there:
+            bold = " | ".join(re.findall(r"(?s)\*\*(.+?)\*\*", cell.text))
+            read = read_aloud(cell.text)
+            ranks[cell] = (not names(cell, entry, bold), cell.is_first, not names(cell, entry, read))
+        is_well = not there or entry.place in [cell.place for cell in there]
+        moved.append(entry if is_well else entry._replace(cell=min(there, key=ranks.get).id))
+    return moved
 
 
 def read_aloud(markdown: str) -> str:
@@ -141,3 +165,19 @@ def explained_by_later_ones(glossary: list[Term], cells: list[Cell]) -> Iterator
         for other, match in found(entry.sentence, glossary):
             if other is not entry and order.get(other.place, 0) > order.get(entry.place, 0):
                 yield f"{entry.term!r} is explained by {match[0]!r}, which is introduced later"
+
+
+def main() -> None:
+    """Writes the glossary again, its entries placed, and prints what was moved."""
+    before = terms()
+    after = placed(before, prose())
+    entries = [{key: value for key, value in entry._asdict().items() if value} for entry in after]
+    text = json.dumps(entries, indent=1, ensure_ascii=False, default=dict) + "\n"
+    PATH.write_text(text, encoding="utf-8", newline="\n")
+    for a, b in zip(before, after, strict=True):
+        if a != b:
+            print(f"{b.term}: {b.notebook}, {a.cell} -> {b.cell}")
+
+
+if __name__ == "__main__":
+    main()

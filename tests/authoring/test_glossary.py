@@ -9,6 +9,7 @@ from tests.authoring.glossary import (
     found,
     ill_formed,
     not_introduced,
+    placed,
     prose,
     read_aloud,
     terms,
@@ -89,6 +90,17 @@ def test_use_before_is_found_in_the_same_notebook_after_its_goal_and_under_other
 )
 def test_cell_that_is_not_there_or_does_not_name_the_term_is_found(fault):
     assert len(list(not_introduced([GLOSSARY[3]._replace(**fault)], CELLS))) == 1
+
+
+def test_entry_whose_cell_is_gone_gets_the_cell_with_its_term_in_bold_and_no_other_entry_moves():
+    bold = Cell("01_characters", "d", False, "Again: **tokens**.")
+    for gone, cells, cell in (("x", CELLS, "a"), ("c", CELLS, "a"), ("x", [CELLS[0], bold, *CELLS[1:]], "d")):
+        moved = placed([*GLOSSARY[:3], GLOSSARY[3]._replace(cell=gone)], cells)
+        assert moved == [*GLOSSARY[:3], GLOSSARY[3]._replace(cell=cell)]
+    unnamed = GLOSSARY[0]._replace(cell="x")  # stands in the goal, and nowhere in bold
+    assert placed([unnamed], CELLS) == [GLOSSARY[0]]
+    lost = GLOSSARY[3]._replace(notebook="02_attention")
+    assert placed([lost], CELLS) == [lost]
 
 
 def test_sentence_that_explains_by_what_comes_later_is_found():

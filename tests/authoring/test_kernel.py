@@ -36,15 +36,14 @@ async def ask(*, timeout, send):
         context.destroy(linger=0)
 
 
-@pytest.mark.parametrize("timeout", [60.0, None])
-def test_a_reply_that_woke_nobody_is_found_within_a_second(timeout):
+def test_a_reply_that_woke_nobody_is_found_within_a_second():
     began = time.monotonic()
-    assert asyncio.run(ask(timeout=timeout, send=True))["msg_type"] == "execute_reply"
+    assert asyncio.run(ask(timeout=None, send=True))["msg_type"] == "execute_reply"
     assert time.monotonic() - began < 10
 
 
 def test_a_reply_that_never_comes_is_empty_when_the_time_is_over():
     began = time.monotonic()
     with pytest.raises(Empty):
-        asyncio.run(ask(timeout=1.5, send=False))
-    assert 1.4 < time.monotonic() - began < 10
+        asyncio.run(ask(timeout=0.5, send=False))
+    assert 0.4 < time.monotonic() - began < 10

@@ -6,11 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
-
-from tinylm.text.tokenizers import CharTokenizer
-from tinylm.text.toyworld.world import PLAYS
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
@@ -58,27 +53,3 @@ def test_last_rung_of_the_ladder_is_the_fast_recipe_and_a_part_left_out_is_the_b
     assert kept[0].recipe == base and kept[-1].recipe == fast
     less = {rung.name: rung.recipe.model for rung in ladder["without"]()}
     assert less["without token shift"].token_shift == base.model.token_shift != fast.model.token_shift
-
-
-LETTERS = CharTokenizer.train(PLAYS.joined(300_000, seed=0))
-SEPARATOR = LETTERS.encode(PLAYS.separator).tolist()
-
-
-class Position(nn.Module):
-    """The loss at position t is t nats; a text that does not begin with the separator is refused."""
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        assert tokens[0, : len(SEPARATOR)].tolist() == SEPARATOR
-        right = torch.cat((tokens[:, 1:], torch.tensor([SEPARATOR[-1:]])), dim=1)  # (1, T) what comes next
-        chance = torch.exp(-torch.arange(1, tokens.size(1) + 1, dtype=torch.float64))[:, None]  # (T, 1)
-        rest = ((1 - chance) / (LETTERS.vocab_size - 1)).log()
-        return torch.where(nn.functional.one_hot(right, LETTERS.vocab_size) > 0, chance.log(), rest)
-
-
-def test_each_text_is_read_from_its_own_start_and_scored_with_its_closing_separator(benchmark):
-    texts = ["a", "Is it?", PLAYS.texts(1, 5)[0]]
-    measured = benchmark("toyworld_floor")["evaluate_texts"](Position(), LETTERS, texts)
-    before, lengths = len(SEPARATOR), [len(text) + len(SEPARATOR) for text in texts]
-    sums = [sum(range(before, before + n)) for n in lengths]
-    assert measured.n_tokens == sum(lengths) and measured.unit == "3 texts"
-    assert measured.loss == pytest.approx(sum(sums) / sum(lengths)) and measured.standard_error > 0

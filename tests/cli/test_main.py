@@ -73,8 +73,15 @@ def test_what_the_system_refuses_is_one_sentence_without_the_path(monkeypatch, c
 # --- as real processes
 
 
-@pytest.mark.parametrize("closed", ["", "1>&-", "2>&-"])
-@pytest.mark.parametrize("typed, code", [(["--help"], 0), (["train", "shakespeare_char"], 2)])
+@pytest.mark.parametrize(
+    "closed, typed, code",
+    [
+        ("", ["--help"], 0),
+        ("1>&-", ["--help"], 0),
+        ("1>&-", ["train", "shakespeare_char"], 2),
+        ("2>&-", ["train", "shakespeare_char"], 2),
+    ],
+)
 def test_process_says_help_or_one_sentence_and_a_closed_stream_is_no_error_of_its_own(
     tmp_path, closed, typed, code
 ):
@@ -98,7 +105,6 @@ def test_output_that_is_not_utf8_gets_question_marks_and_no_error(monkeypatch, t
         assert main([*TRAIN, "--run", "stopped"]) == 130
     for typed, words in (
         (["resume", "stopped"], " ? "),  # ±
-        (["evaluate", "stopped"], " ? "),
         (["train", "--help"], "--train.steps"),
     ):
         done = process(tmp_path / "mine", typed, PYTHONIOENCODING="ascii")

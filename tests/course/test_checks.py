@@ -9,7 +9,6 @@ import torch
 
 from tinylm.course import checks
 from tinylm.course.checks import difference
-from tinylm.errors import TinyLMError
 
 NAME = "2.1 · mask the future"
 MASK = torch.ones(5, 5).tril().bool()
@@ -36,7 +35,6 @@ BLANK = [
     lambda check: check.close(..., MASK),
     lambda check: check.that(..., "never reached"),
     lambda check: check.close(torch.softmax(..., -1), MASK),
-    lambda check: check.close((...).shape, (2,)),
     lambda check: exec("raise NotImplementedError"),
 ]
 
@@ -70,7 +68,6 @@ SHAPED = {"a row is masked": NANS, "keepdim is missing": ONES[:, None], "ones": 
     [
         (MASK.T, MASK, USUAL, "upside down?"),
         ((~MASK).float(), MASK, USUAL, "where one may NOT look"),
-        ((~MASK).tolist(), MASK, USUAL, "where one may NOT look"),
         (MASK.float(), MASK, USUAL, "your dtype is float32, bool is expected"),
         (MASK & MASK.T, MASK, USUAL, "look again (10 of 25 values differ, most at [1, 0]: yours"),
         (NANS, ONES, SHAPED, "a row is masked"),
@@ -122,11 +119,6 @@ def test_check_quotes_the_learners_own_line(mark):
     assert verdict.endswith("ZeroDivisionError: division by zero, at `return side / 0`")
 
 
-def test_exercise_that_checks_nothing_is_the_authors_mistake():
-    with pytest.raises(TinyLMError, match="checks nothing"), checks.exercise(NAME) as check:
-        check.attempted(3)
-
-
 def test_exercise_does_not_swallow_the_stop_of_the_kernel():
     with pytest.raises(KeyboardInterrupt), checks.exercise(NAME):
         raise KeyboardInterrupt
@@ -149,12 +141,9 @@ RAGGED = (torch.zeros(2), torch.ones(3))
     "mine, expected",
     [
         (torch.tensor([NAN, -INF, 1.0]), torch.tensor([NAN, -INF, 1.0])),
-        (np.linspace(0, 1, 11), np.linspace(0, 1, 11)),
-        ([[1], [2, 3]], [[1], [2, 3]]),
         (GRADED.bfloat16(), GRADED.double()),
         (torch.tensor(2.5), 2.5),
         (Counter("aab"), {"a": 2, "b": 1}),
-        ({"w": NEAR}, W),
         ((NEAR, torch.ones(3)), (W["w"], torch.ones(3))),
     ],
 )
@@ -179,10 +168,8 @@ def test_difference_ignores_gradients_float_widths_rounding_and_numbers_for_scal
         (len, 3, "your answer is a function (call it), a whole number is expected"),
         ((*RAGGED, torch.ones(2)), RAGGED, "your answer has 3 items, 2 are expected"),
         ("abd", "abc", "yours: 'abd', expected: 'abc'"),
-        ([[1], [2, 4]], [[1], [2, 3]], "at [1]: 1 of 2 value differs, most at [1]: yours 4, expected 3"),
         (W, W | {"b": torch.zeros(1)}, "your keys are ['w'], ['w', 'b'] are expected"),
         ({"a": [RAGGED]}, {"a": [PAIR]}, "at ['a']: at [0]: at [1]: 3 of 3 values differ"),
-        ({"a": 1}, {"a": torch.ones(1)}, "at ['a']: your answer is a whole number, a tensor is expected"),
         ([np.array(["a", None])], [np.array(["b", None])], "at [0]: at [0]: yours: 'a', expected: 'b'"),
     ],
 )

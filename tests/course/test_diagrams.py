@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from torch import nn
 
 from tinylm.course import diagrams
 from tinylm.model.config import ModelConfig
@@ -37,19 +36,6 @@ def test_architecture_numbers_add_up_to_the_models_parameters(drawn, name):
     assert product + sum(alone) == model.n_parameters()
     assert f"GPT: {model.n_parameters():,} parameters" in words
     assert ("0 more" in words) == model.config.tied_head
-
-
-def test_architecture_shows_each_model_with_its_own_parts_and_a_block_that_differs_by_itself(drawn):
-    model = GPT(ModelConfig(**SIZE))
-    model.blocks[2].mlp.up = nn.Linear(22, 88, bias=False)
-    for shown, parts in (
-        (model, {"position embedding", "LayerNorm", "gelu", "2 ×\nblock", "1 ×\nblock"}),
-        (GPT(ModelConfig(**SIZE | CHANGES["modern"])), {"RMSNorm", "relu2", "5 ×\nblock", "qkv 44 → 132"}),
-    ):
-        diagrams.architecture(shown)
-        words = " ".join(drawn.words())
-        assert all(part in words for part in parts) and f"{len(shown.blocks)} blocks" in drawn.alt
-        assert ("position embedding" in words) == ("position embedding" in parts)
 
 
 def test_ladder_marks_where_we_are_and_only_there(drawn):

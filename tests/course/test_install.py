@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tinylm.course import install
-
 ROOT = Path(__file__).resolve().parents[2]
 PIP = """import os, pathlib, site, sys
 print("Collecting a\\n  Downloading a.whl (3 MB)\\nInstalling collected packages: a, b, c")
@@ -120,16 +118,3 @@ def test_install_of_a_venv_that_does_not_find_the_package_runs_again(clone):
     ready.write_text(ready.read_text().replace(str(clone), "/elsewhere"))
     assert "Setting up .venv" in make(clone, python(clone)).stdout
     assert imported(clone) == clone
-
-
-def test_install_reports_how_far_pip_is(monkeypatch, tmp_path):
-    for place in ("DOWNLOADS", "PACKAGES"):
-        monkeypatch.setattr(install, place, tmp_path)
-    (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "a.whl").write_bytes(b"0" * 7_000_000)
-    said = "Collecting a\n  Downloading a.whl\nRequirement already satisfied: b\n"
-    assert install.progress(said, before=0) == "found 2 packages, downloaded 7 MB"
-    for i in range(5):
-        (tmp_path / f"{i}.dist-info").mkdir()
-    said += "Installing collected packages: a, b, c\n"
-    assert install.progress(said, before=3) == "installed 2 of 3 packages"

@@ -257,12 +257,15 @@ def test_lab_opens_the_first_notebook_with_this_interpreter_and_this_clones_pack
     assert take(mine / ".lab/labconfig/default_setting_overrides.json") == notebooks.SETTINGS
 
 
-def test_lab_with_solutions_opens_on_the_solved_copy_in_the_learners_folder(course, fake_lab):
+def test_lab_with_solutions_opens_on_the_solved_copy_and_keeps_what_it_trains_apart(course, fake_lab):
     _, mine, _ = course
+    fake_lab()
+    assert take(mine / "lab.started")["environment"].get("TINYLM_MINE") == os.environ.get("TINYLM_MINE")
     fake_lab(solved=True)
     started = take(mine / "lab.started")
     assert started["arguments"][0] == "--LabApp.default_url=/lab/tree/solved/00_start_here.ipynb"
     assert started["folder"] == str(mine) and (mine / "solved" / "00_start_here.ipynb").exists()
+    assert started["environment"]["TINYLM_MINE"] == "data/mine/solved"
 
 
 @pytest.mark.parametrize(

@@ -189,14 +189,6 @@ def test_model_is_read_without_dropout_and_each_part_is_left_as_it_was_between_t
     assert not model.training
 
 
-def test_model_without_a_cache_yields_each_token_before_it_computes_the_next():
-    model = Recorder(5)
-    stream = generate(model, [0], asked(4, temperature=0.0), generator=seeded())
-    assert model.seen == []
-    assert next(stream) == 1
-    assert len(model.seen) == 1
-
-
 # What is handed in
 
 
@@ -269,16 +261,6 @@ def test_batch_texts_equal_those_of_each_prompt_alone_and_stop_each_for_itself(u
     assert generate_texts(model, LETTERS, prompts, config, generator=seeded()) == whole
     assert generate_texts(model, LETTERS, prompts, stopped, generator=seeded()) == alone
     assert len({len(text) for text in alone}) > 1
-
-
-def test_batch_ends_when_its_last_text_has_ended():
-    model = Recorder(13)
-    config = asked(50, temperature=0.0, stop=("h",), use_cache=False)
-    texts = generate_texts(model, LETTERS, ["e", "a", "c"], config, generator=seeded())
-    assert texts == ["fg", "bcdefg", "defg"]
-    assert len(model.seen) == 3 * 7  # each row apart
-    almost = asked(3, temperature=0.0, stop=("hij",), use_cache=False)
-    assert generate_texts(model, LETTERS, ["e", "a"], almost, generator=seeded()) == ["fgh", "bcd"]
 
 
 def test_column_major_storage_changes_no_number_and_no_greedy_text():

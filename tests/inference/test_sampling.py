@@ -72,7 +72,7 @@ def test_min_p_equals_hugging_faces(kind, p):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "ties"])
-@pytest.mark.parametrize("p", [1e-6, 0.1, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("p", [1e-50, 1e-6, 0.1, 0.5, 0.9, 0.99])
 def test_top_p_equals_hugging_faces(kind, p):
     given = KINDS[kind]
     assert torch.equal(keep_top_p(given, p), theirs("TopPLogitsWarper", p)(given))
@@ -98,27 +98,6 @@ def test_repetition_penalty_equals_hugging_faces(kind, penalty):
     assert torch.equal(penalise_seen(given, tokens_seen(previous, WIDE), penalty), expected)
 
 
-def test_top_p_drops_a_token_where_the_mass_before_it_is_exactly_p_but_never_the_favourite():
-    quarters = torch.zeros(1, 4)  # a probability of exactly 0.25 each
-    for p, kept in ((0.25, 1), (0.5, 2), (0.75, 3)):
-        assert (keep_top_p(quarters, p) > -math.inf).sum() == kept
-        assert (theirs("TopPLogitsWarper", p)(quarters) > -math.inf).sum() == kept
-    assert (keep_top_p(quarters, 1e-50) > -math.inf).tolist() == [[True, False, False, False]]  # 0 in float32
-
-
-@pytest.mark.parametrize(
-    "rule", [lambda x: keep_top_k(x, 3), lambda x: keep_top_p(x, 0.6), lambda x: keep_min_p(x, 0.2)]
-)
-def test_cuts_keep_logits_as_they_are_in_any_shape_and_do_not_write_into_their_input(rule):
-    given = torch.randn(2, 3, WIDE, generator=generator())
-    before = given.clone()
-    kept = rule(given)
-    assert torch.equal(given, before)
-    assert torch.equal(kept, torch.where(kept > -math.inf, given, -math.inf))
-    assert torch.equal(kept[1, 2], rule(given[1, 2]))
-    assert 0 < (kept > -math.inf).sum() < kept.numel()
-
-
 ALL_AT_ONCE = SamplingConfig(temperature=0.7, top_k=40, top_p=0.93, min_p=0.02, repetition_penalty=1.4)
 
 
@@ -134,13 +113,6 @@ def test_rules_are_applied_in_hugging_faces_order():
     assert torch.equal(apply_filters(given, ALL_AT_ONCE, seen), expected)
     assert_close(probabilities(given, ALL_AT_ONCE, seen), expected.softmax(-1))
     assert torch.equal(apply_filters(given, DEFAULT, seen), given)  # the defaults switch every rule off
-
-
-def test_repetition_penalty_comes_before_the_greedy_choice():
-    row, seen = torch.tensor([[3.0, 2.9, 0.0]]), torch.tensor([[True, False, False]])
-    config = SamplingConfig(temperature=0.0, repetition_penalty=1.2)
-    assert sample(row, config, generator=generator(), seen=seen).tolist() == [1]
-    assert probabilities(row, config, seen).tolist() == [[0.0, 1.0, 0.0]]
 
 
 def test_logits_of_half_precision_are_judged_in_single_precision():

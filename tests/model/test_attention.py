@@ -60,53 +60,6 @@ def test_explicit_and_fused_attention_agree_in_value_and_in_gradient(dtype, tole
     assert_close(*results, rtol=tolerance, atol=tolerance)
 
 
-def test_attention_of_the_last_queries_gives_the_last_rows_of_all():
-    q, k, v = qkv()
-    out, weights = explicit_attention(q, k, v)
-    for last in (1, 4, T):
-        few, few_weights = explicit_attention(q[:, :, -last:], k, v)
-        assert_close(few, out[:, :, -last:])
-        assert_close(few_weights, weights[:, :, -last:])
-        assert_close(fused_attention(q[:, :, -last:], k, v), out[:, :, -last:])
-
-
-def test_attention_with_a_mask_sees_what_it_says_and_nothing_else():
-    q, k, v = qkv()
-    mask = torch.rand(B, 1, 5, T, generator=torch.Generator().manual_seed(4)) < 0.5
-    mask[..., 0] = True
-    out, weights = explicit_attention(q[:, :, :5], k, v, mask=mask)
-    assert torch.equal(weights > 0, mask.expand_as(weights))
-    assert_close(fused_attention(q[:, :, :5], k, v, mask=mask), out)
-
-
-def test_attention_dropout_spares_the_weights_that_are_returned():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        out, weights = explicit_attention(*qkv(), dropout=0.5)
-    kept, expected = explicit_attention(*qkv())
-    assert torch.equal(weights, expected)
-    assert not torch.allclose(out, kept)
-
-
-@pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize("tables", [None, ROTARY], ids=["plain", "turned"])
-def test_layer_is_the_formula_applied_head_by_head(fused, tables):
-    attention, x = layer(fused=fused, qk_norm=True), random(B, T, C)
-    out, weights = explicit_attention(*attention.qkv_heads(x, tables))
-    joined = torch.cat([out[:, h] for h in range(H)], dim=-1)  # (B, T, C)
-    assert_close(attention(x, tables), attention.proj(joined), rtol=1e-10, atol=1e-12)
-    assert torch.equal(attention.weights(x, tables), weights)
-
-
-@pytest.mark.parametrize("qk_norm", [False, True])
-def test_layer_without_positions_sees_the_past_as_an_unordered_bag(qk_norm):
-    attention, x = layer(qk_norm=qk_norm), random(B, T, C)
-    order = torch.randperm(T - 1, generator=torch.Generator().manual_seed(0))
-    shuffled = torch.cat((x[:, order], x[:, -1:]), dim=1)
-    assert_close(attention(shuffled)[:, -1], attention(x)[:, -1], rtol=1e-10, atol=1e-12)
-    assert not torch.allclose(attention(shuffled, ROTARY)[:, -1], attention(x, ROTARY)[:, -1], atol=1e-3)
-
-
 @pytest.mark.parametrize("qk_norm", [False, True])
 def test_rotary_scores_of_equal_inputs_depend_on_the_distance_alone(qk_norm):
     attention = layer(qk_norm=qk_norm)  # its gains differ, which breaks the law after the rotation

@@ -1,6 +1,5 @@
 """Rotary positions: a rotation, by an angle that grows with position, so that only distance counts."""
 
-import pytest
 import torch
 from torch.testing import assert_close
 
@@ -24,8 +23,3 @@ def test_rotary_angle_of_a_far_position_is_exact():
     cos, _ = rotary_tables(2 * D, 100_000)
     angle = torch.tensor(99_999 * 10000.0 ** (-1 / D), dtype=torch.float64)
     assert_close(cos[-1, 1].double(), angle.cos(), rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_rotary_keeps_the_dtype_of_its_input(dtype):
-    assert apply_rotary(random(B, H, T, D).to(dtype), *rotary_tables(D, T)).dtype == dtype

@@ -99,16 +99,6 @@ def test_display_path_is_what_can_be_typed_from_here_and_on_another_drive_in_ful
     assert display_path("my.txt") == (folders / "my.txt").as_posix()
 
 
-def test_stored_text_is_counted_from_the_repository_wherever_we_are(folders, monkeypatch):
-    monkeypatch.setattr(paths, "HOME", folders / "course")
-    (folders / "course" / "notebooks").mkdir(parents=True)
-    (folders / "my.txt").write_text("words")
-    assert display_path("my.txt", paths.HOME) == "../my.txt"
-    monkeypatch.chdir(folders / "course" / "notebooks")
-    assert Path(paths.stored_text("../my.txt")).read_text() == "words"
-    assert paths.stored_text("toyworld-plays") == "toyworld-plays"
-
-
 @pytest.mark.parametrize("name", ["one", "my-first_run.2", "_", "7", "x" * LONGEST, "console", "a..b"])
 def test_validate_name_gives_back_what_can_be_a_file(name, tmp_path):
     assert validate_name(name, "a run") == name

@@ -3,7 +3,6 @@ nothing changed."""
 
 import json
 import math
-import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,12 +14,11 @@ import torch
 
 from tests.support.tiny_run import contents, evaluation, files, interrupt_at, losses_are, tiny
 from tinylm.errors import CheckpointError, ConfigError, CorpusMissing, Divergence, RunError
-from tinylm.inference.evaluate import Evaluation
 from tinylm.model.gpt import GPT
 from tinylm.runs import paths, run
 from tinylm.runs.paths import open_checkpoint
 from tinylm.runs.records import RunRecord, read_record, record_header
-from tinylm.runs.run import Run, format_evaluation, new_folder, opening, resume, run_recipe
+from tinylm.runs.run import Run, new_folder, resume, run_recipe
 from tinylm.storage import weights
 from tinylm.text import corpora
 from tinylm.text.shards import write_shards
@@ -170,14 +168,6 @@ def test_run_leaves_its_record_its_checkpoints_and_its_model(mine, capsys):
     assert (dataset.name, dataset.source) == ("toyworld-plays", "generated")
 
 
-def test_run_compares_what_it_took_with_the_forecast_of_the_tokens_that_it_read(mine, monkeypatch, capsys):
-    cut(monkeypatch)
-    record = record_of(mine / "cut")
-    took = record.end["seconds"] / (record.header["forecast_seconds"] * 6 / 7)
-    line = rf"took .*, {re.escape(f'{took:.2f}')} times its forecast \(less than a second\)\n"
-    assert re.search(line, capsys.readouterr().out)
-
-
 def test_last_checkpoints_and_the_best_are_kept(mine, monkeypatch):
     losses_are(monkeypatch, 1.5, 1.0, 1.2, 1.1, 1.3)
     run_recipe(tiny(steps=9, eval_every=2), name="many", command="")
@@ -251,17 +241,6 @@ def test_checkpoint_without_a_run_is_validated_as_its_tokenizer_reads_and_on_its
     (tmp_path / "own.txt").write_text("abcE\n" * 90)
     with pytest.raises(CheckpointError, match=r"own\.txt has changed since .*shipped was trained on it"):
         run.validate(tmp_path / "shipped")
-
-
-def test_format_evaluation_carries_the_error_with_its_unit_where_there_is_one():
-    words = format_evaluation(Evaluation(math.log(4), 0.0123, 10, unit="7 documents"), "token")
-    assert words.startswith("validation loss 1.3863 ± 0.0123 nats per token, perplexity 4.00, 2.000 bits per")
-    assert words.endswith("(± over 7 documents)")
-    assert "±" not in format_evaluation(Evaluation(1.0, math.nan, 10), "character")
-
-
-def test_opening_is_a_line_end_or_the_first_token_of_an_alphabet_without_one():
-    assert (opening(CharTokenizer("\nab")), opening(CharTokenizer("bcd"))) == ("\n", "b")
 
 
 # --- runs that break

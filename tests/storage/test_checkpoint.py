@@ -1,7 +1,6 @@
 """A run that was stopped and goes on equals one that never was, to the bit; what is not complete is refused;
 and which checkpoints are kept, removed and taken to go on from."""
 
-import dataclasses
 import errno
 import json
 import math
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.fault_injection import Faults
 from tests.support.tiny import LETTERS, QUIET, B, T, bits_of, by_columns, make_batches, make_config, tiny_gpt
 from tinylm.device import Precision
 from tinylm.errors import CheckpointError
@@ -100,12 +98,14 @@ CASES = {  # settings, and where it matters how the optimiser is made when it is
 
 @pytest.mark.parametrize("order", [lambda model: model, by_columns], ids=["by rows", "by columns"])
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("stops", [(1,), (3, 7, 9)], ids=str)
-def test_resume_equals_uninterrupted_run_bitwise(tmp_path, case, stops, order):
+def test_resume_equals_uninterrupted_run_bitwise(tmp_path, case, order):
     (changes, then, now), found = CASES[case], {}
     config = make_config(**changes)
     # Uninterrupted; then in parts: what a resumed one starts from must not matter.
-    for seed, folder, stop in [(0, "whole", None), *((n, "parts", s) for n, s in enumerate([*stops, None]))]:
+    for seed, folder, stop in [
+        (0, "whole", None),
+        *((n, "parts", s) for n, s in enumerate([1, 3, 7, 9, None])),
+    ]:
         model = order(tiny_gpt(seed, dropout=0.3))
         optimizer = ((now if seed else then) or build_optimizer)(model, config)
         keys = [set(group) for group in optimizer.param_groups]
@@ -130,17 +130,6 @@ def test_checkpoint_holds_progress_provenance_and_a_model_like_any_other(tmp_pat
     assert saved.config == make_config(eval_every=3) and saved.provenance["train"]["seed"] == 5
     assert saved.tensors["final_norm.bias/exp_avg"].shape == (6,)
     assert torch.equal(weights.load(tmp_path / "here").model(tokens), model.eval()(tokens))
-
-
-def test_checkpoint_is_changed_by_nobody(tmp_path):
-    saved = load(made(tmp_path / "here"))
-    before, ends = (bits_of(saved.tensors), bits_of(saved.model.tensors), repr(saved.progress)), []
-    for _ in range(2):
-        model = tiny_gpt(dropout=0.3)
-        run(model, make_config(eval_every=3), resume=saved, evaluate=lambda s: 1.0)
-        ends.append(bits_of(model.state_dict()))
-    assert (bits_of(saved.tensors), bits_of(saved.model.tensors), repr(saved.progress)) == before
-    assert ends[0] == ends[1]
 
 
 def test_restore_brings_the_float16_scaler_and_builds_no_second_model(tmp_path, monkeypatch):
@@ -190,10 +179,8 @@ ODD = [
     (lambda d: d.update(more=1), "more is unknown"),
     (lambda d: d.update(version=1), "version is 1: .* the tinylm that wrote it"),
     (lambda d: d["progress"].update(epochs=3), "epochs"),
-    (lambda d: d["progress"].update(val_losses=["ab"]), "invalid literal"),
     (lambda d: d["progress"].update(val_losses=[None]), "unpack"),
     (lambda d: d["provenance"].pop("train"), "train"),
-    (lambda d: d["provenance"].update(train=3), "not iterable"),
     (lambda d: d["provenance"]["train"].update(steps=-3), "steps is -3"),
     (lambda d: d["files"].update({"tinylm.json": None}), "expected None"),
 ]
@@ -228,15 +215,6 @@ def test_resume_with_something_else_is_refused_field_by_field_and_touches_nothin
     with pytest.raises(CheckpointError, match=f"^here belongs to another run: .*{sentence}"):
         run(model, config, make_batches(**order), resume=saved)
     assert bits_of(model.state_dict()) == before
-
-
-def test_memory_of_an_unknown_parameter_is_refused_before_anything_is_restored(tmp_path):
-    saved, state = load(made(tmp_path / "here")), fresh(eval_every=3)
-    before = bits_of(state.model.state_dict())
-    stranger = dataclasses.replace(saved, tensors=saved.tensors | {"moon.weight/exp_avg": torch.ones(3)})
-    with pytest.raises(CheckpointError, match=r"here trained moon\.weight, which the optimiser does not"):
-        stranger.restore(state)
-    assert bits_of(state.model.state_dict()) == before and state.progress.step == 0
 
 
 def test_rounding_names_another_torch_or_number_of_threads(tmp_path, monkeypatch):
@@ -326,16 +304,6 @@ def test_rotate_takes_the_name_before_the_files_and_tidies_up_after_a_cut(tmp_pa
     assert saved_steps(tmp_path) == [5, 10, 15]
     rotate(tmp_path, step=15, best=5)
     assert {p.name for p in tmp_path.iterdir()} == {*map(folder_of, (5, 10, 15)), "notes", "step_x"}
-
-
-def test_rotate_on_a_disk_that_refuses_is_no_reason_to_stop(tmp_path, monkeypatch):
-    folders(tmp_path, 5, 10, 15)
-    with monkeypatch.context() as patched:
-        Faults(patched, 0, "refused")
-        rotate(tmp_path, step=15, best=None)
-    assert saved_steps(tmp_path) == [5, 10, 15]
-    rotate(tmp_path, step=15, best=None)
-    assert saved_steps(tmp_path) == [10, 15]
 
 
 @pytest.fixture

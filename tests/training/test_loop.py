@@ -107,13 +107,6 @@ def test_what_does_not_belong_together_is_refused_before_anything_moves(changes,
     assert same(before, weights(model))
 
 
-def test_progress_bar_appears_only_when_asked_for(capsys):
-    run()
-    assert capsys.readouterr() == ("", "")
-    run(show_progress=True)
-    assert "10/10" in capsys.readouterr().err
-
-
 def spoiled(at, factor=math.nan):
     """A loss function: that of this call, and of no other, is multiplied by nan or infinity."""
 
@@ -166,13 +159,6 @@ def test_deferred_steps_are_checked_before_a_save_and_before_an_evaluation(monke
     with pytest.raises(Divergence, match=r"the loss is nan \(by now .* holds nan\) at step 2 "):
         run(config=make_config(log_every=100, **changes), loss_fn=spoiled(2), **options)
     assert saved == seen
-
-
-def test_divergence_of_the_validation_loss_ends_the_run_before_it_is_saved():
-    saved, config = Saved(), make_config(eval_every=2)
-    with pytest.raises(Divergence, match=r"the validation loss is inf at step 4 with learning rate 0\.03 "):
-        run(config=config, evaluate=losses(2.0, math.inf), save=saved)
-    assert saved == [0, 2]
 
 
 @pytest.mark.parametrize(

@@ -39,17 +39,6 @@ def test_orthogonalize_keeps_the_directions_and_brings_every_stretch_near_1(shap
     assert ((diagonal > 0.6) & (diagonal < 1.25))[wide].all()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_orthogonalize_equals_the_iteration_written_out_in_float64(shape):
-    matrices = random_matrices(2, *shape)
-    for m, out in zip(matrices, orthogonalize(matrices), strict=True):
-        X = m.double() / m.double().norm()
-        for _ in range(5):
-            gram = X @ X.T
-            X = 3.4445 * X + (-4.7750 * gram + 2.0315 * gram @ gram) @ X
-        torch.testing.assert_close(out.double(), X, atol=1e-4, rtol=1e-4)
-
-
 def test_orthogonalize_ignores_the_scale_and_leaves_zero_at_zero():
     matrices = random_matrices(2, 7, 13)
     torch.testing.assert_close(orthogonalize(1e-3 * matrices), orthogonalize(1e3 * matrices))

@@ -6,13 +6,7 @@ import pytest
 
 from tests.support.tiny import Tiny, make_batches, make_config, tiny_gpt
 from tinylm.errors import CheckpointError
-from tinylm.training.progress import Progress, check_unchanged, default_provenance
-
-
-def test_progress_knows_the_best_loss_and_how_long_ago_it_was():
-    assert Progress().best is None and Progress().since_best == 0
-    progress = Progress(val_losses=[(5, 2.0), (10, 1.5), (15, 1.5), (20, 1.7)])
-    assert progress.best == (10, 1.5) and progress.since_best == 2
+from tinylm.training.progress import check_unchanged, default_provenance
 
 
 @pytest.mark.parametrize("long", [["a" * 30] * 30, "a" * 900], ids=["list", "text"])

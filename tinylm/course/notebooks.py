@@ -117,6 +117,7 @@ def open_lab(
         "PYTHONPATH": ROOT,  # kernels import the tinylm of this clone, whatever else is installed
     }
     environment = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"}  # this Python's kernel before another's
+    environment |= {"TINYLM_MINE": "data/mine/solved"} if solved else {}  # apart from the learner's
     for name, path in first_in.items():
         environment[name] = os.pathsep.join(filter(None, [str(path), os.environ.get(name)]))
     # -P: a file of the learner's called random.py must not be what JupyterLab imports

@@ -111,16 +111,6 @@ def template(source, **lists):
     return Template(source, gaps | {f"{{{f}}}": Token(Choice(words), f) for f, words in fields.items()})
 
 
-def test_reading_finds_every_way_to_say_a_sentence_and_nothing_cut_short_or_run_on():
-    assert template("a [colour] hat").readings("a blue hat") == [((), 0.25)]
-    assert template("{hero} saw {hero}").readings("Tom saw Anna") == [
-        ((("hero", "Tom"), ("hero", "Anna")), 1.0)
-    ]
-    assert [p for _, p in template("[x][x]", x="a|aa|aaa").readings("aaaa")] == pytest.approx([1 / 9] * 3)
-    owls = template("owl[tail]", tail="s|")
-    assert [len(owls.readings(line)) for line in ("owls", "owl", "ow", "owlss")] == [1, 1, 0, 0]
-
-
 PLAY = ["\n\n", "\n\n\n"]
 
 
@@ -146,15 +136,9 @@ def test_ambiguity_of_each_kind_is_found(fault, plots, separators):
     [
         ("a [look] hat", "a red hat", True),
         ("[look] red", "red [look]", True),
-        ("{hero} sings", "Tom sings", True),
-        ("[x]b[x]", "aab[x]", True),
         ("[x][x]", "[x][x]", True),  # one sentence in two ways
-        ("a [twice]", "a [twice]", True),
-        ("[x]b[x]", "[x]b[x]", False),
         ("a [look] hat", "a blue hat", False),
         ("[x][x]", "aaaaa", False),
-        ("{hero} ran", "{she} ran", False),
-        ("a", "ab", False),
     ],
 )
 def test_templates_that_share_a_sentence_are_found_and_no_others(one, other, share):

