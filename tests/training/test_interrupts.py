@@ -13,6 +13,15 @@ def handler():
     return signal.getsignal(signal.SIGINT)
 
 
+def test_ctrl_c_twice_leaves_no_interrupt_over():
+    interrupts = Interrupts(SINGLE)
+    with interrupts:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        interrupts.check()
+
+
 @pytest.mark.parametrize("before", [signal.default_int_handler, signal.SIG_IGN])  # as under nohup
 def test_signal_handler_is_handed_back_after_an_error_too_and_somebody_elses_stays(before):
     signal.signal(signal.SIGINT, before)

@@ -151,8 +151,10 @@ def test_divergence_ends_the_run_at_once_and_names_the_last_good_checkpoint(bad,
     assert saved == ([0, 2] if began == "saved" else [])
 
 
-@pytest.mark.parametrize("changes, seen", [({}, [0, 1, 2]), ({"eval_every": 1}, [1, 2])])
-def test_deferred_steps_are_checked_before_a_save_and_before_an_evaluation(monkeypatch, changes, seen):
+@pytest.mark.parametrize("changes, seen", [({}, [0, 1, 2]), ({"eval_every": 4}, [])])
+def test_deferred_steps_are_checked_before_a_save_or_evaluation_and_the_first_is_named(
+    monkeypatch, changes, seen
+):
     monkeypatch.setattr(Precision, "is_synchronous", property(lambda self: False))
     saved = Saved()
     options = {"evaluate": lambda s: saved(s) and 1.0} if changes else {"save": saved, "save_seconds": 0}
