@@ -98,6 +98,16 @@ def test_repetition_penalty_equals_hugging_faces(kind, penalty):
     assert torch.equal(penalise_seen(given, tokens_seen(previous, WIDE), penalty), expected)
 
 
+@pytest.mark.parametrize(
+    "rule", [lambda x: keep_top_k(x, 3), lambda x: keep_top_p(x, 0.6), lambda x: keep_min_p(x, 0.2)]
+)
+def test_cuts_take_any_shape_and_do_not_write_into_their_input(rule):
+    given = torch.randn(2, 3, WIDE, generator=generator())
+    before, kept = given.clone(), rule(given)
+    assert torch.equal(given, before)
+    assert torch.equal(kept[1, 2], rule(given[1, 2]))
+
+
 ALL_AT_ONCE = SamplingConfig(temperature=0.7, top_k=40, top_p=0.93, min_p=0.02, repetition_penalty=1.4)
 
 
