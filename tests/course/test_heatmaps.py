@@ -21,6 +21,12 @@ def test_heatmap_draws_the_table_as_it_is_rows_downwards(drawn):
         assert [label.get_text() for label in labels][:4] == ["The", "␣king", "␣is", "↵"]
 
 
+def test_heatmap_of_both_signs_is_coloured_around_zero_and_others_are_not(drawn):
+    for values, limits in (([[-1.0, 3.0]], (-3.0, 3.0)), ([[1.0, 3.0]], (1.0, 3.0))):
+        heatmaps.heatmap(values)
+        assert drawn.axes.images[0].get_clim() == limits
+
+
 def test_attention_map_masks_the_future_and_not_a_small_weight_unless_some_position_sees_it(drawn):
     weights = WEIGHTS[0].clone()
     weights[3, 1] = 0.0

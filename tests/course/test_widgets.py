@@ -185,3 +185,11 @@ def test_html_shows_any_text_as_text_runs_nothing_and_reaches_for_nothing(name):
     names = {name for element in elements for name in element.attrib}
     assert names <= {"style", "class", "title", "id", "role"}
     assert not re.search(r"https?:|src=|url\(|@import|<link", PAGES[name]())
+
+
+def test_html_attention_colours_each_token_by_its_weight():
+    shown = read(widgets.html_attention(list("abcdefg"), WEIGHTS, 4))
+    tokens = [element for element in shown.iter("span") if element.get("class", "").startswith("t ")]
+    alphas = [float(re.search(r"rgba\(.*,([\d.]+)\)", token.get("style"))[1]) for token in tokens]
+    assert np.allclose(alphas, WEIGHTS[4], atol=5e-4)
+    assert [token.text for token in tokens if "outline" in token.get("style")] == ["e"]
