@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.fault_injection import Faults
 from tests.support.tiny import LETTERS, QUIET, B, T, bits_of, by_columns, make_batches, make_config, tiny_gpt
 from tinylm.device import Precision
 from tinylm.errors import CheckpointError
@@ -304,6 +305,16 @@ def test_rotate_takes_the_name_before_the_files_and_tidies_up_after_a_cut(tmp_pa
     assert saved_steps(tmp_path) == [5, 10, 15]
     rotate(tmp_path, step=15, best=5)
     assert {p.name for p in tmp_path.iterdir()} == {*map(folder_of, (5, 10, 15)), "notes", "step_x"}
+
+
+def test_rotate_on_a_disk_that_refuses_is_no_reason_to_stop(tmp_path, monkeypatch):
+    folders(tmp_path, 5, 10, 15)
+    with monkeypatch.context() as patched:
+        Faults(patched, 0, "refused")
+        rotate(tmp_path, step=15, best=None)
+    assert saved_steps(tmp_path) == [5, 10, 15]
+    rotate(tmp_path, step=15, best=None)
+    assert saved_steps(tmp_path) == [10, 15]
 
 
 @pytest.fixture
