@@ -308,14 +308,21 @@ def test_a_part_through_which_nothing_can_be_learnt_is_refused(capsys):
     assert "nothing can be learnt" in capsys.readouterr().out
 
 
-def test_a_buffer_and_torchs_no_grad_are_the_learners_own_matter(capsys):
-    class Buffered(nb03.GivenGPT):
+def test_torchs_no_grad_around_a_function_hides_nothing_that_is_forbidden(capsys):
+    assert nb03.layer_norm(no_grad()(forbidden)) is nb03.given_layer_norm
+    assert "do without `layer_norm`" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_buffer_is_the_learners_own_matter_unless_it_is_saved_with_the_weights(saved, capsys):
+    class Buffered(nb03.GivenAttention):
         def __init__(self, *sizes):
             super().__init__(*sizes)
-            self.register_buffer("mask", nn.Parameter().detach())
+            self.register_buffer("mask", nn.Parameter().detach(), persistent=saved)
 
-    assert nb03.GPT(Buffered) is Buffered and nb03.layer_norm(no_grad()(forbidden)) is nb03.given_layer_norm
-    assert "do without `layer_norm`" in capsys.readouterr().out
+    taken = nb03.CausalSelfAttention(Buffered)
+    assert taken is (nb03.GivenAttention if saved else Buffered)
+    assert saved == ("`mask` would be saved with the weights" in capsys.readouterr().out)
 
 
 def forbidden(x, gain, bias, epsilon=1e-5):
