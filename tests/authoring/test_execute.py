@@ -25,7 +25,6 @@ from tests.authoring.execute import (
 )
 from tests.authoring.notebook_rules import complaints, read
 from tests.authoring.notebook_sample import EXERCISE, code, good, stripped
-from tinylm.errors import DataError
 
 FIGURE = 'print(TinyLMError.__name__)\ncurve({"a line": ([1, 2], [1.0, 2.0])}, title="A line that rises")'
 SOURCES = {  # badly formatted, and each with something that a notebook can keep of its machine or its moment
@@ -121,13 +120,6 @@ def test_the_solution_takes_the_place_of_the_stub_above_it_and_a_wrong_one_is_fo
     nb.cells[5].source = nb.cells[5].source.replace("return n + 1", "return ...")
     with pytest.raises(NotebookFailed, match=f"^cell 3 says '{EXERCISE}: not attempted yet'$"):
         solve(written(nb, tmp_path / "wrong.ipynb"))
-
-
-def test_a_solution_without_an_exercise_above_it_is_refused(tmp_path):
-    nb = good()
-    nb.cells = nb.cells[13:]
-    with pytest.raises(DataError, match="cell 0: a solution wants an exercise above it"):
-        solve(written(nb, tmp_path / "alone.ipynb"))
 
 
 CELLS = [  # a cell, what is stored, and what is said of it

@@ -121,11 +121,6 @@ def test_command_keeps_a_run_or_refuses_in_one_sentence_or_only_writes_the_table
     assert main() == 0 and (course / "README.md").read_text() == right
 
 
-def test_benchmark_is_kept_without_what_a_training_has(course):
-    write(course, Record(record_header("benchmark", command="python x.py"), [], [], {}))
-    assert promote("one").is_file()
-
-
 REFUSED = {
     "no end": (replace(made(2.0), end=None), "has no end"),
     "ended by hand": (made(2.0, end={"interrupted": True}), "ended by hand after 20 of 20 steps"),

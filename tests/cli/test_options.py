@@ -90,7 +90,6 @@ REFUSED = {  # what is typed, and some words of the sentence
     f"{SMALL} --model.position none": "--model.position 'none' is unknown: use 'learned'",
     "train shakespeare_cha": "did you mean shakespeare_char",
     "train": "name a recipe first",
-    "train --train.steps 3 shakespeare_char": "name a recipe first",
     SMALL: "`python -m tinylm fetch tinyshakespeare` gets it",
     f"{SMALL} --data.corpus shakespear": "no corpus 'shakespear'",
     f"{SMALL} --data.corpus no/such.txt": "there is no file 'no/such.txt'",
@@ -106,7 +105,6 @@ REFUSED = {  # what is typed, and some words of the sentence
     "resume nothing": "there is no run nothing",
     "evaluate nothing": "there is no checkpoint nothing",
     "fetch": "name one corpus or give --all",
-    "fetch tinyshakespeare --all": "name one corpus or give --all",
     "fetch tinyshakespeare": "TINYLM_OFFLINE forbids the network",
     "pack stick": "TINYLM_OFFLINE forbids the network",
     **{
