@@ -364,7 +364,7 @@ def test_own_text_trains_resumes_and_evaluates_from_any_folder(mine, tmp_path, m
     path = tmp_path / typed.format(tmp_path)
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(f"line {i % 97}, and no more of it\n" for i in range(100)))
-    recipe = tiny(data={"corpus": typed.format(tmp_path)})
+    recipe = tiny(data={"corpus": typed.format(tmp_path), "train_share": 0.9})
     run_recipe(recipe, name="complete", command="")
     cut(monkeypatch, "parts", recipe)
     cut(monkeypatch, "stale", recipe)
