@@ -96,7 +96,7 @@ def no_exercise(nb: NotebookNode) -> None:
 
 
 HOME = "/" + "home/ada/x"
-SLIDE, SKIP = ({"slideshow": {"slide_type": kind}} for kind in ("slide", "skip"))
+SLIDE = {"slideshow": {"slide_type": "slide"}}
 IN_SILENCE = code("1 + 1", "nbval-ignore-output"), code("assert 1 + 1 == 2")
 FAULTS = {
     "a stripped cell": ("outputs_are_stored", sets("cells 16 outputs", [])),
