@@ -103,6 +103,9 @@ WRONG = {
         (formula(result="weights, weights @ v"), "the results come first"),
         (formula(result="weights @ k, weights"), "not the keys"),
         (formula(scores="q @ k / math.sqrt(D)"), None),
+        (formula().replace("T, D = q.shape[-2:]", "T, D = q.shape[0], q.shape[-1]"), "count from the end"),
+        (formula().replace("T, D = q.shape[-2:]", "T, D = q.shape"), "count from the end"),
+        (formula(scores="q @ k.transpose(0, 1) / math.sqrt(D)"), "count from the end"),
         (
             "out = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)\nreturn out, out",
             "do without",
@@ -181,6 +184,14 @@ WRONG = {
             ),
             "wrong order",
         ),
+        (
+            module(
+                "MultiHead",
+                HEADS.replace(" for _ in range(n_head))", "] * n_head)").replace("(Head", "([Head"),
+                SIDE,
+            ),
+            "make a new Head each time",
+        ),
         (module("MultiHead", HEADS, SIDE.replace("dim=-1", "dim=1")), None),
         (module("MultiHead", HEADS, "for head in self.heads:\n    x = head(x)\nreturn self.proj(x)"), None),
     ],
@@ -210,6 +221,7 @@ WRONG = {
         ("return weights[n, 0]", "the first row"),
         ("return weights.diagonal(-n).max()", "not the largest"),
         ("return weights.diagonal(-n).sum()", "not the sum"),
+        ("return weights.diagonal(-n).median()", "not the median"),
         ("return weights.diagonal(-n).sum() / len(weights)", "divide by T − n"),
         ("return weights.diagonal(-n - 1).mean()", "one too far"),
         ("return weights.diagonal(1 - n).mean()", "one too near"),

@@ -49,6 +49,8 @@ def look(
 
 
 UNMASKED = "out = torch.softmax(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5, -1) @ v"
+SCORES = "scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5\nT = x.shape[1]\n"
+MASKED = SCORES + "out = scores.masked_fill(~torch.ones(T, T).tril().bool(), {}).softmax({}) @ v"
 THINK = "return self.down(gelu(self.up(x)))"
 UP_DOWN = "self.up = nn.Linear(C, 4 * C)\nself.down = nn.Linear(4 * C, C)"
 
@@ -67,7 +69,9 @@ def block(forward, init=PARTS):
     return module("Block(C, H)", init, forward)
 
 
+SIZES = "vocab_size, context_length, n_layer, n_head, n_embd"
 WHOLE = (
+    f"V, T, L, H, C = {SIZES}\n"
     "self.token_embedding, self.position_embedding = nn.Embedding(V, C), nn.Embedding(T, C)\n"
     "self.blocks = nn.ModuleList(Block(C, H) for _ in range(L))\n"
     "self.final_norm, self.head = LayerNorm(C), nn.Linear(C, V, bias=False)\n"
@@ -81,7 +85,7 @@ def gpt(
     end="return self.head(self.final_norm(x))",
     init=WHOLE,
 ):
-    return module("GPT(V, T, L, H, C)", init, f"x = {start}\n{loop}\n{end}")
+    return module(f"GPT({SIZES})", init, f"x = {start}\n{loop}\n{end}")
 
 
 def layer(forward, init=LAYER):
@@ -105,6 +109,9 @@ ZERO, BACKWARD, MOVE = "optimizer.zero_grad()", "loss.backward()", "optimizer.st
 WRONG = {
     "CausalSelfAttention": [
         (layer(look(formula=UNMASKED)), "the mask is missing"),
+        (layer(look(formula=MASKED.format("0.0", -1))), "must be −∞"),
+        (layer(look(formula=MASKED.format("-torch.inf", -2))), "dim=-1"),
+        (layer(look(formula="out, _ = explicit_attention(q / q.shape[-1] ** 0.5, k, v)")), "not by D"),
         (layer(look(formula="out, _ = explicit_attention(q * q.shape[-1] ** 0.5, k, v)")), "divided by √D"),
         (layer(look(formula="out, _ = explicit_attention(q / self.n_head**0.5, k, v)")), "not of C"),
         (layer(look(join="return out.transpose(1, 2).flatten(2)")), "proj is missing"),
@@ -160,7 +167,9 @@ WRONG = {
             norm().replace("return (x", "return ((x").replace(" * gain + bias", " + bias) * gain"),
             "added last",
         ),
-        (norm(mean="x.mean(-1)"), None),
+        (norm(mean="x.mean(-1)"), "keepdim=True"),
+        (norm().replace(".square().mean(-1, keepdim=True)", ".square().mean(-1)"), "keepdim=True"),
+        (norm(mean="x.mean(-1) @ gain"), None),
         (
             norm(mean="x.mean()").replace(".square().mean(-1, keepdim=True)", ".square().mean()"),
             "not over all",
@@ -232,6 +241,7 @@ WRONG = {
     ],
     "GPT": [
         (gpt(end="return self.head(x)"), "the final norm is missing"),
+        (gpt().replace("n_layer", "layers"), "calls an argument `n_layer`"),
         (gpt(start="self.token_embedding(x)"), "the positions are missing"),
         (gpt(loop=""), "the blocks are missing"),
         (gpt(loop="x = self.blocks[0](x)"), "only the first block"),
@@ -257,7 +267,8 @@ WRONG = {
         "training_step(model, optimizer, tokens, targets)",
         (step(ZERO, BACKWARD), "nothing moved"),
         (step(ZERO, MOVE), "nothing moved"),
-        (step(BACKWARD, MOVE), "of the step before"),
+        (step(BACKWARD, MOVE), "must come before backward()"),
+        (step(BACKWARD, MOVE, ZERO), "must come before backward()"),
         (step(BACKWARD, ZERO, MOVE), "nothing moved"),
         (step(ZERO, BACKWARD, MOVE, loss=LOSS.replace("targets", "tokens")), "what comes next"),
         (step(ZERO, BACKWARD, MOVE, loss=LOSS[:-1] + ", reduction='sum')"), "not their sum"),

@@ -1,6 +1,7 @@
 """Checks of notebook 03_transformer, and what it goes on with where a part is blank."""
 
 import functools
+import inspect
 import re
 
 import torch
@@ -138,10 +139,19 @@ def CausalSelfAttention(check: exercise, mine) -> None:
             found = explicit_attention(q, k, v)[0]
 
             joined = functools.partial(_joined, ours)
-            scores = q @ k.transpose(-2, -1)
-            unmasked = torch.softmax(scores / q.shape[-1] ** 0.5, -1) @ v
+            scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+            seen = torch.ones(T, T).tril().bool()
             usual = {
-                "it sees the future: the mask is missing": joined(unmasked),
+                "it sees the future: the mask is missing": joined(torch.softmax(scores, -1) @ v),
+                "a masked score must be −∞: 0 is a score like any other": joined(
+                    torch.softmax(scores * seen, -1) @ v
+                ),
+                "softmax runs over the columns, dim=-1": joined(
+                    torch.softmax(scores.masked_fill(~seen, -torch.inf), -2) @ v
+                ),
+                "divide by the root of D, not by D": joined(
+                    explicit_attention(q / q.shape[-1] ** 0.5, k, v)[0]
+                ),
                 "the scores are not divided by √D": joined(
                     explicit_attention(q * q.shape[-1] ** 0.5, k, v)[0]
                 ),
@@ -244,7 +254,12 @@ def layer_norm(check: exercise, mine) -> None:
             + bias,
             "the mean of the squares, not their sum": off / (C * spread + 1e-5).sqrt() * gain + bias,
         }
-        answer = check.run(mine, x, gain, bias)
+        try:
+            answer = check.run(mine, x, gain, bias)
+        except RuntimeError as error:
+            told = "mean(dim=-1) drops the dimension: with keepdim=True it stays, as 1, and the shapes fit"
+            check.that("must match" not in str(error), told)
+            raise
         check.close(answer, right, "compare with the formula, part by part", usual=usual)
 
 
@@ -323,7 +338,10 @@ def GPT(check: exercise, mine) -> None:
     for n_layer, V, T, longest in ((2, 11, 5, 7), (3, 13, 4, 4)):
         ours = package(n_layer=n_layer, vocab_size=V, context_length=longest)
         tokens = torch.randint(V, (2, T), generator=torch.Generator().manual_seed(T))
-        module = mine(V, longest, n_layer, 2, 6).eval()
+        sizes = {"vocab_size": V, "context_length": longest, "n_layer": n_layer, "n_head": 2, "n_embd": 6}
+        other = next((name for name in sizes if name not in inspect.signature(mine).parameters), "")
+        check.that(not other, f"the contract calls an argument `{other}`, and so do the cells below")
+        module = mine(**sizes).eval()
         blank_module(check, module, tokens)
         blocks = getattr(module, "blocks", None)
         check.that(not isinstance(blocks, list), "a plain list hides its parameters: use nn.ModuleList")
@@ -374,7 +392,7 @@ def training_step(check: exercise, mine) -> None:
         copied = torch.cat([p.grad.flatten() for p in own.parameters()])
         usual = {
             "nothing moved: loss.backward() and optimizer.step(), in this order": 0 * gradient,
-            "the gradient of the step before is still there: optimizer.zero_grad()": 2 * gradient,
+            "zero_grad() must come before backward(): the caller may have left a gradient": 2 * gradient,
             "uphill: the optimiser already has the minus": -gradient,
             "the targets are what comes next, not the tokens themselves": copied,
             "the mean of the losses is asked, not their sum": gradient * targets.numel(),
