@@ -118,25 +118,38 @@ def test_loss_fn_that_masks_is_divided_by_the_targets_it_scores():
         assert measured.standard_error == pytest.approx(standard_error(sums, counts), rel=1e-4)
 
 
+def noting(model, tokens, targets):
+    return next_token_loss(model, tokens, targets)[0], {"first": tokens[:, 0].double().mean()}
+
+
+@pytest.mark.parametrize(
+    "loss_fn", [next_token_loss, chunked_loss(3), noting], ids=["tokens", "sums", "metrics"]
+)
 @pytest.mark.parametrize("max_tokens", [None, 5 * T])
-@pytest.mark.parametrize("loss_fn", [next_token_loss, chunked_loss(3)], ids=["tokens", "sums"])
 def test_ranks_that_share_the_windows_sum_to_the_evaluation_of_one_process(max_tokens, loss_fn):
     model, tokens = gpt(), ids(23 * T + 5)
     asked = {"max_tokens": max_tokens, "loss_fn": loss_fn}
 
     class Rank:
         def __init__(self, rank, others):
-            self.rank, self.size, self.others = rank, 3, others
+            self.rank, self.size, self.others, self.sums = rank, size, others, []
 
         def sum(self, value):
-            self.mine = value.clone()
-            return sum(self.others, value)
+            self.sums.append(value.clone())
+            return sum((other.sums[len(self.sums) - 1] for other in self.others), value)
 
-    ranks = []
-    for rank in range(3):
-        ranks.append(Rank(rank, [other.mine for other in ranks]))
-        together = evaluate(model, tokens, world=ranks[-1], **asked)
-    assert_same(together, evaluate(model, tokens, **asked))
+        def broadcast(self, value):
+            self.said = self.others[0].said if self.others else value
+            return self.said
+
+    alone = evaluate(model, tokens, **asked)
+    for size in (3, 29):  # more ranks than windows: some have nothing to read
+        ranks = []
+        for rank in range(size):
+            ranks.append(Rank(rank, [*ranks]))
+            together = evaluate(model, tokens, world=ranks[-1], **asked)
+        assert_same(together, alone)
+        assert together.metrics == pytest.approx(alone.metrics)
 
 
 def test_bits_and_perplexity_follow_from_the_loss():
@@ -230,12 +243,9 @@ def test_documents_decide_the_unit_and_never_the_loss():
     assert by_documents.unit == "6 documents"  # the first holds one token, and it has no predecessor
 
 
-def test_metrics_of_the_loss_function_are_means_over_all_rows():
+def test_metrics_of_the_loss_function_are_means_over_the_rows_that_are_read():
     model, tokens = gpt(), ids(11 * T + 3)
-
-    def loss_fn(model, tokens, targets):
-        return next_token_loss(model, tokens, targets)[0], {"first": tokens[:, 0].double().mean()}
-
-    measured = evaluate(model, tokens, batch_size=4, loss_fn=loss_fn)
+    measured = evaluate(model, tokens, batch_size=4, loss_fn=noting)
     assert measured.metrics == {"first": pytest.approx(tokens[::T].mean())}
+    assert evaluate(model, tokens, max_tokens=1, loss_fn=noting).metrics == {"first": float(tokens[0])}
     assert evaluate(model, tokens).metrics == {}

@@ -20,6 +20,7 @@ from tinylm.runs import run
 from tinylm.runs.paths import open_checkpoint
 from tinylm.runs.records import read_record
 from tinylm.runs.run import Run, format_evaluation, resume, run_recipe, validate
+from tinylm.text import corpora
 from tinylm.text.addition import LINE, grade
 
 pytestmark = pytest.mark.usefixtures("mine")
@@ -123,6 +124,36 @@ def test_own_lines_of_questions_are_read_like_sums(tmp_path, monkeypatch):
     assert trained.prompt[3:] == "=" and "exact_match" in validate("sort")[0].metrics
 
 
-def test_answers_are_refused_where_the_text_has_none():
-    with pytest.raises(ConfigError, match="scored is 'answers' and 0 lines of toyworld-plays have an =: use"):
-        Run(tiny(data={"scored": "answers"}))
+LINES = "".join(f"{n:02d}={n % 10}{n // 10}\n" for n in range(40))
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "message"),
+    [
+        (LINES.replace("=", "-"), "lines", "needs an = in each of rows 'lines', 40 of 40 lines have none"),
+        (LINES.replace("39=", "39-"), "lines", "1 of 40 lines have none: use 'all'"),
+        (LINES, "windows", "needs an = in each of rows 'lines', rows are 'windows': use 'all'"),
+    ],
+)
+def test_answers_are_refused_where_a_line_has_none(text, rows, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my.txt").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        Run(tiny(data={"corpus": "my.txt", "rows": rows, "scored": "answers"}, model={"context_length": 6}))
+
+
+def test_rows_that_ask_nothing_are_not_graded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my.txt").write_text(LINES.replace("39=", "39-"))
+    ready = Run(tiny(data={"corpus": "my.txt", "rows": "lines"}, model={"context_length": 6}))
+    assert ready.loss_fn is next_token_loss and ready.prompt is None
+
+
+def test_shipped_adder_adds_as_its_notes_say(monkeypatch):
+    monkeypatch.setattr(corpora, "GENERATED_CHARACTERS", 1_000_000)  # as outside of tests
+    corpora._generated.cache_clear()
+    result, notes = validate("addition")[0], open_checkpoint("addition").notes
+    corpora._generated.cache_clear()
+    assert result.metrics == pytest.approx(notes["metrics"], rel=1e-3)
+    assert result.metrics["exact_match"] > 0.99
+    assert (result.n_tokens, result.bits_per_byte) == (notes["n_tokens"], None)

@@ -21,7 +21,7 @@ from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.storage.export import gpt2_name, read_gpt2
 
-SIZES = {"vocab_size": 17, "context_length": 11, "n_layer": 2, "n_head": 2, "n_embd": 26}
+SIZES = {"vocab_size": 17, "context_length": 11, "n_layer": 11, "n_head": 2, "n_embd": 26}
 SOLVED = nbformat.read(NOTEBOOKS / "03_transformer.ipynb", as_version=4)
 put_solutions_in(SOLVED)
 

@@ -212,7 +212,10 @@ def test_aligned_windows_begin_with_a_line_and_reach_the_first_and_the_last(n, l
 
 
 def test_context_that_is_not_made_of_whole_lines_is_refused():
-    with pytest.raises(ConfigError, match="context_length 17 is not made of whole lines of 5 tokens: use 15"):
+    with pytest.raises(
+        ConfigError,
+        match="context_length 17 is not made of whole lines of 5 tokens: use 15, and tokens_per_step 45",
+    ):
         make(context_length=17, align=5)
     with pytest.raises(ConfigError, match="align is 0"):
         make(align=0)

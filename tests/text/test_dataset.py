@@ -217,3 +217,12 @@ def test_rows_of_lines_are_refused_where_lines_differ_or_there_are_none():
     shards("ids")
     with pytest.raises(ConfigError, match="rows of shards is 'lines': use 'windows'"):
         load_dataset("ids", rows="lines")
+    with pytest.raises(DataError, match="has 1 line of 41 characters: give more lines"):
+        own(b"x" * 40 + b"\n", rows="lines")
+
+
+def test_rows_of_lines_are_measured_after_folding_to_lower_case():
+    text = "\u0130a\nabc\n" * 20  # a dotted capital I becomes two characters
+    assert own(text.encode(), rows="lines", lowercase=True).line == 4
+    with pytest.raises(DataError, match="lines of 3 and of 4"):
+        own(text.encode(), rows="lines")

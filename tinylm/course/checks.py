@@ -98,7 +98,9 @@ class exercise:
         answer = function(*own, **named)
         if answer is None:
             raise _Ended("not yet: your function returned None: is `return` missing?")
-        self.attempted(*(answer if isinstance(answer, tuple) else (answer,)))
+        self.attempted(
+            *(... for part in [answer, *(answer if isinstance(answer, tuple) else ())] if part is ...)
+        )
         for mine, theirs in zip(own, arguments, strict=True):
             if isinstance(theirs, torch.Tensor) and difference(mine, theirs):
                 raise _Ended("not yet: your function changes a tensor that it was given: make a new one")

@@ -82,7 +82,8 @@ def evaluate(
     n_windows = math.ceil(n_targets / context_length)
     n_chosen = n_windows if max_tokens is None else min(n_windows, math.ceil(max_tokens / context_length))
     rank, size = (0, 1) if world is None else (world.rank, world.size)
-    share = range(n_chosen * rank // size, n_chosen * (rank + 1) // size)
+    back = size - 1 - rank  # the last share is never empty: it is rank 0's, which names the metrics
+    share = range(n_chosen * back // size, n_chosen * (back + 1) // size)
     windows = [i * n_windows // n_chosen for i in share]
     chosen = None if len(windows) == n_windows else windows  # all of them are cut in bulk
     if loss_fn is not next_token_loss:
@@ -114,7 +115,8 @@ def evaluate(
                     counts[unit] += int((select_targets(loss_fn, *pair) != IGNORE_INDEX).sum())
     if world is not None:
         sums, counts = world.sum(torch.from_numpy(np.stack((sums, counts)))).numpy()  # (units,) each
-        noted = {name: float(world.sum(torch.tensor(noted[name]))) for name in sorted(noted)}
+        names = world.broadcast(" ".join(noted)).split()
+        noted = {name: float(world.sum(torch.tensor(noted.get(name, 0.0)).double())) for name in names}
 
     k = int(np.count_nonzero(counts))
     unit = f"{k:,} {'block' if documents is None else 'document'}{'' if k == 1 else 's'}"

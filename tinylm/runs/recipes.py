@@ -5,15 +5,15 @@ Taught in notebook 04_training."""
 import difflib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from tinylm.errors import ConfigError
+from tinylm.errors import Config, ConfigError
 from tinylm.model.config import ModelConfig
 from tinylm.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Config):
     """Which text is read, and how it becomes tokens."""
 
     corpus: str = "tinyshakespeare"
@@ -29,6 +29,12 @@ class DataConfig:
     """Which tokens the loss counts: all, or only what follows the =, in lines such as 12+34=46."""
     fallback: str = "toyworld-plays"
     """The generated text that stands in for a missing corpus, and only when that is asked for."""
+
+    ADDED_LATER: ClassVar[dict] = {"tokenizer": "characters", "lowercase": False, "train_share": 1.0} | {
+        "rows": "windows",
+        "scored": "all",
+        "fallback": "toyworld-plays",
+    }
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def resume(name: str) -> "Run":
             )
         header = {name: record.header.get(name) for name in ("recipe", "seed")}
         check_unchanged(saved.name, {"recipe": made["recipe"], "seed": saved.config.seed}, header)
-        data = DataConfig(**made["data"])  # the recipe is as it was, whatever it says today
+        data = DataConfig.from_json(made["data"])  # the recipe is as it was, whatever it says today
         made["data"] = asdict(data)  # with the settings that came later, as they were then
         data = replace(data, corpus=paths.stored_text(data.corpus))
         run = Run(Recipe(made["recipe"], made["about"], saved.model.config, saved.config, data))
@@ -149,7 +149,7 @@ class Run:
         sizes = {"context_length": context_length, "batch_size": plan.micro_batch_size}
         more = {"align": dataset.line, "fingerprint": dataset.fingerprint}
         self.batches = Batches(dataset.train, **sizes, **more, seed=plan.seed)
-        self.loss_fn, self.prompt = loss_of(self.tokenizer, data), question_of(dataset, data)
+        self.loss_fn, self.prompt = loss_of(dataset, data), question_of(dataset, data)
         self.provenance = {
             "recipe": recipe.name,
             "about": recipe.about,
@@ -261,7 +261,7 @@ class Run:
             generator, prompt = torch.Generator().manual_seed(step), self.prompt or opening(self.tokenizer)
             sample = replace(SAMPLE, temperature=0.0, stop=("\n",)) if self.prompt else SAMPLE
             line = generate_text(state.model, self.tokenizer, prompt, sample, generator=generator)
-            tqdm.write(f"  {line!r}")
+            tqdm.write(f"  {(self.prompt or '') + line!r}")
 
     def save(self, state: TrainingState) -> str:
         """Save a checkpoint and remove those no longer wanted. Returns its name as it can be typed."""
@@ -322,14 +322,14 @@ def validate(name: str | Path) -> tuple[Evaluation, Dataset]:
         made = atomic.read_json(home, checkpoint.TRAINING, opened.name).get("provenance", {})
     asked = {setting: opened.notes[setting] for setting in ("rows", "scored") if setting in opened.notes}
     asked["lowercase"] = getattr(opened.tokenizer, "lowercase", False)
-    data = DataConfig(**made.get("data", asked) | {"corpus": paths.stored_text(opened.corpus)})
+    data = DataConfig.from_json(made.get("data", asked) | {"corpus": paths.stored_text(opened.corpus)})
     dataset = _read(data, None)
     dataset = replace(dataset, name=Path(dataset.name).name)
     was = made.get("dataset", {}).get("fingerprint", dataset.fingerprint)
     if (was, opened.tokenizer.fingerprint) != (dataset.fingerprint, dataset.tokenizer.fingerprint):
         what = f"{dataset.name} has changed since {opened.name} was trained on it"
         raise CheckpointError(f"{what}: give it back its text, or train again")
-    loss_fn = loss_of(opened.tokenizer, data)
+    loss_fn = loss_of(dataset, data)
     return _evaluate(opened.model.to(device.best_device()), dataset, dtype="auto", loss_fn=loss_fn), dataset
 
 

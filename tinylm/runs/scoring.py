@@ -5,37 +5,42 @@ right can be counted. Taught in notebook 06_custom_losses."""
 
 from contextlib import suppress
 
+import numpy as np
+
 from tinylm.errors import ConfigError, TinyLMError
 from tinylm.model.losses import LossFn, answers, graded_loss, masked_loss, next_token_loss
 from tinylm.runs.recipes import DataConfig
 from tinylm.text.dataset import Dataset
-from tinylm.text.tokenizers import Tokenizer
 
 MARK, END = "=", "\n"  # an answer stands between them
 
 
-def has_answers(tokenizer: Tokenizer, data: DataConfig) -> bool:
-    """Whether a text is read as questions and answers: where that is asked for, or its rows are lines with =.
+def has_answers(dataset: Dataset, data: DataConfig) -> bool:
+    """Whether rows are lines and each line has an =. Raises ConfigError where answers are to be scored and
+    it is not so."""
+    n, without = 0, 0
+    for part in (dataset.train, dataset.validation) if data.rows == "lines" else ():
+        lines = np.asarray(part[: len(part) // dataset.line * dataset.line]).reshape(-1, dataset.line)
+        marked = np.zeros(len(lines), dtype=bool)
+        with suppress(TinyLMError):  # an alphabet without it
+            marked = (lines == dataset.tokenizer.encode(MARK)).any(axis=1)
+        n, without = n + len(lines), without + int((~marked).sum())
+    if data.scored == "answers" and (not n or without):
+        found = f"{without:,} of {n:,} lines have none" if n else f"rows are {data.rows!r}"
+        raise ConfigError(f"scored 'answers' needs an {MARK} in each of rows 'lines', {found}: use 'all'")
+    return n > 0 and not without
 
-    Raises ConfigError where answers are to be scored and the text has no =."""
-    has_mark = False
-    with suppress(TinyLMError):
-        has_mark = len(tokenizer.encode(MARK)) == len(tokenizer.encode(END)) == 1
-    if data.scored == "answers" and not has_mark:
-        raise ConfigError(f"scored is 'answers' and 0 lines of {data.corpus} have an {MARK}: use 'all'")
-    return has_mark and (data.rows == "lines" or data.scored == "answers")
 
-
-def loss_of(tokenizer: Tokenizer, data: DataConfig) -> LossFn:
+def loss_of(dataset: Dataset, data: DataConfig) -> LossFn:
     """The loss for training and evaluation; where there are answers, it also logs exact_match."""
-    if not has_answers(tokenizer, data):
+    if not has_answers(dataset, data):
         return next_token_loss
-    keep = answers(*(int(tokenizer.encode(text)[0]) for text in (MARK, END)))
+    keep = answers(*(int(dataset.tokenizer.encode(text)[0]) for text in (MARK, END)))
     return masked_loss(keep, graded_loss(keep)) if data.scored == "answers" else graded_loss(keep)
 
 
 def question_of(dataset: Dataset, data: DataConfig) -> str | None:
     """The first question that is held out, up to its =; None for a text that asks none."""
-    if not has_answers(dataset.tokenizer, data):
+    if not has_answers(dataset, data):
         return None
-    return dataset.tokenizer.decode(dataset.validation[:1000]).partition(MARK)[0].split(END)[-1] + MARK
+    return dataset.tokenizer.decode(dataset.validation[: dataset.line]).partition(MARK)[0] + MARK

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from tinylm.errors import CheckpointError
 from tinylm.storage.weights import read_tensors
 
 GPT2_PARTS = {"wte": "token_embedding", "wpe": "position_embedding", "h.": "blocks.", "ln_f": "final_norm"}
@@ -26,10 +27,12 @@ def read_gpt2(path: str | Path, rename: Callable[[str], str] = gpt2_name) -> dic
     """The tensors of OpenAI's file under our names, ready for `load_state_dict`, the head tied to the tokens.
 
     OpenAI's layers compute x @ W, torch's Linear x @ W.T: every matrix c_* is turned over. Left out are the
-    masks, h.N.attn.bias, which are no weights. Raises CheckpointError for a file that is damaged."""
-    found = read_tensors(Path(path), "GPT-2")
-    weights = {
-        name: tensor for name, tensor in found.items() if not re.fullmatch(r"h\.\d+\.attn\.bias", name)
-    }
+    masks, h.N.attn.bias, which are no weights. Raises CheckpointError for another file."""
+    masks = r"h\.\d+\.attn\.(masked_)?bias"
+    found = {n.removeprefix("transformer."): w for n, w in read_tensors(Path(path), "GPT-2").items()}
+    if "wte.weight" not in found:
+        what = f"{Path(path).name} has {len(found)} tensors and no wte.weight"
+        raise CheckpointError(f"{what}: use the model.safetensors of GPT-2")
+    weights = {name: w for name, w in found.items() if not re.fullmatch(masks, name)}
     ours = {rename(n): w.t() if re.search(r"\.c_\w+\.weight$", n) else w for n, w in weights.items()}
-    return ours | {"head.weight": ours["token_embedding.weight"]}
+    return ours | {"head.weight": ours[rename("wte.weight")]}

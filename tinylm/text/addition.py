@@ -11,7 +11,7 @@ import numpy as np
 
 Style = Literal["padded", "reversed", "unpadded"]
 LINE = len("123+456=0579\n")
-FORM = re.compile(r"(\d+)\+(\d+)=(\d+) *")
+FORM = re.compile(r"([0-9]+)\+([0-9]+)=([0-9]+) *")
 
 
 def write_sum(a: int, b: int, style: Style = "padded", digits: int = 3) -> str:

@@ -49,7 +49,8 @@ class Batches:
     tokens: whole numbers, shape (N,), an array, a memmap or `shards.Tokens`.
     batch_size: rows per micro-batch and rank. The permutation costs 8 bytes per window (80 MB for ten
     billion tokens in windows of 1024) and is numpy's own: resume with the same numpy.
-    align: windows begin at multiples of it: with the length of a line, each row is made of whole lines.
+    align: windows begin at multiples of it: with the length of a line, each row is made of whole lines. The
+    last line of all is read only where an id follows it, because the last target would be missing.
     fingerprint: what the ids are known by, such as Dataset.fingerprint; without it they are hashed.
     Raises ConfigError for sizes that cannot be and DataError for too few tokens."""
 
@@ -70,9 +71,10 @@ class Batches:
         require_count("rank", rank, least=0, most=world_size - 1)
         require_count("align", align)
         if context_length % align:
+            whole = max(1, context_length // align) * align
             raise ConfigError(
                 f"context_length {context_length} is not made of whole lines of {align} tokens: "
-                f"use {max(1, context_length // align) * align}"
+                f"use {whole}, and tokens_per_step {whole * batch_size}"
             )
         self.tokens = _checked(tokens, context_length, batch_size, least=context_length + 1)
         self.context_length, self.batch_size, self.seed = context_length, batch_size, seed

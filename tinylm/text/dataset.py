@@ -102,9 +102,16 @@ def _line_length(text: corpora.Text) -> int:
 
 
 def _from_text(text: corpora.Text, lowercase: bool, train_share: float, rows: str) -> Dataset:
-    line = _line_length(text) if rows == "lines" else 1
-    if over := len(text.train) % line:  # the cut between the parts goes to the beginning of a line
-        text = replace(text, train=text.train[:-over], validation=text.train[-over:] + text.validation)
+    line = 1
+    if rows == "lines":
+        if lowercase:  # it may change a text's length
+            text = replace(text, train=text.train.lower(), validation=text.validation.lower())
+        line = _line_length(text)
+        cut = len(text.train) // line * line  # the cut between the parts goes to the beginning of a line
+        if not cut:
+            n = len(text.train + text.validation)
+            raise DataError(f"{short(text.name)} has 1 line of {n} characters: give more lines")
+        text = replace(text, train=text.train[:cut], validation=text.train[cut:] + text.validation)
     tokenizer = CharTokenizer.train(text.train + text.validation, lowercase=lowercase)
     validation = tokenizer.encode(text.validation)
     separator = corpora.CORPORA[text.name].separator if text.name in corpora.CORPORA else None

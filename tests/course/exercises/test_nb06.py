@@ -36,6 +36,8 @@ ROWS = function(
     ("rows = ids.view(-1, 4)\nreturn rows[:, :-1], rows[:, 1:]", None),
     ("rows = ids.view(-1, length)\nreturn rows[:, :-1]", "two things"),
     ("rows = ids.view(-1, length)\nreturn rows, rows", "whole rows"),
+    ("rows = ids.view(-1, length)\nreturn rows[:, :-1], rows[:, -1:]", "your shape is"),
+    ("rows = ids.view(-1, length)\nreturn rows[:, :-1].tolist(), rows[:, 1:].tolist()", "are tensors"),
     ("rows = ids.view(-1, length)\nreturn rows[:, :-1].T, rows[:, 1:].T", "turned"),
     ("rows = ids.view(-1, length)\nrows[:, :-1], rows[:, 1:]", "is `return` missing?"),
     ("rows = ids[None]\nreturn rows[:, :-1], rows[:, 1:]", None),
@@ -49,10 +51,10 @@ LEAST = function(
     ("return (2 * digits - 1) * math.log(10)", "number of targets"),
     ("return (2 * digits - 1) * math.log(10) / (3 * digits + 4)", "one shorter"),
     ("return (2 * digits + 1) * math.log(10) / (3 * digits + 3)", "+ and the = are known"),
-    ("return 3 * digits * math.log(10) / (3 * digits + 3)", None),
+    ("return 3 * digits * math.log(10) / (3 * digits + 3)", "follows from the question"),
     ("return 5 * math.log(10) / 12", "of three digits"),
     ("return (2 * digits - 1) * math.log(0.1) / (3 * digits + 3)", "positive"),
-    ("return math.log(10)", "number of targets"),
+    ("return math.log(10)", "does not use its argument"),
     ("(2 * digits - 1) * math.log(10) / (3 * digits + 3)", "is `return` missing?"),
 )
 MASKS = function(
@@ -67,6 +69,7 @@ MASKS = function(
     ("return (tokens == EQUALS).cumsum(1) > 0", "does not use its argument `equals`"),
     ("place = (tokens == equals).int().argmax(1)\nreturn torch.arange(9) >= place[:, None]", "without an ="),
     ("return tokens >= equals", None),
+    ("return (tokens == equals).cumsum(1) == 1", "a second ="),
     (
         "place = (tokens[0] == equals).int().argmax()\nreturn (torch.arange(9) >= place).expand(6, 9)",
         "place 4",
@@ -111,6 +114,31 @@ LOSSES = function(
         "not one for each",
     ),
     (CUT + "next_token_loss(model, tokens, targets)", "is `return` missing?"),
+    (CUT + "return next_token_loss(model, targets.clamp(0), targets)", "the model reads"),
+    (
+        KEPT + "return next_token_loss(model, tokens * ~keep, targets.masked_fill(~keep, -100))",
+        "the model reads",
+    ),
+    (CUT + "nats, _ = next_token_loss(model, tokens, targets)\nnats.backward()\nreturn nats, {}", "the loop"),
+    (
+        "keep = is_result(targets, EQUALS)\ntargets = targets.masked_fill(~keep, -100)\n"
+        "return next_token_loss(model, tokens, targets)",
+        "in targets it stands",
+    ),
+    (
+        CUT + "return F.cross_entropy(model(tokens).softmax(-1).mT, targets, reduction='sum'), {}",
+        "no softmax",
+    ),
+    (
+        CUT.replace("-100", "0") + "return F.cross_entropy(model(tokens).mT, targets, reduction='sum'), {}",
+        "0 is a character",
+    ),
+    (
+        CUT + "x = model(tokens)\nx = x.reshape(len(x), 13, -1)\n"
+        "return F.cross_entropy(x, targets, reduction='sum'), {}",
+        ".mT",
+    ),
+    (CUT + "return next_token_loss(model, tokens, targets)[0], None", "two things"),
     (
         "tokens = tokens.masked_fill(~is_result(tokens, EQUALS), -100)\n"
         "return F.cross_entropy(model(tokens).mT, targets, reduction='sum'), {}",
@@ -162,6 +190,7 @@ SORTED = function(
     ("return digits + '=' + ''.join(sorted(set(digits))) + '\\n'", "stays twice"),
     ("return ''.join(sorted(digits)) + '=' + digits + '\\n'", "question comes first"),
     ("return f\"{digits}={int(''.join(sorted(digits)))}\\n\"", "zeros in front"),
+    ("return f\"{digits}={int(''.join(sorted(digits))):04d}\\n\"", None),
     ("return ''.join(sorted(digits)) + '\\n'", "only the answer"),
     ("return f'{digits}={digits}\\n'", "not sorted"),
     ("return digits + '=' + ' '.join(sorted(digits)) + '\\n'", "nothing stands between"),

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from tinylm.course.checks import exercise, marked
+from tinylm.course.checks import difference, exercise, marked
 from tinylm.course.exercises.nb02 import random
 from tinylm.model.losses import IGNORE_INDEX, next_token_loss
 from tinylm.text import addition
@@ -51,9 +51,16 @@ def sums(*pairs: tuple[int, int], digits: int = 3) -> tuple[torch.Tensor, torch.
     return given_to_rows(torch.tensor([alphabet.index(c) for c in lines]), 3 * digits + 4)
 
 
-def model_of(logits: torch.Tensor):
-    """A model that gives these logits, (B, T, V), whatever it reads."""
-    return lambda tokens: logits
+def model_of(logits: torch.Tensor, tokens: torch.Tensor, check: exercise | None = None):
+    """A model that gives these logits, (B, T, V), for these tokens; for others the check says so."""
+
+    def model(read):
+        if check is not None:
+            same = torch.equal(read, tokens)
+            check.that(same, "the model reads the whole line: give it `tokens`; only the targets change")
+        return logits
+
+    return model
 
 
 @marked("6.1 · a sum as a line", given=addition.write_sum)
@@ -100,14 +107,18 @@ def to_rows(check: exercise, mine) -> None:
         answer = check.run(mine, ids, length)
         pair = isinstance(answer, tuple | list) and len(answer) == 2
         check.that(pair, "return two things: tokens, targets")
-        right = (tokens, targets)
-        check.close(tuple(answer), right, "rows without their last, rows without their first", usual=usual)
+        check.that(all(isinstance(part, torch.Tensor) for part in answer), "tokens and targets are tensors")
+        answer, right = tuple(answer), (tokens, targets)
+        named = any(difference(answer, slip) is None for slip in usual.values())
+        for part, wanted in [(answer, right)] if named else zip(answer, right, strict=True):
+            said = "rows without their last, rows without their first"
+            check.close(part, wanted, said, usual=usual if named else None)
 
 
 @marked("6.3 · what no model can know", given=given_least_loss)
 def least_loss(check: exercise, mine) -> None:
     """(2 d - 1) ln 10 over 3 d + 3 targets."""
-    for d in (1, 2, 5):
+    for d in (3, 1, 5):
         unknown, targets, ln = 2 * d - 1, 3 * d + 3, math.log(10)
         usual = {
             "the first digit of a row is never a target": 2 * d * ln / targets,
@@ -121,7 +132,7 @@ def least_loss(check: exercise, mine) -> None:
             "your number is that of three digits: use `digits`": 5 * ln / 12,
             "a loss is positive: −ln(1/10) = ln 10": -unknown * ln / targets,
         }
-        check.close(check.run(mine, d), given_least_loss(d), f"for {d} digits", usual=usual)
+        check.close(check.run(mine, d), given_least_loss(d), f"for digits = {d}", usual=usual)
 
 
 @marked("6.4 · where the result is", given=given_is_result)
@@ -130,6 +141,7 @@ def is_result(check: exercise, mine) -> None:
     tokens = torch.randint(12, (6, 9), generator=torch.Generator().manual_seed(2))
     places = torch.tensor([4, 6, 0, 8, 4])
     tokens[torch.arange(5), places] = EQUALS  # the last row has none
+    tokens[0, 7] = EQUALS  # and the first a second one
     for ids, equals in ((tokens, EQUALS), ((tokens + 5) % 13, (EQUALS + 5) % 13)):
         mark = ids == equals
         right = given_is_result(ids, equals)
@@ -137,11 +149,12 @@ def is_result(check: exercise, mine) -> None:
         fixed = {f"the = need not be at place {p}: look for it": (n >= p).expand(6, 9) for p in range(2, 9)}
         usual = {
             "also after the =: cumsum goes on counting": mark,
+            "a second = changes nothing: > 0, not == 1": mark.cumsum(1) == 1,
             "the target of the = is the result's first digit: True there too": right & ~mark,
             "True and False are turned over": ~right,
             "the result comes after the =, not before it": mark.flip(1).cumsum(1).flip(1) > 0,
             "cumsum runs along a row, dim=1": mark.cumsum(0) > 0,
-            "booleans are asked for: compare with 0": right.long(),
+            "booleans are asked for: compare with 0": mark.cumsum(1),
             "one place too early": torch.cat([right[:, 1:], torch.zeros(6, 1, dtype=torch.bool)], 1),
             "a row without an = has no result": torch.cat([right[:5], torch.ones(1, 9, dtype=torch.bool)]),
             "each row has its own =, see argmax over dim=1": mark.any(0).cumsum(0).expand(6, 9) > 0,
@@ -158,27 +171,40 @@ def result_loss(check: exercise, mine) -> None:
         logits = random(*tokens.shape, 13, seed=digits).requires_grad_()
         kept = given_is_result(tokens, EQUALS)
         each = F.cross_entropy(logits.mT, targets, reduction="none").detach()  # (B, T)
-        right = given_result_loss(model_of(logits), tokens, targets)[0]
+        right = given_result_loss(model_of(logits, tokens), tokens, targets)[0]
         empty = F.cross_entropy((logits * kept[..., None]).mT, targets, reduction="sum").detach()
         chance = torch.softmax(logits, -1).gather(-1, targets[..., None])[..., 0].detach()
+        early = each[given_is_result(targets, EQUALS)].sum()
+        mean = F.cross_entropy(torch.softmax(logits, -1).mT, targets, reduction="none").detach()
+        squeezed, (B, V) = mean[kept].sum(), (len(tokens), 13)
+        zeros = F.cross_entropy(logits.mT, targets.masked_fill(~kept, 0), reduction="sum").detach()
+        cut = F.cross_entropy(logits.reshape(B, V, -1), targets, reduction="none")
+        cut_anew = cut[kept].sum().detach()
         usual = {
             "sum, do not average: reduction='sum'": each[kept].mean(),
             "the sum over all rows, divided by nothing": each[kept].sum() / len(tokens),
             "only the result counts, this is the whole line": each.sum(),
             "only the result counts, this is the mean of the whole line": each.mean(),
             "this is the question's loss: turn the mask over": each[~kept].sum(),
-            "masking logits does not help: equal logits still cost ln V each": empty,
+            "masking logits does not help, each still costs ln V: mask the targets": empty,
             "divided by all targets": (each * kept).mean(),
             "nats are −ln p: the sign is wrong": -each[kept].sum(),
             "nats are −ln p, not p": chance[kept].sum(),
+            "look for the = in tokens: in targets it stands one place earlier": early,
+            "cross_entropy wants logits: no softmax before it": squeezed,
+            "−100 leaves a target out; 0 is a character": zeros,
+            ".mT exchanges the last two dimensions, view does not": cut_anew,
+            "the line's end counts too": each[:, :-1][kept[:, :-1]].sum(),
+            "the = need not stand at place 7: use is_result": each[:, 7:].sum() if digits < 3 else 0.0,
             "one sum for all rows, not one for each": (each * kept).sum(1),
             "one sum, not one number for each target": each * kept,
             "the target of the = counts too": each[kept & (tokens != EQUALS)].sum(),
         }
-        answer = check.run(mine, model_of(logits), tokens, targets)
+        answer = check.run(mine, model_of(logits, tokens, check), tokens, targets)
         pair = isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)
-        check.that(pair, "return two things: the summed nats and a dictionary, as in `return nats, {}`")
+        check.that(pair, "return two things, as in `return nats, {}`")
         check.close(answer[0], right, "the sum of −ln p(target) where is_result is True", usual=usual)
+        check.that(logits.grad is None, "the loss only counts: backward() belongs to the loop")
         learns = isinstance(answer[0], torch.Tensor) and answer[0].requires_grad
         check.that(learns, "nothing can be learnt through it: no .item(), .detach() or no_grad")
 
@@ -215,7 +241,7 @@ def exact_match(check: exercise, mine) -> None:
         check.close(answer, right, "the share of rows whose scored targets are all right", usual=usual)
 
 
-@marked("6.7 · which sums wait?", given=given_waits)
+@marked("6.7 · the sums that wait", given=given_waits)
 def waits(check: exercise, mine) -> None:
     """The tens digits add up to 9."""
     a, b = torch.randint(1000, (2, 4000), generator=torch.Generator().manual_seed(5))
@@ -241,7 +267,7 @@ def waits(check: exercise, mine) -> None:
 @marked("6.8 · sort the digits")
 def sort_line(check: exercise, mine) -> None:
     """The digits, =, and the same digits in order."""
-    for digits in ("3142", "9009", "0000", "7654321"):
+    for digits in ("3142", "9009", "0000", "10", "00321", "7654321"):
         ordered = sorted(digits)
         usual = {
             "the line's end is missing": f"{digits}={''.join(ordered)}",
@@ -284,9 +310,10 @@ def weighted_loss(check: exercise, mine) -> None:
             "a minus in place of a plus": result - weight * question,
         }
         usual = {said: value.detach() for said, value in usual.items() if weight == 0.25}
-        answer = check.run(mine, model_of(logits), tokens, targets, weight)
+        answer = check.run(mine, model_of(logits, tokens, check), tokens, targets, weight)
         pair = isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)
-        check.that(pair, "return two things: the summed nats and a dictionary, as in `return nats, {}`")
+        check.that(pair, "return two things, as in `return nats, {}`")
         check.close(answer[0], right, "the result's nats, plus weight times the question's", usual=usual)
+        check.that(logits.grad is None, "the loss only counts: backward() belongs to the loop")
         learns = isinstance(answer[0], torch.Tensor) and answer[0].requires_grad
         check.that(learns, "nothing can be learnt through it: no .item(), .detach() or no_grad")
