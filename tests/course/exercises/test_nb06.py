@@ -114,6 +114,11 @@ LOSSES = function(
         "not one for each",
     ),
     (CUT + "next_token_loss(model, tokens, targets)", "is `return` missing?"),
+    (
+        CUT + "with torch.no_grad():\n    x = model(tokens)\n"
+        "return F.cross_entropy(x.mT, targets, reduction='sum'), {}",
+        "nothing can be learnt",
+    ),
     (CUT + "return next_token_loss(model, targets.clamp(0), targets)", "the model reads"),
     (
         KEPT + "return next_token_loss(model, tokens * ~keep, targets.masked_fill(~keep, -100))",
@@ -164,6 +169,8 @@ MATCHES = function(
     (HIT + "return hit.float().mean()", "share of all targets"),
     (HIT + "return (hit | scored).all(1).float().mean()", "turned over"),
     (HIT + "return (hit | ~scored).all(1).float()", None),
+    (HIT + "return (hit.sum(1) >= scored.sum(1)).float().mean()", None),
+    (HIT + "return (hit | ~scored).all(1)[scored.any(1)].float().mean()", "nothing scored"),
     ("hit = logits.argmax(1) == targets\nreturn (hit | ~scored).all(1).float().mean()", None),
     (HIT + "print((hit | ~scored).all(1).float().mean())", "is `return` missing?"),
 )

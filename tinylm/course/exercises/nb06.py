@@ -54,11 +54,13 @@ def sums(*pairs: tuple[int, int], digits: int = 3) -> tuple[torch.Tensor, torch.
 def model_of(logits: torch.Tensor, tokens: torch.Tensor, check: exercise | None = None):
     """A model that gives these logits, (B, T, V), for these tokens; for others the check says so."""
 
+    scale = torch.ones(1, requires_grad=True)
+
     def model(read):
         if check is not None:
             same = torch.equal(read, tokens)
             check.that(same, "the model reads the whole line: give it `tokens`; only the targets change")
-        return logits
+        return logits * scale  # computed now: under no_grad there is no gradient
 
     return model
 
@@ -221,11 +223,19 @@ def exact_match(check: exercise, mine) -> None:
         logits[0] = F.one_hot((targets[0] + (~scored[0]).long()) % V, V)  # wrong where nobody looks
         logits[1] = F.one_hot((targets[1] + scored[1].long()) % V, V)
         logits[2] = F.one_hot(targets[2], V)
+        if T > 5:  # more right ones outside `scored` than wrong ones inside, and a row that asks nothing
+            scored[3] = torch.arange(T) >= T - 2
+            logits[3] = F.one_hot(targets[3], V).roll(1, 1) * 1.0
+            logits[3, : T - 2] = F.one_hot(targets[3, : T - 2], V) * 1.0
+            scored[4] = False
         hit = logits.argmax(-1) == targets
         right = given_exact_match(logits, targets, scored)
         both, single = hit & scored, hit[scored]
+        made_up = (hit.sum(1) >= scored.sum(1)).float().mean()
+        strict = (hit | ~scored).all(1)[scored.any(1)].float().mean()
         usual = {
             "all scored targets of a row together: this counts single ones": single.float().mean(),
+            "a row with nothing scored counts as right": strict,
             "what is not scored may be wrong": hit.all(1).float().mean(),
             "what is not scored spoils nothing: this asks for all to be scored": both.all(1).float().mean(),
             "the share, not the number: divide by the rows": ((hit | ~scored).all(1)).sum(),
@@ -235,6 +245,7 @@ def exact_match(check: exercise, mine) -> None:
             "this is the share that is wrong": 1 - right,
             "this is the share of all targets": hit.float().mean(),
             "True and False of `scored` are turned over": (hit | scored).all(1).float().mean(),
+            "a right guess outside `scored` makes up for nothing": made_up,
             "one number is asked for, not one for each row": (hit | ~scored).all(1).float(),
         }
         answer = check.run(mine, logits, targets, scored)
