@@ -21,8 +21,9 @@ from tinylm.errors import TinyLMError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate_batch
 from tinylm.model.config import ModelConfig
+from tinylm.model.cost import flops_per_token
 from tinylm.model.gpt import GPT
-from tinylm.runs.forecast import flops_per_token, measure_speed
+from tinylm.training.speed import measure_speed
 
 SHAPES = {  # name: (the model, sequences per forward pass)
     "0.8M": (ModelConfig(vocab_size=65, context_length=64, n_layer=4, n_head=4, n_embd=128), 512),

@@ -15,11 +15,11 @@ from benchmark import open_record, options
 from tinylm.inference.evaluate import Evaluation, summarize
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import IGNORE_INDEX, token_losses
-from tinylm.runs.forecast import measure_speed
 from tinylm.runs.recipes import recipe
 from tinylm.text.tokenizers import CharTokenizer
 from tinylm.text.toyworld.world import PLAYS
 from tinylm.training.loop import train
+from tinylm.training.speed import measure_speed
 
 TRAIN_SEED, HELD_OUT_SEED = 1, 2
 T, B = 256, 8  # context_length, rows in a batch

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tinylm.model.cost import flops_per_token
 from tinylm.runs import machine
-from tinylm.runs.forecast import flops_per_token
 from tinylm.text.corpora import CORPORA
 
 pytestmark = pytest.mark.usefixtures("nothing_at_hand")

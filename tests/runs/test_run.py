@@ -14,8 +14,9 @@ import torch
 
 from tests.support.tiny_run import contents, evaluation, files, interrupt_at, losses_are, tiny
 from tinylm.errors import CheckpointError, ConfigError, CorpusMissing, Divergence, RunError
+from tinylm.model.cost import flops_per_token
 from tinylm.model.gpt import GPT
-from tinylm.runs import paths, run
+from tinylm.runs import paths, run, scoring
 from tinylm.runs.paths import open_checkpoint
 from tinylm.runs.records import RunRecord, read_record, record_header
 from tinylm.runs.run import Run, new_folder, resume, run_recipe
@@ -197,28 +198,23 @@ def test_checkpoint_carries_the_loss_of_its_own_weights_or_none(mine, monkeypatc
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Run, "__call__", stop)
-    monkeypatch.setattr(run, "evaluate", lambda *_, **__: replace(evaluation(1.0), standard_error=math.nan))
+    monkeypatch.setattr(
+        scoring, "evaluate", lambda *_, **__: replace(evaluation(1.0), standard_error=math.nan)
+    )
     run_recipe(tiny(), name="between", command="")
     notes = [weights.load(mine / "between" / "checkpoints" / f"step_0000000{n}").notes for n in (3, 4)]
     assert ["loss" in said for said in notes] == [True, False] and "standard_error" not in notes[0]
 
 
-def test_threads_follow_the_work_unless_they_are_asked_for(monkeypatch):
-    ready = Run(tiny())
-    torch.set_num_threads(2)
-    for typed, flops, threads in ((None, 1e3, 1), ("2", 1e3, 2), (None, 1e12, 2)):
-        monkeypatch.setattr(run, "flops_per_token", lambda _, flops=flops: flops)
-        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-        if typed:
-            monkeypatch.setenv("OMP_NUM_THREADS", typed)
-        with ready.at_work():
-            assert torch.get_num_threads() == threads
-        assert torch.get_num_threads() == 2
-    torch.set_num_threads(1)
+def test_run_has_the_threads_that_one_of_its_micro_batches_is_worth(monkeypatch):
+    ready, asked = Run(tiny()), []
+    monkeypatch.setattr(run, "threads_for", lambda flops: asked.append(flops))
+    ready.at_work()
+    assert asked == [flops_per_token(ready.recipe.model) * 31 * 3]
 
 
 def test_evaluation_takes_the_settings_of_training_and_dataset(monkeypatch):
-    monkeypatch.setattr(run, "evaluate", lambda *_, **more: more)
+    monkeypatch.setattr(scoring, "evaluate", lambda *_, **more: more)
     ready, gpu = Run(tiny()), SimpleNamespace(device="a GPU", dtype="bfloat16")
     changes = {"eval_tokens": 500, "eval_dtype": "float32"}
     for settings, n, dtype in (({}, None, "bfloat16"), (changes, 500, "float32")):
@@ -279,7 +275,7 @@ def test_output_that_nobody_reads_or_a_folder_that_is_gone_ends_a_run_with_what_
 
     for name, owner, function, breaking, words in (
         ("piped", run.tqdm, "write", closed, r"step 3, because .* refused: Broken pipe; .* resume piped"),
-        ("gone", run, "evaluate", removing, r"step 3, .*: No such file .* also as --run gone"),
+        ("gone", scoring, "evaluate", removing, r"step 3, .*: No such file .* also as --run gone"),
     ):
         refusal = pytest.raises(RunError, match=f"run {name} stopped after {words}")
         with monkeypatch.context() as patched, refusal:

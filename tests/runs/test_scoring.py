@@ -19,7 +19,7 @@ from tinylm.model.losses import graded_loss, next_token_loss
 from tinylm.runs import run
 from tinylm.runs.paths import open_checkpoint
 from tinylm.runs.records import read_record
-from tinylm.runs.run import Run, format_evaluation, resume, run_recipe, validate
+from tinylm.runs.run import Run, resume, run_recipe, validate
 from tinylm.text import corpora
 from tinylm.text.addition import LINE, grade
 
@@ -53,7 +53,7 @@ def test_run_on_sums_records_exact_match_and_is_evaluated_by_what_its_checkpoint
         n_sums = len(dataset.validation) // LINE
         assert result.n_tokens == (n_sums * len("0579\n") if scored == "answers" else n_sums * LINE - 1)
         assert (result.bits_per_byte is None) == (scored == "answers")
-        assert format_evaluation(result, "character").endswith("%")
+        assert result.described("character").endswith("%")
         question = trained.tokenizer.decode(dataset.validation[:8])
         assert open_checkpoint(scored).prompt == trained.prompt == question
         capsys.readouterr()

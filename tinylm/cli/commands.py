@@ -11,7 +11,7 @@ from tinylm.cli.options import SAMPLED, Evaluate, Fetch, Lab, Machine, Pack, Res
 from tinylm.course import notebooks
 from tinylm.errors import ConfigError
 from tinylm.inference.config import GenerationConfig
-from tinylm.inference.generate import stream_text, to_column_major
+from tinylm.inference.generate import opening, stream_text, to_column_major
 from tinylm.runs import machine, paths, recipes, run
 from tinylm.text import corpora
 
@@ -35,7 +35,7 @@ def perform(options: Any, typed: list[str]) -> int:
             write(paths.open_checkpoint(checkpoint), prompt, generation, seed)
         case Evaluate(checkpoint):
             result, text = run.validate(checkpoint)
-            print(run.format_evaluation(result, text.unit))
+            print(result.described(text.unit))
             print(f"{result.n_tokens:,} {text.unit}s of {text.name} ({text.source}), each predicted once")
         case Fetch(corpus, is_all):
             if (corpus is None) != is_all:
@@ -66,7 +66,7 @@ def write(trained: Any, prompt: str, config: GenerationConfig, seed: int | None)
     tokenizer, generator = trained.tokenizer, torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed % 2**63)
     if prompt == "\n":
-        prompt = trained.prompt or run.opening(tokenizer)
+        prompt = trained.prompt or opening(tokenizer)
     if trained.prompt:  # it learned one line at a time
         config = replace(config, stop=(*config.stop, "\n"))
     to_column_major(trained.model)  # this process only writes from now on

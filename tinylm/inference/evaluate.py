@@ -44,6 +44,21 @@ class Evaluation:
         """loss / ln 2. For a character tokenizer these are bits per character."""
         return self.loss / math.log(2)
 
+    def described(self, unit: str) -> str:
+        """The evaluation in one line; `unit` is what one token is called. Its ± says over what it was taken.
+
+        Bits per byte, which compare across tokenizers, are said where they are not the bits per character."""
+        error = "" if math.isnan(self.standard_error) else f" ± {self.standard_error:.4f}"
+        words = [
+            f"validation loss {self.loss:.4f}{error} nats per {unit}",
+            f"perplexity {self.perplexity:.2f}",
+        ]
+        words.append(f"{self.bits_per_token:.3f} bits per {unit}")
+        if unit != "character" and self.bits_per_byte is not None:
+            words.append(f"{self.bits_per_byte:.4f} bits per byte")
+        words[-1] += f" (± over {self.unit})" if error else ""
+        return ", ".join([*words, *(f"{n.replace('_', ' ')} {mean:.2%}" for n, mean in self.metrics.items())])
+
 
 def evaluate(
     model: nn.Module,

@@ -3,12 +3,13 @@
 Taught in notebook 05_sampling."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from tinylm.errors import InputError, short
+from tinylm.errors import InputError, TinyLMError, short
 from tinylm.inference.config import DEFAULT, GenerationConfig
 from tinylm.inference.sampling import sample, tokens_seen
 from tinylm.inference.text_stream import TextStream
@@ -176,3 +177,11 @@ def _pieces(stream: Iterator[list[int]], texts: list[TextStream]) -> Iterator[li
         if all(text.stopped for text in texts):
             return
     yield [text.end() for text in texts]
+
+
+def opening(tokenizer: Any) -> str:
+    """What a text begins with: a line's end or, where the text had none, the tokenizer's first token."""
+    with suppress(TinyLMError):
+        tokenizer.encode("\n")
+        return "\n"
+    return tokenizer.decode([0])

@@ -6,10 +6,8 @@
 Taught in notebook 04_training."""
 
 import itertools
-import math
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,24 +17,24 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from tinylm import device
-from tinylm.errors import CheckpointError, ConfigError, RunError, TinyLMError
+from tinylm.errors import CheckpointError, ConfigError, RunError
 from tinylm.inference.config import GenerationConfig
-from tinylm.inference.evaluate import Evaluation, evaluate
-from tinylm.inference.generate import generate_text
+from tinylm.inference.evaluate import Evaluation
+from tinylm.inference.generate import generate_text, opening
+from tinylm.model.cost import flops_per_token
 from tinylm.model.gpt import GPT
 from tinylm.runs import paths
-from tinylm.runs.forecast import check_memory, flops_per_token, forecast, measure_speed, plain_duration
+from tinylm.runs.forecast import check_memory, forecast, plain_duration
 from tinylm.runs.recipes import DataConfig, Recipe
 from tinylm.runs.records import RunRecord, read_record, record_header
-from tinylm.runs.scoring import loss_of, question_of
+from tinylm.runs.scoring import Task
 from tinylm.storage import atomic, checkpoint, weights
 from tinylm.storage.checkpoint import TrainingCheckpoint, folder_of, load_newest, saved_steps
 from tinylm.text.batches import Batches
-from tinylm.text.corpora import CORPORA
-from tinylm.text.dataset import Dataset, load_dataset
-from tinylm.text.tokenizers import Tokenizer
+from tinylm.text.dataset import Dataset
 from tinylm.training.loop import train
 from tinylm.training.progress import Progress, TrainingState, check_unchanged, default_provenance
+from tinylm.training.speed import measure_speed, threads_for
 
 FREE = {"dropout", "attention", "residual_init", "vocab_multiple"}  # may differ from those of the weights
 ENDED = ("seconds", "tokens", "interrupted", "stopped_early")  # what the end line says of a history
@@ -120,7 +118,7 @@ def resume(name: str) -> "Run":
             return run.go(folder, RunRecord.resumed(folder / "record.jsonl", done), saved)
 
 
-class Run:
+class Run(Task):
     """A recipe made ready: its text read, its batches cut, its model built. `go` trains it.
 
     `recipe` is as it will be trained, with the vocabulary's true size and the corpus that was really read;
@@ -129,31 +127,24 @@ class Run:
     DataError, CheckpointError for `init_from`, and ConfigError where the context is longer than the text."""
 
     def __init__(self, recipe: Recipe, *, fallback: bool = False) -> None:
-        data, plan, context_length = recipe.data, recipe.train, recipe.model.context_length
-        dataset = _read(data, data.fallback if fallback else None)
-        data = replace(data, corpus=dataset.name)
-        if dataset.name not in CORPORA:  # a path: it is stored as it leads there from the repository, which
-            path = os.path.expanduser(dataset.name)  # names no user, and published as the file alone
-            data = replace(data, corpus=paths.display_path(path, paths.HOME))
-            dataset = replace(dataset, name=Path(path).resolve().name)
+        super().__init__(recipe.data, fallback=fallback)
+        dataset, plan, context_length = self.dataset, recipe.train, recipe.model.context_length
         for part, tokens in (("training", dataset.train), ("validation", dataset.validation)):
             if len(tokens) <= context_length:
                 raise ConfigError(
                     f"context_length {context_length} is longer than the {part} text of {dataset.name}, "
                     f"which has {len(tokens):,} {dataset.unit}s: use {len(tokens) - 1} or less"
                 )
-        config = replace(recipe.model, vocab_size=dataset.tokenizer.vocab_size)
-        self.recipe = replace(recipe, model=config, data=data)
-        self.dataset, self.tokenizer = dataset, dataset.tokenizer
+        config = replace(recipe.model, vocab_size=self.tokenizer.vocab_size)
+        self.recipe = replace(recipe, model=config, data=self.data)
         self.model = GPT(config, generator=torch.Generator().manual_seed(plan.seed))
         sizes = {"context_length": context_length, "batch_size": plan.micro_batch_size}
         more = {"align": dataset.line, "fingerprint": dataset.fingerprint}
         self.batches = Batches(dataset.train, **sizes, **more, seed=plan.seed)
-        self.loss_fn, self.prompt = loss_of(dataset, data), question_of(dataset, data)
         self.provenance = {
             "recipe": recipe.name,
             "about": recipe.about,
-            "data": asdict(data),
+            "data": asdict(self.data),
             "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
             "tokenizer": self.tokenizer.fingerprint,
             **default_provenance(self.model, plan, self.batches),
@@ -179,9 +170,8 @@ class Run:
         files = atomic.read_json(folder, weights.ABOUT, name)["files"]  # load has verified them
         return {"name": Path(name).name, "sha256": files[weights.WEIGHTS]["sha256"]}
 
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Say what is trained; inside, it has the threads that it is worth, or OMP_NUM_THREADS of them."""
+    def at_work(self) -> AbstractContextManager[None]:
+        """Say what is trained; inside what is returned, it has the threads that it is worth."""
         config, plan, dataset, here = self.recipe.model, self.recipe.train, self.dataset, device.best_device()
         print(
             f"{self.recipe.name}: {self.recipe.about}\n"
@@ -190,16 +180,7 @@ class Run:
             f"on {device.describe_device(here)}, in {device.resolve_dtype(here, plan.dtype)}",
             flush=True,
         )
-        # On 2 quiet cores two threads took 0.96 of the time of one for 0.04 GFLOP and 0.66 for 1.2; on busy
-        # ones up to 1.7 times as long, because a thread that waits for the other one spins.
-        flops = flops_per_token(config) * config.context_length * plan.micro_batch_size
-        before = torch.get_num_threads()
-        if flops < 1e9 and "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+        return threads_for(flops_per_token(config) * config.context_length * plan.micro_batch_size)
 
     def go(self, folder: Path, record: RunRecord, saved: TrainingCheckpoint | None = None) -> "Run":
         """Train, from the beginning or from a checkpoint; at the end print what it took."""
@@ -248,7 +229,7 @@ class Run:
         config = state.config
         dtype = state.precision.dtype if config.eval_dtype == "auto" else config.eval_dtype
         more = {"max_tokens": config.eval_tokens or None, "world": state.world}
-        return _evaluate(state.model, self.dataset, dtype=dtype, loss_fn=self.loss_fn, **more)
+        return self.measure(state.model, dtype=dtype, **more)
 
     def __call__(self, state: TrainingState) -> None:
         """Print an evaluation, with a line that the model writes by now.
@@ -257,7 +238,7 @@ class Run:
         self.progress = state.progress
         if state.evaluation is not None:
             step = state.progress.step
-            tqdm.write(f"step {step}: {format_evaluation(state.evaluation, self.dataset.unit)}")
+            tqdm.write(f"step {step}: {state.evaluation.described(self.dataset.unit)}")
             generator, prompt = torch.Generator().manual_seed(step), self.prompt or opening(self.tokenizer)
             sample = replace(SAMPLE, temperature=0.0, stop=("\n",)) if self.prompt else SAMPLE
             line = generate_text(state.model, self.tokenizer, prompt, sample, generator=generator)
@@ -323,43 +304,9 @@ def validate(name: str | Path) -> tuple[Evaluation, Dataset]:
     asked = {setting: opened.notes[setting] for setting in ("rows", "scored") if setting in opened.notes}
     asked["lowercase"] = getattr(opened.tokenizer, "lowercase", False)
     data = DataConfig.from_json(made.get("data", asked) | {"corpus": paths.stored_text(opened.corpus)})
-    dataset = _read(data, None)
-    dataset = replace(dataset, name=Path(dataset.name).name)
-    was = made.get("dataset", {}).get("fingerprint", dataset.fingerprint)
-    if (was, opened.tokenizer.fingerprint) != (dataset.fingerprint, dataset.tokenizer.fingerprint):
-        what = f"{dataset.name} has changed since {opened.name} was trained on it"
+    task = Task(data)
+    name, was = task.dataset.name, made.get("dataset", {}).get("fingerprint", task.dataset.fingerprint)
+    if (was, opened.tokenizer.fingerprint) != (task.dataset.fingerprint, task.tokenizer.fingerprint):
+        what = f"{name} has changed since {opened.name} was trained on it"
         raise CheckpointError(f"{what}: give it back its text, or train again")
-    loss_fn = loss_of(dataset, data)
-    return _evaluate(opened.model.to(device.best_device()), dataset, dtype="auto", loss_fn=loss_fn), dataset
-
-
-def _read(data: DataConfig, fallback: str | None) -> Dataset:
-    reading = asdict(data) | {"fallback": fallback}
-    del reading["scored"]
-    return load_dataset(**reading)
-
-
-def _evaluate(model: GPT, dataset: Dataset, **more: Any) -> Evaluation:
-    about = {"documents": dataset.documents, "bytes_per_token": dataset.bytes_per_token}
-    if hasattr(more["loss_fn"], "select"):  # a part of the text has no bits per byte
-        about["bytes_per_token"] = None
-    return evaluate(model, dataset.validation, **about, **more)
-
-
-def format_evaluation(evaluation: Evaluation, unit: str) -> str:
-    """An evaluation in one line; `unit` is what one token is called. Its ± says over what it was taken."""
-    error = "" if math.isnan(evaluation.standard_error) else f" ± {evaluation.standard_error:.4f}"
-    over = f" (± over {evaluation.unit})" if error else ""
-    return (
-        f"validation loss {evaluation.loss:.4f}{error} nats per {unit}, perplexity "
-        f"{evaluation.perplexity:.2f}, {evaluation.bits_per_token:.3f} bits per {unit}{over}"
-        + "".join(f", {name.replace('_', ' ')} {mean:.2%}" for name, mean in evaluation.metrics.items())
-    )
-
-
-def opening(tokenizer: Tokenizer) -> str:
-    """What a text begins with: a line's end or, where the text had none, the tokenizer's first token."""
-    with suppress(TinyLMError):
-        tokenizer.encode("\n")
-        return "\n"
-    return tokenizer.decode([0])
+    return task.measure(opened.model.to(device.best_device()), dtype="auto"), task.dataset

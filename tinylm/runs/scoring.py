@@ -1,18 +1,57 @@
-"""Scoring: which loss a recipe asks for, and what its model is asked while it learns.
+"""Scoring: what a run reads, which loss its recipe asks for, and what its model is asked while it learns.
 
 A text of lines such as 12+34=46 asks questions: what follows the = is the answer, and whether all of it is
 right can be counted. Taught in notebook 06_custom_losses."""
 
+import os
 from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinylm.errors import ConfigError, TinyLMError
+from tinylm.inference.evaluate import Evaluation, evaluate
+from tinylm.model.gpt import GPT
 from tinylm.model.losses import LossFn, answers, graded_loss, masked_loss, next_token_loss
+from tinylm.runs import paths
 from tinylm.runs.recipes import DataConfig
-from tinylm.text.dataset import Dataset
+from tinylm.text.corpora import CORPORA
+from tinylm.text.dataset import Dataset, load_dataset
 
 MARK, END = "=", "\n"  # an answer stands between them
+
+
+class Task:
+    """The text of a run as its model reads it, the loss that scores it, and the question that it asks.
+
+    `data` is what a checkpoint stores: the corpus that was really read, a path as it leads there from the
+    repository, which names no user. `dataset` is called by the file alone: its name may be published.
+    With `fallback`, a missing corpus is replaced by the generated one, and one printed line says so."""
+
+    def __init__(self, data: DataConfig, *, fallback: bool = False) -> None:
+        reading = asdict(data) | {"fallback": data.fallback if fallback else None}
+        scored, dataset = reading.pop("scored"), load_dataset(**reading)
+        corpus = dataset.name
+        if corpus not in CORPORA:
+            path = os.path.expanduser(corpus)
+            corpus = paths.display_path(path, paths.HOME)
+            dataset = replace(dataset, name=Path(path).resolve().name)
+        self.data, self.dataset, self.tokenizer = replace(data, corpus=corpus), dataset, dataset.tokenizer
+        self.loss_fn: LossFn = next_token_loss
+        self.prompt: str | None = None  # the first question that is held out, up to its =
+        if has_answers(dataset, data):  # then the loss function also logs exact_match
+            keep = answers(*(int(self.tokenizer.encode(text)[0]) for text in (MARK, END)))
+            graded = graded_loss(keep)
+            self.loss_fn = masked_loss(keep, graded) if scored == "answers" else graded
+            self.prompt = self.tokenizer.decode(dataset.validation[: dataset.line]).partition(MARK)[0] + MARK
+
+    def measure(self, model: GPT, **settings: Any) -> Evaluation:
+        """The loss on the validation text; a part of the text, such as the answers, has no bits per byte."""
+        n_bytes = None if hasattr(self.loss_fn, "select") else self.dataset.bytes_per_token
+        about = {"documents": self.dataset.documents, "bytes_per_token": n_bytes, "loss_fn": self.loss_fn}
+        return evaluate(model, self.dataset.validation, **about, **settings)
 
 
 def has_answers(dataset: Dataset, data: DataConfig) -> bool:
@@ -29,18 +68,3 @@ def has_answers(dataset: Dataset, data: DataConfig) -> bool:
         found = f"{without:,} of {n:,} lines have none" if n else f"rows are {data.rows!r}"
         raise ConfigError(f"scored 'answers' needs an {MARK} in each of rows 'lines', {found}: use 'all'")
     return n > 0 and not without
-
-
-def loss_of(dataset: Dataset, data: DataConfig) -> LossFn:
-    """The loss for training and evaluation; where there are answers, it also logs exact_match."""
-    if not has_answers(dataset, data):
-        return next_token_loss
-    keep = answers(*(int(dataset.tokenizer.encode(text)[0]) for text in (MARK, END)))
-    return masked_loss(keep, graded_loss(keep)) if data.scored == "answers" else graded_loss(keep)
-
-
-def question_of(dataset: Dataset, data: DataConfig) -> str | None:
-    """The first question that is held out, up to its =; None for a text that asks none."""
-    if not has_answers(dataset, data):
-        return None
-    return dataset.tokenizer.decode(dataset.validation[: dataset.line]).partition(MARK)[0] + MARK
