@@ -111,11 +111,12 @@ def test_machine_and_lab_call_what_does_it(monkeypatch, printed):
 
 def test_fetch_and_pack_report_the_files(monkeypatch, printed, tmp_path):
     monkeypatch.setattr(corpora, "fetch", lambda name: {"a.txt": tmp_path, "b.txt": tmp_path})
-    monkeypatch.setattr(corpora, "pack", lambda folder: [folder / "x"])
+    monkeypatch.setattr(corpora, "pack", lambda folder, *names: [folder / "x", *names])
     for typed in (["fetch", "tinyshakespeare"], ["fetch", "--all"]):
         assert "tinyshakespeare: a.txt, b.txt\n" in printed(*typed)
     found = shlex.quote(corpora.as_variable("a stick"))
     assert f"1 files: set TINYLM_DATA={found}," in printed("pack", "a stick")
+    assert "3 files: set" in printed("pack", "a stick", "tinystories", "gpt2-bpe")
 
 
 def test_train_on_a_text_of_ones_own_names_the_file_alone_and_quotes_what_to_type_next(

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import os
 import re
 from pathlib import Path
@@ -180,8 +181,8 @@ def test_generated_corpus_needs_no_file(name, world):
 def test_pack_holds_the_files_of_all_corpora_and_can_be_used_as_one(monkeypatch, tmp_path, network):
     only(monkeypatch, "toyworld-plays", "small")
     written = pack(tmp_path / "usb")
-    assert written == [tmp_path / "usb" / "small" / "input.txt"]
-    assert [p for p in (tmp_path / "usb").rglob("*") if p.is_file()] == written
+    assert written == [tmp_path / "usb" / "small" / "input.txt", tmp_path / "usb" / "pack.json"]
+    assert sorted(p for p in (tmp_path / "usb").rglob("*") if p.is_file()) == sorted(written)
     monkeypatch.setenv("TINYLM_OFFLINE", "1")
     before = written[0].stat().st_mtime_ns  # packing again leaves what is right, and replaces what is not
     assert pack(tmp_path / "usb") == written
@@ -213,6 +214,114 @@ def test_folder_that_cannot_be_one_is_a_source_that_has_nothing(monkeypatch, tmp
     monkeypatch.delenv("TINYLM_OFFLINE")
     wrong_cache = variable == "TINYLM_CACHE" and value[0] in "xf"  # nor can a download be put there
     refused(tmp_path, match="the disk refused to write" if wrong_cache else "no connection")
+
+
+PART = {"train.txt": b"Es war einmal.\n<|endoftext|>\n", "valid.txt": b"Und dann?\n<|endoftext|>\n"}
+
+
+def declare(folder, name="stories", texts=PART, **changes):
+    """A pack with these files and a pack.json that declares them as a part."""
+    said = [{"name": n, "size": len(d), "sha256": hashlib.sha256(d).hexdigest()} for n, d in texts.items()]
+    for file, data in texts.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / file).write_bytes(data)
+    entry = {"holds": "part", "what": "two real\nstories", "files": said} | changes
+    (folder / "pack.json").write_text(json.dumps({name: entry}))
+
+
+@pytest.fixture
+def stories(monkeypatch, tmp_path):
+    """A corpus of gigabytes in the registry, and an empty pack."""
+    large = [RemoteFile(f"Big-{part}.txt", NOWHERE, 10**9, "0" * 64) for part in ("train", "valid")]
+    monkeypatch.setitem(CORPORA, "stories", Corpus(tuple(large), "<|endoftext|>"))
+    monkeypatch.setenv("TINYLM_DATA", str(tmp_path / "pack"))
+    return tmp_path / "pack"
+
+
+@pytest.mark.parametrize("holds", ["part", "stand-in"])
+def test_part_that_a_pack_declares_is_read_by_its_own_files_and_says_so(stories, holds):
+    declare(stories, holds=holds)
+    text = load("stories")
+    assert (text.train.encode(), text.validation.encode()) == tuple(PART.values())
+    assert (text.source, text.holds, text.what) == ("pack", holds, "two real stories")
+    assert locate("stories") == f"pack (a {holds})"
+    assert {name: path.read_bytes() for name, path in fetch("stories").items()} == PART
+    said = f"stories (a {holds}: two real stories, pack)"
+    assert corpora.described(text.name, text.source, text.holds, text.what) == said
+    declare(stories, holds="whole")
+    assert locate("stories") is None and corpora.corpus_here("stories") == CORPORA["stories"]
+
+
+def test_part_of_a_pack_is_packed_again_as_a_part(stories, monkeypatch, tmp_path):
+    declare(stories)
+    only(monkeypatch, "stories")
+    (tmp_path / "usb" / "other").mkdir(parents=True)
+    (tmp_path / "usb" / "pack.json").write_text('{"other": {"holds": "whole"}}')
+    assert [path.name for path in pack(tmp_path / "usb")] == ["train.txt", "valid.txt", "pack.json"]
+    monkeypatch.setenv("TINYLM_DATA", str(tmp_path / "usb"))
+    assert load("stories").holds == "part"
+    assert json.loads((tmp_path / "usb" / "pack.json").read_bytes())["other"] == {"holds": "whole"}
+    (tmp_path / "usb" / "pack.json").write_text("{")
+    monkeypatch.setenv("TINYLM_DATA", str(stories))
+    with pytest.raises(DataError, match=r"cannot be written: its pack.json is damaged, remove it"):
+        pack(tmp_path / "usb")
+
+
+@pytest.mark.parametrize(
+    ("changes", "data", "message"),
+    [
+        ({}, b"Es war keinmal\n<|endoftext|>\n", "the pack's train.txt is damaged, expected .*found"),
+        ({}, None, "the pack declares train.txt and lacks it"),
+        ({"files": []}, b"", "pack.json is damaged"),
+        ({"files": [{"name": "../x", "size": 1, "sha256": ""}]}, b"", "pack.json is damaged"),
+        ({"files": [{"name": "train.txt"}]}, b"", "pack.json is damaged"),
+        ({"what": None}, b"", "pack.json is damaged"),
+        ({"holds": ["part"] * 999}, b"", None),
+    ],
+)
+def test_damaged_part_is_refused_in_a_sentence_and_never_replaced(stories, tmp_path, changes, data, message):
+    declare(stories, **changes)
+    path = stories / "stories" / "train.txt"
+    path.unlink() if data is None else path.write_bytes(data)
+    if message is None:  # what declares nothing that is known here is no declaration
+        assert corpora.corpus_here("stories") == CORPORA["stories"]
+        return
+    for use in (load, fetch, lambda name: load(name, fallback="toyworld-plays")):
+        with pytest.raises(
+            DataError, match=f"stories is not here .*{message}.*: make the pack again"
+        ) as caught:
+            use("stories")
+        assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"\xff\xfe", b'{"stories": 3}', b'{"a":' * 100_000])
+def test_pack_json_that_is_none_is_refused_in_a_sentence(stories, text):
+    declare(stories)
+    (stories / "pack.json").write_bytes(text)
+    with pytest.raises(DataError, match=r"the pack's pack.json is damaged, .*: make the pack again"):
+        load("stories")
+
+
+def test_large_corpus_is_neither_read_at_once_nor_fetched_or_packed_unless_it_is_named(
+    stories, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.delenv("TINYLM_OFFLINE")
+    with pytest.raises(CorpusMissing, match=r"2.0 GB are too much .*`python -m tinylm prepare stories`"):
+        load("stories")
+    assert load("stories", fallback="toyworld-stories").name == "toyworld-stories"
+    assert capsys.readouterr().out.count("\n") == 1
+    only(monkeypatch, "stories", "small", "toyworld-plays")
+    assert list(corpora.unnamed()) == ["small"]
+    put(tmp_path / "cache")
+    assert [path.name for path in pack(tmp_path / "usb")] == ["input.txt", "pack.json"]
+    assert capsys.readouterr().out == "stories has 2.0 GB: it is left out unless it is named\n" * 2
+    with pytest.raises(CorpusMissing, match="no connection"):  # named, it is asked for
+        pack(tmp_path / "usb", "stories")
+
+
+def test_vocabulary_is_no_text():
+    with pytest.raises(DataError, match="gpt2-bpe is the vocabulary of a tokenizer and no text"):
+        load("gpt2-bpe")
 
 
 def test_unknown_name_is_refused_with_those_there_are_and_the_way_to_own_text():

@@ -40,11 +40,12 @@ def perform(options: Any, typed: list[str]) -> int:
         case Fetch(corpus, is_all):
             if (corpus is None) != is_all:
                 raise ConfigError(f"name one corpus or give --all: {', '.join(corpora.CORPORA)}")
-            for name in [n for n, c in corpora.CORPORA.items() if c.files] if is_all else [corpus]:
-                files = corpora.fetch(name)
-                print(f"{name}: {', '.join(files) or 'is generated, there is nothing to fetch'}")
-        case Pack(folder):
-            n, where = len(corpora.pack(folder)), shlex.quote(corpora.as_variable(folder))
+            for name in corpora.unnamed() if is_all else [corpus]:
+                files, here = corpora.fetch(name), corpora.corpus_here(name)
+                part = "" if here.holds == "whole" else f", a {here.holds}: {here.what}"
+                print(f"{name}: {', '.join(files) or 'is generated, there is nothing to fetch'}{part}")
+        case Pack(folder, names):
+            n, where = len(corpora.pack(folder, *names)), shlex.quote(corpora.as_variable(folder))
             print(f"{n} files: set TINYLM_DATA={where}, or copy the folder to a stick")
         case Machine():
             print(machine.report())

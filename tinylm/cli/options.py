@@ -81,13 +81,15 @@ class Fetch(NamedTuple):
     """Download a corpus, check it and keep it."""
 
     corpus: Annotated[Positional[str | None], arg(metavar="CORPUS")] = None  # Which one.
-    all: bool = False  # Every corpus of the course.
+    all: bool = False  # Every corpus of the course but the large ones, of gigabytes.
 
 
 class Pack(NamedTuple):
     """Copy the corpora that are here into a folder: a classroom pack for TINYLM_DATA=DIR, with no network."""
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]  # Where to; it is made if need be.
+    # Which ones. Left out: all but the large ones, of gigabytes, which are copied only by name.
+    corpora: Annotated[Positional[tuple[str, ...]], arg(metavar="CORPUS")] = ()
 
 
 class Machine(NamedTuple):

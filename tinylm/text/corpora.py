@@ -1,12 +1,15 @@
 """Corpora: which texts there are, where each is found, and how it is split.
 
 A file is looked for in the pack (`TINYLM_DATA`), then in the cache (`TINYLM_CACHE`), then on the network
-unless `TINYLM_OFFLINE=1`. Whose a text is and its licence stand in data/README.md. Taught in notebook
-01_characters."""
+unless `TINYLM_OFFLINE=1`. A pack's `pack.json` may declare that it holds a part of a corpus or a stand-in.
+Whose a text is and its licence stand in data/README.md. Taught in notebook 01_characters."""
 
 import difflib
+import json
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,24 +22,60 @@ from tinylm.text.download import RemoteFile, download
 ROOT = Path(__file__).resolve().parents[2]  # relative folders in the environment count from here
 VALIDATION_SHARE = 0.1  # of the characters, taken from the end
 GENERATED_CHARACTERS = 1_000_000  # training and validation text together
+LARGE = 200_000_000  # bytes: more are not read at once, nor fetched or packed without being named
 GETS_IT = "`python -m tinylm fetch {}` gets it"
+MAKES_IT_READY = "`python -m tinylm prepare {}` makes it ready"
+PACK, NEW_PACK = "pack.json", "make the pack again, or unset TINYLM_DATA"
 
 
 class Corpus(NamedTuple):
-    """An entry of the registry. Without files its text is generated: by addition, or by toyworld."""
+    """An entry of the registry. Without files its text is generated: by addition, or by toyworld.
+
+    Of several files those with "valid" in their names are for validation."""
 
     files: tuple[RemoteFile, ...] = ()
     separator: str | None = None  # ends each document; None for one running text
+    is_text: bool = True
+    holds: str = "whole"  # or "part" or "stand-in", where the pack declares that
+    what: str = ""  # what the part or the stand-in is, in words
 
 
-TINYSHAKESPEARE = RemoteFile(
-    name="input.txt",
-    url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
-    size=1_115_394,
-    sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+def _files(address: str, table: str) -> tuple[RemoteFile, ...]:
+    """Files of one address; a line of the table is a file's name, its size in bytes and its sha256."""
+    rows = [line.split() for line in table.strip().splitlines()]
+    return tuple(RemoteFile(name, f"{address}/{name}", int(size), sha256) for name, size, sha256 in rows)
+
+
+SHAKESPEARE = (
+    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare",
+    """
+input.txt 1115394 86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed
+""",
 )
+HUB = (
+    "https://huggingface.co/datasets/roneneldan/TinyStories/resolve/f54c09fd23315a6f9c86f9dc80f725de7d8f9c64"
+)
+STORIES_V2 = """
+TinyStoriesV2-GPT4-train.txt 2227753162 6418d412de72888f52b5142c761ac21a582f7d1166f0bfbdb5f03ccfdec90443
+TinyStoriesV2-GPT4-valid.txt 22502601 6874bae9a4c1a4e7edcf0e53b86c17817e9cf881fc75ff2368da457b80c0585d
+"""
+STORIES_V1 = """
+TinyStories-train.txt 1924281556 c5cf5e22ff13614e830afbe61a99fbcbe8bcb7dd72252b989fa1117a368d401f
+TinyStories-valid.txt 19447282 94e431816c4cce81ff71e4408ff8d3bda9a42e8d2663986697c3954288cb38b4
+"""
+VOCABULARY = (
+    "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main",
+    """
+encoder.json 1042301 196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783
+vocab.bpe 456318 1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5
+""",
+)
+END_OF_TEXT = "<|endoftext|>"
 CORPORA = {
-    "tinyshakespeare": Corpus(files=(TINYSHAKESPEARE,)),
+    "tinyshakespeare": Corpus(_files(*SHAKESPEARE)),
+    "tinystories": Corpus(_files(HUB, STORIES_V2), END_OF_TEXT),
+    "tinystories-v1": Corpus(_files(HUB, STORIES_V1), END_OF_TEXT),
+    "gpt2-bpe": Corpus(_files(*VOCABULARY), is_text=False),
     "toyworld-plays": Corpus(separator="\n\n\n"),
     "toyworld-stories": Corpus(separator="\n\n"),
     "addition": Corpus(),
@@ -53,6 +92,13 @@ class Text:
     validation: str = field(repr=False)
     name: str
     source: str
+    holds: str = "whole"  # or "part" or "stand-in"
+    what: str = ""  # what these are, in words
+
+
+def described(name: str, source: str, holds: str, what: str) -> str:
+    """A corpus in a sentence: what is no whole one says so wherever it is named."""
+    return f"{name} ({source})" if holds == "whole" else f"{name} (a {holds}: {what}, {source})"
 
 
 def split(row: Any, name: str) -> tuple[Any, Any]:
@@ -76,52 +122,116 @@ def corpus_named(name: str) -> Corpus:
     return CORPORA[name]
 
 
+def corpus_here(name: str) -> Corpus:
+    """The entry of that name, with the files of the pack where its pack.json declares a part or a stand-in.
+
+    Raises DataError for an unknown name and for a pack.json that cannot be right."""
+    corpus, path = corpus_named(name), f"{_folder('TINYLM_DATA')}/{PACK}"
+    if not (corpus.files and os.path.isfile(path)):
+        return corpus
+    try:
+        entry = json.loads(Path(path).read_bytes()).get(name, {})
+        if entry and entry["holds"] in ("part", "stand-in"):
+            files = [RemoteFile(file["name"], "", file["size"], file["sha256"]) for file in entry["files"]]
+            # A pack may come from anywhere: its files must not lead out of its folder.
+            if not files or not all(re.fullmatch(r"\w[\w .-]{0,99}", file.name) for file in files):
+                raise ValueError("no files, or not by plain names")
+            what = " ".join(entry["what"].split())
+            return corpus._replace(files=tuple(files), holds=entry["holds"], what=what)
+        return corpus
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        why = f"the pack's {PACK} is damaged, {short(str(error))}"
+        raise DataError(f"{name} is not here ({why}): {NEW_PACK}") from error
+
+
+def is_validation(file: str) -> bool:
+    """Whether a file of that name is set aside for validation."""
+    return "valid" in file.lower()
+
+
+def size(corpus: Corpus) -> int:
+    """Bytes of all its files."""
+    return sum(file.size for file in corpus.files)
+
+
 def load(name: str, *, fallback: str | None = None) -> Text:
     """The text of a corpus, split into training and validation; fetched first where that is needed.
 
-    With `fallback`, a generated corpus stands in for one that no source has, and one printed line says
-    so. Raises CorpusMissing, and DataError for a damaged pack: its maker must hear of it."""
-    if not (files := corpus_named(name).files):
+    With `fallback`, a generated corpus stands in for one that no source has or that is too large to read at
+    once, and one printed line says so. Raises CorpusMissing, and DataError for a damaged pack: its maker must
+    hear of it."""
+    if not (corpus := corpus_here(name)).files:
         return Text(*_generated(name), name=name, source="generated")
+    if not corpus.is_text:
+        raise DataError(f"{name} is the vocabulary of a tokenizer and no text: use tinystories, say")
+    way_out = (GETS_IT if size(corpus) <= LARGE else MAKES_IT_READY).format(name)
     try:
-        found = [_obtain(name, file) for file in files]
+        if size(corpus) > LARGE:
+            why = f"its {size(corpus) / 1e9:.1f} GB are too much to read at once"
+            raise CorpusMissing(f"{name} is not here ({why}): {way_out}", reason=why)
+        found = [_obtain(name, file) for file in corpus.files]
     except CorpusMissing as error:
         if fallback is None:
             raise
-        print(f"{name} is not here ({error.reason}): using {fallback} instead; {GETS_IT.format(name)}")
+        print(f"{name} is not here ({error.reason}): using {fallback} instead; {way_out}")
         return load(fallback)
-    text = "".join(path.read_bytes().decode("utf-8") for _, path in found)  # line ends stay as they are
-    return Text(*split(text, name), name=name, source=found[-1][0])
+    parts = ["", ""]  # training and validation
+    for _, path in found:  # line ends stay as they are
+        parts[is_validation(path.name)] += path.read_bytes().decode("utf-8")
+    parts = parts if all(parts) else split("".join(parts), name)
+    return Text(*parts, name=name, source=found[-1][0], holds=corpus.holds, what=corpus.what)
 
 
 def locate(name: str) -> str | None:
-    """Where `load` would look first: "pack", "cache", "generated", or None for the network. Opens nothing."""
-    sources = [_look_up(name, file)[0] for file in corpus_named(name).files] or ["generated"]
-    return None if None in sources else sources[-1]
+    """Where `load` would look first: "pack", "cache", "generated", or None for the network.
+
+    What the pack has no whole of is said: "pack (a part)". Opens no file of the corpus."""
+    corpus = corpus_here(name)
+    sources = [_look_up(name, file)[0] for file in corpus.files] or ["generated"]
+    said = "" if corpus.holds == "whole" else f" (a {corpus.holds})"
+    return None if None in sources else f"{sources[-1]}{said}"
 
 
 def fetch(name: str) -> dict[str, Path]:
     """The files of a corpus by name; {} for a generated one. Raises as `load`."""
-    return {file.name: _obtain(name, file)[1] for file in corpus_named(name).files}
+    return {file.name: _obtain(name, file)[1] for file in corpus_here(name).files}
 
 
-def pack(folder: str | Path) -> list[Path]:
-    """Write the files of all corpora to `folder`, laid out as NAME/FILE, for a class without a network.
+def unnamed() -> Iterator[str]:
+    """The corpora that are fetched or packed without being named; a printed line names each that is LARGE."""
+    for name in CORPORA:
+        if (total := size(corpus_here(name))) > LARGE:
+            print(f"{name} has {total / 1e9:.1f} GB: it is left out unless it is named")
+        elif total:
+            yield name
 
-    Files that are there already and right are left alone. Returns the pack's files. Raises as `load`."""
-    written = []
-    for name, corpus in CORPORA.items():
-        for file in corpus.files:
-            target = Path(folder) / name / file.name
-            if file.difference(target):
-                here = _obtain(name, file)[1]
-                try:
+
+def pack(folder: str | Path, *names: str) -> list[Path]:
+    """Write the files of these corpora to `folder`, laid out as NAME/FILE, for a class without a network.
+
+    Without names, of all that are not LARGE. Files that are there already and right are left alone. The last
+    of the pack's files, which it returns, is the pack.json that says what they are. Raises as `load`."""
+    written, said, declared = [], {}, Path(folder) / PACK
+    try:
+        if declared.is_file():
+            said = json.loads(declared.read_bytes())
+        for name in names or unnamed():
+            corpus = corpus_here(name)
+            for file in corpus.files:
+                target = Path(folder) / name / file.name
+                if file.difference(target):
+                    here = _obtain(name, file)[1]
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(shutil.copyfile(here, f"{target}.part"), target)
-                except OSError as error:
-                    raise DataError(f"{folder} cannot be written: {error.strerror}") from error
-            written.append(target)
-    return written
+                written.append(target)
+            files = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in corpus.files]
+            said[name] = {"holds": corpus.holds, "what": corpus.what, "files": files}
+        Path(f"{declared}.part").write_text(json.dumps(said, indent=1) + "\n", "utf-8", newline="\n")
+        os.replace(f"{declared}.part", declared)
+    except (OSError, json.JSONDecodeError) as error:
+        why = getattr(error, "strerror", None) or f"its {PACK} is damaged, remove it"
+        raise DataError(f"{folder} cannot be written: {why}") from error
+    return [*written, declared]
 
 
 def as_variable(folder: str | Path) -> str:
@@ -130,14 +240,23 @@ def as_variable(folder: str | Path) -> str:
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
+def cache() -> Path:
+    """The folder of what was fetched or prepared."""
+    return _folder("TINYLM_CACHE") or ROOT / "data" / "cache"
+
+
+def _folder(variable: str) -> Path | None:
+    """The folder that the environment names; a relative one counts from the root."""
+    named = os.path.expanduser(os.environ.get(variable, ""))
+    return ROOT / named if named else None
+
+
 def _look_up(name: str, file: RemoteFile) -> tuple[str | None, Path]:
     """The first source that has a file of that name, and its path; or None and its place in the cache.
 
     What the system refuses to look at (no right, too long a name) is not there."""
-    for source, variable, default in (("pack", "TINYLM_DATA", ""), ("cache", "TINYLM_CACHE", "data/cache")):
-        folder = os.path.expanduser(os.environ.get(variable) or default)
-        path = ROOT / folder / name / file.name  # an absolute folder stays as it is
-        if folder and os.path.isfile(path):
+    for source, folder in (("pack", _folder("TINYLM_DATA")), ("cache", cache())):
+        if folder and os.path.isfile(path := folder / name / file.name):
             return source, path
     return None, path
 
@@ -150,8 +269,10 @@ def _obtain(name: str, file: RemoteFile) -> tuple[str, Path]:
         if not (wrong := file.difference(path)):
             return source, path
         reason = f"the {source}'s {file.name} is damaged, {wrong}"
-    if source == "pack":
-        raise DataError(f"{name} is not here ({reason}): make the pack again, or unset TINYLM_DATA")
+    elif not file.url:
+        reason = f"the pack declares {file.name} and lacks it"
+    if source == "pack" or not file.url:
+        raise DataError(f"{name} is not here ({reason}): {NEW_PACK}")
     try:
         if os.environ.get("TINYLM_OFFLINE", "") not in ("", "0"):
             raise DownloadError("TINYLM_OFFLINE forbids the network")
@@ -159,7 +280,7 @@ def _obtain(name: str, file: RemoteFile) -> tuple[str, Path]:
         return "network", path
     except (DownloadError, OSError) as error:
         why = f"the disk refused to write: {error.strerror}" if isinstance(error, OSError) else error
-        folder = ROOT / os.path.expanduser(os.environ.get("TINYLM_DATA", ""))
+        folder = _folder("TINYLM_DATA") or ROOT
         if not (os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)):
             reason += ", TINYLM_DATA names no folder that can be read"
         reason += f", and {why}"
