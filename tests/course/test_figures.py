@@ -19,6 +19,7 @@ TOKENS = ["The", " king", " is", "\n", "a", " ", "b"]
 LETTERS = [chr(i) for i in range(33, 98)]
 MODEL = {"vocab_size": 67, "context_length": 13, "n_layer": 3, "n_head": 2, "n_embd": 22}
 MODERN = {**MODEL, "n_embd": 44, "position": "rotary", "norm": "rmsnorm", "tied_head": False}
+ABRA = [(b"a", b"b"), (b"ab", b"r"), (b"p", b"k"), (b"abr", b"a")]
 FIGURES = {
     "bars": lambda: charts.bars([" ", "e", "\n"], [3, 2, 1], title="Counts", ylabel="count"),
     "bars of two kinds": lambda: charts.bars(list("aeiou"), PAIRS, title="Is a the tallest?"),
@@ -41,6 +42,8 @@ FIGURES = {
     "residual stream of the first word": lambda: flows.residual_stream(TOKENS[:3], 0),
     "look back": lambda: flows.look_back(list("abcdefg"), 4, WEIGHTS[0, 4], title="Where e looks"),
     "arrows": lambda: flows.arrows({"a": (2, 0), "b": (0, 3)}, title="Two", xlabel="x", ylabel="y"),
+    "merge tree": lambda: flows.merge_tree("abracadabra", ABRA, title="Three merges"),
+    "large merge tree": lambda: flows.merge_tree("A pumpkin 🎃 é", ABRA, title="None"),
     "architecture, modern": lambda: diagrams.architecture(GPT(ModelConfig(**MODERN))),
 }
 

@@ -4,6 +4,8 @@ from itertools import combinations
 
 import pytest
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.text import Text
+from tokenizers.models import BPE
 
 from tinylm.course import flows
 
@@ -79,3 +81,30 @@ def test_alike_vectors_point_the_same_way(drawn):
     ends = [arrow._posA_posB for arrow in of_kind(drawn, FancyArrowPatch)]
     assert [tuple(map(float, end)) for _, end in ends] == [(3.0, 0.0), (1.5, 0.0), (0.0, -2.0)]
     assert {"a", "b", "c"} <= {*drawn.words()}
+
+
+MERGES = [("a", "b"), ("c", "a"), ("ab", "r"), ("a", "d"), ("abr", "a"), ("x", "y"), ("b", "r"), ("ca", "d")]
+
+
+@pytest.mark.parametrize("word", ["abracadabra", "a", "aabab", "cadcabrad"])
+def test_merge_tree_has_the_bytes_below_the_librarys_tokens_on_top_and_a_joint_for_each_merge(drawn, word):
+    flows.merge_tree(word, [(a.encode(), b.encode()) for a, b in MERGES], title="Merges")
+    vocabulary = {piece: i for i, piece in enumerate([*"abcdrxy", *(a + b for a, b in MERGES)])}
+    theirs = [token.value for token in BPE(vocabulary, MERGES).tokenize(word)]
+    heights = {}
+    for text in filter(Text.get_text, drawn.axes.texts):
+        heights.setdefault(round(text.get_position()[1], 6), []).append(text.get_text())
+    below, names, *joints, tokens = [heights[height] for height in sorted(heights)]
+    assert (below, names, tokens) == ([str(byte) for byte in word.encode()], [*word], theirs)
+    assert sum(map(len, joints)) == len(word) - len(theirs)
+    numbers = {a + b: str(i) for i, (a, b) in enumerate(MERGES, 1)}
+    assert {numbers[token] for token in theirs if len(token) > 1} <= {n for row in joints for n in row}
+    assert drawn.alt.endswith(f"{len(theirs)} tokens on top: {', '.join(theirs)}.")
+
+
+def test_merge_tree_joins_what_its_lines_lead_to_and_overlapping_pairs_from_the_left(drawn):
+    flows.merge_tree("aaa", [(b"a", b"a"), (b"aa", b"a")], title="Three")
+    step = drawn.axes.patches[1].get_x() - drawn.axes.patches[0].get_x()
+    first, second = [line.get_xdata() for line in drawn.axes.lines if len(line.get_xdata()) == 4]
+    assert first == pytest.approx([0.5 * step, 0.5 * step, 1.5 * step, 1.5 * step])
+    assert second == pytest.approx([step, step, 2.5 * step, 2.5 * step])

@@ -1,6 +1,7 @@
 """Laws of the widgets: a moved control changes the page, the page is true, a mistake shows no traceback."""
 
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import ipywidgets
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinylm.course import widgets
+from tinylm.course import style, widgets
 from tinylm.errors import InputError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate_text
@@ -174,6 +175,7 @@ PAGES = {
     "attention": lambda: widgets.html_attention(NASTY, WEIGHTS, 3),
     "bars": lambda: widgets.html_bars(NASTY, WEIGHTS[-1], title=NASTY[0]),
     "before_after": lambda: widgets.html_before_after(NASTY, WEIGHTS[-1], WEIGHTS[-2], title=NASTY[0]),
+    "tokens": lambda: widgets.html_tokens(NASTY, range(9), title=NASTY[0]),
     "error": lambda: widgets.html_error(ValueError(NASTY[0])),
 }
 
@@ -189,7 +191,69 @@ def test_html_shows_any_text_as_text_runs_nothing_and_reaches_for_nothing(name):
 
 def test_html_attention_colours_each_token_by_its_weight():
     shown = read(widgets.html_attention(list("abcdefg"), WEIGHTS, 4))
-    tokens = [element for element in shown.iter("span") if element.get("class", "").startswith("t ")]
-    alphas = [float(re.search(r"rgba\(.*,([\d.]+)\)", token.get("style"))[1]) for token in tokens]
+    tokens = [element for element in shown.iter("bdi") if element.get("class", "").startswith("look ")]
+    alphas = [float(re.search(r"--look:([\d.]+)", token.get("style"))[1]) for token in tokens]
     assert np.allclose(alphas, WEIGHTS[4], atol=5e-4)
-    assert [token.text for token in tokens if "outline" in token.get("style")] == ["e"]
+    assert [token.text for token in tokens if "asks" in token.get("class")] == ["e"]
+
+
+def drawn_tokens(shown):
+    return [element for element in read(shown).iter("bdi") if element.get("class") == "piece"]
+
+
+def test_html_tokens_stand_in_their_order_each_with_its_id_and_neighbours_differ_in_colour():
+    pieces = ["The", " pumpkin", b" \xf0\x9f", b"\x8e", "\n", "\u202eשלום", "\x00", *NASTY, "你好"]
+    shown = drawn_tokens(widgets.html_tokens(pieces, range(300, 340)))
+    words = [
+        "The",
+        "␣pumpkin",
+        "␣⟨F0 9F⟩",
+        "⟨8E⟩",
+        "↵",
+        "⟨E2 80 AE⟩שלום",
+        "⟨00⟩",
+        *style.show_whitespace(NASTY),
+    ]
+    assert [token.text for token in shown] == [*words, "你好"]
+    assert [int(token.get("title").split()[1].rstrip(",")) for token in shown] == [*range(300, 315)]
+    assert all(a.get("style") != b.get("style") for a, b in pairwise(shown))
+    assert "id" not in drawn_tokens(widgets.html_tokens(pieces))[0].get("title")
+
+
+def luminance(colour):
+    """Of WCAG 2.2: linear light, weighted as the eye does."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(a * b for a, b in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_html_tokens_have_dark_letters_on_pale_colours_that_a_grey_picture_shows_too():
+    looks = {
+        token.get("style").split("background:")[1] for token in drawn_tokens(widgets.html_tokens("abcdefgh"))
+    }
+    assert len(looks) == 6
+    assert all((luminance(look) + 0.05) / (luminance(style.INK) + 0.05) > 7 for look in looks)
+    assert ".piece {color:" + style.INK + "; border:1px solid" in widgets.html_tokens("a")
+
+
+class Bytes:
+    """A token for each byte."""
+
+    token_bytes = staticmethod(lambda i: bytes([i]))
+    encode = staticmethod(lambda text: np.frombuffer(text.encode(), dtype=np.uint8))
+
+
+def test_token_colours_draws_the_tokens_of_the_chosen_tokenizer_and_counts_them():
+    box = widgets.token_colours({"bytes": Bytes(), "characters": CharTokenizer.train("aé\n")}, "aé\n")
+    assert seen(box) == "3 characters, 4 bytes, 4 tokens: 1.00 bytes per tokena⟨C3⟩⟨A9⟩↵"
+    assert drawn_tokens(page(box))[1].get("title") == "id 195, bytes C3"
+    find(box, "tokenizer").value = "characters"
+    assert seen(box) == "3 characters, 4 bytes, 3 tokens: 1.33 bytes per tokenaé↵"
+    for bad, words in (
+        ("", "type at least one character"),
+        ("b", "b"),
+        ("a" * 1001, "first 1,000 are drawn"),
+    ):
+        find(box, "text").value = bad
+        assert words in seen(box) and "Error" not in seen(box)
+    assert len(drawn_tokens(page(box))) == 1000

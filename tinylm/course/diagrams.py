@@ -3,6 +3,8 @@
 `architecture` is read off the model that it is given, layer by layer, so that it cannot drift from the code.
 Shown in notebooks 00_start_here and 03_transformer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
@@ -116,6 +118,15 @@ def _join(axes: Axes, y: float, x: float) -> None:
     """An arrow from x back to the stream, and the sign of an addition."""
     arrow(axes, (x, y), (STREAM + 0.14, y))
     plus(axes, STREAM, y)
+
+
+@contextmanager
+def paper(alt: str, width: float, high: float, low: float = 0.0, title: str = "") -> Iterator[Axes]:
+    """A figure to draw on in inches: x from 0 to width, y from low to high; shown when the block ends."""
+    with style.figure(alt, width, high - low + 0.5) as axes:
+        axes.set(xlim=(0, width), ylim=(low, high), title=title)
+        axes.axis("off")
+        yield axes
 
 
 def plus(axes: Axes, x: float, y: float) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinylm.course import style
-from tinylm.course.diagrams import arrow, box, plus, write
+from tinylm.course.diagrams import arrow, box, paper, plus, write
 from tinylm.course.style import BLUE, COLOURS, GREY, INK
 
 SENTENCE = ("the", "queen", "said", "that", "she", "was", "tired")
@@ -158,3 +158,44 @@ def arrows(vectors: Mapping[str, Sequence[float]], *, title: str, xlabel: str, y
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
         axes.set_aspect("equal")
         axes.grid()
+
+
+def merge_tree(word: str, merges: Sequence[tuple[bytes, bytes]], *, title: str) -> None:
+    """How merges make tokens of a word: its bytes below, a joint for each merge with its number, its tokens.
+
+    merges: pairs of bytes in their order, [(b"a", b"b"), …], of which the first has the number 1; those that
+    the word does not meet are passed over. Up to about 18 bytes are readable."""
+    letters = [bytes([byte]) for byte in word.encode()]
+    step, top, joints = min(0.85, 9.2 / len(letters)), 1.3, []
+    row = [
+        (letter, (i + 0.5) * step, 0.66) for i, letter in enumerate(letters)
+    ]  # a piece, x and y of its end
+    for number, (left, right) in enumerate(merges, 1):
+        for i in range(len(row)):  # the row becomes shorter: behind its end there is no pair
+            if [piece for piece, _, _ in row[i : i + 2]] == [left, right]:
+                (_, x, y), (_, other_x, other_y) = row[i : i + 2]
+                high = max(y, other_y) + 0.55
+                joints.append((number, [x, x, other_x, other_x], [y, high, high, other_y]))
+                row[i : i + 2] = [(left + right, (x + other_x) / 2, high)]
+                top = max(top, high + 0.6)
+    tokens = [style.show_bytes(piece, drawn=True) for piece, _, _ in row]
+    told = (
+        f"The tree of merges of “{word}”: {len(letters)} bytes below, {len(joints)} joints, numbered in the "
+    )
+    told += f"order of the merges, and {len(tokens)} tokens on top: {', '.join(tokens)}."
+    with paper(told, step * len(letters), top + 0.3, title=title) as axes:
+        for i, letter in enumerate(letters):
+            name = style.show_bytes(letter, drawn=True)
+            box(axes, i * step + 0.03, 0.33, step - 0.06, 0.66, name, str(letter[0]))
+        for _, x, y in joints:
+            axes.plot(x, y, color=INK, linewidth=1.8, linestyle="-", zorder=0)
+        at = 0.0
+        for token, (piece, x, y) in zip(tokens, row, strict=True):
+            wide = step * len(piece)
+            axes.plot([x, x], [y, top - 0.25], color=INK, linewidth=1.8, linestyle="-", zorder=0)
+            look = {"facecolor": style.tint(BLUE), "weight": "bold"}
+            box(axes, at + 0.03, top, wide - 0.06, 0.5, token, **look)
+            at += wide
+        for number, x, y in joints:
+            ground = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": INK}
+            write(axes, (x[0] + x[-1]) / 2, y[1], f"{number:,}", ha="center", bbox=ground)

@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 import matplotlib
@@ -20,6 +21,7 @@ from IPython import get_ipython
 from IPython.display import display
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.rcsetup import cycler
 from PIL import Image
 
@@ -29,7 +31,8 @@ COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY)
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 HATCHES = ("", "//", "..", "\\\\", "xx", "++")
-MONO = "DejaVu Sans Mono"
+SANS, MONO = "DejaVu Sans", "DejaVu Sans Mono"  # matplotlib brings them along
+LETTERS = get_font(findfont(SANS))
 INK, GREY, PALE = "#1A1A1A", "#595959", "#E9EDF1"
 SEQUENTIAL = "Blues"  # white is nothing, ink is much; one hue, so any colour vision reads it
 DIVERGING = "PuOr_r"  # for values of both signs: white is zero
@@ -44,7 +47,7 @@ UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset
 
 LOOKS = cycler(color=COLOURS, linestyle=LINES, marker=MARKERS)  # of lines: any one of the three is enough
 STYLE: dict[str, Any] = {"figure.figsize": (WIDTH, 4.0), "figure.dpi": SCREEN_DPI, "image.cmap": SEQUENTIAL}
-STYLE |= {"font.family": "DejaVu Sans", "font.size": 14, "legend.fontsize": 13, "legend.frameon": False}
+STYLE |= {"font.family": SANS, "font.size": 14, "legend.fontsize": 13, "legend.frameon": False}
 STYLE |= {"axes.titlesize": 16, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlepad": 10}
 STYLE |= {"axes.labelcolor": INK, "axes.edgecolor": GREY, "axes.linewidth": 1.0, "axes.axisbelow": True}
 STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "grid.color": "#D5D9DD"}
@@ -110,3 +113,19 @@ def show_whitespace(labels: Iterable[str]) -> list[str]:
     """Tokens with their outer spaces and their newlines made visible: " the" -> "␣the", "\\n" -> "↵"."""
     shown = (re.sub(r"^ +| +\Z", lambda spaces: "␣" * len(spaces[0]), str(label)) for label in labels)
     return [label.replace("\n", "↵").replace("\t", "⇥") for label in shown]
+
+
+def show_bytes(piece: bytes, drawn: bool = False) -> str:
+    """A token's bytes as text; what is no visible character stands in hex: b" \\xf0\\x9f" -> "␣⟨F0 9F⟩".
+
+    drawn: for a figure, in whose letters a character may be missing, which is then no visible one."""
+
+    def is_seen(character: str) -> bool:
+        there = not drawn or LETTERS.get_char_index(ord(character))
+        return character in "\n\t" or bool(character.isprintable() and there)
+
+    parts = []
+    for seen, run in groupby(piece.decode("utf-8", "surrogateescape"), is_seen):
+        part = "".join(run)
+        parts.append(part if seen else f"⟨{part.encode('utf-8', 'surrogateescape').hex(' ').upper()}⟩")
+    return show_whitespace(["".join(parts)])[0]

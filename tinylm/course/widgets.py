@@ -6,14 +6,16 @@ has no script in it, and every text is escaped. Used in every notebook, from 00_
 import functools
 import hashlib
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets
 import numpy as np
 import torch
+from matplotlib.colors import to_hex, to_rgb
 from torch import nn
 
+from tinylm.course import style
 from tinylm.course.style import BLUE, GREY, INK, SKY, VERMILION, show_whitespace, to_numpy
 from tinylm.errors import InputError, TinyLMError
 from tinylm.inference.config import GenerationConfig
@@ -91,8 +93,7 @@ def sampling_widget(model: nn.Module, tokenizer: Any, text: str) -> Any:
         table = html_before_after(labels, probabilities(logits)[0], after[0], title=f"after “{text}”")
         generator = torch.Generator().manual_seed(seed)
         written = generate_text(model, tokenizer, text, config, generator=generator)
-        words = f"<b>{html.escape(text)}</b>{html.escape(written)}"
-        return table + html_page(f"<div style='{MONO};white-space:pre-wrap'>{words}</div>")
+        return table + html_page(f"<pre><b>{html.escape(text)}</b>{html.escape(written)}</pre>")
 
     sliders = {"temperature": (0.0, 3.0, 0.05, 1.0), "top_k": (0, len(labels))}
     sliders |= {"top_p": (0.05, 1.0, 0.05, 1.0), "min_p": (0.0, 1.0, 0.01)}
@@ -126,18 +127,52 @@ def attention_viewer(model: nn.Module, tokenizer: Any, text: str) -> Any:
     return explore(draw, text=typed, layer=(0, model.config.n_layer - 1), head=heads, position=where)
 
 
-PAGE = (
-    f"background:white;color:{INK};padding:10px 14px;border-radius:6px;font-size:16px;line-height:1.5;"
-    "max-width:52em;overflow-wrap:anywhere"
-)
-MONO = "font-family:Menlo,Consolas,monospace"
+def token_colours(tokenizers: Mapping[str, Any], text: str) -> Any:
+    """Type a text, choose one of the tokenizers by its name, see the text cut into tokens, and how many."""
+
+    def draw(text: str, tokenizer: str) -> str:
+        _require_text(text)
+        chosen = tokenizers[tokenizer]
+        ids = chosen.encode(text).tolist()
+        piece = getattr(chosen, "token_bytes", lambda i: chosen.decode([i]))  # a character is never in parts
+        letters, size, n = len(text), len(text.encode()), len(ids)
+        counts = f"{letters:,} characters, {size:,} bytes, {n:,} tokens: {size / n:.2f} bytes per token"
+        counts += " (the first 1,000 are drawn)" if n > 1000 else ""
+        return html_tokens([piece(i) for i in ids[:1000]], ids, title=counts)
+
+    typed = ipywidgets.Textarea(text, rows=3, description="text", layout={"width": "38em"})
+    typed.style.description_width = "8em"
+    return explore(draw, text=typed, tokenizer=list(tokenizers))
+
+
+SHEET = f"""
+.tinylm {{background:white; color:{INK}; padding:10px 14px; border-radius:6px; max-width:52em;
+  font-size:16px; line-height:1.5; overflow-wrap:anywhere}}
+.tinylm p, .tinylm .rows {{margin:0 0 6px}}
+.tinylm code, .tinylm bdi, .tinylm pre {{font:1em Menlo,Consolas,monospace; background:none; color:inherit}}
+.tinylm pre, .tinylm bdi {{white-space:pre-wrap; margin:0}}
+.tinylm .rows {{display:grid; grid-template-columns:max-content 1fr max-content; gap:2px 12px}}
+.tinylm .rows div {{display:contents}}
+.tinylm .pairs {{column-width:20em; column-gap:2em; font-size:13px; line-height:1.3}}
+.tinylm .pairs div {{display:grid; grid-template-columns:2em 1fr 9em; gap:8px; break-inside:avoid}}
+.tinylm .rows code, .tinylm .pairs code, .tinylm .said {{text-align:right; white-space:pre}}
+.tinylm .bars {{align-self:center}}
+.tinylm i {{display:block; background:{BLUE}; height:1.1em; min-width:1px}}
+.tinylm .pairs i {{height:0.45em; min-width:0}}
+.tinylm .pairs i:first-child {{background:{SKY}}}
+.tinylm .text {{line-height:2.1; margin:0 0 10px}}
+.tinylm bdi {{display:inline-block; padding:1px 2px; line-height:1.5; border-radius:3px; cursor:default}}
+.tinylm .piece {{color:{INK}; border:1px solid {GREY}; margin:0 1px}}
+.tinylm .look {{background:rgba({",".join(str(round(255 * part)) for part in to_rgb(SKY))},var(--look))}}
+.tinylm .asks {{outline:2px solid {VERMILION}; font-weight:bold}}
+.tinylm .later {{color:{GREY}}}
+"""
 FAINTEST = 0.01  # a weight below this gets no colour on hovering
-SKY_RGB = ",".join(str(int(SKY[i : i + 2], 16)) for i in (1, 3, 5))
 
 
 def html_page(inner: str) -> str:
     """A white page that reads the same in Jupyter's light and dark themes."""
-    return f'<div style="{PAGE}">{inner}</div>'
+    return f'<style>{SHEET}</style><div class="tinylm">{inner}</div>'
 
 
 def html_error(error: BaseException) -> str:
@@ -148,35 +183,29 @@ def html_error(error: BaseException) -> str:
     return html_page(f'<span role="alert" style="color:{VERMILION}">{html.escape(message)}</span>')
 
 
+def _heading(bold: str, rest: str = "") -> str:
+    return f"<p><b>{html.escape(bold)}</b>{rest}</p>" if bold or rest else ""
+
+
+def _rows(rows: Iterable[tuple[str, Sequence[float], str]], kind: str = "rows") -> str:
+    """A row for each (label, parts of the full length, what is said at its end)."""
+    shown = ""
+    for label, parts, said in rows:
+        bars = "".join(f"<i style='width:{100 * min(max(part, 0.0), 1.0):.2f}%'></i>" for part in parts)
+        name = html.escape(*show_whitespace([label]))
+        shown += f"<div><code>{name}</code><span class='bars'>{bars}</span>"
+        shown += f"<span class='said'>{said}</span></div>"
+    return f"<div class='{kind}'>{shown}</div>"
+
+
 def html_bars(labels: Sequence[str], values: Any, *, title: str = "", top: int | None = None) -> str:
     """One horizontal bar per label, values between 0 and 1; with top, only so many, largest first."""
     values = to_numpy(values)
     order = np.arange(len(values)) if top is None else np.argsort(-values, kind="stable")[:top]
-    shown = (_heading(html.escape(title)) if title else "") + _table((labels[i], values[i]) for i in order)
+    shown = _heading(title) + _rows((labels[i], [values[i]], f"{values[i]:.1%}") for i in order)
     if others := len(values) - len(order):
-        shown += f"<p style='margin:6px 0 0'>the other {others} share {1 - values[order].sum():.1%}</p>"
+        shown += f"<p>the other {others} share {1 - values[order].sum():.1%}</p>"
     return html_page(shown)
-
-
-def _label(text: str) -> str:
-    return html.escape(show_whitespace([text])[0])
-
-
-def _heading(bold: str, rest: str = "") -> str:
-    return f"<p style='margin:0 0 6px'><b>{bold}</b>{rest}</p>"
-
-
-def _table(rows: Any) -> str:
-    cell = "padding:1px 8px;background:white"
-    inner = ""
-    for label, value in rows:
-        bar = f"background:{BLUE};height:1.1em;width:{100 * min(max(value, 0.0), 1.0):.2f}%;min-width:1px"
-        inner += (
-            f"<tr><td style='{cell};{MONO};text-align:right;white-space:nowrap'>{_label(label)}</td>"
-            f"<td style='{cell};width:75%'><div style='{bar}'></div></td>"
-            f"<td style='{cell};text-align:right;white-space:nowrap'>{value:.1%}</td></tr>"
-        )
-    return f"<table style='border-collapse:collapse;width:100%'>{inner}</table>"
 
 
 def html_before_after(labels: Sequence[str], before: Any, after: Any, *, title: str = "") -> str:
@@ -185,22 +214,11 @@ def html_before_after(labels: Sequence[str], before: Any, after: Any, *, title: 
     before, after: probabilities (V,). A label that may no longer be drawn says so."""
     before, after = to_numpy(before), to_numpy(after)  # (V,) each
     full = max(float(before.max()), float(after.max()))  # the longest bar fills its place
-    rows = ""
-    for i in np.argsort(-before, kind="stable"):
-        bars = ""
-        for colour, chance in ((SKY, before[i]), (BLUE, after[i])):
-            bars += f"<div style='background:{colour};height:0.45em;width:{100 * chance / full:.2f}%'></div>"
-        share = f"{before[i]:.1%} → " + (f"{after[i]:.1%}" if after[i] > 0 else "never")
-        name = "width:2em;text-align:right;padding-right:8px;white-space:pre"
-        rows += (
-            "<div style='display:flex;align-items:center;break-inside:avoid'>"
-            f"<span style='{name}'>{_label(labels[i])}</span>"
-            f"<div style='flex:1'>{bars}</div><span style='width:11em;text-align:right'>{share}</span></div>"
-        )
+    said = [f"{b:.1%} → " + (f"{a:.1%}" if a > 0 else "never") for b, a in zip(before, after, strict=True)]
+    order = np.argsort(-before, kind="stable")
+    rows = _rows(((labels[i], (before[i] / full, after[i] / full), said[i]) for i in order), "pairs")
     kept = f": {int((after > 0).sum())} of {len(labels)} tokens may be drawn"
-    heading = _heading(html.escape(title), f"{kept} (pale: by the model, dark: after the rules)")
-    columns = f"column-width:20em;column-gap:2em;{MONO};font-size:13px;line-height:1.3"
-    return html_page(f"{heading}<div style='{columns}'>{rows}</div>")
+    return html_page(_heading(title, f"{kept} (pale: by the model, dark: after the rules)") + rows)
 
 
 def html_attention(tokens: Sequence[str], weights: Any, position: int) -> str:
@@ -208,27 +226,39 @@ def html_attention(tokens: Sequence[str], weights: Any, position: int) -> str:
 
     The chosen token is framed, the future is grey. Pointing at another token shows what that one looks at
     (style sheets alone do it). The five heaviest weights follow as bars."""
-    weights = to_numpy(weights)
+    weights, names = to_numpy(weights), [html.escape(token) for token in show_whitespace(tokens)]
     row = weights[position]
     # a name of its own, so that two texts on one page do not colour each other
     seen = repr(list(tokens)).encode() + weights.round(4).tobytes()
     name = f"looks-{hashlib.sha256(seen).hexdigest()[:10]}"
-    rules = [f"#{name}:has(.t:hover) .t{{background:none!important}}"]
+    rules = [f"#{name}:has(.look:hover) .look {{--look:0!important}}"]
     for i, j in np.argwhere(weights > FAINTEST):
-        colour = f"rgba({SKY_RGB},{weights[i, j]:.2f})"
-        rules.append(f"#{name}:has(.t{i}:hover) .t{j}.t{{background:{colour}!important}}")
+        rules.append(f"#{name}:has(.t{i}:hover) .t{j}.look {{--look:{weights[i, j]:.2f}!important}}")
     spans = ""
     for i, token in enumerate(tokens):
-        look = f"background:rgba({SKY_RGB},{row[i]:.3f});color:{INK if i <= position else GREY}"
-        frame = f"outline:2px solid {VERMILION};font-weight:bold;" if i == position else ""
-        look = f"padding:4px 2px;border-radius:3px;cursor:default;{frame}{look}"
-        spans += f"<span class='t t{i}' title='{i}: {row[i]:.1%}' style='{look}'>{_label(token)}</span>"
+        kind = f"look t{i}" + (" asks" if i == position else " later" if i > position else "")
+        spans += f"<bdi class='{kind}' title='{i}: {row[i]:.1%}' style='--look:{row[i]:.3f}'>{names[i]}</bdi>"
         spans += "<br>" if "\n" in token else ""
     order = [i for i in np.argsort(-row, kind="stable")[:5] if row[i] > 0]
-    heading = f"position {position}, “<span style='{MONO}'>{_label(tokens[position])}</span>”, looks at"
     return html_page(
-        f"<style>{''.join(rules)}</style>"
-        f"<p id='{name}' style='{MONO};line-height:2.1;margin:0 0 10px'>{spans}</p>"
-        + _heading(heading)
-        + _table((f"{i} {tokens[i]}", row[i]) for i in order)
+        f"<style>{''.join(rules)}</style><p id='{name}' class='text'>{spans}</p>"
+        f"<p><b>position {position}, “<code>{names[position]}</code>”, looks at</b></p>"
+        + _rows((f"{i} {tokens[i]}", [row[i]], f"{row[i]:.1%}") for i in order)
     )
+
+
+def html_tokens(pieces: Sequence[str | bytes], ids: Sequence[int] | None = None, title: str = "") -> str:
+    """A text cut into tokens, each on a colour of its own; six colours follow one another, borders do too.
+
+    pieces: the tokens as text or, where a token may be a part of a character, as bytes: what is no visible
+    character is shown by its bytes in hex. Pointing at a token shows its id and its bytes. Tokens stand from
+    left to right in any script, in the order of the ids."""
+    colours = [to_hex(style.tint(colour)) for colour in style.COLOURS]
+    shown = ""
+    for i, piece in enumerate(pieces):
+        whole = piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else bytes(piece)
+        told = ("" if ids is None else f"id {int(ids[i])}, ") + f"bytes {whole.hex(' ').upper()}"
+        look = f"class='piece' style='background:{colours[i % len(colours)]}'"
+        shown += f"<bdi {look} title='{told}'>{html.escape(style.show_bytes(whole))}</bdi>"
+        shown += "<br>" if b"\n" in whole else ""
+    return html_page(_heading(title) + f"<p class='text'>{shown}</p>")
