@@ -1,14 +1,28 @@
-"""Tokenizers: text to ids and back, exactly. Taught in notebook 01_characters."""
+"""Tokenizers: text to ids and back, exactly. Taught in notebooks 01_characters and 07_tokenizers."""
 
+import difflib
 import hashlib
 import json
-from dataclasses import KW_ONLY, asdict, dataclass, fields
-from functools import cached_property
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, asdict, dataclass, fields, replace
+from functools import cached_property, lru_cache
+from itertools import chain
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from tinylm.errors import DataError, short
+from tinylm.text import bpe, corpora
+from tinylm.text.corpora import END_OF_TEXT
+
+CACHED_WORDS = 2**18  # with their ids, some 60 MB; a language's frequent words are far fewer
+WHITE_SPACE = 500_000  # more of it in a row is not for tiktoken: from 999,999 characters on it panics
+LETTERS = "".join(chr(b) if i < 188 else chr(68 + i) for i, b in enumerate(bpe.BYTES))  # GPT-2's, id by id
 
 
 class Tokenizer(Protocol):
@@ -127,7 +141,215 @@ class CharTokenizer:
         return fingerprint(self.to_json())
 
 
-KINDS = {"characters": CharTokenizer}  # by the name of their kind in a saved tokenizer
+class _Words(dict):
+    """The ids of each word met so far: most of the words of a text have been there before."""
+
+    def __init__(self, ids_of: dict[bpe.Pair, int]) -> None:
+        self.ids_of = ids_of
+
+    def __missing__(self, word: str) -> list[int]:
+        ids = bpe.encode_word(word.encode("utf-8"), self.ids_of)
+        if len(word) < bpe.LONG:  # a longer one hardly comes again
+            if len(self) >= CACHED_WORDS:
+                self.clear()
+            self[word] = ids
+        return ids
+
+
+@lru_cache(maxsize=8)
+def _parsed(merges: str) -> tuple[list[bytes], dict[bpe.Pair, int]]:
+    """(the bytes of each id below the special ones, pair -> id) of a text of merges."""
+    pieces, ids_of = [bytes([byte]) for byte in bpe.BYTES], {}
+    id_of = {letter: i for i, letter in enumerate(LETTERS)}
+    lines = merges.split("\n") if merges else []
+    for number, line in enumerate(lines, start=1):
+        left, _, right = line.partition(" ")
+        if left not in id_of or right not in id_of or left + right in id_of:
+            raise DataError(
+                f"line {number} of {len(lines):,} merges is {short(line)}: write two tokens, each a byte or "
+                f"made above, that make a new one, as GPT-2's vocab.bpe does below its first line"
+            )
+        pair = id_of[left], id_of[right]
+        ids_of[pair] = id_of[left + right] = len(pieces)
+        pieces.append(pieces[pair[0]] + pieces[pair[1]])
+    return pieces, ids_of
+
+
+@dataclass(frozen=True)
+class BPETokenizer:
+    """Byte pair encoding as in GPT-2: every text has ids, and they are those that tiktoken gives.
+
+    `merges` has a line for each merge, as "Ġ t", in the order in which they were learned: GPT-2's vocab.bpe
+    without its first line. The ids of the `special` tokens follow. No text is ever encoded to one of them:
+    who wants one asks `id_of`. Raises DataError for merges and special tokens that cannot be."""
+
+    merges: str
+    special: tuple[str, ...] = (END_OF_TEXT,)
+
+    unit = "token"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.merges, str):
+            raise DataError(f"the merges {short(self.merges)} are no text: make them with BPETokenizer.train")
+        object.__setattr__(self, "merges", self.merges.removesuffix("\n"))
+        _parsed(self.merges)
+        names = self.special if isinstance(self.special, list | tuple) else [self.special]
+        whole = all(isinstance(n, str) and n and n == bpe.as_unicode(n) for n in names)
+        if names is not self.special or not whole or len(set(names)) < len(names):
+            wrong = f"the {len(names)} special tokens {short(self.special)} are no row of different names"
+            raise DataError(f"{wrong}: give each once, and none that is empty")
+        object.__setattr__(self, "special", tuple(names))  # JSON has made a list of it
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        vocab_size: int,
+        *,
+        special: Sequence[str] = (END_OF_TEXT,),
+        library: bool = False,
+    ) -> "BPETokenizer":
+        """The tokenizer of these texts: 256 bytes, as many merges as there is room for, the special tokens.
+
+        It is smaller than `vocab_size` where the texts have no pair left. `library` leaves the work to
+        `tokenizers`, which uses every core and finds the same merges. Raises DataError for too few ids."""
+        if (n_merges := vocab_size - 256 - len(special)) < 0:
+            raise DataError(
+                f"a vocabulary of {vocab_size} has no room for 256 bytes and {len(special)} special tokens: "
+                f"use {vocab_size - n_merges} or more"
+            )
+        texts = [texts] if isinstance(texts, str) else texts
+        if library:
+            pairs = bpe.train_with_library(texts, n_merges)
+        else:
+            words = bpe.count_words(texts)
+            pairs = bpe.train_merges(words, n_merges)
+        names, lines = list(LETTERS), []
+        for left, right in pairs:
+            lines.append(f"{names[left]} {names[right]}")
+            names.append(names[left] + names[right])
+        return cls("\n".join(lines), tuple(special))
+
+    def with_special(self, *names: str) -> "BPETokenizer":
+        """The same with more special tokens, whose ids follow."""
+        return replace(self, special=(*self.special, *names))
+
+    @cached_property
+    def _bytes(self) -> list[bytes]:
+        """id -> bytes; those of a special token are its name."""
+        return _parsed(self.merges)[0] + [name.encode("utf-8") for name in self.special]
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids, V: bytes, merges and special tokens."""
+        return len(self._bytes)
+
+    @property
+    def end_of_text(self) -> int | None:
+        """The id that ends each document; None where it is not among the special tokens."""
+        return self.id_of(END_OF_TEXT) if END_OF_TEXT in self.special else None
+
+    def id_of(self, name: str) -> int:
+        """The id of a special token. Raises DataError for a name that is none."""
+        if name in self.special:
+            return len(self._bytes) - len(self.special) + self.special.index(name)
+        near = difflib.get_close_matches(str(name), self.special, n=1) or [
+            " or ".join(self.special) or "none"
+        ]
+        raise DataError(f"{short(name)} is no special token here: use {near[0]}, or add it by with_special")
+
+    def token_bytes(self, token: int) -> bytes:
+        """What one id stands for, often not whole characters. Errors as `checked_ids`."""
+        return self._bytes[checked_ids(token, self.vocab_size).item()]
+
+    def encode(self, text: str) -> np.ndarray:
+        """The ids of `text`, int64, shape (T,). A special token's name in it is text like any other."""
+        words = map(self._words.__getitem__, bpe.SPLIT.findall(bpe.as_unicode(text)))
+        return np.fromiter(chain.from_iterable(words), dtype=np.int64)  # (T,)
+
+    def encode_documents(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
+        """The same ids by tiktoken, which is quicker: (T,), int64, for each text, ended by end_of_text."""
+        end = [] if self.end_of_text is None else [self.end_of_text]
+        for text in texts:
+            if len(text) >= WHITE_SPACE and re.search(rf"\s{{{WHITE_SPACE}}}", text):
+                yield np.append(self.encode(text), np.array(end, dtype=np.int64))
+            else:
+                yield np.array(self._tiktoken.encode_ordinary(text) + end, dtype=np.int64)
+
+    @cached_property
+    def _words(self) -> _Words:
+        return _Words(_parsed(self.merges)[1])
+
+    @cached_property
+    def _tiktoken(self) -> Any:
+        import tiktoken
+
+        ranks = {piece: i for i, piece in enumerate(_parsed(self.merges)[0])}
+        words = bpe.SPLIT.pattern
+        return tiktoken.Encoding("tinylm", pat_str=words, mergeable_ranks=ranks, special_tokens={})
+
+    def decode(self, ids: Any) -> str:
+        """The text of one row of ids: an array, a tensor, a list or a single id. Errors as `checked_ids`.
+
+        Bytes that are no character come out as U+FFFD, special tokens as their names."""
+        row = checked_ids(ids, self.vocab_size).tolist()
+        return b"".join(map(self._bytes.__getitem__, row)).decode("utf-8", errors="replace")
+
+    def to_json(self) -> dict:
+        """Everything needed to make the same tokenizer again, as plain JSON."""
+        return {"kind": "bpe"} | asdict(self)
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of `to_json()`, as CharTokenizer's."""
+        return fingerprint(self.to_json())
+
+
+def gpt2_tokenizer(special: Sequence[str] = (END_OF_TEXT,)) -> BPETokenizer:
+    """GPT-2's own 50,000 merges, from the files of "gpt2-bpe". Raises CorpusMissing where none has them."""
+    text = corpora.fetch("gpt2-bpe")["vocab.bpe"].read_text(encoding="utf-8")
+    return BPETokenizer(text.partition("\n")[2], tuple(special))  # the first line says the version
+
+
+def tiktoken_gpt2() -> Any:
+    """tiktoken's own "gpt2" without the network: its files lie in a cache folder under its names for them.
+
+    Raises CorpusMissing where no source has them."""
+    import tiktoken
+
+    address = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
+    before = os.environ.get("TIKTOKEN_CACHE_DIR")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in corpora.fetch("gpt2-bpe").items():
+            shutil.copyfile(path, Path(folder, hashlib.sha1((address + name).encode()).hexdigest()))
+        os.environ["TIKTOKEN_CACHE_DIR"] = folder
+        try:
+            return tiktoken.get_encoding("gpt2")
+        finally:
+            del os.environ["TIKTOKEN_CACHE_DIR"]
+            os.environ.update({} if before is None else {"TIKTOKEN_CACHE_DIR": before})
+
+
+def tokenizer_named(name: str, texts: Iterable[str] | None = None) -> Tokenizer:
+    """ "characters" and "bpe-4096" are trained on the texts; "gpt2" and a saved tokenizer.json are read.
+
+    Raises DataError for another name, for no texts, and for a file that is no tokenizer."""
+    if name == "gpt2":
+        return gpt2_tokenizer()
+    if name.endswith(".json"):
+        try:
+            return tokenizer_from_json(json.loads(Path(name).expanduser().read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no JSON"
+            raise DataError(f"{short(name)} is no saved tokenizer ({why}): give a tokenizer.json") from error
+    size = re.fullmatch(r"bpe-([0-9]{1,7})", name)
+    if texts is None or not (size or name == "characters"):
+        ways = "characters or bpe-4096 with texts to train on, gpt2, or the path of a tokenizer.json"
+        raise DataError(f"there is no tokenizer {short(name)} here: use {ways}")
+    return BPETokenizer.train(texts, int(size[1])) if size else CharTokenizer.train("".join(texts))
+
+
+KINDS = {"characters": CharTokenizer, "bpe": BPETokenizer}  # by the name of their kind in a saved tokenizer
 
 
 def tokenizer_from_json(data: Any) -> Tokenizer:

@@ -1,0 +1,148 @@
+"""Byte pair encoding: a text is cut into words, words into bytes, and the pair seen most often is joined.
+
+Sennrich et al. (arXiv:1508.07909), on bytes as in GPT-2 (Radford et al., 2019). An id below 256 is a byte,
+and 256 + i is what the i-th merge makes of two earlier ids. Taught in notebook 07_tokenizers."""
+
+import heapq
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+import regex
+
+# GPT-2's words. No merge crosses them, or "dog." and "dog!" would become tokens.
+SPLIT = regex.compile(r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+# GPT-2 counts the printable bytes first, and the order matters: of equal pairs the smallest is joined.
+BYTES = bytes([*range(33, 127), *range(161, 173), *range(174, 256), *range(33), *range(127, 161), 173])
+ID_OF_BYTE = bytes.maketrans(BYTES, bytes(range(256)))
+LONG = (
+    100  # bytes; to look through a whole word for each of its merges takes n² steps, too many for longer ones
+)
+
+Pair = tuple[int, int]
+
+
+def as_unicode(text: str) -> str:
+    """The text with each lone surrogate as U+FFFD, because UTF-8 has no bytes for half a character.
+
+    Two halves in order become their character. This is tiktoken's rule."""
+    try:
+        text.encode("utf-8")
+        return text
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def count_words(texts: Iterable[str]) -> Counter[bytes]:
+    """How often each word stands in the texts: all that training needs, and few, as words are repeated."""
+    words: Counter[str] = Counter()
+    for text in texts:
+        words.update(SPLIT.findall(as_unicode(text)))
+    return Counter({word.encode("utf-8"): n for word, n in words.items()})
+
+
+def train_merges(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
+    """The pairs to join, most frequent first, of equal ones the smallest; fewer where no pair is left.
+
+    Counting all pairs again for each merge would read all words each time. Only words that hold the merged
+    pair change, so only their pairs are counted again."""
+    spelled = [list(word.translate(ID_OF_BYTE)) for word in words]  # each word as its ids so far
+    times = list(words.values())
+    counts: Counter[Pair] = Counter()
+    holders: defaultdict[Pair, set[int]] = defaultdict(set)  # which words hold a pair, or once held it
+    for number, ids in enumerate(spelled):
+        for pair in pairwise(ids):
+            counts[pair] += times[number]
+            holders[pair].add(number)
+    queue = [(-count, pair) for pair, count in counts.items()]
+    heapq.heapify(queue)
+    merges: list[Pair] = []
+    while queue and len(merges) < n_merges:
+        count, pair = heapq.heappop(queue)
+        if counts[pair] != -count:  # some of it was merged away since it was counted
+            if counts[pair]:
+                heapq.heappush(queue, (-counts[pair], pair))
+            continue
+        new, changed = 256 + len(merges), set()
+        merges.append(pair)
+        for number in holders.pop(pair):
+            before = spelled[number]
+            after = spelled[number] = merged(before, pair, new)
+            if len(after) == len(before):
+                continue
+            for old in pairwise(before):  # all are taken away and the new ones added: in "aaaa" pairs overlap
+                counts[old] -= times[number]
+            for made in pairwise(after):
+                counts[made] += times[number]
+                if new in made:  # no other pair can have become more frequent
+                    holders[made].add(number)
+                    changed.add(made)
+        for made in changed:
+            heapq.heappush(queue, (-counts[made], made))
+    return merges
+
+
+def merged(ids: list[int], pair: Pair, new: int) -> list[int]:
+    """The ids with each occurrence of the pair, from left to right, replaced by the new id."""
+    first, second = pair
+    out, at, last = [], 0, len(ids) - 1
+    while at <= last:
+        if ids[at] == first and at < last and ids[at + 1] == second:
+            out.append(new)
+            at += 2
+        else:
+            out.append(ids[at])
+            at += 1
+    return out
+
+
+def encode_word(word: bytes, ids_of: Mapping[Pair, int]) -> list[int]:
+    """The ids of one word: of the merges that its pairs allow, the earliest is made first, as in training."""
+    ids = list(word.translate(ID_OF_BYTE))
+    if len(ids) >= LONG:
+        return _encode_long(ids, ids_of)
+    while len(ids) > 1:
+        pair = min(pairwise(ids), key=lambda pair: ids_of.get(pair, float("inf")))
+        if pair not in ids_of:
+            break
+        ids = merged(ids, pair, ids_of[pair])
+    return ids
+
+
+def _encode_long(ids: list[int], ids_of: Mapping[Pair, int]) -> list[int]:
+    """The same from a heap of the pairs that stand there: n log n steps."""
+    after = [*range(1, len(ids)), -1]  # the neighbours of each place, which a merge brings together
+    before = [*range(-1, len(ids) - 1)]
+    queue = [(ids_of[pair], at) for at, pair in enumerate(pairwise(ids)) if pair in ids_of]  # leftmost first
+    heapq.heapify(queue)
+    while queue:
+        new, at = heapq.heappop(queue)
+        right = after[at]
+        if right < 0 or ids_of.get((ids[at], ids[right])) != new:  # one of the two was merged otherwise since
+            continue
+        ids[at], ids[right], after[at] = new, -1, after[right]  # -1 is in no pair
+        if (left := before[at]) >= 0 and (made := ids_of.get((ids[left], new))) is not None:
+            heapq.heappush(queue, (made, left))
+        if (right := after[at]) >= 0:
+            before[right] = at
+            if (made := ids_of.get((new, ids[right]))) is not None:
+                heapq.heappush(queue, (made, at))
+    return [token for token in ids if token >= 0]
+
+
+def train_with_library(texts: Iterable[str], n_merges: int) -> list[Pair]:
+    """The same merges by `tokenizers`, which is written in Rust and uses every core: for gigabytes."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=256 + n_merges,
+        min_frequency=0,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    made.train_from_iterator(map(as_unicode, texts), trainer)
+    model = json.loads(made.to_str())["model"]
+    return [(model["vocab"][left], model["vocab"][right]) for left, right in model["merges"]]
