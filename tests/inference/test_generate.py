@@ -26,6 +26,7 @@ from tinylm.inference.generate import (
 )
 from tinylm.inference.sampling import probabilities
 from tinylm.model.gpt import GPT
+from tinylm.text.tokenizers import CharTokenizer
 
 T = 11
 ROWS = [[4, 7, 1], [2], [5, 5, 9, 0, 12, 3, 8], [1, 6, 2]]
@@ -273,3 +274,43 @@ def test_column_major_storage_changes_no_number_and_no_greedy_text():
     greedy = replace(DEFAULT, temperature=0.0, max_new_tokens=29)
     texts = [list(generate(m, [3, 1], greedy, generator=seeded())) for m in (model, by_columns)]
     assert texts[0] == texts[1]
+
+
+# Documents
+
+
+class Documents(CharTokenizer):
+    """Letters, and # as the id that ends each document, which no text is ever encoded to."""
+
+    end_of_text = 0
+
+    def encode(self, text):
+        return super().encode(text.replace("#", ""))
+
+
+DOCUMENTS = Documents("#abcdefghijkl")
+
+
+def test_prompt_begins_a_document_and_the_text_ends_where_the_model_ends_the_document():
+    model = Recorder(DOCUMENTS.vocab_size)
+    whole = "abcdefghijkl"  # each id after the one before, from end_of_text to end_of_text
+    for prompt in ("", "c", "hij"):
+        written = generate_text(model, DOCUMENTS, prompt, asked(99), generator=seeded())
+        assert prompt + written == whole[whole.index(prompt) :]
+    assert model.seen[0] == [0] and model.seen[12] == [8, 9, 10, 11, 12]  # nothing is computed after the end
+    assert [0, 3] in model.seen and [0, 8, 9, 10] in model.seen
+    texts = generate_texts(model, DOCUMENTS, ["k", "", "l#"], asked(5), generator=seeded())
+    assert texts == ["l", "abcde", ""]
+    assert "".join(stream_text(model, DOCUMENTS, "", asked(3), generator=seeded())) == "abc"
+
+
+def test_end_of_text_that_began_the_document_is_not_penalised():
+    flat = Recorder(DOCUMENTS.vocab_size)
+    flat.forward = lambda tokens: torch.tensor([2.0, 1.0] + 11 * [-9.0]).expand(*tokens.shape, 13)
+    greedy = asked(3, temperature=0.0, repetition_penalty=3.0)
+    assert generate_text(flat, DOCUMENTS, "cd", greedy, generator=seeded()) == ""
+
+
+def test_opening_is_nothing_where_a_document_begins_by_itself():
+    for tokenizer, expected in ((DOCUMENTS, ""), (CharTokenizer("\nab"), "\n"), (CharTokenizer("xab"), "x")):
+        assert generation.opening(tokenizer) == expected

@@ -57,16 +57,16 @@ def perform(options: Any, typed: list[str]) -> int:
 def finish(trained: run.Run) -> int:
     """Print a sample and what can be typed next; returns the exit code, 130 where Ctrl-C ended the run."""
     print("\na sample:")
-    write(trained, "\n", replace(SAMPLED, max_new_tokens=300), 1)
+    write(trained, None, replace(SAMPLED, max_new_tokens=300), 1)
     print(f"\nnext: python -m tinylm sample {shlex.quote(paths.display_path(trained.folder))}")
     return 130 if trained.interrupted else 0
 
 
-def write(trained: Any, prompt: str, config: GenerationConfig, seed: int | None) -> None:
+def write(trained: Any, prompt: str | None, config: GenerationConfig, seed: int | None) -> None:
     """Print what a model with its tokenizer writes, piece by piece."""
     tokenizer, generator = trained.tokenizer, torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed % 2**63)
-    if prompt == "\n":
+    if prompt is None:
         prompt = trained.prompt or opening(tokenizer)
     if trained.prompt:  # it learned one line at a time
         config = replace(config, stop=(*config.stop, "\n"))

@@ -64,8 +64,8 @@ class Sample(NamedTuple):
     """Let a trained model write. The text is streamed to the terminal."""
 
     checkpoint: Checkpoint  # A checkpoint's folder, a run's name, or a shipped name such as shakespeare_char.
-    # What to continue. Left out: the beginning of a line.
-    prompt: Annotated[str, arg(metavar="TEXT")] = "\n"
+    # What to continue. Left out: the beginning of a line or, of a story model, of a story.
+    prompt: Annotated[str | None, arg(metavar="TEXT")] = None
     generation: Annotated[GenerationConfig, arg(name=""), UseAppendAction] = SAMPLED
     # The same seed gives the same text. Left out: a new text each time.
     seed: Annotated[int | None, arg(metavar="INT")] = None

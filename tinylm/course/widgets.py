@@ -19,7 +19,7 @@ from tinylm.course import style
 from tinylm.course.style import BLUE, GREY, INK, SKY, VERMILION, show_whitespace, to_numpy
 from tinylm.errors import InputError, TinyLMError
 from tinylm.inference.config import GenerationConfig
-from tinylm.inference.generate import generate_text, next_logits
+from tinylm.inference.generate import generate_text, next_logits, prompt_ids
 from tinylm.inference.sampling import probabilities, tokens_seen
 from tinylm.model.gpt import eval_mode
 
@@ -86,10 +86,11 @@ def sampling_widget(model: nn.Module, tokenizer: Any, text: str) -> Any:
     def draw(text: str, seed: int, repetition: float, **rules: Any) -> str:
         _require_text(text)
         config = GenerationConfig(max_new_tokens=60, repetition_penalty=repetition, **rules)
-        ids = [tokenizer.encode(text).tolist()]
+        ids = [prompt_ids(tokenizer, text)]
         with eval_mode(model.modules()):
             logits = next_logits(model, ids).cpu()  # (1, V)
-        after = probabilities(logits, config, tokens_seen(ids, logits.size(-1)))  # (1, V)
+        seen = tokens_seen([tokenizer.encode(text)], logits.size(-1))
+        after = probabilities(logits, config, seen)  # (1, V)
         table = html_before_after(labels, probabilities(logits)[0], after[0], title=f"after “{text}”")
         generator = torch.Generator().manual_seed(seed)
         written = generate_text(model, tokenizer, text, config, generator=generator)

@@ -65,7 +65,11 @@ def row_generators(generator: Generator, n: int) -> list[Generator]:
 
 
 def _stream(
-    model: nn.Module, rows: list[list[int]], config: GenerationConfig, generator: Generator | list[Generator]
+    model: nn.Module,
+    rows: list[list[int]],
+    config: GenerationConfig,
+    generator: Generator | list[Generator],
+    unseen: int = 0,  # ids that begin each row and are no text: they are not penalised
 ) -> Iterator[list[int]]:
     context_length = model.config.context_length
     # A half: to keep more would refill more often, to keep less would forget more. At a half the model
@@ -86,7 +90,7 @@ def _stream(
         if seen is not None:
             seen.scatter_(1, drawn, True)
         elif config.repetition_penalty != 1.0:
-            seen = tokens_seen(rows, logits.size(-1)).to(logits.device)
+            seen = tokens_seen([row[unseen:] for row in rows], logits.size(-1)).to(logits.device)
         drawn = sample(logits, config, generator=generator, seen=seen).unsqueeze(1)  # (B, 1)
         tokens = drawn[:, 0].tolist()  # the one place that waits for the device
         for window, token in zip(windows, tokens, strict=True):
@@ -135,15 +139,22 @@ def _device(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
+def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
+    """The ids of a prompt, (T,): after end_of_text where the tokenizer has one, because a document begins
+    there. A special token in the prompt stays text."""
+    end = getattr(tokenizer, "end_of_text", None)
+    return [*([] if end is None else [end]), *map(int, tokenizer.encode(prompt))]
+
+
 def stream_text(
     model: nn.Module, tokenizer: Any, prompt: str, config: GenerationConfig = DEFAULT, *, generator: Generator
 ) -> Iterator[str]:
     """`generate` on text: yields the continuation, without the prompt, as soon as each piece is certain.
 
-    Ends at the first stop sequence, which is not yielded. Raises the tokenizer's own error for a character
-    that it does not know, and InputError for an empty prompt, both at the call."""
-    tokens = _stream(model, _checked_rows([tokenizer.encode(prompt)]), config, generator)
-    return (piece for (piece,) in _pieces(tokens, [TextStream(tokenizer, config.stop)]) if piece)
+    Ends at the first stop sequence or at end_of_text, which are not yielded. Raises the tokenizer's own error
+    for a character that it does not know, and InputError for an empty prompt where the tokenizer has no
+    end_of_text to begin a document with, both at the call."""
+    return (piece for (piece,) in _texts(model, tokenizer, [prompt], config, generator) if piece)
 
 
 def generate_text(
@@ -164,14 +175,25 @@ def generate_texts(
     """`generate_batch` on texts, each ended by its own stop sequence. Raises as `stream_text` does."""
     if isinstance(prompts, str):
         raise InputError("the prompts are one text and must be a list of them: put it into [ ]")
-    rows = _checked_rows([tokenizer.encode(prompt) for prompt in prompts])
-    tokens = _stream(model, rows, config, row_generators(generator, len(rows)))
-    pieces = _pieces(tokens, [TextStream(tokenizer, config.stop) for _ in rows])
+    pieces = _texts(model, tokenizer, prompts, config, row_generators(generator, len(prompts)))
     return ["".join(parts) for parts in zip(*pieces, strict=True)]
 
 
+def _texts(
+    model: nn.Module,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    config: GenerationConfig,
+    generator: Generator | list[Generator],
+) -> Iterator[list[str]]:
+    """What becomes certain of each prompt's continuation with each token, often ""; at the end, the rest."""
+    rows = _checked_rows([prompt_ids(tokenizer, prompt) for prompt in prompts])
+    begins = getattr(tokenizer, "end_of_text", None) is not None
+    stream = _stream(model, rows, config, generator, unseen=int(begins))
+    return _pieces(stream, [TextStream(tokenizer, config.stop) for _ in rows])
+
+
 def _pieces(stream: Iterator[list[int]], texts: list[TextStream]) -> Iterator[list[str]]:
-    """What becomes certain of each row's text with each token, often ""; when the tokens end, the rest."""
     for tokens in stream:
         yield [text.add(token) for text, token in zip(texts, tokens, strict=True)]
         if all(text.stopped for text in texts):
@@ -180,7 +202,10 @@ def _pieces(stream: Iterator[list[int]], texts: list[TextStream]) -> Iterator[li
 
 
 def opening(tokenizer: Any) -> str:
-    """What a text begins with: a line's end or, where the text had none, the tokenizer's first token."""
+    """The prompt where none is given: none where end_of_text begins a document; else a line's end or, where
+    the text had none, the tokenizer's first token."""
+    if getattr(tokenizer, "end_of_text", None) is not None:
+        return ""
     with suppress(TinyLMError):
         tokenizer.encode("\n")
         return "\n"

@@ -10,7 +10,8 @@ INCOMPLETE_CHARACTER = "\N{REPLACEMENT CHARACTER}"  # what decoders write for by
 
 
 class TextStream:
-    """The text of one row of tokens as it comes, ended by the first of the stop sequences to be complete.
+    """The text of one row of tokens as it comes, ended by the first of the stop sequences to be complete, or
+    by the tokenizer's end_of_text, of which nothing is emitted either.
 
     However it is cut into tokens, all is emitted that stands before the stop sequence that is complete first
     (of several that end there, the longest), and nothing of that one."""
@@ -27,6 +28,9 @@ class TextStream:
         """Hand in the next token. Returns the text that is certain now, often "" or more than one token's."""
         if self.stopped:
             return ""
+        if token == getattr(self.tokenizer, "end_of_text", None):
+            rest, self.stopped = self.end(), True
+            return rest
         self._ids.append(token)
         text = self.tokenizer.decode(self._ids)
         if text.endswith(INCOMPLETE_CHARACTER):
