@@ -6,6 +6,7 @@ import random
 import pytest
 
 from tinylm.inference.text_stream import TextStream
+from tinylm.text.tokenizers import BPETokenizer
 
 
 class Pieces:
@@ -21,8 +22,8 @@ class Pieces:
 class Bytes:
     """A tokenizer whose token i is the byte i: most characters are several tokens."""
 
-    def decode(self, ids):
-        return bytes(ids).decode("utf-8", errors="replace")
+    def token_bytes(self, token):
+        return bytes([token])
 
 
 def before_the_first_to_be_complete(text, stop):
@@ -65,6 +66,7 @@ def test_stop_sequence_complete_first_ends_the_text_however_it_is_cut_into_token
     [
         ("né €9".encode(), (), ["n", "", "é", " ", "", "", "€", "9"], ""),  # with the last of its bytes
         (b"a\xe2\x82", (), ["a", "", ""], "\N{REPLACEMENT CHARACTER}"),  # as the tokenizer writes half of one
+        (b"\xffa\xc3b\x80", (), ["\ufffd", "a", "", "\ufffdb", "\ufffd"], ""),  # no character can come of it
         (b"cab", ("abc",), ["c", "", ""], "ab"),  # held back, and said when the tokens end
         (b"aaacab", ("aab", "cad"), ["", "", "a", "aa", "", "cab"], ""),
         (b"aaaca", ("aab", "ca"), ["", "", "a", "aa", ""], ""),
@@ -76,3 +78,34 @@ def test_stream_emits_what_is_certain_at_once_and_what_it_held_back_at_the_end(t
     text = TextStream(Bytes(), stop)
     assert [text.add(byte) for byte in tokens] == said
     assert (text.end(), text.end()) == (rest, "")
+
+
+# The bytes where the rules of UTF-8 change, and how many bytes a character has that begins with one of them.
+EDGES = b"a\x80\x8f\x90\x9f\xa0\xbf\xc1\xc2\xdf\xe0\xe1\xed\xee\xef\xf0\xf1\xf4\xf5\xff"
+LENGTHS = dict.fromkeys(b"\xc2\xdf", 2) | dict.fromkeys(b"\xe0\xe1\xed\xee\xef", 3)
+LENGTHS |= dict.fromkeys(b"\xf0\xf1\xf4", 4)
+
+
+def test_any_bytes_are_said_as_the_whole_decodes_and_only_a_character_that_lacks_bytes_waits():
+    for tokens in map(bytes, itertools.product(EDGES, repeat=4)):
+        stream, said = TextStream(Bytes()), ""
+        for at, byte in enumerate(tokens, start=1):
+            said += stream.add(byte)
+            waits = [n for n in range(at) if said == tokens[:n].decode("utf-8", "replace")]
+            complete = said == tokens[:at].decode("utf-8", "replace")
+            assert complete or any(at - n < LENGTHS.get(tokens[n], 0) for n in waits), (tokens, at, said)
+        assert said + stream.end() == tokens.decode("utf-8", "replace")
+
+
+def test_tokens_of_bytes_are_said_as_they_decode_with_the_names_of_special_ones():
+    tokenizer = BPETokenizer.train(["naïve – ß 🎭🎭🎭 " * 9], 270, special=("<|im_end|>", "<|é|>"))
+    source = random.Random(0)
+    for _ in range(200):
+        ids = source.choices(range(tokenizer.vocab_size), k=source.randrange(12))
+        ids += tokenizer.encode("".join(source.choices("aï–🎭 \n", k=8))).tolist()
+        stream = TextStream(tokenizer)
+        assert "".join([*map(stream.add, ids), stream.end()]) == tokenizer.decode(ids)
+    text = "naïve – ß 🎭🎭 Zürich"
+    stream = TextStream(tokenizer)
+    pieces = [*map(stream.add, tokenizer.encode(text).tolist()), stream.end()]
+    assert "\ufffd" not in "".join(pieces) and len([piece for piece in pieces if piece]) > 10

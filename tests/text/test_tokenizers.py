@@ -1,15 +1,27 @@
 import json
+import os
+import re
 
 import numpy as np
 import pytest
 import torch
 
-from tinylm.errors import DataError
-from tinylm.text.tokenizers import CharTokenizer, fingerprint, tokenizer_from_json
+from tests.support.byte_pairs import gpt2
+from tinylm.errors import CorpusMissing, DataError
+from tinylm.text.tokenizers import (
+    BPETokenizer,
+    CharTokenizer,
+    fingerprint,
+    gpt2_tokenizer,
+    tiktoken_gpt2,
+    tokenizer_from_json,
+    tokenizer_named,
+)
 
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\r\n\tnaïve – ß 🎭 end"
 STRANGERS = ["!", "é", "🎭", "b", "\udc80"]  # the last is half a character
 ODD = [5, float("nan"), ["a"], {"a": 1}]
+PAIRS = {"kind": "bpe", "merges": "a b", "special": ["<|endoftext|>"]}
 SAVED = {"kind": "characters", "characters": "ab", "lowercase": False, "unknown": None}
 
 
@@ -77,7 +89,10 @@ def test_decode_takes_arrays_tensors_lists_and_single_ids_and_refuses_what_means
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        *((odd, "kind None is not known here: use characters") for odd in (None, *ODD, {}, "characters")),
+        *(
+            (odd, "kind None is not known here: use characters or bpe")
+            for odd in (None, *ODD, {}, "characters")
+        ),
         *(({"kind": odd}, "is not known here") for odd in (None, *ODD, "syllables")),
         (SAVED | {"extra": 1}, "lacks or should not have .*'extra'"),
         ({"kind": "characters", "characters": "ab", "lowercase": False}, "lacks or should .*'unknown'"),
@@ -88,6 +103,17 @@ def test_decode_takes_arrays_tensors_lists_and_single_ids_and_refuses_what_means
         *((SAVED | {"lowercase": odd}, "lowercase=.* does not fit") for odd in (None, *ODD, 0, 1, "yes")),
         (SAVED | {"characters": "aB", "lowercase": True}, "lowercase=True.* does not fit .*'aB'"),
         *((SAVED | {"unknown": odd}, "unknown=.* does not fit") for odd in (*ODD, "", "ab", "c", True)),
+        *((PAIRS | {"merges": odd}, "the merges .* are no text") for odd in (None, *ODD)),
+        *(
+            (PAIRS | {"merges": f"a b\n{odd}\n"}, f"^line 2 of 2 merges is {odd!r}: write two tokens, each")
+            for odd in ("a", "", "ab", "a b", "bc d", "a  b", "a b c", "a 漢", "Ā ĀĀ", "#version: 0.2")
+        ),
+        *(
+            (PAIRS | {"special": odd}, f"the {n} special tokens .* give each once, and none that is empty")
+            for n, odd in [(1, None), (1, 5), (1, "<|a|>"), (2, ["a", "a"]), (2, ["a", ""]), (2, ["a", 5])]
+        ),
+        (PAIRS | {"special": ["\ud83d"]}, "the 1 special tokens"),
+        ({"kind": "bpe", "merges": "a b"}, "lacks or should .*'special'"),
     ],
     ids=str,
 )
@@ -95,3 +121,114 @@ def test_settings_that_make_no_tokenizer_are_refused_in_one_sentence(data, said)
     with pytest.raises(DataError, match=said) as caught:
         tokenizer_from_json(data)
     assert "\n" not in str(caught.value) and len(str(caught.value).encode()) < 300
+
+
+ADDED = ("<|im_start|>", "<|im_end|>", "<|pad|>")
+
+
+def test_special_tokens_follow_the_merges_and_no_text_is_ever_encoded_to_one():
+    tokenizer = BPETokenizer.train([TEXT + "<|endoftext|>" * 9], 280)
+    chat = tokenizer.with_special(*ADDED)
+    assert tokenizer.vocab_size == 280 and tokenizer.end_of_text == tokenizer.id_of("<|endoftext|>") == 279
+    assert chat.vocab_size == 283 and [chat.id_of(name) for name in ADDED] == [280, 281, 282]
+    for name in chat.special:
+        text = f"a{name}{name} b"
+        for ids in (chat.encode(text), *(document[:-1] for document in chat.encode_documents([text]))):
+            assert ids.max() < 279 and chat.decode(ids) == text
+            assert ids.tolist() == tokenizer.encode(text).tolist()
+        assert chat.decode([chat.id_of(name)]) == name == chat.token_bytes(chat.id_of(name)).decode()
+    assert chat.with_special().special == ("<|endoftext|>", *ADDED)
+
+
+@pytest.mark.parametrize(
+    "name, hint", [("<|im_stat|>", "use <|im_start|>"), ("<|x|>", "use"), ("", "use"), (None, "use")]
+)
+def test_special_token_that_is_not_there_is_refused_with_the_nearest(name, hint):
+    with pytest.raises(DataError, match=re.escape(f"{name!r} is no special token here: {hint}")):
+        BPETokenizer("").with_special(*ADDED).id_of(name)
+    with pytest.raises(DataError, match="is no special token here: add it by with_special"):
+        BPETokenizer("", special=()).id_of(name)
+
+
+def test_vocabulary_is_as_large_as_asked_or_as_the_text_allows_and_never_too_small():
+    assert [BPETokenizer.train([TEXT], n).vocab_size for n in (257, 258, 300)] == [257, 258, 300]
+    assert BPETokenizer.train(["ab"], 300).vocab_size == 258 == BPETokenizer.train("ab", 300).vocab_size
+    assert BPETokenizer.train([], 256, special=()).merges == ""
+    assert BPETokenizer.train([TEXT], 300) == BPETokenizer.train([TEXT], 300, library=True)
+    with pytest.raises(DataError, match=r"of 259 has no room for 256 bytes and 4 special .* use 260 or more"):
+        BPETokenizer.train([TEXT], 259, special=("<|endoftext|>", *ADDED))
+
+
+def test_byte_pairs_are_saved_as_plain_json_and_come_back_the_same():
+    tokenizer = BPETokenizer.train([TEXT], 300).with_special(*ADDED)
+    again = tokenizer_from_json(json.loads(json.dumps(tokenizer.to_json())))
+    assert again == tokenizer and again.fingerprint == tokenizer.fingerprint == fingerprint(again.to_json())
+    assert again.encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
+    assert BPETokenizer(tokenizer.merges + "\n", tokenizer.special) == tokenizer
+    others = [BPETokenizer("a b"), BPETokenizer("b a"), BPETokenizer("a b", ()), BPETokenizer("a b\nab c")]
+    assert len({other.fingerprint for other in others}) == len(others)
+    assert json.loads(json.dumps(BPETokenizer("a b").to_json())) == PAIRS  # the format of the first version
+
+
+def test_byte_pairs_decode_what_is_no_character_to_replacements_and_refuse_what_is_no_id():
+    tokenizer = BPETokenizer("a b")
+    half = tokenizer.encode("é")[:1]
+    assert tokenizer.decode(half) == "\ufffd" and len(tokenizer.token_bytes(half)) == 1
+    assert tokenizer.decode(torch.tensor([256, 257])) == "ab<|endoftext|>" and tokenizer.decode([]) == ""
+    for wrong, said in (([258], "id 258 .* 0 to 257"), ([-1], "id -1"), ([[0]], "row"), ([0.0], "row")):
+        with pytest.raises(DataError, match=said):
+            tokenizer.decode(wrong)
+        with pytest.raises(DataError, match=said):
+            tokenizer.token_bytes(wrong)
+
+
+def test_gpt2s_own_tokens_have_their_numbers():
+    ours, theirs = gpt2()
+    assert ours.vocab_size == theirs.n_vocab == 50257 and ours.end_of_text == theirs.eot_token == 50256
+    assert gpt2_tokenizer(("<|endoftext|>", *ADDED)).vocab_size == 50260
+    assert ours.with_special(*ADDED).id_of("<|pad|>") == 50259
+    assert [ours.token_bytes(i) for i in range(50257)] == list(map(theirs.decode_bytes, zip(range(50257))))
+
+
+def test_tiktokens_own_is_made_of_the_files_at_hand_and_leaves_its_settings_as_they_were(
+    monkeypatch, tmp_path
+):
+    gpt2()
+    monkeypatch.setattr("tiktoken.registry.ENCODINGS", {})
+    monkeypatch.setattr("requests.get", None)  # nothing is fetched
+    for before in (None, str(tmp_path)):
+        monkeypatch.delenv("TIKTOKEN_CACHE_DIR", raising=False)
+        if before:
+            monkeypatch.setenv("TIKTOKEN_CACHE_DIR", before)
+        assert tiktoken_gpt2().n_vocab == 50257
+        assert os.environ.get("TIKTOKEN_CACHE_DIR") == before and not list(tmp_path.iterdir())
+
+
+def test_tokenizer_is_found_by_its_name_or_by_the_path_of_its_file(tmp_path):
+    texts = [TEXT, "z"]
+    assert tokenizer_named("characters", texts) == CharTokenizer.train(TEXT + "z")
+    assert tokenizer_named("bpe-300", texts) == BPETokenizer.train(texts, 300)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(PAIRS), encoding="utf-8", newline="\n")
+    assert tokenizer_named(str(path)) == BPETokenizer("a b")
+    for name, said in (
+        ("gpt3", "no tokenizer 'gpt3' here: use"),
+        ("bpe-", "no tokenizer"),
+        ("bpe-100", "of 100 has no room"),
+        (str(tmp_path / "none.json"), "no saved tokenizer .No such file"),
+        (str(tmp_path / ".json"), "no saved tokenizer .it is no JSON"),
+    ):
+        (tmp_path / ".json").write_bytes(b"\xff{")
+        with pytest.raises(DataError, match=said):
+            tokenizer_named(name, texts)
+    with pytest.raises(DataError, match="with texts to train on"):
+        tokenizer_named("bpe-4096")
+
+
+def test_gpt2s_vocabulary_that_no_source_has_is_said_with_the_command_that_gets_it(
+    nothing_at_hand, monkeypatch
+):
+    monkeypatch.delenv("TINYLM_DATA", raising=False)
+    for make in (gpt2_tokenizer, tiktoken_gpt2, lambda: tokenizer_named("gpt2")):
+        with pytest.raises(CorpusMissing, match="`python -m tinylm fetch gpt2-bpe` gets it"):
+            make()

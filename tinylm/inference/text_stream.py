@@ -1,12 +1,11 @@
 """Text stream: token ids in, text out, piece by piece and only when it is certain.
 
-A piece waits while a character lacks some of its tokens, and while it may begin a stop sequence.
+A piece waits while a character lacks some of its bytes, and while it may begin a stop sequence.
 Taught in notebook 05_sampling."""
 
+import codecs
 from collections.abc import Sequence
 from typing import Any
-
-INCOMPLETE_CHARACTER = "\N{REPLACEMENT CHARACTER}"  # what decoders write for bytes that are no character yet
 
 
 class TextStream:
@@ -20,7 +19,8 @@ class TextStream:
         self.tokenizer = tokenizer
         self.stop = tuple(stop)
         self.stopped = False
-        self._ids: list[int] = []  # tokens that make no complete character so far
+        # It keeps the bytes that may still become a character; those that cannot come out as U+FFFD at once.
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._beginnings = {text[:n] for text in self.stop for n in range(1, len(text))}
         self._held = ""  # the longest end of the text so far that may be the beginning of a stop sequence
 
@@ -31,17 +31,14 @@ class TextStream:
         if token == getattr(self.tokenizer, "end_of_text", None):
             rest, self.stopped = self.end(), True
             return rest
-        self._ids.append(token)
-        text = self.tokenizer.decode(self._ids)
-        if text.endswith(INCOMPLETE_CHARACTER):
-            return ""
-        self._ids.clear()
-        return self._emit(text)
+        if not hasattr(self.tokenizer, "token_bytes"):  # each of its tokens is whole characters
+            return self._emit(self.tokenizer.decode([token]))
+        return self._emit(self._utf8.decode(self.tokenizer.token_bytes(token)))
 
     def end(self) -> str:
         """There are no more tokens: the text that was still waiting."""
-        emitted = self._emit(self.tokenizer.decode(self._ids)) + self._held
-        self._ids, self._held = [], ""
+        emitted = self._emit(self._utf8.decode(b"", final=True)) + self._held
+        self._held = ""
         return emitted
 
     def _emit(self, text: str) -> str:

@@ -19,6 +19,7 @@ ID_OF_BYTE = bytes.maketrans(BYTES, bytes(range(256)))
 LONG = (
     100  # bytes; to look through a whole word for each of its merges takes n² steps, too many for longer ones
 )
+NONE = 2**62  # in the place of an id: no merge
 
 Pair = tuple[int, int]
 
@@ -86,14 +87,14 @@ def train_merges(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
 def merged(ids: list[int], pair: Pair, new: int) -> list[int]:
     """The ids with each occurrence of the pair, from left to right, replaced by the new id."""
     first, second = pair
-    out, at, last = [], 0, len(ids) - 1
-    while at <= last:
-        if ids[at] == first and at < last and ids[at + 1] == second:
-            out.append(new)
-            at += 2
+    out: list[int] = []
+    open_first = False  # whether the last id of `out` is a `first` that waits for its `second`
+    for token in ids:
+        if open_first and token == second:
+            out[-1], open_first = new, False
         else:
-            out.append(ids[at])
-            at += 1
+            out.append(token)
+            open_first = token == first
     return out
 
 
@@ -103,10 +104,11 @@ def encode_word(word: bytes, ids_of: Mapping[Pair, int]) -> list[int]:
     if len(ids) >= LONG:
         return _encode_long(ids, ids_of)
     while len(ids) > 1:
-        pair = min(pairwise(ids), key=lambda pair: ids_of.get(pair, float("inf")))
-        if pair not in ids_of:
+        possible = [ids_of.get(pair, NONE) for pair in pairwise(ids)]
+        if (new := min(possible)) == NONE:
             break
-        ids = merged(ids, pair, ids_of[pair])
+        at = possible.index(new)  # the leftmost
+        ids[at : at + 2] = [new]
     return ids
 
 

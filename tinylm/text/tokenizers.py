@@ -253,10 +253,9 @@ class BPETokenizer:
         """The id of a special token. Raises DataError for a name that is none."""
         if name in self.special:
             return len(self._bytes) - len(self.special) + self.special.index(name)
-        near = difflib.get_close_matches(str(name), self.special, n=1) or [
-            " or ".join(self.special) or "none"
-        ]
-        raise DataError(f"{short(name)} is no special token here: use {near[0]}, or add it by with_special")
+        near = difflib.get_close_matches(str(name), self.special, n=1) or [" or ".join(self.special)]
+        hint = f"use {near[0]}, or add it by with_special" if self.special else "add it by with_special"
+        raise DataError(f"{short(name)} is no special token here: {hint}")
 
     def token_bytes(self, token: int) -> bytes:
         """What one id stands for, often not whole characters. Errors as `checked_ids`."""
@@ -271,8 +270,9 @@ class BPETokenizer:
         """The same ids by tiktoken, which is quicker: (T,), int64, for each text, ended by end_of_text."""
         end = [] if self.end_of_text is None else [self.end_of_text]
         for text in texts:
-            if len(text) >= WHITE_SPACE and re.search(rf"\s{{{WHITE_SPACE}}}", text):
-                yield np.append(self.encode(text), np.array(end, dtype=np.int64))
+            panics = len(text) >= WHITE_SPACE and re.search(rf"\s{{{WHITE_SPACE}}}", text)
+            if panics or self._tiktoken is None:
+                yield np.array([*self.encode(text), *end], dtype=np.int64)
             else:
                 yield np.array(self._tiktoken.encode_ordinary(text) + end, dtype=np.int64)
 
@@ -282,9 +282,16 @@ class BPETokenizer:
 
     @cached_property
     def _tiktoken(self) -> Any:
+        """tiktoken with our merges, or None where it would not follow them.
+
+        It joins whatever two tokens make the bytes of a third, we only the pair that was merged: the same
+        where each token is what its own bytes become, as is so wherever merges were learned from a text."""
         import tiktoken
 
-        ranks = {piece: i for i, piece in enumerate(_parsed(self.merges)[0])}
+        pieces, ids_of = _parsed(self.merges)
+        if any(bpe.encode_word(piece, ids_of) != [i] for i, piece in enumerate(pieces)):
+            return None
+        ranks = {piece: i for i, piece in enumerate(pieces)}
         words = bpe.SPLIT.pattern
         return tiktoken.Encoding("tinylm", pat_str=words, mergeable_ranks=ranks, special_tokens={})
 

@@ -1,0 +1,34 @@
+"""Our byte pair encoding and tiktoken's with the same merges: trained on toyworld, and GPT-2's own."""
+
+from functools import cache
+
+import pytest
+import tiktoken
+from tiktoken_ext.openai_public import r50k_pat_str  # the same words, written otherwise than ours
+
+from tinylm.text import corpora
+from tinylm.text.tokenizers import BPETokenizer, gpt2_tokenizer, tiktoken_gpt2
+from tinylm.text.toyworld.world import STORIES
+
+
+@cache
+def trained():
+    """(ours, of 1,000 ids; tiktoken's with its merges)."""
+    ours = BPETokenizer.train([STORIES.joined(200_000, seed=1)], 1000)
+    ranks = {ours.token_bytes(i): i for i in range(ours.vocab_size - 1)}
+    return ours, tiktoken.Encoding("ours", pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens={})
+
+
+def gpt2():
+    """(ours, tiktoken's), or a skip."""
+    if corpora.locate("gpt2-bpe") is None:
+        pytest.skip("GPT-2's vocabulary is not here: `python -m tinylm fetch gpt2-bpe` gets it")
+    return _gpt2()
+
+
+@cache
+def _gpt2():
+    return gpt2_tokenizer(), tiktoken_gpt2()
+
+
+both = pytest.mark.parametrize("pair", [trained, gpt2], ids=["trained", "gpt2"])

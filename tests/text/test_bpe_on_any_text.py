@@ -1,0 +1,57 @@
+"""The laws of byte pair encoding on whatever texts hypothesis thinks of, in every script and broken."""
+
+import pytest
+
+from tests.support.byte_pairs import both
+from tinylm.text import bpe
+from tinylm.text.tokenizers import BPETokenizer
+
+pytest.importorskip("hypothesis", reason="requirements.txt has hypothesis: `make test` brings it")
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+ASSIGNED = st.characters(
+    exclude_categories=["Cn"]
+)  # two libraries disagree on what Unicode has yet to define
+KINDS = st.sampled_from(list(" \t\n\r\u00a0\u3000'’stvlredmaZéß漢9½٣-=_.,!<|>🎭\u0301\u200d\ud800\udc00"))
+RUNS = st.tuples(
+    st.one_of(KINDS, ASSIGNED, st.text(KINDS, max_size=4)), st.sampled_from([1, 1, 2, 3, 40, 300])
+)
+TEXTS = st.one_of(
+    st.text(ASSIGNED), st.text(KINDS), st.lists(RUNS).map(lambda runs: "".join(text * n for text, n in runs))
+)
+any_text = settings(
+    max_examples=500,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+@both
+@any_text
+@given(text=TEXTS)
+def test_ids_are_those_of_tiktoken_and_decode_gives_the_text_back(pair, text):
+    ours, theirs = pair()
+    ids = ours.encode(text)
+    assert ids.tolist() == theirs.encode_ordinary(text)
+    assert ours.decode(ids) == bpe.as_unicode(text)
+    assert b"".join(map(ours.token_bytes, ids)) == bpe.as_unicode(text).encode()
+    assert [document.tolist() for document in ours.encode_documents([text])] == [
+        [*ids.tolist(), ours.end_of_text]
+    ]
+
+
+@any_text
+@given(texts=st.lists(st.one_of(st.text("ab é", max_size=30), TEXTS), max_size=4))
+def test_merges_are_those_of_the_tokenizers_library(texts):
+    assert bpe.train_merges(bpe.count_words(texts), 60) == bpe.train_with_library(texts, 60)
+
+
+@any_text
+@given(texts=st.lists(st.text("ab c", max_size=60), max_size=3), text=st.text("ab c", max_size=300))
+def test_merges_learned_from_few_letters_give_tiktokens_ids(texts, text):
+    ours = BPETokenizer.train(texts, 320)
+    (document,) = ours.encode_documents([text])
+    assert ours._tiktoken is not None and document[:-1].tolist() == ours.encode(text).tolist()
