@@ -233,7 +233,7 @@ def test_html_tokens_have_dark_letters_on_pale_colours_that_a_grey_picture_shows
     }
     assert len(looks) == 6
     assert all((luminance(look) + 0.05) / (luminance(style.INK) + 0.05) > 7 for look in looks)
-    assert ".piece {color:" + style.INK + "; border:1px solid" in widgets.html_tokens("a")
+    assert f".piece {{ color: {style.INK}; border: 1px solid" in widgets.html_tokens("a")
 
 
 class Bytes:

@@ -31,9 +31,7 @@ def ladder(here: str) -> None:
     """The course's ladder of models, from the lowest rung up; `here` names the rung where we are."""
     rungs = ", ".join(name + (f" ({size})" if size else "") for _, name, size, _ in LADDER)
     alt = f"The ladder of models, from the lowest rung up: {rungs}. We are at {here}."
-    with style.figure(alt, 9.4, 5.0) as axes:
-        axes.set(xlim=(0, 9.4), ylim=(0, 6 * 0.8 + 0.1))
-        axes.axis("off")
+    with paper(alt, 9.4, 6 * 0.8 + 0.1) as axes:
         for i, (notebooks, name, size, about) in enumerate(LADDER):
             left, y = 0.05 + 0.32 * i, 0.43 + 0.8 * i
             ground, ink = (BLUE, "white") if name == here else (PALE, INK)
@@ -73,7 +71,7 @@ def architecture(model: nn.Module) -> None:
         told = ("the token embedding's own matrix", "0 more") if tied else ()
         _row(axes, y + 1.13, 0.35, 2.2, "head", head, style.tint(style.SKY), *told)
         y += 1.36
-        axes.plot([STREAM, STREAM], [0.32, y], color=INK, linewidth=3.2, linestyle="-", zorder=0)
+        line(axes, [STREAM, STREAM], [0.32, y], linewidth=3.2)
         arrow(axes, (STREAM, y), (STREAM, y + 0.35), linewidth=3.2)
         write(axes, STREAM, y + 0.55, f"logits (B, T, {head.out_features})", 14, ha="center", weight="bold")
         axes.set(xlim=(0, 9.05), ylim=(-0.05, y + 0.77), title=f"GPT: {total:,} parameters")
@@ -104,7 +102,7 @@ def _blocks(axes: Axes, low: float, block: nn.Module, *others: nn.Module) -> flo
         write(axes, COUNT, out, f"{_count(part):,}", ha="right")
         arrow(axes, (STREAM, out), (LEFT, out))
         arrow(axes, (LEFT + 0.95, out), (RIGHT, out))
-        axes.plot([centre, centre], [out + 0.33, y], color=INK, linewidth=1.8, linestyle="-")
+        line(axes, [centre, centre], [out + 0.33, y])
         _join(axes, y, centre)
     times = f"{n} × {each:,} = {n * each:,}" if n > 1 else f"{each:,}"
     write(axes, COUNT, y - 0.02, times, ha="right", weight="bold")
@@ -123,10 +121,15 @@ def _join(axes: Axes, y: float, x: float) -> None:
 @contextmanager
 def paper(alt: str, width: float, high: float, low: float = 0.0, title: str = "") -> Iterator[Axes]:
     """A figure to draw on in inches: x from 0 to width, y from low to high; shown when the block ends."""
-    with style.figure(alt, width, high - low + 0.5) as axes:
+    with style.figure(alt, width, high - low + (0.5 if title else 0.1)) as axes:
         axes.set(xlim=(0, width), ylim=(low, high), title=title)
         axes.axis("off")
         yield axes
+
+
+def line(axes: Axes, x: Any, y: Any, linewidth: float = 1.8) -> None:
+    """A line through the points, under everything else."""
+    axes.plot(x, y, color=INK, linewidth=linewidth, linestyle="-", zorder=0)
 
 
 def plus(axes: Axes, x: float, y: float) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinylm.course import style
-from tinylm.course.diagrams import arrow, box, paper, plus, write
+from tinylm.course.diagrams import arrow, box, line, paper, plus, write
 from tinylm.course.style import BLUE, COLOURS, GREY, INK
 
 SENTENCE = ("the", "queen", "said", "that", "she", "was", "tired")
@@ -25,7 +25,7 @@ def flow(boxes: Mapping[str, Box], arrows: str, *, title: str, alt: str) -> None
     left = {c: 0.1 + sum(wide[other] + GAP for other in columns if other < c) for c in columns}
     lanes = max(lane for _, lane, _ in boxes.values()) + 1
     long, high = max(5.0, left[columns[-1]] + wide[columns[-1]] + 0.1), lanes * LANE
-    with style.figure(alt, long, high + 0.5) as axes:
+    with paper(alt, long, high, title=title) as axes:
         for column, lane, text in boxes.values():
             look = {"facecolor": style.tint(COLOURS[columns.index(column) % 6]), "weight": "bold"}
             box(axes, left[column], high - (lane + 0.5) * LANE, wide[column], HIGH, *text.split("\n"), **look)
@@ -33,8 +33,6 @@ def flow(boxes: Mapping[str, Box], arrows: str, *, title: str, alt: str) -> None
             (c, lane, _), (to, other, _) = boxes[start], boxes[end]
             begin = (left[c] + wide[c], high - (lane + 0.5) * LANE)
             arrow(axes, begin, (left[to], high - (other + 0.5) * LANE))
-        axes.set(xlim=(0, long), ylim=(0, high), title=title)
-        axes.axis("off")
 
 
 def _width(text: str) -> float:
@@ -81,15 +79,14 @@ def residual_stream(words: Sequence[str] = SENTENCE, position: int = 4) -> None:
     """A line for each word, straight through one block, and what is added to the line at `position`.
 
     Attention reads the lines above as well, the MLP this line alone. Later words are grey."""
-    told = (
-        f"The words “{' '.join(words)}” are straight lines through a block. Attention reads a normed copy of "
-    )
-    told += f"the line of “{words[position]}” and of those above, and adds its result a to the line of "
-    told += f"“{words[position]}”. Then the MLP reads a normed copy of this line alone, and adds m."
+    word = f"“{words[position]}”"
+    told = f"The words “{' '.join(words)}” are straight lines through a block. Attention reads a normed copy "
+    told += f"of the line of {word} and of those above, and adds its result a to the line of {word}. "
+    told += "Then the MLP reads a normed copy of this line alone, and adds m."
     # inches: from line to line, with room above the chosen one for the boxes and below it for the sums
     heights = [0.42 * (position - i) + 1.1 * (i < position) - 0.2 * (i > position) for i in range(len(words))]
     low, high = heights[-1] - 0.4, max(heights[0], 1.0) + 0.3
-    with style.figure(told, 9.2, high - low + 0.5) as axes:
+    with paper(told, 9.2, high, low, title="The residual stream") as axes:
         for i, (word, y) in enumerate(zip(words, heights, strict=True)):
             colour = INK if i == position else BLUE if i < position else GREY
             write(axes, 1.0, y, word, 15, ha="right", color=colour)
@@ -100,8 +97,7 @@ def residual_stream(words: Sequence[str] = SENTENCE, position: int = 4) -> None:
                 axes.plot(x, y, "o", color=BLUE)
         for x, name, colour, result in ((1.55, "attention", style.GREEN, "a"), (5.3, "MLP", style.PINK, "m")):
             # off the line, through a norm and a part, and back on: x = x + part(norm(x))
-            way = [x, x, x + 3.1, x + 3.1], [0, 0.85, 0.85, 0.5]
-            axes.plot(*way, color=INK, linewidth=1.8, linestyle="-", zorder=0)
+            line(axes, [x, x, x + 3.1, x + 3.1], [0, 0.85, 0.85, 0.5])
             box(axes, x + 0.3, 0.85, 0.8, 0.6, "norm")
             box(axes, x + 1.35, 0.85, 1.5, 0.6, name, facecolor=style.tint(colour), weight="bold")
             for start, end in ((0, 0.3), (1.1, 1.35)):
@@ -111,8 +107,6 @@ def residual_stream(words: Sequence[str] = SENTENCE, position: int = 4) -> None:
             plus(axes, x + 3.1, 0)
         for x, text in ((1.35, "x"), (4.95, "x + a"), (8.65, "x + a + m")):
             write(axes, x, -0.3, text, 14, ha="center")
-        axes.set(xlim=(0, 9.2), ylim=(low, high), title="The residual stream")
-        axes.axis("off")
 
 
 def look_back(words: Sequence[str], position: int, weights: Any, *, title: str) -> None:
@@ -124,7 +118,7 @@ def look_back(words: Sequence[str], position: int, weights: Any, *, title: str) 
         middles.append(at + 0.08 * len(word) + 0.2)
         at += 0.16 * len(word) + 0.5
     told = f"The words {' '.join(words)}, with arcs from “{words[position]}” back to the words before it."
-    with style.figure(told, max(6.0, at), 2.7) as axes:
+    with paper(told, max(6.0, at), 2.2, -0.35, title=title) as axes:
         here = middles[position]
         wide = 0.18 * len(words[position]) + 0.24
         box(axes, here - wide / 2, 0.35, wide, 0.5, facecolor=BLUE, edgecolor=BLUE)
@@ -137,8 +131,6 @@ def look_back(words: Sequence[str], position: int, weights: Any, *, title: str) 
                 look = {"color": BLUE, "mutation_scale": 16, "linewidth": 0.8 + 7 * weights[place]}
                 look["connectionstyle"] = f"arc3,rad={0.28 + 0.05 * (position - place)}"
                 arrow(axes, (here, 0.68), (middle, 0.68), **look)
-        axes.set(xlim=(-0.1, at), ylim=(-0.35, 2.2), title=title)
-        axes.axis("off")
 
 
 def arrows(vectors: Mapping[str, Sequence[float]], *, title: str, xlabel: str, ylabel: str) -> None:
@@ -188,11 +180,11 @@ def merge_tree(word: str, merges: Sequence[tuple[bytes, bytes]], *, title: str) 
             name = style.show_bytes(letter, drawn=True)
             box(axes, i * step + 0.03, 0.33, step - 0.06, 0.66, name, str(letter[0]))
         for _, x, y in joints:
-            axes.plot(x, y, color=INK, linewidth=1.8, linestyle="-", zorder=0)
+            line(axes, x, y)
         at = 0.0
         for token, (piece, x, y) in zip(tokens, row, strict=True):
             wide = step * len(piece)
-            axes.plot([x, x], [y, top - 0.25], color=INK, linewidth=1.8, linestyle="-", zorder=0)
+            line(axes, [x, x], [y, top - 0.25])
             look = {"facecolor": style.tint(BLUE), "weight": "bold"}
             box(axes, at + 0.03, top, wide - 0.06, 0.5, token, **look)
             at += wide

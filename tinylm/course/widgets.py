@@ -7,16 +7,18 @@ import functools
 import hashlib
 import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from string import Template
 from typing import Any
 
 import ipywidgets
 import numpy as np
 import torch
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_hex
 from torch import nn
 
 from tinylm.course import style
-from tinylm.course.style import BLUE, GREY, INK, SKY, VERMILION, show_whitespace, to_numpy
+from tinylm.course.style import show_whitespace, to_numpy
 from tinylm.errors import InputError, TinyLMError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate_text, next_logits, prompt_ids
@@ -146,28 +148,7 @@ def token_colours(tokenizers: Mapping[str, Any], text: str) -> Any:
     return explore(draw, text=typed, tokenizer=list(tokenizers))
 
 
-SHEET = f"""
-.tinylm {{background:white; color:{INK}; padding:10px 14px; border-radius:6px; max-width:52em;
-  font-size:16px; line-height:1.5; overflow-wrap:anywhere}}
-.tinylm p, .tinylm .rows {{margin:0 0 6px}}
-.tinylm code, .tinylm bdi, .tinylm pre {{font:1em Menlo,Consolas,monospace; background:none; color:inherit}}
-.tinylm pre, .tinylm bdi {{white-space:pre-wrap; margin:0}}
-.tinylm .rows {{display:grid; grid-template-columns:max-content 1fr max-content; gap:2px 12px}}
-.tinylm .rows div {{display:contents}}
-.tinylm .pairs {{column-width:20em; column-gap:2em; font-size:13px; line-height:1.3}}
-.tinylm .pairs div {{display:grid; grid-template-columns:2em 1fr 9em; gap:8px; break-inside:avoid}}
-.tinylm .rows code, .tinylm .pairs code, .tinylm .said {{text-align:right; white-space:pre}}
-.tinylm .bars {{align-self:center}}
-.tinylm i {{display:block; background:{BLUE}; height:1.1em; min-width:1px}}
-.tinylm .pairs i {{height:0.45em; min-width:0}}
-.tinylm .pairs i:first-child {{background:{SKY}}}
-.tinylm .text {{line-height:2.1; margin:0 0 10px}}
-.tinylm bdi {{display:inline-block; padding:1px 2px; line-height:1.5; border-radius:3px; cursor:default}}
-.tinylm .piece {{color:{INK}; border:1px solid {GREY}; margin:0 1px}}
-.tinylm .look {{background:rgba({",".join(str(round(255 * part)) for part in to_rgb(SKY))},var(--look))}}
-.tinylm .asks {{outline:2px solid {VERMILION}; font-weight:bold}}
-.tinylm .later {{color:{GREY}}}
-"""
+SHEET = Template(Path(__file__).with_suffix(".css").read_text("utf-8")).substitute(vars(style))
 FAINTEST = 0.01  # a weight below this gets no colour on hovering
 
 
@@ -181,7 +162,7 @@ def html_error(error: BaseException) -> str:
     message = " ".join(str(error).split())
     if not isinstance(error, TinyLMError):
         message = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    return html_page(f'<span role="alert" style="color:{VERMILION}">{html.escape(message)}</span>')
+    return html_page(f'<span role="alert" class="wrong">{html.escape(message)}</span>')
 
 
 def _heading(bold: str, rest: str = "") -> str:
@@ -227,8 +208,8 @@ def html_attention(tokens: Sequence[str], weights: Any, position: int) -> str:
 
     The chosen token is framed, the future is grey. Pointing at another token shows what that one looks at
     (style sheets alone do it). The five heaviest weights follow as bars."""
-    weights, names = to_numpy(weights), [html.escape(token) for token in show_whitespace(tokens)]
-    row = weights[position]
+    weights, names = to_numpy(weights), show_whitespace(tokens)
+    row, shown = weights[position], [html.escape(name) for name in names]
     # a name of its own, so that two texts on one page do not colour each other
     seen = repr(list(tokens)).encode() + weights.round(4).tobytes()
     name = f"looks-{hashlib.sha256(seen).hexdigest()[:10]}"
@@ -238,13 +219,13 @@ def html_attention(tokens: Sequence[str], weights: Any, position: int) -> str:
     spans = ""
     for i, token in enumerate(tokens):
         kind = f"look t{i}" + (" asks" if i == position else " later" if i > position else "")
-        spans += f"<bdi class='{kind}' title='{i}: {row[i]:.1%}' style='--look:{row[i]:.3f}'>{names[i]}</bdi>"
+        spans += f"<bdi class='{kind}' title='{i}: {row[i]:.1%}' style='--look:{row[i]:.3f}'>{shown[i]}</bdi>"
         spans += "<br>" if "\n" in token else ""
     order = [i for i in np.argsort(-row, kind="stable")[:5] if row[i] > 0]
     return html_page(
         f"<style>{''.join(rules)}</style><p id='{name}' class='text'>{spans}</p>"
-        f"<p><b>position {position}, “<code>{names[position]}</code>”, looks at</b></p>"
-        + _rows((f"{i} {tokens[i]}", [row[i]], f"{row[i]:.1%}") for i in order)
+        f"<p><b>position {position}, “<code>{shown[position]}</code>”, looks at</b></p>"
+        + _rows((f"{i} {names[i]}", [row[i]], f"{row[i]:.1%}") for i in order)
     )
 
 
