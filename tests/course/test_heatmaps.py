@@ -56,4 +56,4 @@ def test_attention_heads_share_one_scale_from_zero_to_one(drawn):
     assert len(images) == H
     assert {image.get_clim() for image in images} == {(0.0, 1.0)}
     for image, weights in zip(images, WEIGHTS, strict=True):
-        assert np.allclose(np.ma.getdata(image.get_array()), weights)
+        assert np.allclose(image.get_array().filled(0), weights)

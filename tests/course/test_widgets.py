@@ -176,7 +176,7 @@ PAGES = {
     "bars": lambda: widgets.html_bars(NASTY, WEIGHTS[-1], title=NASTY[0]),
     "before_after": lambda: widgets.html_before_after(NASTY, WEIGHTS[-1], WEIGHTS[-2], title=NASTY[0]),
     "tokens": lambda: widgets.html_tokens(NASTY, range(9), title=NASTY[0]),
-    "error": lambda: widgets.html_error(ValueError(NASTY[0])),
+    "error": lambda: page(widgets.explore(lambda k: {}[NASTY[k]], k=(0, 1))),
 }
 
 

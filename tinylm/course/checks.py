@@ -17,6 +17,7 @@ import inspect
 import linecache
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import CodeType, TracebackType
 from typing import Any, Self
 
@@ -27,8 +28,8 @@ from tinylm.errors import TinyLMError, short
 
 BLANK = "not attempted yet"
 KINDS = {"b": "booleans", "i": "whole numbers", "u": "whole numbers", "f": "floats", "c": "complex numbers"}
-NAMES = {str: "a string", list: "a list", tuple: "a tuple", dict: "a dictionary", set: "a set"}
-NAMES |= {int: "a whole number", float: "a float", bool: "True or False", np.ndarray: "an array"}
+NAMES = {str: "a string", dict: "a dictionary", int: "a whole number", bool: "True or False"}
+NAMES |= {np.ndarray: "an array", torch.Tensor: "a tensor", torch.nn.Parameter: "a tensor"}
 DATA = (torch.Tensor, np.ndarray, list, tuple, dict, str, int, float)
 
 
@@ -56,6 +57,7 @@ class _Ended(Exception):
     """The first check that fails ends the exercise; the message is the verdict."""
 
 
+@dataclass
 class exercise:
     """Mark one exercise: print one line when the block ends, whatever error the learner made.
 
@@ -63,31 +65,23 @@ class exercise:
     goes on with the answer (`bound`), it also says with whose. The first check that fails ends the block.
     Raises TinyLMError for an exercise that checks nothing: the author's mistake."""
 
-    def __init__(self, name: str, *, bound: bool = False) -> None:
-        self.name = name
-        self.verdict = ""
-        self.answer: Any = None
-        self._bound = bound
-        self._checks = 0
+    name: str
+    bound: bool = False
+    verdict: str = ""
+    answer: Any = None
+    checks: int = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        if error is None:
-            if not self._checks:
-                raise TinyLMError(f'exercise "{self.name}" checks nothing: add check.that or check.close')
-            self.verdict = "correct"
-        elif isinstance(error, _Ended):
-            self.verdict = str(error)
-        elif _left_blank(error):
-            self.verdict = BLANK
-        elif isinstance(error, Exception):
-            self.verdict = f"not yet: {_explain(error, trace)}"
-        else:
+        if error is None and not self.checks:
+            raise TinyLMError(f'exercise "{self.name}" checks nothing: add check.that or check.close')
+        if error is not None and not isinstance(error, Exception):
             return False  # KeyboardInterrupt and the like belong to Jupyter
+        self.verdict = _verdict(error) if error else "correct"
         goes_on = "going on with yours" if self.verdict == "correct" else "going on with tinylm's"
-        print(f"{self.name}: {self.verdict}" + (f" ({goes_on})" if self._bound else ""))
+        print(f"{self.name}: {self.verdict}" + (f" ({goes_on})" if self.bound else ""))
         return True
 
     def run(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
@@ -98,9 +92,8 @@ class exercise:
         answer = function(*own, **named)
         if answer is None:
             raise _Ended("not yet: your function returned None: is `return` missing?")
-        self.attempted(
-            *(... for part in [answer, *(answer if isinstance(answer, tuple) else ())] if part is ...)
-        )
+        if any(part is ... for part in (answer if isinstance(answer, tuple) else [answer])):
+            raise _Ended(BLANK)
         for mine, theirs in zip(own, arguments, strict=True):
             if isinstance(theirs, torch.Tensor) and difference(mine, theirs):
                 raise _Ended("not yet: your function changes a tensor that it was given: make a new one")
@@ -119,7 +112,7 @@ class exercise:
     def that(self, condition: Any, diagnosis: str) -> None:
         """The condition must hold. A tensor or array of booleans must hold everywhere."""
         self.attempted(condition)
-        self._checks += 1
+        self.checks += 1
         if not bool(condition.all() if hasattr(condition, "all") else condition):
             raise _Ended(f"not yet: {_overlooked(self.answer) or diagnosis}")
 
@@ -131,7 +124,7 @@ class exercise:
         usual maps a sentence to the value that a usual mistake gives: when `mine` is that value, the
         sentence is the diagnosis. Otherwise it is shape, dtype, nan, or `diagnosis` with the worst value."""
         self.attempted(mine)
-        self._checks += 1
+        self.checks += 1
         if problem := difference(mine, expected, **near):
             for mistake, wrong in (usual or {}).items():
                 if difference(mine, wrong, kinds=False, **near) is None:
@@ -159,12 +152,11 @@ def _overlooked(function: Any) -> str | None:
     function = inspect.unwrap(function) if callable(function) else None
     if not inspect.isfunction(function):
         return None
-    code, loaded = function.__code__, {*function.__code__.co_cellvars}
-    for step in dis.get_instructions(code):
-        if step.opname.startswith("LOAD"):
-            loaded |= {*step.argval} if isinstance(step.argval, tuple) else {step.argval}
-    asked = [name for name, p in inspect.signature(function).parameters.items() if p.default is p.empty]
-    unused = [name for name in asked if name not in loaded]
+    code = function.__code__
+    loads = (step.argval for step in dis.get_instructions(code) if step.opname.startswith("LOAD"))
+    loaded = {*code.co_cellvars}.union(*(load if isinstance(load, tuple) else (load,) for load in loads))
+    asked = inspect.signature(function).parameters.items()
+    unused = [name for name, p in asked if p.default is p.empty and name not in loaded]
     if not unused:
         return None
     outside = [n for n in code.co_names if n in loaded and isinstance(function.__globals__.get(n), DATA)]
@@ -172,20 +164,21 @@ def _overlooked(function: Any) -> str | None:
     return f"your function does not use its argument `{unused[0]}`{instead}"
 
 
-def _left_blank(error: BaseException) -> bool:
-    """True for what a stub raises: NotImplementedError, or arithmetic on the `...` still in it."""
-    on_dots = isinstance(error, TypeError | AttributeError) and "ellipsis" in str(error).lower()
-    return on_dots or isinstance(error, NotImplementedError)
+def _verdict(error: Exception) -> str:
+    """What is said of what ended an exercise: a check, a stub's own error, or one of the learner's code.
 
-
-def _explain(error: Exception, trace: TracebackType | None) -> str:
-    """An exception of the learner's code: its type, its message, the innermost line of a notebook cell."""
+    Of the last its type, its message, and the innermost line of a notebook cell."""
     message = " ".join(str(error).split())
+    if isinstance(error, _Ended):
+        return str(error)
+    on_dots = isinstance(error, TypeError | AttributeError) and "ellipsis" in message.lower()
+    if on_dots or isinstance(error, NotImplementedError):
+        return BLANK
     message = message if len(message) <= 240 else f"{message[:239]}…"
-    sentence = f"your code raised {type(error).__name__}" + (f": {message}" if message else "")
+    sentence = f"not yet: your code raised {type(error).__name__}" + (f": {message}" if message else "")
     if isinstance(error, NameError):
         return f"{sentence} (run the cells above, from the top)"
-    frames = traceback.extract_tb(trace)
+    frames = traceback.extract_tb(error.__traceback__)
     cells = [frame for frame in frames if "ipykernel_" in frame.filename or frame.filename.startswith("<")]
     if not cells or cells[-1].filename == frames[0].filename:  # the check cell itself
         return sentence
@@ -210,7 +203,8 @@ def difference(
     if a.shape != b.shape:
         return _shape_sentence(a.shape, b.shape), False
     if strict and KINDS[a.dtype.kind] != KINDS[b.dtype.kind]:
-        return f"your dtype is {_dtype(mine, a)}, {_dtype(expected, b)} is expected", False
+        own, right = (str(getattr(x, "dtype", n.dtype)).split(".")[-1] for x, n in ((mine, a), (expected, b)))
+        return f"your dtype is {own}, {right} is expected", False
     nan = np.isnan(a) & (np.isnan(a).sum() > np.isnan(b).sum())
     for word, wrong in (("nan", nan), ("an infinity", np.isinf(a) & ~np.isinf(b))):
         if wrong.any():
@@ -280,13 +274,6 @@ def _number(value: np.ndarray) -> str:
     return f"{value.item():.4g}" if value.dtype.kind == "f" else str(value)
 
 
-def _dtype(value: Any, array: np.ndarray) -> str:
-    return str(getattr(value, "dtype", array.dtype)).removeprefix("torch.")
-
-
 def _name(value: Any) -> str:
-    if isinstance(value, torch.Tensor):  # an nn.Parameter is one, too
-        return "a tensor"
-    if callable(value):
-        return "a function (call it)"
-    return NAMES.get(type(value), f"a {type(value).__name__}")
+    named = NAMES.get(type(value), f"a {type(value).__name__}")
+    return "a function (call it)" if callable(value) else named

@@ -24,6 +24,7 @@ LADDER = (  # notebooks, name, size, what it does
     ("19", "Demo", "", "on a web page, for others to try"),
 )
 
+Point = tuple[float, float]
 STREAM, LEFT, RIGHT, COUNT = 1.45, 2.15, 3.35, 8.85  # inches: the stream, a branch's two boxes, the counts
 
 
@@ -50,11 +51,9 @@ def architecture(model: nn.Module) -> None:
     Neighbouring blocks with the same parts are drawn once, with how many there are."""
     embedding, head, blocks = model.token_embedding, model.head, list(model.blocks)
     channels, tied, total = embedding.embedding_dim, head.weight is embedding.weight, _count(model)
-    alt = (
-        f"Plan of the model, from tokens below to logits above: embeddings of width {channels}, "
-        f"{len(blocks)} blocks whose attention and MLP each add to the residual stream, "
-        f"a final norm and {'a head tied to the embedding' if tied else 'a head'}; {total:,} parameters."
-    )
+    alt = f"Plan of the model, from tokens below to logits above: embeddings of width {channels}, "
+    alt += f"{len(blocks)} blocks whose attention and MLP each add to the residual stream, "
+    alt += f"a final norm and {'a head tied to the embedding' if tied else 'a head'}; {total:,} parameters."
     with style.figure(alt) as axes:
         write(axes, STREAM, 0.15, "tokens (B, T)", 14, ha="center", weight="bold")
         _row(axes, 0.77, 0.35, 2.2, "token embedding", embedding, style.tint(style.SKY))
@@ -62,7 +61,7 @@ def architecture(model: nn.Module) -> None:
         if model.position_embedding is not None:
             y += 0.45
             _row(axes, y, LEFT, 2.6, "position embedding", model.position_embedding, style.tint(style.ORANGE))
-            _join(axes, y, LEFT)
+            plus(axes, (LEFT, y), (STREAM, y))
         y += 0.62
         write(axes, STREAM + 0.15, y - 0.2, f"x (B, T, {channels})")
         for _, same in groupby(blocks, key=lambda block: [(k, v.shape) for k, v in block.named_parameters()]):
@@ -103,19 +102,13 @@ def _blocks(axes: Axes, low: float, block: nn.Module, *others: nn.Module) -> flo
         arrow(axes, (STREAM, out), (LEFT, out))
         arrow(axes, (LEFT + 0.95, out), (RIGHT, out))
         line(axes, [centre, centre], [out + 0.33, y])
-        _join(axes, y, centre)
+        plus(axes, (centre, y), (STREAM, y))
     times = f"{n} × {each:,} = {n * each:,}" if n > 1 else f"{each:,}"
     write(axes, COUNT, y - 0.02, times, ha="right", weight="bold")
     middle, height = (low + y + 0.2) / 2, y + 0.2 - low
     box(axes, 0.1, middle, 8.9, height, facecolor="none", edgecolor=GREY, linestyle="--")
     write(axes, 0.3, middle, f"{n} ×\nblock", 15, weight="bold")
     return y + 0.3
-
-
-def _join(axes: Axes, y: float, x: float) -> None:
-    """An arrow from x back to the stream, and the sign of an addition."""
-    arrow(axes, (x, y), (STREAM + 0.14, y))
-    plus(axes, STREAM, y)
 
 
 @contextmanager
@@ -132,10 +125,11 @@ def line(axes: Axes, x: Any, y: Any, linewidth: float = 1.8) -> None:
     axes.plot(x, y, color=INK, linewidth=linewidth, linestyle="-", zorder=0)
 
 
-def plus(axes: Axes, x: float, y: float) -> None:
-    """The sign of an addition."""
-    axes.plot(x, y, "o", markersize=19, color="white", markeredgecolor=INK, markeredgewidth=1.8)
-    axes.plot(x, y, "+", markersize=12, color=INK, markeredgewidth=2.2)
+def plus(axes: Axes, start: Point, end: Point) -> None:
+    """An arrow to the sign of an addition."""
+    arrow(axes, start, end, shrinkB=10)
+    axes.plot(*end, "o", markersize=19, color="white", markeredgecolor=INK, markeredgewidth=1.8)
+    axes.plot(*end, "+", markersize=12, color=INK, markeredgewidth=2.2)
 
 
 def box(axes: Axes, left: float, y: float, width: float, height: float, *text: str, **look: Any) -> None:
@@ -148,10 +142,10 @@ def box(axes: Axes, left: float, y: float, width: float, height: float, *text: s
     write(axes, left + width / 2, y - 0.15, inside, 12, ha="center")
 
 
-def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], **look: Any) -> None:
+def arrow(axes: Axes, start: Point, end: Point, **look: Any) -> None:
     """An arrow from (x, y) to (x, y)."""
-    look = {"arrowstyle": "-|>", "mutation_scale": 14, "linewidth": 1.8, "color": INK} | look
-    axes.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **look))
+    look = {"arrowstyle": "-|>", "mutation_scale": 14, "linewidth": 1.8, "color": INK, "shrinkB": 0} | look
+    axes.add_patch(FancyArrowPatch(start, end, shrinkA=0, **look))
 
 
 def write(axes: Axes, x: float, y: float, text: str, size: int = 13, **look: Any) -> None:

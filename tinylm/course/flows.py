@@ -20,8 +20,13 @@ def flow(boxes: Mapping[str, Box], arrows: str, *, title: str, alt: str) -> None
     """Boxes with arrows between them: {"q": (1, 0, "query\\n(T, D)")} and "x>q x>k q>s".
 
     A text's first line is the box's name, in bold; the second says what is in it."""
+
+    def width(text: str) -> float:
+        name, _, inside = text.partition("\n")
+        return max(0.9, 0.2 + 0.118 * len(name), 0.2 + 0.09 * len(inside))
+
     columns = sorted({column for column, _, _ in boxes.values()})
-    wide = {c: max(_width(text) for column, _, text in boxes.values() if column == c) for c in columns}
+    wide = {c: max(width(text) for column, _, text in boxes.values() if column == c) for c in columns}
     left = {c: 0.1 + sum(wide[other] + GAP for other in columns if other < c) for c in columns}
     lanes = max(lane for _, lane, _ in boxes.values()) + 1
     long, high = max(5.0, left[columns[-1]] + wide[columns[-1]] + 0.1), lanes * LANE
@@ -33,12 +38,6 @@ def flow(boxes: Mapping[str, Box], arrows: str, *, title: str, alt: str) -> None
             (c, lane, _), (to, other, _) = boxes[start], boxes[end]
             begin = (left[c] + wide[c], high - (lane + 0.5) * LANE)
             arrow(axes, begin, (left[to], high - (other + 0.5) * LANE))
-
-
-def _width(text: str) -> float:
-    """How wide a box is, in inches."""
-    name, _, inside = text.partition("\n")
-    return max(0.9, 0.2 + 0.118 * len(name), 0.2 + 0.09 * len(inside))
 
 
 def language_model() -> None:
@@ -102,9 +101,8 @@ def residual_stream(words: Sequence[str] = SENTENCE, position: int = 4) -> None:
             box(axes, x + 1.35, 0.85, 1.5, 0.6, name, facecolor=style.tint(colour), weight="bold")
             for start, end in ((0, 0.3), (1.1, 1.35)):
                 arrow(axes, (x + start, 0.85), (x + end, 0.85))
-            arrow(axes, (x + 3.1, 0.5), (x + 3.1, 0.14))
             write(axes, x + 3.25, 0.5, result, 14)
-            plus(axes, x + 3.1, 0)
+            plus(axes, (x + 3.1, 0.5), (x + 3.1, 0))
         for x, text in ((1.35, "x"), (4.95, "x + a"), (8.65, "x + a + m")):
             write(axes, x, -0.3, text, 14, ha="center")
 
@@ -157,20 +155,20 @@ def merge_tree(word: str, merges: Sequence[tuple[bytes, bytes]], *, title: str) 
 
     merges: pairs of bytes in their order, [(b"a", b"b"), …], of which the first has the number 1; those that
     the word does not meet are passed over. Up to about 18 bytes are readable."""
-    letters = [bytes([byte]) for byte in word.encode()]
-    step, top, joints = min(0.85, 9.2 / len(letters)), 1.3, []
-    row = [
-        (letter, (i + 0.5) * step, 0.66) for i, letter in enumerate(letters)
-    ]  # a piece, x and y of its end
-    for number, (left, right) in enumerate(merges, 1):
+    letters, joints = [bytes([byte]) for byte in word.encode()], []
+    step = min(0.85, 9.2 / len(letters))  # inches from byte to byte
+    row = [(letter, (i + 0.5) * step, 0.66) for i, letter in enumerate(letters)]  # a piece, and where it ends
+    for number, pair in enumerate(merges, 1):
         for i in range(len(row)):  # the row becomes shorter: behind its end there is no pair
-            if [piece for piece, _, _ in row[i : i + 2]] == [left, right]:
-                (_, x, y), (_, other_x, other_y) = row[i : i + 2]
-                high = max(y, other_y) + 0.55
-                joints.append((number, [x, x, other_x, other_x], [y, high, high, other_y]))
-                row[i : i + 2] = [(left + right, (x + other_x) / 2, high)]
-                top = max(top, high + 0.6)
-    tokens = [style.show_bytes(piece, drawn=True) for piece, _, _ in row]
+            if tuple(piece for piece, _, _ in row[i : i + 2]) == pair:
+                (left, x, y), (right, far, other) = row[i : i + 2]
+                high = max(y, other) + 0.55
+                joints.append((f"{number:,}", [x, x, far, far], [y, high, high, other]))
+                row[i : i + 2] = [(left + right, (x + far) / 2, high)]
+    top, tokens = (
+        max(y for _, _, y in row) + 0.6,
+        [style.show_bytes(piece, drawn=True) for piece, _, _ in row],
+    )
     told = (
         f"The tree of merges of “{word}”: {len(letters)} bytes below, {len(joints)} joints, numbered in the "
     )
@@ -179,15 +177,12 @@ def merge_tree(word: str, merges: Sequence[tuple[bytes, bytes]], *, title: str) 
         for i, letter in enumerate(letters):
             name = style.show_bytes(letter, drawn=True)
             box(axes, i * step + 0.03, 0.33, step - 0.06, 0.66, name, str(letter[0]))
-        for _, x, y in joints:
-            line(axes, x, y)
-        at = 0.0
-        for token, (piece, x, y) in zip(tokens, row, strict=True):
-            wide = step * len(piece)
-            line(axes, [x, x], [y, top - 0.25])
-            look = {"facecolor": style.tint(BLUE), "weight": "bold"}
-            box(axes, at + 0.03, top, wide - 0.06, 0.5, token, **look)
-            at += wide
         for number, x, y in joints:
+            line(axes, x, y)
             ground = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": INK}
-            write(axes, (x[0] + x[-1]) / 2, y[1], f"{number:,}", ha="center", bbox=ground)
+            write(axes, (x[0] + x[-1]) / 2, y[1], number, ha="center", bbox=ground)
+        left, look = 0.0, {"facecolor": style.tint(BLUE), "weight": "bold"}
+        for token, (piece, x, y) in zip(tokens, row, strict=True):
+            line(axes, [x, x], [y, top - 0.25])
+            box(axes, left + 0.03, top, step * len(piece) - 0.06, 0.5, token, **look)
+            left += step * len(piece)

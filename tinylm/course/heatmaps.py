@@ -23,8 +23,7 @@ def heatmap(table: Any, *, rows: Labels = (), columns: Labels = (), colours: str
     cell = min(0.62, 7.0 / n_columns)
     down, across = named.get("ylabel", "rows"), named.get("xlabel", "columns")
     alt = f"Heatmap of {named.get('title', 'a table')}: {n_rows} × {n_columns}, {down} down, {across} across."
-    size = max(4.5, n_columns * cell + 1.8), max(2.6, n_rows * cell + 1.4)
-    with style.figure(alt, *size) as axes:
+    with style.figure(alt, max(4.5, n_columns * cell + 1.8), max(2.6, n_rows * cell + 1.4)) as axes:
         _add_scale(_paint(axes, table, rows, columns, cell), colours)
         axes.set(**named)
 
@@ -36,17 +35,17 @@ def attention_map(
 
     numbers: write the weights into the cells where T <= 8. Readable up to T of about 40.
     named: xlabel and ylabel, for a table of weights that no queries and keys have made."""
-    weights, t = style.to_numpy(weights), len(tokens)
-    cell, future, named = min(0.75, 6.2 / t), _future(weights), {"xlabel": "key", "ylabel": "query"} | named
-    triangle = "; the future, the upper right triangle, is masked" if future.any() else ""
+    weights, t = _without_future(style.to_numpy(weights)), len(tokens)
+    cell, named = min(0.75, 6.2 / t), {"xlabel": "key", "ylabel": "query"} | named
+    triangle = "; the future, the upper right triangle, is masked" if np.isnan(weights).any() else ""
     alt = f"Attention map{title and f' of {title}'} over {t} tokens, a row for each {named['ylabel']} and a "
     alt += f"column for each {named['xlabel']}{triangle}."
     with style.figure(alt, max(4.6, t * cell + 2.0), max(4.0, t * cell + 1.2)) as axes:
-        _add_scale(_paint(axes, weights, tokens, tokens, cell, future), "attention weight")
+        _add_scale(_paint(axes, weights, tokens, tokens, cell, (0, 1)), "attention weight")
         axes.set(title=title, **named)
         if numbers and t <= 8:
             look = {"ha": "center", "va": "center", "fontsize": min(14.0, 72 * cell / 3.2)}
-            for i, j in np.argwhere(~future):
+            for i, j in np.argwhere(~np.isnan(weights)):
                 colour = "white" if weights[i, j] > 0.574 else "black"  # from here on the cell is dark
                 axes.text(j, i, f"{weights[i, j]:.2f}", color=colour, **look)
 
@@ -59,13 +58,13 @@ def attention_heads(weights: Any, tokens: Labels, *, title: str = "", names: Lab
     rows, side = -(-heads // columns), 8.6 / columns
     shown, cell = tokens if t <= 16 else (), (side - 0.4) / t
     alt = f"Attention maps{title and f' of {title}'}: {heads} heads over {t} tokens, a row for each query."
-    size = 8.6, rows * (side + 0.45) + 0.7
-    with style.figure(alt, *size, nrows=rows, ncols=columns, squeeze=False) as grid:
+    many = {"nrows": rows, "ncols": columns, "squeeze": False}
+    with style.figure(alt, 8.6, rows * (side + 0.45) + 0.7, **many) as grid:
         for axes in grid.flat[heads:]:
             axes.axis("off")
         for i, (axes, head) in enumerate(zip(grid.flat, weights, strict=False)):
             left = shown if i % columns == 0 else ()
-            image = _paint(axes, head, left, shown, cell, _future(head))
+            image = _paint(axes, _without_future(head), left, shown, cell, (0, 1))
             axes.set_title(names[i] if names else f"head {i}", fontsize=14, fontweight="normal", loc="center")
         figure = grid[0, 0].figure
         bar = figure.colorbar(image, ax=grid, location="bottom", fraction=0.05, aspect=40, pad=0.02)
@@ -74,26 +73,23 @@ def attention_heads(weights: Any, tokens: Labels, *, title: str = "", names: Lab
         figure.suptitle(title, fontsize=16, fontweight="bold", x=0.01, ha="left")
 
 
-def _future(weights: np.ndarray) -> np.ndarray:
-    """True (T, T) where a position would look ahead, if none does. If one does, nothing is masked."""
+def _without_future(weights: np.ndarray) -> np.ndarray:
+    """Weights (T, T) with nan, drawn grey, where a position looks ahead; as they are if one really does."""
     ahead = np.triu(np.ones(weights.shape, dtype=bool), 1)
-    return ahead & bool((weights[ahead] == 0).all())
+    return weights if weights[ahead].any() else np.where(ahead, np.nan, weights)
 
 
 def _paint(
-    axes: Axes, table: np.ndarray, rows: Labels, columns: Labels, cell: float, future: Any = None
+    axes: Axes, table: np.ndarray, rows: Labels, columns: Labels, cell: float, limits: Any = ()
 ) -> Any:
     """Colour the table, whose cells are `cell` inches high, and label it. Returns matplotlib's image.
 
-    Given the future, these are attention weights: from 0 to 1, and the future is grey: not small, but not
-    allowed. Where rows are lower than letters, every second label steps aside."""
-    low, high, hidden = float(np.nanmin(table)), float(np.nanmax(table)), ~np.isfinite(table)
-    if future is not None:
-        low, high, hidden = 0.0, 1.0, hidden | future
+    Where rows are lower than letters, every second label steps aside."""
+    low, high = limits or (float(np.nanmin(table)), float(np.nanmax(table)))
     if signed := low < 0 < high:
         low, high = min(low, -high), max(high, -low)
     cmap = matplotlib.colormaps[style.DIVERGING if signed else style.SEQUENTIAL].with_extremes(bad=style.PALE)
-    image = axes.imshow(np.ma.masked_where(hidden, table), cmap, vmin=low, vmax=high, interpolation="nearest")
+    image = axes.imshow(np.ma.masked_invalid(table), cmap, vmin=low, vmax=high, interpolation="nearest")
     axes.spines[:].set(visible=True, color=style.GREY)
     rows, columns = style.show_whitespace(rows), style.show_whitespace(columns)
     size = min(14.0, max(12.0, 68.4 * cell))  # points

@@ -8,9 +8,11 @@ import base64
 import html
 import io
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -21,7 +23,6 @@ from IPython import get_ipython
 from IPython.display import display
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 from matplotlib.rcsetup import cycler
 from PIL import Image
 
@@ -31,8 +32,8 @@ COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY)
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 HATCHES = ("", "//", "..", "\\\\", "xx", "++")
-SANS, MONO = "DejaVu Sans", "DejaVu Sans Mono"  # matplotlib brings them along
-LETTERS = get_font(findfont(SANS))
+MONO = "DejaVu Sans Mono"
+DRAWN = "\u0530"  # below it, in Latin, Greek and Cyrillic, the figures' letters lack none
 INK, GREY, PALE = "#1A1A1A", "#595959", "#E9EDF1"
 SEQUENTIAL = "Blues"  # white is nothing, ink is much; one hue, so any colour vision reads it
 DIVERGING = "PuOr_r"  # for values of both signs: white is zero
@@ -46,14 +47,8 @@ LINE_COLOURS = 32  # enough for lines, letters and their soft edges; a fifth sma
 UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
 
 LOOKS = cycler(color=COLOURS, linestyle=LINES, marker=MARKERS)  # of lines: any one of the three is enough
-STYLE: dict[str, Any] = {"figure.figsize": (WIDTH, 4.0), "figure.dpi": SCREEN_DPI, "image.cmap": SEQUENTIAL}
-STYLE |= {"font.family": SANS, "font.size": 14, "legend.fontsize": 13, "legend.frameon": False}
-STYLE |= {"axes.titlesize": 16, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlepad": 10}
-STYLE |= {"axes.labelcolor": INK, "axes.edgecolor": GREY, "axes.linewidth": 1.0, "axes.axisbelow": True}
-STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "grid.color": "#D5D9DD"}
-STYLE |= {"xtick.labelsize": 13, "ytick.labelsize": 13, "xtick.color": INK, "ytick.color": INK}
-STYLE |= {"axes.prop_cycle": cycler(color=COLOURS, linestyle=LINES), "figure.facecolor": "white"}
-STYLE |= {"lines.linewidth": 2.4, "lines.markersize": 7, "hatch.linewidth": 1.2}
+STYLE = {"axes.prop_cycle": cycler(color=COLOURS, linestyle=LINES), "figure.dpi": SCREEN_DPI}
+SHEET = Path(__file__).with_suffix(".mplstyle")  # the rest of it
 
 
 @contextmanager
@@ -61,7 +56,7 @@ def figure(alt: str, width: float = WIDTH, height: float = 4.0, **subplots: Any)
     """`with figure(alt) as axes:` draw in the course's style; at the end it is shown with alternative text.
 
     The axes are an array where there are several. The learner's own settings stay as they were."""
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE, SHEET):
         drawn = Figure(figsize=(width, height), layout="constrained")  # pyplot does not know it
         yield drawn.subplots(**subplots)
         show(drawn, alt)
@@ -118,14 +113,9 @@ def show_whitespace(labels: Iterable[str]) -> list[str]:
 def show_bytes(piece: bytes, drawn: bool = False) -> str:
     """A token's bytes as text; what is no visible character stands in hex: b" \\xf0\\x9f" -> "␣⟨F0 9F⟩".
 
-    drawn: for a figure, in whose letters a character may be missing, which is then no visible one."""
-
-    def is_seen(character: str) -> bool:
-        there = not drawn or LETTERS.get_char_index(ord(character))
-        return character in "\n\t" or bool(character.isprintable() and there)
-
-    parts = []
-    for seen, run in groupby(piece.decode("utf-8", "surrogateescape"), is_seen):
+    drawn: for a figure, whose letters lack other scripts: there they stand in hex, too."""
+    text, parts, last = piece.decode("utf-8", "surrogateescape"), [], DRAWN if drawn else chr(sys.maxunicode)
+    for seen, run in groupby(text, lambda c: c in "\n\t" or (c.isprintable() and c < last)):
         part = "".join(run)
         parts.append(part if seen else f"⟨{part.encode('utf-8', 'surrogateescape').hex(' ').upper()}⟩")
     return show_whitespace(["".join(parts)])[0]

@@ -31,15 +31,20 @@ def explore(function: Callable[..., str | None], *, height: str | None = None, *
 
     A control is an ipywidget, or short for one: (1, 64) or (0.1, 3.0, 0.1) is a slider from, to, by, and a
     fourth number says where it begins; "text" a text box; ["a", "b"] a menu. The function returns a string of
-    HTML, replaced in place, or draws a chart: then height, e.g. "420px", keeps the page still."""
+    HTML, replaced in place, or draws a chart: then height, e.g. "420px", keeps the page still. A value that
+    is called text is never empty: that is told to whoever typed."""
     knobs = {name: _control(name, short) for name, short in controls.items()}
     page = ipywidgets.HTML()
 
     def draw(**values: Any) -> None:
         try:
+            if values.get("text") == "":
+                raise InputError("there is no text: type at least one character")
             page.value = function(**values) or ""
-        except Exception as error:
-            page.value = html_error(error)
+        except Exception as error:  # a TinyLMError speaks for itself, another is named
+            kind = "" if isinstance(error, TinyLMError) else f"{type(error).__name__}: "
+            message = " ".join(f"{kind}{error}".split())
+            page.value = html_page(f'<span role="alert" class="wrong">{html.escape(message)}</span>')
 
     paper = ipywidgets.interactive_output(draw, knobs)
     paper.layout.min_height = height
@@ -60,19 +65,13 @@ def _control(name: str, short: Any) -> Any:
     return control
 
 
-def _require_text(text: str) -> None:
-    if not text:
-        raise InputError("there is no text: type at least one character")
-
-
 def next_character(predict: Callable[[str], Any], tokenizer: Any, text: str) -> Any:
     """Type a text, see the dozen characters that are most probable next.
 
-    predict: a function from a text (never an empty one) to probabilities (V,)."""
+    predict: a function from a text, never an empty one, to probabilities (V,)."""
     labels = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
 
     def draw(text: str) -> str:
-        _require_text(text)
         return html_bars(labels, predict(text), title=f"after “{text}”", top=12)
 
     return explore(draw, text=text)
@@ -86,7 +85,6 @@ def sampling_widget(model: nn.Module, tokenizer: Any, text: str) -> Any:
     labels = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
 
     def draw(text: str, seed: int, repetition: float, **rules: Any) -> str:
-        _require_text(text)
         config = GenerationConfig(max_new_tokens=60, repetition_penalty=repetition, **rules)
         ids = [prompt_ids(tokenizer, text)]
         with eval_mode(model.modules()):
@@ -113,7 +111,6 @@ def attention_viewer(model: nn.Module, tokenizer: Any, text: str) -> Any:
 
     @functools.lru_cache(maxsize=1)  # computed once for each text, not for each move of another control
     def read(text: str) -> tuple[list[str], list[np.ndarray]]:
-        _require_text(text)
         tokens = torch.as_tensor(tokenizer.encode(text), device=device)[:limit]  # (T,)
         maps = model.attention_maps(tokens[None])  # n_layer × (1, H, T, T)
         return [tokenizer.decode([int(token)]) for token in tokens], [to_numpy(layer[0]) for layer in maps]
@@ -134,7 +131,6 @@ def token_colours(tokenizers: Mapping[str, Any], text: str) -> Any:
     """Type a text, choose one of the tokenizers by its name, see the text cut into tokens, and how many."""
 
     def draw(text: str, tokenizer: str) -> str:
-        _require_text(text)
         chosen = tokenizers[tokenizer]
         ids = chosen.encode(text).tolist()
         piece = getattr(chosen, "token_bytes", lambda i: chosen.decode([i]))  # a character is never in parts
@@ -155,14 +151,6 @@ FAINTEST = 0.01  # a weight below this gets no colour on hovering
 def html_page(inner: str) -> str:
     """A white page that reads the same in Jupyter's light and dark themes."""
     return f'<style>{SHEET}</style><div class="tinylm">{inner}</div>'
-
-
-def html_error(error: BaseException) -> str:
-    """What went wrong, in one sentence: a TinyLMError speaks for itself, another is named."""
-    message = " ".join(str(error).split())
-    if not isinstance(error, TinyLMError):
-        message = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    return html_page(f'<span role="alert" class="wrong">{html.escape(message)}</span>')
 
 
 def _heading(bold: str, rest: str = "") -> str:
