@@ -306,7 +306,9 @@ def test_large_corpus_is_neither_read_at_once_nor_fetched_or_packed_unless_it_is
     stories, monkeypatch, tmp_path, capsys
 ):
     monkeypatch.delenv("TINYLM_OFFLINE")
-    with pytest.raises(CorpusMissing, match=r"2.0 GB are too much .*`python -m tinylm prepare stories`"):
+    with pytest.raises(
+        CorpusMissing, match=r"2.0 GB are too much .*`python -m tinylm prepare stories --tokenizer gpt2`"
+    ):
         load("stories")
     assert load("stories", fallback="toyworld-stories").name == "toyworld-stories"
     assert capsys.readouterr().out.count("\n") == 1

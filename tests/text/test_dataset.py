@@ -1,3 +1,5 @@
+import hashlib
+import json
 import math
 import os
 from pathlib import Path
@@ -8,8 +10,10 @@ import pytest
 from tinylm.errors import ConfigError, DataError
 from tinylm.text import corpora, dataset
 from tinylm.text.dataset import load_dataset
+from tinylm.text.download import RemoteFile
+from tinylm.text.prepare import prepare
 from tinylm.text.shards import Tokens, write_shards
-from tinylm.text.tokenizers import CharTokenizer
+from tinylm.text.tokenizers import BPETokenizer, CharTokenizer
 
 TEXT = "Ein Reiter, naïve – ß 🎭 und zurück.\nQ\n" * 29 + "XYZ"  # the last characters are in no training text
 BYTES = TEXT.encode()
@@ -24,6 +28,122 @@ def empty_folder(nothing_at_hand):
 
 def decoded(data):
     return [data.tokenizer.decode(np.asarray(part)) for part in (data.train, data.validation)]
+
+
+END = "<|endoftext|>"
+STORIES = [f"Story {i}: a naïve ß 🎭 said {END} and went.\n\nThe end of {i}." for i in range(40)]
+
+
+def documents_of(data):
+    """The documents of the validation part, without what ends them."""
+    ids, end = np.asarray(data.validation), data.tokenizer.end_of_text
+    pieces = np.split(ids, data.documents[1:])
+    assert data.documents[0] == 0 and all(piece[-1] == end for piece in pieces)
+    return [data.tokenizer.decode(piece[:-1]) for piece in pieces]
+
+
+def put_stories(monkeypatch, tmp_path, holds="whole"):
+    """A corpus of stories: the first 31 to train on, the others to validate; in the cache, or as a part."""
+    folder = tmp_path / ("cache" if holds == "whole" else "pack") / "stories"
+    folder.mkdir(parents=True)
+    files, said = [], []
+    for name, texts in (("train.txt", STORIES[:31]), ("valid.txt", STORIES[31:])):
+        data = "".join(f"{text}\n{END}\n" for text in texts).encode()
+        (folder / name).write_bytes(data)
+        files.append(RemoteFile(name, "http://127.0.0.1:9", len(data), hashlib.sha256(data).hexdigest()))
+        said.append({"name": name, "size": len(data), "sha256": files[-1].sha256})
+    monkeypatch.setitem(corpora.CORPORA, "stories", corpora.Corpus(tuple(files), END))
+    if holds != "whole":
+        entry = {"holds": holds, "what": "40 stories", "files": said}
+        (tmp_path / "pack" / "pack.json").write_text(json.dumps({"stories": entry}))
+
+
+def assert_same(a, b):
+    for part in ("train", "validation", "documents"):
+        assert np.array_equal(np.asarray(getattr(a, part)), np.asarray(getattr(b, part)))
+    for name in ("tokenizer", "bytes_per_token", "fingerprint", "unit", "holds", "what"):
+        assert getattr(a, name) == getattr(b, name)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+@pytest.mark.parametrize("holds", ["whole", "part", "stand-in"])
+def test_documents_are_the_same_in_memory_and_prepared_and_say_what_they_hold(
+    monkeypatch, tmp_path, holds, share
+):
+    put_stories(monkeypatch, tmp_path, holds)
+    data = load_dataset("stories", tokenizer="bpe-300", train_share=share)
+    assert documents_of(data) == STORIES[31:]
+    assert data.tokenizer == BPETokenizer.train(STORIES[:31], 300) and data.unit == "token"
+    assert data.bytes_per_token == sum(len(text.encode()) for text in STORIES[31:]) / len(data.validation)
+    said = {"whole": "stories (cache)"}.get(holds, f"stories (a {holds}: 40 stories, pack)")
+    assert data.described == said
+    folder = prepare("stories", "bpe-300")
+    ready = load_dataset("stories", tokenizer="bpe-300", train_share=share)
+    assert_same(data, ready)
+    assert ready.source == "prepared" and ready.described == said.replace("cache", "prepared").replace(
+        "pack", "prepared"
+    )
+    by_path = load_dataset(str(folder), train_share=share)
+    assert np.array_equal(by_path.validation, data.validation) and by_path.holds == holds
+    everything = load_dataset("stories", tokenizer="bpe-300").train
+    assert np.array_equal(data.train, everything[: round(share * len(everything))])
+
+
+def test_stories_of_toyworld_are_documents_and_running_text_is_one():
+    text, data = corpora.load("toyworld-stories"), load_dataset("toyworld-stories", tokenizer="bpe-300")
+    assert documents_of(data) == text.validation.removesuffix("\n\n").split("\n\n")
+    assert documents_of(own(tokenizer="bpe-300")) == [TEXT[int(0.9 * len(TEXT)) :]]
+    stories = "".join(f"{text}\n{END}\n" for text in STORIES)
+    some = documents_of(own(stories.encode(), tokenizer="bpe-300"))
+    assert len(some) > 3 and some[1:] == STORIES[-len(some) + 1 :]  # the cut goes through the first one
+
+
+def test_fingerprint_of_documents_tells_data_tokenizer_and_share_apart(monkeypatch, tmp_path):
+    put_stories(monkeypatch, tmp_path)
+    with_name = BPETokenizer.train(STORIES[:31], 300).with_special("<|pad|>")
+    Path("padded.json").write_text(json.dumps(with_name.to_json()))
+    made = [
+        load_dataset("stories"),
+        *(load_dataset("stories", tokenizer=name) for name in ("bpe-300", "bpe-290", "padded.json")),
+        load_dataset("stories", tokenizer="bpe-300", train_share=0.5),
+        load_dataset("toyworld-stories", tokenizer="bpe-300"),
+        own(tokenizer="bpe-300"),
+        own(BYTES + b"Q", tokenizer="bpe-300"),
+    ]
+    assert len({data.fingerprint for data in made}) == len(made)
+
+
+def test_tokenizer_that_did_not_make_the_shards_is_refused(monkeypatch, tmp_path):
+    put_stories(monkeypatch, tmp_path)
+    folder = str(prepare("stories", "bpe-300"))
+    assert load_dataset(folder, tokenizer="bpe-300").tokenizer == load_dataset(folder).tokenizer
+    Path("same.json").write_text(json.dumps(load_dataset(folder).tokenizer.to_json()))
+    Path("other.json").write_text(json.dumps(BPETokenizer.train(STORIES, 290).to_json()))
+    assert load_dataset(folder, tokenizer="same.json").tokenizer == load_dataset(folder).tokenizer
+    for name in ("other.json", "bpe-290"):
+        with pytest.raises(DataError, match=rf"was made by another tokenizer than {name}: leave it out, or"):
+            load_dataset(folder, tokenizer=name)
+    manifest = Path(folder) / "train" / "manifest.json"
+    told = json.loads(manifest.read_text())
+    told["tokenizer"]["special"] = ["<|end|>"]
+    manifest.write_text(json.dumps(told))
+    with pytest.raises(DataError, match=r"manifest.json of train is damaged"):
+        load_dataset(folder)
+
+
+def test_text_too_large_or_not_plain_is_refused_with_the_command_that_prepares_it(monkeypatch, tmp_path):
+    put_stories(monkeypatch, tmp_path)
+    monkeypatch.setattr(corpora, "LARGE", 1_000)
+    ways = {
+        "stories": "prepare stories --tokenizer bpe-300",
+        "./my.txt": "prepare my.txt --tokenizer bpe-300",
+    }
+    for name in ("./my.txt", "my.jsonl"):
+        Path(name).write_bytes(BYTES)
+        ways.setdefault(name, "prepare my.jsonl --tokenizer bpe-300")
+    for name, way_out in ways.items():
+        with pytest.raises(DataError, match=rf"`python -m tinylm {way_out}`"):
+            load_dataset(name, tokenizer="bpe-300")
 
 
 def own(data=BYTES, name="my.txt", **options):
@@ -107,8 +227,11 @@ def test_file_that_is_not_there_is_refused_with_the_way_out(name):
 
 
 def test_settings_that_cannot_work_are_refused_with_ones_that_do():
-    with pytest.raises(ConfigError, match="tokenizer is 'gpt2': use 'characters'"):
-        own(tokenizer="gpt2")
+    with pytest.raises(DataError, match="no tokenizer 'gpt' here: use characters or bpe-4096"):
+        own(tokenizer="gpt")
+    for changes in ({"lowercase": True}, {"rows": "lines"}):
+        with pytest.raises(ConfigError, match=r"(lowercase|rows) is .*: use (False|'windows')$"):
+            own(tokenizer="bpe-300", **changes)
     with pytest.raises(ConfigError, match=r"leaves 0 of 2,700: use 0.0007 or more"):
         own(b"abc" * 1000, train_share=1e-9)
     assert len(own(b"abc" * 1000, train_share=0.0007).train) == 2
@@ -171,7 +294,7 @@ def test_shards_are_read_through_before_the_first_step_only_where_they_are_few(m
 
 def test_documents_of_shards_end_with_the_end_of_text(monkeypatch):
     monkeypatch.setattr(CharTokenizer, "end_of_text", 3)
-    monkeypatch.setattr(dataset, "DECODED_AT_ONCE", 13)
+    monkeypatch.setattr(dataset, "READ_AT_ONCE", 13)
     for last in (5, 3):  # the last document is cut short, or it is complete
         shards(f"ids{last}", np.append(IDS[:-1], last))
         data = load_dataset(f"ids{last}")

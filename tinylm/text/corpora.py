@@ -24,7 +24,7 @@ VALIDATION_SHARE = 0.1  # of the characters, taken from the end
 GENERATED_CHARACTERS = 1_000_000  # training and validation text together
 LARGE = 200_000_000  # bytes: more are not read at once, nor fetched or packed without being named
 GETS_IT = "`python -m tinylm fetch {}` gets it"
-MAKES_IT_READY = "`python -m tinylm prepare {}` makes it ready"
+MAKES_IT_READY = "`python -m tinylm prepare {} --tokenizer {}` makes it ready"
 PACK, NEW_PACK = "pack.json", "make the pack again, or unset TINYLM_DATA"
 
 
@@ -154,17 +154,17 @@ def size(corpus: Corpus) -> int:
     return sum(file.size for file in corpus.files)
 
 
-def load(name: str, *, fallback: str | None = None) -> Text:
+def load(name: str, *, fallback: str | None = None, tokenizer: str = "gpt2") -> Text:
     """The text of a corpus, split into training and validation; fetched first where that is needed.
 
     With `fallback`, a generated corpus stands in for one that no source has or that is too large to read at
-    once, and one printed line says so. Raises CorpusMissing, and DataError for a damaged pack: its maker must
-    hear of it."""
+    once, and one printed line says so; for that one it names `tokenizer`. Raises CorpusMissing, and DataError
+    for a damaged pack: its maker must hear of it."""
     if not (corpus := corpus_here(name)).files:
         return Text(*_generated(name), name=name, source="generated")
     if not corpus.is_text:
         raise DataError(f"{name} is the vocabulary of a tokenizer and no text: use tinystories, say")
-    way_out = (GETS_IT if size(corpus) <= LARGE else MAKES_IT_READY).format(name)
+    way_out = (GETS_IT if size(corpus) <= LARGE else MAKES_IT_READY).format(name, tokenizer)
     try:
         if size(corpus) > LARGE:
             why = f"its {size(corpus) / 1e9:.1f} GB are too much to read at once"

@@ -1,6 +1,6 @@
 """A dataset: a text as ids, cut into training and validation, with all that a run needs to know about it.
 
-Taught in notebooks 04_training (characters) and 12_gpt2 (shards)."""
+Taught in notebooks 04_training (characters), 08_tinystories (documents) and 12_gpt2 (shards)."""
 
 import hashlib
 import json
@@ -13,12 +13,20 @@ from typing import Any
 import numpy as np
 
 from tinylm.errors import ConfigError, DataError, require_choice, require_number, short
-from tinylm.text import corpora
+from tinylm.text import corpora, documents
+from tinylm.text.prepare import TRAINED_ON, prepared
 from tinylm.text.shards import MANIFEST, Tokens, open_tokens, read_manifest
-from tinylm.text.tokenizers import KINDS, CharTokenizer, Tokenizer, tokenizer_from_json
+from tinylm.text.tokenizers import (
+    CharTokenizer,
+    Tokenizer,
+    checked_ids,
+    fingerprint,
+    tokenizer_from_json,
+    tokenizer_named,
+)
 
 VERIFIED_IDS = 2**28  # more than these are not read through before the first step: minutes for ten billion
-DECODED_AT_ONCE = 2**20  # ids
+READ_AT_ONCE = 2**20  # ids
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class Dataset:
     """What is trained on, whatever the text is: characters of one file or a hundred shards of tokens."""
 
     name: str  # the corpus, or the file or folder as it was asked for
-    source: str  # "pack", "cache", "network", "generated", "file" or "shards"
+    source: str  # "pack", "cache", "network", "generated", "file", "shards" or "prepared"
     tokenizer: Tokenizer
     train: np.ndarray | Tokens = field(repr=False)  # ids, (N,): an array, a memmap or shards.Tokens
     validation: np.ndarray | Tokens = field(repr=False)  # ids of the fixed validation text, (M,)
@@ -36,6 +44,13 @@ class Dataset:
     documents: np.ndarray | None = field(default=None, repr=False)
     """Where the documents of `validation` begin, (D,) rising from 0; None for running text."""
     line: int = 1  # A row of a batch begins at multiples of so many ids: where each row is made of lines.
+    holds: str = "whole"  # of the corpus; or "part" or "stand-in", which whatever rests on it must say
+    what: str = ""  # what the part or the stand-in is, in words
+
+    @property
+    def described(self) -> str:
+        """Name and source for a sentence, and what it holds where that is not the whole."""
+        return corpora.described(self.name, self.source, self.holds, self.what)
 
 
 def load_dataset(
@@ -51,23 +66,34 @@ def load_dataset(
 
     A path is what is no name of the registry and holds a separator, ends in .txt or exists; it counts from
     the working folder. A folder of shards holds a manifest.json, or two folders, train and validation, that
-    do; its tokenizer is the manifest's, whatever `tokenizer` and `lowercase` say. Where nothing else is set
-    aside for validation, the last tenth is. `train_share` reads only the beginning of the training text; the
-    alphabet is that of all of it, because a character that only another part has would otherwise have no id.
+    do; its tokenizer is the manifest's: `tokenizer` names that one or is left as it is. Where nothing else is
+    set aside for validation, the last tenth is. `train_share` reads only the beginning of the training text.
+    `tokenizer` is "characters", or as for tokenizer_named. An alphabet is that of all of the text, because a
+    character that only another part has would otherwise have no id; "bpe-4096" is trained on the training
+    text. Its tokens are of documents: each is followed by the end of text, and what stands between them in
+    the file is left out. They come from the folder of `prepare` where that rests on the same files.
     With rows="lines" all lines of the text must be of one length, which is the dataset's `line`.
     `fallback` names a generated corpus that stands in for one that no source has.
     Raises ConfigError, DataError and CorpusMissing."""
-    require_choice("tokenizer", tokenizer, list(KINDS))
-    require_choice("rows", rows, ["windows", "lines"])
+    characters = tokenizer == "characters"
+    require_choice("rows", rows, ["windows", "lines"] if characters else ["windows"])
+    require_choice("lowercase", lowercase, [False, True] if characters else [False])
     require_number("train_share", train_share, lambda share: 0 < share <= 1, "above 0 and at most 1")
     path = os.path.expanduser(corpus)
     is_path = "/" in corpus or os.sep in corpus or corpus.endswith(".txt") or os.path.exists(path)
     if corpus in corpora.CORPORA or not is_path:
-        return _from_text(corpora.load(corpus, fallback=fallback), lowercase, train_share, rows)
-    if os.path.isdir(path) or path.endswith(".bin"):  # one .bin file has no tokenizer either
+        if not characters and (ready := prepared(corpus, tokenizer)):
+            data = replace(_from_shards(ready, corpus, train_share, tokenizer), source="prepared")
+            return replace(data, fingerprint=_identity(data, train_share))
+        text = corpora.load(corpus, fallback=fallback, tokenizer=tokenizer)
+    elif os.path.isdir(path) or path.endswith(".bin"):  # one .bin file has no tokenizer either
         require_choice("rows of shards", rows, ["windows"])
-        return _from_shards(Path(path), corpus, train_share)
-    return _from_text(_own_text(path, corpus), lowercase, train_share, rows)
+        return _from_shards(Path(path), corpus, train_share, tokenizer)
+    else:
+        text = _own_text(path, corpus, tokenizer)
+    if characters:
+        return _from_text(text, lowercase, train_share, rows)
+    return _from_documents(text, tokenizer, train_share)
 
 
 def _share(row: Any, share: float) -> Any:
@@ -79,9 +105,14 @@ def _share(row: Any, share: float) -> Any:
     return row[:kept]
 
 
-def _own_text(path: str, name: str) -> corpora.Text:
+def _own_text(path: str, name: str, tokenizer: str) -> corpora.Text:
     if not os.path.isfile(path):
         raise DataError(f"there is no file {short(name)}: give the path of a text file, or a corpus by name")
+    if tokenizer != "characters" and (
+        path.endswith((".jsonl", ".parquet")) or os.path.getsize(path) > corpora.LARGE
+    ):
+        way_out = f"`python -m tinylm prepare {Path(path).name} --tokenizer {tokenizer}`"
+        raise DataError(f"{short(name)} is not read at once: {way_out} says which folder to give instead")
     try:
         text = Path(path).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")  # as Windows ends lines
     except UnicodeDecodeError as error:
@@ -114,7 +145,7 @@ def _from_text(text: corpora.Text, lowercase: bool, train_share: float, rows: st
         text = replace(text, train=text.train[:cut], validation=text.train[cut:] + text.validation)
     tokenizer = CharTokenizer.train(text.train + text.validation, lowercase=lowercase)
     validation = tokenizer.encode(text.validation)
-    separator = corpora.CORPORA[text.name].separator if text.name in corpora.CORPORA else None
+    separator = _entry(text).separator
     ends = [end.end() for end in re.finditer(re.escape(separator), text.validation)] if separator else None
     identity = json.dumps([tokenizer.fingerprint, len(text.train), train_share])
     return Dataset(
@@ -128,10 +159,52 @@ def _from_text(text: corpora.Text, lowercase: bool, train_share: float, rows: st
         unit=tokenizer.unit,
         documents=_starts(ends, len(validation)),
         line=line,
+        holds=text.holds,
+        what=text.what,
     )
 
 
-def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
+def _entry(text: corpora.Text | Dataset) -> corpora.Corpus:
+    """The text's entry in the registry; for one's own, that of one running text."""
+    return corpora.corpus_here(text.name) if text.name in corpora.CORPORA else corpora.Corpus()
+
+
+def _from_documents(text: corpora.Text, name: str, train_share: float) -> Dataset:
+    entry = _entry(text)
+    parts = [
+        documents.split(part, entry.separator or corpora.END_OF_TEXT)
+        for part in (text.train, text.validation)
+    ]
+    tokenizer = tokenizer_named(name, documents.beginning(parts[0], TRAINED_ON))
+    rows = [[*tokenizer.encode_documents(part)] for part in parts]
+    if not all(rows):
+        raise DataError(f"{short(text.name)} has no document to train on or none to validate: give more text")
+    train, validation = map(np.concatenate, rows)
+    whole = hashlib.sha256(f"{len(text.train)} {text.train}{text.validation}".encode()).hexdigest()
+    data = Dataset(
+        name=text.name,
+        source=text.source,
+        tokenizer=tokenizer,
+        train=_share(train, train_share),
+        validation=validation,
+        bytes_per_token=sum(len(document.encode()) for document in parts[1]) / len(validation),
+        fingerprint=whole,
+        unit=tokenizer.unit,
+        documents=_starts(np.cumsum([*map(len, rows[1])]).tolist(), len(validation)),
+        holds=text.holds,
+        what=text.what,
+    )
+    return replace(data, fingerprint=_identity(data, train_share))
+
+
+def _identity(data: Dataset, train_share: float) -> str:
+    """The fingerprint of documents: the same in memory and prepared, where they rest on the same files."""
+    files = _entry(data).files
+    whole = [file.sha256 for file in files] or data.fingerprint
+    return fingerprint({"text": whole, "tokenizer": data.tokenizer.fingerprint, "train_share": train_share})
+
+
+def _from_shards(folder: Path, name: str, train_share: float, named: str) -> Dataset:
     folders = [folder] if (folder / MANIFEST).is_file() else [folder / "train", folder / "validation"]
     if not all((part / MANIFEST).is_file() for part in folders):
         raise DataError(
@@ -142,16 +215,25 @@ def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
     hashes = {manifest["tokenizer_sha256"][:16] for manifest in manifests}
     if len(hashes) > 1:
         raise DataError(f"{short(name)} was made by two tokenizers, {' and '.join(hashes)}: use one")
+    tokenizer, source = tokenizer_from_json(manifests[0]["tokenizer"]), manifests[0]["source"]
+    about = source if isinstance(source, dict) else {}
+    fits = named in ("characters", about.get("tokenizer"))
+    if not (fits or (named[:4] != "bpe-" and tokenizer_named(named).fingerprint == tokenizer.fingerprint)):
+        way_out = f"leave it out, or use shards made by {named}"
+        raise DataError(f"{short(name)} was made by another tokenizer than {named}: {way_out}")
     verify = sum(manifest["count"] for manifest in manifests) <= VERIFIED_IDS
     tokens = [open_tokens(part, verify=verify) for part in folders]
     train, validation = tokens if len(tokens) == 2 else corpora.split(tokens[0], name)
-    tokenizer = tokenizer_from_json(manifests[0]["tokenizer"])
+    counts, ends, end = np.zeros(tokenizer.vocab_size, dtype=np.int64), [], tokenizer.end_of_text
+    for at in range(0, len(validation), READ_AT_ONCE):
+        piece = checked_ids(validation[at : at + READ_AT_ONCE], len(counts))
+        counts += np.bincount(piece, minlength=len(counts))
+        ends += (np.flatnonzero(piece == end) + at + 1).tolist()
+    bytes_of = getattr(tokenizer, "token_bytes", lambda token: tokenizer.decode(token).encode())
+    n_bytes = sum(
+        int(counts[token]) * len(bytes_of(token)) for token in np.flatnonzero(counts) if token != end
+    )
     identity = json.dumps([[manifest["shards"] for manifest in manifests], *hashes, train_share])
-    n_bytes, ends = 0, []
-    for at in range(0, len(validation), DECODED_AT_ONCE):
-        piece = np.asarray(validation[at : at + DECODED_AT_ONCE])
-        n_bytes += len(tokenizer.decode(piece).encode())
-        ends += (np.flatnonzero(piece == tokenizer.end_of_text) + at + 1).tolist()
     return Dataset(
         name=name,
         source="shards",
@@ -161,7 +243,9 @@ def _from_shards(folder: Path, name: str, train_share: float) -> Dataset:
         bytes_per_token=n_bytes / len(validation),
         fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
         unit=tokenizer.unit,
-        documents=_starts(ends if tokenizer.end_of_text is not None else None, len(validation)),
+        documents=_starts(ends if end is not None else None, len(validation)),
+        holds=str(about.get("holds", "whole")),
+        what=str(about.get("what", "")),
     )
 
 

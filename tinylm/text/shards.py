@@ -11,7 +11,8 @@ import shutil
 import uuid
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tinylm.text.tokenizers import checked_ids, fingerprint, tokenizer_from_json
 
 MANIFEST = "manifest.json"
 READ_AT_ONCE = 1 << 22  # ids
+WRITTEN_AT_ONCE = 1 << 18  # ids: many rows are short
 LLMC_HEADER = 256  # int32 numbers in front of the ids: magic, version, count, zeros
 LLMC_MAGIC, LLMC_VERSION = 20240520, 1  # llm.c, dev/data/data_common.py: GPT-2's ids in uint16
 LLMC_MAGIC_LLAMA = 20240801  # the same for Llama 3, in uint32: refused, not read as something else
@@ -59,7 +61,7 @@ class Tokens:
 
 
 def write_shards(
-    folder: str | Path, rows: Iterable[np.ndarray], *, tokenizer: dict, source: str, shard_tokens: int = 10**8
+    folder: str | Path, rows: Iterable[np.ndarray], *, tokenizer: dict, source: Any, shard_tokens: int = 10**8
 ) -> dict[str, Any]:
     """Write rows of ids, one after the other, into a new folder: NAME_000.bin, ..., manifest.json.
 
@@ -74,17 +76,46 @@ def write_shards(
     draft = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
     try:
         draft.mkdir(parents=True)
-        checked = (checked_ids(row, vocab_size) for row in rows)
         shards = []
-        for ids in _filled(checked, shard_tokens, _dtype(vocab_size)):
-            file = f"{folder.name}_{len(shards):03d}.bin"
-            shards.append({"file": file, "count": len(ids), "sha256": _write(draft / file, ids.data)})
-        manifest = _manifest(shards, tokenizer, source)
-        _write(draft / MANIFEST, json.dumps(manifest, indent=1).encode())
+        for number, cut in groupby(_cut(rows, shard_tokens), key=itemgetter(0)):
+            file = draft / f"{folder.name}_{number:03d}.bin"
+            shards.append(write_shard(file, (row for _, row in cut), vocab_size))
+        manifest = write_manifest(draft, shards, tokenizer, source)
         os.rename(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return manifest
+
+
+def write_shard(path: Path, rows: Iterable[np.ndarray], vocab_size: int) -> dict[str, Any]:
+    """Write rows of ids into one file, which is on the disk when this returns; its entry in a manifest.
+
+    Of the rows only some are in memory at a time. Raises DataError for ids outside the vocabulary."""
+    digest, count = hashlib.sha256(), 0
+    with open(path, "wb") as file:
+        for ids in _gathered(rows):
+            data = checked_ids(ids, vocab_size).astype(_dtype(vocab_size)).data
+            digest.update(data)
+            count += file.write(data) // data.itemsize
+        file.flush()
+        os.fsync(file.fileno())
+    return {"file": path.name, "count": count, "sha256": digest.hexdigest()}
+
+
+def write_manifest(folder: Path, shards: Sequence[dict], tokenizer: dict, source: Any) -> dict[str, Any]:
+    """Write the manifest of a folder whose shards are written; it is there whole or not at all."""
+    manifest = _manifest(shards, tokenizer, source)
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a JSON file that is on the disk, whole, before it has its name."""
+    with open(f"{path}.part", "wb") as file:
+        file.write(json.dumps(data, indent=1).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(f"{path}.part", path)
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -174,28 +205,26 @@ def _open_foreign(path: Path) -> np.ndarray:
     return np.memmap(path, dtype="<u2", mode="r", offset=begin)  # (count,)
 
 
-def _filled(rows: Iterable[np.ndarray], size: int, dtype: np.dtype) -> Iterator[np.ndarray]:
-    """The ids of all rows in arrays of `size`, the last one shorter; each is overwritten by the next."""
-    shard, used = np.empty(size, dtype), 0
+def _cut(rows: Iterable[np.ndarray], size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The rows, each with the number of its shard, cut where a shard of `size` ids is full."""
+    at = 0
     for row in rows:
         while len(row):
-            taken, row = row[: size - used], row[size - used :]
-            shard[used : used + len(taken)] = taken
-            used += len(taken)
-            if used == size:
-                yield shard
-                used = 0
-    if used:
-        yield shard[:used]
+            yield at // size, row[: (left := size - at % size)]
+            at, row = at + min(left, len(row)), row[left:]
 
 
-def _write(path: Path, data: memoryview | bytes) -> str:
-    """Write a file that is on the disk when this returns; its sha256."""
-    with open(path, "xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return hashlib.sha256(data).hexdigest()
+def _gathered(rows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same ids in rows that are not short."""
+    waiting, count = [], 0
+    for row in rows:
+        waiting.append(row)
+        count += len(row)
+        if count >= WRITTEN_AT_ONCE:
+            yield np.concatenate(waiting)
+            waiting, count = [], 0
+    if count:
+        yield np.concatenate(waiting)
 
 
 def _expect(path: Path, what: str, expected: Any, found: Any) -> None:

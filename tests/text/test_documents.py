@@ -1,0 +1,164 @@
+import json
+import random
+import re
+from itertools import pairwise
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from tinylm.errors import DataError
+from tinylm.text import documents
+from tinylm.text.documents import beginning, pieces, read, split
+
+END = "<|endoftext|>"
+WORDS = [END, f"{END}\n", "\n", "\n", "\r\n", "a", "ß 🎭", " ", f" {END}", "<|endo", "ftext|>", "Once\n"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(documents, "BLOCK", 53)
+    return tmp_path
+
+
+def put(folder, name, data):
+    path = folder / name
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+def texts(path, size=None):
+    return [text for piece in pieces(path, size) for text in read(piece)]
+
+
+def line_by_line(text):
+    """The plain way: collect lines until one says the end."""
+    found, lines = [], []
+    for line in [*text.split("\n"), END]:
+        if line.removesuffix("\r") == END:
+            found.append("\n".join(lines).replace("\r\n", "\n").strip("\r\n"))
+            lines = []
+        else:
+            lines.append(line)
+    return [document for document in found if document.strip()]
+
+
+def drawn(seed):
+    draw = random.Random(seed)
+    return "".join(draw.choices(WORDS, k=draw.randrange(300)))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_documents_stand_between_lines_that_are_the_separator_whatever_the_pieces(folder, seed):
+    text = drawn(seed)
+    expected = line_by_line(text)
+    path = put(folder, "my.txt", text)
+    assert split(text, END) == expected
+    for size in (1, 7, 101, 10**6):
+        assert texts(path, size) == expected
+        bounds = [(piece.begin, piece.end) for piece in pieces(path, size)]
+        assert all(a[1] == b[0] for a, b in pairwise(bounds))  # none is read twice
+        assert sum(piece.size for piece in pieces(path, size)) == path.stat().st_size
+
+
+def test_pieces_are_about_as_large_as_asked_and_a_long_document_stays_whole(folder):
+    long = "word " * 5_000
+    path = put(folder, "my.txt", f"{long}\n{END}\n" + f"short\n{END}\n" * 900)
+    assert texts(path, 1_000) == [long, *["short"] * 900]
+    first, *others = [piece.size for piece in pieces(path, 1_000)]
+    assert first > 25_000 and all(900 < size < 1_100 for size in others[:-1])
+
+
+@pytest.mark.parametrize("end", ["", "\n", f"\n{END}", f"\n{END}\n", f"\n{END}\n\n{END}\n", f"\r\n{END}\r\n"])
+@pytest.mark.parametrize("begin", ["", "\n", f"{END}\n", f"{END}\r\n\r\n", "\ufeff"])
+def test_separators_and_windows_line_ends_at_the_ends_make_no_documents(folder, begin, end):
+    path = put(folder, "my.txt", f"{begin}one\r\ntwo{end}")
+    assert texts(path) == ["one\ntwo"]
+
+
+def test_separator_inside_a_line_is_text():
+    for inside in (f"say {END} twice", f"{END} ", f" {END}", f"{END}{END}", END[:-1], f"a\n{END}.\nb"):
+        expected = [inside] if inside.strip() else []
+        assert split(f"x\n{END}\n{inside}", END) == ["x", *expected]
+    assert split(f"{END}\n\nQ {END}\n\nR\n\n", "\n\n") == [END, f"Q {END}", "R"]  # where line ends separate
+
+
+def test_lines_of_json_are_documents_as_they_are(folder):
+    kept = ["one\r\ntwo\n", END, f"a\n{END}\nb", "ß\u2028🎭", " x ", "y" * 999]
+    odd = ["", " \n", None]
+    lines = [json.dumps({"id": i, "text": text}) for i, text in enumerate([*kept, *odd])]
+    for ends in ("\n", "\r\n", "\n\n"):
+        path = put(folder, "my.jsonl", ends.join(lines))
+        for size in (1, 101, None):
+            assert texts(path, size) == kept
+    assert texts(put(folder, "my.jsonl", '{"text": "a\\ud800\\ud83d\\ude00"}')) == ["a\ufffd😀"]
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "3", '"text"', '{"story": "x"}', '{"text": 3}', "{" * 10**5, "[" * 10**5]
+)
+def test_line_that_holds_no_text_is_refused_in_a_sentence(folder, line):
+    path = put(folder, "my.jsonl", f'{{"text": "good"}}\n{line}\n')
+    with pytest.raises(
+        DataError, match=r"^my.jsonl has a line that is no object with a text, .*: write"
+    ) as caught:
+        texts(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize("name", ["my.txt", "my.jsonl"])
+def test_text_that_is_not_utf_8_is_refused_with_the_place(folder, name):
+    path = put(folder, name, '{"text": "Öl"}\n'.encode() + "naïve".encode("latin-1"))
+    with pytest.raises(
+        DataError, match=r"is no text in UTF-8 \(byte .* after b'.*na' is 0xef\): save it as UTF-8"
+    ):
+        texts(path)
+
+
+ROWS = [f"story {i} {END}" * i for i in range(40)]
+
+
+def parquet(folder, column="text", rows=ROWS, kind=None, name="my.parquet"):
+    table = pyarrow.table({"id": list(range(len(rows))), column: pyarrow.array(rows, kind)})
+    pyarrow.parquet.write_table(table, folder / name, row_group_size=7)
+    return folder / name
+
+
+@pytest.mark.parametrize("kind", [pyarrow.string(), pyarrow.large_string()])
+def test_rows_of_parquet_are_documents(folder, kind):
+    path = parquet(folder, kind=kind, rows=[*ROWS, None, "  "])
+    for size in (1, 500, None):
+        assert texts(path, size) == ROWS[1:]
+    assert [len(pieces(path, size)) for size in (1, 10**9)] == [6, 1]
+
+
+def test_parquet_that_is_cut_off_damaged_or_without_texts_is_refused_in_a_sentence(folder):
+    sentence = r"^my.parquet cannot be read as parquet \(.*\): fetch or write it again$"
+    path = parquet(folder, rows=[random.Random(i).randbytes(50).hex() for i in range(50)])
+    known, data = pieces(path, 1), path.read_bytes()
+    for cut in (0, 3, 100, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:cut])
+        for use in (lambda: pieces(path), lambda: [text for piece in known for text in read(piece)]):
+            with pytest.raises(DataError, match=sentence) as caught:
+                use()
+            assert str(folder) not in str(caught.value) and "\n" not in str(caught.value)
+    path.write_bytes(data[:4] + b"\0" * (len(data) // 2) + data[4 + len(data) // 2 :])
+    with pytest.raises(DataError, match=sentence):
+        texts(path)
+    for changes in ({"column": "story"}, {"rows": [1, 2]}, {"rows": [["a"], ["b"]]}):
+        with pytest.raises(DataError, match=sentence):
+            pieces(parquet(folder, **changes))
+
+
+def test_file_of_another_kind_is_refused(folder):
+    with pytest.raises(DataError, match=re.escape("'my.zip' is not read as documents: use a file in .txt")):
+        pieces(put(folder, "my.zip", "x"))
+
+
+def test_beginning_reads_no_further_than_it_must():
+    def endless():
+        yield from ["abc", "de", "f"]
+        raise AssertionError("read too far")
+
+    assert [*beginning(endless(), 4)] == [*beginning(endless(), 5)] == ["abc", "de"]
+    assert [*beginning(["a"], 10)] == ["a"]

@@ -1,0 +1,316 @@
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from tests.support.command_line import ROOT
+from tests.support.fault_injection import Faults, PowerCut
+from tinylm.errors import ConfigError, CorpusMissing, DataError
+from tinylm.text import corpora, documents
+from tinylm.text.corpora import CORPORA, Corpus
+from tinylm.text.dataset import load_dataset
+from tinylm.text.download import RemoteFile
+from tinylm.text.prepare import prepare, prepared
+from tinylm.text.shards import open_tokens, read_manifest
+from tinylm.text.tokenizers import BPETokenizer
+from tinylm.text.toyworld.world import STORIES
+
+TEXTS = STORIES.joined(20_000, seed=3).split("\n\n")
+TRAIN, VALIDATION = [text for text in TEXTS[:-20] if text], [text for text in TEXTS[-20:] if text]
+END = "<|endoftext|>"
+PIECE = 1_500  # bytes: some ten pieces
+
+
+def written(texts):
+    return "".join(f"{text}\n{END}\n" for text in texts).encode()
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    """A tokenizer of 300 ids, saved."""
+    made = BPETokenizer.train(TRAIN, 300)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(made.to_json()))
+    return made
+
+
+@pytest.fixture(autouse=True)
+def stories(nothing_at_hand, monkeypatch, tmp_path):
+    """A corpus of stories in the cache, in pieces of a few stories."""
+    monkeypatch.setattr(documents, "PIECE", PIECE)
+    register(monkeypatch, tmp_path)
+
+
+def register(monkeypatch, tmp_path, train=TRAIN, validation=VALIDATION):
+    files = {"Stories-train.txt": written(train), "Stories-valid.txt": written(validation)}
+    (tmp_path / "cache" / "stories").mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (tmp_path / "cache" / "stories" / name).write_bytes(data)
+    entries = [
+        RemoteFile(n, "http://127.0.0.1:9", len(d), hashlib.sha256(d).hexdigest()) for n, d in files.items()
+    ]
+    monkeypatch.setitem(CORPORA, "stories", Corpus(tuple(entries), END))
+
+
+def plain_loop(tokenizer, texts):
+    """One process, one document after the other, by the tokenizer's own encoder."""
+    return np.concatenate([np.append(tokenizer.encode(text), tokenizer.end_of_text) for text in texts])
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(match, *arguments, kind=DataError, **options):
+    with pytest.raises(kind, match=match) as caught:
+        prepare(*arguments, **options)
+    message = str(caught.value)
+    assert "\n" not in message and "/tmp" not in message and len(message) < 400
+
+
+@pytest.mark.parametrize(("processes", "piece"), [(1, 1), (1, PIECE), (1, 10**9), (2, PIECE), (3, 700)])
+def test_ids_are_those_of_the_plain_loop_for_any_workers_and_pieces(monkeypatch, tokenizer, processes, piece):
+    monkeypatch.setattr(documents, "PIECE", piece)
+    folder = prepare("stories", "tokenizer.json", processes=processes)
+    assert folder.parent == corpora.cache() / "prepared"
+    for part, texts in (("train", TRAIN), ("validation", VALIDATION)):
+        tokens, manifest = open_tokens(folder / part), read_manifest(folder / part)
+        assert np.array_equal(np.asarray(tokens), plain_loop(tokenizer, texts))
+        assert len(manifest["shards"]) == (
+            1 if piece == 10**9 else len(texts) if piece == 1 else len(manifest["shards"])
+        )
+        assert tokens.dtype == np.uint16 and manifest["tokenizer_sha256"] == tokenizer.fingerprint
+        files = [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in CORPORA["stories"].files]
+        about = {"corpus": "stories", "holds": "whole", "what": "", "tokenizer": tokenizer.fingerprint[:12]}
+        assert manifest["source"] == about | {"files": files}
+        names = {"manifest.json"} | {shard["file"] for shard in manifest["shards"]}
+        assert {path.name for path in (folder / part).iterdir()} == names
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name, f"{folder.name}.lock"}
+
+
+def test_named_tokenizer_is_trained_on_the_training_text_and_kept_with_its_ids():
+    folder = prepare("stories", "bpe-300")
+    assert folder.name == "stories-bpe-300" and prepared("stories", "bpe-300") == folder
+    tokenizer = BPETokenizer.train(TRAIN, 300)
+    assert read_manifest(folder / "train")["tokenizer"] == json.loads(json.dumps(tokenizer.to_json()))
+    assert np.array_equal(np.asarray(open_tokens(folder / "train")), plain_loop(tokenizer, TRAIN))
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert prepare("stories", "bpe-300") == folder
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == times  # what is ready stays
+
+
+def test_shards_of_other_files_are_made_again_and_not_used(monkeypatch, tmp_path):
+    folder = prepare("stories", "bpe-300")
+    register(monkeypatch, tmp_path, TRAIN[1:])
+    assert prepared("stories", "bpe-300") is None
+    assert load_dataset("stories", tokenizer="bpe-300").source == "cache"
+    assert prepare("stories", "bpe-300") == folder == prepared("stories", "bpe-300")
+    data = load_dataset("stories", tokenizer="bpe-300")
+    assert data.source == "prepared" and data.tokenizer.decode(data.train[:200]).startswith(TRAIN[1][:99])
+
+
+CODE = """
+if __name__ == "__main__":
+    import sys
+    from tinylm.text import documents
+    from tinylm.text.prepare import prepare
+    documents.PIECE = {piece}
+    prepare("large.txt", "tokenizer.json", processes=2, folder="ready")
+    sys.exit("torch" in sys.modules)
+"""
+
+
+def start(tmp_path):
+    """A preparation of some megabytes by two workers, as a process of its own."""
+    (tmp_path / "start.py").write_text(CODE.format(piece=40_000))
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "start.py"], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL
+    )
+
+
+def until(happened, seconds=120):
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def test_killed_preparation_goes_on_without_doing_a_finished_shard_again(tmp_path, tokenizer):
+    (tmp_path / "large.txt").write_bytes(written(TRAIN * 150))
+    draft, home = tmp_path / "ready.part", tmp_path / "ready"
+    running = start(tmp_path)
+    until(lambda: len([*draft.glob("*_*.json")]) > 3 or running.poll() is not None)
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+    workers = children.read_text().split() if children.exists() else []
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    until(lambda: not any(_alive(pid) for pid in workers))  # workers end with their parent
+    finished = {path.stem: path.with_suffix(".bin").stat().st_mtime_ns for path in draft.glob("*_*.json")}
+    assert not home.exists() and len(finished) > 3
+    time.sleep(0.02)  # a shard that is made again has another time
+    assert start(tmp_path).wait(120) == 0  # and without torch
+    assert len(finished) < len([*home.glob("*.bin")])
+    assert {name: (home / f"{name}.bin").stat().st_mtime_ns for name in finished} == finished
+    os.rename(home, tmp_path / "resumed")
+    assert start(tmp_path).wait(120) == 0  # left in peace
+    assert contents(tmp_path / "resumed") == contents(home)
+
+
+def _alive(pid):
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        return status.read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("kind", ["refused", "cut"])
+def test_preparation_survives_a_fault_at_every_call_that_touches_the_disk(
+    monkeypatch, tmp_path, tokenizer, kind
+):
+    monkeypatch.setattr(documents, "PIECE", 6_000)
+    expected = contents(prepare("stories", "tokenizer.json", folder="whole"))
+    for at in count():
+        before = set(tmp_path.iterdir())
+        with monkeypatch.context() as patch:
+            faults = Faults(patch, at, kind)
+            try:
+                prepare("stories", "tokenizer.json", folder="ready")
+            except PowerCut:
+                assert kind == "cut"
+            except DataError as error:
+                assert kind == "refused" and "the disk refused: No space left on device: see to that" in str(
+                    error
+                )
+        if faults.hit is None:
+            break
+        folder = prepare("stories", "tokenizer.json", folder="ready")
+        assert contents(folder) == expected
+        folder.rename(tmp_path / f"done_{at}")
+        new = {path.name for path in set(tmp_path.iterdir()) - before}
+        assert new <= {f"done_{at}", "ready.lock"}  # nothing is left lying about
+    assert at > 8
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on the size of files stands in for a full disk")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_full_disk_is_one_sentence_and_what_is_finished_stays(tmp_path, tokenizer, processes):
+    import resource
+
+    texts = [*TRAIN[:10], "x" * 500_000, *TRAIN[10:]]
+    (tmp_path / "my.txt").write_bytes(written(texts))
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, old[1]))
+    try:
+        refused(
+            r"the disk refused: .*: see to that and prepare it again",
+            "my.txt",
+            "tokenizer.json",
+            processes=processes,
+            folder="ready",
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    draft = tmp_path / "ready.part"
+    finished = {path.stem: path.with_suffix(".bin").stat().st_mtime_ns for path in draft.glob("*_*.json")}
+    assert finished and {path.stem for path in draft.glob("*.bin")} == {*finished}  # no half takes room
+    folder = prepare("my.txt", "tokenizer.json", processes=processes, folder="ready")
+    assert {name: (folder / f"{name}.bin").stat().st_mtime_ns for name in finished} == finished
+    assert np.array_equal(np.asarray(open_tokens(folder)), plain_loop(tokenizer, texts))
+
+
+def test_second_preparation_of_a_folder_is_refused_while_the_first_one_runs(tmp_path, tokenizer):
+    with FileLock(tmp_path / "ready.lock"):
+        refused(
+            "ready is being prepared by another process: wait", "stories", "tokenizer.json", folder="ready"
+        )
+    prepare("stories", "tokenizer.json", folder="ready")
+
+
+def test_draft_of_another_text_or_tokenizer_is_not_gone_on_with(monkeypatch, tmp_path, tokenizer):
+    for change in (lambda: register(monkeypatch, tmp_path, TRAIN[1:]), lambda: other_tokenizer(tmp_path)):
+        with monkeypatch.context() as patch, pytest.raises(PowerCut):
+            Faults(patch, 9, "cut")
+            prepare("stories", "tokenizer.json", folder="ready")
+        assert [*(tmp_path / "ready.part").rglob("*.json")]
+        change()
+        prepare("stories", "tokenizer.json", folder="ready").rename(tmp_path / "resumed")
+        prepare("stories", "tokenizer.json", folder="ready").rename(tmp_path / "again")
+        assert contents(tmp_path / "resumed") == contents(tmp_path / "again")
+        for name in ("resumed", "again"):
+            (tmp_path / name).rename(tmp_path / f"{name} {id(change)}")
+
+
+def other_tokenizer(tmp_path):
+    (tmp_path / "tokenizer.json").write_text(json.dumps(BPETokenizer.train(TRAIN, 290).to_json()))
+
+
+def test_end_of_text_inside_a_document_stays_text(tmp_path, tokenizer):
+    texts = [f"She said {END} and\n{END}\nleft.", END, "The end."]
+    (tmp_path / "my.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    folder = prepare("my.jsonl", "tokenizer.json", folder="ready")
+    tokens = np.asarray(open_tokens(folder))
+    assert (tokens == tokenizer.end_of_text).sum() == len(texts)
+    pieces = np.split(tokens, np.flatnonzero(tokens == tokenizer.end_of_text) + 1)[:-1]
+    assert [tokenizer.decode(piece[:-1]) for piece in pieces] == texts
+
+
+def test_texts_of_ones_own_are_a_file_or_a_folder_with_what_is_set_aside_by_name(tmp_path, tokenizer):
+    (tmp_path / "mine").mkdir()
+    for name, texts in (("b.txt", TRAIN[3:]), ("a.txt", TRAIN[:3]), ("my_valid.txt", VALIDATION)):
+        (tmp_path / "mine" / name).write_bytes(written(texts))
+    (tmp_path / "mine" / "notes.md").write_text("none")
+    (tmp_path / "mine" / "ab.txt").write_text(f"\n{END}\n")  # no document: no shard
+    folder = prepare("mine", "tokenizer.json")
+    shards = [
+        shard["file"] for part in ("train", "validation") for shard in read_manifest(folder / part)["shards"]
+    ]
+    assert sorted(path.name for path in folder.rglob("*.bin")) == sorted(shards)
+    data = load_dataset(str(folder))
+    assert np.array_equal(np.asarray(data.train), plain_loop(tokenizer, TRAIN))
+    assert np.array_equal(np.asarray(data.validation), plain_loop(tokenizer, VALIDATION))
+    assert read_manifest(folder / "train")["source"]["corpus"] == "mine"
+    other = prepare(str(tmp_path / "mine" / "a.txt"), "tokenizer.json")
+    assert np.array_equal(np.asarray(open_tokens(other)), plain_loop(tokenizer, TRAIN[:3]))
+    (tmp_path / "mine" / "a.txt").write_bytes(written(TRAIN[:2]))
+    assert prepare(str(tmp_path / "mine" / "a.txt"), "tokenizer.json") != other  # another text of that name
+
+
+def test_bad_input_is_refused_in_a_sentence(tmp_path, tokenizer):
+    plain = BPETokenizer(tokenizer.merges, special=("<|im_start|>",))
+    (tmp_path / "endless.json").write_text(json.dumps(plain.to_json()))
+    (tmp_path / "latin.txt").write_bytes("naïve".encode("latin-1"))
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1 and no more")
+    (tmp_path / "empty.txt").write_bytes(b"\n\n")
+    (tmp_path / "taken").mkdir()
+    name = "tokenizer.json"
+    refused("tinyshakespeare needs no shards", "tinyshakespeare", name)
+    refused("gpt2-bpe needs no shards", "gpt2-bpe", name)
+    refused("toyworld-stories needs no shards", "toyworld-stories", name)
+    refused("there is no text 'storys': give a corpus by name", "storys", name)
+    refused("for tokens, not for characters", "stories", "characters")
+    refused("there is no tokenizer 'gpt3'", "stories", "gpt3")
+    refused("there is no tokenizer", "stories", "../bpe-300")
+    refused("no <|endoftext|>".replace("|", r"\|"), "stories", "endless.json")
+    refused("is no text in UTF-8", "latin.txt", name)
+    refused("cannot be read as parquet", "cut.parquet", name)
+    refused("there are 0 ids in shards", "empty.txt", name)
+    refused("the folder taken exists already", "stories", name, folder="taken")
+    refused("processes is 0", "stories", name, processes=0, kind=ConfigError)
+    (corpora.cache() / "stories" / "Stories-valid.txt").write_bytes(b"")
+    refused("damaged", "stories", name, kind=CorpusMissing)
+    assert (tmp_path / "taken").is_dir() and not [*tmp_path.rglob("*.bin")]
+
+
+def test_bad_document_found_by_a_worker_is_the_same_sentence(tmp_path, tokenizer):
+    (tmp_path / "latin.txt").write_bytes(written(TRAIN) + "naïve".encode("latin-1"))
+    refused("latin.txt is no text in UTF-8", "latin.txt", "tokenizer.json", processes=2)

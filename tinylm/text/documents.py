@@ -1,0 +1,159 @@
+"""Documents: the texts in a file, one after the other, however large the file is.
+
+A .txt file has `<|endoftext|>` on a line of its own between them, a .jsonl file one in the field "text" of
+each line, a .parquet file one in each row of its column "text". Inside a document that word is text like any
+other. Taught in notebook 08_tinystories."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tinylm.errors import DataError, short
+from tinylm.text.corpora import END_OF_TEXT
+
+SUFFIXES = (".txt", ".jsonl", ".parquet")
+PIECE = 1 << 26  # bytes, about
+BLOCK = 1 << 20
+SEPARATOR = re.compile(rb"\n<\|endoftext\|>\r?(?=\n|\Z)")  # END_OF_TEXT and nothing else in a line
+
+
+class Piece(NamedTuple):
+    """Whole documents of a file: its bytes from `begin` to `end`, or its row groups if it is a .parquet."""
+
+    path: Path
+    begin: int
+    end: int
+    size: int  # bytes
+
+
+def pieces(path: Path, size: int | None = None) -> list[Piece]:
+    """The file in pieces of about `size` bytes, which end where a document ends. Raises DataError for one
+    that is of no kind known here, or not whole."""
+    size = size or PIECE
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"{short(path.name)} is not read as documents: use a file in {', '.join(SUFFIXES)}")
+    if path.suffix == ".parquet":
+        return [*_row_groups(path, size)]
+    cuts, total = [0], path.stat().st_size
+    with open(path, "rb") as file:
+        while cuts[-1] < total:
+            file.seek(min(cuts[-1] + size, total))
+            line = file.readline()  # the rest of it
+            while path.suffix == ".txt" and (line := file.readline()) and not SEPARATOR.match(b"\n" + line):
+                pass
+            cuts.append(file.tell())
+    return [Piece(path, begin, end, end - begin) for begin, end in pairwise(cuts)]
+
+
+def read(piece: Piece) -> Iterator[str]:
+    """The documents of a piece; without those that are empty. Raises DataError for what is no such file."""
+    of_kind = {".txt": _between_separators, ".jsonl": _in_lines, ".parquet": _in_rows}[piece.path.suffix]
+    return (document for document in of_kind(piece) if document and not document.isspace())
+
+
+def split(text: str, separator: str) -> list[str]:
+    """The documents of a text in memory; the separator is END_OF_TEXT, as in a .txt file, or line ends."""
+    parts = text.split(separator)
+    if separator == END_OF_TEXT:
+        parts = [part.decode("utf-8") for part in _parts([text.encode("utf-8")])]
+    return [part for part in map(_trimmed, parts) if part and not part.isspace()]
+
+
+def beginning(texts: Iterable[str], characters: int) -> Iterator[str]:
+    """The first texts, which together have at least so many characters."""
+    for text in texts:
+        yield text
+        if (characters := characters - len(text)) <= 0:
+            return
+
+
+def _trimmed(text: str) -> str:
+    return text.replace("\r\n", "\n").strip("\r\n")
+
+
+def _blocks(piece: Piece) -> Iterator[bytes]:
+    """The bytes of a piece, each time some whole lines."""
+    with open(piece.path, "rb") as file:
+        file.seek(piece.begin)
+        while (left := piece.end - file.tell()) > 0 and (block := file.read(min(BLOCK, left))):
+            yield block if block.endswith(b"\n") else block + file.readline()
+
+
+def _parts(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """What stands between separators; a part may be longer than many blocks."""
+    pending = []
+    for block in blocks:
+        first, *others = SEPARATOR.split(b"\n" + block.removesuffix(b"\n"))  # each with the end before it
+        pending.append(first)
+        for other in others:
+            yield b"".join(pending)
+            pending = [other]
+    yield b"".join(pending)
+
+
+def _between_separators(piece: Piece) -> Iterator[str]:
+    for part in _parts(_blocks(piece)):
+        yield _trimmed(_decoded(part, piece)).removeprefix("\ufeff")  # as Windows' editor begins a file
+
+
+def _in_lines(piece: Piece) -> Iterator[str]:
+    for block in _blocks(piece):
+        for line in block.splitlines():
+            text = _decoded(line, piece)
+            try:
+                yield from [] if not line.strip() else [_unicode(json.loads(text)["text"])]
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                wrong = f"{piece.path.name} has a line that is no object with a text, {short(text)}"
+                raise DataError(f"{wrong}: write it again") from error
+
+
+def _unicode(text: str) -> str:
+    """JSON can spell half a surrogate pair, which is no character: it becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if text else ""
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    """A .parquet file with a column of texts. Raises DataError for what cannot be read as one."""
+    import pyarrow
+    from pyarrow.parquet import ParquetFile  # a tenth of a second, which only these files cost
+
+    try:
+        with ParquetFile(path) as file:
+            schema = file.schema_arrow
+            kind = str(schema.field("text").type) if "text" in schema.names else "missing"
+            if kind not in ("string", "large_string"):
+                raise pyarrow.ArrowInvalid(f"its column text is {kind}")
+            yield file
+    except (pyarrow.ArrowException, OSError) as error:
+        why = short(str(error).partition("\n")[0].replace(str(path), path.name))
+        raise DataError(f"{path.name} cannot be read as parquet ({why}): fetch or write it again") from error
+
+
+def _row_groups(path: Path, size: int) -> Iterator[Piece]:
+    with _parquet(path) as file:
+        begin, total, n = 0, 0, file.metadata.num_row_groups
+        for end in range(1, n + 1):
+            total += file.metadata.row_group(end - 1).total_byte_size
+            if total >= size or end == n:
+                yield Piece(path, begin, end, total)
+                begin, total = end, 0
+
+
+def _in_rows(piece: Piece) -> Iterator[str]:
+    with _parquet(piece.path) as file:
+        for batch in file.iter_batches(1000, row_groups=range(piece.begin, piece.end), columns=["text"]):
+            yield from batch.column(0).to_pylist()
+
+
+def _decoded(data: bytes, piece: Piece) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        wrong = f"byte {error.start:,} after {short(data[max(0, error.start - 20) : error.start])}"
+        what = f"{piece.path.name} is no text in UTF-8 ({wrong} is {data[error.start]:#x})"
+        raise DataError(f"{what}: save it as UTF-8 first") from error

@@ -1,0 +1,219 @@
+"""Preparing: a corpus becomes shards of tokens, once, on every core, whatever interrupts it.
+
+The text is cut into pieces, which end where a document ends; each becomes a shard by itself, so that workers
+need not know of each other, and the ids are the same for any number of them. What is finished is never done
+again. Taught in notebook 08_tinystories."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, suppress
+from functools import lru_cache
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+
+from tinylm.errors import DataError, require_count, short
+from tinylm.text import corpora, documents
+from tinylm.text.documents import Piece
+from tinylm.text.shards import read_manifest, write_json, write_manifest, write_shard
+from tinylm.text.tokenizers import Tokenizer, fingerprint, tokenizer_from_json, tokenizer_named
+
+PLAN = "plan.json"
+AGAIN = "prepare it again, and what is finished stays"
+TRAINED_ON = 10**8  # characters: the merges of more text are hardly others
+ALONE = 2 * documents.PIECE  # bytes: for less than that, starting workers is not worth while
+
+
+def prepare(
+    corpus: str, tokenizer: str = "gpt2", *, processes: int | None = None, folder: str | Path | None = None
+) -> Path:
+    """The folder with the shards of a corpus, which is made first where it is not there, whole and of that
+    text and tokenizer: `train` and `validation`, or no folders in it where nothing is set aside.
+
+    `corpus` is a name of the registry with large files, or the path of a file or folder of texts as
+    documents.py reads them; `tokenizer` as for tokenizer_named. `processes` are by default as many as there
+    are cores. One that was killed, or stopped for want of room, goes on with the shards that are missing.
+    Raises ConfigError, DataError, and CorpusMissing."""
+    require_count("processes", 1 if processes is None else processes)
+    source = _source(corpus, tokenizer)
+    if corpus in corpora.CORPORA and "" in _parts(source):  # nothing is set aside
+        raise DataError(f"{corpus} needs no shards, it is small: give its name and the tokenizer's to a run")
+    home = Path(folder) if folder else _home(source)
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(home.with_name(f"{home.name}.lock"), timeout=0):
+            if folder and home.exists() and not _is_ready(home, source):
+                raise DataError(f"the folder {home.name} exists already: remove it, or choose another name")
+            if not _is_ready(home, source):
+                _make(home, corpus, tokenizer, source, processes)
+    except Timeout as error:
+        raise DataError(f"{home.name} is being prepared by another process: wait for that one") from error
+    except BrokenProcessPool as error:
+        why = "a worker was ended from outside, perhaps for want of memory"
+        raise DataError(f"{home.name} is not ready, {why}: {AGAIN}, with fewer processes") from error
+    except OSError as error:
+        why = f"the disk refused: {error.strerror or error}"
+        raise DataError(f"{home.name} is not ready, {why}: see to that and {AGAIN}") from error
+    return home
+
+
+def prepared(corpus: str, tokenizer: str) -> Path | None:
+    """The folder of a corpus of the registry that was prepared with that tokenizer, from the files that
+    stand for it here; None where there is none."""
+    source = _source(corpus, tokenizer)
+    return home if _is_ready(home := _home(source), source) else None
+
+
+def _source(corpus: str, tokenizer: str) -> dict[str, Any]:
+    """What the shards rest on: where it is the same, they are. Files of the registry are not opened."""
+    if tokenizer == "characters":
+        raise DataError("shards are for tokens, not for characters: use gpt2, bpe-4096 or a tokenizer.json")
+    if not re.fullmatch(r"gpt2|bpe-[0-9]{1,7}", tokenizer):
+        tokenizer = tokenizer_named(tokenizer).fingerprint[:12]
+    about = {"corpus": corpus, "holds": "whole", "what": "", "tokenizer": tokenizer}
+    if corpus in corpora.CORPORA:
+        here = corpora.corpus_here(corpus)
+        files = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in here.files]
+        return about | {"holds": here.holds, "what": here.what, "files": files}
+    files = []
+    for path in _own_files(corpus):
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        files.append({"name": path.name, "size": path.stat().st_size, "sha256": digest})
+    return about | {"corpus": Path(corpus).name, "files": files}
+
+
+def _own_files(corpus: str) -> list[Path]:
+    path = Path(corpus).expanduser()
+    found = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in documents.SUFFIXES)
+    if not found:
+        known = "a corpus by name, or the path of a file or folder of .txt, .jsonl or .parquet files"
+        raise DataError(f"there is no text {short(corpus)}: give {known}")
+    return found
+
+
+def _home(source: dict) -> Path:
+    name = f"{Path(source['corpus']).stem}-{source['tokenizer']}"
+    if source["corpus"] not in corpora.CORPORA:  # two texts of one's own may have one name
+        name += f"-{fingerprint(source)[:8]}"
+    return corpora.cache() / "prepared" / name
+
+
+def _parts(source: dict) -> dict[str, list[str]]:
+    """The folders in the folder, each with the files that its text comes from; "" is the folder itself."""
+    names = [file["name"] for file in source["files"]]
+    aside = [name for name in names if corpora.is_validation(name)]
+    train = [name for name in names if name not in aside]
+    return {"train": train, "validation": aside} if train and aside else {"": names}
+
+
+def _is_ready(home: Path, source: dict) -> bool:
+    with suppress(OSError, DataError):
+        return all(read_manifest(home / part)["source"] == source for part in _parts(source))
+    return False
+
+
+def _make(home: Path, corpus: str, tokenizer: str, source: dict, processes: int | None) -> None:
+    """Fill a draft beside `home` and give it that name.
+
+    Each of its shards gets a .json beside it as soon as it is finished; what has none is made again."""
+    draft = home.with_name(f"{home.name}.part")
+    if not _is_ready(draft, source):
+        paths = (
+            corpora.fetch(corpus) if corpus in corpora.CORPORA else {p.name: p for p in _own_files(corpus)}
+        )
+        jobs = {}  # where a shard goes, without its suffix -> what is in it
+        for part, names in _parts(source).items():
+            cut = (piece for name in names for piece in documents.pieces(paths[name]))
+            jobs |= {draft / part / f"{part or 'tokens'}_{n:03d}": piece for n, piece in enumerate(cut)}
+        train = [piece for target, piece in jobs.items() if target.parent.name != "validation"]
+        made = _tokenizer_of(draft, source, tokenizer, train)
+        _tokenise(jobs, json.dumps(made), processes)
+        for part in _parts(source):
+            done = [_finished(target) for target in jobs if target.parent == draft / part]
+            write_manifest(draft / part, [shard for shard in done if shard["count"]], made, source)
+    for extra in (*draft.rglob("*_[0-9]*.json"), draft / PLAN):
+        extra.unlink(missing_ok=True)
+    if home.exists():  # of another text or tokenizer
+        shutil.rmtree(home)
+    draft.rename(home)
+
+
+def _tokenizer_of(draft: Path, source: dict, name: str, train: list[Piece]) -> dict:
+    """The tokenizer as JSON: the draft's, if it was begun for the same source, else a new draft's."""
+    plan = source | {"piece": documents.PIECE}
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        if (begun := json.loads((draft / PLAN).read_bytes()))["plan"] == plan:
+            return begun["tokenizer"]
+    shutil.rmtree(draft, ignore_errors=True)
+    texts = (text for piece in train for text in documents.read(piece))
+    tokenizer = tokenizer_named(name, documents.beginning(texts, TRAINED_ON))
+    if tokenizer.end_of_text is None:
+        raise DataError(
+            f"the tokenizer {short(name)} has no {corpora.END_OF_TEXT}: use one that ends documents"
+        )
+    for part in _parts(source):
+        (draft / part).mkdir(parents=True)
+    write_json(draft / PLAN, {"plan": plan, "tokenizer": tokenizer.to_json()})
+    return tokenizer.to_json()
+
+
+def _finished(target: Path) -> dict | None:
+    """The manifest's entry of a shard; None for one that is not finished."""
+    with suppress(OSError, ValueError):
+        return json.loads(target.with_suffix(".json").read_bytes())
+    return None
+
+
+def _tokenise(jobs: dict[Path, Piece], tokenizer: str, processes: int | None) -> None:
+    todo = {target: piece for target, piece in jobs.items() if not _finished(target)}
+    left, total = (sum(piece.size for piece in some.values()) for some in (todo, jobs))
+    processes = min(processes or (os.cpu_count() or 1 if left > ALONE else 1), len(todo))
+    arguments = [*todo], [*todo.values()], [tokenizer] * len(todo)
+    with (
+        tqdm(desc="tokens", total=total, initial=total - left, unit="B", unit_scale=True, leave=False) as bar,
+        ExitStack() as stack,
+    ):
+        run = map
+        if processes > 1:
+            pool = ProcessPoolExecutor(processes, get_context("spawn"), _as_worker)
+            run = stack.enter_context(pool).map
+        for size in run(_write, *arguments):
+            bar.update(size)
+
+
+def _as_worker() -> None:
+    """A worker leaves Ctrl-C to its parent and ends with it, even where that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+
+
+def _write(target: Path, piece: Piece, tokenizer: str) -> int:
+    """Write the shard of a piece, then the .json that says it is finished; its size in bytes of text."""
+    encoder = _tokenizer(tokenizer)
+    shard = target.with_suffix(".bin")
+    try:
+        rows = encoder.encode_documents(documents.read(piece))
+        entry = write_shard(shard, rows, encoder.vocab_size)
+        if not entry["count"]:
+            shard.unlink()
+        write_json(target.with_suffix(".json"), entry)
+    except Exception:
+        shard.unlink(missing_ok=True)  # makes room
+        raise
+    return piece.size
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(data: str) -> Tokenizer:
+    return tokenizer_from_json(json.loads(data))
