@@ -61,6 +61,15 @@ def test_curve_draws_the_points_it_was_given(drawn):
     assert drawn.axes.get_legend() is None  # a single line needs no name
 
 
+def test_curve_of_few_places_on_a_logarithmic_axis_names_each_of_them(drawn):
+    charts.curve({"a": ([256, 1024, 50_257], [1, 2, 3]), "b": ([512, 1024], [1, 2])}, log_x=True)
+    drawn.figure.draw_without_rendering()
+    ticks = zip(drawn.axes.get_xticks(), drawn.axes.get_xticklabels(), strict=True)
+    named = {text.get_text(): x for x, text in ticks}
+    assert named == {"256": 256, "512": 512, "1,024": 1024, "50,257": 50_257}
+    assert drawn.axes.get_xscale() == "log" and not len(drawn.axes.get_xticks(minor=True))
+
+
 def test_curve_lines_differ_without_colour(drawn):
     charts.curve({f"run {i}": (X, FALLS + i) for i in range(6)})
     looks = [(line.get_color(), line.get_marker(), line._unscaled_dash_pattern) for line in drawn.axes.lines]

@@ -20,6 +20,7 @@ LETTERS = [chr(i) for i in range(33, 98)]
 MODEL = {"vocab_size": 67, "context_length": 13, "n_layer": 3, "n_head": 2, "n_embd": 22}
 MODERN = {**MODEL, "n_embd": 44, "position": "rotary", "norm": "rmsnorm", "tied_head": False}
 ABRA = [(b"a", b"b"), (b"ab", b"r"), (b"p", b"k"), (b"abr", b"a")]
+SIZES = [256, 512, 1024, 2048, 4096, 50_257]
 FIGURES = {
     "bars": lambda: charts.bars([" ", "e", "\n"], [3, 2, 1], title="Counts", ylabel="count"),
     "bars of two kinds": lambda: charts.bars(list("aeiou"), PAIRS, title="Is a the tallest?"),
@@ -28,6 +29,7 @@ FIGURES = {
     "durations": lambda: charts.durations({f"model {i}": 60.0 * 9**i for i in range(5)}, title="How long"),
     "curve": lambda: charts.curve({"training": (X, FALLS)}, levels={"ln V": 4.17, "floor": 2.4}),
     "curves": lambda: charts.curve({f"run {i}": (X, FALLS + i) for i in range(6)}, log_x=True, log_y=True),
+    "curve of a few sizes": lambda: charts.curve({"a": (SIZES, SIZES)}, log_x=True, xlabel="vocabulary size"),
     "dots": lambda: charts.dots({f"part {i}": (2 - i / 10, 0.01) for i in range(7)}, pale=["part 3"]),
     "heatmap": lambda: heatmaps.heatmap(np.eye(65), rows=LETTERS, columns=LETTERS, title="All", colours="p"),
     "small attention map": lambda: heatmaps.attention_map(WEIGHTS[0], TOKENS, title="layer 0, head 1"),

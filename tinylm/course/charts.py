@@ -93,6 +93,10 @@ def curve(
                 look = look | few
             axes.plot(x, y, label=name, linewidth=1.5 if len(x) > 400 else 2.4, **look)
         axes.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear", **named)
+        places = np.unique(np.concatenate([x for x, _ in drawn.values()]))
+        if log_x and len(places) <= 8:  # 512 rather than 5 × 10²
+            axes.set_xticks(places, [f"{place:,.10g}" for place in places])
+            axes.minorticks_off()
         axes.grid(axis="y")
         for name, value in levels.items():  # named beside the axes, where no line runs
             axes.axhline(value, color=style.GREY, linewidth=1.6, linestyle=(0, (2, 2)))
