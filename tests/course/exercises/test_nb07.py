@@ -28,6 +28,7 @@ BYTES = function(
     ("return list(text.encode('ascii', errors='ignore'))", "errors='ignore'"),
     ("return list(text.encode('ascii', errors='replace'))", "errors='replace'"),
     ("return len(text.encode())", "not a single number"),
+    ("return bytearray(text, 'utf-8')", "bytearray"),
     ("return str(list(text.encode()))", "not a text"),
     ("return list(text.encode('ascii'))", "UnicodeEncodeError"),
     ("list(text.encode())", "is `return` missing?"),
@@ -166,6 +167,8 @@ TRAINED = function(
     (loop(end="return {pair: 256 + i for i, pair in enumerate(merges)}"), "in their order"),
     (loop(end="return [(pair, 256 + i) for i, pair in enumerate(merges)]"), "only the pairs"),
     (loop(guard="if False:"), "no pair left"),
+    (loop(guard="if max(counts.values(), default=0) < 2:"), "once is merged too"),
+    (loop(guard="if len(counts) < 2:"), "until no pair is left"),
     (
         "counts = count_pairs(ids)\nreturn sorted(counts, key=lambda p: (-counts[p], p))[:n_merges]",
         "count anew",
