@@ -73,7 +73,9 @@ def _caption(record: Record) -> str:
     read, last = data_read(record.header), record.evaluations[-1]
     tokenizer = read.get("tokenizer", "characters")
     unit = tokenizer if tokenizer == "characters" else f"{tokenizer} tokens"
-    words = [f"**{record.header['data']}**" + (" in lower case" if read.get("lowercase") else "")]
+    holds = record.header.get("holds", "whole")
+    words = [f"**{record.header['data']}**" + ("" if holds == "whole" else f" (a {holds})")]
+    words[0] += " in lower case" if read.get("lowercase") else ""
     words.append(f"{record.header['model']['vocab_size']:,} different {unit}")
     if scored := last.get("n_tokens"):
         words.append(f"{scored:,} scored")
@@ -101,7 +103,7 @@ def _what_to_type(header: dict[str, Any]) -> str:
     name = header["recipe"]
     if name not in RECIPES:  # of an earlier course
         return name
-    own = recipe(name)
+    own = recipe(name, header.get("scale"))
     renamed = {TrainConfig.RENAMED.get(name, name): value for name, value in header["train"].items()}
     parts = {
         "data": (asdict(own.data), data_read(header)),
@@ -114,7 +116,8 @@ def _what_to_type(header: dict[str, Any]) -> str:
         for field, value in there.items()
         if field in usual and field not in NOT_OF_THE_ROW and usual[field] != value
     ]
-    return " ".join([name, *options])
+    at_scale = [] if own.scale == recipe(name).scale else [f"--scale {own.scale}"]
+    return " ".join([name, *at_scale, *options])
 
 
 def _option(name: str, value: Any) -> str:

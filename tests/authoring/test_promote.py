@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -14,6 +14,7 @@ from tests.authoring.promote import main, promote
 from tests.authoring.results import results_tables, steps_done, tokens_read, with_tables
 from tinylm.errors import TinyLMError
 from tinylm.runs import paths
+from tinylm.runs.recipes import recipe
 from tinylm.runs.records import Record, read_record, record_header
 
 PER_STEP = 77
@@ -67,6 +68,15 @@ def test_tables_of_training_runs_are_written_between_their_marks_and_nothing_els
     new = with_tables(README, [made(2.0), benchmark])
     assert new == README.replace("old", results_tables([made(2.0)]))
     assert with_tables(new, [made(2.0)]) == new
+
+
+def test_part_of_a_text_and_the_scale_of_a_recipe_are_said():
+    small = recipe("tinystories_51m", "small")
+    parts = {"model": small.model.to_json(), "train": small.train.to_json(), "reading": asdict(small.data)}
+    names = {"recipe": small.name, "scale": "small", "data": "tinystories", "holds": "part"}
+    tables = results_tables([made(2.0, **names, **parts)])
+    assert tables.startswith("**tinystories** (a part), 4,096 different bpe-4096 tokens")
+    assert "| `tinystories_51m --scale small` |" in tables
 
 
 @pytest.fixture

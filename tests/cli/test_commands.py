@@ -134,3 +134,38 @@ def test_train_on_a_text_of_ones_own_names_the_file_alone_and_quotes_what_to_typ
     assert header["data"] == header["reading"]["corpus"] == "own.txt"
     printed("sample", "own")
     assert "59 characters of own.txt (file), each predicted once" in printed("evaluate", "own")
+
+
+def test_prepare_calls_what_does_it_and_says_what_to_type_next(monkeypatch, printed, tmp_path):
+    asked = []
+    monkeypatch.setattr(
+        "tinylm.text.prepare.prepare", lambda *a, **how: asked.append((*a, how)) or "a folder"
+    )
+    assert printed("prepare", "tinystories").endswith("--data.corpus tinystories --data.tokenizer gpt2\n")
+    said = printed("prepare", "my texts", "--tokenizer", "bpe-300", "--processes", "3")
+    assert said.endswith("train tinystories_51m --data.corpus 'a folder' --data.tokenizer bpe-300\n")
+    plain, three = {"processes": None}, {"processes": 3}
+    assert asked == [("tinystories", "gpt2", plain), ("my texts", "bpe-300", three)]
+
+
+def test_story_model_is_walked_from_training_to_a_story_that_it_begins_itself(mine, monkeypatch, printed):
+    sizes = [*TRAIN[4:], "--data.corpus", "toyworld-stories", "--data.tokenizer", "bpe-300", "--run", "told"]
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 2)
+        said = printed("train", "tinystories_51m", "--scale", "small", *sizes, code=130)
+    assert " bits per byte" in said
+    header = read_record(mine / "told" / "record.jsonl").header
+    assert (header["scale"], header["train"]["steps"]) == ("small", 11)
+    printed("resume", "told")
+    assert " bits per byte (± over " in printed("evaluate", "told")
+    prompts = []
+    real = commands.stream_text
+    monkeypatch.setattr(
+        commands, "stream_text", lambda *given, **more: prompts.append(given[2]) or real(*given, **more)
+    )
+    story = printed("sample", "told", "--seed", "3", "--max-new-tokens", "9")
+    assert prompts == [""] and story == printed(
+        "sample", "told", "--seed", "3", "--max-new-tokens", "9", "--prompt", ""
+    )
+    typed = printed("sample", "told", "--prompt", "<|endoftext|>Tom", "--max-new-tokens", "0")
+    assert typed == "<|endoftext|>Tom\n"

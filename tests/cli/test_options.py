@@ -62,6 +62,23 @@ def test_warm_up_follows_the_steps_however_they_are_written_unless_it_is_typed(s
     assert (options.train.steps, options.train.warmup_steps) == (60, expected)
 
 
+@pytest.mark.parametrize("typed", ["--scale small", "--scale=small", "--scale full --scale small"])
+def test_scale_sets_what_is_not_typed_and_the_warm_up_follows_its_own_steps(typed):
+    own = recipe("tinystories_51m", "small")
+    options = parse(f"train tinystories_51m {typed} --train.steps 20 --model.n-embd 64".split())
+    assert (options.scale, options.data, options.train.learning_rate) == (
+        "small",
+        own.data,
+        own.train.learning_rate,
+    )
+    assert (options.model.n_layer, options.model.n_embd) == (own.model.n_layer, 64)
+    assert (options.train.steps, options.train.warmup_steps) == (
+        20,
+        own.train.warmup_steps * 20 // own.train.steps,
+    )
+    assert parse(["train", "tinystories_51m"]).scale == "full"
+
+
 @pytest.mark.parametrize("columns", ["1", "5", "nonsense"])
 def test_help_and_refusals_end_in_any_terminal(columns, monkeypatch, capsys):
     for typed, code in (("train --help", 0), ("sample x --temprature 1", 2)):
@@ -90,6 +107,10 @@ REFUSED = {  # what is typed, and some words of the sentence
     f"{SMALL} --model.position none": "--model.position 'none' is unknown: use 'learned'",
     "train shakespeare_cha": "did you mean shakespeare_char",
     "train": "name a recipe first",
+    "train tinystories_51m --scale huge": "scale is 'huge': use 'small' or 'medium' or 'full'",
+    f"{SMALL} --scale small": "shakespeare_char has one scale alone, and not 'small'",
+    "prepare toyworld-stories": "toyworld-stories needs no shards, it is small",
+    "prepare": "CORPUS is missing",
     SMALL: "`python -m tinylm fetch tinyshakespeare` gets it",
     f"{SMALL} --data.corpus shakespear": "no corpus 'shakespear'",
     f"{SMALL} --data.corpus no/such.txt": "there is no file 'no/such.txt'",

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tinylm.model.config import ModelConfig
-from tinylm.model.cost import flops_per_token
-from tinylm.runs.forecast import forecast
+from tinylm.model.cost import flops_per_token, memory_bytes
+from tinylm.runs.forecast import CARDS, forecast, forecast_on
+from tinylm.runs.recipes import recipe
 from tinylm.training.config import TrainConfig
 
 SMALL = ModelConfig(vocab_size=31, context_length=37, n_layer=3, n_head=2, n_embd=44, bias=False)
@@ -27,3 +28,27 @@ def test_forecast_is_plain_arithmetic_and_calls_itself_one():
     largest = replace(SMALL, n_layer=2**62, context_length=2**17)
     said = str(forecast(largest, TrainConfig(steps=2**62, tokens_per_step=2**62), tokens_per_second=1.0))
     assert "years" in said and "of memory" in said
+
+
+def test_tenth_of_a_cards_memory_is_left_free(monkeypatch):
+    made = recipe("tinystories_51m")
+    needed = memory_bytes(made.model, 32, "float16") / 2**30
+    for gib, expected in ((needed / 0.89, 32), (needed / 0.91, 16)):
+        monkeypatch.setitem(CARDS, "a card", (1e12, gib))
+        assert forecast_on("a card", made.model, made.train)[1] == expected
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_forecast_on_a_card_is_the_work_over_a_share_of_its_peak_with_the_largest_micro_batch_that_fits(card):
+    peak, gib = CARDS[card]
+    for width in (512, 1536, 4096):
+        made = recipe("tinystories_51m")
+        model, room = replace(made.model, n_embd=width), 0.9 * gib * 2**30
+        result, micro_batch_size = forecast_on(card, model, made.train, utilisation=0.5)
+        fitting = [n for n in (32, 16, 8, 4, 2, 1) if memory_bytes(model, n, "float16") <= room]
+        assert micro_batch_size == max(fitting, default=0) and (result is None) == (not fitting)
+        if fitting:
+            assert result.tokens == 327_680_000 and result.memory_bytes <= room
+            assert result.seconds == pytest.approx(2 * result.flops / peak)
+    assert forecast_on("RTX 3060", recipe("tinystories_51m").model, made.train)[1] == 32
+    assert forecast_on("T4", model, made.train) == (None, 0)

@@ -2,15 +2,18 @@
 
 import pytest
 
+from tinylm.errors import ConfigError
 from tinylm.model.config import parameter_counts
 from tinylm.runs.recipes import RECIPES, recipe, shortened
 from tinylm.text.corpora import CORPORA
 
+EACH = [(name, scale) for name, made in RECIPES.items() for scale in (None, *made.scales)]
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_recipe_carries_its_own_name_a_known_corpus_and_a_whole_number_of_micro_batches(name):
-    made = recipe(name)
-    assert made.name == name
+
+@pytest.mark.parametrize("name, scale", EACH)
+def test_recipe_carries_its_own_name_a_known_corpus_and_a_whole_number_of_micro_batches(name, scale):
+    made = recipe(name, scale)
+    assert (made.name, made.scale) == (name, scale or RECIPES[name].scale)
     assert made.data.corpus in CORPORA and not CORPORA[made.data.fallback].files
     assert made.train.grad_accum_steps(made.model.context_length) >= 1
     assert "Shakespeare" not in made.about  # it is also said of a text of one's own
@@ -36,3 +39,32 @@ def test_shakespeare_fast_changes_choices_and_never_the_size_the_data_or_the_tok
     counts = [parameter_counts(r.model)["total"] for r in (base, fast)]
     assert abs(counts[1] / counts[0] - 1) < 0.05
     assert fast.train.steps * 1.4 > base.train.steps  # at most 1.4 times the baseline's time for a step
+
+
+def test_tinystories_51m_is_the_published_one_counted_in_updates():
+    made = recipe("tinystories_51m")
+    model, train = made.model, made.train
+    assert parameter_counts(model)["total"] == 51_082_752
+    assert train.grad_accum_steps(model.context_length) == 32 and train.steps == 40_000 // 32
+    assert train.warmup_steps == 2_000 // 32 and train.steps * train.tokens_per_step == 327_680_000
+    assert train.min_learning_rate < train.learning_rate
+
+
+@pytest.mark.parametrize("scale", ["small", "medium", "full"])
+def test_tinystories_fast_has_the_parameters_the_tokens_and_the_text_of_the_published_one(scale):
+    base, fast = recipe("tinystories_51m", scale), recipe("tinystories_fast", scale)
+    assert fast.data == base.data
+    for tokens in (lambda r: r.train.tokens_per_step, lambda r: r.train.steps, lambda r: r.train.seed):
+        assert tokens(fast) == tokens(base)
+    counts = [parameter_counts(r.model)["total"] for r in (base, fast)]
+    assert abs(counts[1] / counts[0] - 1) < 0.01
+
+
+def test_full_scale_is_the_recipe_as_it_stands_and_a_scale_that_is_not_there_is_refused():
+    assert recipe("tinystories_51m", "full") == recipe("tinystories_51m") == RECIPES["tinystories_51m"]
+    for name, scale, words in (
+        ("tinystories_51m", "tiny", "scale is 'tiny': use 'small' or 'medium' or 'full'"),
+        ("shakespeare_char", "small", "shakespeare_char has one scale alone, and not 'small'"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            recipe(name, scale)

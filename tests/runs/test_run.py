@@ -1,6 +1,7 @@
 """Runs: what a recipe is read as, what a training leaves behind, how it is resumed, and what is refused with
 nothing changed."""
 
+import hashlib
 import json
 import math
 import shutil
@@ -23,7 +24,7 @@ from tinylm.runs.run import Run, new_folder, resume, run_recipe
 from tinylm.storage import weights
 from tinylm.text import corpora
 from tinylm.text.shards import write_shards
-from tinylm.text.tokenizers import CharTokenizer
+from tinylm.text.tokenizers import BPETokenizer, CharTokenizer
 
 pytestmark = pytest.mark.usefixtures("mine")
 
@@ -385,6 +386,70 @@ def test_shards_train_resume_and_evaluate(mine, tmp_path, monkeypatch):
     run_recipe(recipe, name="complete", command="")
     cut(monkeypatch, "parts", recipe)
     assert_resumes_and_evaluates(mine, "shards", "shards")
+
+
+def stories(**settings):
+    return tiny(data={"corpus": "toyworld-stories", "tokenizer": "bpe-300", "lowercase": False}, **settings)
+
+
+@pytest.mark.parametrize("kind", ["named", "file"])
+def test_story_model_trains_resumes_and_evaluates_by_the_tokenizer_that_its_checkpoint_carries(
+    mine, tmp_path, monkeypatch, capsys, kind
+):
+    recipe = stories()
+    if kind == "file":
+        kept = BPETokenizer.train([corpora.load("toyworld-stories").train], 300).with_special("<|pad|>")
+        (tmp_path / "kept.json").write_text(json.dumps(kept.to_json()))
+        recipe = replace(recipe, data=replace(recipe.data, tokenizer=str(tmp_path / "kept.json")))
+    trained = run_recipe(recipe, name="complete", command="")
+    cut(monkeypatch, "parts", recipe)
+    (tmp_path / "kept.json").unlink(missing_ok=True)
+    assert_resumes_and_evaluates(mine, "toyworld-stories", "generated")
+    opened, header = open_checkpoint("parts"), record_of(mine / "parts").header
+    assert opened.tokenizer == trained.tokenizer and opened.tokenizer.end_of_text == 299
+    assert opened.notes["tokenizer"] == {"named": "bpe-300", "file": "tokenizer.json"}[kind]
+    assert (header["holds"], header["data"]) == ("whole", "toyworld-stories")
+    assert str(tmp_path) not in json.dumps([header, opened.notes])
+    last = record_of(mine / "parts").evaluations[-1]
+    assert last["unit"].endswith("documents") and 0 < last["bits_per_byte"] < last["loss"]
+    printed = capsys.readouterr().out
+    assert f" bits per token, {last['bits_per_byte']:.4f} bits per byte (± over " in printed
+    folder = tmp_path / "shipped"  # without its run
+    weights.save(folder, opened.model, tokenizer=opened.tokenizer.to_json(), notes={"corpus": opened.corpus})
+    assert run.validate(folder)[0].loss == pytest.approx(last["loss"])
+
+
+def test_story_model_is_trained_on_only_by_its_own_tokenizer_and_the_refusal_says_how(mine):
+    run_recipe(stories(), name="first", command="")
+    own = {"corpus": "toyworld-plays", "lowercase": False}
+    with pytest.raises(
+        CheckpointError, match=r"use --data.tokenizer (mine/first/\S+/tokenizer\.json), or"
+    ) as no:
+        Run(tiny(data=own | {"tokenizer": "bpe-290"}, init_from="first"))
+    file = str(no.value).partition("--data.tokenizer ")[2].partition(",")[0]
+    second = Run(tiny(data=own | {"tokenizer": file}, init_from="first"))
+    assert second.tokenizer == open_checkpoint("first").tokenizer
+    assert second.data.tokenizer == "tokenizer.json"
+
+
+def test_run_on_a_part_of_a_corpus_says_so_wherever_it_names_it(mine, tmp_path, monkeypatch, capsys):
+    text = corpora.load("toyworld-stories")
+    said = {"holds": "part", "what": "a few stories", "files": []}
+    for name, stories_of in (("train.txt", text.train), ("valid.txt", text.validation)):
+        path = tmp_path / "pack" / "tinystories" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = "\n<|endoftext|>\n".join(stories_of.split("\n\n")).encode()
+        path.write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        said["files"].append({"name": name, "size": len(content), "sha256": digest})
+    (tmp_path / "pack" / "pack.json").write_text(json.dumps({"tinystories": said}))
+    monkeypatch.setenv("TINYLM_DATA", str(tmp_path / "pack"))
+    recipe = tiny(data={"corpus": "tinystories", "tokenizer": "bpe-300", "lowercase": False})
+    run_recipe(replace(recipe, scale="small"), name="part", command="")
+    assert capsys.readouterr().out.count("tinystories (a part: a few stories, pack)") == 1
+    header = record_of(mine / "part").header
+    assert (header["holds"], header["scale"]) == ("part", "small")
+    assert run.validate("part")[1].described == "tinystories (a part: a few stories, pack)"
 
 
 def test_init_from_starts_with_those_weights_and_is_part_of_what_must_not_change(mine, monkeypatch):

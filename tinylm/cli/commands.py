@@ -7,25 +7,25 @@ from typing import Any
 
 import torch
 
-from tinylm.cli.options import SAMPLED, Evaluate, Fetch, Lab, Machine, Pack, Resume, Sample, Train
+from tinylm.cli.options import SAMPLED, Evaluate, Fetch, Lab, Machine, Pack, Prepare, Resume, Sample, Train
 from tinylm.course import notebooks
 from tinylm.errors import ConfigError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import opening, stream_text, to_column_major
 from tinylm.runs import machine, paths, recipes, run
-from tinylm.text import corpora
+from tinylm.text import corpora, prepare
 
 
 def perform(options: Any, typed: list[str]) -> int:
     """Do what was typed, which the options say; `typed` is for the record. Returns the exit code."""
     match options:
-        case Train(name, model, train, data, run_name, init_from, fallback):
-            chosen = recipes.recipe(name)
+        case Train(name, model, train, data, run_name, init_from, fallback, scale):
+            chosen = recipes.recipe(name, scale)
             if (size := model.vocab_size) != chosen.model.vocab_size:
                 raise ConfigError(f"vocab_size {size} cannot be chosen, the text decides it: leave it out")
             chosen = replace(chosen, model=model, train=train, data=data, init_from=init_from)
             # A record may be published: it names a file of one's own, and no folder above it.
-            for path in (data.corpus, init_from or data.corpus):
+            for path in (data.corpus, data.tokenizer, init_from or data.corpus):
                 typed = [word.replace(path, Path(path).name) for word in typed]
             command = shlex.join(["python", "-m", "tinylm", *typed])
             return finish(run.run_recipe(chosen, name=run_name, fallback=fallback, command=command))
@@ -36,7 +36,7 @@ def perform(options: Any, typed: list[str]) -> int:
         case Evaluate(checkpoint):
             result, text = run.validate(checkpoint)
             print(result.described(text.unit))
-            print(f"{result.n_tokens:,} {text.unit}s of {text.name} ({text.source}), each predicted once")
+            print(f"{result.n_tokens:,} {text.unit}s of {text.described}, each predicted once")
         case Fetch(corpus, is_all):
             if (corpus is None) != is_all:
                 raise ConfigError(f"name one corpus or give --all: {', '.join(corpora.CORPORA)}")
@@ -44,6 +44,11 @@ def perform(options: Any, typed: list[str]) -> int:
                 files, here = corpora.fetch(name), corpora.corpus_here(name)
                 part = "" if here.holds == "whole" else f", a {here.holds}: {here.what}"
                 print(f"{name}: {', '.join(files) or 'is generated, there is nothing to fetch'}{part}")
+        case Prepare(corpus, tokenizer, processes):
+            folder = prepare.prepare(corpus, tokenizer, processes=processes)
+            data = corpus if corpus in corpora.CORPORA else shlex.quote(paths.display_path(folder))
+            words = f"--data.corpus {data} --data.tokenizer {shlex.quote(tokenizer)}"
+            print(f"ready; next: python -m tinylm train tinystories_51m {words}")
         case Pack(folder, names):
             n, where = len(corpora.pack(folder, *names)), shlex.quote(corpora.as_variable(folder))
             print(f"{n} files: set TINYLM_DATA={where}, or copy the folder to a stick")

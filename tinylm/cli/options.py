@@ -52,6 +52,8 @@ class Train(NamedTuple):
     # A checkpoint whose weights to start from: a folder, a run's name, or a shipped name.
     init_from: Annotated[str | None, arg(metavar="CHECKPOINT")] = None
     fallback: bool = False  # Train on generated text when the corpus is not here.
+    # small, medium or full, of a recipe that has scales; settings that are typed count before it.
+    scale: Annotated[str | None, arg(metavar="SCALE")] = None
 
 
 class Resume(NamedTuple):
@@ -84,6 +86,16 @@ class Fetch(NamedTuple):
     all: bool = False  # Every corpus of the course but the large ones, of gigabytes.
 
 
+class Prepare(NamedTuple):
+    """Turn a corpus into files of token ids, once; a preparation that was killed goes on where it was."""
+
+    corpus: Annotated[
+        Positional[str], arg(metavar="CORPUS")
+    ]  # A corpus by name, or a file or folder of texts.
+    tokenizer: str = "gpt2"  # gpt2, bpe-4096 (trained on the text) or the path of a saved tokenizer.json.
+    processes: Annotated[int | None, arg(metavar="INT")] = None  # How many work; left out: one for each core.
+
+
 class Pack(NamedTuple):
     """Copy the corpora that are here into a folder: a classroom pack for TINYLM_DATA=DIR, with no network."""
 
@@ -104,7 +116,8 @@ class Lab(NamedTuple):
     solutions: bool = False
 
 
-COMMANDS = {c.__name__.lower(): c for c in (Train, Resume, Sample, Evaluate, Fetch, Pack, Machine, Lab)}
+KINDS = (Train, Resume, Sample, Evaluate, Fetch, Prepare, Pack, Machine, Lab)
+COMMANDS = {kind.__name__.lower(): kind for kind in KINDS}
 
 
 def parse(arguments: list[str]) -> Any:
@@ -143,14 +156,15 @@ def parse(arguments: list[str]) -> Any:
 
 
 def _recipe_named(typed: list[str]) -> Train:
-    """The settings of the recipe named, its warm-up shortened with --train.steps, which are looked for now:
-    a warm-up longer than the run is refused as soon as it is read."""
+    """The settings of the recipe named, at its --scale, its warm-up shortened with --train.steps. Both are
+    looked for now: a warm-up longer than the run is refused as soon as it is read."""
     if not typed or (typed[0].startswith("-") and typed[0] not in HELP):
         raise TinyLMError(f"name a recipe first, as in {PROGRAM} train {FIRST} ({PROGRAM} lists them)")
-    chosen = recipe(FIRST if typed[0] in HELP else typed[0])
+    scales = re.findall(r"--scale[ =](\S+)", " ".join(typed)) or [None]
+    chosen = recipe(FIRST if typed[0] in HELP else typed[0], scales[-1])
     if steps := re.findall(r"--train\.steps[ =]\+?(\d[\d_]{0,18})(?!\S)", " ".join(typed)):
         chosen = shortened(chosen, int(steps[-1]))
-    return Train(chosen.name, chosen.model, chosen.train, chosen.data)
+    return Train(chosen.name, chosen.model, chosen.train, chosen.data, scale=chosen.scale)
 
 
 def _sentence(box: str, typed: list[str], known: list[str]) -> str:

@@ -4,7 +4,7 @@ The speed is never guessed but measured (training/speed). A forecast is called o
 Taught in notebooks 04_training and 10_speed."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinylm.errors import ConfigError
 from tinylm.model.config import ModelConfig, parameter_counts
@@ -57,6 +57,33 @@ def forecast(
         seconds=(tokens + read / 3) / tokens_per_second,
         memory_bytes=memory_bytes(model, train.micro_batch_size, train.dtype),
     )
+
+
+# What each card multiplies at most in the 16-bit arithmetic that trains on it, with sums in float32 and no
+# sparsity, in operations per second, and its memory in GiB. From NVIDIA's data sheets of T4, A100 and H100
+# (SXM), and its papers on the architectures GA102 (28 multiprocessors × 512 × 2 × 1.777 GHz) and AD102.
+CARDS = {"T4": (65e12, 16), "RTX 3060": (25.5e12, 12), "RTX 4090": (165.2e12, 24)}
+CARDS |= {"A100": (312e12, 80), "H100": (989e12, 80)}
+
+
+def forecast_on(
+    card: str, model: ModelConfig, train: TrainConfig, *, utilisation: float = 0.35
+) -> tuple[Forecast | None, int]:
+    """What a run would take on one of CARDS, and with which micro-batch it fits its memory: (None, 0) if with
+    none, of the halves of the plan's own.
+
+    That a step does `utilisation` of what the card could is an assumption: 0.3 to 0.45 is usual for a loop
+    like ours, and less where the steps are small. A tenth of the memory is left to the driver."""
+    peak, gib = CARDS[card]
+    micro_batch_size = train.micro_batch_size
+    while memory_bytes(model, micro_batch_size, "float16") > 0.9 * gib * 2**30:
+        if micro_batch_size % 2:
+            return None, 0
+        micro_batch_size //= 2
+    plan = replace(train, micro_batch_size=micro_batch_size, dtype="float16")
+    return forecast(
+        model, plan, tokens_per_second=utilisation * peak / flops_per_token(model)
+    ), micro_batch_size
 
 
 def plain_duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ from tinylm.model.config import ModelConfig
 from tinylm.model.cost import flops_per_token
 from tinylm.model.gpt import GPT
 from tinylm.runs.forecast import Forecast, forecast, plain_duration
+from tinylm.runs.recipes import recipe
 from tinylm.runs.records import versions
 from tinylm.text.corpora import CORPORA, locate
 from tinylm.training.config import TrainConfig
@@ -17,12 +18,12 @@ from tinylm.training.speed import measure_speed
 
 
 def ladder() -> dict[str, tuple[ModelConfig, TrainConfig]]:
-    """The models of the course, each with its run: characters, an epoch of stories, ten billion tokens."""
-    return {  # vocabulary, context, layers, heads, channels; steps, sequences at once, tokens per step
-        "0.8M Shakespeare": (ModelConfig(65, 64, 4, 4, 128), TrainConfig(2000, 12, 12 * 64)),
-        "51M TinyStories": (ModelConfig(50257, 512, 8, 8, 512), TrainConfig(7200, 8, 2**16)),
-        "124M GPT-2": (ModelConfig(50257, 1024, 12, 12, 768), TrainConfig(19073, 8, 2**19)),
-    }
+    """The models of the course, each with its run: characters, stories as published, ten billion tokens."""
+    known = {"0.8M Shakespeare": "shakespeare_baseline", "51M TinyStories": "tinystories_51m"}
+    made = {model: recipe(name) for model, name in known.items()}
+    # vocabulary, context, layers, heads, channels; steps, sequences at once, tokens per step
+    gpt2 = ModelConfig(50257, 1024, 12, 12, 768), TrainConfig(19073, 8, 2**19)
+    return {model: (its.model, its.train) for model, its in made.items()} | {"124M GPT-2": gpt2}
 
 
 def describe() -> dict[str, object]:

@@ -6,14 +6,12 @@
 Taught in notebook 04_training."""
 
 import itertools
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from tinylm import device
@@ -27,7 +25,7 @@ from tinylm.runs import paths
 from tinylm.runs.forecast import check_memory, forecast, plain_duration
 from tinylm.runs.recipes import DataConfig, Recipe
 from tinylm.runs.records import RunRecord, read_record, record_header
-from tinylm.runs.scoring import Task
+from tinylm.runs.scoring import Task, stored
 from tinylm.storage import atomic, checkpoint, weights
 from tinylm.storage.checkpoint import TrainingCheckpoint, folder_of, load_newest, saved_steps
 from tinylm.text.batches import Batches
@@ -70,6 +68,8 @@ def run_recipe(recipe: Recipe, *, name: str | None = None, fallback: bool = Fals
             tokens=expected.tokens,
             parameters=expected.parameters,
             data=run.dataset.name,
+            holds=run.dataset.holds,
+            scale=recipe.scale,
             reading=asdict(run.recipe.data) | {"corpus": run.dataset.name},
             init_from=run.provenance.get("init_from"),
             forecast_seconds=expected.seconds,
@@ -106,7 +106,7 @@ def resume(name: str) -> "Run":
         check_unchanged(saved.name, {"recipe": made["recipe"], "seed": saved.config.seed}, header)
         data = DataConfig.from_json(made["data"])  # the recipe is as it was, whatever it says today
         made["data"] = asdict(data)  # with the settings that came later, as they were then
-        data = replace(data, corpus=paths.stored_text(data.corpus))
+        data = stored(data, saved.model.name)
         run = Run(Recipe(made["recipe"], made["about"], saved.model.config, saved.config, data))
         if "init_from" in made:  # its weights have become those of the checkpoint
             run.provenance["init_from"] = made["init_from"]
@@ -156,17 +156,18 @@ class Run(Task):
     def _start_from(self, name: str) -> dict[str, Any]:
         """Load the weights of a checkpoint; its name, and what tells its weights from any other."""
         folder = paths.find(name)
-        stored = weights.load(paths.display_path(folder))
+        start = weights.load(paths.display_path(folder))
         free = {setting: getattr(self.model.config, setting) for setting in FREE}
-        if stored.tokenizer.fingerprint != self.tokenizer.fingerprint:
-            unlike = f"{name} reads {stored.config.vocab_size} {self.tokenizer.unit}s"
+        if start.tokenizer.fingerprint != self.tokenizer.fingerprint:
+            unlike = f"{name} reads {start.config.vocab_size} {self.tokenizer.unit}s"
             unlike += f" and {self.dataset.name} has {self.tokenizer.vocab_size}, not the same"
-            raise CheckpointError(
-                f"{unlike}: choose a text and settings with its own, or leave init_from out"
-            )
-        theirs = {"model": replace(stored.config, **free).to_json()}
+            own = "choose a text and settings with its own"
+            if start.tokenizer.unit != "character":
+                own = f"use --data.tokenizer {paths.display_path(folder / weights.TOKENIZER)}"
+            raise CheckpointError(f"{unlike}: {own}, or leave init_from out")
+        theirs = {"model": replace(start.config, **free).to_json()}
         check_unchanged(name, theirs, {"model": self.provenance["model"]})
-        stored.fill(self.model)
+        start.fill(self.model)
         files = atomic.read_json(folder, weights.ABOUT, name)["files"]  # load has verified them
         return {"name": Path(name).name, "sha256": files[weights.WEIGHTS]["sha256"]}
 
@@ -175,7 +176,7 @@ class Run(Task):
         config, plan, dataset, here = self.recipe.model, self.recipe.train, self.dataset, device.best_device()
         print(
             f"{self.recipe.name}: {self.recipe.about}\n"
-            f"{dataset.name} ({dataset.source}): {len(dataset.train):,} {dataset.unit}s to train on, "
+            f"{dataset.described}: {len(dataset.train):,} {dataset.unit}s to train on, "
             f"{len(dataset.validation):,} to validate, {config.vocab_size:,} different ones\n"
             f"on {device.describe_device(here)}, in {device.resolve_dtype(here, plan.dtype)}",
             flush=True,
@@ -253,6 +254,8 @@ class Run(Task):
         if state.evaluation is not None:
             known = asdict(state.evaluation)  # an error of nan is none
             notes |= {name: value for name, value in known.items() if value == value and value != {}}
+        if recipe.data.tokenizer != "characters":
+            notes["tokenizer"] = recipe.data.tokenizer
         notes["train"] = recipe.train.to_json()
         folder = home / folder_of(progress.step)
         checkpoint.save(folder, state, tokenizer=self.tokenizer.to_json(), notes=notes)
@@ -281,16 +284,9 @@ def new_folder(recipe_name: str, name: str | None = None) -> Path:
     return folder
 
 
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Nobody else trains in this folder meanwhile. The lock is the system's: a killed process holds none."""
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise RunError(
-            f"another training is writing to the run {folder.name}: wait for its end, or choose another name"
-        ) from None
+def _alone_in(folder: Path) -> AbstractContextManager[None]:
+    busy = f"another training is writing to the run {folder.name}: wait for its end, or choose another name"
+    return atomic.alone_in(folder, RunError(busy))
 
 
 def validate(name: str | Path) -> tuple[Evaluation, Dataset]:
@@ -301,10 +297,11 @@ def validate(name: str | Path) -> tuple[Evaluation, Dataset]:
     home = atomic.recover_directory(Path(opened.name))
     if (home / checkpoint.TRAINING).exists():
         made = atomic.read_json(home, checkpoint.TRAINING, opened.name).get("provenance", {})
-    asked = {setting: opened.notes[setting] for setting in ("rows", "scored") if setting in opened.notes}
-    asked["lowercase"] = getattr(opened.tokenizer, "lowercase", False)
-    data = DataConfig.from_json(made.get("data", asked) | {"corpus": paths.stored_text(opened.corpus)})
-    task = Task(data)
+    asked = {"lowercase": getattr(opened.tokenizer, "lowercase", False)}
+    if opened.tokenizer.unit != "character":  # unless the notes say another one, the checkpoint's own file
+        asked["tokenizer"] = weights.TOKENIZER
+    asked |= {name: opened.notes[name] for name in ("tokenizer", "rows", "scored") if name in opened.notes}
+    task = Task(stored(DataConfig.from_json(made.get("data", asked) | {"corpus": opened.corpus}), home))
     name, was = task.dataset.name, made.get("dataset", {}).get("fingerprint", task.dataset.fingerprint)
     if (was, opened.tokenizer.fingerprint) != (task.dataset.fingerprint, task.tokenizer.fingerprint):
         what = f"{name} has changed since {opened.name} was trained on it"

@@ -17,6 +17,7 @@ from tinylm.model.gpt import GPT
 from tinylm.model.losses import LossFn, answers, graded_loss, masked_loss, next_token_loss
 from tinylm.runs import paths
 from tinylm.runs.recipes import DataConfig
+from tinylm.storage import weights
 from tinylm.text.corpora import CORPORA
 from tinylm.text.dataset import Dataset, load_dataset
 
@@ -27,8 +28,9 @@ class Task:
     """The text of a run as its model reads it, the loss that scores it, and the question that it asks.
 
     `data` is what a checkpoint stores: the corpus that was really read, a path as it leads there from the
-    repository, which names no user. `dataset` is called by the file alone: its name may be published.
-    With `fallback`, a missing corpus is replaced by the generated one, and one printed line says so."""
+    repository, which names no user, and for a tokenizer's file that of the checkpoint, which carries it.
+    `dataset` is called by the file alone: its name may be published. With `fallback`, a missing corpus is
+    replaced by the generated one, and one printed line says so."""
 
     def __init__(self, data: DataConfig, *, fallback: bool = False) -> None:
         reading = asdict(data) | {"fallback": data.fallback if fallback else None}
@@ -38,7 +40,9 @@ class Task:
             path = os.path.expanduser(corpus)
             corpus = paths.display_path(path, paths.HOME)
             dataset = replace(dataset, name=Path(path).resolve().name)
-        self.data, self.dataset, self.tokenizer = replace(data, corpus=corpus), dataset, dataset.tokenizer
+        self.dataset, self.tokenizer = dataset, dataset.tokenizer
+        named = weights.TOKENIZER if data.tokenizer.endswith(".json") else data.tokenizer
+        self.data = replace(data, corpus=corpus, tokenizer=named)
         self.loss_fn: LossFn = next_token_loss
         self.prompt: str | None = None  # the first question that is held out, up to its =
         if has_answers(dataset, data):  # then the loss function also logs exact_match
@@ -52,6 +56,13 @@ class Task:
         n_bytes = None if hasattr(self.loss_fn, "select") else self.dataset.bytes_per_token
         about = {"documents": self.dataset.documents, "bytes_per_token": n_bytes, "loss_fn": self.loss_fn}
         return evaluate(model, self.dataset.validation, **about, **settings)
+
+
+def stored(data: DataConfig, checkpoint: str | Path) -> DataConfig:
+    """The settings that a Task has kept in a checkpoint, as they are read again from wherever we are."""
+    own = data.tokenizer == weights.TOKENIZER
+    tokenizer = str(Path(checkpoint) / weights.TOKENIZER) if own else data.tokenizer
+    return replace(data, corpus=paths.stored_text(data.corpus), tokenizer=tokenizer)
 
 
 def has_answers(dataset: Dataset, data: DataConfig) -> bool:

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from tinylm.errors import CheckpointError, short
 
 SEAL = "content_sha256"
@@ -50,6 +52,17 @@ def atomic_directory(home: Path) -> Iterator[Path]:
         if earlier.exists() and not home.exists():
             earlier.rename(home)
         shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def alone_in(folder: Path, refusal: Exception) -> Iterator[None]:
+    """Nobody else is in this folder meanwhile, or `refusal` is raised. The lock is the system's: a killed
+    process holds none."""
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise refusal from None
 
 
 def recover_directory(home: Path) -> Path:
