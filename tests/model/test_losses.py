@@ -3,8 +3,10 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -15,6 +17,7 @@ from tinylm.errors import InputError
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import (
     IGNORE_INDEX,
+    RecallLoss,
     answers,
     chunked_loss,
     cross_entropy,
@@ -190,3 +193,34 @@ def test_exact_match_counts_the_rows_in_which_every_kept_target_comes_first():
     assert graded(model, tokens, targets)[1]["exact_match"] == 1
     masked = masked_loss(lambda *_: keep, graded)(model, tokens, targets)
     assert masked[1]["exact_match"] == 1 and masked[0] < nats
+
+
+def recalled_slowly(tokens, targets, rare, end):
+    """Row by row and place by place, as the definition says."""
+    found = torch.zeros(targets.shape, dtype=torch.bool)
+    for row, place in np.ndindex(*targets.shape):
+        document = tokens[row, : place + 1].tolist()
+        begins = max((i for i, token in enumerate(document) if token == end), default=0)
+        target = int(targets[row, place])
+        found[row, place] = target >= 0 and bool(rare[target]) and target in document[begins:]
+    return found
+
+
+def test_recall_loss_counts_a_rare_target_that_its_document_has_held_as_often_as_it_says():
+    generator = torch.Generator().manual_seed(5)
+    ids = torch.randint(0, 11, (7, 30), generator=generator)
+    tokens, targets = ids[:, :-1], ids[:, 1:].clone()
+    targets[2, 19:] = IGNORE_INDEX
+    rare, table = torch.arange(11) % 3 > 0, torch.randn(11, 11, generator=generator, requires_grad=True)
+    loss_fn = RecallLoss(rare, end=4, weight=1.0)
+    model = nn.Embedding.from_pretrained(table, freeze=False)
+    plain = next_token_loss(model, tokens, targets)[0]
+    torch.testing.assert_close(loss_fn(model, tokens, targets)[0], plain)  # at 1 it is the plain one
+    recalled = recalled_slowly(tokens, targets, rare, end=4)
+    assert 20 < int(recalled.sum()) < 150
+    assert torch.equal(loss_fn.recalled(tokens, targets), recalled)
+    loss_fn.weight.fill_(5.0)
+    scored = targets != IGNORE_INDEX
+    weights = (1 + 4 * recalled) * scored
+    expected = (token_losses(table[tokens], targets) * weights).sum() * scored.sum() / weights.sum()
+    torch.testing.assert_close(loss_fn(model, tokens, targets)[0], expected)

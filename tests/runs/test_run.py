@@ -15,6 +15,7 @@ import torch
 
 from tests.support.tiny_run import contents, evaluation, files, interrupt_at, losses_are, tiny
 from tinylm.errors import CheckpointError, ConfigError, CorpusMissing, Divergence, RunError
+from tinylm.inference.evaluate import evaluate
 from tinylm.model.cost import flops_per_token
 from tinylm.model.gpt import GPT
 from tinylm.runs import paths, run, scoring
@@ -417,6 +418,29 @@ def test_story_model_trains_resumes_and_evaluates_by_the_tokenizer_that_its_chec
     folder = tmp_path / "shipped"  # without its run
     weights.save(folder, opened.model, tokenizer=opened.tokenizer.to_json(), notes={"corpus": opened.corpus})
     assert run.validate(folder)[0].loss == pytest.approx(last["loss"])
+
+
+def test_run_that_weighs_what_is_recalled_resumes_to_the_bit_and_is_evaluated_plainly(mine, monkeypatch):
+    recipe = stories(model={"context_length": 24})
+    recipe = replace(recipe, data=replace(recipe.data, rows="documents", recall=20.0))
+    trained = run_recipe(recipe, name="complete", command="")
+    data, end = trained.dataset, trained.tokenizer.end_of_text
+    assert {int(row) for row in trained.batches.batch(3)[0][:, 0]} == {end}
+    assert float(trained.recall.weight) == 1.0  # in the last 40% of the steps
+    trained.weigh(0)
+    assert float(trained.recall.weight) == 20.0
+    counts = np.bincount(np.asarray(data.train), minlength=300)
+    assert trained.recall.rare.tolist() == (counts < 0.01 * len(data.train)).tolist()
+    plain = evaluate(open_checkpoint("complete").model, data.validation, documents=data.documents)
+    assert record_of(mine / "complete").evaluations[-1]["loss"] == pytest.approx(plain.loss)
+    cut(monkeypatch, "parts", recipe, call=1)
+    assert_resumes_and_evaluates(mine, "toyworld-stories", "generated")
+
+
+@pytest.mark.parametrize("asked", [{"rows": "documents"}, {"recall": 2.0}])
+def test_text_without_documents_has_none_to_begin_at_or_to_recall_in(mine, asked):
+    with pytest.raises(ConfigError, match="toyworld-plays is read as 1 text: use bpe-4096"):
+        Run(tiny(data={"corpus": "toyworld-plays"} | asked))
 
 
 def test_story_model_is_trained_on_only_by_its_own_tokenizer_and_the_refusal_says_how(mine):

@@ -219,3 +219,17 @@ def test_context_that_is_not_made_of_whole_lines_is_refused():
         make(context_length=17, align=5)
     with pytest.raises(ConfigError, match="align is 0"):
         make(align=0)
+
+
+def test_rows_that_begin_at_documents_read_each_of_them_once_an_epoch():
+    begins = np.array([0, 5, 17, 30, 58, 101, 190, 203, 207])
+    batches = make(begins=begins)
+    whole = [0, 5, 17, 30, 58, 101, 190, 203]  # after 207 no row of 7 and its last target are left
+    assert batches.windows_per_epoch == 8
+    assert sorted(read_epoch(batches, 0)) == sorted(read_epoch(batches, 1)) == whole
+    assert read_epoch(batches, 0) != read_epoch(batches, 1)
+    tokens, targets = batches.batch(5)
+    assert torch.equal(targets, tokens + 1)
+    assert batches.fingerprint() != make().fingerprint()
+    with pytest.raises(DataError, match="2 documents in 211 tokens give 0 rows of 7: give more"):
+        make(begins=np.array([205, 209]))

@@ -93,6 +93,35 @@ def graded_loss(keep: Callable[[Tensor, Tensor], Tensor]) -> LossFn:
     return graded
 
 
+class RecallLoss:
+    """next_token_loss in which a rare token that its document has held before counts `weight` times.
+
+    Such a token is recalled: a name, an object. In a story they are few, so the gradient of all the others
+    hides theirs, and a small model learns every list of words before it copies its first name. The nats of a
+    batch are scaled so that the weights are 1 on average. A weight that looks at the target leans towards
+    repeats: it is for the beginning, and `weight`, a 0-dim tensor, is brought down while the model trains.
+
+    rare: (V,) bool, True for the ids that count. end: the id that ends each document."""
+
+    def __init__(self, rare: Tensor, end: int, weight: float) -> None:
+        self.rare, self.end, self.weight = rare, end, torch.tensor(weight)
+
+    def __call__(self, model: nn.Module, tokens: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        losses = token_losses(model(tokens), targets)  # (B, T), 0 where nothing is scored
+        recalled = self.recalled(tokens, targets)
+        weights = (targets != IGNORE_INDEX) * (1 + (self.weight - 1) * recalled)  # (B, T)
+        share = (targets != IGNORE_INDEX).sum() / weights.sum().clamp_min(1)
+        return (losses * weights).sum() * share, {}
+
+    def recalled(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Which targets are rare and stand in their document before: bool (B, T)."""
+        documents = (tokens == self.end).cumsum(-1)  # (B, T) which document each token is of
+        same = documents[:, :, None] == documents[:, None, :]  # (B, T, T)
+        before = same & (targets[:, :, None] == tokens[:, None, :])  # (B, T, T) a target, a token before it
+        rare = self.rare.to(targets.device)[targets.clamp_min(0)]
+        return before.tril().any(-1) & rare  # (B, T)
+
+
 def answers(mark: int, end: int) -> Callable[[Tensor, Tensor], Tensor]:
     """What masked_loss and graded_loss ask: True for the targets that follow a token `mark`, up to and with
     the next `end`. For lines such as "12+34=46" these are the ids of "=" and of the line's end."""

@@ -36,6 +36,7 @@ from tinylm.training.speed import measure_speed, threads_for
 
 FREE = {"dropout", "attention", "residual_init", "vocab_multiple"}  # may differ from those of the weights
 ENDED = ("seconds", "tokens", "interrupted", "stopped_early")  # what the end line says of a history
+RECALLED = 0.6  # of the steps: after these all tokens count alike
 SAMPLE = GenerationConfig(max_new_tokens=72, temperature=0.8)  # a line
 
 
@@ -139,7 +140,7 @@ class Run(Task):
         self.recipe = replace(recipe, model=config, data=self.data)
         self.model = GPT(config, generator=torch.Generator().manual_seed(plan.seed))
         sizes = {"context_length": context_length, "batch_size": plan.micro_batch_size}
-        more = {"align": dataset.line, "fingerprint": dataset.fingerprint}
+        more = {"align": dataset.line, "begins": self.begins, "fingerprint": dataset.fingerprint}
         self.batches = Batches(dataset.train, **sizes, **more, seed=plan.seed)
         self.provenance = {
             "recipe": recipe.name,
@@ -189,6 +190,7 @@ class Run(Task):
         name, home = folder.name, folder / paths.KEPT
         shown, go_on = paths.display_path(folder), f"`python -m tinylm resume {name}` goes on"
         print(f"writing to {shown}; Ctrl-C ends the run early and keeps the model", flush=True)
+        self.weigh(saved.progress.step if saved else 0)
         try:
             history = train(
                 self.model.to(device.best_device()),
@@ -197,7 +199,7 @@ class Run(Task):
                 evaluate=self.evaluate,
                 save=self.save,
                 callbacks=[self, record],
-                loss_fn=self.loss_fn,
+                loss_fn=self.recall or self.loss_fn,
                 resume=saved,
                 provenance=self.provenance,
             )
@@ -237,6 +239,7 @@ class Run(Task):
 
         The line has a generator of its own, so that training sees none of its random numbers."""
         self.progress = state.progress
+        self.weigh(state.progress.step)
         if state.evaluation is not None:
             step = state.progress.step
             tqdm.write(f"step {step}: {state.evaluation.described(self.dataset.unit)}")
@@ -244,6 +247,12 @@ class Run(Task):
             sample = replace(SAMPLE, temperature=0.0, stop=("\n",)) if self.prompt else SAMPLE
             line = generate_text(state.model, self.tokenizer, prompt, sample, generator=generator)
             tqdm.write(f"  {(self.prompt or '') + line!r}")
+
+    def weigh(self, step: int) -> None:
+        """Set how many times a token that is recalled counts in this step: by the step alone."""
+        if self.recall is not None:
+            left = max(0.0, 1 - step / (RECALLED * self.recipe.train.steps))
+            self.recall.weight.fill_(1 + (self.recipe.data.recall - 1) * left)
 
     def save(self, state: TrainingState) -> str:
         """Save a checkpoint and remove those no longer wanted. Returns its name as it can be typed."""

@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tinylm.errors import ConfigError, TinyLMError
 from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.model.gpt import GPT
-from tinylm.model.losses import LossFn, answers, graded_loss, masked_loss, next_token_loss
+from tinylm.model.losses import LossFn, RecallLoss, answers, graded_loss, masked_loss, next_token_loss
 from tinylm.runs import paths
 from tinylm.runs.recipes import DataConfig
 from tinylm.storage import weights
 from tinylm.text.corpora import CORPORA
 from tinylm.text.dataset import Dataset, load_dataset
 
+RARE = 0.01  # of all tokens: words of grammar are more frequent
 MARK, END = "=", "\n"  # an answer stands between them
 
 
@@ -34,7 +36,8 @@ class Task:
 
     def __init__(self, data: DataConfig, *, fallback: bool = False) -> None:
         reading = asdict(data) | {"fallback": data.fallback if fallback else None}
-        scored, dataset = reading.pop("scored"), load_dataset(**reading)
+        scored, recall, rows = (reading.pop(name) for name in ("scored", "recall", "rows"))
+        dataset = load_dataset(**reading, rows="windows" if rows == "documents" else rows)
         corpus = dataset.name
         if corpus not in CORPORA:
             path = os.path.expanduser(corpus)
@@ -44,6 +47,18 @@ class Task:
         named = weights.TOKENIZER if data.tokenizer.endswith(".json") else data.tokenizer
         self.data = replace(data, corpus=corpus, tokenizer=named)
         self.loss_fn: LossFn = next_token_loss
+        self.recall: RecallLoss | None = None  # what trains in its place, where the recipe asks for it
+        self.begins: np.ndarray | None = None  # of the documents to train on, where rows begin there
+        end = self.tokenizer.end_of_text
+        if end is None and (recall != 1 or rows == "documents"):
+            asked = f"rows {rows!r}" if rows == "documents" else f"recall {recall}"
+            raise ConfigError(f"{asked} needs documents and {dataset.name} is read as 1 text: use bpe-4096")
+        if rows == "documents":  # each row begins with the id that ended the document before
+            self.begins = np.flatnonzero(np.asarray(dataset.train) == end)
+        if recall != 1:
+            counts = np.bincount(dataset.train, minlength=self.tokenizer.vocab_size)  # (V,)
+            rare = torch.from_numpy(counts < RARE * len(dataset.train))
+            self.recall = RecallLoss(rare, end, recall)
         self.prompt: str | None = None  # the first question that is held out, up to its =
         if has_answers(dataset, data):  # then the loss function also logs exact_match
             keep = answers(*(int(self.tokenizer.encode(text)[0]) for text in (MARK, END)))

@@ -51,6 +51,8 @@ class Batches:
     billion tokens in windows of 1024) and is numpy's own: resume with the same numpy.
     align: windows begin at multiples of it: with the length of a line, each row is made of whole lines. The
     last line of all is read only where an id follows it, because the last target would be missing.
+    begins: rows begin at these ids alone, (D,), each once an epoch in a seeded order, as at the beginnings of
+    documents; the rest of a document that is longer than a row is not read.
     fingerprint: what the ids are known by, such as Dataset.fingerprint; without it they are hashed.
     Raises ConfigError for sizes that cannot be and DataError for too few tokens."""
 
@@ -64,6 +66,7 @@ class Batches:
         rank: int = 0,
         world_size: int = 1,
         align: int = 1,
+        begins: np.ndarray | None = None,
         fingerprint: str | None = None,
     ) -> None:
         require_count("seed", seed, least=0)
@@ -83,6 +86,13 @@ class Batches:
         # leaves, so that the last id is reached as well as the first.
         self.windows_per_epoch = max(1, len(tokens) // context_length - 1)
         self._max_offset = len(tokens) - 1 - self.windows_per_epoch * context_length
+        self._begins = begins
+        if begins is not None:
+            self._begins = begins[begins + context_length < len(tokens)]
+            if not (n := len(self._begins)):
+                few = f"{len(begins)} documents in {len(tokens)} tokens"
+                raise DataError(f"{few} give {n} rows of {context_length}: give more")
+            self.windows_per_epoch = n
         self._tokens_sha256 = fingerprint
         self._order = lru_cache(maxsize=2)(self._order)  # a batch may stand between two epochs
 
@@ -116,6 +126,8 @@ class Batches:
     def _order(self, epoch: int) -> np.ndarray:
         """The positions of one epoch in the order of reading, shape (windows_per_epoch,)."""
         generator = np.random.default_rng([self.seed, epoch])
+        if self._begins is not None:
+            return generator.permutation(self._begins)
         offset = self.align * generator.integers(self._max_offset // self.align + 1)
         order = generator.permutation(self.windows_per_epoch)
         order *= self.context_length

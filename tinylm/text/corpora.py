@@ -22,6 +22,7 @@ from tinylm.text.download import RemoteFile, download
 ROOT = Path(__file__).resolve().parents[2]  # relative folders in the environment count from here
 VALIDATION_SHARE = 0.1  # of the characters, taken from the end
 GENERATED_CHARACTERS = 1_000_000  # training and validation text together
+LIBRARY_CHARACTERS = 40_000_000  # of more stories, for models that would learn a million by heart
 LARGE = 200_000_000  # bytes: more are not read at once, nor fetched or packed without being named
 GETS_IT = "`python -m tinylm fetch {}` gets it"
 MAKES_IT_READY = "`python -m tinylm prepare {} --tokenizer {}` makes it ready"
@@ -78,6 +79,7 @@ CORPORA = {
     "gpt2-bpe": Corpus(_files(*VOCABULARY), is_text=False),
     "toyworld-plays": Corpus(separator="\n\n\n"),
     "toyworld-stories": Corpus(separator="\n\n"),
+    "toyworld-library": Corpus(separator="\n\n"),
     "addition": Corpus(),
     "addition-reversed": Corpus(),
     "addition-unpadded": Corpus(),
@@ -297,6 +299,7 @@ def _generated(name: str) -> tuple[str, str]:
         return addition.texts(GENERATED_CHARACTERS // addition.LINE, style, held_out=VALIDATION_SHARE)
     from tinylm.text.toyworld import world as toyworld  # its grammar is only read when it is wanted
 
-    world = {"toyworld-plays": toyworld.PLAYS, "toyworld-stories": toyworld.STORIES}[name]
+    world = toyworld.PLAYS if name == "toyworld-plays" else toyworld.STORIES
+    n = LIBRARY_CHARACTERS if name == "toyworld-library" else GENERATED_CHARACTERS
     n_validation = round(GENERATED_CHARACTERS * VALIDATION_SHARE)
-    return world.joined(GENERATED_CHARACTERS - n_validation, seed=1), world.joined(n_validation, seed=2)
+    return world.joined(n - n_validation, seed=1), world.joined(n_validation, seed=2)
