@@ -598,7 +598,7 @@ def shares(check: exercise, mine) -> None:
         check.close(answer, right, f"for {n} stories", usual=usual)
 
 
-@marked("8.9 · told or copied?")
+@marked("8.9 · told or copied?", given=given_copied)
 def copied(check: exercise, mine) -> None:
     """The share of windows that the training ids hold, in the same order and side by side."""
     generator = np.random.default_rng(4)
