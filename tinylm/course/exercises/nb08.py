@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tinylm.course.checks import exercise, marked
 from tinylm.course.exercises.nb02 import random
+from tinylm.course.exercises.nb07 import Bytes
 from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.text.toyworld.world import Grade
 
@@ -93,17 +94,6 @@ def given_copied(story, training, n):
     known = {tuple(training[i : i + n]) for i in range(len(training) - n + 1)}
     windows = [tuple(story[i : i + n]) for i in range(len(story) - n + 1)]
     return sum(window in known for window in windows) / len(windows)
-
-
-class Bytes:
-    """A tokenizer for the checks: a byte's id is its value, and the end is none of them."""
-
-    def __init__(self, end: int) -> None:
-        self.end_of_text, self.vocab_size = end, end + 1
-
-    def encode(self, text: str) -> np.ndarray:
-        """The bytes of the text, (T,)."""
-        return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64)
 
 
 @marked("8.1 · a file becomes ids", given=given_to_ids)
