@@ -3,15 +3,19 @@ python tests/benchmarks/tokenizing.py [--record NAME]
 
 In CPU-seconds of this process, all its threads counted: 4,096 ids learned from the training text of a corpus,
 by our own trainer and by `tokenizers`; its validation text encoded with GPT-2's merges, by our own encoder
-before and after it has met the words, and document by document as shards are made, beside tiktoken's own loop
-over these. That merges and ids are equal is seen first.
+and document by document as shards are made, beside tiktoken's own loop over these; and all of `prepare` on
+one core, from a file to shards on the disk, beside that loop. That merges and ids are equal is seen first.
 """
 
 import time
+from itertools import count
+from pathlib import Path
 
-from benchmark import in_turns, open_record, options, report
+from benchmark import UNKEPT, in_turns, open_record, options, report
 
+from tests.support.byte_pairs import merges_by_library
 from tinylm.text import bpe, corpora
+from tinylm.text.prepare import prepare
 from tinylm.text.tokenizers import gpt2_tokenizer, tiktoken_gpt2
 
 
@@ -42,32 +46,34 @@ def main():
     )
 
     merges = bpe.train_merges(bpe.count_words([text.train]), n_merges)
-    same_merges = merges == bpe.train_with_library([text.train], n_merges)
+    same_merges = merges == merges_by_library([text.train], n_merges)
     ids = [document.tolist() for document in ours.encode_documents(documents)]
     same_ids = ids == [[*theirs.encode_ordinary(document), theirs.eot_token] for document in documents]
     same_ids &= ours.encode(text.validation).tolist() == theirs.encode_ordinary(text.validation)
     print(f"{len(merges):,} merges, equal: {same_merges}; {sum(map(len, ids)):,} ids, equal: {same_ids}")
     record.write("measurement", name="equal", merges=len(merges), same_merges=same_merges, same_ids=same_ids)
 
-    def cold():
-        vars(ours).pop("_words", None)
-        ours.encode(text.validation)
-
-    count, learn, library = "count words", "learn merges", "tokenizers, both"
+    folder, numbers = Path(UNKEPT.name), count()
+    (folder / "text.txt").write_text(
+        f"\n{corpora.END_OF_TEXT}\n".join(documents), encoding="utf-8", newline="\n"
+    )
+    counting, learn, library = "count words", "learn merges", "tokenizers, both"
     words = bpe.count_words([text.train])
     training = {
-        count: lambda: bpe.count_words([text.train]),
+        counting: lambda: bpe.count_words([text.train]),
         learn: lambda: bpe.train_merges(words, n_merges),
-        library: lambda: bpe.train_with_library([text.train], n_merges),
+        library: lambda: merges_by_library([text.train], n_merges),
     }
-    own_cold, own_warm, whole = "our encoder, cold", "our encoder, warm", "tiktoken, whole text"
-    fast, loop = "documents for shards", "tiktoken's loop over documents"
+    own, whole, fast = "our encoder", "tiktoken, whole text", "documents for shards"
+    loop, prepared = "tiktoken's loop over documents", "prepare, one core"
     encoding = {
-        own_cold: cold,
-        own_warm: lambda: ours.encode(text.validation),
+        own: lambda: ours.encode(text.validation),
         whole: lambda: theirs.encode_ordinary(text.validation),
         fast: lambda: list(ours.encode_documents(documents)),
         loop: lambda: [theirs.encode_ordinary(document) for document in documents],
+        prepared: lambda: prepare(
+            str(folder / "text.txt"), processes=1, folder=folder / f"shards {next(numbers)}"
+        ),
     }
     times = in_turns({name: cpu(work) for name, work in training.items()}, 3)
     times |= in_turns({name: cpu(work) for name, work in encoding.items()}, chosen.rounds)
@@ -75,7 +81,7 @@ def main():
         rates = [megabytes["validation"] / seconds for seconds in times[name]]
         print(f"{name}: {min(rates):.1f} to {max(rates):.1f} MB per CPU-second")
         record.write("measurement", name=f"{name}, MB per CPU-second", rates=rates)
-    report(record, times, [(loop, fast), (own_cold, whole), (own_warm, whole)])
+    report(record, times, [(loop, fast), (loop, prepared), (own, whole)])
 
 
 if __name__ == "__main__":

@@ -209,8 +209,8 @@ def test_own_text_is_found_by_any_path(tmp_path, monkeypatch):
     ("data", "message"),
     [
         (b"x" * 19, "'my.txt' has 19 characters, .* at least 20"),
-        (TEXT.encode("latin-1", "replace"), "no text in UTF-8 .byte 14 is 0xef.: save it as UTF-8"),
-        (TEXT.encode("utf-16"), "no text in UTF-8 .byte 0 is 0xff.: save it as UTF-8"),
+        (TEXT.encode("latin-1", "replace"), "no text in UTF-8 .byte 14 after .* is 0xef.: save it as UTF-8"),
+        (TEXT.encode("utf-16"), "no text in UTF-8 .byte 0 after b'' is 0xff.: save it as UTF-8"),
         (b"abc" * 9 + b"\xed\xa0\x80", "no text in UTF-8"),  # half a character
     ],
 )

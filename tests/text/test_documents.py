@@ -8,7 +8,6 @@ import pyarrow.parquet
 import pytest
 
 from tinylm.errors import DataError
-from tinylm.text import documents
 from tinylm.text.documents import beginning, pieces, read, split
 
 END = "<|endoftext|>"
@@ -16,8 +15,7 @@ WORDS = [END, f"{END}\n", "\n", "\n", "\r\n", "a", "ß 🎭", " ", f" {END}", "<
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(documents, "BLOCK", 53)
+def folder(tmp_path):
     return tmp_path
 
 

@@ -4,7 +4,6 @@ Sennrich et al. (arXiv:1508.07909), on bytes as in GPT-2 (Radford et al., 2019).
 and 256 + i is what the i-th merge makes of two earlier ids. Taught in notebook 07_tokenizers."""
 
 import heapq
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
@@ -16,10 +15,6 @@ SPLIT = regex.compile(r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]
 # GPT-2 counts the printable bytes first, and the order matters: of equal pairs the smallest is joined.
 BYTES = bytes([*range(33, 127), *range(161, 173), *range(174, 256), *range(33), *range(127, 161), 173])
 ID_OF_BYTE = bytes.maketrans(BYTES, bytes(range(256)))
-LONG = (
-    100  # bytes; to look through a whole word for each of its merges takes n² steps, too many for longer ones
-)
-NONE = 2**62  # in the place of an id: no merge
 
 Pair = tuple[int, int]
 
@@ -99,21 +94,10 @@ def merged(ids: list[int], pair: Pair, new: int) -> list[int]:
 
 
 def encode_word(word: bytes, ids_of: Mapping[Pair, int]) -> list[int]:
-    """The ids of one word: of the merges that its pairs allow, the earliest is made first, as in training."""
+    """The ids of one word: of the merges that its pairs allow, the earliest is made first, as in training.
+
+    The pairs wait in a heap, n log n steps: to look through the word for each merge would take n²."""
     ids = list(word.translate(ID_OF_BYTE))
-    if len(ids) >= LONG:
-        return _encode_long(ids, ids_of)
-    while len(ids) > 1:
-        possible = [ids_of.get(pair, NONE) for pair in pairwise(ids)]
-        if (new := min(possible)) == NONE:
-            break
-        at = possible.index(new)  # the leftmost
-        ids[at : at + 2] = [new]
-    return ids
-
-
-def _encode_long(ids: list[int], ids_of: Mapping[Pair, int]) -> list[int]:
-    """The same from a heap of the pairs that stand there: n log n steps."""
     after = [*range(1, len(ids)), -1]  # the neighbours of each place, which a merge brings together
     before = [*range(-1, len(ids) - 1)]
     queue = [(ids_of[pair], at) for at, pair in enumerate(pairwise(ids)) if pair in ids_of]  # leftmost first
@@ -131,20 +115,3 @@ def _encode_long(ids: list[int], ids_of: Mapping[Pair, int]) -> list[int]:
             if (made := ids_of.get((new, ids[right]))) is not None:
                 heapq.heappush(queue, (made, at))
     return [token for token in ids if token >= 0]
-
-
-def train_with_library(texts: Iterable[str], n_merges: int) -> list[Pair]:
-    """The same merges by `tokenizers`, which is written in Rust and uses every core: for gigabytes."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=256 + n_merges,
-        min_frequency=0,
-        show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    made.train_from_iterator(map(as_unicode, texts), trainer)
-    model = json.loads(made.to_str())["model"]
-    return [(model["vocab"][left], model["vocab"][right]) for left, right in model["merges"]]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from tinylm.errors import ConfigError, DataError, require_choice, require_number, short
 from tinylm.text import corpora, documents
-from tinylm.text.prepare import TRAINED_ON, prepared
+from tinylm.text.prepare import prepared, tokenizer_of
 from tinylm.text.shards import MANIFEST, Tokens, open_tokens, read_manifest
 from tinylm.text.tokenizers import (
     CharTokenizer,
@@ -83,8 +83,7 @@ def load_dataset(
     is_path = "/" in corpus or os.sep in corpus or corpus.endswith(".txt") or os.path.exists(path)
     if corpus in corpora.CORPORA or not is_path:
         if not characters and (ready := prepared(corpus, tokenizer)):
-            data = replace(_from_shards(ready, corpus, train_share, tokenizer), source="prepared")
-            return replace(data, fingerprint=_identity(data, train_share))
+            return _from_shards(ready, corpus, train_share, tokenizer, source="prepared")
         text = corpora.load(corpus, fallback=fallback, tokenizer=tokenizer)
     elif os.path.isdir(path) or path.endswith(".bin"):  # one .bin file has no tokenizer either
         require_choice("rows of shards", rows, ["windows"])
@@ -92,8 +91,32 @@ def load_dataset(
     else:
         text = _own_text(path, corpus, tokenizer)
     if characters:
-        return _from_text(text, lowercase, train_share, rows)
+        return _from_characters(text, lowercase, train_share, rows)
     return _from_documents(text, tokenizer, train_share)
+
+
+def _dataset(tokenizer: Tokenizer, share: float, *, train: Any, validation: Any, **others: Any) -> Dataset:
+    """The dataset of these ids; bytes and documents are counted in them."""
+    counts, ends, end = np.zeros(tokenizer.vocab_size, dtype=np.int64), [0], tokenizer.end_of_text
+    for at in range(0, len(validation), READ_AT_ONCE):
+        piece = checked_ids(validation[at : at + READ_AT_ONCE], len(counts))
+        counts += np.bincount(piece, minlength=len(counts))
+        ends += (np.flatnonzero(piece == end) + at + 1).tolist()
+    bytes_of = getattr(tokenizer, "token_bytes", lambda token: tokenizer.decode(token).encode())
+    n_bytes = sum(int(counts[token]) * len(bytes_of(token)) for token in counts.nonzero()[0] if token != end)
+    return Dataset(
+        tokenizer=tokenizer,
+        train=_share(train, share),
+        validation=validation,
+        bytes_per_token=n_bytes / len(validation),
+        unit=tokenizer.unit,
+        **{"documents": None if end is None else _starts(ends, len(validation))} | others,
+    )
+
+
+def _starts(ends: list[int], n: int) -> np.ndarray:
+    """Where documents begin, (D,), from 0 and where they end: the last one may be cut short."""
+    return np.array([end for end in ends if end < n], dtype=np.int64)
 
 
 def _share(row: Any, share: float) -> Any:
@@ -113,11 +136,8 @@ def _own_text(path: str, name: str, tokenizer: str) -> corpora.Text:
     ):
         way_out = f"`python -m tinylm prepare {Path(path).name} --tokenizer {tokenizer}`"
         raise DataError(f"{short(name)} is not read at once: {way_out} says which folder to give instead")
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")  # as Windows ends lines
-    except UnicodeDecodeError as error:
-        wrong = f"byte {error.start:,} is {error.object[error.start]:#x}"
-        raise DataError(f"{short(name)} is no text in UTF-8 ({wrong}): save it as UTF-8 first") from error
+    text = documents.decoded(Path(path).read_bytes(), short(name))
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")  # as Windows begins a file and ends lines
     return corpora.Text(*corpora.split(text, name), name=name, source="file")
 
 
@@ -132,7 +152,7 @@ def _line_length(text: corpora.Text) -> int:
     return lengths[0]
 
 
-def _from_text(text: corpora.Text, lowercase: bool, train_share: float, rows: str) -> Dataset:
+def _from_characters(text: corpora.Text, lowercase: bool, train_share: float, rows: str) -> Dataset:
     line = 1
     if rows == "lines":
         if lowercase:  # it may change a text's length
@@ -143,68 +163,45 @@ def _from_text(text: corpora.Text, lowercase: bool, train_share: float, rows: st
             n = len(text.train + text.validation)
             raise DataError(f"{short(text.name)} has 1 line of {n} characters: give more lines")
         text = replace(text, train=text.train[:cut], validation=text.train[cut:] + text.validation)
-    tokenizer = CharTokenizer.train(text.train + text.validation, lowercase=lowercase)
-    validation = tokenizer.encode(text.validation)
-    separator = _entry(text).separator
-    ends = [end.end() for end in re.finditer(re.escape(separator), text.validation)] if separator else None
+    whole, separator, starts = text.train + text.validation, _entry(text.name).separator, None
+    tokenizer = CharTokenizer.train(whole, lowercase=lowercase)
+    if separator:
+        ends = [found.end() for found in re.finditer(re.escape(separator), text.validation)]
+        starts = _starts([0, *ends], len(text.validation))
     identity = json.dumps([tokenizer.fingerprint, len(text.train), train_share])
-    return Dataset(
-        name=text.name,
-        source=text.source,
-        tokenizer=tokenizer,
-        train=tokenizer.encode(_share(text.train, train_share)),
-        validation=validation,
-        bytes_per_token=len(text.validation.encode()) / len(validation),
-        fingerprint=hashlib.sha256((text.train + text.validation + identity).encode()).hexdigest(),
-        unit=tokenizer.unit,
-        documents=_starts(ends, len(validation)),
-        line=line,
-        holds=text.holds,
-        what=text.what,
-    )
-
-
-def _entry(text: corpora.Text | Dataset) -> corpora.Corpus:
-    """The text's entry in the registry; for one's own, that of one running text."""
-    return corpora.corpus_here(text.name) if text.name in corpora.CORPORA else corpora.Corpus()
+    about = {"fingerprint": hashlib.sha256((whole + identity).encode()).hexdigest(), "documents": starts}
+    ids = {"train": tokenizer.encode(text.train), "validation": tokenizer.encode(text.validation)}
+    return _dataset(tokenizer, train_share, line=line, **asdict(text) | ids | about)
 
 
 def _from_documents(text: corpora.Text, name: str, train_share: float) -> Dataset:
-    entry = _entry(text)
-    parts = [
-        documents.split(part, entry.separator or corpora.END_OF_TEXT)
-        for part in (text.train, text.validation)
-    ]
-    tokenizer = tokenizer_named(name, documents.beginning(parts[0], TRAINED_ON))
-    rows = [[*tokenizer.encode_documents(part)] for part in parts]
-    if not all(rows):
+    separator = _entry(text.name).separator or corpora.END_OF_TEXT
+    parts = [documents.split(part, separator) for part in (text.train, text.validation)]
+    if not all(parts):
         raise DataError(f"{short(text.name)} has no document to train on or none to validate: give more text")
-    train, validation = map(np.concatenate, rows)
+    tokenizer = tokenizer_of(name, parts[0])
+    train, validation = (np.concatenate([*tokenizer.encode_documents(part)]) for part in parts)
     whole = hashlib.sha256(f"{len(text.train)} {text.train}{text.validation}".encode()).hexdigest()
-    data = Dataset(
-        name=text.name,
-        source=text.source,
-        tokenizer=tokenizer,
-        train=_share(train, train_share),
-        validation=validation,
-        bytes_per_token=sum(len(document.encode()) for document in parts[1]) / len(validation),
-        fingerprint=whole,
-        unit=tokenizer.unit,
-        documents=_starts(np.cumsum([*map(len, rows[1])]).tolist(), len(validation)),
-        holds=text.holds,
-        what=text.what,
+    about = {"fingerprint": _identity(text.name, whole, tokenizer, train_share)}
+    return _dataset(
+        tokenizer, train_share, **asdict(text) | {"train": train, "validation": validation} | about
     )
-    return replace(data, fingerprint=_identity(data, train_share))
 
 
-def _identity(data: Dataset, train_share: float) -> str:
+def _entry(name: str) -> corpora.Corpus:
+    """Its entry in the registry; for a text of one's own, that of one running text."""
+    return corpora.corpus_here(name) if name in corpora.CORPORA else corpora.Corpus()
+
+
+def _identity(name: str, whole: str, tokenizer: Tokenizer, train_share: float) -> str:
     """The fingerprint of documents: the same in memory and prepared, where they rest on the same files."""
-    files = _entry(data).files
-    whole = [file.sha256 for file in files] or data.fingerprint
-    return fingerprint({"text": whole, "tokenizer": data.tokenizer.fingerprint, "train_share": train_share})
+    text = [file.sha256 for file in _entry(name).files] or whole
+    return fingerprint({"text": text, "tokenizer": tokenizer.fingerprint, "train_share": train_share})
 
 
-def _from_shards(folder: Path, name: str, train_share: float, named: str) -> Dataset:
+def _from_shards(
+    folder: Path, name: str, train_share: float, named: str, *, source: str = "shards"
+) -> Dataset:
     folders = [folder] if (folder / MANIFEST).is_file() else [folder / "train", folder / "validation"]
     if not all((part / MANIFEST).is_file() for part in folders):
         raise DataError(
@@ -215,8 +212,8 @@ def _from_shards(folder: Path, name: str, train_share: float, named: str) -> Dat
     hashes = {manifest["tokenizer_sha256"][:16] for manifest in manifests}
     if len(hashes) > 1:
         raise DataError(f"{short(name)} was made by two tokenizers, {' and '.join(hashes)}: use one")
-    tokenizer, source = tokenizer_from_json(manifests[0]["tokenizer"]), manifests[0]["source"]
-    about = source if isinstance(source, dict) else {}
+    tokenizer, about = tokenizer_from_json(manifests[0]["tokenizer"]), manifests[0]["source"]
+    about = about if isinstance(about, dict) else {}
     fits = named in ("characters", about.get("tokenizer"))
     if not (fits or (named[:4] != "bpe-" and tokenizer_named(named).fingerprint == tokenizer.fingerprint)):
         way_out = f"leave it out, or use shards made by {named}"
@@ -224,31 +221,16 @@ def _from_shards(folder: Path, name: str, train_share: float, named: str) -> Dat
     verify = sum(manifest["count"] for manifest in manifests) <= VERIFIED_IDS
     tokens = [open_tokens(part, verify=verify) for part in folders]
     train, validation = tokens if len(tokens) == 2 else corpora.split(tokens[0], name)
-    counts, ends, end = np.zeros(tokenizer.vocab_size, dtype=np.int64), [], tokenizer.end_of_text
-    for at in range(0, len(validation), READ_AT_ONCE):
-        piece = checked_ids(validation[at : at + READ_AT_ONCE], len(counts))
-        counts += np.bincount(piece, minlength=len(counts))
-        ends += (np.flatnonzero(piece == end) + at + 1).tolist()
-    bytes_of = getattr(tokenizer, "token_bytes", lambda token: tokenizer.decode(token).encode())
-    n_bytes = sum(
-        int(counts[token]) * len(bytes_of(token)) for token in np.flatnonzero(counts) if token != end
-    )
     identity = json.dumps([[manifest["shards"] for manifest in manifests], *hashes, train_share])
-    return Dataset(
-        name=name,
-        source="shards",
-        tokenizer=tokenizer,
-        train=_share(train, train_share),
+    identity = hashlib.sha256(identity.encode()).hexdigest()
+    return _dataset(
+        tokenizer,
+        train_share,
+        train=train,
         validation=validation,
-        bytes_per_token=n_bytes / len(validation),
-        fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
-        unit=tokenizer.unit,
-        documents=_starts(ends if end is not None else None, len(validation)),
+        name=name,
+        source=source,
         holds=str(about.get("holds", "whole")),
         what=str(about.get("what", "")),
+        fingerprint=identity if source == "shards" else _identity(name, identity, tokenizer, train_share),
     )
-
-
-def _starts(ends: list[int] | None, n: int) -> np.ndarray | None:
-    """Where documents begin, (D,), from where they end: the last one may be cut short."""
-    return None if ends is None else np.array([0, *(end for end in ends if end < n)], dtype=np.int64)

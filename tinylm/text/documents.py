@@ -8,16 +8,16 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinylm.errors import DataError, short
+from tinylm.text.bpe import as_unicode
 from tinylm.text.corpora import END_OF_TEXT
 
 SUFFIXES = (".txt", ".jsonl", ".parquet")
-PIECE = 1 << 26  # bytes, about
-BLOCK = 1 << 20
+PIECE = 1 << 26  # bytes, about; a process holds one at a time
 SEPARATOR = re.compile(rb"\n<\|endoftext\|>\r?(?=\n|\Z)")  # END_OF_TEXT and nothing else in a line
 
 
@@ -51,16 +51,24 @@ def pieces(path: Path, size: int | None = None) -> list[Piece]:
 
 def read(piece: Piece) -> Iterator[str]:
     """The documents of a piece; without those that are empty. Raises DataError for what is no such file."""
-    of_kind = {".txt": _between_separators, ".jsonl": _in_lines, ".parquet": _in_rows}[piece.path.suffix]
-    return (document for document in of_kind(piece) if document and not document.isspace())
+    if piece.path.suffix == ".parquet":
+        return _kept(_in_rows(piece))
+    with open(piece.path, "rb") as file:
+        file.seek(piece.begin)
+        data = file.read(piece.size)
+    of_kind = _in_lines if piece.path.suffix == ".jsonl" else _between_separators
+    return _kept(of_kind(data, piece.path.name))
 
 
 def split(text: str, separator: str) -> list[str]:
     """The documents of a text in memory; the separator is END_OF_TEXT, as in a .txt file, or line ends."""
-    parts = text.split(separator)
     if separator == END_OF_TEXT:
-        parts = [part.decode("utf-8") for part in _parts([text.encode("utf-8")])]
-    return [part for part in map(_trimmed, parts) if part and not part.isspace()]
+        return [*_kept(_between_separators(text.encode("utf-8"), "the text"))]
+    return [*_kept(part.strip("\n") for part in text.split(separator))]
+
+
+def _kept(texts: Iterable[str]) -> Iterator[str]:
+    return (text for text in texts if text and not text.isspace())
 
 
 def beginning(texts: Iterable[str], characters: int) -> Iterator[str]:
@@ -71,49 +79,32 @@ def beginning(texts: Iterable[str], characters: int) -> Iterator[str]:
             return
 
 
-def _trimmed(text: str) -> str:
-    return text.replace("\r\n", "\n").strip("\r\n")
+def decoded(data: bytes, name: str) -> str:
+    """The text of a file of that name. Raises DataError for what is not UTF-8."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        wrong = f"byte {error.start:,} after {short(data[max(0, error.start - 20) : error.start])}"
+        what = f"{name} is no text in UTF-8 ({wrong} is {data[error.start]:#x})"
+        raise DataError(f"{what}: save it as UTF-8 first") from error
 
 
-def _blocks(piece: Piece) -> Iterator[bytes]:
-    """The bytes of a piece, each time some whole lines."""
-    with open(piece.path, "rb") as file:
-        file.seek(piece.begin)
-        while (left := piece.end - file.tell()) > 0 and (block := file.read(min(BLOCK, left))):
-            yield block if block.endswith(b"\n") else block + file.readline()
+def _between_separators(data: bytes, name: str) -> Iterator[str]:
+    data, begin = b"\n" + data, 0
+    for end, following in chain((found.span() for found in SEPARATOR.finditer(data)), [(len(data), 0)]):
+        text = decoded(data[begin:end], name).replace("\r\n", "\n").strip("\r\n")
+        yield text.removeprefix("\ufeff")  # as Windows' editor begins a file
+        begin = following
 
 
-def _parts(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """What stands between separators; a part may be longer than many blocks."""
-    pending = []
-    for block in blocks:
-        first, *others = SEPARATOR.split(b"\n" + block.removesuffix(b"\n"))  # each with the end before it
-        pending.append(first)
-        for other in others:
-            yield b"".join(pending)
-            pending = [other]
-    yield b"".join(pending)
-
-
-def _between_separators(piece: Piece) -> Iterator[str]:
-    for part in _parts(_blocks(piece)):
-        yield _trimmed(_decoded(part, piece)).removeprefix("\ufeff")  # as Windows' editor begins a file
-
-
-def _in_lines(piece: Piece) -> Iterator[str]:
-    for block in _blocks(piece):
-        for line in block.splitlines():
-            text = _decoded(line, piece)
-            try:
-                yield from [] if not line.strip() else [_unicode(json.loads(text)["text"])]
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-                wrong = f"{piece.path.name} has a line that is no object with a text, {short(text)}"
-                raise DataError(f"{wrong}: write it again") from error
-
-
-def _unicode(text: str) -> str:
-    """JSON can spell half a surrogate pair, which is no character: it becomes U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if text else ""
+def _in_lines(data: bytes, name: str) -> Iterator[str]:
+    for line in data.splitlines():
+        text = decoded(line, name)
+        try:
+            yield as_unicode(json.loads(text)["text"] or "") if text.strip() else ""
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            wrong = f"{name} has a line that is no object with a text, {short(text)}"
+            raise DataError(f"{wrong}: write it again") from error
 
 
 @contextmanager
@@ -148,12 +139,3 @@ def _in_rows(piece: Piece) -> Iterator[str]:
     with _parquet(piece.path) as file:
         for batch in file.iter_batches(1000, row_groups=range(piece.begin, piece.end), columns=["text"]):
             yield from batch.column(0).to_pylist()
-
-
-def _decoded(data: bytes, piece: Piece) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        wrong = f"byte {error.start:,} after {short(data[max(0, error.start - 20) : error.start])}"
-        what = f"{piece.path.name} is no text in UTF-8 ({wrong} is {data[error.start]:#x})"
-        raise DataError(f"{what}: save it as UTF-8 first") from error

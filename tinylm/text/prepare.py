@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
@@ -24,9 +25,10 @@ from tqdm.auto import tqdm
 
 from tinylm.errors import DataError, require_count, short
 from tinylm.text import corpora, documents
+from tinylm.text.corpora import END_OF_TEXT
 from tinylm.text.documents import Piece
 from tinylm.text.shards import read_manifest, write_json, write_manifest, write_shard
-from tinylm.text.tokenizers import Tokenizer, fingerprint, tokenizer_from_json, tokenizer_named
+from tinylm.text.tokenizers import BPETokenizer, Tokenizer, fingerprint, tokenizer_from_json, tokenizer_named
 
 PLAN = "plan.json"
 AGAIN = "prepare it again, and what is finished stays"
@@ -72,6 +74,16 @@ def prepared(corpus: str, tokenizer: str) -> Path | None:
     stand for it here; None where there is none."""
     source = _source(corpus, tokenizer)
     return home if _is_ready(home := _home(source), source) else None
+
+
+def tokenizer_of(name: str, texts: Iterable[str]) -> BPETokenizer:
+    """The tokenizer of that name, trained on these texts where it is read from no file.
+
+    Raises DataError for one without an end of text: documents would run into each other."""
+    tokenizer = tokenizer_named(name, documents.beginning(texts, TRAINED_ON))
+    if tokenizer.end_of_text is None:
+        raise DataError(f"the tokenizer {short(name)} has no {END_OF_TEXT}: use one that ends documents")
+    return tokenizer
 
 
 def _source(corpus: str, tokenizer: str) -> dict[str, Any]:
@@ -156,12 +168,7 @@ def _tokenizer_of(draft: Path, source: dict, name: str, train: list[Piece]) -> d
         if (begun := json.loads((draft / PLAN).read_bytes()))["plan"] == plan:
             return begun["tokenizer"]
     shutil.rmtree(draft, ignore_errors=True)
-    texts = (text for piece in train for text in documents.read(piece))
-    tokenizer = tokenizer_named(name, documents.beginning(texts, TRAINED_ON))
-    if tokenizer.end_of_text is None:
-        raise DataError(
-            f"the tokenizer {short(name)} has no {corpora.END_OF_TEXT}: use one that ends documents"
-        )
+    tokenizer = tokenizer_of(name, (text for piece in train for text in documents.read(piece)))
     for part in _parts(source):
         (draft / part).mkdir(parents=True)
     write_json(draft / PLAN, {"plan": plan, "tokenizer": tokenizer.to_json()})

@@ -6,12 +6,12 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, fields, replace
 from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +20,6 @@ from tinylm.errors import DataError, short
 from tinylm.text import bpe, corpora
 from tinylm.text.corpora import END_OF_TEXT
 
-CACHED_WORDS = 2**18  # with their ids, some 60 MB; a language's frequent words are far fewer
 WHITE_SPACE = 500_000  # more of it in a row is not for tiktoken: from 999,999 characters on it panics
 LETTERS = "".join(chr(b) if i < 188 else chr(68 + i) for i, b in enumerate(bpe.BYTES))  # GPT-2's, id by id
 
@@ -28,14 +27,22 @@ LETTERS = "".join(chr(b) if i < 188 else chr(68 + i) for i, b in enumerate(bpe.B
 class Tokenizer(Protocol):
     """What the other floors may ask of any tokenizer."""
 
+    kind: str  # in a saved tokenizer
     vocab_size: int
     unit: str  # what one id is called in a sentence: "character" or "token"
     end_of_text: int | None  # the id that ends each document
-    fingerprint: str
 
     def encode(self, text: str) -> np.ndarray: ...
     def decode(self, ids: Any) -> str: ...
-    def to_json(self) -> dict: ...
+
+    def to_json(self) -> dict:
+        """Everything needed to make the same tokenizer again, as plain JSON."""
+        return {"kind": self.kind} | asdict(self)
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of `to_json()`: two tokenizers agree on every text exactly when it is the same."""
+        return fingerprint(self.to_json())
 
 
 def fingerprint(data: dict) -> str:
@@ -60,7 +67,7 @@ def _code_points(text: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class CharTokenizer:
+class CharTokenizer(Tokenizer):
     """One id per character: the id of a character is its place in the string `characters`.
 
     `lowercase` folds the text before it is encoded, so a round trip gives `text.lower()`.
@@ -72,7 +79,7 @@ class CharTokenizer:
     lowercase: bool = False
     unknown: str | None = None
 
-    unit = "character"
+    kind, unit = "characters", "character"
     end_of_text = None
 
     def __post_init__(self) -> None:
@@ -131,30 +138,6 @@ class CharTokenizer:
         row = checked_ids(ids, self.vocab_size)
         return self._points[row].tobytes().decode("utf-32-le") if row.size else ""
 
-    def to_json(self) -> dict:
-        """Everything needed to make the same tokenizer again, as plain JSON."""
-        return {"kind": "characters"} | asdict(self)
-
-    @property
-    def fingerprint(self) -> str:
-        """The sha256 of `to_json()`: two tokenizers agree on every text exactly when it is the same."""
-        return fingerprint(self.to_json())
-
-
-class _Words(dict):
-    """The ids of each word met so far: most of the words of a text have been there before."""
-
-    def __init__(self, ids_of: dict[bpe.Pair, int]) -> None:
-        self.ids_of = ids_of
-
-    def __missing__(self, word: str) -> list[int]:
-        ids = bpe.encode_word(word.encode("utf-8"), self.ids_of)
-        if len(word) < bpe.LONG:  # a longer one hardly comes again
-            if len(self) >= CACHED_WORDS:
-                self.clear()
-            self[word] = ids
-        return ids
-
 
 @lru_cache(maxsize=8)
 def _parsed(merges: str) -> tuple[list[bytes], dict[bpe.Pair, int]]:
@@ -176,56 +159,46 @@ def _parsed(merges: str) -> tuple[list[bytes], dict[bpe.Pair, int]]:
 
 
 @dataclass(frozen=True)
-class BPETokenizer:
+class BPETokenizer(Tokenizer):
     """Byte pair encoding as in GPT-2: every text has ids, and they are those that tiktoken gives.
 
-    `merges` has a line for each merge, as "Ġ t", in the order in which they were learned: GPT-2's vocab.bpe
-    without its first line. The ids of the `special` tokens follow. No text is ever encoded to one of them:
+    `merges` has a line for each merge, as "Ġ t", in the order in which training found them (in another order
+    a token may be one that no text becomes, which tiktoken would still give): GPT-2's vocab.bpe without its
+    first line. The ids of the `special` tokens follow. No text is ever encoded to one of them:
     who wants one asks `id_of`. Raises DataError for merges and special tokens that cannot be."""
 
     merges: str
     special: tuple[str, ...] = (END_OF_TEXT,)
 
-    unit = "token"
+    kind, unit = "bpe", "token"
 
     def __post_init__(self) -> None:
         if not isinstance(self.merges, str):
             raise DataError(f"the merges {short(self.merges)} are no text: make them with BPETokenizer.train")
         object.__setattr__(self, "merges", self.merges.removesuffix("\n"))
         _parsed(self.merges)
-        names = self.special if isinstance(self.special, list | tuple) else [self.special]
-        whole = all(isinstance(n, str) and n and n == bpe.as_unicode(n) for n in names)
-        if names is not self.special or not whole or len(set(names)) < len(names):
+        names = self.special if isinstance(self.special, list | tuple) else [None]
+        whole = all(isinstance(name, str) and name and name == bpe.as_unicode(name) for name in names)
+        if not whole or len(set(names)) < len(names):
             wrong = f"the {len(names)} special tokens {short(self.special)} are no row of different names"
             raise DataError(f"{wrong}: give each once, and none that is empty")
         object.__setattr__(self, "special", tuple(names))  # JSON has made a list of it
 
     @classmethod
     def train(
-        cls,
-        texts: Iterable[str],
-        vocab_size: int,
-        *,
-        special: Sequence[str] = (END_OF_TEXT,),
-        library: bool = False,
+        cls, texts: Iterable[str], vocab_size: int, *, special: Sequence[str] = (END_OF_TEXT,)
     ) -> "BPETokenizer":
         """The tokenizer of these texts: 256 bytes, as many merges as there is room for, the special tokens.
 
-        It is smaller than `vocab_size` where the texts have no pair left. `library` leaves the work to
-        `tokenizers`, which uses every core and finds the same merges. Raises DataError for too few ids."""
+        They are fewer than `vocab_size` where no pair is left. Raises DataError for too small a one."""
         if (n_merges := vocab_size - 256 - len(special)) < 0:
             raise DataError(
                 f"a vocabulary of {vocab_size} has no room for 256 bytes and {len(special)} special tokens: "
                 f"use {vocab_size - n_merges} or more"
             )
-        texts = [texts] if isinstance(texts, str) else texts
-        if library:
-            pairs = bpe.train_with_library(texts, n_merges)
-        else:
-            words = bpe.count_words(texts)
-            pairs = bpe.train_merges(words, n_merges)
+        words = bpe.count_words([texts] if isinstance(texts, str) else texts)
         names, lines = list(LETTERS), []
-        for left, right in pairs:
+        for left, right in bpe.train_merges(words, n_merges):
             lines.append(f"{names[left]} {names[right]}")
             names.append(names[left] + names[right])
         return cls("\n".join(lines), tuple(special))
@@ -263,36 +236,27 @@ class BPETokenizer:
 
     def encode(self, text: str) -> np.ndarray:
         """The ids of `text`, int64, shape (T,). A special token's name in it is text like any other."""
-        words = map(self._words.__getitem__, bpe.SPLIT.findall(bpe.as_unicode(text)))
-        return np.fromiter(chain.from_iterable(words), dtype=np.int64)  # (T,)
+        words, ids_of = bpe.SPLIT.findall(bpe.as_unicode(text)), _parsed(self.merges)[1]
+        ids = {word: bpe.encode_word(word.encode("utf-8"), ids_of) for word in set(words)}  # each word once
+        return np.fromiter(chain.from_iterable(map(ids.__getitem__, words)), dtype=np.int64)  # (T,)
 
     def encode_documents(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
         """The same ids by tiktoken, which is quicker: (T,), int64, for each text, ended by end_of_text."""
-        end = [] if self.end_of_text is None else [self.end_of_text]
+        end = np.array([] if self.end_of_text is None else [self.end_of_text], dtype=np.int64)
         for text in texts:
-            panics = len(text) >= WHITE_SPACE and re.search(rf"\s{{{WHITE_SPACE}}}", text)
-            if panics or self._tiktoken is None:
-                yield np.array([*self.encode(text), *end], dtype=np.int64)
-            else:
-                yield np.array(self._tiktoken.encode_ordinary(text) + end, dtype=np.int64)
-
-    @cached_property
-    def _words(self) -> _Words:
-        return _Words(_parsed(self.merges)[1])
+            if len(text) < WHITE_SPACE:
+                ids = self._tiktoken.encode_ordinary(text)
+            elif re.search(rf"\s{{{WHITE_SPACE}}}", text):
+                ids = self.encode(text)
+            else:  # a list of so many ids would take twenty times the memory
+                ids = self._tiktoken.encode_to_numpy(bpe.as_unicode(text), disallowed_special=())
+            yield np.append(np.asarray(ids, dtype=np.int64), end)
 
     @cached_property
     def _tiktoken(self) -> Any:
-        """tiktoken with our merges, or None where it would not follow them.
-
-        It joins whatever two tokens make the bytes of a third, we only the pair that was merged: the same
-        where each token is what its own bytes become, as is so wherever merges were learned from a text."""
         import tiktoken
 
-        pieces, ids_of = _parsed(self.merges)
-        if any(bpe.encode_word(piece, ids_of) != [i] for i, piece in enumerate(pieces)):
-            return None
-        ranks = {piece: i for i, piece in enumerate(pieces)}
-        words = bpe.SPLIT.pattern
+        ranks, words = {piece: i for i, piece in enumerate(_parsed(self.merges)[0])}, bpe.SPLIT.pattern
         return tiktoken.Encoding("tinylm", pat_str=words, mergeable_ranks=ranks, special_tokens={})
 
     def decode(self, ids: Any) -> str:
@@ -301,15 +265,6 @@ class BPETokenizer:
         Bytes that are no character come out as U+FFFD, special tokens as their names."""
         row = checked_ids(ids, self.vocab_size).tolist()
         return b"".join(map(self._bytes.__getitem__, row)).decode("utf-8", errors="replace")
-
-    def to_json(self) -> dict:
-        """Everything needed to make the same tokenizer again, as plain JSON."""
-        return {"kind": "bpe"} | asdict(self)
-
-    @property
-    def fingerprint(self) -> str:
-        """The sha256 of `to_json()`, as CharTokenizer's."""
-        return fingerprint(self.to_json())
 
 
 def gpt2_tokenizer(special: Sequence[str] = (END_OF_TEXT,)) -> BPETokenizer:
@@ -322,19 +277,15 @@ def tiktoken_gpt2() -> Any:
     """tiktoken's own "gpt2" without the network: its files lie in a cache folder under its names for them.
 
     Raises CorpusMissing where no source has them."""
+    from unittest.mock import patch  # puts a variable back as it was
+
     import tiktoken
 
-    address = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
-    before = os.environ.get("TIKTOKEN_CACHE_DIR")
-    with tempfile.TemporaryDirectory() as folder:
-        for name, path in corpora.fetch("gpt2-bpe").items():
-            shutil.copyfile(path, Path(folder, hashlib.sha1((address + name).encode()).hexdigest()))
-        os.environ["TIKTOKEN_CACHE_DIR"] = folder
-        try:
-            return tiktoken.get_encoding("gpt2")
-        finally:
-            del os.environ["TIKTOKEN_CACHE_DIR"]
-            os.environ.update({} if before is None else {"TIKTOKEN_CACHE_DIR": before})
+    files = corpora.fetch("gpt2-bpe")
+    with TemporaryDirectory() as folder, patch.dict(os.environ, TIKTOKEN_CACHE_DIR=folder):
+        for file in corpora.CORPORA["gpt2-bpe"].files:
+            shutil.copyfile(files[file.name], Path(folder, hashlib.sha1(file.url.encode()).hexdigest()))
+        return tiktoken.get_encoding("gpt2")
 
 
 def tokenizer_named(name: str, texts: Iterable[str] | None = None) -> Tokenizer:
@@ -356,7 +307,7 @@ def tokenizer_named(name: str, texts: Iterable[str] | None = None) -> Tokenizer:
     return BPETokenizer.train(texts, int(size[1])) if size else CharTokenizer.train("".join(texts))
 
 
-KINDS = {"characters": CharTokenizer, "bpe": BPETokenizer}  # by the name of their kind in a saved tokenizer
+KINDS = {kind.kind: kind for kind in (CharTokenizer, BPETokenizer)}
 
 
 def tokenizer_from_json(data: Any) -> Tokenizer:
