@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tinylm.errors import CorpusMissing, DataError, DownloadError, short
 from tinylm.text import addition
-from tinylm.text.download import RemoteFile, download
+from tinylm.text.download import RemoteFile, download, write_json
 
 ROOT = Path(__file__).resolve().parents[2]  # relative folders in the environment count from here
 VALIDATION_SHARE = 0.1  # of the characters, taken from the end
@@ -40,43 +40,41 @@ class Corpus(NamedTuple):
     holds: str = "whole"  # or "part" or "stand-in", where the pack declares that
     what: str = ""  # what the part or the stand-in is, in words
 
+    @property
+    def contents(self) -> dict:
+        """What stands for the corpus here, as plain JSON."""
+        return {"holds": self.holds, "what": self.what, "files": [file.about for file in self.files]}
 
-def _files(address: str, table: str) -> tuple[RemoteFile, ...]:
-    """Files of one address; a line of the table is a file's name, its size in bytes and its sha256."""
-    rows = [line.split() for line in table.strip().splitlines()]
-    return tuple(RemoteFile(name, f"{address}/{name}", int(size), sha256) for name, size, sha256 in rows)
+
+def _files(table: str) -> tuple[RemoteFile, ...]:
+    """Files of one address, which is the first line; then each has its name, its bytes and its sha256."""
+    address, *rows = table.split()
+    each = zip(rows[::3], rows[1::3], rows[2::3], strict=True)
+    return tuple(RemoteFile(name, f"{address}/{name}", int(size), sha256) for name, size, sha256 in each)
 
 
-SHAKESPEARE = (
-    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare",
-    """
+SHAKESPEARE = """
+https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare
 input.txt 1115394 86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed
-""",
-)
-HUB = (
-    "https://huggingface.co/datasets/roneneldan/TinyStories/resolve/f54c09fd23315a6f9c86f9dc80f725de7d8f9c64"
-)
-STORIES_V2 = """
+"""
+STORIES = """
+https://huggingface.co/datasets/roneneldan/TinyStories/resolve/f54c09fd23315a6f9c86f9dc80f725de7d8f9c64
 TinyStoriesV2-GPT4-train.txt 2227753162 6418d412de72888f52b5142c761ac21a582f7d1166f0bfbdb5f03ccfdec90443
 TinyStoriesV2-GPT4-valid.txt 22502601 6874bae9a4c1a4e7edcf0e53b86c17817e9cf881fc75ff2368da457b80c0585d
-"""
-STORIES_V1 = """
 TinyStories-train.txt 1924281556 c5cf5e22ff13614e830afbe61a99fbcbe8bcb7dd72252b989fa1117a368d401f
 TinyStories-valid.txt 19447282 94e431816c4cce81ff71e4408ff8d3bda9a42e8d2663986697c3954288cb38b4
 """
-VOCABULARY = (
-    "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main",
-    """
+VOCABULARY = """
+https://openaipublic.blob.core.windows.net/gpt-2/encodings/main
 encoder.json 1042301 196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783
 vocab.bpe 456318 1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5
-""",
-)
+"""
 END_OF_TEXT = "<|endoftext|>"
 CORPORA = {
-    "tinyshakespeare": Corpus(_files(*SHAKESPEARE)),
-    "tinystories": Corpus(_files(HUB, STORIES_V2), END_OF_TEXT),
-    "tinystories-v1": Corpus(_files(HUB, STORIES_V1), END_OF_TEXT),
-    "gpt2-bpe": Corpus(_files(*VOCABULARY), is_text=False),
+    "tinyshakespeare": Corpus(_files(SHAKESPEARE)),
+    "tinystories": Corpus(_files(STORIES)[:2], END_OF_TEXT),
+    "tinystories-v1": Corpus(_files(STORIES)[2:], END_OF_TEXT),
+    "gpt2-bpe": Corpus(_files(VOCABULARY), is_text=False),
     "toyworld-plays": Corpus(separator="\n\n\n"),
     "toyworld-stories": Corpus(separator="\n\n"),
     "toyworld-library": Corpus(separator="\n\n"),
@@ -132,15 +130,14 @@ def corpus_here(name: str) -> Corpus:
     if not (corpus.files and os.path.isfile(path)):
         return corpus
     try:
-        entry = json.loads(Path(path).read_bytes()).get(name, {})
-        if entry and entry["holds"] in ("part", "stand-in"):
-            files = [RemoteFile(file["name"], "", file["size"], file["sha256"]) for file in entry["files"]]
-            # A pack may come from anywhere: its files must not lead out of its folder.
-            if not files or not all(re.fullmatch(r"\w[\w .-]{0,99}", file.name) for file in files):
-                raise ValueError("no files, or not by plain names")
-            what = " ".join(entry["what"].split())
-            return corpus._replace(files=tuple(files), holds=entry["holds"], what=what)
-        return corpus
+        said = json.loads(Path(path).read_bytes()).get(name, {"holds": "whole"})
+        if said["holds"] not in ("part", "stand-in"):
+            return corpus
+        files = tuple(RemoteFile(file["name"], "", file["size"], file["sha256"]) for file in said["files"])
+        # A pack may come from anywhere: its files must not lead out of its folder.
+        if not files or not all(re.fullmatch(r"\w[\w .-]{0,99}", file.name) for file in files):
+            raise ValueError("no files, or not by plain names")
+        return corpus._replace(files=files, holds=said["holds"], what=" ".join(said["what"].split()))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         why = f"the pack's {PACK} is damaged, {short(str(error))}"
         raise DataError(f"{name} is not here ({why}): {NEW_PACK}") from error
@@ -226,10 +223,8 @@ def pack(folder: str | Path, *names: str) -> list[Path]:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(shutil.copyfile(here, f"{target}.part"), target)
                 written.append(target)
-            files = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in corpus.files]
-            said[name] = {"holds": corpus.holds, "what": corpus.what, "files": files}
-        Path(f"{declared}.part").write_text(json.dumps(said, indent=1) + "\n", "utf-8", newline="\n")
-        os.replace(f"{declared}.part", declared)
+            said[name] = corpus.contents
+        write_json(declared, said)
     except (OSError, json.JSONDecodeError) as error:
         why = getattr(error, "strerror", None) or f"its {PACK} is damaged, remove it"
         raise DataError(f"{folder} cannot be written: {why}") from error

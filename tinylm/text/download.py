@@ -5,10 +5,12 @@ so a broken download goes on where it stopped. Used by corpora, taught in notebo
 
 import contextlib
 import hashlib
+import json
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
 import urllib3
@@ -33,17 +35,41 @@ class RemoteFile:
     size: int
     sha256: str
 
+    @classmethod
+    def of(cls, path: Path) -> "RemoteFile":
+        """A file that is here already."""
+        return cls(path.name, "", path.stat().st_size, sha256(path))
+
+    @property
+    def about(self) -> dict:
+        """What tells it from any other, wherever it comes from, as plain JSON."""
+        return {"name": self.name, "size": self.size, "sha256": self.sha256}
+
     def difference(self, path: Path) -> str | None:
         """None where `path` is this file, whole; otherwise what was expected and what was found."""
         try:
             if (found := path.stat().st_size) != self.size:
                 return f"expected {self.size:,} bytes, found {found:,}"
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = sha256(path)
         except OSError as error:
             return f"it cannot be read: {error.strerror}"
         wrong = f"expected sha256 {self.sha256[:16]}…, found {digest[:16]}…"
         return None if digest == self.sha256 else wrong
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a JSON file that is on the disk, whole, before it has its name."""
+    with open(f"{path}.part", "wb") as file:
+        file.write(json.dumps(data, indent=1).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(f"{path}.part", path)
 
 
 def download(file: RemoteFile, target: Path) -> None:

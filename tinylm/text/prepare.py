@@ -4,7 +4,6 @@ The text is cut into pieces, which end where a document ends; each becomes a sha
 need not know of each other, and the ids are the same for any number of them. What is finished is never done
 again. Taught in notebook 08_tinystories."""
 
-import hashlib
 import json
 import os
 import re
@@ -14,7 +13,7 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import lru_cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -27,10 +26,11 @@ from tinylm.errors import DataError, require_count, short
 from tinylm.text import corpora, documents
 from tinylm.text.corpora import END_OF_TEXT
 from tinylm.text.documents import Piece
-from tinylm.text.shards import read_manifest, write_json, write_manifest, write_shard
+from tinylm.text.download import RemoteFile, write_json
+from tinylm.text.shards import read_manifest, write_manifest, write_shard
 from tinylm.text.tokenizers import BPETokenizer, Tokenizer, fingerprint, tokenizer_from_json, tokenizer_named
 
-PLAN = "plan.json"
+PLAN = "plan.json"  # what is being prepared, and the tokenizer, for a preparation that goes on
 AGAIN = "prepare it again, and what is finished stays"
 TRAINED_ON = 10**8  # characters: the merges of more text are hardly others
 ALONE = 2 * documents.PIECE  # bytes: for less than that, starting workers is not worth while
@@ -54,9 +54,11 @@ def prepare(
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(home.with_name(f"{home.name}.lock"), timeout=0):
-            if folder and home.exists() and not _is_ready(home, source):
-                raise DataError(f"the folder {home.name} exists already: remove it, or choose another name")
             if not _is_ready(home, source):
+                if folder and home.exists():
+                    raise DataError(
+                        f"the folder {home.name} exists already: remove it, or choose another name"
+                    )
                 _make(home, corpus, tokenizer, source, processes)
     except Timeout as error:
         raise DataError(f"{home.name} is being prepared by another process: wait for that one") from error
@@ -92,17 +94,11 @@ def _source(corpus: str, tokenizer: str) -> dict[str, Any]:
         raise DataError("shards are for tokens, not for characters: use gpt2, bpe-4096 or a tokenizer.json")
     if not re.fullmatch(r"gpt2|bpe-[0-9]{1,7}", tokenizer):
         tokenizer = tokenizer_named(tokenizer).fingerprint[:12]
-    about = {"corpus": corpus, "holds": "whole", "what": "", "tokenizer": tokenizer}
     if corpus in corpora.CORPORA:
-        here = corpora.corpus_here(corpus)
-        files = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in here.files]
-        return about | {"holds": here.holds, "what": here.what, "files": files}
-    files = []
-    for path in _own_files(corpus):
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        files.append({"name": path.name, "size": path.stat().st_size, "sha256": digest})
-    return about | {"corpus": Path(corpus).name, "files": files}
+        text = corpora.corpus_here(corpus)
+    else:
+        text = corpora.Corpus(tuple(RemoteFile.of(path) for path in _own_files(corpus)))
+    return {"corpus": Path(corpus).name, "tokenizer": tokenizer} | text.contents
 
 
 def _own_files(corpus: str) -> list[Path]:
@@ -136,26 +132,19 @@ def _is_ready(home: Path, source: dict) -> bool:
 
 
 def _make(home: Path, corpus: str, tokenizer: str, source: dict, processes: int | None) -> None:
-    """Fill a draft beside `home` and give it that name.
-
-    Each of its shards gets a .json beside it as soon as it is finished; what has none is made again."""
+    """Fill a draft beside `home`, shard by shard, and give it that name. Of a draft that is there already,
+    what is whole stays."""
     draft = home.with_name(f"{home.name}.part")
-    if not _is_ready(draft, source):
-        paths = (
-            corpora.fetch(corpus) if corpus in corpora.CORPORA else {p.name: p for p in _own_files(corpus)}
-        )
-        jobs = {}  # where a shard goes, without its suffix -> what is in it
-        for part, names in _parts(source).items():
-            cut = (piece for name in names for piece in documents.pieces(paths[name]))
-            jobs |= {draft / part / f"{part or 'tokens'}_{n:03d}": piece for n, piece in enumerate(cut)}
-        train = [piece for target, piece in jobs.items() if target.parent.name != "validation"]
-        made = _tokenizer_of(draft, source, tokenizer, train)
-        _tokenise(jobs, json.dumps(made), processes)
-        for part in _parts(source):
-            done = [_finished(target) for target in jobs if target.parent == draft / part]
-            write_manifest(draft / part, [shard for shard in done if shard["count"]], made, source)
-    for extra in (*draft.rglob("*_[0-9]*.json"), draft / PLAN):
-        extra.unlink(missing_ok=True)
+    paths = corpora.fetch(corpus) if corpus in corpora.CORPORA else {p.name: p for p in _own_files(corpus)}
+    jobs = {}  # a shard -> what is in it
+    for part, names in _parts(source).items():
+        cut = (piece for name in names for piece in documents.pieces(paths[name]))
+        jobs |= {draft / part / f"{part or 'tokens'}_{n:03d}.bin": piece for n, piece in enumerate(cut)}
+    train = [piece for shard, piece in jobs.items() if shard.parent.name != "validation"]
+    made = _tokenizer_of(draft, source, tokenizer, train)
+    _tokenise(jobs, json.dumps(made), processes)
+    for part in _parts(source):
+        write_manifest(draft / part, [s for s in jobs if s.parent == draft / part], made, source)
     if home.exists():  # of another text or tokenizer
         shutil.rmtree(home)
     draft.rename(home)
@@ -175,27 +164,16 @@ def _tokenizer_of(draft: Path, source: dict, name: str, train: list[Piece]) -> d
     return tokenizer.to_json()
 
 
-def _finished(target: Path) -> dict | None:
-    """The manifest's entry of a shard; None for one that is not finished."""
-    with suppress(OSError, ValueError):
-        return json.loads(target.with_suffix(".json").read_bytes())
-    return None
-
-
 def _tokenise(jobs: dict[Path, Piece], tokenizer: str, processes: int | None) -> None:
-    todo = {target: piece for target, piece in jobs.items() if not _finished(target)}
+    todo = {shard: piece for shard, piece in jobs.items() if not shard.exists()}
     left, total = (sum(piece.size for piece in some.values()) for some in (todo, jobs))
     processes = min(processes or (os.cpu_count() or 1 if left > ALONE else 1), len(todo))
     arguments = [*todo], [*todo.values()], [tokenizer] * len(todo)
     with (
         tqdm(desc="tokens", total=total, initial=total - left, unit="B", unit_scale=True, leave=False) as bar,
-        ExitStack() as stack,
+        ProcessPoolExecutor(max(processes, 1), get_context("spawn"), _as_worker) as pool,  # starts none yet
     ):
-        run = map
-        if processes > 1:
-            pool = ProcessPoolExecutor(processes, get_context("spawn"), _as_worker)
-            run = stack.enter_context(pool).map
-        for size in run(_write, *arguments):
+        for size in (pool.map if processes > 1 else map)(_write, *arguments):
             bar.update(size)
 
 
@@ -205,19 +183,10 @@ def _as_worker() -> None:
     threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
-def _write(target: Path, piece: Piece, tokenizer: str) -> int:
-    """Write the shard of a piece, then the .json that says it is finished; its size in bytes of text."""
+def _write(shard: Path, piece: Piece, tokenizer: str) -> int:
+    """Write the shard of a piece, whose size in bytes of text it returns."""
     encoder = _tokenizer(tokenizer)
-    shard = target.with_suffix(".bin")
-    try:
-        rows = encoder.encode_documents(documents.read(piece))
-        entry = write_shard(shard, rows, encoder.vocab_size)
-        if not entry["count"]:
-            shard.unlink()
-        write_json(target.with_suffix(".json"), entry)
-    except Exception:
-        shard.unlink(missing_ok=True)  # makes room
-        raise
+    write_shard(shard, encoder.encode_documents(documents.read(piece)), encoder.vocab_size)
     return piece.size
 
 

@@ -7,23 +7,23 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import uuid
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, islice
 from operator import itemgetter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from tinylm.errors import DataError, require_count, short
+from tinylm.text.download import sha256, write_json
 from tinylm.text.tokenizers import checked_ids, fingerprint, tokenizer_from_json
 
 MANIFEST = "manifest.json"
 READ_AT_ONCE = 1 << 22  # ids
-WRITTEN_AT_ONCE = 1 << 18  # ids: many rows are short
+WRITTEN_AT_ONCE = 64  # rows: many are short
 LLMC_HEADER = 256  # int32 numbers in front of the ids: magic, version, count, zeros
 LLMC_MAGIC, LLMC_VERSION = 20240520, 1  # llm.c, dev/data/data_common.py: GPT-2's ids in uint16
 LLMC_MAGIC_LLAMA = 20240801  # the same for Llama 3, in uint32: refused, not read as something else
@@ -72,50 +72,47 @@ def write_shards(
     if folder.exists():
         raise DataError(f"the folder {folder.name} exists already: remove it, or choose another name")
     require_count("shard_tokens", shard_tokens)
-    vocab_size = tokenizer_from_json(tokenizer).vocab_size
-    draft = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
-    try:
-        draft.mkdir(parents=True)
-        shards = []
+    vocab_size, files = tokenizer_from_json(tokenizer).vocab_size, []
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(suffix=".part", dir=folder.parent) as beside:
+        (draft := Path(beside, folder.name)).mkdir()
         for number, cut in groupby(_cut(rows, shard_tokens), key=itemgetter(0)):
-            file = draft / f"{folder.name}_{number:03d}.bin"
-            shards.append(write_shard(file, (row for _, row in cut), vocab_size))
-        manifest = write_manifest(draft, shards, tokenizer, source)
-        os.rename(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+            files.append(draft / f"{folder.name}_{number:03d}.bin")
+            write_shard(files[-1], (row for _, row in cut), vocab_size)
+        manifest = write_manifest(draft, files, tokenizer, source)
+        draft.rename(folder)
     return manifest
 
 
-def write_shard(path: Path, rows: Iterable[np.ndarray], vocab_size: int) -> dict[str, Any]:
-    """Write rows of ids into one file, which is on the disk when this returns; its entry in a manifest.
+def write_shard(path: Path, rows: Iterable[np.ndarray], vocab_size: int) -> None:
+    """Write rows of ids into one file, which is on the disk, whole, before it has its name.
 
     Of the rows only some are in memory at a time. Raises DataError for ids outside the vocabulary."""
-    digest, count = hashlib.sha256(), 0
-    with open(path, "wb") as file:
-        for ids in _gathered(rows):
-            data = checked_ids(ids, vocab_size).astype(_dtype(vocab_size)).data
-            digest.update(data)
-            count += file.write(data) // data.itemsize
-        file.flush()
-        os.fsync(file.fileno())
-    return {"file": path.name, "count": count, "sha256": digest.hexdigest()}
+    rows, draft = iter(rows), Path(f"{path}.part")
+    try:
+        with open(draft, "wb") as file:
+            while some := [*islice(rows, WRITTEN_AT_ONCE)]:
+                ids = checked_ids(np.concatenate(some), vocab_size)
+                file.write(ids.astype(_dtype(vocab_size)).data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)  # makes room
 
 
-def write_manifest(folder: Path, shards: Sequence[dict], tokenizer: dict, source: Any) -> dict[str, Any]:
-    """Write the manifest of a folder whose shards are written; it is there whole or not at all."""
-    manifest = _manifest(shards, tokenizer, source)
-    write_json(folder / MANIFEST, manifest)
+def write_manifest(folder: Path, files: Iterable[Path], tokenizer: dict, source: Any) -> dict[str, Any]:
+    """Write the manifest of a folder with these shards, for which they are read; it is there whole or not at
+    all. A shard without ids is removed."""
+    itemsize = _dtype(tokenizer_from_json(tokenizer).vocab_size).itemsize
+    shards = []
+    for file in files:
+        if count := file.stat().st_size // itemsize:
+            shards.append({"file": file.name, "count": count, "sha256": sha256(file)})
+        else:
+            file.unlink()
+    write_json(folder / MANIFEST, manifest := _manifest(shards, tokenizer, source))
     return manifest
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write a JSON file that is on the disk, whole, before it has its name."""
-    with open(f"{path}.part", "wb") as file:
-        file.write(json.dumps(data, indent=1).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.part", path)
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -135,12 +132,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
 
 def _manifest(shards: Sequence[dict[str, Any]], tokenizer: dict, source: str) -> dict[str, Any]:
-    """What lies in a folder of shards, which are {"file": name, "count": of its ids, "sha256": ...} each.
-
-    "count" is of all of them together. Raises DataError for what cannot be."""
+    """What lies in a folder of shards; "count" is of all of them together. Raises DataError, or what a
+    dictionary raises, for what cannot be."""
     for shard in shards:
-        if not isinstance(shard, dict) or not {"file", "count", "sha256"} <= shard.keys():
-            raise DataError("a shard lacks its file, count or sha256")
         file, count = shard["file"], shard["count"]
         # A manifest may come from anywhere: its files must not lead out of its folder, on any system.
         plain = isinstance(file, str) and re.fullmatch(r"[\w .-]{1,250}\.bin", file)
@@ -212,19 +206,6 @@ def _cut(rows: Iterable[np.ndarray], size: int) -> Iterator[tuple[int, np.ndarra
         while len(row):
             yield at // size, row[: (left := size - at % size)]
             at, row = at + min(left, len(row)), row[left:]
-
-
-def _gathered(rows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same ids in rows that are not short."""
-    waiting, count = [], 0
-    for row in rows:
-        waiting.append(row)
-        count += len(row)
-        if count >= WRITTEN_AT_ONCE:
-            yield np.concatenate(waiting)
-            waiting, count = [], 0
-    if count:
-        yield np.concatenate(waiting)
 
 
 def _expect(path: Path, what: str, expected: Any, found: Any) -> None:
