@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.shards import write_shards
 from tests.support.tiny_run import contents, evaluation, files, interrupt_at, losses_are, tiny
 from tinylm.errors import CheckpointError, ConfigError, CorpusMissing, Divergence, RunError
 from tinylm.inference.evaluate import evaluate
@@ -24,7 +25,6 @@ from tinylm.runs.records import RunRecord, read_record, record_header
 from tinylm.runs.run import Run, new_folder, resume, run_recipe
 from tinylm.storage import weights
 from tinylm.text import corpora
-from tinylm.text.shards import write_shards
 from tinylm.text.tokenizers import BPETokenizer, CharTokenizer
 
 pytestmark = pytest.mark.usefixtures("mine")

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.shards import write_shards
 from tinylm.errors import ConfigError, DataError
 from tinylm.text import corpora, dataset
 from tinylm.text.dataset import load_dataset
 from tinylm.text.download import RemoteFile
 from tinylm.text.prepare import prepare
-from tinylm.text.shards import Tokens, write_shards
+from tinylm.text.shards import Tokens
 from tinylm.text.tokenizers import BPETokenizer, CharTokenizer
 
 TEXT = "Ein Reiter, naïve – ß 🎭 und zurück.\nQ\n" * 29 + "XYZ"  # the last characters are in no training text
@@ -153,7 +154,9 @@ def own(data=BYTES, name="my.txt", **options):
 
 
 def shards(folder, ids=IDS, tokenizer=TOKENIZER, shard_tokens=97):
-    write_shards(folder, [ids], tokenizer=tokenizer.to_json(), source="a test", shard_tokens=shard_tokens)
+    write_shards(
+        Path(folder), [ids], tokenizer=tokenizer.to_json(), source="a test", shard_tokens=shard_tokens
+    )
 
 
 @pytest.mark.parametrize("name", ["toyworld-plays", "toyworld-stories"])
@@ -310,7 +313,9 @@ def test_shards_that_cannot_be_a_dataset_are_refused_with_what_is_missing():
     for name in ("train.bin", "val.bin"):  # nanoGPT's own
         IDS.astype("<u2").tofile(f"openwebtext/{name}")
     for name in ("openwebtext", "openwebtext/train.bin", "half"):
-        with pytest.raises(DataError, match=r"has no manifest.json to say by which tokenizer .*write_shards"):
+        with pytest.raises(
+            DataError, match=r"has no manifest.json to say by which tokenizer .*write_manifest"
+        ):
             load_dataset(name)
     shards("few", IDS[:19])
     with pytest.raises(DataError, match=r"'few' has 19 tokens, .* at least 20"):

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from tinylm.errors import ConfigError, DataError
+from tests.support.shards import write_shards
+from tinylm.errors import DataError
 from tinylm.text import shards
-from tinylm.text.shards import Tokens, open_tokens, read_manifest, write_shards
+from tinylm.text.shards import Tokens, open_tokens, read_manifest, write_manifest, write_shard
 from tinylm.text.tokenizers import CharTokenizer
 
 TOKENIZER = CharTokenizer("".join(map(chr, range(300, 1003))))  # 703 ids
@@ -195,29 +196,45 @@ def test_foreign_file_that_is_no_row_of_ids_is_refused(tmp_path):
         refused(path, f"fineweb.bin: expected .* found {len(data)} bytes")
 
 
-def test_folder_appears_complete_or_not_at_all(folder, monkeypatch):
+def test_shard_and_manifest_appear_whole_or_not_at_all(folder, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    folder.mkdir()
+    path, (count, digest) = (
+        folder / "a.bin",
+        (len(IDS), hashlib.sha256(IDS.astype("<u2").tobytes()).hexdigest()),
+    )
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
         patch.setattr(shards.os, "fsync", full)
-        write(folder)
+        write_shard(path, ROWS, 703)
     for rows, message in (
         ([ROWS[0], [3, 703]], "id 703 is outside the tokenizer's 703"),
+        ([*ROWS * 99, [703]], "id 703 is outside"),  # when much is written already
         ([[3, -1]], "id -1 is outside"),
         ([[0.5]], "float64"),
         ([[[1, 2]]], r"shape \(1, 2\)"),
-        ([[]], "0 ids"),
     ):
         with pytest.raises(DataError, match=message):
-            write(folder, rows)
-    with pytest.raises(ConfigError, match="shard_tokens is 0"):
-        write(folder, shard_tokens=0)
-    for name in ("c:x", "a\\b", "a\nb"):  # what a reader would refuse is not written
+            write_shard(path, rows, 703)
+    assert list(folder.iterdir()) == []
+    write_shard(path, iter(ROWS), 703)
+    write_shard(empty := folder / "b.bin", [], 703)
+    for name in ("c:x.bin", "a\\b.bin", "a\nb.bin", "a.txt"):  # what a reader would refuse is not written
+        (odd := folder / name).write_bytes(b"ab")
         with pytest.raises(DataError, match="choose a plain name"):
-            write(folder.with_name(name))
-    assert list(folder.parent.iterdir()) == []
-    write(folder)
-    with pytest.raises(DataError, match="the folder train exists already"):  # never written over
-        write(folder, ROWS[:1])
-    assert len(open_tokens(folder)) == 403
+            write_manifest(folder, [path, odd], TOKENIZER.to_json(), "a test")
+        odd.unlink()
+    with pytest.raises(DataError, match="0 ids"):
+        write_manifest(folder, [], TOKENIZER.to_json(), "a test")
+    manifest = write_manifest(folder, [empty, path], TOKENIZER.to_json(), "a test")
+    assert manifest["shards"] == [{"file": "a.bin", "count": count, "sha256": digest}]
+    assert {file.name for file in folder.iterdir()} == {"a.bin", "manifest.json"}
+    assert np.array_equal(open_tokens(folder), IDS)
+
+
+def test_files_of_nanogpt_become_shards_by_a_manifest(folder):
+    folder.mkdir()
+    IDS.astype(np.uint16).tofile(folder / "train.bin")
+    write_manifest(folder, [folder / "train.bin"], TOKENIZER.to_json(), "elsewhere")
+    assert np.array_equal(open_tokens(folder), IDS)

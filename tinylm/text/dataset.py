@@ -206,7 +206,7 @@ def _from_shards(
     if not all((part / MANIFEST).is_file() for part in folders):
         raise DataError(
             f"{short(name)} has no {MANIFEST} to say by which tokenizer its ids were made: "
-            f"write it with tinylm.text.shards.write_shards, or give the path of a text file"
+            f"write it with tinylm.text.shards.write_manifest, or give the path of a text file"
         )
     manifests = [read_manifest(part) for part in folders]
     hashes = {manifest["tokenizer_sha256"][:16] for manifest in manifests}

@@ -8,16 +8,14 @@ import json
 import os
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, groupby, islice
-from operator import itemgetter
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from tinylm.errors import DataError, require_count, short
+from tinylm.errors import DataError, short
 from tinylm.text.download import sha256, write_json
 from tinylm.text.tokenizers import checked_ids, fingerprint, tokenizer_from_json
 
@@ -60,30 +58,6 @@ class Tokens:
         return np.concatenate(self._parts, dtype=dtype or self.dtype)  # (N,), all of it in memory
 
 
-def write_shards(
-    folder: str | Path, rows: Iterable[np.ndarray], *, tokenizer: dict, source: Any, shard_tokens: int = 10**8
-) -> dict[str, Any]:
-    """Write rows of ids, one after the other, into a new folder: NAME_000.bin, ..., manifest.json.
-
-    A file holds `shard_tokens` ids (the last one fewer); a row may go on in the next file. The folder
-    appears when everything in it is written, or not at all. `tokenizer` is a tokenizer's `to_json()`. Returns
-    the manifest. Raises DataError for a folder that exists, no ids, and ids outside the vocabulary."""
-    folder = Path(folder)
-    if folder.exists():
-        raise DataError(f"the folder {folder.name} exists already: remove it, or choose another name")
-    require_count("shard_tokens", shard_tokens)
-    vocab_size, files = tokenizer_from_json(tokenizer).vocab_size, []
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(suffix=".part", dir=folder.parent) as beside:
-        (draft := Path(beside, folder.name)).mkdir()
-        for number, cut in groupby(_cut(rows, shard_tokens), key=itemgetter(0)):
-            files.append(draft / f"{folder.name}_{number:03d}.bin")
-            write_shard(files[-1], (row for _, row in cut), vocab_size)
-        manifest = write_manifest(draft, files, tokenizer, source)
-        draft.rename(folder)
-    return manifest
-
-
 def write_shard(path: Path, rows: Iterable[np.ndarray], vocab_size: int) -> None:
     """Write rows of ids into one file, which is on the disk, whole, before it has its name.
 
@@ -102,8 +76,10 @@ def write_shard(path: Path, rows: Iterable[np.ndarray], vocab_size: int) -> None
 
 
 def write_manifest(folder: Path, files: Iterable[Path], tokenizer: dict, source: Any) -> dict[str, Any]:
-    """Write the manifest of a folder with these shards, for which they are read; it is there whole or not at
-    all. A shard without ids is removed."""
+    """Write the manifest of a folder, by which these files of ids in it become shards; returns it.
+
+    They are as write_shard writes them, or nanoGPT; `tokenizer` is a tokenizer's `to_json()`. A file without
+    ids is removed. The manifest is there whole or not at all. Raises DataError for no ids or an odd name."""
     itemsize = _dtype(tokenizer_from_json(tokenizer).vocab_size).itemsize
     shards = []
     for file in files:
@@ -197,15 +173,6 @@ def _open_foreign(path: Path) -> np.ndarray:
     elif size == 0 or size % 2:
         raise DataError(f"{path.name}: expected a whole number of 2-byte ids, found {size:,} bytes")
     return np.memmap(path, dtype="<u2", mode="r", offset=begin)  # (count,)
-
-
-def _cut(rows: Iterable[np.ndarray], size: int) -> Iterator[tuple[int, np.ndarray]]:
-    """The rows, each with the number of its shard, cut where a shard of `size` ids is full."""
-    at = 0
-    for row in rows:
-        while len(row):
-            yield at // size, row[: (left := size - at % size)]
-            at, row = at + min(left, len(row)), row[left:]
 
 
 def _expect(path: Path, what: str, expected: Any, found: Any) -> None:

@@ -162,10 +162,10 @@ def _parsed(merges: str) -> tuple[list[bytes], dict[bpe.Pair, int]]:
 class BPETokenizer(Tokenizer):
     """Byte pair encoding as in GPT-2: every text has ids, and they are those that tiktoken gives.
 
-    `merges` has a line for each merge, as "Ġ t", in the order in which training found them (in another order
-    a token may be one that no text becomes, which tiktoken would still give): GPT-2's vocab.bpe without its
-    first line. The ids of the `special` tokens follow. No text is ever encoded to one of them:
-    who wants one asks `id_of`. Raises DataError for merges and special tokens that cannot be."""
+    `merges` has a line for each merge, as "Ġ t", in the order in which training found them: GPT-2's vocab.bpe
+    without its first line. (Merges in an order that no training finds may make a token that no text leads to
+    here, and that tiktoken gives.) The ids of the `special` tokens follow. No text is ever encoded to one of
+    them: who wants one asks `id_of`. Raises DataError for merges and special tokens that cannot be."""
 
     merges: str
     special: tuple[str, ...] = (END_OF_TEXT,)
@@ -248,7 +248,7 @@ class BPETokenizer(Tokenizer):
                 ids = self._tiktoken.encode_ordinary(text)
             elif re.search(rf"\s{{{WHITE_SPACE}}}", text):
                 ids = self.encode(text)
-            else:  # a list of so many ids would take twenty times the memory
+            else:  # as an array: a list of so many ids would take nine times its memory
                 ids = self._tiktoken.encode_to_numpy(bpe.as_unicode(text), disallowed_special=())
             yield np.append(np.asarray(ids, dtype=np.int64), end)
 
