@@ -124,6 +124,10 @@ def test_tokenizer_that_did_not_make_the_shards_is_refused(monkeypatch, tmp_path
     for name in ("other.json", "bpe-290"):
         with pytest.raises(DataError, match=rf"was made by another tokenizer than {name}: leave it out, or"):
             load_dataset(folder, tokenizer=name)
+    for made in (BPETokenizer("", special=()), TOKENIZER):  # documents would run into each other
+        Path("endless.json").write_text(json.dumps(made.to_json()))
+        with pytest.raises(DataError, match=r"'endless.json' has no <\|endoftext\|>: use one that ends doc"):
+            load_dataset("stories", tokenizer="endless.json")
     manifest = Path(folder) / "train" / "manifest.json"
     told = json.loads(manifest.read_text())
     told["tokenizer"]["special"] = ["<|end|>"]

@@ -30,7 +30,7 @@ from tinylm.text.download import RemoteFile, write_json
 from tinylm.text.shards import read_manifest, write_manifest, write_shard
 from tinylm.text.tokenizers import BPETokenizer, Tokenizer, fingerprint, tokenizer_from_json, tokenizer_named
 
-PLAN = "plan.json"  # what is being prepared, and the tokenizer, for a preparation that goes on
+PLAN = "preparation.json"  # what is being prepared, and the tokenizer, for a preparation that goes on
 AGAIN = "prepare it again, and what is finished stays"
 TRAINED_ON = 10**8  # characters: the merges of more text are hardly others
 ALONE = 2 * documents.PIECE  # bytes: for less than that, starting workers is not worth while
