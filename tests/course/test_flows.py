@@ -97,9 +97,10 @@ def test_merge_tree_has_the_bytes_below_the_librarys_tokens_on_top_and_a_joint_f
     below, names, *joints, tokens = [heights[height] for height in sorted(heights)]
     assert (below, names, tokens) == ([str(byte) for byte in word.encode()], [*word], theirs)
     assert sum(map(len, joints)) == len(word) - len(theirs)
-    numbers = {a + b: str(i) for i, (a, b) in enumerate(MERGES, 1)}
+    numbers = {a + b: str(i) for i, (a, b) in enumerate(MERGES)}
     assert {numbers[token] for token in theirs if len(token) > 1} <= {n for row in joints for n in row}
-    assert drawn.alt.endswith(f"{len(theirs)} tokens on top: {', '.join(theirs)}.")
+    count = "and 1 token on top" if len(theirs) == 1 else f"and {len(theirs)} tokens on top"
+    assert drawn.alt.endswith(f"{count}: {', '.join(theirs)}.")
 
 
 def test_merge_tree_joins_what_its_lines_lead_to_and_overlapping_pairs_from_the_left(drawn):

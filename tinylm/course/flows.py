@@ -153,12 +153,12 @@ def arrows(vectors: Mapping[str, Sequence[float]], *, title: str, xlabel: str, y
 def merge_tree(word: str, merges: Sequence[tuple[bytes, bytes]], *, title: str) -> None:
     """How merges make tokens of a word: its bytes below, a joint for each merge with its number, its tokens.
 
-    merges: pairs of bytes in their order, [(b"a", b"b"), …], of which the first has the number 1; those that
+    merges: pairs of bytes in their order, [(b"a", b"b"), …], of which the first has the number 0; those that
     the word does not meet are passed over. Up to about 18 bytes are readable."""
     letters, joints = [bytes([byte]) for byte in word.encode()], []
     step = min(0.85, 9.2 / len(letters))  # inches from byte to byte
     row = [(letter, (i + 0.5) * step, 0.66) for i, letter in enumerate(letters)]  # a piece, and where it ends
-    for number, pair in enumerate(merges, 1):
+    for number, pair in enumerate(merges):
         for i in range(len(row)):  # the row becomes shorter: behind its end there is no pair
             if tuple(piece for piece, _, _ in row[i : i + 2]) == pair:
                 (left, x, y), (right, far, other) = row[i : i + 2]
@@ -172,7 +172,8 @@ def merge_tree(word: str, merges: Sequence[tuple[bytes, bytes]], *, title: str) 
     told = (
         f"The tree of merges of “{word}”: {len(letters)} bytes below, {len(joints)} joints, numbered in the "
     )
-    told += f"order of the merges, and {len(tokens)} tokens on top: {', '.join(tokens)}."
+    count = f"{len(tokens)} token{'s' * (len(tokens) > 1)}"
+    told += f"order of the merges, and {count} on top: {', '.join(tokens)}."
     with paper(told, step * len(letters), top + 0.3, title=title) as axes:
         for i, letter in enumerate(letters):
             name = style.show_bytes(letter, drawn=True)

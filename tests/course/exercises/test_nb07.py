@@ -4,13 +4,14 @@ import re
 from collections import Counter, defaultdict
 from itertools import combinations
 
+import numpy as np
 import pytest
 
 from tests.course.exercises.marking import assert_wrong, function, verdict
 from tinylm.course.exercises import nb07
 
 NOTEBOOK = {name: getattr(nb07, f"given_{name}") for name in ("to_bytes", "count_pairs", "merge", "train")}
-NOTEBOOK |= {"Counter": Counter, "defaultdict": defaultdict, "combinations": combinations, "re": re}
+NOTEBOOK |= {"Counter": Counter, "defaultdict": defaultdict, "combinations": combinations, "re": re, "np": np}
 
 BYTES = function(
     "to_bytes(text)",
@@ -33,6 +34,11 @@ BYTES = function(
     ("return list(text.encode('ascii'))", "UnicodeEncodeError"),
     ("list(text.encode())", "is `return` missing?"),
     ("return list('é'.encode())", "your shape is"),
+    ("return (b for b in text.encode())", "that is a generator"),
+    ("return map(int, text.encode())", "that is a map"),
+    ("return tuple(text.encode())", "that is a tuple"),
+    ("return [bytes([b]) for b in text.encode()]", "not a bytes object for each"),
+    ("return list(text.encode().hex())", "digits of a hexadecimal text"),
 )
 LOOP = "counts = {}\nfor i in range(len(ids) - 1):\n    pair = (ids[i], ids[i + 1])\n"
 PAIRS = function(
@@ -129,6 +135,18 @@ MERGES = function(
     ("return eval(str(ids).replace(f'{pair[0]}, {pair[1]}', str(new)))", None),
     (WALK + "    row.append(new if found else ids[i])\n    i += 2 if found else 1", "is `return` missing?"),
     ("return tuple(ids).count(pair)", None),
+    (
+        "row, i = [], 0\nwhile i < len(ids) - 1:\n    if (ids[i], ids[i + 1]) == pair:\n"
+        "        row.append(new)\n        i += 2\n    else:\n        row.append(ids[i])\n        i += 1\n"
+        "row.append(ids[-1])\nreturn row",
+        "the last id is there twice",
+    ),
+    (
+        "row = list(ids)\nfor i in range(len(row)):\n    if (row[i], row[i + 1]) == pair:\n"
+        "        row[i] = new\n        del row[i + 1]\nreturn row",
+        "for [7, 1, 2, 9, 1, 2]",
+    ),
+    ("return ids + [new, *pair]", "for [7, 1, 2, 9, 1, 2], the pair (1, 2) and new = 300: yours is"),
 )
 TIES = "min(counts, key=lambda p: (-counts[p], p))"
 
@@ -178,6 +196,12 @@ TRAINED = function(
     (loop().replace("range(n_merges)", "range(n_merges + 1)"), "one merge too many"),
     (loop().replace("range(n_merges)", "range(1, n_merges)"), None),
     (loop(end=""), "is `return` missing?"),
+    (loop("max(counts, key=lambda p: (counts[p], -p[0]))"), "smaller right id"),
+    (loop("min(counts, key=lambda p: (-counts[p], p[0]))"), "smaller right id"),
+    (loop("min(counts, key=lambda p: (-counts[p], p[1]))"), "left ids first"),
+    (loop("min(counts, key=lambda p: (-counts[p], sum(p)))"), None),
+    (loop().replace("append(pair)", "append(list(pair))"), "a pair is a tuple"),
+    (loop(end="    return merges"), "inside the loop"),
 )
 LONGEST = """pieces = [bytes([i]) for i in range(256)]
 for a, b in merges:
@@ -257,6 +281,11 @@ ENCODED = function(
         "    ids = merge(ids, new[0], 256 + merges.index(new[0]))",
         "IndexError",
     ),
+    (
+        "new = 256\nfor pair in merges:\n    if pair in count_pairs(ids):\n"
+        "        ids = merge(ids, pair, new)\n        new += 1\nreturn ids",
+        "keeps its number",
+    ),
 )
 DECODED = function(
     "decode(ids, pieces)",
@@ -278,6 +307,7 @@ DECODED = function(
     ("return b''.join(pieces[i] for i in ids[:-1]).decode(errors='replace')", "last token is missing"),
     ("return ''.join(pieces[i] for i in ids)", "TypeError"),
     ("b''.join(pieces[i] for i in ids).decode(errors='replace')", "is `return` missing?"),
+    ("return b''.join(pieces[i] for i in ids).decode('ascii', errors='replace')", "not as ASCII"),
     ("return b''.join(pieces).decode(errors='replace')", "does not use its argument `ids`"),
 )
 EVERY = "counts = Counter()\nfor word, n in words.items():\n    for pair in zip(word, word[1:]):\n        "
@@ -315,6 +345,7 @@ WORDS = function(
         None,
     ),
 )
+EACH = "row = []\nfor text in texts:\n    row += {} + [tokenizer.{}]\nreturn row"
 JOINED = function(
     "join_documents(texts, tokenizer)",
     (
@@ -383,6 +414,28 @@ JOINED = function(
         "    row += tokenizer.end_of_text\nreturn row",
         "TypeError",
     ),
+    (
+        "row = []\nfor text in texts:\n    row.append(tokenizer.encode(text).tolist())\n"
+        "    row.append(tokenizer.end_of_text)\nreturn row",
+        "append adds the list",
+    ),
+    (
+        "row = [np.append(tokenizer.encode(text), tokenizer.end_of_text) for text in texts]\n"
+        "return np.concatenate(row)",
+        "that is an array",
+    ),
+    (EACH.format("to_bytes(text)", "end_of_text"), "not bytes"),
+    (EACH.format("tokenizer.encode(text).tolist()", "vocab_size - 1"), "need not be the last id"),
+    (EACH.format("tokenizer.encode(text.strip()).tolist()", "end_of_text"), "no strip"),
+    (
+        EACH.replace("row +=", "row += text and").format("tokenizer.encode(text).tolist()", "end_of_text"),
+        None,
+    ),
+    (
+        "row = []\nfor text in filter(None, texts):\n"
+        "    row += tokenizer.encode(text).tolist() + [tokenizer.end_of_text]\nreturn row",
+        "an empty text is a document",
+    ),
 )
 SIZE = "len(text.encode('utf-8'))"
 BITS = function(
@@ -403,6 +456,9 @@ BITS = function(
     (f"return nats * n_tokens / math.log(10) / {SIZE}", "not by ln 10"),
     ("return nats * n_tokens / math.log(2) / len(text.encode('utf-16'))", None),
     (f"return nats / n_tokens / math.log(2) / {SIZE}", "divided by the tokens"),
+    (f"return math.log2(math.exp(nats * n_tokens)) / {SIZE}", "is no number"),
+    ("return nats * n_tokens / math.log(2) / len(text.split())", "a word is no byte"),
+    (f"return nats * n_tokens / math.log(2) / ({SIZE} / 8)", None),
 )
 ANSWERS = {
     "to_bytes": BYTES,
@@ -454,6 +510,8 @@ RIGHT = {  # other ways that are as good as the solution's
         "row = []\nfor text in texts:\n    row.extend(tokenizer.encode(text))\n"
         "    row.append(tokenizer.end_of_text)\nreturn row",
         "return [i for t in texts for i in [*tokenizer.encode(t), tokenizer.end_of_text]]",
+        "end = [tokenizer.id_of('<|endoftext|>')]\n"
+        "return sum((tokenizer.encode(t).tolist() + end for t in texts), [])",
     ],
     "bits_per_byte": [
         f"bits = nats * n_tokens / math.log(2)\nreturn bits / {SIZE}",

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tinylm.course.checks import exercise, marked
+from tinylm.course.checks import difference, exercise, marked
+from tinylm.text.tokenizers import END_OF_TEXT, BPETokenizer
 
 Pair = tuple[int, int]
 
@@ -87,6 +88,16 @@ def first_met(counts: Counter[Pair]) -> Pair:
     return max(counts, key=counts.__getitem__)
 
 
+def smallest_left(counts: Counter[Pair]) -> Pair:
+    """Of equally frequent pairs one with the smallest left id, whatever stands on its right."""
+    return min(counts, key=lambda pair: (-counts[pair], pair[0]))
+
+
+def smallest_right(counts: Counter[Pair]) -> Pair:
+    """Of equally frequent pairs one with the smallest right id."""
+    return min(counts, key=lambda pair: (-counts[pair], pair[1]))
+
+
 def rarest(counts: Counter[Pair]) -> Pair:
     """The least frequent pair."""
     return min(counts, key=lambda pair: (counts[pair], pair))
@@ -118,6 +129,14 @@ def row_of(check: exercise, mine: Callable, ids: list[int], *others: Any) -> Any
     return answer
 
 
+def same_row(check: exercise, answer: Any, right: list, said: str, usual: dict[str, Any]) -> None:
+    """check.close; a row of another length, too, is shown beside the right one with what it was made of."""
+    unusual = all(difference(answer, wrong, kinds=False) for wrong in usual.values())
+    if isinstance(answer, list) and len(answer) != len(right) and unusual:
+        check.that(False, f"{said}: yours is {answer}, {right} is expected")
+    check.close(answer, right, said, usual=usual)
+
+
 @marked("7.1 · bytes", given=given_to_bytes)
 def to_bytes(check: exercise, mine) -> None:
     """The whole numbers of text.encode("utf-8")."""
@@ -133,6 +152,8 @@ def to_bytes(check: exercise, mine) -> None:
         }
         for kind, said in kinds.items():
             check.that(not isinstance(answer, kind), said)
+        other = f"a list is asked for, and that is a {type(answer).__name__}: list(...) makes one of it"
+        check.that(isinstance(answer, list), other)
         singly = [character.encode() for character in text]
         usual = {
             "é is character number 233, but UTF-8 writes it as two bytes: text.encode('utf-8')": [233],
@@ -146,6 +167,10 @@ def to_bytes(check: exercise, mine) -> None:
             "whole numbers, not text: no str, hex or bin": [str(b) for b in data],
             "whole numbers, not hexadecimal text": [hex(b) for b in data],
             "whole numbers, not hexadecimal digits": [f"{b:02x}" for b in data],
+            "whole numbers, not the digits of a hexadecimal text": list(data.hex()),
+            "whole numbers, not a bytes object for each: list(...) of bytes gives them": [
+                bytes([b]) for b in data
+            ],
             "whole numbers, not ones and zeros": [bin(b) for b in data],
             "whole numbers, not eight ones and zeros": [f"{b:08b}" for b in data],
             "those are the characters: encode the text first": list(text),
@@ -156,7 +181,7 @@ def to_bytes(check: exercise, mine) -> None:
             "nothing may be lost: no errors='ignore'": [b for b in data if b < 128],
             "nothing may be lost: no errors='replace'": list(text.encode("ascii", errors="replace")),
         }
-        check.close([*answer], list(data), f"the bytes of {text!r} in UTF-8", usual=usual)
+        check.close(answer, list(data), f"the bytes of {text!r} in UTF-8", usual=usual)
 
 
 @marked("7.2 · count pairs", given=given_count_pairs)
@@ -263,6 +288,10 @@ def merge(check: exercise, mine) -> None:
             "the last id is lost: it has no neighbour, and stays": right[:-1]
             if right[-1:] != [new]
             else right,
+            "the last id is there twice: where it belongs to a pair, `new` stands for it already": right
+            + ids[-1:]
+            if right[-1:] == [new]
+            else right,
             "two pairs may not share an id: after a pair go on two places": _overlapping(ids, pair, new),
             "the second id of the pair is still there: go on two places": _second_stays(ids, pair, new),
             "in 5 5 5 the pair is found from the left: [256, 5]": backwards,
@@ -281,8 +310,13 @@ def merge(check: exercise, mine) -> None:
             "the id after a pair is lost: go on two places, not three": _skipping(ids, pair, new),
         }
         usual |= {"nothing is merged: is ids[i : i + 2] compared with a tuple? [1, 2] is not (1, 2)": ids}
-        answer = row_of(check, mine, ids, pair, new)
-        check.close(answer, right, f"for {ids}, the pair {pair} and new = {new}", usual=usual)
+        try:
+            answer = row_of(check, mine, ids, pair, new)
+        except IndexError as error:
+            why = "the last id has no right neighbour, and a row from which an id is deleted ends earlier"
+            error.args = (f"{error}, for {ids} and the pair {pair}: {why}",)
+            raise
+        same_row(check, answer, right, f"for {ids}, the pair {pair} and new = {new}", usual)
 
 
 def _skipping(ids: list[int], pair: Pair, new: int) -> list[int]:
@@ -297,7 +331,7 @@ def _skipping(ids: list[int], pair: Pair, new: int) -> list[int]:
 @marked("7.4 · train", given=given_train)
 def train(check: exercise, mine) -> None:
     """The pairs in the order of their merges."""
-    texts = {"abracadabra": 4, "cdcdabab": 3, "aaabdaaabacaaab": 5, "she sells sea shells": 6}
+    texts = {"abracadabra": 4, "cdcdabab": 3, "aaabdaaabacaaab": 5, "she sells sea shells": 6, "acab": 2}
     for text, n in texts.items():
         ids = [*text.encode()]
         right = given_train(ids, n)
@@ -311,6 +345,12 @@ def train(check: exercise, mine) -> None:
         usual = {
             "of equally frequent pairs the smallest is taken, not the first that was met": [
                 *learned(ids, n, choose=first_met)
+            ],
+            "where the left ids are the same, too, the smaller right id wins: compare whole pairs": [
+                *learned(ids, n, choose=smallest_left)
+            ],
+            "pairs are compared by their left ids first, and only then by the right ones": [
+                *learned(ids, n, choose=smallest_right)
             ],
             "of equally frequent pairs the smallest is taken, not the largest": [
                 *learned(ids, n, choose=largest)
@@ -330,6 +370,7 @@ def train(check: exercise, mine) -> None:
             "the largest pair of ids is no measure: compare the counts": [*learned(ids, n, choose=max)],
             "return the merges, not the row": rows[-1],
             "a pair that stands there once is merged too: end only where no pair is left": repeated,
+            "n_merges merges, not only the first: does `return` stand inside the loop?": right[:1],
             "one merge too many": given_train(ids, n + 1),
             "one merge too few": right[:-1],
             "n_merges counts the merges, not all ids": [],
@@ -345,7 +386,9 @@ def train(check: exercise, mine) -> None:
         check.that(not several, "only the pairs: the i-th made the id 256 + i, which need not be said")
         counted = all(isinstance(p, tuple) and len(p) == 2 and isinstance(p[0], tuple) for p in answer)
         check.that(not (answer and counted), "only the pairs are asked for, without their counts")
-        check.close([*answer], right, f"the first {n} merges of {text!r}", usual=usual)
+        listed = any(isinstance(pair, list) for pair in answer)
+        check.that(not listed, "a pair is a tuple (left, right), not a list: [97, 98] is not (97, 98)")
+        same_row(check, [*answer], right, f"the first {n} merges of {text!r}", usual)
     try:
         short = row_of(check, mine, [97, 98, 99], 5)
     except (ValueError, IndexError, KeyError):
@@ -410,6 +453,14 @@ def _until_missing(ids: list[int], merges: list[Pair]) -> list[int]:
     return row
 
 
+def _numbered_by_use(ids: list[int], merges: list[Pair]) -> list[int]:
+    row, new = list(ids), 256
+    for pair in merges:
+        if pair in [*pairwise(row)]:
+            row, new = given_merge(row, pair, new), new + 1
+    return row
+
+
 def _most_frequent(ids: list[int], merges: list[Pair]) -> list[int]:
     row = list(ids)
     while counts := Counter(pair for pair in pairwise(row) if pair in merges):
@@ -458,6 +509,9 @@ def encode(check: exercise, mine) -> None:
             ),
             "the i-th merge makes the id 256 + i: you left out the 256": _in_order(ids, merges, range(n), 0),
             "a merge that does not occur is left out, and the next one tried": _until_missing(ids, merges),
+            "a merge that does not occur keeps its number: merge i makes the id 256 + i": _numbered_by_use(
+                ids, merges
+            ),
             "nothing is merged: put merge's result back into ids": ids,
             "all merges, not only the first": _in_order(ids, merges, [0]),
             "the last merge is missing": _in_order(ids, merges, range(n - 1)),
@@ -474,15 +528,17 @@ def encode(check: exercise, mine) -> None:
         }
         answer = row_of(check, mine, ids, merges)
         check.that(not isinstance(answer, str), "a list of ids is asked for, not a text")
-        check.close(answer, right, f"for {ids} and the merges {merges}", usual=usual)
+        same_row(check, answer, right, f"for {ids} and the merges {merges}", usual)
 
 
 @marked("7.6 · decode", given=given_decode)
 def decode(check: exercise, mine) -> None:
     """All bytes first, then their text."""
     pieces = [bytes([i]) for i in range(256)] + [b"pump", b"kin", b" caf\xc3", "🎃".encode()[:2], b"ed"]
+    pieces.append("né".encode())
     pumpkin = [*"🎃".encode()]
-    rows = [[256, 257], [258, 0xA9], [97, 259, *pumpkin[2:]], [], pumpkin[:1], [97, 0xFF, 98], [260, 97, 260]]
+    rows = [[256, 257], [261, 260], [258, 0xA9], [97, 259, *pumpkin[2:]], [], pumpkin[:1], [97, 0xFF, 98]]
+    rows.append([260, 97, 260])
     for ids in rows:
         joined = b"".join(pieces[i] for i in ids)
         singly = [pieces[i].decode("utf-8", errors="replace") for i in ids]
@@ -497,6 +553,9 @@ def decode(check: exercise, mine) -> None:
             "nothing stands between the tokens": " ".join(singly),
             "nothing stands between the bytes of two tokens": b" ".join(pieces[i] for i in ids).decode(
                 errors="replace"
+            ),
+            "bytes are decoded as UTF-8, not as ASCII, which has no é": joined.decode(
+                "ascii", errors="replace"
             ),
             "bytes are decoded as UTF-8: this takes each for a character": joined.decode("latin-1"),
             "str(...) writes the b and the quotes too: .decode('utf-8') makes a text": str(joined),
@@ -584,32 +643,18 @@ def count_in_words(check: exercise, mine) -> None:
         check.close(dict(answer), right, f"the pairs of {words}", usual=usual)
 
 
-class Bytes:
-    """A tokenizer for the checks, whose ids are bytes, and whose end of text is an id of its own."""
-
-    def __init__(self, end_of_text: int) -> None:
-        self.end_of_text = end_of_text
-
-    def encode(self, text: str) -> np.ndarray:
-        """The bytes as ids: whatever stands in a text is text."""
-        return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int64)
-
-    def decode(self, ids: Any) -> str:
-        """The text, and the end of text by its name."""
-        return "".join("<|endoftext|>" if i == self.end_of_text else chr(i) for i in ids)
-
-
 @marked("7.8 · join documents", given=given_join_documents)
 def join_documents(check: exercise, mine) -> None:
     """The ids of each text, then the one id that ends it."""
-    mark = "<|endoftext|>"
-    for texts, end in (
-        (["ab", "c", "dd"], 300),
-        (["x <|endoftext|> y", "z"], 256),
-        (["one"], 999),
-        ([], 256),
+    mark = END_OF_TEXT
+    for texts, merges, special in (
+        (["ab", "c", "dd"], "a b\nd d", (mark, "<|pad|>")),  # the end is no byte, not 256, not the last id
+        (["x <|endoftext|> y", "z"], "", (mark,)),
+        (["one", "", " x \n"], "o n\non e", ("<|pad|>", mark, "<|im_end|>")),
+        ([], "", (mark,)),
     ):
-        tokenizer = Bytes(end)
+        tokenizer = BPETokenizer(merges, special)
+        end = tokenizer.end_of_text
         rows = [tokenizer.encode(text).tolist() for text in texts]
         right = given_join_documents(texts, tokenizer)
         typed = [i for text in texts for i in tokenizer.encode(text + mark).tolist()]
@@ -636,6 +681,16 @@ def join_documents(check: exercise, mine) -> None:
             "ids are asked for, not text": "".join(text + mark for text in texts),
             "only the first document is there": [*rows[0], end] if rows else [],
             "only the last document is there": [*rows[-1], end] if rows else [],
+            "the end need not be the last id: it is tokenizer.end_of_text": [
+                i for row in rows for i in [*row, tokenizer.vocab_size - 1]
+            ],
+            "ids of the tokenizer are asked for, not bytes: tokenizer.encode(text)": [
+                i for text in texts for i in [*text.encode(), end]
+            ],
+            "an empty text is a document too: its end alone": [i for row in rows if row for i in [*row, end]],
+            "a text stays as it is: no strip": [
+                i for text in texts for i in [*tokenizer.encode(text.strip()).tolist(), end]
+            ],
             "a space is no end": tokenizer.encode(" ".join(texts)).tolist(),
         }
         own = list(texts)
@@ -645,22 +700,30 @@ def join_documents(check: exercise, mine) -> None:
             check.that(bool(texts), "without any document the row is empty")
             raise
         check.that(own == texts, "your function changes the list that it was given: make a new one")
-        if isinstance(answer, np.ndarray):
-            answer = answer.tolist()
         check.that(not isinstance(answer, int), "one row of ids is asked for")
+        array = isinstance(answer, np.ndarray)
+        check.that(not array, "that is an array: a list is asked for, .tolist() makes one of it")
         strings = isinstance(answer, list) and any(isinstance(i, str) for i in answer)
         check.that(not strings, "the row holds ids: the end is tokenizer.end_of_text, a number")
         arrays = isinstance(answer, list) and any(isinstance(i, np.ndarray) for i in answer)
         check.that(
             not arrays, "one row for all: += or extend adds the ids of a document, append adds the array"
         )
-        check.close(answer, right, f"for {texts}, when end_of_text is {end}", usual=usual)
+        mixed = isinstance(answer, list) and {list, int} <= {*map(type, answer)}
+        check.that(not mixed, "one row for all: += or extend adds the ids of a list, append adds the list")
+        same_row(check, answer, right, f"for {texts}, when end_of_text is {end}", usual)
 
 
 @marked("7.9 · bits per byte", given=given_bits_per_byte)
 def bits_per_byte(check: exercise, mine) -> None:
     """nats · tokens / ln 2 / bytes."""
-    for nats, n, text in ((3.0, 4, "pumpkins"), (2.5, 7, "größere Kürbisse"), (1.75, 3, "南瓜 🎃")):
+    long = "A pumpkin grows. " * 80  # e to the power of all its nats is no float
+    for nats, n, text in (
+        (3.1, 4, "two pumpkins"),
+        (2.5, 7, "größere Kürbisse"),
+        (1.75, 3, "南瓜 🎃"),
+        (4.0, 400, long),
+    ):
         ln2, size = math.log(2), len(text.encode("utf-8"))
         right = given_bits_per_byte(nats, n, text)
         usual = {
@@ -682,6 +745,9 @@ def bits_per_byte(check: exercise, mine) -> None:
             "math.exp makes a perplexity: divide by ln 2": math.exp(nats) * n / size,
             "a byte is the unit here, not its 8 bits": nats * n / ln2 / (8 * size),
         }
-        check.close(
-            check.run(mine, nats, n, text), right, f"for {nats} nats, {n} tokens, {text!r}", usual=usual
-        )
+        usual |= {"a word is no byte: len(text.encode('utf-8'))": nats * n / ln2 / len(text.split())}
+        try:
+            answer = check.run(mine, nats, n, text)
+        except OverflowError:
+            check.that(False, "math.exp of all nats of a long text is no number: divide by math.log(2)")
+        check.close(answer, right, f"for {nats} nats, {n} tokens, {text[:30]!r}", usual=usual)
