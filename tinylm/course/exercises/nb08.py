@@ -13,7 +13,6 @@ from torch import Tensor
 
 from tinylm.course.checks import exercise, marked
 from tinylm.course.exercises.nb02 import random
-from tinylm.course.exercises.nb07 import Bytes
 from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.text.toyworld.world import Grade
 
@@ -94,6 +93,21 @@ def given_copied(story, training, n):
     known = {tuple(training[i : i + n]) for i in range(len(training) - n + 1)}
     windows = [tuple(story[i : i + n]) for i in range(len(story) - n + 1)]
     return sum(window in known for window in windows) / len(windows)
+
+
+class Bytes:
+    """A tokenizer for the checks, whose ids are bytes, and whose end of text is an id of its own."""
+
+    def __init__(self, end_of_text: int) -> None:
+        self.end_of_text = end_of_text
+
+    def encode(self, text: str) -> np.ndarray:
+        """The bytes as ids: whatever stands in a text is text."""
+        return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int64)
+
+    def decode(self, ids: Any) -> str:
+        """The text, and the end of text by its name."""
+        return "".join("<|endoftext|>" if i == self.end_of_text else chr(i) for i in ids)
 
 
 @marked("8.1 · a file becomes ids", given=given_to_ids)
