@@ -5,6 +5,7 @@ What needs GPT-2's files or real text runs where TINYLM_DATA names a pack that h
 import os
 import subprocess
 import sys
+import time
 from itertools import product
 
 import pytest
@@ -122,3 +123,12 @@ def test_documents_have_the_ids_of_their_texts_whichever_way_they_are_encoded():
         documents = list(ours.encode_documents(texts))
         assert [ids.tolist() for ids in documents] == [[*ours.encode(t).tolist(), *end] for t in texts]
         assert {ids.dtype.name for ids in documents} == {"int64"}
+
+
+@pytest.mark.parametrize("text", [" " * 400_000 + "x" + " " * 400_000, ("a" + " " * 199_999) * 3])
+def test_long_document_with_white_space_is_encoded_in_no_time(text):
+    tokenizer = BPETokenizer.train(["abc abd"], 260)
+    began = time.process_time()
+    (ids,) = tokenizer.encode_documents([text])
+    assert time.process_time() - began < 5  # a search for a run of half a million took minutes
+    assert tokenizer.decode(ids[:-1]) == text

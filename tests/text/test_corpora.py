@@ -276,16 +276,14 @@ def test_part_of_a_pack_is_packed_again_as_a_part(stories, monkeypatch, tmp_path
         ({"files": [{"name": "../x", "size": 1, "sha256": ""}]}, b"", "pack.json is damaged"),
         ({"files": [{"name": "train.txt"}]}, b"", "pack.json is damaged"),
         ({"what": None}, b"", "pack.json is damaged"),
-        ({"holds": ["part"] * 999}, b"", None),
+        ({"holds": ["part"] * 999}, b"", "pack.json is damaged, .it holds"),
+        ({"holds": "banana"}, b"", "it holds 'banana', not whole, part or stand-in"),
     ],
 )
 def test_damaged_part_is_refused_in_a_sentence_and_never_replaced(stories, tmp_path, changes, data, message):
     declare(stories, **changes)
     path = stories / "stories" / "train.txt"
     path.unlink() if data is None else path.write_bytes(data)
-    if message is None:  # what declares nothing that is known here is no declaration
-        assert corpora.corpus_here("stories") == CORPORA["stories"]
-        return
     for use in (load, fetch, lambda name: load(name, fallback="toyworld-plays")):
         with pytest.raises(
             DataError, match=f"stories is not here .*{message}.*: make the pack again"

@@ -160,3 +160,12 @@ def test_beginning_reads_no_further_than_it_must():
 
     assert [*beginning(endless(), 4)] == [*beginning(endless(), 5)] == ["abc", "de"]
     assert [*beginning(["a"], 10)] == ["a"]
+
+
+def test_line_of_json_may_begin_as_windows_editor_begins_a_file(folder):
+    assert texts(put(folder, "my.jsonl", b'\xef\xbb\xbf{"text": "a"}\n{"text": "b"}\n')) == ["a", "b"]
+
+
+def test_wrong_byte_is_named_by_its_place_in_the_file(folder):
+    with pytest.raises(DataError, match=r"\(byte 3 after b'caf' is 0xe9\)"):
+        texts(put(folder, "my.txt", "café".encode("latin-1")))

@@ -48,7 +48,7 @@ def perform(options: Any, typed: list[str]) -> int:
             folder = prepare.prepare(corpus, tokenizer, processes=processes)
             data = corpus if corpus in corpora.CORPORA else shlex.quote(paths.display_path(folder))
             words = f"--data.corpus {data} --data.tokenizer {shlex.quote(tokenizer)}"
-            print(f"ready; next: python -m tinylm train tinystories_51m {words}")
+            print(f"ready; next: python -m tinylm train tinystories_51m --scale small {words}")
         case Pack(folder, names):
             n, where = len(corpora.pack(folder, *names)), shlex.quote(corpora.as_variable(folder))
             print(f"{n} files: set TINYLM_DATA={where}, or copy the folder to a stick")

@@ -131,8 +131,10 @@ def corpus_here(name: str) -> Corpus:
         return corpus
     try:
         said = json.loads(Path(path).read_bytes()).get(name, {"holds": "whole"})
-        if said["holds"] not in ("part", "stand-in"):
+        if str(said["holds"]).startswith("whole"):
             return corpus
+        if said["holds"] not in ("part", "stand-in"):
+            raise ValueError(f"it holds {short(said['holds'])}, not whole, part or stand-in")
         files = tuple(RemoteFile(file["name"], "", file["size"], file["sha256"]) for file in said["files"])
         # A pack may come from anywhere: its files must not lead out of its folder.
         if not files or not all(re.fullmatch(r"\w[\w .-]{0,99}", file.name) for file in files):

@@ -90,16 +90,16 @@ def decoded(data: bytes, name: str) -> str:
 
 
 def _between_separators(data: bytes, name: str) -> Iterator[str]:
-    data, begin = b"\n" + data, 0
-    for end, following in chain((found.span() for found in SEPARATOR.finditer(data)), [(len(data), 0)]):
-        text = decoded(data[begin:end], name).replace("\r\n", "\n").strip("\r\n")
+    lines, begin = b"\n" + data, 0  # a separator may stand on the first line
+    for end, following in chain((found.span() for found in SEPARATOR.finditer(lines)), [(len(lines), 0)]):
+        text = decoded(lines[max(begin, 1) : end], name).replace("\r\n", "\n").strip("\r\n")
         yield text.removeprefix("\ufeff")  # as Windows' editor begins a file
         begin = following
 
 
 def _in_lines(data: bytes, name: str) -> Iterator[str]:
     for line in data.splitlines():
-        text = decoded(line, name)
+        text = decoded(line, name).removeprefix("\ufeff")
         try:
             yield as_unicode(json.loads(text)["text"] or "") if text.strip() else ""
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -246,7 +246,7 @@ class BPETokenizer(Tokenizer):
         for text in texts:
             if len(text) < WHITE_SPACE:
                 ids = self._tiktoken.encode_ordinary(text)
-            elif re.search(rf"\s{{{WHITE_SPACE}}}", text):
+            elif max((len(run[0]) for run in re.finditer(r"\s+", text)), default=0) >= WHITE_SPACE:
                 ids = self.encode(text)
             else:  # as an array: a list of so many ids would take nine times its memory
                 ids = self._tiktoken.encode_to_numpy(bpe.as_unicode(text), disallowed_special=())
