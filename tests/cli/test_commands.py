@@ -143,7 +143,9 @@ def test_prepare_calls_what_does_it_and_says_what_to_type_next(monkeypatch, prin
     )
     assert printed("prepare", "tinystories").endswith("--data.corpus tinystories --data.tokenizer gpt2\n")
     said = printed("prepare", "my texts", "--tokenizer", "bpe-300", "--processes", "3")
-    assert said.endswith("train tinystories_51m --scale small --data.corpus 'a folder' --data.tokenizer bpe-300\n")
+    assert said.endswith(
+        "train tinystories_51m --scale small --data.corpus 'a folder' --data.tokenizer bpe-300\n"
+    )
     plain, three = {"processes": None}, {"processes": 3}
     assert asked == [("tinystories", "gpt2", plain), ("my texts", "bpe-300", three)]
 
