@@ -16,6 +16,7 @@ from tinylm.inference.evaluate import Evaluation, summarize
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import IGNORE_INDEX, token_losses
 from tinylm.runs.recipes import recipe
+from tinylm.text.batches import Batches
 from tinylm.text.tokenizers import CharTokenizer
 from tinylm.text.toyworld.world import PLAYS
 from tinylm.training.loop import train
@@ -25,32 +26,13 @@ TRAIN_SEED, HELD_OUT_SEED = 1, 2
 T, B = 256, 8  # context_length, rows in a batch
 
 
-class BatchesOfTexts:
-    """Rows that all begin where the separator before a text stands: none repeats inside an epoch."""
-
-    rank, world_size = 0, 1
-
-    def __init__(self, tokenizer: CharTokenizer, texts: list[str], seed: int) -> None:
-        pieces = [PLAYS.separator + text for text in texts]
-        lengths = np.array([len(piece) for piece in pieces])
-        starts = np.cumsum(lengths) - lengths
-        self.tokens = tokenizer.encode("".join(pieces) + PLAYS.separator)
-        self.starts = starts[starts + T < len(self.tokens)]
-        self.context_length, self.batch_size, self.seed = T, B, seed
-
-    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> tuple[torch.Tensor, ...]:
-        first = (step * micro_steps + micro_step) * B
-        epochs, places = np.divmod(np.arange(first, first + B), len(self.starts))  # (B,) each
-        order = {e: np.random.default_rng([self.seed, int(e)]).permutation(self.starts) for e in {*epochs}}
-        begin = np.array([order[e][place] for e, place in zip(epochs, places, strict=True)])  # (B,)
-        rows = torch.from_numpy(self.tokens[begin[:, None] + np.arange(T + 1)])  # (B, T + 1)
-        return rows[:, :-1], rows[:, 1:]  # (B, T) each
-
-    def count_targets(self, step: int, micro_steps: int = 1) -> int:
-        return micro_steps * B * T
-
-    def fingerprint(self) -> dict[str, int]:
-        return {"seed": self.seed, "count": len(self.tokens)}
+def batches_of_texts(tokenizer: CharTokenizer, texts: list[str], seed: int) -> Batches:
+    """Rows that all begin where the separator before a text stands."""
+    pieces = [PLAYS.separator + text for text in texts]
+    lengths = np.array([len(piece) for piece in pieces])
+    tokens = tokenizer.encode("".join(pieces) + PLAYS.separator)
+    begins = np.cumsum(lengths) - lengths
+    return Batches(tokens, context_length=T, batch_size=B, seed=seed, begins=begins)
 
 
 @torch.no_grad()
@@ -89,7 +71,7 @@ def main() -> None:
     sizes = {"micro_batch_size": B, "tokens_per_step": B * T}
     training = replace(fast.train, **sizes, **lengths, seed=chosen.seed, dtype="float32")
     n_texts = min(steps * B, 50_000)  # most rows are read once, none more than a few times
-    batches = BatchesOfTexts(tokenizer, PLAYS.texts(n_texts, TRAIN_SEED), chosen.seed)
+    batches = batches_of_texts(tokenizer, PLAYS.texts(n_texts, TRAIN_SEED), chosen.seed)
     began = time.perf_counter()
     history = train(model, batches, training, callbacks=[record])
     seconds = time.perf_counter() - began
