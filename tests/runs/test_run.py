@@ -423,8 +423,10 @@ def test_story_model_trains_resumes_and_evaluates_by_the_tokenizer_that_its_chec
 def test_run_that_weighs_what_is_recalled_resumes_to_the_bit_and_is_evaluated_plainly(mine, monkeypatch):
     recipe = stories(model={"context_length": 24})
     recipe = replace(recipe, data=replace(recipe.data, rows="documents", recall=20.0))
+    monkeypatch.setattr("tinylm.text.shards.READ_AT_ONCE", 997)
     trained = run_recipe(recipe, name="complete", command="")
     data, end = trained.dataset, trained.tokenizer.end_of_text
+    assert trained.begins.tolist() == np.flatnonzero(np.asarray(data.train) == end).tolist()
     assert {int(row) for row in trained.batches.batch(3)[0][:, 0]} == {end}
     assert float(trained.recall.weight) == 1.0  # in the last 40% of the steps
     trained.weigh(0)

@@ -192,7 +192,7 @@ def test_fingerprint_depends_on_all_but_the_rank_the_step_and_the_type_of_the_id
 
 def test_fingerprint_is_the_one_of_earlier_versions(monkeypatch):
     """Else no run could be resumed after an update. Ids are hashed in parts, or known by what was given."""
-    monkeypatch.setattr(batches_module, "READ_AT_ONCE", 13)
+    monkeypatch.setattr("tinylm.text.shards.READ_AT_ONCE", 13)
     assert make().fingerprint() == {
         "tokens": hashlib.sha256(numbered(211).astype("<u4").tobytes()).hexdigest(),
         **{"count": 211, "context_length": 7, "batch_size": 3, "seed": 17, "world_size": 1},

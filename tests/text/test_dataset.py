@@ -143,9 +143,9 @@ def test_text_too_large_or_not_plain_is_refused_with_the_command_that_prepares_i
         "stories": "prepare stories --tokenizer bpe-300",
         "./my.txt": "prepare my.txt --tokenizer bpe-300",
     }
-    for name in ("./my.txt", "my.jsonl"):
-        Path(name).write_bytes(BYTES)
-        ways.setdefault(name, "prepare my.jsonl --tokenizer bpe-300")
+    for name in ("./my.txt", "my.JSONL"):
+        Path(name).write_bytes(BYTES if name == "./my.txt" else b"x")
+        ways.setdefault(name, "prepare my.JSONL --tokenizer bpe-300")
     for name, way_out in ways.items():
         with pytest.raises(DataError, match=rf"`python -m tinylm {way_out}`"):
             load_dataset(name, tokenizer="bpe-300")
@@ -301,7 +301,7 @@ def test_shards_are_read_through_before_the_first_step_only_where_they_are_few(m
 
 def test_documents_of_shards_end_with_the_end_of_text(monkeypatch):
     monkeypatch.setattr(CharTokenizer, "end_of_text", 3)
-    monkeypatch.setattr(dataset, "READ_AT_ONCE", 13)
+    monkeypatch.setattr("tinylm.text.shards.READ_AT_ONCE", 13)
     for last in (5, 3):  # the last document is cut short, or it is complete
         shards(f"ids{last}", np.append(IDS[:-1], last))
         data = load_dataset(f"ids{last}")

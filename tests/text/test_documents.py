@@ -11,7 +11,21 @@ from tinylm.errors import DataError
 from tinylm.text.documents import beginning, pieces, read, split
 
 END = "<|endoftext|>"
-WORDS = [END, f"{END}\n", "\n", "\n", "\r\n", "a", "ß 🎭", " ", f" {END}", "<|endo", "ftext|>", "Once\n"]
+WORDS = [
+    END,
+    f"{END}\n",
+    "\n",
+    "\n",
+    "\r\n",
+    "a",
+    "ß 🎭",
+    " ",
+    f"\n \t{END}",
+    f" {END}",
+    "<|endo",
+    "ftext|>",
+    "Once\n",
+]
 
 
 @pytest.fixture
@@ -33,7 +47,7 @@ def line_by_line(text):
     """The plain way: collect lines until one says the end."""
     found, lines = [], []
     for line in [*text.split("\n"), END]:
-        if line.removesuffix("\r") == END:
+        if line.removesuffix("\r").strip(" \t") == END:
             found.append("\n".join(lines).replace("\r\n", "\n").strip("\r\n"))
             lines = []
         else:
@@ -75,10 +89,22 @@ def test_separators_and_windows_line_ends_at_the_ends_make_no_documents(folder, 
 
 
 def test_separator_inside_a_line_is_text():
-    for inside in (f"say {END} twice", f"{END} ", f" {END}", f"{END}{END}", END[:-1], f"a\n{END}.\nb"):
+    for inside in (f"say {END} twice", f"{END}{END}", f"{END} {END}", END[:-1], f"a\n{END}.\nb"):
         expected = [inside] if inside.strip() else []
         assert split(f"x\n{END}\n{inside}", END) == ["x", *expected]
     assert split(f"{END}\n\nQ {END}\n\nR\n\n", "\n\n") == [END, f"Q {END}", "R"]  # where line ends separate
+
+
+@pytest.mark.parametrize("line", [f"{END} ", f" {END}", f"\t{END} \t", f" {END} \r"])
+def test_separator_with_spaces_beside_it_still_stands_on_a_line_of_its_own(folder, line):
+    for size in (1, None):
+        assert texts(put(folder, "my.txt", f"one \n{line}\n two\n{line}"), size) == ["one ", " two"]
+
+
+def test_end_of_a_files_name_may_be_in_capitals(folder):
+    files = [put(folder, "A.TXT", f"one\n{END}\ntwo"), put(folder, "B.Jsonl", '{"text": "one"}')]
+    kinds = [texts(path, 1) for path in [*files, parquet(folder, name="C.PARQUET")]]
+    assert kinds == [["one", "two"], ["one"], ROWS[1:]]
 
 
 def test_lines_of_json_are_documents_as_they_are(folder):
@@ -92,9 +118,7 @@ def test_lines_of_json_are_documents_as_they_are(folder):
     assert texts(put(folder, "my.jsonl", '{"text": "a\\ud800\\ud83d\\ude00"}')) == ["a\ufffd😀"]
 
 
-@pytest.mark.parametrize(
-    "line", ["{", "3", '"text"', '{"story": "x"}', '{"text": 3}', "{" * 10**5, "[" * 10**5]
-)
+@pytest.mark.parametrize("line", ["{", "3", '"text"', '{"text": 3}', "{" * 10**5, "[" * 10**5])
 def test_line_that_holds_no_text_is_refused_in_a_sentence(folder, line):
     path = put(folder, "my.jsonl", f'{{"text": "good"}}\n{line}\n')
     with pytest.raises(
@@ -102,6 +126,14 @@ def test_line_that_holds_no_text_is_refused_in_a_sentence(folder, line):
     ) as caught:
         texts(path)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 250
+
+
+def test_texts_in_another_column_are_refused_with_the_one_asked_for_and_those_there_are(folder):
+    line = put(folder, "my.jsonl", '{"text": "good"}\n{"id": 3, "story": "x"}\n')
+    for path in (line, parquet(folder, "story")):
+        sentence = f"{path.name} has no column 'text', it has 'id, story': call the one with the texts so"
+        with pytest.raises(DataError, match=f"^{sentence}$"):
+            texts(path)
 
 
 @pytest.mark.parametrize("name", ["my.txt", "my.jsonl"])
@@ -143,7 +175,7 @@ def test_parquet_that_is_cut_off_damaged_or_without_texts_is_refused_in_a_senten
     path.write_bytes(data[:4] + b"\0" * (len(data) // 2) + data[4 + len(data) // 2 :])
     with pytest.raises(DataError, match=sentence):
         texts(path)
-    for changes in ({"column": "story"}, {"rows": [1, 2]}, {"rows": [["a"], ["b"]]}):
+    for changes in ({"rows": [1, 2]}, {"rows": [["a"], ["b"]]}):
         with pytest.raises(DataError, match=sentence):
             pieces(parquet(folder, **changes))
 

@@ -21,6 +21,7 @@ from tinylm.runs.recipes import DataConfig
 from tinylm.storage import weights
 from tinylm.text.corpora import CORPORA
 from tinylm.text.dataset import Dataset, load_dataset
+from tinylm.text.shards import in_pieces
 
 RARE = 0.01  # of all tokens: words of grammar are more frequent
 MARK, END = "=", "\n"  # an answer stands between them
@@ -54,9 +55,11 @@ class Task:
             asked = f"rows {rows!r}" if rows == "documents" else f"recall {recall}"
             raise ConfigError(f"{asked} needs documents and {dataset.name} is read as 1 text: use bpe-4096")
         if rows == "documents":  # each row begins with the id that ended the document before
-            self.begins = np.flatnonzero(np.asarray(dataset.train) == end)
+            ends = [at + np.flatnonzero(piece == end) for at, piece in in_pieces(dataset.train)]
+            self.begins = np.concatenate(ends)
         if recall != 1:
-            counts = np.bincount(dataset.train, minlength=self.tokenizer.vocab_size)  # (V,)
+            n = self.tokenizer.vocab_size
+            counts = sum(np.bincount(piece, minlength=n) for _, piece in in_pieces(dataset.train))  # (V,)
             rare = torch.from_numpy(counts < RARE * len(dataset.train))
             self.recall = RecallLoss(rare, end, recall)
         self.prompt: str | None = None  # the first question that is held out, up to its =

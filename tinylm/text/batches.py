@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tinylm.errors import ConfigError, DataError, require_count
-from tinylm.text.shards import READ_AT_ONCE, Tokens
+from tinylm.text.shards import Tokens, in_pieces
 
 IGNORE_INDEX = nn.CrossEntropyLoss().ignore_index  # a target that is not scored: torch's own, -100
 ORDER_SEEN = 1024  # positions of the first epoch, enough to notice that numpy has come to permute otherwise
@@ -166,8 +166,8 @@ def _rows(tokens: np.ndarray | Tokens, begins: list[int], context_length: int) -
 def _sha256(tokens: np.ndarray | Tokens) -> str:
     """The hash of the ids as 4 bytes each: the same whatever type they are kept in."""
     digest = hashlib.sha256()
-    for begin in range(0, len(tokens), READ_AT_ONCE):
-        digest.update(np.ascontiguousarray(tokens[begin : begin + READ_AT_ONCE], dtype="<u4").data)
+    for _, piece in in_pieces(tokens):
+        digest.update(np.ascontiguousarray(piece, dtype="<u4").data)
     return digest.hexdigest()
 
 

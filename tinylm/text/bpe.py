@@ -96,22 +96,26 @@ def merged(ids: list[int], pair: Pair, new: int) -> list[int]:
 def encode_word(word: bytes, ids_of: Mapping[Pair, int]) -> list[int]:
     """The ids of one word: of the merges that its pairs allow, the earliest is made first, as in training.
 
-    The pairs wait in a heap, n log n steps: to look through the word for each merge would take n²."""
+    The pairs wait by the merge that joins them: to look through the word for each merge would take n² steps,
+    and a heap of pairs four times as long. What a merge makes only later ones join, so each has one turn, and
+    it goes from left to right where that matters: two equal ids are noted as they are made."""
     ids = list(word.translate(ID_OF_BYTE))
     after = [*range(1, len(ids)), -1]  # the neighbours of each place, which a merge brings together
     before = [*range(-1, len(ids) - 1)]
-    queue = [(ids_of[pair], at) for at, pair in enumerate(pairwise(ids)) if pair in ids_of]  # leftmost first
-    heapq.heapify(queue)
-    while queue:
-        new, at = heapq.heappop(queue)
-        right = after[at]
-        if right < 0 or ids_of.get((ids[at], ids[right])) != new:  # one of the two was merged otherwise since
-            continue
-        ids[at], ids[right], after[at] = new, -1, after[right]  # -1 is in no pair
-        if (left := before[at]) >= 0 and (made := ids_of.get((ids[left], new))) is not None:
-            heapq.heappush(queue, (made, left))
-        if (right := after[at]) >= 0:
-            before[right] = at
-            if (made := ids_of.get((new, ids[right]))) is not None:
-                heapq.heappush(queue, (made, at))
+    places: dict[int, list[int]] = {}  # a merge -> where the pairs begin that it joins
+    for at, pair in enumerate(pairwise(ids)):
+        if (made := ids_of.get(pair)) is not None:
+            places.setdefault(made, []).append(at)
+    while places:
+        for at in places.pop(new := min(places)):
+            right = after[at]
+            if right < 0 or ids_of.get((ids[at], ids[right])) != new:  # one of the two was merged since
+                continue
+            ids[at], ids[right], after[at] = new, -1, after[right]  # -1 is in no pair
+            if (left := before[at]) >= 0 and (made := ids_of.get((ids[left], new))) is not None:
+                places.setdefault(made, []).append(left)
+            if (right := after[at]) >= 0:
+                before[right] = at
+                if (made := ids_of.get((new, ids[right]))) is not None:
+                    places.setdefault(made, []).append(at)
     return [token for token in ids if token >= 0]

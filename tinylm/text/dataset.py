@@ -15,7 +15,7 @@ import numpy as np
 from tinylm.errors import ConfigError, DataError, require_choice, require_number, short
 from tinylm.text import corpora, documents
 from tinylm.text.prepare import prepared, tokenizer_of
-from tinylm.text.shards import MANIFEST, Tokens, open_tokens, read_manifest
+from tinylm.text.shards import MANIFEST, Tokens, in_pieces, open_tokens, read_manifest
 from tinylm.text.tokenizers import (
     CharTokenizer,
     Tokenizer,
@@ -26,7 +26,6 @@ from tinylm.text.tokenizers import (
 )
 
 VERIFIED_IDS = 2**28  # more than these are not read through before the first step: minutes for ten billion
-READ_AT_ONCE = 2**20  # ids
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def load_dataset(
     require_choice("lowercase", lowercase, [False, True] if characters else [False])
     require_number("train_share", train_share, lambda share: 0 < share <= 1, "above 0 and at most 1")
     path = os.path.expanduser(corpus)
-    is_path = "/" in corpus or os.sep in corpus or corpus.endswith(".txt") or os.path.exists(path)
+    is_path = "/" in corpus or os.sep in corpus or corpus.lower().endswith(".txt") or os.path.exists(path)
     if corpus in corpora.CORPORA or not is_path:
         if not characters and (ready := prepared(corpus, tokenizer)):
             return _from_shards(ready, corpus, train_share, tokenizer, source="prepared")
@@ -98,9 +97,8 @@ def load_dataset(
 def _dataset(tokenizer: Tokenizer, share: float, *, train: Any, validation: Any, **others: Any) -> Dataset:
     """The dataset of these ids; bytes and documents are counted in them."""
     counts, ends, end = np.zeros(tokenizer.vocab_size, dtype=np.int64), [0], tokenizer.end_of_text
-    for at in range(0, len(validation), READ_AT_ONCE):
-        piece = checked_ids(validation[at : at + READ_AT_ONCE], len(counts))
-        counts += np.bincount(piece, minlength=len(counts))
+    for at, piece in in_pieces(validation):
+        counts += np.bincount(checked_ids(piece, len(counts)), minlength=len(counts))
         ends += (np.flatnonzero(piece == end) + at + 1).tolist()
     bytes_of = getattr(tokenizer, "token_bytes", lambda token: tokenizer.decode(token).encode())
     n_bytes = sum(int(counts[token]) * len(bytes_of(token)) for token in counts.nonzero()[0] if token != end)
@@ -132,7 +130,7 @@ def _own_text(path: str, name: str, tokenizer: str) -> corpora.Text:
     if not os.path.isfile(path):
         raise DataError(f"there is no file {short(name)}: give the path of a text file, or a corpus by name")
     if tokenizer != "characters" and (
-        path.endswith((".jsonl", ".parquet")) or os.path.getsize(path) > corpora.LARGE
+        path.lower().endswith((".jsonl", ".parquet")) or os.path.getsize(path) > corpora.LARGE
     ):
         way_out = f"`python -m tinylm prepare {Path(path).name} --tokenizer {tokenizer}`"
         raise DataError(f"{short(name)} is not read at once: {way_out} says which folder to give instead")

@@ -1,8 +1,8 @@
 """Documents: the texts in a file, one after the other, however large the file is.
 
-A .txt file has `<|endoftext|>` on a line of its own between them, a .jsonl file one in the field "text" of
-each line, a .parquet file one in each row of its column "text". Inside a document that word is text like any
-other. Taught in notebook 08_tinystories."""
+A .txt file has `<|endoftext|>` on a line of its own between them (spaces beside it are no text), a .jsonl
+file one in the field "text" of each line, a .parquet file one in each row of its column "text". Inside a
+document that word is text like any other. Taught in notebook 08_tinystories."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from tinylm.text.corpora import END_OF_TEXT
 
 SUFFIXES = (".txt", ".jsonl", ".parquet")
 PIECE = 1 << 26  # bytes, about; a process holds one at a time
-SEPARATOR = re.compile(rb"\n<\|endoftext\|>\r?(?=\n|\Z)")  # END_OF_TEXT and nothing else in a line
+SEPARATOR = re.compile(rb"\n[ \t]*<\|endoftext\|>[ \t]*\r?(?=\n|\Z)")  # END_OF_TEXT alone in a line
 
 
 class Piece(NamedTuple):
@@ -34,16 +34,16 @@ def pieces(path: Path, size: int | None = None) -> list[Piece]:
     """The file in pieces of about `size` bytes, which end where a document ends. Raises DataError for one
     that is of no kind known here, or not whole."""
     size = size or PIECE
-    if path.suffix not in SUFFIXES:
+    if (suffix := path.suffix.lower()) not in SUFFIXES:
         raise DataError(f"{short(path.name)} is not read as documents: use a file in {', '.join(SUFFIXES)}")
-    if path.suffix == ".parquet":
+    if suffix == ".parquet":
         return [*_row_groups(path, size)]
     cuts, total = [0], path.stat().st_size
     with open(path, "rb") as file:
         while cuts[-1] < total:
             file.seek(min(cuts[-1] + size, total))
             line = file.readline()  # the rest of it
-            while path.suffix == ".txt" and (line := file.readline()) and not SEPARATOR.match(b"\n" + line):
+            while suffix == ".txt" and (line := file.readline()) and not SEPARATOR.match(b"\n" + line):
                 pass
             cuts.append(file.tell())
     return [Piece(path, begin, end, end - begin) for begin, end in pairwise(cuts)]
@@ -51,12 +51,12 @@ def pieces(path: Path, size: int | None = None) -> list[Piece]:
 
 def read(piece: Piece) -> Iterator[str]:
     """The documents of a piece; without those that are empty. Raises DataError for what is no such file."""
-    if piece.path.suffix == ".parquet":
+    if (suffix := piece.path.suffix.lower()) == ".parquet":
         return _kept(_in_rows(piece))
     with open(piece.path, "rb") as file:
         file.seek(piece.begin)
         data = file.read(piece.size)
-    of_kind = _in_lines if piece.path.suffix == ".jsonl" else _between_separators
+    of_kind = _in_lines if suffix == ".jsonl" else _between_separators
     return _kept(of_kind(data, piece.path.name))
 
 
@@ -101,10 +101,18 @@ def _in_lines(data: bytes, name: str) -> Iterator[str]:
     for line in data.splitlines():
         text = decoded(line, name).removeprefix("\ufeff")
         try:
-            yield as_unicode(json.loads(text)["text"] or "") if text.strip() else ""
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            row = json.loads(text) if text.strip() else {"text": ""}
+            yield as_unicode(row["text"] or "")
+        except KeyError:
+            raise _without_text(name, row) from None
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             wrong = f"{name} has a line that is no object with a text, {short(text)}"
             raise DataError(f"{wrong}: write it again") from error
+
+
+def _without_text(name: str, columns: Iterable[str]) -> DataError:
+    there = short(", ".join(columns))
+    return DataError(f"{name} has no column 'text', it has {there}: call the one with the texts so")
 
 
 @contextmanager
@@ -116,8 +124,9 @@ def _parquet(path: Path) -> Iterator[Any]:
     try:
         with ParquetFile(path) as file:
             schema = file.schema_arrow
-            kind = str(schema.field("text").type) if "text" in schema.names else "missing"
-            if kind not in ("string", "large_string"):
+            if "text" not in schema.names:
+                raise _without_text(path.name, schema.names)
+            if (kind := str(schema.field("text").type)) not in ("string", "large_string"):
                 raise pyarrow.ArrowInvalid(f"its column text is {kind}")
             yield file
     except (pyarrow.ArrowException, OSError) as error:

@@ -49,7 +49,10 @@ def prepare(
     require_count("processes", 1 if processes is None else processes)
     source = _source(corpus, tokenizer)
     if corpus in corpora.CORPORA and "" in _parts(source):  # nothing is set aside
-        raise DataError(f"{corpus} needs no shards, it is small: give its name and the tokenizer's to a run")
+        why = "needs no shards, it is small: give its name and the tokenizer's to a run"
+        if source["holds"] != "whole":
+            why = f"is here as a {source['holds']} with no file to validate on: pack one called valid.txt"
+        raise DataError(f"{corpus} {why}")
     home = Path(folder) if folder else _home(source)
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +106,8 @@ def _source(corpus: str, tokenizer: str) -> dict[str, Any]:
 
 def _own_files(corpus: str) -> list[Path]:
     path = Path(corpus).expanduser()
-    found = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in documents.SUFFIXES)
+    kept = (file for file in path.glob("*") if file.suffix.lower() in documents.SUFFIXES)
+    found = [path] if path.is_file() else sorted(kept)
     if not found:
         known = "a corpus by name, or the path of a file or folder of .txt, .jsonl or .parquet files"
         raise DataError(f"there is no text {short(corpus)}: give {known}")
@@ -143,8 +147,12 @@ def _make(home: Path, corpus: str, tokenizer: str, source: dict, processes: int 
     train = [piece for shard, piece in jobs.items() if shard.parent.name != "validation"]
     made = _tokenizer_of(draft, source, tokenizer, train)
     _tokenise(jobs, json.dumps(made), processes)
-    for part in _parts(source):
-        write_manifest(draft / part, [s for s in jobs if s.parent == draft / part], made, source)
+    for part, names in _parts(source).items():
+        shards = [shard for shard in jobs if shard.parent == draft / part]
+        if not any(shard.stat().st_size for shard in shards):
+            shutil.rmtree(draft)
+            raise DataError(f"there is no document in {short(', '.join(names))}: write at least one into it")
+        write_manifest(draft / part, shards, made, source)
     if home.exists():  # of another text or tokenizer
         shutil.rmtree(home)
     draft.rename(home)

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,12 @@ class Tokens:
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.concatenate(self._parts, dtype=dtype or self.dtype)  # (N,), all of it in memory
+
+
+def in_pieces(tokens: np.ndarray | Tokens) -> Iterator[tuple[int, np.ndarray]]:
+    """(where it begins, some ids) from left to right: of ids on disk only so many are in memory at a time."""
+    for begin in range(0, len(tokens), READ_AT_ONCE):
+        yield begin, np.asarray(tokens[begin : begin + READ_AT_ONCE])
 
 
 def write_shard(path: Path, rows: Iterable[np.ndarray], vocab_size: int) -> None:
@@ -153,8 +159,7 @@ def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens
         ids = np.memmap(file, dtype=dtype, mode="r")  # (count,)
         if verify:
             digest, highest = hashlib.sha256(), 0
-            for begin in range(0, len(ids), READ_AT_ONCE):
-                piece = ids[begin : begin + READ_AT_ONCE]
+            for _, piece in in_pieces(ids):
                 digest.update(piece.data)
                 highest = max(highest, int(piece.max()))
             _expect(file, "sha256", shard["sha256"], digest.hexdigest())
