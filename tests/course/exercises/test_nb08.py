@@ -75,6 +75,47 @@ FILES = function(
         None,
     ),
     (DOCUMENTS + "        ids += [*piece, tokenizer.end_of_text]\nreturn ids", "ids are asked for"),
+    (
+        "pieces = [p.strip() for p in text.split(separator) if p.strip()]\nids = []\n"
+        "for piece in dict.fromkeys(pieces):\n"
+        f"    ids += tokenizer.encode(piece).tolist() + [{END}]\nreturn ids",
+        "may come twice",
+    ),
+    *[
+        (
+            DOCUMENTS.replace("strip()", strip) + f"        ids += tokenizer.encode(piece).tolist() + [{END}]"
+            "\nreturn ids",
+            said,
+        )
+        for strip, said in (
+            ("strip('\\n')", "without an argument"),
+            ("strip(' \\n')", "without an argument"),
+            ("rstrip()", "this is rstrip"),
+            ("lstrip()", "this is lstrip"),
+        )
+    ],
+    (
+        DOCUMENTS.replace("(separator)", "('<|endoftext|>')")
+        + f"        ids += tokenizer.encode(piece).tolist() + [{END}]\nreturn ids",
+        "not the same in every file",
+    ),
+    (
+        DOCUMENTS.replace("(separator)", "('\\n' + separator + '\\n')")
+        + f"        ids += tokenizer.encode(piece).tolist() + [{END}]\nreturn ids",
+        "newlines around it",
+    ),
+    (
+        DOCUMENTS + f"        ids += tokenizer.encode(piece).tolist() + [{END}]\nreturn ids or [{END}]",
+        "without stories",
+    ),
+    (
+        DOCUMENTS + f"        ids = ids + tokenizer.encode(piece) + [{END}]\nreturn ids",
+        "adds number to number",
+    ),
+    (
+        DOCUMENTS + f"        ids += tokenizer.encode(piece).tolist()[1:] + [{END}]\nreturn ids",
+        "your list has 27 ids",
+    ),
     (DOCUMENTS + f"        ids += tokenizer.encode(piece).tolist() + [{END}]", "is `return` missing?"),
 )
 MAP = "return np.memmap(path, dtype=np.uint16, mode='r')"
@@ -99,13 +140,29 @@ STORED = function(
     (WRITE + MAP, "does not fit in two bytes"),
     (WRITE + REFUSE + MAP, "after the file was written"),
     (REFUSE.replace("65535", "65536") + WRITE + MAP, "does not fit in two bytes"),
-    (REFUSE.replace("> 65535", ">= 65535") + WRITE + MAP, "raised ValueError"),
+    (REFUSE.replace("> 65535", ">= 65535") + WRITE + MAP, "both fit"),
+    (REFUSE.replace("< 0", "<= 0") + WRITE + MAP, "both fit"),
+    ("assert 0 < ids.min() and ids.max() < 65535\n" + WRITE + MAP, "both fit"),
+    (REFUSE.replace("ValueError", "Exception") + WRITE + MAP, "with a ValueError"),
+    (
+        REFUSE + "with open(path, 'ab') as file:\n    ids.astype(np.uint16).tofile(file)\n" + MAP,
+        "behind those",
+    ),
+    (
+        REFUSE + "with open(path, 'xb') as file:\n    ids.astype(np.uint16).tofile(file)\n" + MAP,
+        "not refused",
+    ),
+    (
+        REFUSE + "with open(path, 'r+b' if path.exists() else 'wb') as file:\n"
+        "    file.write(ids.astype(np.uint16).tobytes())\n" + MAP,
+        "something of it is left",
+    ),
     ("if ids.max() > 65535:\n    return 'too large'\n" + WRITE + MAP, "does not fit in two bytes"),
     (
         "if ids.max() > 65535:\n    raise ValueError('too large')\n" + WRITE + MAP,
         "-1 does not fit",
     ),
-    ("assert ids.max() < 65536\n" + WRITE + MAP, None),
+    ("assert 0 <= ids.min() and ids.max() < 65536\n" + WRITE + MAP, "with a ValueError"),
     (REFUSE + "ids.astype('>u2').tofile(path)\n" + MAP, "turned over"),
     (REFUSE + "return np.memmap(path, dtype=np.uint16, mode='r')", "write it first"),
     (
@@ -164,6 +221,31 @@ BATCHES = function(
         None,
     ),
     ("generator.manual_seed(0)\n" + AT + ROWS + BACK, "every batch is the same"),
+    (
+        "own = torch.Generator().manual_seed(generator.initial_seed())\n"
+        + AT.replace("generator=generator", "generator=own")
+        + ROWS
+        + BACK,
+        "the first again",
+    ),
+    *[
+        (
+            AT + f"ids = {whole}\nrows = torch.stack([ids[i : i + context_length + 1] for i in at])\n" + BACK,
+            "whole file",
+        )
+        for whole in (
+            "torch.from_numpy(ids.astype(np.int64))",
+            "torch.from_numpy(np.array(ids, dtype=np.int64))",
+            "torch.tensor(ids.tolist())",
+            "torch.tensor([int(i) for i in ids])",
+        )
+    ],
+    (
+        "at = torch.randperm(len(ids) - context_length, generator=generator)[:batch_size].tolist()\n"
+        + ROWS
+        + BACK,
+        "each place once at most",
+    ),
 )
 BLOCKS = "L * (12 * C * C + 13 * C) + 2 * C"
 COUNTS = function(
@@ -188,12 +270,14 @@ COUNTS = function(
     ("return V * C, T * C, L * (12 * C * C + 12 * C) + 2 * C", "too few in each block"),
     ("return 25731584, 131072, 25220096", "published model"),
     (f"return V * C, T * C * L, {BLOCKS}", "positions"),
+    (f"return V * C, T * C, ({BLOCKS}) / 1", "whole number"),
+    ("return V * C, T * C, L * (12.0 * C * C + 13 * C)", "whole number"),
     (f"V * C, T * C, {BLOCKS}", "is `return` missing?"),
 )
 READ = "iterations * rows * context_length"
 MOVED = function(
     "updates(iterations, rows, context_length, accumulated)",
-    (f"return iterations, {READ} + 0 * accumulated", "moves the weights only after"),
+    (f"return iterations, {READ} + 0 * accumulated", "once for `accumulated` iterations"),
     (f"return {READ}, iterations // accumulated", "order"),
     (f"return iterations // accumulated, {READ} * accumulated", "already counted"),
     (f"return iterations, {READ} * accumulated", "counted twice"),
@@ -206,6 +290,13 @@ MOVED = function(
     (f"return iterations / accumulated, {READ}", "whole number"),
     ("return 1250, 327680000", "published recipe"),
     (f"return {READ} + 0 * accumulated", None),
+    (f"return math.ceil(iterations / accumulated), {READ}", "rounds down"),
+    (f"return round(iterations / accumulated), {READ}", "rounds down"),
+    (
+        "moved = iterations // accumulated\nreturn moved, moved * accumulated * rows * context_length",
+        "are read, too",
+    ),
+    ("return iterations // accumulated, iterations * 32 * context_length", "argument `rows`"),
     (f"return iterations // rows, {READ} + 0 * accumulated", None),
     (f"iterations // accumulated, {READ}", "is `return` missing?"),
 )
@@ -240,13 +331,27 @@ TOLD = function(
     (telling(BODY, begin="row = [0]\n"), "begins with `end`"),
     (telling(BODY, begin="row = []\n"), None),
     (telling(BODY.replace("torch.softmax(", "(").replace(", dim=0", "")), "wants probabilities"),
-    (telling(BODY.replace("[0, -1]", "[0, 0]")), None),
+    (telling(BODY.replace("[0, -1]", "[0, 0]")), "this is the first"),
     (telling(BODY.replace(", generator=generator", "")), "does not use its argument `generator`"),
     (telling(BODY.replace("torch.tensor([row])", "torch.tensor(row)")), "a tensor (1, T)"),
     (telling(BODY.replace("torch.tensor([row])", "[row]")), "a tensor (1, T)"),
     (telling(BODY, after="    return row[1:]"), "only the first id"),
     (telling(BODY, after=""), "is `return` missing?"),
-    (telling(BODY.replace("[row]", "[row[-1:]]")), "begins with `end`"),
+    (telling(BODY.replace("[row]", "[row[-1:]]")), "the whole row so far"),
+    (telling(BODY.replace("[row]", "[[end, row[-1]]]")), None),
+    (telling(BODY.replace("[row]", "[[end, row[-1]][: len(row)]]")), "the whole row so far"),
+    (telling(BODY.replace(".item()", "")), "makes a number of it"),
+    (telling(BODY.replace(".item()", "[0]")), "makes a number of it"),
+    (telling(BODY.replace(DRAW, "chances[end] = 0\n" + DRAW)), "without it no story stops"),
+    (telling(CHANCES + DRAW + ADD, after="return [i for i in row if i != end]"), "stop at the first end"),
+    (telling(CHANCES + DRAW + "if drawn != end:\n    " + ADD), None),
+    (
+        telling(
+            BODY, begin="generator = torch.Generator().manual_seed(generator.initial_seed())\nrow = [end]\n"
+        ),
+        "from the given one",
+    ),
+    (telling(BODY, begin="generator.manual_seed(0)\nrow = [end]\n"), "seeds the generator"),
     (telling(BODY.replace("[0, -1]", "[0, -1] / 4")), "do not follow the model"),
     (telling(BODY, after="return row[2:]"), "first id of the story"),
     (telling(BODY, after="return row[1:-1]"), "last id"),
@@ -298,7 +403,7 @@ NATS = function(
     ),
     (
         TOTAL + COST + CE.replace("row[1:]", "row[:-1]") + "return total / len(stories)",
-        None,
+        "the ids that were read",
     ),
     (
         TOTAL
@@ -308,7 +413,30 @@ NATS = function(
         "changes the stories",
     ),
     (TOTAL + COST + CE, "is `return` missing?"),
-    (TOTAL + COST + CE.replace("[None, :-1])[0]", "[:-1])") + "return total", "divide by their number"),
+    (TOTAL + COST + CE.replace("[None, :-1])[0]", "[:-1])") + "return total", "a tensor (B, T)"),
+    (
+        "row = [end]\nfor story in stories:\n    row += [*story, end]\nrow = torch.tensor(row)\n"
+        "total = F.cross_entropy(model(row[None, :-1])[0], row[1:], reduction='sum').item()\n"
+        "return total / len(stories)",
+        "row of its own",
+    ),
+    (TOTAL + COST + CE.replace(".item()", "") + "return total / len(stories)", "makes one of it"),
+    *[
+        (
+            TOTAL + COST + "    p = model(row[None, :-1])[0].softmax(-1).gather(1, row[1:, None])\n"
+            f"    total -= {log}\nreturn total / len(stories)",
+            "a product of so many",
+        )
+        for log in ("p.prod().log().item()", "math.log(p.prod())")
+    ],
+    (TOTAL + COST + CE + "    return total", "return after the loop"),
+    (TOTAL + COST + CE + "    return total / len(stories)", "return after the loop"),
+    (TOTAL + COST.replace(", end])", ", end, end])") + CE + "return total / len(stories)", "here are two"),
+    (
+        TOTAL.replace("0.0", "[]") + COST + CE.replace("total += ", "total.append(")[:-1] + ")\n"
+        "return sorted(total)[len(total) // 2]",
+        "not the median",
+    ),
 )
 GRADES = "grades = [grade(story) for story in stories]\nn = len(grades)\n"
 G = "g = sum(x.grammatical for x in grades) / n\n"
@@ -331,6 +459,11 @@ SHARES = function(
     (graded(error="1 / math.sqrt(n)"), "belongs to it"),
     (graded(error="math.sqrt(p * (1 - p) / (n - 1))"), "not by n − 1"),
     (graded(g="100 * g", f="100 * f", error="100 * math.sqrt(p * (1 - p) / n)"), "per cent"),
+    (graded(g="100 * g", f="100 * f"), "per cent"),
+    (graded(middle=(G + FAITH).replace("= ", "= 100 * ")), "no per cent"),
+    (graded(middle=(G + FAITH).replace("/ n", "// n")), "rounds a share down"),
+    (graded(error="1.96 * math.sqrt(p * (1 - p) / n)"), "without the 1.96"),
+    (graded(error="2 * math.sqrt(p * (1 - p) / n)"), "without the factor 2"),
     (graded(g="n * g", f="n * f"), "divide the numbers"),
     (
         graded(middle=G + "f = sum(x.faithful for x in grades) / sum(x.grammatical for x in grades)\n"),
@@ -421,7 +554,7 @@ ANSWERS = {
 RIGHT = {  # other ways that are as good as the solution's
     "to_ids": [
         "rows = [tokenizer.encode(p.strip()) for p in text.split(separator) if p.strip()]\n"
-        f"return np.concatenate([np.append(row, {END}) for row in rows])",
+        f"return np.array([i for row in rows for i in [*row, {END}]])",
         DOCUMENTS + f"        ids.extend(tokenizer.encode(piece))\n        ids.append({END})\nreturn ids",
     ],
     "store": [
@@ -440,7 +573,10 @@ RIGHT = {  # other ways that are as good as the solution's
         "norm = 2 * C\nblock = 2 * norm + (C + 1) * 3 * C + (C + 1) * C + (C + 1) * 4 * C + (4 * C + 1) * C\n"
         "return [V * C, T * C, L * block + norm]"
     ],
-    "updates": [f"return int(iterations / accumulated), {READ}"],
+    "updates": [
+        f"return int(iterations / accumulated), {READ}",
+        f"return [divmod(iterations, accumulated)[0], {READ}]",
+    ],
     "tell": [
         "tokens = torch.tensor([[end]])\nwhile tokens.size(1) <= limit:\n"
         "    p = model(tokens)[:, -1].softmax(-1)\n"
@@ -451,7 +587,8 @@ RIGHT = {  # other ways that are as good as the solution's
     ],
     "nats_per_story": [
         "each = []\nfor s in stories:\n    log_p = model(torch.tensor([[end, *s]]))[0].log_softmax(-1)\n"
-        "    each.append(-log_p[range(len(s) + 1), [*s, end]].sum())\nreturn torch.stack(each).mean()"
+        "    each.append(-log_p[range(len(s) + 1), [*s, end]].sum())\nreturn torch.stack(each).mean().item()",
+        TOTAL + COST + CE.replace("row[None, :-1])[0]", "row[None])[0, :-1]") + "return total / len(stories)",
     ],
     "shares": [
         "grades = [grade(s) for s in stories]\nout = {}\nfor k in ('faithful', 'grammatical'):\n"

@@ -4,6 +4,7 @@ import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -116,8 +117,10 @@ def to_ids(check: exercise, mine) -> None:
     mark = "<|endoftext|>"
     for separator, text, end in (
         (mark, f"\nA cat.\nIt ran.\n{mark}\nA dog.\n{mark}\nAn owl.\n{mark}\n", 300),
+        (mark, f"Ab{mark}{mark}\n c\n{mark}\nd{mark}e", 999),
         ("\n\n", "One ran.\nTwo.\n\nThree.\n\n", 256),
-        (mark, f"Ab{mark}{mark}\n c{mark}d", 999),
+        (mark, f"\tTwo.\r\n{mark}\r\nTwo.\r\n{mark}\nOne.", 256),
+        (mark, f"\n{mark}\n", 300),
     ):
         tokenizer = Bytes(end)
         pieces = text.split(separator)
@@ -126,9 +129,13 @@ def to_ids(check: exercise, mine) -> None:
         def ids(words: list[str], *ends: int, encode: Callable = tokenizer.encode) -> list[int]:
             return [i for word in words for i in [*encode(word).tolist(), *ends]]
 
+        def cut(separator: str, strip: Callable[[str], str] = str.strip, text: str = text) -> list[str]:
+            return [word for piece in text.split(separator) if (word := strip(piece))]
+
         right = ids(kept, end)
         letters = tokenizer.encode(separator).tolist()
         usual = {
+            "a text without stories has no ids, and no end": None if kept else [end],
             "the end is one id, tokenizer.end_of_text: here it is spelled as text": ids(kept, *letters),
             "the end is one id: here its name is spelled as text": ids([p + mark for p in kept]),
             "after each story stands tokenizer.end_of_text": ids(kept),
@@ -155,14 +162,35 @@ def to_ids(check: exercise, mine) -> None:
             "numpy's + adds the end to each id: make a list first": [
                 i + end for word in kept for i in tokenizer.encode(word).tolist()
             ],
+            "a story may come twice: each stands in the row as often as in the file": ids(
+                [*dict.fromkeys(kept)], end
+            ),
+            "strip() without an argument takes all white space away: blanks and tabs too": ids(
+                cut(separator, lambda piece: piece.strip("\n")), end
+            ),
+            "white space goes at both ends of a story: this is rstrip": ids(cut(separator, str.rstrip), end),
+            "white space goes at both ends of a story: this is lstrip": ids(cut(separator, str.lstrip), end),
+            "cut at `separator`, which is not the same in every file": ids(cut(mark), end),
+            "cut at `separator` alone: strip() takes the newlines around it away": ids(
+                cut(f"\n{separator}\n"), end
+            ),
         }
-        answer = check.run(mine, text, separator, tokenizer)
+        try:
+            answer = check.run(mine, text, separator, tokenizer)
+        except ValueError as error:
+            said = "numpy's + adds number to number: .tolist() makes a list of the ids first"
+            check.that("broadcast" not in str(error), said)
+            raise
         answer = answer.tolist() if isinstance(answer, np.ndarray | Tensor) else answer
         check.that(isinstance(answer, list), "one list of ids is asked for")
         check.that(not any(isinstance(i, str) for i in answer), "ids are asked for: encode each story")
         nested = any(isinstance(i, list | tuple | np.ndarray) for i in answer)
         check.that(not nested, "one list for all stories: += adds the ids of a story, append adds a list")
-        check.close(answer, right, f"of {short(text)} cut at {separator!r}", usual=usual)
+        about = f"{short(text)} cut at {separator!r}"
+        if not any(answer == wrong for wrong in usual.values()):
+            number = f"your list has {len(answer)} ids, {len(right)} are expected of {about}"
+            check.that(len(answer) == len(right), number)
+        check.close(answer, right, f"of {about}", usual=usual)
 
 
 def short(text: str) -> str:
@@ -172,15 +200,17 @@ def short(text: str) -> str:
 
 @marked("8.2 · ids on a disk", given=given_store)
 def store(check: exercise, mine) -> None:
-    """Two bytes an id; what does not fit is refused first; a read-only memmap comes back."""
+    """Two bytes an id in a new file; what does not fit is refused first; a read-only memmap comes back."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for number, row in enumerate(([5, 0, 4095, 50256, LARGEST, 7], list(range(300, 900)))):
             path, ids = Path(folder, f"{number}.bin"), np.array(row)
             before = ids.copy()
             try:
                 answer = check.run(mine, ids, path)
-            except (ValueError, OSError) as error:
+            except (ValueError, OSError, AssertionError) as error:
                 written = path.is_file()
+                if not written and not isinstance(error, OSError) and _takes(mine, Path(folder, "inner.bin")):
+                    check.that(False, "0 and 65,535 both fit: refuse only what lies outside")
                 check.that(written or not isinstance(error, OSError), "no file is at `path`: write it first")
                 if written:
                     _check_file(check, path.read_bytes(), ids)
@@ -192,17 +222,42 @@ def store(check: exercise, mine) -> None:
             check.that(np.array_equal(ids, before), "your function changes the ids that it was given")
             _check_file(check, data, ids)
             _check_map(check, answer, ids)
-            del answer
+            del answer  # a file that is open cannot be replaced everywhere
+        _check_replaced(check, mine, path, ids)
         for wrong in (LARGEST + 1, 70_000, -1):
             path = Path(folder, f"wrong{wrong}.bin")
             try:
                 mine(np.array([5, wrong, 7]), path)
             except ValueError:
                 check.that(not path.exists(), f"{wrong:,} is refused, but only after the file was written")
-            except OverflowError:
-                check.that(False, f"{wrong:,} must be refused with a ValueError")
+            except (NameError, TypeError, AttributeError):
+                raise
+            except Exception as error:
+                name = type(error).__name__
+                check.that(False, f"{wrong:,} is refused with {name}: refuse it with a ValueError")
             else:
                 check.that(False, f"{wrong:,} does not fit in two bytes: raise ValueError before you write")
+
+
+def _takes(mine: Callable, path: Path) -> bool:
+    """Whether ids that lie well inside are stored."""
+    try:
+        return mine(np.array([5, 7]), path) is not None
+    except Exception:
+        return False
+
+
+def _check_replaced(check: exercise, mine: Callable, path: Path, old: np.ndarray) -> None:
+    """A second call with the same path leaves the second row alone."""
+    new, replaced = old[5:40] + 1, "a file that is there is replaced"
+    try:
+        check.run(mine, new, path)
+    except FileExistsError:
+        check.that(False, f"{replaced}, and not refused")
+    data = path.read_bytes()
+    both = old.astype("<u2").tobytes() + new.astype("<u2").tobytes()
+    check.that(data != both, f"{replaced}: here the ids were written behind those of an earlier call")
+    check.that(data == new.astype("<u2").tobytes(), f"{replaced}: here something of it is left")
 
 
 def _check_file(check: exercise, data: bytes, ids: np.ndarray) -> None:
@@ -241,7 +296,7 @@ def _check_map(check: exercise, answer: Any, ids: np.ndarray) -> None:
 
 @marked("8.3 · a batch from the file", given=given_random_batch)
 def random_batch(check: exercise, mine) -> None:
-    """Rows that begin anywhere, each place equally likely; targets one further."""
+    """Rows from anywhere, each place equally likely, and no more of the file; targets one further."""
     for n, B, T in ((17, 6, 4), (9, 3, 8)):
         places = np.random.default_rng(n).permutation(40000)[:n]  # every id once: it tells its place
         ids = places.astype(np.uint16)
@@ -260,6 +315,8 @@ def random_batch(check: exercise, mine) -> None:
                 check.that(False, "the rows are turned: (B, T) is asked for, one row for each beginning")
             longer = tokens.shape == (B, T + 1) or tokens.shape == (B, T - 1)
             check.that(not longer, f"a row has {T} tokens: cut {T} + 1 ids, then leave one out at an end")
+            once = tokens.shape == (n - T, T) != (B, T)
+            check.that(not once, "randperm gives each place once at most: randint may draw a place again")
             right = torch.zeros(B, T, dtype=torch.int64)
             check.close(tuple(tokens.shape), tuple(right.shape), "the shape of the tokens, (B, T)")
             check.close(tuple(targets.shape), tuple(right.shape), "the shape of the targets, (B, T)")
@@ -293,6 +350,26 @@ def random_batch(check: exercise, mine) -> None:
         check.that(not last, "the last possible row is never read: randint leaves its upper end out")
         check.that(missing != [0], "the first id is never read: places count from 0")
         check.that(not missing, "some places are never read: each row that fits is equally likely")
+        one_generator = torch.Generator().manual_seed(n)
+        draws = [_drawn(check, mine, ids, B, T, one_generator, n)[0] for _ in range(5)]
+        anew = possible > 1 and all(torch.equal(draw, draws[0]) for draw in draws)
+        check.that(not anew, "the second batch is the first again: draw from the generator that is given")
+    endless = np.broadcast_to(np.uint16(7), 2**46).view(Endless)
+    try:
+        check.run(mine, endless, 2, 3, torch.Generator().manual_seed(0))
+    except (MemoryError, RuntimeError, ValueError):
+        said = "the whole file is copied into memory: cut the rows first, then .astype(np.int64)"
+        check.that(False, said)
+
+
+class Endless(np.ndarray):
+    """A file of ids that no memory holds: all its ids are one number in memory, and it cannot be walked."""
+
+    def __iter__(self) -> Any:
+        """The ids of a row; MemoryError for the file."""
+        if self.size > 2**40:
+            raise MemoryError
+        return super().__iter__()
 
 
 def _drawn(
@@ -350,6 +427,9 @@ def count(check: exercise, mine) -> None:
         }
         answer = check.run(mine, V, T, L, C)
         answer = answer if isinstance(answer, int | float) else tuple(answer)
+        parts_of_it = answer if isinstance(answer, tuple) else (answer,)
+        whole = not any(isinstance(part, float) for part in parts_of_it)
+        check.that(whole, "a number of parameters is a whole number: do without `/` and decimal points")
         for wrong in (right, *usual.values()):
             if answer == wrong:
                 break
@@ -369,11 +449,11 @@ def count(check: exercise, mine) -> None:
 
 @marked("8.5 · what an iteration was", given=given_updates)
 def updates(check: exercise, mine) -> None:
-    """iterations / accumulated updates; iterations · rows · context tokens."""
-    for n, B, T, k in ((96, 4, 10, 8), (40_000, 32, 256, 32), (20_000, 16, 128, 5)):
+    """iterations // accumulated updates; iterations · rows · context tokens."""
+    for n, B, T, k in ((96, 3, 10, 8), (103, 3, 10, 8), (40_000, 32, 256, 32), (20_000, 16, 128, 5)):
         moved, read = given_updates(n, B, T, k)
         usual = {
-            "an iteration moves the weights only after all of its update are there": (n, read),
+            "the weights move once for `accumulated` iterations: divide": (n, read),
             "tokens first? The order is updates, tokens": (read, moved),
             "the accumulated ones are already counted among the iterations": (moved, read * k),
             "the accumulated ones are counted twice": (n, read * k),
@@ -385,6 +465,8 @@ def updates(check: exercise, mine) -> None:
             "divide by what is accumulated: this multiplies": (n * k, read),
             "updates are those that accumulate, not those of a row": (n // B, read) if k != B else None,
             "a whole number is asked for: // divides whole numbers": (n / k, float(read)),
+            "iterations left over at the end move nothing: // rounds down": (moved + 1, read),
+            "iterations left over at the end are read, too": (moved, moved * k * B * T),
             "your numbers are those of the published recipe: use the arguments": (
                 (1250, 327_680_000) if n != 40_000 else None
             ),
@@ -402,6 +484,7 @@ class Chain:
 
     def __init__(self, check: exercise, table: Tensor, begin: int) -> None:
         self.check, self.table, self.begin, self.calls = check, table, begin, 0
+        self.read = torch.zeros(1, 0, dtype=torch.int64)  # by the last call
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """The logits (1, T, V) for tokens (1, T)."""
@@ -410,6 +493,9 @@ class Chain:
         said = "the model reads a tensor (1, T): torch.tensor([row]) makes one of a list"
         self.check.that(is_row, said)
         self.check.that(tokens.size(1) > 0, "the model has nothing to read: the row begins with [end]")
+        whole = torch.equal(tokens[:, :-1], self.read)
+        self.check.that(whole, "the model reads the whole row so far, not its last id alone")
+        self.read = tokens.clone()
         begins = int(tokens[0, 0]) == self.begin
         self.check.that(begins, "the row begins with `end`: what follows an end is a story's beginning")
         self.check.that(self.calls < 400, "the loop never ends: stop at `end`, and at `limit` ids")
@@ -440,6 +526,9 @@ def tell(check: exercise, mine) -> None:
             "only the first id is there: the loop goes on until the end": [2],
             "the first id of the story is missing": right[1:],
             "the last id is missing": right[:-1],
+            "the last place says what comes next, [0, -1]: this is the first": right[:1] * limit,
+            "what follows an end is another story: stop at the first end": [2, 4, 1, 2, 4, 1, 2],
+            "what follows an end is another story, so stop at the first end": full[:limit],
         }
         generator = torch.Generator().manual_seed(0)
         try:
@@ -448,11 +537,15 @@ def tell(check: exercise, mine) -> None:
             told = "torch.multinomial wants probabilities: softmax makes them of logits"
             check.that("probability tensor" not in str(error), told)
             raise
-        answer = answer.tolist() if isinstance(answer, Tensor) else answer
         check.that(not isinstance(answer, str), "ids are asked for, not text")
         check.that(isinstance(answer, list), "a list of ids is asked for")
         whole = not any(isinstance(i, Tensor) for i in answer)
-        answer = answer if whole else [int(i) for i in answer]
+        check.that(whole, "multinomial gives a tensor: .item() makes a number of it")
+        if not any(answer == wrong for wrong in usual.values()):
+            forbidden = len(answer) == limit > 3 and answer[:3] == right and end not in answer
+            check.that(not forbidden, "the end may be drawn like any id: without it no story stops")
+            number = f"your story has {len(answer)} ids, {len(right)} are expected"
+            check.that(len(answer) == len(right), f"{number} with a limit of {limit}")
         check.close(answer, right, f"with a limit of {limit}", usual=usual)
     _check_draws(check, mine)
 
@@ -464,6 +557,13 @@ def _check_draws(check: exercise, mine: Callable) -> None:
     for _ in range(300):
         found.append([int(i) for i in mine(Chain(check, chances.log(), 2), 2, 5, generator)])
     share = [found.count(story) / 300 for story in ([0], [1], [])]
+    if max(share) == 1:
+        fresh = [torch.Generator().manual_seed(seed) for seed in range(20)]
+        told = [mine(Chain(check, chances.log(), 2), 2, 5, one) for one in fresh]
+        seeded = torch.equal(fresh[0].get_state(), fresh[1].get_state())
+        check.that(not seeded, "your function seeds the generator, so each story is the first: leave it")
+        anew = any(story != told[0] for story in told)
+        check.that(not anew, "a generator made anew tells the first story again: draw from the given one")
     check.that(max(share) < 1, "always the same story: draw with torch.multinomial, no argmax")
     said = "the draws do not follow the model: softmax of the last place's logits, nothing else"
     check.that(all(abs(p - q) < 0.1 for p, q in zip(share, (0.5, 0.25, 0.25), strict=True)), said)
@@ -475,13 +575,16 @@ def _check_draws(check: exercise, mine: Callable) -> None:
 @marked("8.7 · nats per story", given=given_nats_per_story)
 def nats_per_story(check: exercise, mine) -> None:
     """Summed over a story and its end, averaged over stories; the first id follows an end."""
-    for V, lengths, seed in ((7, (3, 5, 1), 1), (12, (6, 2), 2)):
+    for V, lengths, seed in ((7, (5, 3, 1), 1), (12, (6, 2, 3), 2), (9, (200, 4), 3)):
         end = V - 1
         generator = torch.Generator().manual_seed(seed)
         stories = [torch.randint(V - 1, (n,), generator=generator).tolist() for n in lengths]
         table = random(V, V, seed=seed) * 2
 
-        def model(tokens: Tensor, table: Tensor = table) -> Tensor:
+        def model(tokens: Tensor, table: Tensor = table, end: int = end) -> Tensor:
+            check.that(tokens.dim() == 2, "the model reads a tensor (B, T): row[None] makes one of a row")
+            inside = bool((tokens[:, 1:-1] == end).any())  # the model may read the last one, too
+            check.that(not inside, "an `end` stands inside a row: each story is a row of its own")
             return table[tokens]  # (B, T, V)
 
         def cost(row: list[int], table: Tensor = table) -> Tensor:
@@ -496,7 +599,6 @@ def nats_per_story(check: exercise, mine) -> None:
         no_end = float(sum(cost([end, *story]).sum() for story in stories))
         no_begin = float(sum(cost([*story, end]).sum() for story in stories))
         inside = float(sum(cost(story).sum() for story in stories if len(story) > 1))
-        joined = [i for story in stories for i in [*story, end]]
         chance = float(sum((-one).exp().sum() for one in each))
         usual = {
             "nats per story, not per token: sum within a story": total / count,
@@ -509,13 +611,27 @@ def nats_per_story(check: exercise, mine) -> None:
             "the end of the story is a target too": no_end / n,
             "the first id has a cost too: it follows an `end`": no_begin / n,
             "the first id and the end have a cost too: a row is [end, *story, end]": inside / n,
-            "all stories in one row: each is a row of its own": float(cost(joined).sum()) / n,
             "nats are −ln p: the sign is wrong": -total / n,
             "these are probabilities: nats are −ln p": chance / n,
             "these are bits: nats are asked for": total / math.log(2) / n,
             "only the last story counts here: add up": float(each[-1].sum()),
             "only the last story counts here: add up, then divide": float(each[-1].sum()) / n,
             "one number is asked for, not one for each story": [float(one.sum()) for one in each],
+            "only the first story counts here: return after the loop": float(each[0].sum()),
+            "only the first story counts here: return after the loop, and divide there": float(each[0].sum())
+            / n,
+            "one end closes a story: here are two": float(
+                sum(cost([end, *story, end, end]).sum() for story in stories)
+            )
+            / n,
+            "the targets are the ids that were read: they begin one further": float(
+                sum(_own_cost(table, [end, *story]) for story in stories)
+            )
+            / n,
+            "the mean over the stories is asked for, not the median": median(
+                float(one.sum()) for one in each
+            ),
+            "a product of so many probabilities is 0 to a computer: add up their logarithms": math.inf,
         }
         squeezed = [
             F.cross_entropy(table[torch.tensor([end, *s])].softmax(-1), torch.tensor([*s, end])).item()
@@ -524,9 +640,23 @@ def nats_per_story(check: exercise, mine) -> None:
         ]
         usual["cross_entropy wants logits: no softmax before it"] = sum(squeezed) / n
         own = [list(story) for story in stories]
-        answer = check.run(mine, model, own, end)
+        try:
+            answer = check.run(mine, model, own, end)
+        except ValueError as error:  # math.log(0.0), in the words of two versions
+            zero = "math domain" in str(error) or "positive input" in str(error)
+            said = "a product of so many probabilities is 0 to a computer: add up their logarithms"
+            check.that(not zero, said)
+            raise
         check.that(own == stories, "your function changes the stories that it was given: make new lists")
+        plain = not isinstance(answer, Tensor) or answer.dim() > 0
+        check.that(plain, "a number is asked for, and this is a tensor: .item() makes one of it")
         check.close(answer, total / n, f"for {n} stories", usual=usual, rtol=1e-3)
+
+
+def _own_cost(table: Tensor, row: list[int]) -> float:
+    """The nats of a row, if each id were the target of itself."""
+    ids = torch.tensor(row)
+    return F.cross_entropy(table[ids], ids, reduction="sum").item()
 
 
 @marked("8.8 · grade stories", given=given_shares)
@@ -551,6 +681,12 @@ def shares(check: exercise, mine) -> None:
             "p times (1 − p), not p alone": lambda p, n=n: math.sqrt(p / n),
             "the error does not fall to 1/√n only: p (1 − p) belongs to it": lambda p, n=n: 1 / math.sqrt(n),
             "divide by n here, not by n − 1": lambda p, n=n: math.sqrt(p * (1 - p) / (n - 1)),
+            "the standard error is asked for, without the 1.96 of an interval": lambda p, n=n: (
+                1.96 * math.sqrt(p * (1 - p) / n)
+            ),
+            "the standard error is asked for, without the factor 2 of an interval": lambda p, n=n: (
+                2 * math.sqrt(p * (1 - p) / n)
+            ),
             "p times (1 − p) has no square": lambda p, n=n: math.sqrt(p * (1 - p) ** 2 / n),
         }
         usual = {said: pairs(way) for said, way in ways.items()}
@@ -567,6 +703,10 @@ def shares(check: exercise, mine) -> None:
             },
             "shares are asked for, not per cent": {"grammatical": (100 * g, 100 * e)}
             | {"faithful": (100 * f, 100 * d)},
+            "// rounds a share down to a whole number: divide with /": {
+                "grammatical": (g // 1, 0.0),
+                "faithful": (f // 1, 0.0),
+            },
             "shares are asked for: divide the numbers by n": {
                 "grammatical": (g * n, e),
                 "faithful": (f * n, d),
@@ -590,7 +730,12 @@ def shares(check: exercise, mine) -> None:
             graded.append(story)
             return kinds[story]
 
-        answer = check.run(mine, list(stories), grade)
+        try:
+            answer = check.run(mine, list(stories), grade)
+        except ValueError as error:  # the root of a negative number, in the words of two versions
+            negative = "math domain" in str(error) or "nonnegative input" in str(error)
+            check.that(not negative, "p (1 − p) is negative: p is a share between 0 and 1, no per cent")
+            raise
         answer = (
             {k: tuple(v) if isinstance(v, list) else v for k, v in answer.items()}
             if isinstance(answer, dict)
@@ -599,6 +744,10 @@ def shares(check: exercise, mine) -> None:
         said = 'a dictionary is asked for: {"grammatical": (share, error), "faithful": (share, error)}'
         check.that(isinstance(answer, dict), said)
         check.that(graded, "grade(story) was never called")
+        first = answer.get("grammatical")
+        share = first[0] if isinstance(first, tuple) and first else first
+        hundred = isinstance(share, int | float) and g > 0 and abs(share - 100 * g) < 1e-6 < abs(n - 100)
+        check.that(not hundred, "shares are asked for, not per cent")
         check.close(answer, right, f"for {n} stories", usual=usual)
 
 
