@@ -246,8 +246,6 @@ def test_part_that_a_pack_declares_is_read_by_its_own_files_and_says_so(stories,
     assert (text.source, text.holds, text.what) == ("pack", holds, "two real stories")
     assert locate("stories") == f"pack (a {holds})"
     assert {name: path.read_bytes() for name, path in fetch("stories").items()} == PART
-    said = f"stories (a {holds}: two real stories, pack)"
-    assert corpora.described(text.name, text.source, text.holds, text.what) == said
     declare(stories, holds="whole")
     assert locate("stories") is None and corpora.corpus_here("stories") == CORPORA["stories"]
 

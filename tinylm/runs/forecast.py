@@ -81,9 +81,8 @@ def forecast_on(
             return None, 0
         micro_batch_size //= 2
     plan = replace(train, micro_batch_size=micro_batch_size, dtype="float16")
-    return forecast(
-        model, plan, tokens_per_second=utilisation * peak / flops_per_token(model)
-    ), micro_batch_size
+    speed = utilisation * peak / flops_per_token(model)
+    return forecast(model, plan, tokens_per_second=speed), micro_batch_size
 
 
 def plain_duration(seconds: float) -> str:

@@ -19,8 +19,7 @@ from tinylm.training.speed import measure_speed
 
 def ladder() -> dict[str, tuple[ModelConfig, TrainConfig]]:
     """The models of the course, each with its run: characters, stories as published, ten billion tokens."""
-    known = {"0.8M Shakespeare": "shakespeare_baseline", "51M TinyStories": "tinystories_51m"}
-    made = {model: recipe(name) for model, name in known.items()}
+    made = {"0.8M Shakespeare": recipe("shakespeare_baseline"), "51M TinyStories": recipe("tinystories_51m")}
     # vocabulary, context, layers, heads, channels; steps, sequences at once, tokens per step
     gpt2 = ModelConfig(50257, 1024, 12, 12, 768), TrainConfig(19073, 8, 2**19)
     return {model: (its.model, its.train) for model, its in made.items()} | {"124M GPT-2": gpt2}

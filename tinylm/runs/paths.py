@@ -12,7 +12,6 @@ from tinylm.errors import CheckpointError, ConfigError, short
 from tinylm.runs.recipes import did_you_mean
 from tinylm.storage import weights
 from tinylm.storage.checkpoint import folder_of, saved_steps
-from tinylm.text.corpora import CORPORA
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IN_REPOSITORY = (REPOSITORY / "pyproject.toml").is_file()  # if not, runs are kept under the working folder
@@ -86,12 +85,6 @@ def display_path(path: str | Path, start: str | Path = ".") -> str:
         return Path(os.path.relpath(path, start)).as_posix()
     except ValueError:
         return Path(path).absolute().as_posix()
-
-
-def stored_text(corpus: str) -> str:
-    """What load_dataset takes for a corpus as a run stores it: the path of one's own text counts from the
-    repository, wherever we are, because another folder may hold another file of that name."""
-    return corpus if corpus in CORPORA else str(HOME / corpus)
 
 
 def validate_name(name: str, what: str) -> str:

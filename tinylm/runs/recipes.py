@@ -36,12 +36,8 @@ class DataConfig(Config):
     fallback: str = "toyworld-plays"
     """The generated text that stands in for a missing corpus, and only when that is asked for."""
 
-    ADDED_LATER: ClassVar[dict] = {"tokenizer": "characters", "lowercase": False, "train_share": 1.0} | {
-        "rows": "windows",
-        "scored": "all",
-        "recall": 1.0,
-        "fallback": "toyworld-plays",
-    }
+    ADDED_LATER: ClassVar[dict] = {"tokenizer": "characters", "lowercase": False, "train_share": 1.0}
+    ADDED_LATER |= {"rows": "windows", "scored": "all", "recall": 1.0, "fallback": "toyworld-plays"}
 
 
 @dataclass(frozen=True)

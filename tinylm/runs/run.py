@@ -231,8 +231,8 @@ class Run(Task):
         """The loss on the validation text, in the arithmetic of the training or in eval_dtype."""
         config = state.config
         dtype = state.precision.dtype if config.eval_dtype == "auto" else config.eval_dtype
-        more = {"max_tokens": config.eval_tokens or None, "world": state.world}
-        return self.measure(state.model, dtype=dtype, **more)
+        limit = config.eval_tokens or None
+        return self.measure(state.model, dtype=dtype, max_tokens=limit, world=state.world)
 
     def __call__(self, state: TrainingState) -> None:
         """Print an evaluation, with a line that the model writes by now.

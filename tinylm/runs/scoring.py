@@ -4,7 +4,6 @@ A text of lines such as 12+34=46 asks questions: what follows the = is the answe
 right can be counted. Taught in notebook 06_custom_losses."""
 
 import os
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tinylm.errors import ConfigError, TinyLMError
+from tinylm.errors import ConfigError
 from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import LossFn, RecallLoss, answers, graded_loss, masked_loss, next_token_loss
@@ -77,10 +76,12 @@ class Task:
 
 
 def stored(data: DataConfig, checkpoint: str | Path) -> DataConfig:
-    """The settings that a Task has kept in a checkpoint, as they are read again from wherever we are."""
+    """The settings that a Task has kept in a checkpoint, as they are read again: wherever we are, the path of
+    one's own text counts from the repository, because another folder may hold another file of that name."""
     own = data.tokenizer == weights.TOKENIZER
     tokenizer = str(Path(checkpoint) / weights.TOKENIZER) if own else data.tokenizer
-    return replace(data, corpus=paths.stored_text(data.corpus), tokenizer=tokenizer)
+    corpus = data.corpus if data.corpus in CORPORA else str(paths.HOME / data.corpus)
+    return replace(data, corpus=corpus, tokenizer=tokenizer)
 
 
 def has_answers(dataset: Dataset, data: DataConfig) -> bool:
@@ -89,10 +90,8 @@ def has_answers(dataset: Dataset, data: DataConfig) -> bool:
     n, without = 0, 0
     for part in (dataset.train, dataset.validation) if data.rows == "lines" else ():
         lines = np.asarray(part[: len(part) // dataset.line * dataset.line]).reshape(-1, dataset.line)
-        marked = np.zeros(len(lines), dtype=bool)
-        with suppress(TinyLMError):  # an alphabet without it
-            marked = (lines == dataset.tokenizer.encode(MARK)).any(axis=1)
-        n, without = n + len(lines), without + int((~marked).sum())
+        mark = dataset.tokenizer.characters.find(MARK)  # lines are of characters; -1 is no id
+        n, without = n + len(lines), without + int((lines != mark).all(axis=1).sum())
     if data.scored == "answers" and (not n or without):
         found = f"{without:,} of {n:,} lines have none" if n else f"rows are {data.rows!r}"
         raise ConfigError(f"scored 'answers' needs an {MARK} in each of rows 'lines', {found}: use 'all'")

@@ -83,13 +83,11 @@ def merged(ids: list[int], pair: Pair, new: int) -> list[int]:
     """The ids with each occurrence of the pair, from left to right, replaced by the new id."""
     first, second = pair
     out: list[int] = []
-    open_first = False  # whether the last id of `out` is a `first` that waits for its `second`
     for token in ids:
-        if open_first and token == second:
-            out[-1], open_first = new, False
+        if token == second and out and out[-1] == first:  # one in a pair has become `new`
+            out[-1] = new
         else:
             out.append(token)
-            open_first = token == first
     return out
 
 

@@ -96,11 +96,6 @@ class Text:
     what: str = ""  # what these are, in words
 
 
-def described(name: str, source: str, holds: str, what: str) -> str:
-    """A corpus in a sentence: what is no whole one says so wherever it is named."""
-    return f"{name} ({source})" if holds == "whole" else f"{name} (a {holds}: {what}, {source})"
-
-
 def split(row: Any, name: str) -> tuple[Any, Any]:
     """(training, validation) part of a text or of a row of ids: the validation part is its last tenth.
 

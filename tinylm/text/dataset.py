@@ -49,7 +49,8 @@ class Dataset:
     @property
     def described(self) -> str:
         """Name and source for a sentence, and what it holds where that is not the whole."""
-        return corpora.described(self.name, self.source, self.holds, self.what)
+        part = "" if self.holds == "whole" else f"a {self.holds}: {self.what}, "
+        return f"{self.name} ({part}{self.source})"
 
 
 def load_dataset(
@@ -95,7 +96,12 @@ def load_dataset(
 
 
 def _dataset(tokenizer: Tokenizer, share: float, *, train: Any, validation: Any, **others: Any) -> Dataset:
-    """The dataset of these ids; bytes and documents are counted in them."""
+    """The dataset of these ids; bytes and documents are counted in them. Raises ConfigError where fewer than
+    2 are left to train on."""
+    if (kept := round(share * len(train))) < 2:
+        raise ConfigError(
+            f"train_share {share} leaves {kept} of {len(train):,}: use {2 / len(train):.1g} or more"
+        )
     counts, ends, end = np.zeros(tokenizer.vocab_size, dtype=np.int64), [0], tokenizer.end_of_text
     for at, piece in in_pieces(validation):
         counts += np.bincount(checked_ids(piece, len(counts)), minlength=len(counts))
@@ -104,7 +110,7 @@ def _dataset(tokenizer: Tokenizer, share: float, *, train: Any, validation: Any,
     n_bytes = sum(int(counts[token]) * len(bytes_of(token)) for token in counts.nonzero()[0] if token != end)
     return Dataset(
         tokenizer=tokenizer,
-        train=_share(train, share),
+        train=train[:kept],
         validation=validation,
         bytes_per_token=n_bytes / len(validation),
         unit=tokenizer.unit,
@@ -115,15 +121,6 @@ def _dataset(tokenizer: Tokenizer, share: float, *, train: Any, validation: Any,
 def _starts(ends: list[int], n: int) -> np.ndarray:
     """Where documents begin, (D,), from 0 and where they end: the last one may be cut short."""
     return np.array([end for end in ends if end < n], dtype=np.int64)
-
-
-def _share(row: Any, share: float) -> Any:
-    """The beginning of a text or of a row of ids. Raises ConfigError where fewer than 2 are left."""
-    if (kept := round(share * len(row))) < 2:
-        raise ConfigError(
-            f"train_share {share} leaves {kept} of {len(row):,}: use {2 / len(row):.1g} or more"
-        )
-    return row[:kept]
 
 
 def _own_text(path: str, name: str, tokenizer: str) -> corpora.Text:
@@ -180,10 +177,9 @@ def _from_documents(text: corpora.Text, name: str, train_share: float) -> Datase
     tokenizer = tokenizer_of(name, parts[0])
     train, validation = (np.concatenate([*tokenizer.encode_documents(part)]) for part in parts)
     whole = hashlib.sha256(f"{len(text.train)} {text.train}{text.validation}".encode()).hexdigest()
-    about = {"fingerprint": _identity(text.name, whole, tokenizer, train_share)}
-    return _dataset(
-        tokenizer, train_share, **asdict(text) | {"train": train, "validation": validation} | about
-    )
+    about = {"train": train, "validation": validation}
+    about["fingerprint"] = _identity(text.name, whole, tokenizer, train_share)
+    return _dataset(tokenizer, train_share, **asdict(text) | about)
 
 
 def _entry(name: str) -> corpora.Corpus:
@@ -221,14 +217,8 @@ def _from_shards(
     train, validation = tokens if len(tokens) == 2 else corpora.split(tokens[0], name)
     identity = json.dumps([[manifest["shards"] for manifest in manifests], *hashes, train_share])
     identity = hashlib.sha256(identity.encode()).hexdigest()
-    return _dataset(
-        tokenizer,
-        train_share,
-        train=train,
-        validation=validation,
-        name=name,
-        source=source,
-        holds=str(about.get("holds", "whole")),
-        what=str(about.get("what", "")),
-        fingerprint=identity if source == "shards" else _identity(name, identity, tokenizer, train_share),
-    )
+    if source == "prepared":
+        identity = _identity(name, identity, tokenizer, train_share)
+    said = {"name": name, "source": source, "fingerprint": identity}
+    said |= {"holds": str(about.get("holds", "whole")), "what": str(about.get("what", ""))}
+    return _dataset(tokenizer, train_share, train=train, validation=validation, **said)
