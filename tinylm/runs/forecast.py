@@ -16,11 +16,9 @@ def check_memory(model: ModelConfig, train: TrainConfig, available: int | None) 
     """Raises ConfigError where training would need more memory than there is; None is not known."""
     needed = memory_bytes(model, train.micro_batch_size)
     if available is not None and needed > available:
-        needs = f"training needs about {_plain_bytes(needed)} of memory"
-        way_out = (
-            f"a micro_batch_size below {train.micro_batch_size}, a shorter context_length or a smaller model"
-        )
-        raise ConfigError(f"{needs} and this machine has {_plain_bytes(available)}: use {way_out}")
+        needs, has = f"training needs about {_plain_bytes(needed)} of memory", _plain_bytes(available)
+        less = f"a micro_batch_size below {train.micro_batch_size}, a shorter context_length"
+        raise ConfigError(f"{needs} and this machine has {has}: use {less} or a smaller model")
 
 
 @dataclass(frozen=True)

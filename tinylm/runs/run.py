@@ -98,11 +98,9 @@ def resume(name: str) -> "Run":
             print(f"passed over: {sentence}")
         record, made, done = read_record(folder / "record.jsonl"), saved.provenance, saved.progress
         if record.has_ended and not passed_over:
-            raise RunError(
-                f"the run {folder.name} ended after {done.step} of {saved.config.steps} steps, "
-                f"there is nothing to go on with: `python -m tinylm train {made['recipe']} "
-                f"--init-from {folder.name}` trains on from its weights"
-            )
+            ended = f"the run {folder.name} ended after {done.step} of {saved.config.steps} steps"
+            again = f"`python -m tinylm train {made['recipe']} --init-from {folder.name}`"
+            raise RunError(f"{ended}, there is nothing to go on with: {again} trains on from its weights")
         header = {name: record.header.get(name) for name in ("recipe", "seed")}
         check_unchanged(saved.name, {"recipe": made["recipe"], "seed": saved.config.seed}, header)
         data = DataConfig.from_json(made["data"])  # the recipe is as it was, whatever it says today
@@ -132,10 +130,9 @@ class Run(Task):
         dataset, plan, context_length = self.dataset, recipe.train, recipe.model.context_length
         for part, tokens in (("training", dataset.train), ("validation", dataset.validation)):
             if len(tokens) <= context_length:
-                raise ConfigError(
-                    f"context_length {context_length} is longer than the {part} text of {dataset.name}, "
-                    f"which has {len(tokens):,} {dataset.unit}s: use {len(tokens) - 1} or less"
-                )
+                what = f"context_length {context_length} is longer than the {part} text of {dataset.name}"
+                has = f"which has {len(tokens):,} {dataset.unit}s"
+                raise ConfigError(f"{what}, {has}: use {len(tokens) - 1} or less")
         config = replace(recipe.model, vocab_size=self.tokenizer.vocab_size)
         self.recipe = replace(recipe, model=config, data=self.data)
         self.model = GPT(config, generator=torch.Generator().manual_seed(plan.seed))
@@ -286,10 +283,9 @@ def new_folder(recipe_name: str, name: str | None = None) -> Path:
         record = read_record(folder / "record.jsonl")
         is_taken |= record.what != "training" or record.end is not None
     if is_taken:
-        raise RunError(
-            f"the run {name} exists already: choose another --run name, leave it out for the next number, "
-            f"or go on with `python -m tinylm resume {name}`"
-        )
+        taken = f"the run {name} exists already"
+        others = "choose another --run name, leave it out for the next number"
+        raise RunError(f"{taken}: {others}, or go on with `python -m tinylm resume {name}`")
     return folder
 
 

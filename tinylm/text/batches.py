@@ -75,10 +75,8 @@ class Batches:
         require_count("align", align)
         if context_length % align:
             whole = max(1, context_length // align) * align
-            raise ConfigError(
-                f"context_length {context_length} is not made of whole lines of {align} tokens: "
-                f"use {whole}, and tokens_per_step {whole * batch_size}"
-            )
+            odd = f"context_length {context_length} is not made of whole lines of {align} tokens"
+            raise ConfigError(f"{odd}: use {whole}, and tokens_per_step {whole * batch_size}")
         self.tokens = _checked(tokens, context_length, batch_size, least=context_length + 1)
         self.context_length, self.batch_size, self.seed = context_length, batch_size, seed
         self.rank, self.world_size, self.align = rank, world_size, align
@@ -177,9 +175,7 @@ def _checked(tokens: Any, context_length: int, batch_size: int, *, least: int) -
     if len(tokens.shape) != 1 or np.dtype(tokens.dtype).kind not in "iu":
         raise DataError(f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype} are no row of ids")
     if len(tokens) < least:
-        raise DataError(
-            f"{len(tokens)} tokens are too few for context_length {context_length}: give at least {least}, "
-            f"or a context_length of {max(len(tokens) - 1, 1)} or less"
-        )
+        few = f"{len(tokens)} tokens are too few for context_length {context_length}: give at least {least}"
+        raise DataError(f"{few}, or a context_length of {max(len(tokens) - 1, 1)} or less")
     # A plain view of a memmap: the same bytes on disk without the subclass's cost per slice.
     return np.asarray(tokens) if isinstance(tokens, np.ndarray) else tokens

@@ -99,9 +99,8 @@ def _dataset(tokenizer: Tokenizer, share: float, *, train: Any, validation: Any,
     """The dataset of these ids; bytes and documents are counted in them. Raises ConfigError where fewer than
     2 are left to train on."""
     if (kept := round(share * len(train))) < 2:
-        raise ConfigError(
-            f"train_share {share} leaves {kept} of {len(train):,}: use {2 / len(train):.1g} or more"
-        )
+        left = f"train_share {share} leaves {kept} of {len(train):,}"
+        raise ConfigError(f"{left}: use {2 / len(train):.1g} or more")
     counts, ends, end = np.zeros(tokenizer.vocab_size, dtype=np.int64), [0], tokenizer.end_of_text
     for at, piece in in_pieces(validation):
         counts += np.bincount(checked_ids(piece, len(counts)), minlength=len(counts))
@@ -140,9 +139,9 @@ def _line_length(text: corpora.Text) -> int:
     """Characters of each line with its end. Raises DataError where two differ."""
     lengths = sorted({len(line) + 1 for line in (text.train + text.validation).rstrip("\n").split("\n")})
     if len(lengths) > 1:
+        unlike = f"{short(text.name)} has lines of {lengths[0]:,} and of {lengths[-1]:,} characters"
         raise DataError(
-            f"{short(text.name)} has lines of {lengths[0]:,} and of {lengths[-1]:,} characters, so a row "
-            f"cannot be a line: fill them up with spaces, or use rows 'windows'"
+            f"{unlike}, so a row cannot be a line: fill them up with spaces, or use rows 'windows'"
         )
     return lengths[0]
 
@@ -198,10 +197,9 @@ def _from_shards(
 ) -> Dataset:
     folders = [folder] if (folder / MANIFEST).is_file() else [folder / "train", folder / "validation"]
     if not all((part / MANIFEST).is_file() for part in folders):
-        raise DataError(
-            f"{short(name)} has no {MANIFEST} to say by which tokenizer its ids were made: "
-            f"write it with tinylm.text.shards.write_manifest, or give the path of a text file"
-        )
+        why = f"{short(name)} has no {MANIFEST} to say by which tokenizer its ids were made"
+        way_out = "write it with tinylm.text.shards.write_manifest, or give the path of a text file"
+        raise DataError(f"{why}: {way_out}")
     manifests = [read_manifest(part) for part in folders]
     hashes = {manifest["tokenizer_sha256"][:16] for manifest in manifests}
     if len(hashes) > 1:

@@ -59,9 +59,8 @@ def prepare(
         with FileLock(home.with_name(f"{home.name}.lock"), timeout=0):
             if not _is_ready(home, source):
                 if folder and home.exists():
-                    raise DataError(
-                        f"the folder {home.name} exists already: remove it, or choose another name"
-                    )
+                    taken = f"the folder {home.name} exists already"
+                    raise DataError(f"{taken}: remove it, or choose another name")
                 _make(home, corpus, tokenizer, source, processes)
     except Timeout as error:
         raise DataError(f"{home.name} is being prepared by another process: wait for that one") from error

@@ -126,11 +126,9 @@ class CharTokenizer(Tokenizer):
         ids = self._table.take(_code_points(text), mode="clip")  # (T,)
         if self.unknown is None and ids.size and ids.min() < 0:
             position = int(np.argmax(ids < 0))
-            character = text[position]
-            raise DataError(
-                f"{character!r} (U+{ord(character):04X}) at position {position} is not among the "
-                f"{self.vocab_size} characters of the vocabulary: leave it out, or use another tokenizer"
-            )
+            what = f"{text[position]!r} (U+{ord(text[position]):04X}) at position {position}"
+            known = f"the {self.vocab_size} characters of the vocabulary"
+            raise DataError(f"{what} is not among {known}: leave it out, or use another tokenizer")
         return ids
 
     def decode(self, ids: Any) -> str:
@@ -148,10 +146,9 @@ def _parsed(merges: str) -> tuple[list[bytes], dict[bpe.Pair, int]]:
     for number, line in enumerate(lines, start=1):
         left, _, right = line.partition(" ")
         if left not in id_of or right not in id_of or left + right in id_of:
-            raise DataError(
-                f"line {number} of {len(lines):,} merges is {short(line)}: write two tokens, each a byte or "
-                f"made above, that make a new one, as GPT-2's vocab.bpe does below its first line"
-            )
+            wrong = f"line {number} of {len(lines):,} merges is {short(line)}"
+            way_out = "write two tokens, each a byte or made above, that make a new one"
+            raise DataError(f"{wrong}: {way_out}, as GPT-2's vocab.bpe does below its first line")
         pair = id_of[left], id_of[right]
         ids_of[pair] = id_of[left + right] = len(pieces)
         pieces.append(pieces[pair[0]] + pieces[pair[1]])
@@ -192,10 +189,8 @@ class BPETokenizer(Tokenizer):
 
         They are fewer than `vocab_size` where no pair is left. Raises DataError for too small a one."""
         if (n_merges := vocab_size - 256 - len(special)) < 0:
-            raise DataError(
-                f"a vocabulary of {vocab_size} has no room for 256 bytes and {len(special)} special tokens: "
-                f"use {vocab_size - n_merges} or more"
-            )
+            full = f"a vocabulary of {vocab_size} has no room for 256 bytes and {len(special)} special tokens"
+            raise DataError(f"{full}: use {vocab_size - n_merges} or more")
         words = bpe.count_words([texts] if isinstance(texts, str) else texts)
         names, lines = list(LETTERS), []
         for left, right in bpe.train_merges(words, n_merges):
