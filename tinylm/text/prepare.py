@@ -144,14 +144,17 @@ def _make(home: Path, corpus: str, tokenizer: str, source: dict, processes: int 
         cut = (piece for name in names for piece in documents.pieces(paths[name]))
         jobs |= {draft / part / f"{part or 'tokens'}_{n:03d}.bin": piece for n, piece in enumerate(cut)}
     train = [piece for shard, piece in jobs.items() if shard.parent.name != "validation"]
-    made = _tokenizer_of(draft, source, tokenizer, train)
-    _tokenise(jobs, json.dumps(made), processes)
-    for part, names in _parts(source).items():
-        shards = [shard for shard in jobs if shard.parent == draft / part]
-        if not any(shard.stat().st_size for shard in shards):
-            shutil.rmtree(draft)
-            raise DataError(f"there is no document in {short(', '.join(names))}: write at least one into it")
-        write_manifest(draft / part, shards, made, source)
+    try:
+        made = _tokenizer_of(draft, source, tokenizer, train)
+        _tokenise(jobs, json.dumps(made), processes)
+        for part, names in _parts(source).items():
+            shards = [shard for shard in jobs if shard.parent == draft / part]
+            if not any(shard.stat().st_size for shard in shards):
+                raise DataError(f"there is no document in {short(', '.join(names))}: write one into it first")
+            write_manifest(draft / part, shards, made, source)
+    except DataError:
+        shutil.rmtree(draft, ignore_errors=True)  # once the text is put right, it is another one
+        raise
     if home.exists():  # of another text or tokenizer
         shutil.rmtree(home)
     draft.rename(home)
