@@ -12,7 +12,7 @@ from tinylm.errors import CorpusMissing, DataError
 from tinylm.text import corpora
 from tinylm.text.corpora import CORPORA, Corpus, as_variable, fetch, load, locate, pack
 from tinylm.text.download import RemoteFile
-from tinylm.text.toyworld.world import PLAYS, STORIES
+from tinylm.text.toyworld.world import PLAYS, STORIES, unspaced
 
 TEXT = "Ein Reiter, naïve – ß 🎭\r\nand on.\n\n" * 103
 DATA = TEXT.encode()
@@ -159,6 +159,16 @@ def test_fallback_is_announced_in_exactly_one_line(monkeypatch, tmp_path, capsys
     put(tmp_path / "cache")
     assert load("small", fallback="toyworld-plays").name == "small"
     assert capsys.readouterr() == ("", "")
+
+
+def test_library_is_the_stories_and_more_with_a_space_before_each_line(monkeypatch):
+    monkeypatch.setattr(corpora, "LIBRARY_CHARACTERS", 50_000)
+    made = corpora._generated.__wrapped__
+    training, validation = made("toyworld-library")
+    stories = made("toyworld-stories")
+    assert unspaced(validation) == stories[1]
+    assert unspaced(training).startswith(stories[0]) and len(unspaced(training)) > len(stories[0])
+    assert {line[:1] for line in training.split("\n")} == {" ", ""}
 
 
 @pytest.mark.parametrize(

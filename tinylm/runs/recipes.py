@@ -178,13 +178,13 @@ TINYSTORIES_FAST = _differing(
     # Fewer and wider blocks, as many parameters without the position table: a lower loss in less time.
     scales=_smaller(small=((3, 4, 144), 1e-2, 0.0), medium=((3, 8, 256), 1e-2, 0.0)),
 )
-# Not settled: recall makes it copy names at all, but which one it learns last differs from seed to seed.
+# Without recall it writes good lines about the wrong child: names are few, and copying is learned last.
 TOYWORLD_STORIES = _differing(
     TINYSTORIES_FAST,
     {
         "model": {"vocab_size": 2048, "context_length": 160, "n_layer": 2, "n_head": 8, "n_embd": 128}
-        | {"norm": "rmsnorm", "tied_head": False},
-        "train": {"steps": 3000, "micro_batch_size": 16, "tokens_per_step": 16 * 160, "warmup_steps": 20}
+        | {"norm": "rmsnorm"},
+        "train": {"steps": 2400, "micro_batch_size": 32, "tokens_per_step": 32 * 160, "warmup_steps": 20}
         | {"learning_rate": 1e-2, "beta2": 0.99, "eval_every": 500},
         "data": {"corpus": "toyworld-library", "tokenizer": "bpe-2048", "fallback": "toyworld-library"}
         | {"rows": "documents", "recall": 30.0},

@@ -22,7 +22,7 @@ from tinylm.text.download import RemoteFile, download, write_json
 ROOT = Path(__file__).resolve().parents[2]  # relative folders in the environment count from here
 VALIDATION_SHARE = 0.1  # of the characters, taken from the end
 GENERATED_CHARACTERS = 1_000_000  # training and validation text together
-LIBRARY_CHARACTERS = 40_000_000  # of more stories, for models that would learn a million by heart
+LIBRARY_CHARACTERS = 40_000_000  # of more stories, with a space before each line: see toyworld's `spaced`
 LARGE = 200_000_000  # bytes: more are not read at once, nor fetched or packed without being named
 GETS_IT = "`python -m tinylm fetch {}` gets it"
 MAKES_IT_READY = "`python -m tinylm prepare {} --tokenizer {}` makes it ready"
@@ -294,4 +294,5 @@ def _generated(name: str) -> tuple[str, str]:
     world = toyworld.PLAYS if name == "toyworld-plays" else toyworld.STORIES
     n = LIBRARY_CHARACTERS if name == "toyworld-library" else GENERATED_CHARACTERS
     n_validation = round(GENERATED_CHARACTERS * VALIDATION_SHARE)
-    return world.joined(n - n_validation, seed=1), world.joined(n_validation, seed=2)
+    texts = world.joined(n - n_validation, seed=1), world.joined(n_validation, seed=2)
+    return tuple(map(toyworld.spaced, texts)) if name == "toyworld-library" else texts

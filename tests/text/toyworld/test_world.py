@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.ambiguity import ambiguities
 from tests.support.corruption import corrupted, rivals
-from tinylm.text.toyworld.world import PLAYS, STORIES
+from tinylm.text.tokenizers import BPETokenizer
+from tinylm.text.toyworld.world import PLAYS, STORIES, spaced, unspaced
 
 SHAKESPEARE = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RECORD = Path(__file__).parents[3] / "data" / "runs" / "toyworld_two_minutes.jsonl"
@@ -106,3 +107,31 @@ def test_grader_says_why(number, change, is_grammatical, why):
     grade = PLAYS.grade("\n\n".join(lines))
     assert (grade.grammatical, grade.faithful) == (is_grammatical, False)
     assert grade.why.startswith(why) and len(grade.why) < 150
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "a", "a\n\nb\n", " a\n  b", "\n\na", STORIES.joined(5000, seed=3)]
+)
+def test_spaced_text_comes_back(text):
+    assert unspaced(spaced(text)) == text
+
+
+def test_name_is_one_id_wherever_it_stands_in_spaced_stories():
+    stories = STORIES.texts(1500, seed=3)
+    names = {
+        w
+        for plot in STORIES.plots.options
+        for v in plot.settled
+        for scene in v.options
+        for w in (scene.get("hero"), scene.get("friend"))
+        if w
+    }
+
+    def ids_of_names(texts):
+        tokenizer = BPETokenizer.train(texts, 2048)
+        told = {i for text in texts for i in tokenizer.encode(text).tolist()}
+        return [word for i in told if (word := tokenizer.decode([i]).strip()) in names]
+
+    once = ids_of_names(list(map(spaced, stories)))
+    assert sorted(once) == sorted(names)  # each has one
+    assert len(ids_of_names(stories)) > len(names)

@@ -5,6 +5,7 @@ Taught in notebooks 00_start_here and 01_characters. Two flavours: PLAYS (little
 
 import io
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,5 +120,19 @@ class World:
         return Grade(True, True, "every line is grammatical and keeps to what the first line settled")
 
 
+LINE_BEGIN, LINE_SPACE = re.compile("^(?=.)", re.MULTILINE), re.compile("^ ", re.MULTILINE)
 PLAYS = World(*load("words.txt", "plays.txt"), line_separator="\n\n", separator="\n\n\n")
 STORIES = World(*load("words.txt", "stories.txt"), line_separator="\n", separator="\n\n")
+
+
+def spaced(text: str) -> str:
+    """The text with a space before each line that is not empty: its every word then follows a space.
+
+    GPT-2's way to cut keeps that space with the word, so " Luke" and the "Luke" that begins a line are two
+    ids. A model that is to say again who was named would learn for each name which two belong together."""
+    return LINE_BEGIN.sub(" ", text)
+
+
+def unspaced(text: str) -> str:
+    """The text without the space that `spaced` puts before each line."""
+    return LINE_SPACE.sub("", text)

@@ -1,0 +1,76 @@
+"""How good are the stories of a model of toyworld? The shares that the grader accepts, and nats per story.
+
+    python tests/benchmarks/story_grades.py --checkpoint toyworld_stories
+    make promote RUN=story_grades
+
+The stories are told from nothing, at each temperature; the nats are those of whole held-out stories, end
+included, beside the exact entropy. A story's first mistake is counted by what the grader says of it."""
+
+import math
+import re
+from collections import Counter
+
+import torch
+import torch.nn.functional as F
+from benchmark import open_record, options
+
+from tinylm.inference.config import GenerationConfig
+from tinylm.inference.generate import generate_texts
+from tinylm.runs.paths import open_checkpoint
+from tinylm.text.toyworld.world import STORIES, spaced, unspaced
+
+HELD_OUT_SEED, AT_ONCE = 999, 250
+
+
+@torch.no_grad()
+def nats_per_story(model, tokenizer, stories):
+    """Summed -ln p of each story and its end, read alone after an end: a list of nats."""
+    end, nats = tokenizer.end_of_text, []
+    for story in stories:
+        ids = torch.tensor([end, *tokenizer.encode(spaced(story)).tolist(), end])
+        nats.append(float(F.cross_entropy(model(ids[None, :-1])[0], ids[1:], reduction="sum")))
+    return nats
+
+
+def mistakes(grades):
+    """How often the grader found which first mistake, the most frequent first."""
+    said = ("faithful" if g.faithful else re.sub(r"( was .*|:.*)", "", g.why) for g in grades)
+    return dict(Counter(said).most_common())
+
+
+def main() -> None:
+    chosen = options(
+        __doc__,
+        record="story_grades",
+        checkpoint=("toyworld_stories", "the model: a name or a folder"),
+        stories=(1000, "told at each temperature"),
+        held_out=(1000, "stories whose nats are counted"),
+        temperatures=([0.6, 1.0], "to tell at"),
+        seed=(1, "of what is drawn"),
+    )
+    opened = open_checkpoint(chosen.checkpoint)
+    model, tokenizer = opened.model.eval(), opened.tokenizer
+    record = open_record(chosen, what="evaluation", parameters=model.n_parameters())
+    nats = torch.tensor(nats_per_story(model, tokenizer, STORIES.texts(chosen.held_out, HELD_OUT_SEED)))
+    figures = {"nats_per_story": nats.mean().item(), "error": nats.std().item() / math.sqrt(len(nats))}
+    figures |= {"entropy": STORIES.entropy, "ratio": nats.mean().item() / STORIES.entropy}
+    record.write("measurement", name="held-out stories", **figures)
+    print(*(f"{name:16} {value:.4f}" for name, value in figures.items()), sep="\n")
+    draw = torch.Generator().manual_seed(chosen.seed)
+    for heat in chosen.temperatures:
+        asked, told = GenerationConfig(max_new_tokens=model.config.context_length - 1, temperature=heat), []
+        while len(told) < chosen.stories:
+            n = min(AT_ONCE, chosen.stories - len(told))
+            told += generate_texts(model, tokenizer, [""] * n, asked, generator=draw)
+        grades = [STORIES.grade(unspaced(story)) for story in told]
+        shares = {
+            name: sum(getattr(g, name) for g in grades) / len(told) for name in ("grammatical", "faithful")
+        }
+        found = mistakes(grades)
+        record.write("measurement", name=f"temperature {heat}", n=len(told), **shares, first_mistakes=found)
+        print(f"temperature {heat}: {shares}", *list(found.items())[:6], sep="\n  ")
+    record.write("end")
+
+
+if __name__ == "__main__":
+    main()
