@@ -20,6 +20,7 @@ from tinylm.runs.paths import open_checkpoint
 from tinylm.text.toyworld.world import STORIES, spaced, unspaced
 
 HELD_OUT_SEED, AT_ONCE = 999, 250
+SHARES = ("grammatical", "faithful")
 
 
 @torch.no_grad()
@@ -36,6 +37,17 @@ def mistakes(grades):
     """How often the grader found which first mistake, the most frequent first."""
     said = ("faithful" if g.faithful else re.sub(r"( was .*|:.*)", "", g.why) for g in grades)
     return dict(Counter(said).most_common())
+
+
+def tell_and_grade(model, tokenizer, n, *, temperature, seed):
+    """n stories told from nothing: the shares that the grader accepts, and their first mistakes."""
+    asked = GenerationConfig(max_new_tokens=model.config.context_length - 1, temperature=temperature)
+    draw, told = torch.Generator().manual_seed(seed), []
+    while len(told) < n:
+        prompts = [""] * min(AT_ONCE, n - len(told))
+        told += generate_texts(model.eval(), tokenizer, prompts, asked, generator=draw)
+    grades = [STORIES.grade(unspaced(story)) for story in told]
+    return {name: sum(getattr(g, name) for g in grades) / n for name in SHARES}, mistakes(grades)
 
 
 def main() -> None:
@@ -56,19 +68,12 @@ def main() -> None:
     figures |= {"entropy": STORIES.entropy, "ratio": nats.mean().item() / STORIES.entropy}
     record.write("measurement", name="held-out stories", **figures)
     print(*(f"{name:16} {value:.4f}" for name, value in figures.items()), sep="\n")
-    draw = torch.Generator().manual_seed(chosen.seed)
     for heat in chosen.temperatures:
-        asked, told = GenerationConfig(max_new_tokens=model.config.context_length - 1, temperature=heat), []
-        while len(told) < chosen.stories:
-            n = min(AT_ONCE, chosen.stories - len(told))
-            told += generate_texts(model, tokenizer, [""] * n, asked, generator=draw)
-        grades = [STORIES.grade(unspaced(story)) for story in told]
-        shares = {
-            name: sum(getattr(g, name) for g in grades) / len(told) for name in ("grammatical", "faithful")
-        }
-        found = mistakes(grades)
-        record.write("measurement", name=f"temperature {heat}", n=len(told), **shares, first_mistakes=found)
-        print(f"temperature {heat}: {shares}", *list(found.items())[:6], sep="\n  ")
+        asked = {"temperature": heat, "seed": chosen.seed}
+        shares, found = tell_and_grade(model, tokenizer, chosen.stories, **asked)
+        name = f"temperature {heat}"
+        record.write("measurement", name=name, n=chosen.stories, **asked, **shares, first_mistakes=found)
+        print(name, shares, *list(found.items())[:6], sep="\n  ")
     record.write("end")
 
 
