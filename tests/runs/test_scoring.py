@@ -17,7 +17,7 @@ from tinylm.inference.generate import generate
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import graded_loss, next_token_loss
 from tinylm.runs import run
-from tinylm.runs.paths import open_checkpoint
+from tinylm.runs.paths import DATA, open_checkpoint
 from tinylm.runs.records import read_record
 from tinylm.runs.run import Run, resume, run_recipe, validate
 from tinylm.text import corpora
@@ -157,3 +157,17 @@ def test_shipped_adder_adds_as_its_notes_say(monkeypatch):
     assert result.metrics == pytest.approx(notes["metrics"], rel=1e-3)
     assert result.metrics["exact_match"] > 0.99
     assert (result.n_tokens, result.bits_per_byte) == (notes["n_tokens"], None)
+
+
+def test_shipped_storyteller_is_the_one_of_its_record():
+    told, record = (
+        open_checkpoint("tinystories_fast"),
+        read_record(DATA / "runs" / "tinystories_fast-seed1.jsonl"),
+    )
+    evaluation, header = record.evaluations[-1], record.header
+    assert {name: told.notes[name] for name in ("loss", "step")} == {
+        n: evaluation[n] for n in ("loss", "step")
+    }
+    assert (told.notes["train"], told.config.to_json()) == (header["train"], header["model"])
+    assert told.tokenizer.fingerprint == header["tokenizer"]
+    assert (told.model.n_parameters(), told.notes["recipe"]) == (header["parameters"], header["recipe"])

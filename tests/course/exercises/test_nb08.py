@@ -247,33 +247,6 @@ BATCHES = function(
         "each place once at most",
     ),
 )
-BLOCKS = "L * (12 * C * C + 13 * C) + 2 * C"
-COUNTS = function(
-    "count(V, T, L, C)",
-    ("return V * C, T * C, L * 12 * C * C", "biases and norms are missing"),
-    ("return V * C, T * C, L * (12 * C * C + 13 * C)", "last norm is missing"),
-    ("return V * C, T * C, L * (12 * C * C + 13 * C) + C", "C factors and C biases"),
-    ("return V * C, T * C, L * (12 * C * C + 9 * C) + 2 * C", "norms inside the blocks"),
-    ("return V * C, T * C, L * (12 * C * C + 9 * C)", "all norms"),
-    ("return V * C, T * C, L * (12 * C * C + 4 * C) + 2 * C", "biases of the matrices"),
-    ("return V * C, T * C, L * (12 * C * C + 11 * C) + C", "a norm has C factors"),
-    ("return V * C, T * C, 12 * C * C + 13 * C + 2 * C + 0 * L", "there are L blocks"),
-    ("return V * C, T * C, L * (12 * C * C + 15 * C)", "one last norm"),
-    (f"return V * C, T * C, {BLOCKS} + V * C", "not counted again"),
-    (f"return 2 * V * C, T * C, {BLOCKS}", "counted once"),
-    (f"return V * C, T, {BLOCKS}", "T rows of C"),
-    (f"return V, T * C, {BLOCKS}", "V rows of C"),
-    (f"return T * C, V * C, {BLOCKS}", "order"),
-    (f"return V * C + T * C + {BLOCKS}", "their sum"),
-    ("return V * C, T * C, L * (11 * C * C + 12 * C) + 2 * C", "four matrices"),
-    ("return V * C, T * C, L * (8 * C * C + 12 * C) + 2 * C", None),
-    ("return V * C, T * C, L * (12 * C * C + 12 * C) + 2 * C", "too few in each block"),
-    ("return 25731584, 131072, 25220096", "published model"),
-    (f"return V * C, T * C * L, {BLOCKS}", "positions"),
-    (f"return V * C, T * C, ({BLOCKS}) / 1", "whole number"),
-    ("return V * C, T * C, L * (12.0 * C * C + 13 * C)", "whole number"),
-    (f"V * C, T * C, {BLOCKS}", "is `return` missing?"),
-)
 READ = "iterations * rows * context_length"
 MOVED = function(
     "updates(iterations, rows, context_length, accumulated)",
@@ -544,7 +517,6 @@ ANSWERS = {
     "to_ids": FILES,
     "store": STORED,
     "random_batch": BATCHES,
-    "count": COUNTS,
     "updates": MOVED,
     "tell": TOLD,
     "nats_per_story": NATS,
@@ -568,10 +540,6 @@ RIGHT = {  # other ways that are as good as the solution's
         "at = (at + torch.arange(context_length)).numpy()\n"
         "return torch.from_numpy(ids[at].astype(np.int64)), torch.from_numpy(ids[at + 1].astype(np.int64))",
         AT + ROWS + "return [rows[:, :-1], rows[:, 1:]]",
-    ],
-    "count": [
-        "norm = 2 * C\nblock = 2 * norm + (C + 1) * 3 * C + (C + 1) * C + (C + 1) * 4 * C + (4 * C + 1) * C\n"
-        "return [V * C, T * C, L * block + norm]"
     ],
     "updates": [
         f"return int(iterations / accumulated), {READ}",

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from tinylm.course.checks import exercise, marked
 from tinylm.course.exercises.nb02 import random
-from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.text.toyworld.world import Grade
 
 LARGEST = 2**16 - 1  # what two bytes hold
@@ -43,12 +42,6 @@ def given_random_batch(ids, batch_size, context_length, generator):
     rows = np.stack([ids[i : i + context_length + 1] for i in begins])
     rows = torch.from_numpy(rows.astype(np.int64))
     return rows[:, :-1], rows[:, 1:]
-
-
-def given_count(V, T, L, C):
-    """Parameters of GPT-2's kind: in the token table, in the positions, in the blocks with the last norm."""
-    block = (3 * C * C + 3 * C) + (C * C + C) + (4 * C * C + 4 * C) + (4 * C * C + C) + 4 * C
-    return V * C, T * C, L * block + 2 * C
 
 
 def given_updates(iterations, rows, context_length, accumulated):
@@ -387,67 +380,7 @@ def _drawn(
         raise
 
 
-@marked("8.4 · where the parameters are", given=given_count)
-def count(check: exercise, mine) -> None:
-    """V·C, T·C, and L blocks with the last norm."""
-    for V, T, L, C in ((50257, 256, 8, 512), (65, 64, 4, 128), (4096, 160, 2, 96)):
-        parts = parameter_counts(ModelConfig(V, T, L, 2, C))
-        tokens, positions = parts["token_embedding"], parts["position_embedding"]
-        blocks = parts["total"] - tokens - positions
-        right, matrices = (tokens, positions, blocks), L * 12 * C * C
-        block = (blocks - 2 * C) // L
-
-        def with_blocks(n: int, right: tuple = right) -> tuple[int, int, int]:
-            return right[0], right[1], n
-
-        usual = {
-            "the biases and norms are missing: a matrix (C, 3C) has 3C biases": with_blocks(matrices),
-            "the last norm is missing, 2C": with_blocks(blocks - 2 * C),
-            "the last norm has C factors and C biases, 2C": with_blocks(blocks - C),
-            "the norms inside the blocks are missing, two of 2C each": with_blocks(blocks - L * 4 * C),
-            "all norms are missing: 2L + 1 of them, of 2C each": with_blocks(matrices + L * 9 * C),
-            "a norm has C factors and C biases, 2C": with_blocks(blocks - (2 * L + 1) * C),
-            "the biases of the matrices are missing, 9C a block": with_blocks(blocks - L * 9 * C),
-            "there are L blocks": with_blocks(block + 2 * C),
-            "there is one last norm, not one for each block": with_blocks(L * (block + 2 * C)),
-            "the head is the token table, so it is not counted again": with_blocks(blocks + V * C),
-            "the head is the token table: it is counted once": (2 * tokens, positions, blocks),
-            "the positions have a table of T rows of C numbers": (tokens, T, blocks),
-            "the token table has V rows of C numbers": (V, positions, blocks),
-            "the order is tokens, positions, blocks": (positions, tokens, blocks),
-            "attention has four matrices (C, C): query, key, value, proj": with_blocks(
-                blocks - L * (C * C + C)
-            ),
-            "the MLP has two matrices, up and down": with_blocks(blocks - L * (4 * C * C + C)),
-            "the MLP is 4C wide": with_blocks(blocks - L * (6 * C * C + 3 * C)),
-            "three numbers are asked for, this is their sum": parts["total"],
-            "your numbers are those of the published model: use V, T, L and C": (
-                (25731584, 131072, 25220096) if V < 50257 else None
-            ),
-        }
-        answer = check.run(mine, V, T, L, C)
-        answer = answer if isinstance(answer, int | float) else tuple(answer)
-        parts_of_it = answer if isinstance(answer, tuple) else (answer,)
-        whole = not any(isinstance(part, float) for part in parts_of_it)
-        check.that(whole, "a number of parameters is a whole number: do without `/` and decimal points")
-        for wrong in (right, *usual.values()):
-            if answer == wrong:
-                break
-        else:
-            shaped = isinstance(answer, tuple) and len(answer) == 3
-            check.that(shaped, "three numbers are asked for: tokens, positions, blocks")
-            for mine_one, theirs, name in zip(answer, right, ("token table", "positions"), strict=False):
-                check.close(mine_one, theirs, f"the {name} for V = {V:,}, T = {T}, C = {C}")
-            share = {
-                f"{k} × C too {'many' if d > 0 else 'few'} in each block": right[2] + d * k * C * L
-                for k in (1, 2, 3, 4, 5, 9)
-                for d in (1, -1)
-            }
-            usual |= {said: with_blocks(n) for said, n in share.items()}
-        check.close(answer, right, f"for V = {V:,}, T = {T}, L = {L}, C = {C}", usual=usual)
-
-
-@marked("8.5 · what an iteration was", given=given_updates)
+@marked("8.4 · updates and tokens", given=given_updates)
 def updates(check: exercise, mine) -> None:
     """iterations // accumulated updates; iterations · rows · context tokens."""
     for n, B, T, k in ((96, 3, 10, 8), (103, 3, 10, 8), (40_000, 32, 256, 32), (20_000, 16, 128, 5)):
@@ -506,7 +439,7 @@ class Chain:
         return self
 
 
-@marked("8.6 · tell a story", given=given_tell)
+@marked("8.5 · tell a story", given=given_tell)
 def tell(check: exercise, mine) -> None:
     """Ids drawn from the model until its end, which is not returned, or the limit."""
     sure = 60.0
@@ -572,7 +505,7 @@ def _check_draws(check: exercise, mine: Callable) -> None:
     check.that(rows[0] == rows[1], "the same seed tells other stories: give multinomial the generator")
 
 
-@marked("8.7 · nats per story", given=given_nats_per_story)
+@marked("8.6 · nats per story", given=given_nats_per_story)
 def nats_per_story(check: exercise, mine) -> None:
     """Summed over a story and its end, averaged over stories; the first id follows an end."""
     for V, lengths, seed in ((7, (5, 3, 1), 1), (12, (6, 2, 3), 2), (9, (200, 4), 3)):
@@ -659,7 +592,7 @@ def _own_cost(table: Tensor, row: list[int]) -> float:
     return F.cross_entropy(table[ids], ids, reduction="sum").item()
 
 
-@marked("8.8 · grade stories", given=given_shares)
+@marked("8.7 · grade stories", given=given_shares)
 def shares(check: exercise, mine) -> None:
     """Each share of all stories, with sqrt(p (1 − p) / n)."""
     kinds = {"a": Grade(True, True, ""), "b": Grade(True, False, ""), "c": Grade(False, False, "")}
@@ -751,7 +684,7 @@ def shares(check: exercise, mine) -> None:
         check.close(answer, right, f"for {n} stories", usual=usual)
 
 
-@marked("8.9 · told or copied?", given=given_copied)
+@marked("8.8 · told or copied?", given=given_copied)
 def copied(check: exercise, mine) -> None:
     """The share of windows that the training ids hold, in the same order and side by side."""
     generator = np.random.default_rng(4)
