@@ -53,7 +53,7 @@ class Run:
         self.optimizer = build_optimizer(self.model, self.train)
         rare = torch.from_numpy(np.bincount(tokens, minlength=config.vocab_size) < 0.01 * len(tokens))
         self.loss = RecallLoss(rare, self.tokenizer.end_of_text, 1.0)
-        self.step, self.measured = 0, {"steps": [], "name": [], "ratio": []}
+        self.step, self.measured = 0, {"steps": [], "nats_of_a_name": [], "ratio": []}
 
     def go(self, steps: int) -> None:
         """Train so many more steps, and measure."""
@@ -77,7 +77,7 @@ class Run:
             names += [nats[t] for t, word in enumerate(words) if word in NAMES and word in words[:t]]
             totals.append(sum(nats))
         self.measured["steps"].append(self.step)
-        self.measured["name"].append(round(statistics.mean(names), 4))
+        self.measured["nats_of_a_name"].append(round(statistics.mean(names), 4))
         self.measured["ratio"].append(round(statistics.mean(totals) / STORIES.entropy, 4))
 
 
@@ -94,7 +94,7 @@ def main() -> None:
         for name, run in runs.items():
             shares, _ = tell_and_grade(run.model, run.tokenizer, 200, temperature=0.5, seed=seed)
             record.write("measurement", name=name, seed=seed, temperature=0.5, **shares, **run.measured)
-            print(f"{name:22} seed {seed}: a name {run.measured['name'][-1]:.2f} nats,", shares)
+            print(f"{name:22} seed {seed}: a name {run.measured['nats_of_a_name'][-1]:.2f} nats,", shares)
     record.write("end")
 
 
