@@ -15,7 +15,7 @@ from tinylm import device
 from tinylm.errors import ConfigError, DataError, InputError
 from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.model.gpt import GPT
-from tinylm.model.losses import chunked_loss, masked_loss, next_token_loss
+from tinylm.model.losses import fused_loss, masked_loss, next_token_loss
 
 V = 7
 T = 11
@@ -110,7 +110,7 @@ def test_loss_fn_that_masks_is_divided_by_the_targets_it_scores():
     model, tokens = gpt(), ids(10 * T + 1)
     kept, expected = tokens[1:] > 2, token_by_token(model, tokens)
     sums, counts = (x.reshape(10, T).sum(axis=1) for x in (np.where(kept, expected, 0), kept))
-    for inner in (next_token_loss, chunked_loss(5)):
+    for inner in (next_token_loss, fused_loss(), fused_loss(5)):
         loss_fn = masked_loss(lambda inputs, targets: targets > 2, inner)
         measured = evaluate(model, tokens, batch_size=7, loss_fn=loss_fn)
         assert measured.n_tokens == kept.sum()
@@ -123,7 +123,7 @@ def noting(model, tokens, targets):
 
 
 @pytest.mark.parametrize(
-    "loss_fn", [next_token_loss, chunked_loss(3), noting], ids=["tokens", "sums", "metrics"]
+    "loss_fn", [next_token_loss, fused_loss(3), noting], ids=["tokens", "sums", "metrics"]
 )
 @pytest.mark.parametrize("max_tokens", [None, 5 * T])
 def test_ranks_that_share_the_windows_sum_to_the_evaluation_of_one_process(max_tokens, loss_fn):

@@ -22,7 +22,7 @@ from tests.support.settings import (
 from tinylm.errors import TinyLMError
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.model.losses import chunked_loss, next_token_loss
+from tinylm.model.losses import fused_loss, next_token_loss
 from tinylm.model.rope import rotary_tables
 
 B, T = 2, 7
@@ -270,7 +270,9 @@ def test_tokens_that_cannot_be_read_are_refused_in_one_sentence(tokens, sentence
     assert_close(torch.cat((first, model(first_and_last[:, 7:], cache)), dim=1), model(first_and_last))
 
 
-@pytest.mark.parametrize("loss_fn", [next_token_loss, chunked_loss(5)], ids=["plain", "chunked"])
+@pytest.mark.parametrize(
+    "loss_fn", [next_token_loss, fused_loss(), fused_loss(5)], ids=["plain", "fused", "rows"]
+)
 @tied_and_untied
 def test_padded_vocabulary_shows_in_the_heads_product_and_nowhere_else(choice, loss_fn, monkeypatch):
     padded, plain = GPT(replace(SMALL, **choice, vocab_multiple=64)), GPT(replace(SMALL, **choice))

@@ -99,11 +99,17 @@ class GPT(nn.Module):
         return self.final_norm(x)  # (B, T, C)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """The head: (..., C) to (..., V). Rows that fill V up to a multiple, for speed, exist here only."""
-        if not (n_more := -self.config.vocab_size % self.config.vocab_multiple):
+        """The head: (..., C) to (..., V)."""
+        if (weight := self.head_weight()) is self.head.weight:
             return self.head(hidden)  # (..., V)
-        weight = F.pad(self.head.weight, (0, 0, 0, n_more))  # (V + n_more, C)
-        return F.linear(hidden, weight)[..., :-n_more]  # (..., V)
+        return F.linear(hidden, weight)[..., : self.config.vocab_size]  # (..., V)
+
+    def head_weight(self) -> Tensor:
+        """The head's matrix as it is multiplied, (V + n_more, C): zeros fill V up to a multiple, for speed.
+
+        Whoever multiplies by it leaves the last n_more logits out: they are no tokens'."""
+        n_more = -self.config.vocab_size % self.config.vocab_multiple
+        return F.pad(self.head.weight, (0, 0, 0, n_more)) if n_more else self.head.weight
 
     def embed(self, tokens: Tensor, positions: Positions | None = None) -> Tensor:
         """The residual stream before the first block: (B, T) to (B, T, C). positions: 0 to T - 1."""
