@@ -52,6 +52,7 @@ class Run:
         self.batches = Batches(tokens, context_length=T, batch_size=size, seed=seed, begins=begins)
         self.optimizer = build_optimizer(self.model, self.train)
         rare = torch.from_numpy(np.bincount(tokens, minlength=config.vocab_size) < 0.01 * len(tokens))
+        rare[self.tokenizer.end_of_text] = False
         self.loss = RecallLoss(rare, self.tokenizer.end_of_text, 1.0)
         self.step, self.measured = 0, {"steps": [], "nats_of_a_name": [], "ratio": []}
 

@@ -159,11 +159,9 @@ def test_shipped_adder_adds_as_its_notes_say(monkeypatch):
     assert (result.n_tokens, result.bits_per_byte) == (notes["n_tokens"], None)
 
 
-def test_shipped_storyteller_is_the_one_of_its_record():
-    told, record = (
-        open_checkpoint("tinystories_fast"),
-        read_record(DATA / "runs" / "tinystories_fast-seed1.jsonl"),
-    )
+@pytest.mark.parametrize(("name", "run"), [("tinystories_fast", "-seed1"), ("toyworld_stories", "")])
+def test_shipped_storyteller_is_the_one_of_its_record(name, run):
+    told, record = open_checkpoint(name), read_record(DATA / "runs" / f"{name}{run}.jsonl")
     evaluation, header = record.evaluations[-1], record.header
     assert {name: told.notes[name] for name in ("loss", "step")} == {
         n: evaluation[n] for n in ("loss", "step")

@@ -47,7 +47,7 @@ def bars(labels: Sequence[str], values: Any, *, top: int = 0, alt: str = "", **n
             axes.yaxis.get_major_locator().set_params(integer=True)
             axes.yaxis.set_major_formatter("{x:,.0f}")
         if len(kinds) > 1:
-            axes.legend()
+            axes.figure.legend(loc="outside lower center", ncols=len(kinds))
 
 
 def durations(seconds: Mapping[str, float], *, title: str) -> None:

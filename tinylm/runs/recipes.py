@@ -27,7 +27,7 @@ class DataConfig(Config):
     """How much of the training text is read, counted from its beginning: 0.1 is its first tenth."""
     rows: Literal["windows", "lines", "documents"] = "windows"
     """What a row of a batch is: any stretch of the text, whole lines, which are then all of one length, or a
-    document from its beginning."""
+    document from its beginning; evaluations of those read windows from anywhere."""
     scored: Literal["all", "answers"] = "all"
     """Which tokens the loss counts: all, or only what follows the =, in lines such as 12+34=46."""
     recall: float = 1.0

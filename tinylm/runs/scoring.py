@@ -60,6 +60,7 @@ class Task:
             n = self.tokenizer.vocab_size
             counts = sum(np.bincount(piece, minlength=n) for _, piece in in_pieces(dataset.train))  # (V,)
             rare = torch.from_numpy(counts < RARE * len(dataset.train))
+            rare[end] = False  # each row of a document begins with it, so that it would always be recalled
             self.recall = RecallLoss(rare, end, recall)
         self.prompt: str | None = None  # the first question that is held out, up to its =
         if has_answers(dataset, data):  # then the loss function also logs exact_match

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from tests.course.exercises.marking import assert_wrong, function, verdict
 from tinylm.course.exercises import nb08
 
-NOTEBOOK = {"np": np}
+NOTEBOOK = {"np": np, "torch": torch}
 
 PIECES = "ids = []\nfor piece in text.split(separator):\n"
 DOCUMENTS = PIECES + "    piece = piece.strip()\n    if piece:\n"
@@ -468,50 +469,44 @@ SHARES = function(
     (GRADES + G + FAITH + "print({'grammatical': g, 'faithful': f})", "is `return` missing?"),
     (GRADES + "x = sum(grades) / n", None),
 )
-KNOWN = "known = {tuple(training[i : i + n]) for i in range(len(training) - n + 1)}\n"
-OWN = "own = [tuple(story[i : i + n]) for i in range(len(story) - n + 1)]\n"
-COPIED = function(
-    "copied(story, training, n)",
-    (KNOWN + OWN + "return sum(w not in known for w in own) / len(own)", "turned over"),
-    (KNOWN + OWN + "return sum(w in known for w in own)", "not the share"),
-    (KNOWN + OWN + "return sum(w in known for w in own) / len(story)", "number of windows"),
+SO_FAR = "same = targets[:, :, None] == tokens[:, None, :]\n"
+OWN = "n = (tokens == end).cumsum(-1)\nown = n[:, :, None] == n[:, None, :]\n"
+LOOP = "found = torch.zeros(targets.shape, dtype=torch.bool)\nfor b in range(len(tokens)):\n    seen = {}\n"
+RECALLED = function(
+    "recalled(tokens, targets, rare, end)",
+    (SO_FAR + OWN + "return (same & own).tril().any(-1)", "& rare[targets]"),
+    (SO_FAR + OWN + "return (same & own).tril().any(-1) & rare[tokens]", "asked of the target"),
+    (SO_FAR + OWN + "return (same & own).tril().any(-1) & ~rare[targets]", "turned over"),
+    (SO_FAR + "return same.tril().any(-1) & rare[targets]", "another child's"),
+    (SO_FAR + OWN + "return (same & own).tril(-1).any(-1) & rare[targets]", "own place counts too"),
+    (SO_FAR + OWN + "return (same & own).any(-1) & rare[targets]", "looks ahead"),
+    (SO_FAR + "return same.any(-1) & rare[targets]", "looks ahead"),
+    (SO_FAR + OWN + "return (same & own).triu().any(-1) & rare[targets]", None),
+    ("return torch.isin(targets, tokens) & rare[targets]", "looks ahead"),
+    ("return rare[targets]", "looks ahead"),
+    (SO_FAR + OWN + "return rare[targets] & ~(same & own).tril().any(-1)", "which are new"),
+    (SO_FAR + OWN + "return ~((same & own).tril().any(-1) & rare[targets])", "must be False"),
+    (SO_FAR + OWN + "return ((same & own).tril().any(-1) & rare[targets]).float()", "torch.bool"),
+    (SO_FAR + OWN + "return ((same & own).tril().sum(-1) * rare[targets])", "torch.bool"),
+    (SO_FAR + OWN + "return ((same & own).tril().any(-1) & rare[targets]).tolist()", "a tensor"),
+    (SO_FAR + OWN + "print((same & own).tril().any(-1) & rare[targets])", "is `return` missing?"),
     (
-        KNOWN + "own = [tuple(story[i : i + n]) for i in range(0, len(story) - n + 1, n)]\n"
-        "return sum(w in known for w in own) / len(own)",
-        "next begins one id later",
+        SO_FAR + "n = torch.nn.functional.pad((tokens == end).cumsum(-1)[:, :-1], (1, 0))\n"
+        "return (same & (n[:, :, None] == n[:, None, :])).tril().any(-1) & rare[targets]",
+        "that it begins",
+    ),
+    (SO_FAR + OWN + "tokens += 1\nreturn (same & own).tril().any(-1) & rare[targets]", "that it was given"),
+    ("return (targets == tokens) & rare[targets]", None),
+    (
+        SO_FAR + OWN.replace("tokens", "targets", 1) + "return (same & own).tril().any(-1) & rare[targets]",
+        "by the tokens",
     ),
     (
-        "known = {tuple(training[i : i + n]) for i in range(0, len(training), n)}\n"
-        + OWN
-        + "return sum(w in known for w in own) / len(own)",
-        "begin at every id",
+        OWN + "same = targets[:, :, None] == targets[:, None, :]\n"
+        "return (same & own).tril(-1).any(-1) & rare[targets]",
+        "among the tokens",
     ),
-    (OWN + "return sum(set(w) <= set(training) for w in own) / len(own)", "single ids"),
-    ("return sum(i in training for i in story) / len(story)", "single ids are looked up"),
-    (
-        KNOWN + OWN + "bags = {tuple(sorted(w)) for w in known}\n"
-        "return sum(tuple(sorted(w)) in bags for w in own) / len(own)",
-        "order counts",
-    ),
-    (KNOWN + OWN + "return len(set(own) & known) / len(set(own))", "as often as it comes"),
-    (KNOWN + OWN + "return sum(w in known for w in own) / len(known)", "not of the training ids"),
-    (KNOWN + OWN + "return any(w in known for w in own)", "whether any"),
-    (
-        KNOWN + OWN.replace(" + 1)", ")") + "return sum(w in known for w in own) / len(own)",
-        "last window of the story",
-    ),
-    (
-        KNOWN.replace(" + 1)", ")") + OWN + "return sum(w in known for w in own) / len(own)",
-        None,
-    ),
-    (KNOWN + OWN + "return 100 * sum(w in known for w in own) / len(own)", "between 0 and 1"),
-    (KNOWN + OWN + "print(sum(w in known for w in own) / len(own))", "is `return` missing?"),
-    (
-        "known = [training[i : i + n] for i in range(len(training) - n + 1)]\n"
-        + OWN
-        + "return sum(w in known for w in own) / len(own)",
-        None,
-    ),
+    (SO_FAR + OWN + "return ((same & own).tril().any(-1) & rare[targets]).any(-1)", None),
 )
 ANSWERS = {
     "to_ids": FILES,
@@ -521,7 +516,7 @@ ANSWERS = {
     "tell": TOLD,
     "nats_per_story": NATS,
     "shares": SHARES,
-    "copied": COPIED,
+    "recalled": RECALLED,
 }
 RIGHT = {  # other ways that are as good as the solution's
     "to_ids": [
@@ -563,10 +558,14 @@ RIGHT = {  # other ways that are as good as the solution's
         "    x = torch.tensor([float(getattr(g, k)) for g in grades])\n"
         "    out[k] = [x.mean().item(), (x.var(correction=0) / len(x)).sqrt().item()]\nreturn out"
     ],
-    "copied": [
-        "windows = zip(*[story[i:] for i in range(n)])\n"
-        "known = set(zip(*[training[i:] for i in range(n)]))\n"
-        "held = [w in known for w in windows]\nreturn sum(held) / len(held)"
+    "recalled": [
+        LOOP + "    for t in range(tokens.size(1)):\n        i, j = int(tokens[b, t]), int(targets[b, t])\n"
+        "        if i == end:\n            seen = {}\n        seen[i] = True\n"
+        "        found[b, t] = j in seen and bool(rare[j])\nreturn found",
+        "found = torch.zeros(targets.shape, dtype=torch.bool)\nstory = (tokens == end).cumsum(-1)\n"
+        "for t in range(tokens.size(1)):\n    now = targets[:, t, None]\n"
+        "    same = (tokens[:, : t + 1] == now) & (story[:, : t + 1] == story[:, t, None])\n"
+        "    found[:, t] = same.any(-1)\nreturn found & rare[targets]",
     ],
 }
 

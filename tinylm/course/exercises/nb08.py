@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tinylm.course.checks import exercise, marked
 from tinylm.course.exercises.nb02 import random
+from tinylm.model.losses import RecallLoss
 from tinylm.text.toyworld.world import Grade
 
 LARGEST = 2**16 - 1  # what two bytes hold
@@ -82,11 +83,9 @@ def given_shares(stories, grade):
     return found
 
 
-def given_copied(story, training, n):
-    """The share of a story's windows of n ids that stand in the training ids."""
-    known = {tuple(training[i : i + n]) for i in range(len(training) - n + 1)}
-    windows = [tuple(story[i : i + n]) for i in range(len(story) - n + 1)]
-    return sum(window in known for window in windows) / len(windows)
+def given_recalled(tokens, targets, rare, end):
+    """Which targets are rare and stand among the tokens of their story so far: bool (B, T)."""
+    return RecallLoss(rare, end, 1.0).recalled(tokens, targets)
 
 
 class Bytes:
@@ -592,7 +591,55 @@ def _own_cost(table: Tensor, row: list[int]) -> float:
     return F.cross_entropy(table[ids], ids, reduction="sum").item()
 
 
-@marked("8.7 · grade stories", given=given_shares)
+@marked("8.7 · what is recalled", given=given_recalled)
+def recalled(check: exercise, mine) -> None:
+    """Rare targets whose id stands in their own story, in their own row, up to their own place."""
+    for B, T, V, seed in ((3, 23, 11, 1), (1, 7, 5, 2), (5, 31, 13, 3)):
+        generator, end = torch.Generator().manual_seed(seed), V - 1
+        row = torch.randint(V - 1, (B, T + 1), generator=generator)  # (B, T + 1)
+        row = row.masked_fill(torch.rand(B, T + 1, generator=generator) < 0.12, end)
+        rare = torch.rand(V, generator=generator) < 0.6  # (V,)
+        rare[end], rare[0] = False, True
+        row[0, :3] = 0  # the same id twice, side by side: a target that is its own token
+        tokens, targets = row[:, :-1], row[:, 1:]
+        right = given_recalled(tokens, targets, rare, end)
+        same = targets[:, :, None] == tokens[:, None, :]  # (B, T, T)
+        stories = (tokens == end).cumsum(-1)
+        late = torch.cat([torch.zeros(B, 1, dtype=torch.long), stories[:, :-1]], dim=1)  # end ends its story
+        own, own_late = (n[:, :, None] == n[:, None, :] for n in (stories, late))
+        anyone = (targets[:, :, None, None] == tokens[None, None]).any(-1).any(-1)
+        kept, ended = rare[targets], (targets == end).cumsum(-1)
+        by_targets = ended[:, :, None] == ended[:, None, :]
+        among = ((targets[:, :, None] == targets[:, None, :]) & own).tril(-1).any(-1)
+        usual = {
+            "also a target that is not rare counts here: & rare[targets]": (same & own).tril().any(-1),
+            "rare is asked of the target: rare[targets], not rare[tokens]": (same & own).tril().any(-1)
+            & rare[tokens],
+            "rare is turned over": (same & own).tril().any(-1) & ~kept,
+            "an earlier story counts here: it is another child's": same.tril().any(-1) & kept,
+            "the token at the target's own place counts too": (same & own).tril(-1).any(-1) & kept,
+            "this looks ahead, where each target stands: up to its own place, in its own row": (
+                same & own
+            ).any(-1)
+            & kept,
+            "this looks ahead, and into other stories": same.any(-1) & kept,
+            "this finds a token in another row": anyone & kept,
+            "number the stories by the tokens, not by the targets": (same & by_targets).tril().any(-1) & kept,
+            "look among the tokens: a row's first token is no target": among & kept,
+            "all rare targets are marked: they must stand in the story before": kept,
+            "the token `end` itself belongs to the story that it begins": (same & own_late).tril().any(-1)
+            & kept,
+            "this says which are new: turn it over, rare ones only": kept & ~right,
+            "True stands where it must be False, and False where it must be True": ~right,
+        }
+        answer = check.run(mine, tokens, targets, rare, end)
+        check.that(isinstance(answer, Tensor), "a tensor (B, T) is asked for")
+        said = f"its dtype is {answer.dtype}: True and False are asked for, torch.bool"
+        check.that(answer.dtype == torch.bool, said)
+        check.close(answer, right, f"for {B} rows of {T} tokens", usual=usual)
+
+
+@marked("8.8 · grade stories", given=given_shares)
 def shares(check: exercise, mine) -> None:
     """Each share of all stories, with sqrt(p (1 − p) / n)."""
     kinds = {"a": Grade(True, True, ""), "b": Grade(True, False, ""), "c": Grade(False, False, "")}
@@ -682,44 +729,3 @@ def shares(check: exercise, mine) -> None:
         hundred = isinstance(share, int | float) and g > 0 and abs(share - 100 * g) < 1e-6 < abs(n - 100)
         check.that(not hundred, "shares are asked for, not per cent")
         check.close(answer, right, f"for {n} stories", usual=usual)
-
-
-@marked("8.8 · told or copied?", given=given_copied)
-def copied(check: exercise, mine) -> None:
-    """The share of windows that the training ids hold, in the same order and side by side."""
-    generator = np.random.default_rng(4)
-    for n, V, size in ((2, 7, 24), (3, 3, 30), (1, 9, 6)):
-        training = [*generator.integers(V, size=size).tolist(), V + 1]
-        story = [*generator.integers(V, size=7).tolist(), *training[3 : 3 + n + 1], V, *training[-n:]]
-        right = given_copied(story, training, n)
-        known = {tuple(training[i : i + n]) for i in range(len(training) - n + 1)}
-        own = [tuple(story[i : i + n]) for i in range(len(story) - n + 1)]
-        held = [window in known for window in own]
-        blocks = [tuple(story[i : i + n]) for i in range(0, len(story) - n + 1, n)]
-        halves = {tuple(training[i : i + n]) for i in range(0, len(training), n)}
-        loose = [set(window) <= {*training} for window in own]
-        bags = {tuple(sorted(window)) for window in known}
-        short_known = {tuple(training[i : i + n]) for i in range(len(training) - n)}
-        usual = {
-            "the share that is new is turned over": 1 - right,
-            "the number, not the share: divide by the story's windows": sum(held),
-            "divide by the number of windows, len(story) − n + 1": sum(held) / len(story),
-            "windows of the story overlap: the next begins one id later": sum(w in known for w in blocks)
-            / len(blocks),
-            "windows of the training ids overlap too: they begin at every id": sum(w in halves for w in own)
-            / len(own),
-            "single ids are looked up here: a window stands there as a whole": sum(loose) / len(own),
-            "single ids are looked up here: look for windows of n": sum(i in training for i in story)
-            / len(story),
-            "the order counts: sorted windows are no windows": sum(tuple(sorted(w)) in bags for w in own)
-            / len(own),
-            "each window of the story counts as often as it comes: no set": len({*own} & known) / len({*own}),
-            "divide by the windows of the story, not of the training ids": sum(held) / len(known),
-            "divided by all windows of the training ids": sum(held) / (len(training) - n + 1),
-            "the last window of the story is missing": sum(held[:-1]) / max(len(held) - 1, 1),
-            "the last window of the training ids is missing": sum(w in short_known for w in own) / len(own),
-            "a share is asked for, not whether any window is there": bool(any(held)),
-            "a share is asked for, not whether all are there": bool(all(held)),
-            "per cent: a share is between 0 and 1": 100 * right,
-        }
-        check.close(check.run(mine, list(story), list(training), n), right, f"for n = {n}", usual=usual)
