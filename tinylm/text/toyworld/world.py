@@ -126,7 +126,7 @@ STORIES = World(*load("words.txt", "stories.txt"), line_separator="\n", separato
 
 
 def spaced(text: str) -> str:
-    """The text with a space before each line that is not empty: its every word then follows a space.
+    """The text with a space before each line that is not empty: its first word follows one, as others do.
 
     GPT-2's way to cut keeps that space with the word, so " Luke" and the "Luke" that begins a line are two
     ids. A model that is to say again who was named would learn for each name which two belong together."""
