@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinylm.course import style
-from tinylm.runs.forecast import plain_duration
+from tinylm.training.forecast import plain_duration
 
 TIMES = {"1 s": 1, "1 min": 60, "1 hour": 3600, "1 day": 86400, "1 year": 31_536_000, "100 years": 3.1536e9}
 

@@ -9,11 +9,11 @@ from tinylm import device
 from tinylm.model.config import ModelConfig
 from tinylm.model.cost import flops_per_token
 from tinylm.model.gpt import GPT
-from tinylm.runs.forecast import Forecast, forecast, plain_duration
 from tinylm.runs.recipes import recipe
 from tinylm.runs.records import versions
 from tinylm.text.corpora import CORPORA, locate
 from tinylm.training.config import TrainConfig
+from tinylm.training.forecast import Forecast, forecast, plain_duration
 from tinylm.training.speed import measure_speed
 
 

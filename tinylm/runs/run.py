@@ -22,7 +22,6 @@ from tinylm.inference.generate import generate_text, opening
 from tinylm.model.cost import flops_per_token
 from tinylm.model.gpt import GPT
 from tinylm.runs import paths
-from tinylm.runs.forecast import check_memory, forecast, plain_duration
 from tinylm.runs.recipes import DataConfig, Recipe
 from tinylm.runs.records import RunRecord, read_record, record_header
 from tinylm.runs.scoring import Task, stored
@@ -30,6 +29,7 @@ from tinylm.storage import atomic, checkpoint, weights
 from tinylm.storage.checkpoint import TrainingCheckpoint, folder_of, load_newest, saved_steps
 from tinylm.text.batches import Batches
 from tinylm.text.dataset import Dataset
+from tinylm.training.forecast import check_memory, forecast, plain_duration
 from tinylm.training.loop import train
 from tinylm.training.progress import Progress, TrainingState, check_unchanged, default_provenance
 from tinylm.training.speed import measure_speed, threads_for

@@ -6,9 +6,9 @@ import pytest
 
 from tinylm.model.config import ModelConfig
 from tinylm.model.cost import flops_per_token, memory_bytes
-from tinylm.runs.forecast import CARDS, forecast, forecast_on
 from tinylm.runs.recipes import recipe
 from tinylm.training.config import TrainConfig
+from tinylm.training.forecast import CARDS, forecast, forecast_on
 
 SMALL = ModelConfig(vocab_size=31, context_length=37, n_layer=3, n_head=2, n_embd=44, bias=False)
 
