@@ -32,9 +32,9 @@ def test_best_device_is_a_gpu_where_there_is_one(monkeypatch, cuda, mps, best):
     "kind, machine, auto, taken",
     [
         ("cpu", {}, "float32", {"float32"}),
-        ("cpu", {"amx": True}, "float32", {"float32", "bfloat16"}),
-        ("mps", {"amx": True}, "float32", {"float32"}),
-        ("cuda", {"native_bf16": True}, "bfloat16", {"float32", "bfloat16", "float16"}),
+        ("cpu", {"amx": True, "native_bf16": True}, "float32", {"float32", "bfloat16"}),
+        ("mps", {"amx": True, "native_bf16": True}, "float32", {"float32"}),
+        ("cuda", {"native_bf16": True}, "bfloat16", {"float32", "tf32", "bfloat16", "float16"}),
         ("cuda", {"native_bf16": False}, "float16", {"float32", "float16"}),  # a T4
     ],
 )
@@ -43,7 +43,7 @@ def test_dtype_is_what_the_device_does_well_and_float16_alone_has_a_scaler(
 ):
     pretend(monkeypatch, **machine)
     assert resolve_dtype(kind) == auto
-    for dtype in ("float32", "bfloat16", "float16"):
+    for dtype in ("float32", "tf32", "bfloat16", "float16"):
         if dtype in taken:
             precision = Precision.of(kind, dtype)
             assert (precision.device, precision.dtype) == (torch.device(kind), dtype)
@@ -53,6 +53,51 @@ def test_dtype_is_what_the_device_does_well_and_float16_alone_has_a_scaler(
             with pytest.raises(ConfigError, match="use dtype auto"):
                 Precision.of(kind, dtype)
     assert Precision.of(kind).dtype == auto
+
+
+def test_tf32_elsewhere_is_refused_in_a_sentence():
+    with pytest.raises(
+        ConfigError, match=r"^tf32 is for NVIDIA GPUs since Ampere, not for this cpu device: use"
+    ):
+        resolve_dtype("cpu", "tf32")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "tf32", "bfloat16", "float16"])
+def test_precision_made_by_hand_may_be_any_but_float16_alone_has_a_scaler(dtype):
+    right, wrong = (
+        torch.amp.GradScaler("cpu", enabled=(dtype == "float16") == is_right) for is_right in (1, 0)
+    )
+    made = Precision(torch.device("cpu"), dtype, right)
+    with made.autocast():
+        assert (torch.ones(3, 3) @ torch.ones(3, 3)).dtype == getattr(torch, dtype.replace("tf32", "float32"))
+    with pytest.raises(ConfigError, match=f"^{dtype} with(out)? a gradient scaler: float16 needs one, and"):
+        Precision(torch.device("cpu"), dtype, wrong)
+
+
+@pytest.mark.parametrize("callers", ["highest", "high"])
+@pytest.mark.parametrize(
+    "kind, dtype, inside",
+    [
+        ("cuda", "float32", "highest"),
+        ("cuda", "tf32", "high"),
+        ("cuda", "bfloat16", "high"),
+        ("cuda", "float16", "high"),
+        ("cpu", "bfloat16", None),
+    ],
+)
+def test_float32_products_left_on_a_gpu_are_tf32s_but_in_float32_and_the_callers_setting_comes_back(
+    kind, dtype, inside, callers
+):
+    scaler = torch.amp.GradScaler("cpu", enabled=dtype == "float16")
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(callers)
+    try:
+        with pytest.raises(ZeroDivisionError), Precision(torch.device(kind), dtype, scaler).products():
+            assert torch.get_float32_matmul_precision() == (inside or callers)
+            raise ZeroDivisionError
+        assert torch.get_float32_matmul_precision() == callers
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_bfloat16_is_not_fast_when_the_question_itself_fails(monkeypatch):

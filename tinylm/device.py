@@ -1,6 +1,6 @@
 """The device: where tensors live, in which arithmetic, with which random numbers, and what this processor is.
 
-Weights stay float32; float16 always comes with a gradient scaler, bfloat16 and float32 never do. A machine is
+Weights stay float32; float16 always comes with a gradient scaler, and no other arithmetic does. A machine is
 described without host, user or path. Taught in 09_precision. Source: Micikevicius et al. 2018, section 3."""
 
 import contextlib
@@ -8,8 +8,9 @@ import os
 import platform
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 
@@ -37,7 +38,9 @@ def supports_bf16(device: Device) -> bool:
 
 def resolve_dtype(device: Device, dtype: str = "auto") -> str:
     """What "auto" means on this device: float32 on processors and Apple GPUs; on NVIDIA bfloat16 where it is
-    fast, else float16. Raises ConfigError for a type that the device does not do well."""
+    fast, else float16. "tf32" is float32 whose matrix products such a GPU rounds to 10 bits of fraction.
+
+    Raises ConfigError for a type that the device does not do well; a Precision made by hand overrides it."""
     kind = torch.device(device).type
     best = "float32" if kind != "cuda" else "bfloat16" if supports_bf16(device) else "float16"
     if dtype == "bfloat16" and not supports_bf16(device):
@@ -45,15 +48,27 @@ def resolve_dtype(device: Device, dtype: str = "auto") -> str:
         raise ConfigError(f"bfloat16 on {reason} is slower than {best}: use dtype auto")
     if dtype == "float16" and kind != "cuda":
         raise ConfigError(f"float16 on a {kind} device has no fast kernels: use dtype auto")
+    if dtype == "tf32" and not (kind == "cuda" and supports_bf16(device)):  # both came with Ampere
+        raise ConfigError(f"tf32 is for NVIDIA GPUs since Ampere, not for this {kind} device: use dtype auto")
     return best if dtype == "auto" else dtype
 
 
-class Precision(NamedTuple):
-    """A device, its arithmetic and its scaler: made once for a run, since the scaler remembers."""
+@dataclass(frozen=True)
+class Precision:
+    """A device, its arithmetic and its scaler: made once for a run, since the scaler remembers.
+
+    Made by hand it may be any, such as float16 simulated on a processor: Precision(torch.device("cpu"),
+    "float16", torch.amp.GradScaler("cpu")). Raises ConfigError for float16 without a scaler, and for a scaler
+    without float16."""
 
     device: torch.device
     dtype: str
     scaler: torch.amp.GradScaler
+
+    def __post_init__(self) -> None:
+        if self.scaler.is_enabled() != (needs := self.dtype == "float16"):
+            found = f"{self.dtype} with{'out' * needs} a gradient scaler"
+            raise ConfigError(f"{found}: float16 needs one, and nothing else does")
 
     @classmethod
     def of(cls, device: Device, dtype: str = "auto") -> Self:
@@ -67,11 +82,24 @@ class Precision(NamedTuple):
         """Whether Python waits for each operation anyway, so that a look at a number costs nothing."""
         return self.device.type == "cpu"
 
-    def autocast(self) -> contextlib.AbstractContextManager:
-        """A context in which matrix products run in this dtype."""
-        if self.dtype == "float32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, getattr(torch, self.dtype))
+    @contextlib.contextmanager
+    def products(self) -> Iterator[None]:
+        """Inside, a float32 matrix product on an NVIDIA GPU is TF32's, unless this dtype is float32.
+
+        Some are left in any arithmetic: the backward pass of "tf32" and Muon's. It is a setting of the whole
+        process, so that the caller's is put back."""
+        with contextlib.ExitStack() as after:
+            if self.device.type == "cuda":
+                after.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+                torch.set_float32_matmul_precision("highest" if self.dtype == "float32" else "high")
+            yield
+
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Inside, the matrix products of a forward pass run in this dtype."""
+        kind, name = self.device.type, self.dtype.replace("tf32", "float32")
+        with self.products(), torch.autocast(kind, getattr(torch, name), enabled=name != "float32"):
+            yield
 
 
 @contextlib.contextmanager

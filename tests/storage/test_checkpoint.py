@@ -63,7 +63,7 @@ def fresh(scale=None, **changes):
     return TrainingState(
         model,
         build_optimizer(model, config),
-        Precision(torch.device("cpu"), "float32", scaler),
+        Precision(torch.device("cpu"), "float16" if scale else "float32", scaler),
         config,
         batches,
         provenance=default_provenance(model, config, batches),
@@ -92,6 +92,7 @@ CASES = {  # settings, and where it matters how the optimiser is made when it is
     "momentum": ({}, MOMENTUM, MOMENTUM),
     "no memory": ({}, PLAIN, PLAIN),
     "amsgrad": ({}, *[of_torch("Adam", lr=0.01, amsgrad=True)] * 2),
+    "float16 that overflows": ({"log_every": 1}, None, None),
     "another torch saved it": ({}, of_another_torch, build_optimizer),
     "another torch goes on": ({"optimizer": "muon"}, build_optimizer, of_another_torch),
 }
@@ -111,6 +112,9 @@ def test_resume_equals_uninterrupted_run_bitwise(tmp_path, case, order):
         optimizer = ((now if seed else then) or build_optimizer)(model, config)
         keys = [set(group) for group in optimizer.param_groups]
         options = {"save": keep(tmp_path / folder), "callbacks": [stop_after(stop)], "optimizer": optimizer}
+        if case == "float16 that overflows":  # in its first steps, and again when the scale has doubled twice
+            scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20, growth_interval=2)
+            options["precision"] = Precision(torch.device("cpu"), "float16", scaler)
         history = run(model, config, resume=found.get("parts"), **options)
         assert history.interrupted == (stop is not None)
         assert [set(group) for group in optimizer.param_groups] == keys
@@ -118,7 +122,10 @@ def test_resume_equals_uninterrupted_run_bitwise(tmp_path, case, order):
     assert bits_of(found["parts"].model.tensors) == bits_of(found["whole"].model.tensors)
     assert bits_of(found["parts"].tensors) == bits_of(found["whole"].tensors)
     assert found["parts"].provenance == found["whole"].provenance
-    assert found["parts"].progress.tokens == 10 * config.tokens_per_step
+    assert found["parts"].data["scaler"] == found["whole"].data["scaler"]
+    counts = [(found[name].progress.tokens, found[name].progress.skipped) for name in ("parts", "whole")]
+    assert counts == 2 * [(10 * config.tokens_per_step, counts[0][1])]
+    assert (counts[0][1] > 3) == (case == "float16 that overflows")
 
 
 def test_checkpoint_holds_progress_provenance_and_a_model_like_any_other(tmp_path):
@@ -131,6 +138,14 @@ def test_checkpoint_holds_progress_provenance_and_a_model_like_any_other(tmp_pat
     assert saved.config == make_config(eval_every=3) and saved.provenance["train"]["seed"] == 5
     assert saved.tensors["final_norm.bias/exp_avg"].shape == (6,)
     assert torch.equal(weights.load(tmp_path / "here").model(tokens), model.eval()(tokens))
+
+
+def test_checkpoint_of_a_course_that_did_not_count_skipped_steps_has_skipped_none(tmp_path):
+    path = made(tmp_path / "here") / "training.json"
+    data = json.loads(path.read_text())
+    assert data["progress"].pop("skipped") == 0 and data.pop("content_sha256")
+    write_json(path, data, sealed=True)
+    assert load(tmp_path / "here").progress.skipped == 0
 
 
 def test_restore_brings_the_float16_scaler_and_builds_no_second_model(tmp_path, monkeypatch):

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.tiny import B, T, Tiny, make_batches, make_config, same, sgd, weights
+from tests.support.tiny import B, T, Tiny, bits_of, make_batches, make_config, same, sgd, tiny_gpt, weights
 from tinylm.device import Precision
 from tinylm.errors import ConfigError, Divergence
 from tinylm.model.losses import masked_loss, next_token_loss
 from tinylm.text.batches import IGNORE_INDEX, Batches
 from tinylm.training.ddp import World
-from tinylm.training.optim import adamw
+from tinylm.training.optim import adamw, build_optimizer, scheduled_rate
 from tinylm.training.step import train_step
 
 
@@ -233,15 +233,27 @@ def test_float16_gradient_is_clipped_as_it_is_after_unscaling():
     torch.testing.assert_close(weights(scaled), weights(plain))
 
 
-def test_float16_gradient_may_overflow_because_the_scaler_leaves_that_step_out():
-    model, precision = Tiny(), Float16.scaled(2.0**127)
-    before = weights(model)
-    result = step_of(model, precision=precision)
-    assert not math.isfinite(result.grad_norm)
-    assert same(weights(model), before) and precision.scaler.get_scale() == 2.0**126
-    for step in range(1, 60):
-        step_of(model, step, precision=precision)
-    assert not same(weights(model), before)
+@pytest.mark.parametrize("log", [True, False])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_float16_step_that_overflows_is_left_out_whole_and_the_next_one_has_its_rate(optimizer, log):
+    def state():
+        return bits_of([model.state_dict(), optimizer.state_dict()["state"]])
+
+    model, config, seen = tiny_gpt(), make_config(optimizer=optimizer, steps=20), []
+    optimizer, scaler = (
+        build_optimizer(model, config),
+        torch.amp.GradScaler("cpu", 2.0**24, growth_interval=2),
+    )
+    options = {"optimizer": optimizer, "config": config, "log": log}
+    options["precision"] = Precision(torch.device("cpu"), "float16", scaler)
+    for step in range(20):
+        was = state()
+        result = step_of(model, step, skipped=sum(seen), **options)
+        assert result.learning_rate == scheduled_rate(step - sum(seen), config)
+        assert result.skipped == (not math.isfinite(result.grad_norm))
+        assert result.skipped == (state() == was) or not step  # AdamW's memory is made there, of zeros
+        seen.append(result.skipped)
+    assert seen[:5] == [True] * 5 and {True, False} <= {*seen[10:]}  # the scale doubles until it overflows
 
 
 def test_float16_scale_that_has_fallen_below_one_stops_the_run():

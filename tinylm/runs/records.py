@@ -76,7 +76,7 @@ class RunRecord:
             numbers = {name: value for name, value in numbers.items() if value != {}}
             self.write("evaluation", step=progress.step, **numbers, seconds=progress.seconds)
         elif state.logged:
-            numbers = {name: value for name, value in asdict(state.result).items() if value != {}}
+            numbers = {k: v for k, v in asdict(state.result).items() if v != {} and v is not False}
             self.write("step", **numbers, seconds=progress.seconds)
 
     def write(self, kind: str, **numbers: Any) -> None:

@@ -35,7 +35,7 @@ from tinylm.training.progress import Progress, TrainingState, check_unchanged, d
 from tinylm.training.speed import measure_speed, threads_for
 
 FREE = {"dropout", "attention", "residual_init", "vocab_multiple"}  # may differ from those of the weights
-ENDED = ("seconds", "tokens", "interrupted", "stopped_early")  # what the end line says of a history
+ENDED = ("seconds", "tokens", "skipped", "interrupted", "stopped_early")  # what the end line says
 RECALLED = 0.6  # of the steps: after these all tokens count alike
 SAMPLE = GenerationConfig(max_new_tokens=72, temperature=0.8)  # a line
 

@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 from tinylm.errors import BELOW_1, Config, ConfigError
 
 Schedule = Literal["cosine", "linear", "constant", "wsd"]
-DTypeName = Literal["auto", "float32", "bfloat16", "float16"]  # device's own would load torch, for --help too
+# As device has them; taken from there they would load torch, for --help too.
+DTypeName = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,14 @@ from tinylm.training.step import StepResult, train_step
 class History:
     """What a run leaves behind: the logged steps, and the evaluations by number of finished steps.
 
-    tokens and seconds count the whole run; steps and evaluations hold what was done since it was resumed."""
+    The counts and seconds are of the whole run; steps and evaluations hold what was done since it was
+    resumed."""
 
     steps: list[StepResult] = dataclasses.field(default_factory=list)
     evaluations: list[tuple[int, Any]] = dataclasses.field(default_factory=list)
     tokens: int = 0
     seconds: float = 0.0
+    skipped: int = 0  # steps that float16 left out
     interrupted: bool = False
     stopped_early: bool = False
 
@@ -53,6 +55,7 @@ def train(
     loss_fn: LossFn = next_token_loss,
     world: World = SINGLE,
     optimizer: torch.optim.Optimizer | None = None,
+    precision: Precision | None = None,
     resume: Any | None = None,  # storage.checkpoint's TrainingCheckpoint: a name, and restore(state)
     provenance: dict[str, Any] | None = None,
     show_progress: bool = True,
@@ -66,6 +69,7 @@ def train(
     checkpoint's name. Each callback(state) is called after each step, with the step in state.result, and
     after each evaluation, with that in state.evaluation and no result. `resume` is the checkpoint to go on
     from, which must have the same provenance (by default the settings of model, training and batches).
+    `precision` stands for what config.dtype means on the model's device, also where that is refused.
 
     Ctrl-C ends the run after the step it fell into: with `save` it is saved and what there is is returned,
     without it KeyboardInterrupt goes on to whoever called. Raises Divergence when something is not finite,
@@ -78,7 +82,7 @@ def train(
         raise ConfigError(f"batches of {theirs} are not those of this process, {ours}: make them for it")
     config.grad_accum_steps(batches.context_length, batches.world_size)  # refused before anything is done
     optimizer = optimizer or build_optimizer(model, config)
-    precision = Precision.of(next(model.parameters()).device, config.dtype)
+    precision = precision or Precision.of(next(model.parameters()).device, config.dtype)
     provenance = provenance or default_provenance(model, config, batches)
     state = TrainingState(model, optimizer, precision, config, batches, Progress(), provenance, world)
     if resume is not None:
@@ -111,7 +115,8 @@ def train(
                 f"evaluate gave {evaluation!r}: return one number, or an object with a number called loss"
             ) from None
         if not math.isfinite(loss):
-            at = f"at step {progress.step} with learning rate {scheduled_rate(progress.step - 1, config):g}"
+            rate = scheduled_rate(progress.step - progress.skipped - 1, config)
+            at = f"at step {progress.step} with learning rate {rate:g}"
             raise Divergence(f"the validation loss is {loss} {at}")
         state.result, state.evaluation = None, evaluation
         progress.val_losses.append((progress.step, loss))
@@ -154,9 +159,11 @@ def train(
                     break
                 saved_step = step  # from here on the weights of that step are gone
                 logged = step % config.log_every == 0 or step + 1 == config.steps
-                state.result = train_step(model, optimizer, batches, step=step, log=logged, **settings)
+                where = {"step": step, "skipped": progress.skipped, "log": logged}
+                state.result = train_step(model, optimizer, batches, **where, **settings)
                 state.evaluation = None
                 progress.step += 1
+                progress.skipped += state.result.skipped
                 progress.tokens += config.tokens_per_step
                 if logged:
                     history.steps.append(state.result)
@@ -176,5 +183,5 @@ def train(
             raise Divergence(f"{error} ({left}): {rate}") from error
         finally:
             model.train(was_training)
-    history.tokens, history.seconds = progress.tokens, progress.seconds
+    history.tokens, history.seconds, history.skipped = progress.tokens, progress.seconds, progress.skipped
     return history

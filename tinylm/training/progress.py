@@ -24,6 +24,7 @@ class Progress:
     """How far a run is. Carried over by a checkpoint, so that a resumed run counts on."""
 
     step: int = 0  # optimiser steps finished; the next one has this number
+    skipped: int = 0  # those among them that float16 left out
     tokens: int = 0
     seconds: float = 0.0  # evaluations included
     val_losses: list[tuple[int, float]] = field(default_factory=list)  # (steps finished, nats per token)

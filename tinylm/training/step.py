@@ -34,6 +34,7 @@ class StepResult:
     update_ratio: float | None = None  # of a matrix in the middle: norm of the update over the weights'
     tokens_per_second: float | None = None
     metrics: dict[str, float | Tensor] = field(default_factory=dict)  # the loss function's own, means
+    skipped: bool = False  # whether it moved nothing, because float16's gradient overflowed
 
 
 def train_step(
@@ -42,6 +43,7 @@ def train_step(
     batches: TrainingBatches,
     *,
     step: int,
+    skipped: int = 0,
     config: TrainConfig,
     precision: Precision | None = None,
     loss_fn: LossFn = next_token_loss,
@@ -52,14 +54,17 @@ def train_step(
     """One optimiser step on config.tokens_per_step tokens, a pure function of (weights, config.seed, step).
 
     The micro-batches add up to the gradient of the whole batch: each divides its summed loss by the
-    number of targets in all of them, on all ranks. log=False leaves the numbers on the device. Raises
-    Divergence, with the weights as they were, when the loss or the gradient is not finite; where the device
-    runs ahead of Python, a step that is not logged is added to `unchecked`, for check_finite."""
+    number of targets in all of them, on all ranks. `skipped` is how many steps before were left out: the
+    data goes by the step, the learning rate by those that were applied. log=False leaves the numbers on the
+    device. Raises Divergence, with the weights as they were, when the loss or the gradient is not finite, but
+    for an overflow of float16; where the device runs ahead of Python, a step that is not logged is added to
+    `unchecked`, for check_finite."""
     if precision is None:
         precision = Precision.of(next(model.parameters()).device, config.dtype)
         if precision.scaler.is_enabled():
             raise ConfigError("float16 needs 1 scaler for all steps: pass a Precision.of(device, 'float16')")
     device, scaler = precision.device, precision.scaler
+    scale = scaler.get_scale()  # 1 but in float16
     if log:
         synchronize(device)
     started = time.perf_counter()
@@ -74,11 +79,11 @@ def train_step(
         n_targets = batches.count_targets(step, micro_steps)
     n_targets = world.mean(torch.full((), float(n_targets), device=device))  # each rank divides by the mean
 
-    rate = set_learning_rate(optimizer, step, config)  # by the step, never by the micro-step
+    rate = set_learning_rate(optimizer, step - skipped, config)  # never by the micro-step
     optimizer.zero_grad(set_to_none=True)  # once a step: the micro-batches accumulate
     losses, metrics = [], []
     dropout_seed = np.random.SeedSequence([config.seed, step, batches.rank]).generate_state(1)[0]
-    with seeded_rng(device, int(dropout_seed)):
+    with seeded_rng(device, int(dropout_seed)), precision.products():
         for tokens, targets in micro_batches:
             with precision.autocast():
                 nats, logged = loss_fn(model, copy_to(device, tokens), copy_to(device, targets))  # a sum
@@ -104,17 +109,19 @@ def train_step(
         matrices = [p for p in parameters if p.ndim >= 2] or parameters
         monitored = matrices[len(matrices) // 2]  # one tells whether updates are about 1/1000 of weights
         before = monitored.detach().clone()
-    scaler.step(optimizer)
+    with precision.products():
+        scaler.step(optimizer)
     scaler.update()
-    if log and scaler.is_enabled() and (scale := scaler.get_scale()) < 1:  # or it would skip for ever
-        what = f"float16's scale has fallen to {scale:g} because every gradient overflows"
+    left_out = (now := scaler.get_scale()) < scale  # it falls after an overflow; float16 alone is waited for
+    if now < 1:  # or it would skip for ever
+        what = f"float16's scale has fallen to {now:g} because every gradient overflows"
         raise Divergence(f"{what} at step {step} with learning rate {rate:g}")
 
     said = {name: world.mean(torch.stack([m[name].detach() for m in metrics]).mean()) for name in metrics[0]}
     if not log:
-        return StepResult(step, loss, rate, grad_norm, metrics=said)
+        return StepResult(step, loss, rate, grad_norm, metrics=said, skipped=left_out)
     synchronize(device)
     speed = config.tokens_per_step / (time.perf_counter() - started)
     ratio = float((monitored.detach() - before).norm() / before.norm())
     said = {name: float(value) for name, value in said.items()}
-    return StepResult(step, float(loss), rate, float(grad_norm), ratio, speed, said)
+    return StepResult(step, float(loss), rate, float(grad_norm), ratio, speed, said, left_out)
