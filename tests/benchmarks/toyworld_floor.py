@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from benchmark import open_record, options
 
+from tests.support.likelihood import log_prob
 from tinylm.inference.evaluate import Evaluation, summarize
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import IGNORE_INDEX, token_losses
@@ -78,7 +79,7 @@ def main() -> None:
     held_out = PLAYS.texts(chosen.held_out, HELD_OUT_SEED)
     score = evaluate_texts(model.eval(), tokenizer, held_out)
     # The texts' own log-probabilities take the luck of the draw out: the rest the model does not know.
-    exact = -sum(PLAYS.log_prob(text) for text in held_out) / score.n_tokens
+    exact = -sum(log_prob(PLAYS, text) for text in held_out) / score.n_tokens
     figures = {
         "gap": score.loss - PLAYS.floor,
         "standard_error": score.standard_error,

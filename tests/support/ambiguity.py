@@ -31,7 +31,7 @@ def example(template: Template) -> str:
 
 def texts_of(template: Template) -> list[list[str]]:
     """What each token can say. A word that its list holds twice stays twice: that is ambiguous too."""
-    return [list(token.meaning) if token.field else token.choice.options for token in template.tokens]
+    return [list(token.words) if token.field else token.choice.options for token in template.tokens]
 
 
 def coincide(one: Template, other: Template) -> bool:

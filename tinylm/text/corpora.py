@@ -42,8 +42,9 @@ class Corpus(NamedTuple):
 
     @property
     def contents(self) -> dict:
-        """What stands for the corpus here, as plain JSON."""
-        return {"holds": self.holds, "what": self.what, "files": [file.about for file in self.files]}
+        """What stands for the corpus here, wherever its files come from, as plain JSON."""
+        files = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in self.files]
+        return {"holds": self.holds, "what": self.what, "files": files}
 
 
 def _files(table: str) -> tuple[RemoteFile, ...]:

@@ -28,22 +28,12 @@ AGAIN = (408, 416, 429, 500, 502, 503, 504)  # answers that may be another one i
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a corpus: where it comes from, its size in bytes and its sha256."""
+    """One file of a corpus: where it comes from (nowhere: ""), its size in bytes and its sha256."""
 
     name: str
     url: str
     size: int
     sha256: str
-
-    @classmethod
-    def of(cls, path: Path) -> "RemoteFile":
-        """A file that is here already."""
-        return cls(path.name, "", path.stat().st_size, sha256(path))
-
-    @property
-    def about(self) -> dict:
-        """What tells it from any other, wherever it comes from, as plain JSON."""
-        return {"name": self.name, "size": self.size, "sha256": self.sha256}
 
     def difference(self, path: Path) -> str | None:
         """None where `path` is this file, whole; otherwise what was expected and what was found."""

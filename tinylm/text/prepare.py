@@ -26,7 +26,7 @@ from tinylm.errors import DataError, require_count, short
 from tinylm.text import corpora, documents
 from tinylm.text.corpora import END_OF_TEXT
 from tinylm.text.documents import Piece
-from tinylm.text.download import RemoteFile, write_json
+from tinylm.text.download import RemoteFile, sha256, write_json
 from tinylm.text.shards import read_manifest, write_manifest, write_shard
 from tinylm.text.tokenizers import BPETokenizer, Tokenizer, fingerprint, tokenizer_from_json, tokenizer_named
 
@@ -99,7 +99,8 @@ def _source(corpus: str, tokenizer: str) -> dict[str, Any]:
     if corpus in corpora.CORPORA:
         text = corpora.corpus_here(corpus)
     else:
-        text = corpora.Corpus(tuple(RemoteFile.of(path) for path in _own_files(corpus)))
+        found = _own_files(corpus)
+        text = corpora.Corpus(tuple(RemoteFile(p.name, "", p.stat().st_size, sha256(p)) for p in found))
     return {"corpus": Path(corpus).name, "tokenizer": tokenizer} | text.contents
 
 

@@ -262,10 +262,10 @@ class BPETokenizer(Tokenizer):
         return b"".join(map(self._bytes.__getitem__, row)).decode("utf-8", errors="replace")
 
 
-def gpt2_tokenizer(special: Sequence[str] = (END_OF_TEXT,)) -> BPETokenizer:
+def gpt2_tokenizer() -> BPETokenizer:
     """GPT-2's own 50,000 merges, from the files of "gpt2-bpe". Raises CorpusMissing where none has them."""
     text = corpora.fetch("gpt2-bpe")["vocab.bpe"].read_text(encoding="utf-8")
-    return BPETokenizer(text.partition("\n")[2], tuple(special))  # the first line says the version
+    return BPETokenizer(text.partition("\n")[2])  # the first line says the version
 
 
 def tiktoken_gpt2() -> Any:

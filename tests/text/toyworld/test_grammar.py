@@ -8,6 +8,7 @@ from itertools import product
 import pytest
 
 from tests.support.ambiguity import ambiguities, coincide
+from tests.support.likelihood import log_prob
 from tinylm.text.toyworld.grammar import Choice, Template, Token
 from tinylm.text.toyworld.loader import parse
 from tinylm.text.toyworld.world import World
@@ -84,10 +85,10 @@ def test_probability_entropy_and_length_are_those_of_all_texts_written_out(texts
     world = small_world(CLEAR)
     assert math.fsum(texts.values()) == pytest.approx(1, abs=1e-12)
     for text, probability in texts.items():
-        assert world.log_prob(text) == pytest.approx(math.log(probability), abs=1e-12)
+        assert log_prob(world, text) == pytest.approx(math.log(probability), abs=1e-12)
     for impossible in ("She sings.", "He sings.\nYes.", "He sings", ""):
         assert f"Tom has red hat.\n{impossible}" not in texts
-        assert world.log_prob(f"Tom has red hat.\n{impossible}") == -math.inf
+        assert log_prob(world, f"Tom has red hat.\n{impossible}") == -math.inf
     entropy = -math.fsum(p * math.log(p) for p in texts.values())
     assert world.entropy == pytest.approx(entropy, abs=1e-12)
     mean_length = math.fsum(p * len(text + "\n\n") for text, p in texts.items())

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.ambiguity import ambiguities
 from tests.support.corruption import corrupted, rivals
+from tests.support.likelihood import log_prob
 from tinylm.text.tokenizers import BPETokenizer
 from tinylm.text.toyworld.world import PLAYS, STORIES, spaced, unspaced
 
@@ -37,7 +38,7 @@ def test_every_draw_can_be_read_off_a_text(world):
 
 
 def test_entropy_is_the_mean_surprise_of_many_texts(world, texts):
-    surprise = [-world.log_prob(text) for text in texts]
+    surprise = [-log_prob(world, text) for text in texts]
     assert abs(np.mean(surprise) - world.entropy) < 3 * error_of(surprise)
     assert error_of(surprise) < 0.001 * world.entropy  # a test that could fail
     lengths = [len(text + world.separator) for text in texts]
@@ -76,7 +77,7 @@ def test_grader_accepts_exactly_what_the_world_can_say_and_hardly_a_wrong_word(w
     assert all(grade.grammatical and grade.faithful for grade in grades)
     assert world.grade(texts[0] + world.separator) == grades[0]
     for text in one_word_wrong[:1_000] + [a + world.line_separator + b for a, b in pairwise(texts[:9])]:
-        assert world.grade(text).faithful == (world.log_prob(text) > -math.inf)
+        assert world.grade(text).faithful == (log_prob(world, text) > -math.inf)
     assert np.mean([world.grade(text).faithful for text in one_word_wrong]) <= 0.01
 
 

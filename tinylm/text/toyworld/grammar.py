@@ -1,4 +1,4 @@
-"""A grammar of template sentences: how a text is drawn, and how it is read back with its exact probability.
+"""A grammar of template sentences: how a text is drawn, and how it is read back.
 
 Taught in notebook 01_characters. A text is made by a chain of draws: a plot; the scene, which is all that the
 plot settles before its first line (who, what, where); then for each line a template and its words.
@@ -12,6 +12,7 @@ import re
 from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Generic, TypeVar
 
@@ -55,18 +56,13 @@ Recalled = tuple[tuple[str, str], ...]  # (field, word) in a line's order: (("he
 
 
 class Token:
-    """One stretch of a template: plain text, a word drawn from a list, or the scene's word for a field.
-
-    The words of a field come with the probability that a scene has them; given the scene they are certain."""
+    """One stretch of a template: plain text, a word drawn from a list, or the scene's word for a field."""
 
     def __init__(self, words: Choice[str], field: str | None = None, *, is_capital: bool = False) -> None:
         texts = [word[:1].upper() + word[1:] if is_capital else word for word in words.options]
         self.field, self.choice = field, Choice(texts, words.probabilities)
         self._texts = dict(zip(words.options, texts, strict=True))
-        self.meaning = {  # text -> what it recalls, and its probability given the scene
-            self._texts[word]: (((field, word),), 1.0) if field else ((), p) for word, p in words.items()
-        }
-        self.lengths = sorted({len(text) for text in self.meaning})
+        self.words = {text: word for word, text in self._texts.items()}
 
     def write(self, scene: Scene, rng: np.random.Generator) -> str:
         """The text of this token in a scene, drawn at random where there is a choice."""
@@ -84,18 +80,16 @@ class Template:
         """The sentence in a scene, its words drawn at random."""
         return "".join(token.write(scene, rng) for token in self.tokens)
 
-    def readings(self, line: str) -> list[tuple[Recalled, float]]:
-        """Every way in which this template can have made the line, found from left to right: what it recalls
-        of the scene, and its probability given that scene."""
-        reached = [(0, (), 1.0)]
-        for token in self.tokens:
-            reached = [
-                (at + n, recalled + token.meaning[text][0], so_far * token.meaning[text][1])
-                for at, recalled, so_far in reached
-                for n in token.lengths
-                if (text := line[at : at + n]) in token.meaning
-            ]
-        return [(recalled, p) for at, recalled, p in reached if at == len(line)]
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile("".join(f"({'|'.join(map(re.escape, token.words))})" for token in self.tokens))
+
+    def reading(self, line: str) -> Recalled | None:
+        """What the line recalls of the scene if this template made it; None if it cannot have made it."""
+        if not (found := self._pattern.fullmatch(line)):
+            return None
+        said = zip(self.tokens, found.groups(), strict=True)
+        return tuple((token.field, token.words[text]) for token, text in said if token.field)
 
     def entropy(self) -> float:
         """Entropy of its words in nats, given the scene: a field is certain then."""
@@ -118,10 +112,10 @@ class Plot:
         lines = sum(pool.entropy + pool.mean(Template.entropy) for pool in self.lines)
         return sum(variable.entropy for variable in self.settled) + lines
 
-    def reading(self, index: int, line: str) -> tuple[Recalled, float] | None:
-        """How this plot can have made the line as its number `index`; None if it cannot."""
-        found = ((recalled, p * q) for t, p in self.lines[index].items() for recalled, q in t.readings(line))
-        return next(found, None)
+    def reading(self, index: int, line: str) -> Recalled | None:
+        """What the line recalls of the scene as this plot's number `index`; None if it cannot be that."""
+        readings = (template.reading(line) for template in self.lines[index].options)
+        return next((recalled for recalled in readings if recalled is not None), None)
 
     def scene(self, recalled: Sequence[tuple[str, str]]) -> Scene | None:
         """The first scene that agrees with all that is recalled; None if there is none."""

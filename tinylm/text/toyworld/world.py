@@ -4,7 +4,6 @@ Taught in notebooks 00_start_here and 01_characters. Two flavours: PLAYS (little
 65 characters) and STORIES (about a hundred words). Seeded and endless. Their words stand in .txt files."""
 
 import io
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,10 +28,10 @@ class Grade(NamedTuple):
 
 @dataclass(frozen=True)
 class World:
-    """A flavour of toyworld: texts with their exact probability, entropy and grade.
+    """A flavour of toyworld: texts with their exact entropy and grade.
 
     A text is held without its separator; in joined text the separator follows each text, and no text
-    contains it. Probabilities and lengths count text and separator together."""
+    contains it. Entropy and lengths count text and separator together."""
 
     plots: Choice[Plot]
     labels: dict[str, str]  # field -> what the grader calls it; a field without one is a word that agrees
@@ -80,37 +79,23 @@ class World:
         """The floor under the loss: no model has a lower expected loss on this world, nats per character."""
         return self.entropy / self.mean_length
 
-    def split(self, text: str) -> list[str]:
-        """The lines of a text, with or without the separator behind it."""
-        return text.removesuffix(self.separator).split(self.line_separator)
-
-    def log_prob(self, text: str) -> float:
-        """Log probability of a text in nats; -inf if it is impossible."""
-        lines = self.split(text)
-        for plot, p in self.plots.items():
-            readings = [plot.reading(i, line) for i, line in enumerate(lines[: len(plot.lines)])]
-            if len(lines) != len(plot.lines) or None in readings:
-                continue
-            if plot.scene([pair for recalled, _ in readings for pair in recalled]) is not None:
-                scene = sum(math.log(len(variable.options)) for variable in plot.settled)
-                return math.log(p) - scene + sum(math.log(q) for _, q in readings)
-        return -math.inf
-
     def grade(self, text: str) -> Grade:
-        """Is the text one that this world could have made, and if not, why not? Exact, by reading it back."""
-        lines = self.split(text)
+        """Is the text one that this world could have made, and if not, why not? Exact, by reading it back.
+
+        The separator may stand behind it."""
+        lines = text.removesuffix(self.separator).split(self.line_separator)
         shown = [short(line.replace("\n", " ")) for line in lines]
-        plot = next((plot for plot in self.plots.options if plot.reading(0, lines[0])), None)
+        plot = next((plot for plot in self.plots.options if plot.reading(0, lines[0]) is not None), None)
         if plot is None:
             return Grade(False, False, f"line 1 is not an opening of this world: {shown[0]}")
         if len(lines) != len(plot.lines):
             return Grade(False, False, f"there are {len(lines)} lines, but this plot has {len(plot.lines)}")
         readings = [plot.reading(i, line) for i, line in enumerate(lines)]
         for number, reading in enumerate(readings, start=1):
-            if reading is None or plot.scene(reading[0]) is None:  # in no scene at all
+            if reading is None or plot.scene(reading) is None:  # in no scene at all
                 return Grade(False, False, f"line {number} is not a line for this place: {shown[number - 1]}")
-        scene = plot.scene(readings[0][0])
-        for number, (recalled, _) in enumerate(readings, start=1):
+        scene = plot.scene(readings[0])
+        for number, recalled in enumerate(readings, start=1):
             for field, word in recalled:
                 if word != scene[field] and field in self.labels:
                     said = f"the {self.labels[field]} was {scene[field]}, but line {number} speaks of {word}"
