@@ -33,8 +33,8 @@ class DownloadError(DataError):
 class CorpusMissing(DataError):
     """No source has the corpus. `reason` says why in a few words."""
 
-    def __init__(self, sentence: str, *, reason: str) -> None:
-        super().__init__(sentence)
+    def __init__(self, name: str, reason: str, way_out: str) -> None:
+        super().__init__(f"{name} is not here ({reason}): {way_out}")
         self.reason = reason
 
 

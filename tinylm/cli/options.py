@@ -89,9 +89,8 @@ class Fetch(NamedTuple):
 class Prepare(NamedTuple):
     """Turn a corpus into files of token ids, once; a preparation that was killed goes on where it was."""
 
-    corpus: Annotated[
-        Positional[str], arg(metavar="CORPUS")
-    ]  # A corpus by name, or a file or folder of texts.
+    # A corpus by name, or a file or folder of texts.
+    corpus: Annotated[Positional[str], arg(metavar="CORPUS")]
     tokenizer: str = "gpt2"  # gpt2, bpe-4096 (trained on the text) or the path of a saved tokenizer.json.
     processes: Annotated[int | None, arg(metavar="INT")] = None  # How many work; left out: one for each core.
 

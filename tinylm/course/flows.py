@@ -165,15 +165,11 @@ def merge_tree(word: str, merges: Sequence[tuple[bytes, bytes]], *, title: str) 
                 high = max(y, other) + 0.55
                 joints.append((f"{number:,}", [x, x, far, far], [y, high, high, other]))
                 row[i : i + 2] = [(left + right, (x + far) / 2, high)]
-    top, tokens = (
-        max(y for _, _, y in row) + 0.6,
-        [style.show_bytes(piece, drawn=True) for piece, _, _ in row],
-    )
-    told = (
-        f"The tree of merges of “{word}”: {len(letters)} bytes below, {len(joints)} joints, numbered in the "
-    )
+    top = max(y for _, _, y in row) + 0.6
+    tokens = [style.show_bytes(piece, drawn=True) for piece, _, _ in row]
+    told = f"The tree of merges of “{word}”: {len(letters)} bytes below, {len(joints)} joints, numbered "
     count = f"{len(tokens)} token{'s' * (len(tokens) > 1)}"
-    told += f"order of the merges, and {count} on top: {', '.join(tokens)}."
+    told += f"in the order of the merges, and {count} on top: {', '.join(tokens)}."
     with paper(told, step * len(letters), top + 0.3, title=title) as axes:
         for i, letter in enumerate(letters):
             name = style.show_bytes(letter, drawn=True)

@@ -165,7 +165,7 @@ def load(name: str, *, fallback: str | None = None, tokenizer: str = "gpt2") -> 
     try:
         if size(corpus) > LARGE:
             why = f"its {size(corpus) / 1e9:.1f} GB are too much to read at once"
-            raise CorpusMissing(f"{name} is not here ({why}): {way_out}", reason=why)
+            raise CorpusMissing(name, why, way_out)
         found = [_obtain(name, file) for file in corpus.files]
     except CorpusMissing as error:
         if fallback is None:
@@ -278,10 +278,7 @@ def _obtain(name: str, file: RemoteFile) -> tuple[str, Path]:
         folder = _folder("TINYLM_DATA") or ROOT
         if not (os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)):
             reason += ", TINYLM_DATA names no folder that can be read"
-        reason += f", and {why}"
-        raise CorpusMissing(
-            f"{name} is not here ({reason}): {GETS_IT.format(name)}", reason=reason
-        ) from error
+        raise CorpusMissing(name, f"{reason}, and {why}", GETS_IT.format(name)) from error
 
 
 @lru_cache

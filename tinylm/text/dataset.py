@@ -140,9 +140,8 @@ def _line_length(text: corpora.Text) -> int:
     lengths = sorted({len(line) + 1 for line in (text.train + text.validation).rstrip("\n").split("\n")})
     if len(lengths) > 1:
         unlike = f"{short(text.name)} has lines of {lengths[0]:,} and of {lengths[-1]:,} characters"
-        raise DataError(
-            f"{unlike}, so a row cannot be a line: fill them up with spaces, or use rows 'windows'"
-        )
+        way_out = "fill them up with spaces, or use rows 'windows'"
+        raise DataError(f"{unlike}, so a row cannot be a line: {way_out}")
     return lengths[0]
 
 
