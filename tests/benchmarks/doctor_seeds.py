@@ -1,0 +1,140 @@
+"""Healthy runs of many seeds, and sick ones: what the doctor may never flag, and what it should.
+
+    python tests/benchmarks/doctor_seeds.py
+    make promote RUN=doctor_seeds
+
+Each run is the whole recipe shakespeare_baseline, shortened to 250 steps; a sick one differs in the one thing
+that its name says. The record holds their curves and the last validation loss. Whether the doctor flags a run
+is not in it: that is found from the curves, by tests/course/test_doctor.py too, so that a better doctor can
+be tried on the same runs."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from benchmark import open_record, options
+from torch import Tensor
+
+from tinylm.errors import Divergence
+from tinylm.runs.recipes import recipe, shortened
+from tinylm.runs.run import Run
+from tinylm.text.batches import Batches
+from tinylm.training.loop import train
+
+STEPS = 250
+BASE = shortened(recipe("shakespeare_baseline"), STEPS)
+BASE = replace(BASE, train=replace(BASE.train, eval_tokens=30_000))  # a quarter: it is only compared
+RATE = BASE.train.learning_rate
+
+
+def rate(times: float) -> dict[str, Any]:
+    """The settings of a peak rate that is so many times the recipe's, and of its end."""
+    return {"learning_rate": times * RATE, "min_learning_rate": times * BASE.train.min_learning_rate}
+
+
+class Changed:
+    """Batches that are changed on their way to the model: (step, tokens, targets) to (tokens, targets)."""
+
+    def __init__(self, batches: Any, change: Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
+        self._batches, self._change = batches, change
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batches, name)
+
+    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> tuple[Tensor, Tensor]:
+        return self._change(step, *self._batches.batch(step, micro_step, micro_steps))
+
+
+def shuffled(share: float) -> Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """So large a share of the targets stands at places that are not theirs."""
+
+    def change(step: int, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        generator, flat = torch.Generator().manual_seed(step), targets.flatten().clone()
+        places = torch.randperm(len(flat), generator=generator)[: int(share * len(flat))]
+        flat[places] = flat[places.roll(1)]
+        return tokens, flat.view_as(targets)
+
+    return change
+
+
+def leaked(step: int, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """One target in ten already stands where its character is asked for."""
+    seen = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(step)) < 0.1
+    return torch.where(seen, targets, tokens), targets
+
+
+def unshifted(step: int, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Each target is its own token: nothing is to be predicted."""
+    return tokens, tokens
+
+
+SICK = {  # settings of the training, and what happens to its batches
+    "rate × 10": (rate(10), None),
+    "rate × 3": (rate(3), None),
+    "rate / 3": (rate(1 / 3), None),
+    "rate / 30": (rate(1 / 30), None),
+    "no warm-up": ({"warmup_steps": 0}, None),
+    "no clipping": ({"grad_clip": 0.0}, None),
+    "all targets shuffled": ({}, shuffled(1.0)),
+    "a tenth of the targets shuffled": ({}, shuffled(0.1)),
+    "targets are the tokens": ({}, unshifted),
+    "a tenth of the targets leaked": ({}, leaked),
+    "validation text trained on": ({}, None),
+}
+
+
+def trained(name: str, seed: int) -> dict[str, Any]:
+    """One run, healthy unless its name is in SICK: what the record says of it."""
+    settings, change = SICK.get(name, ({}, None))
+    run = Run(replace(BASE, train=replace(BASE.train, seed=seed, **settings)))
+    batches = Changed(run.batches, change) if change else run.batches
+    if name == "validation text trained on":
+        sizes = {"context_length": batches.context_length, "batch_size": batches.batch_size}
+        batches = Batches(run.dataset.validation, **sizes, seed=seed)
+    began, steps, evaluation, died = time.process_time(), [], None, None
+
+    def write(state: Any) -> None:
+        if state.logged:
+            steps.append((state.result.step, state.result.loss))
+
+    try:
+        done = train(
+            run.model,
+            batches,
+            run.recipe.train,
+            evaluate=run.evaluate,
+            callbacks=[write],
+            show_progress=False,
+        )
+        evaluation = done.evaluations[-1][1].loss
+    except Divergence as error:
+        died = str(error)
+    known = {"name": name, "seed": seed, "settings": settings, "steps": [step for step, _ in steps]}
+    known |= {"losses": [loss for _, loss in steps], "validation_loss": evaluation, "died": died}
+    return known | {"cpu_seconds": time.process_time() - began}
+
+
+def main() -> None:
+    chosen = options(
+        __doc__,
+        record="doctor_seeds",
+        healthy=(list(range(1, 26)), "seeds of the healthy runs; the first five make the bands"),
+        sick=([31, 32], "seeds of each sick run"),
+    )
+    torch.set_num_threads(1)
+    made = Run(BASE).provenance
+    header = {part: made[part] for part in ("recipe", "tokenizer", "model", "train")}
+    record = open_record(chosen, what="experiment", **header, reading=made["data"])
+    for name in ("healthy", *SICK):
+        for seed in chosen.healthy if name == "healthy" else chosen.sick:
+            found = trained(name, seed)
+            record.write("measurement", **found)
+            loss, cpu = found["validation_loss"], found["cpu_seconds"]
+            print(f"{name:32} seed {seed:2} {found['died'] or f'{loss:.4f}'} {cpu:.1f} CPU-s", flush=True)
+    record.write("end")
+
+
+if __name__ == "__main__":
+    main()
