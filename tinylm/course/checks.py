@@ -47,7 +47,6 @@ def marked(name: str, *, given: Any = None) -> Callable[[Callable], Callable[[An
                 marking(check, answer)
             return answer if given is None or check.verdict == "correct" else given
 
-        mark.exercise = name
         return mark
 
     return decorate
