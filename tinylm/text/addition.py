@@ -41,16 +41,11 @@ def texts(
     return "".join(lines[:cut]), "".join(lines[cut:])
 
 
-def is_right(line: str, style: Style = "padded") -> bool:
-    """Whether a line is a sum, a+b=c, and c is what a and b make; spaces at its end do not matter."""
-    found = FORM.fullmatch(line.rstrip("\n"))
-    if not found:
-        return False
-    a, b, c = found.groups()
-    return int(c[::-1] if style == "reversed" else c) == int(a) + int(b)
-
-
 def grade(text: str, style: Style = "padded") -> tuple[int, int]:
-    """(right, all) of the lines of a text: how many are sums with the right result; empty lines are none."""
+    """(right, all) of the lines of a text: how many are a sum, a+b=c, with the right result.
+
+    Empty lines are none, and spaces at the end of one do not matter."""
     lines = [line for line in text.split("\n") if line.strip()]
-    return sum(is_right(line, style) for line in lines), len(lines)
+    sums = [found.groups() for line in lines if (found := FORM.fullmatch(line))]
+    right = [int(c[::-1] if style == "reversed" else c) == int(a) + int(b) for a, b, c in sums]
+    return sum(right), len(lines)
