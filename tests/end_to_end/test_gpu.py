@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tinylm.device import Precision, best_device, supports_bf16
+from tinylm.device import Precision, best_device
+from tinylm.errors import ConfigError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate
 from tinylm.model.config import ModelConfig
@@ -20,16 +21,16 @@ GPU = best_device()
 pytestmark = pytest.mark.skipif(GPU.type == "cpu", reason="there is no GPU here")
 T, B = 31, 5
 MODERN = {"position": "rotary", "activation": "relu2", "bias": False, "token_shift": True, "qk_norm": True}
-ROUNDING = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}  # of logits of size 1
+ROUNDING = {"float32": 1e-4, "tf32": 1e-2, "bfloat16": 5e-2, "float16": 1e-2}  # of logits of size 1
 each_shape = pytest.mark.parametrize("choice", [{}, MODERN], ids=["gpt2", "modern"])
 
 
-@pytest.fixture(params=["float32", "bfloat16", "float16"])
+@pytest.fixture(params=["float32", "tf32", "bfloat16", "float16"])
 def dtype(request):
-    if request.param == "bfloat16" and not supports_bf16(GPU):
-        pytest.skip("this GPU only emulates bfloat16")
-    if request.param == "float16" and GPU.type != "cuda":
-        pytest.skip("float16 is for NVIDIA")
+    try:
+        Precision.of(GPU, request.param)
+    except ConfigError as refusal:
+        pytest.skip(str(refusal))
     return request.param
 
 

@@ -1,13 +1,16 @@
 """One step's laws: accumulation, clipping, the loss function, the ranks, what is logged, what is refused."""
 
+import contextlib
 import itertools
 import math
+import statistics
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tests.support.tiny import B, T, Tiny, bits_of, make_batches, make_config, same, sgd, tiny_gpt, weights
+from tests.support.tiny import B, T, Tiny, V, bits_of, make_batches, make_config, same, sgd, tiny_gpt, weights
 from tinylm.device import Precision
 from tinylm.errors import ConfigError, Divergence
 from tinylm.model.losses import masked_loss, next_token_loss
@@ -254,6 +257,55 @@ def test_float16_step_that_overflows_is_left_out_whole_and_the_next_one_has_its_
         assert result.skipped == (state() == was) or not step  # AdamW's memory is made there, of zeros
         seen.append(result.skipped)
     assert seen[:5] == [True] * 5 and {True, False} <= {*seen[10:]}  # the scale doubles until it overflows
+
+
+def test_float16_with_its_scaler_follows_the_loss_of_float32_over_200_steps_closer_than_another_seed_does():
+    """The loss is the mean of the last 20 steps'; of those left out there, none is taken in float32."""
+
+    def trained(dtype, seed, scale=2.0**16, left_out=()):
+        model, config = tiny_gpt(seed), make_config(steps=200, warmup_steps=20, learning_rate=0.01, seed=seed)
+        scaler = torch.amp.GradScaler("cpu", scale, growth_interval=40, enabled=dtype == "float16")
+        options = {"precision": Precision(torch.device("cpu"), dtype, scaler), "config": config, "log": False}
+        options |= {"optimizer": build_optimizer(model, config)}
+        options |= {"batches": Batches(one_of_three, context_length=T, batch_size=B, seed=seed)}
+        losses, skipped = [], []
+        for step in range(200):
+            result = None if step in left_out else step_of(model, step, skipped=len(skipped), **options)
+            if result is None or result.skipped:
+                skipped.append(step)
+            else:
+                losses.append(float(result.loss))
+        return statistics.mean(losses[-20:]), skipped
+
+    one_of_three = np.cumsum(np.random.default_rng(3).integers(1, 4, 5003)) % V  # of them one comes next
+    exact, apart = [], []
+    for seed in range(3):
+        exact.append(trained("float32", seed)[0])
+        loss, skipped = trained("float16", seed, scale=2.0 ** (24 if seed else 10))
+        apart.append(loss - (trained("float32", seed, left_out=skipped)[0] if skipped else exact[-1]))
+        assert bool(skipped) == bool(seed)
+    assert max(map(abs, apart)) < 0.1 * statistics.stdev(exact) and max(exact) < 0.7 * math.log(V)
+
+
+def test_float32_products_of_a_whole_step_are_under_its_precision(monkeypatch):
+    @contextlib.contextmanager
+    def products(self):
+        inside.append(True)
+        yield
+        inside.pop()
+
+    def loss_fn(*given):
+        nats, metrics = next_token_loss(*given)
+        nats.register_hook(lambda _: seen.append(("backward", bool(inside))))
+        seen.append(("forward", bool(inside)))
+        return nats, metrics
+
+    inside, seen, model = [], [], Tiny()
+    monkeypatch.setattr(Precision, "products", products)
+    optimizer = sgd(model)
+    optimizer.register_step_pre_hook(lambda *_: seen.append(("update", bool(inside))))
+    step_of(model, optimizer=optimizer, loss_fn=loss_fn)
+    assert seen == [("forward", True), ("backward", True), ("update", True)] and not inside
 
 
 def test_float16_scale_that_has_fallen_below_one_stops_the_run():
