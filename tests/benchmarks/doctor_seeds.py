@@ -11,7 +11,7 @@ be tried on the same runs."""
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -104,7 +104,7 @@ def trained(name: str, seed: int) -> dict[str, Any]:
 
     def write(state: Any) -> None:
         if state.logged:
-            steps.append((state.result.step, state.result.loss))
+            steps.append(asdict(state.result))
 
     how = {"evaluate": run.evaluate, "callbacks": [write], "show_progress": False}
     try:
@@ -113,8 +113,8 @@ def trained(name: str, seed: int) -> dict[str, Any]:
         evaluation = done.evaluations[-1][1].loss
     except Divergence as error:
         died = str(error)
-    known = {"name": name, "seed": seed, "settings": settings, "steps": [step for step, _ in steps]}
-    known |= {"losses": [loss for _, loss in steps], "validation_loss": evaluation, "died": died}
+    known = {"name": name, "seed": seed, "settings": settings, "validation_loss": evaluation, "died": died}
+    known |= {key: [step[key] for step in steps] for key in ("step", "loss", "grad_norm", "update_ratio")}
     return known | {"cpu_seconds": time.process_time() - began}
 
 
