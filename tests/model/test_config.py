@@ -53,6 +53,7 @@ def test_suggested_widths_are_all_accepted():
 
 def test_config_of_an_earlier_version_says_what_its_models_were_and_every_other_name_is_needed():
     later = {"residual_init": "scaled", "token_shift": False, "vocab_multiple": 1}
+    later |= {"activation_checkpointing": False}
     for name, value in (data := SMALL.to_json()).items():
         rest = {other: data[other] for other in data if other != name}
         if name in later:

@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.model.cost import flops_per_token, memory_bytes
 from tinylm.model.gpt import GPT
-from tinylm.model.losses import cross_entropy
+from tinylm.model.losses import cross_entropy, fused_loss, next_token_loss
 
 SMALL = ModelConfig(vocab_size=31, context_length=37, n_layer=3, n_head=2, n_embd=44, bias=False)
 WIDE = ModelConfig(vocab_size=97, context_length=128, n_layer=5, n_head=4, n_embd=128)
@@ -42,8 +45,39 @@ def kept_for_backward(config):
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
-def estimated(config):
-    return memory_bytes(config, 7) - 16 * parameter_counts(config)["total"]
+def estimated(config, **settings):
+    return memory_bytes(config, 7, **settings) - 16 * parameter_counts(config)["total"]
+
+
+class MostBytes(TorchDispatchMode):
+    """The most bytes of tensors that lay in memory at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.alive, self.most = {}, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                self.alive[StorageWeakRef(storage)] = storage.nbytes()
+        self.alive = {storage: n for storage, n in self.alive.items() if not storage.expired()}
+        self.most = max(self.most, sum(self.alive.values()))
+        return out
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+@pytest.mark.parametrize("sizes", [{}, {"vocab_size": 2048, "n_layer": 2}], ids=["deep", "many ids"])
+@pytest.mark.parametrize("changes", [{}, MODERN], ids=["gpt2", "modern"])
+@pytest.mark.parametrize("again", [False, True], ids=["kept", "computed again"])
+def test_memory_estimate_is_near_the_most_that_a_step_has_at_once(again, changes, sizes, fused):
+    config = replace(WIDE, activation_checkpointing=again, **changes, **sizes)
+    model, tokens = GPT(config), torch.zeros(7, config.context_length, dtype=torch.int64)
+    with MostBytes() as found:
+        (fused_loss() if fused else next_token_loss)(model, tokens, tokens)[0].backward()
+    gradients = 4 * parameter_counts(config)["total"]
+    assert 0.85 < estimated(config, fused_loss=fused) / (found.most - gradients) < 1.15
 
 
 @pytest.mark.parametrize("changes", [{}, MODERN])

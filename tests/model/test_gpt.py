@@ -11,6 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from tests.support.settings import (
+    OTHERS,
     SMALL,
     each_attention,
     every_choice,
@@ -19,9 +20,10 @@ from tests.support.settings import (
     random_tokens,
     tied_and_untied,
 )
+from tinylm.device import seeded_rng
 from tinylm.errors import TinyLMError
 from tinylm.model.config import ModelConfig
-from tinylm.model.gpt import GPT
+from tinylm.model.gpt import GPT, Block
 from tinylm.model.losses import fused_loss, next_token_loss
 from tinylm.model.rope import rotary_tables
 
@@ -268,6 +270,33 @@ def test_tokens_that_cannot_be_read_are_refused_in_one_sentence(tokens, sentence
     assert str(error.value) == sentence
     # The cache is as it was.
     assert_close(torch.cat((first, model(first_and_last[:, 7:], cache)), dim=1), model(first_and_last))
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss()], ids=["plain", "fused"])
+@pytest.mark.parametrize("choice", [{}, OTHERS], ids=["gpt2", "others"])
+def test_activation_checkpointing_changes_no_bit_of_the_gradient_also_with_dropout(choice, loss_fn, compiled):
+    found = []
+    for again in (False, True):
+        model = lively(GPT(replace(SMALL, **choice, dropout=0.3, activation_checkpointing=again)))
+        torch.compiler.reset()
+        how = torch.compile(loss_fn, fullgraph=True, backend="aot_eager") if compiled else loss_fn
+        with seeded_rng("cpu", 3):
+            nats, _ = how(model, random_tokens(), random_tokens(seed=1))
+            nats.backward()
+        found.append([nats.detach(), *(parameter.grad for parameter in model.parameters())])
+    assert_close(*found, rtol=0, atol=0)
+
+
+def test_activation_checkpointing_computes_each_block_twice_and_a_cache_is_written_to_once(monkeypatch):
+    model, calls, forward = GPT(replace(SMALL, activation_checkpointing=True)), [], Block.forward
+    monkeypatch.setattr(Block, "forward", lambda block, *given: calls.append(block) or forward(block, *given))
+    model(random_tokens()).sum().backward()
+    assert calls == [*model.blocks, *reversed(model.blocks)]
+    calls.clear()
+    model(random_tokens(), model.new_cache()).sum().backward()
+    assert calls == [*model.blocks]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Runs: what a recipe is read as, what a training leaves behind, how it is resumed, and what is refused with
 nothing changed."""
 
+import functools
 import hashlib
 import json
 import math
@@ -19,6 +20,7 @@ from tinylm.errors import CheckpointError, ConfigError, CorpusMissing, Divergenc
 from tinylm.inference.evaluate import evaluate
 from tinylm.model.cost import flops_per_token
 from tinylm.model.gpt import GPT
+from tinylm.model.losses import RecallLoss, next_token_loss
 from tinylm.runs import paths, run, scoring
 from tinylm.runs.paths import open_checkpoint
 from tinylm.runs.records import RunRecord, read_record, record_header
@@ -208,6 +210,20 @@ def test_checkpoint_carries_the_loss_of_its_own_weights_or_none(mine, monkeypatc
     assert ["loss" in said for said in notes] == [True, False] and "standard_error" not in notes[0]
 
 
+def test_run_trains_and_measures_with_the_fused_loss_where_nobody_asks_for_the_logits(monkeypatch):
+    handed, measured, real = [], [], run.train
+    monkeypatch.setattr(run, "train", lambda *a, **b: handed.append(b["loss_fn"]) or real(*a, **b))
+    monkeypatch.setattr(run, "measure_speed", lambda model, **settings: measured.append(settings) or 1.0)
+    fused, plain = (run_recipe(tiny(fused_loss=fused), command="") for fused in (True, False))
+    for one, other in zip(fused.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    run_recipe(stories(data={"recall": 3.0}), command="")
+    assert handed[0].__qualname__.startswith("fused_loss.") and handed[1] is next_token_loss
+    assert isinstance(handed[2], RecallLoss)
+    assert [settings["fused_loss"] for settings in measured] == [True, False, True]
+    assert {settings["compile"] for settings in measured} == {False}
+
+
 def test_run_has_the_threads_that_one_of_its_micro_batches_is_worth(monkeypatch):
     ready, asked = Run(tiny()), []
     monkeypatch.setattr(run, "threads_for", lambda flops: asked.append(flops))
@@ -292,8 +308,9 @@ def test_output_that_nobody_reads_or_a_folder_that_is_gone_ends_a_run_with_what_
 MUON = {"optimizer": "muon", "tokens_per_step": 2 * 3 * 31}
 
 
-@pytest.mark.parametrize("call, changes", [(1, {}), (2, MUON), (3, {})])
+@pytest.mark.parametrize("call, changes", [(1, {}), (2, MUON), (3, {"compile": True})])
 def test_resume_equals_uninterrupted_run_bitwise(mine, monkeypatch, capsys, call, changes):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     recipe, step = tiny(model={"dropout": 0.2}, **changes), (3, 6, 7)[call - 1]
     run_recipe(recipe, name="complete", command="")
     cut(monkeypatch, "parts", recipe, call)
@@ -389,8 +406,9 @@ def test_shards_train_resume_and_evaluate(mine, tmp_path, monkeypatch):
     assert_resumes_and_evaluates(mine, "shards", "shards")
 
 
-def stories(**settings):
-    return tiny(data={"corpus": "toyworld-stories", "tokenizer": "bpe-300", "lowercase": False}, **settings)
+def stories(*, data=None, **settings):
+    read = {"corpus": "toyworld-stories", "tokenizer": "bpe-300", "lowercase": False} | (data or {})
+    return tiny(data=read, **settings)
 
 
 @pytest.mark.parametrize("kind", ["named", "file"])

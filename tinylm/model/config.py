@@ -35,6 +35,8 @@ class ModelConfig(Config):
     rope_base: float = 10000.0  # Rotary only: the slowest pair turns once in about 2 pi rope_base positions.
     vocab_multiple: int = 1
     """Fill the head's rows up to a multiple of this, such as 64, for speed on a GPU; it shows nowhere."""
+    activation_checkpointing: bool = False
+    """Keep only each block's input and compute the block again for the gradient: less memory, more time."""
 
     # Rotary tables, a KV cache and padding are in no count of parameters: without bounds of their own a
     # checkpoint of kilobytes could ask for all memory.
@@ -45,6 +47,7 @@ class ModelConfig(Config):
         "rope_base": (lambda base: base > 1, "above 1 (10000.0 is usual)"),
     }
     ADDED_LATER: ClassVar[dict] = {"residual_init": "scaled", "token_shift": False, "vocab_multiple": 1}
+    ADDED_LATER |= {"activation_checkpointing": False}
 
     @property
     def head_dim(self) -> int:

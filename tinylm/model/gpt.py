@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tinylm.errors import InputError
 from tinylm.model.attention import CausalSelfAttention, Rotary
@@ -92,8 +93,10 @@ class GPT(nn.Module):
         positions = self._positions(tokens, cache)
         x = self.embed(tokens, positions)  # (B, T, C)
         rotary = self.rotary(positions)
+        again = self.config.activation_checkpointing and cache is None  # a cache must be written to once
+        how = {"use_reentrant": False, "preserve_rng_state": self.config.dropout > 0}  # the same masks twice
         for block, layer in zip(self.blocks, layers, strict=True):
-            x = block(x, rotary, layer)  # (B, T, C)
+            x = checkpoint(block, x, rotary, **how) if again else block(x, rotary, layer)  # (B, T, C)
         if cache is not None:
             cache.commit(*tokens.shape)
         return self.final_norm(x)  # (B, T, C)

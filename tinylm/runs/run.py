@@ -21,6 +21,7 @@ from tinylm.inference.evaluate import Evaluation
 from tinylm.inference.generate import generate_text, opening
 from tinylm.model.cost import flops_per_token
 from tinylm.model.gpt import GPT
+from tinylm.model.losses import fused_loss, next_token_loss
 from tinylm.runs import paths
 from tinylm.runs.recipes import DataConfig, Recipe
 from tinylm.runs.records import RunRecord, read_record, record_header
@@ -34,7 +35,8 @@ from tinylm.training.loop import train
 from tinylm.training.progress import Progress, TrainingState, check_unchanged, default_provenance
 from tinylm.training.speed import measure_speed, threads_for
 
-FREE = {"dropout", "attention", "residual_init", "vocab_multiple"}  # may differ from those of the weights
+FREE = {"dropout", "attention", "residual_init"}  # may differ from those of the weights
+FREE |= {"vocab_multiple", "activation_checkpointing"}
 ENDED = ("seconds", "tokens", "skipped", "interrupted", "stopped_early")  # what the end line says
 RECALLED = 0.6  # of the steps: after these all tokens count alike
 SAMPLE = GenerationConfig(max_new_tokens=72, temperature=0.8)  # a line
@@ -55,7 +57,8 @@ def run_recipe(recipe: Recipe, *, name: str | None = None, fallback: bool = Fals
     run = Run(recipe, fallback=fallback)
     with run.at_work():
         sizes = {"micro_batch_size": plan.micro_batch_size, "context_length": context_length}
-        speed = measure_speed(run.model.to(best), **sizes, dtype=plan.dtype, optimizer=plan.optimizer)
+        costly = {name: getattr(plan, name) for name in ("dtype", "optimizer", "compile", "fused_loss")}
+        speed = measure_speed(run.model.to(best), **sizes, **costly)
         pace = {"tokens_per_second": speed, "validation_tokens": len(run.dataset.validation)}
         expected = forecast(run.model.config, plan, **pace)
         print(f"{expected}\n  at {speed:,.0f} tokens per second, measured just now, evaluations included")
@@ -188,6 +191,7 @@ class Run(Task):
         shown, go_on = paths.display_path(folder), f"`python -m tinylm resume {name}` goes on"
         print(f"writing to {shown}; Ctrl-C ends the run early and keeps the model", flush=True)
         self.weigh(saved.progress.step if saved else 0)
+        is_plain = self.recall is None and self.loss_fn is next_token_loss  # nobody asks for its logits
         try:
             history = train(
                 self.model.to(device.best_device()),
@@ -196,7 +200,7 @@ class Run(Task):
                 evaluate=self.evaluate,
                 save=self.save,
                 callbacks=[self, record],
-                loss_fn=self.recall or self.loss_fn,
+                loss_fn=fused_loss() if config.fused_loss and is_plain else self.recall or self.loss_fn,
                 resume=saved,
                 provenance=self.provenance,
             )

@@ -42,12 +42,15 @@ class TrainConfig(Config):
     seed: int = 1337  # Decides the order of the data and the dropout masks.
     dtype: DTypeName = "auto"
     """Arithmetic of the forward pass; auto takes what the device does best. Weights stay float32."""
-    compile: bool = False  # Compile the loss function: a slow first step, then faster ones on a GPU.
+    compile: bool = False  # Compile the loss function: a slow first step, then faster ones.
+    fused_loss: bool = True
+    """Compute head and cross-entropy in one, in half the memory; a loss that weighs its tokens is not."""
 
     BOUNDS: ClassVar[dict] = dict.fromkeys(("beta1", "beta2", "muon_momentum"), BELOW_1) | dict.fromkeys(
         ("warmup_steps", "eval_every", "eval_tokens", "patience", "seed"), (0,)
     )
     ADDED_LATER: ClassVar[dict] = {"eval_tokens": 0, "eval_dtype": "auto", "compile": False}
+    ADDED_LATER |= {"fused_loss": False}
     RENAMED: ClassVar[dict] = {
         "matrix_learning_rate": "muon_learning_rate",
         "matrix_momentum": "muon_momentum",

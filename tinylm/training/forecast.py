@@ -14,7 +14,7 @@ from tinylm.training.config import TrainConfig
 
 def check_memory(model: ModelConfig, train: TrainConfig, available: int | None) -> None:
     """Raises ConfigError where training would need more memory than there is; None is not known."""
-    needed = memory_bytes(model, train.micro_batch_size)
+    needed = memory_bytes(model, train.micro_batch_size, fused_loss=train.fused_loss)
     if available is not None and needed > available:
         needs, has = f"training needs about {_plain_bytes(needed)} of memory", _plain_bytes(available)
         less = f"a micro_batch_size below {train.micro_batch_size}, a shorter context_length"
@@ -53,7 +53,7 @@ def forecast(
         tokens=tokens,
         flops=tokens * flops_per_token(model),
         seconds=(tokens + read / 3) / tokens_per_second,
-        memory_bytes=memory_bytes(model, train.micro_batch_size, train.dtype),
+        memory_bytes=memory_bytes(model, train.micro_batch_size, train.dtype, fused_loss=train.fused_loss),
     )
 
 
@@ -74,7 +74,7 @@ def forecast_on(
     like ours, and less where the steps are small. A tenth of the memory is left to the driver."""
     peak, gib = CARDS[card]
     micro_batch_size = train.micro_batch_size
-    while memory_bytes(model, micro_batch_size, "float16") > 0.9 * gib * 2**30:
+    while memory_bytes(model, micro_batch_size, "float16", fused_loss=train.fused_loss) > 0.9 * gib * 2**30:
         if micro_batch_size % 2:
             return None, 0
         micro_batch_size //= 2

@@ -25,6 +25,7 @@ from tinylm.training.finite import check_finite
 from tinylm.training.interrupts import Interrupts
 from tinylm.training.optim import build_optimizer, scheduled_rate
 from tinylm.training.progress import Progress, TrainingState, default_provenance
+from tinylm.training.speed import compile_loss
 from tinylm.training.step import StepResult, train_step
 
 
@@ -88,8 +89,8 @@ def train(
     if resume is not None:
         resume.restore(state)
         state.saved = resume.name
-    if config.compile:  # the function, never the model: generation with a cache would compile for each token
-        loss_fn = torch.compile(loss_fn)
+    if config.compile:
+        loss_fn = compile_loss(loss_fn)
     progress, history, unchecked, was_training = state.progress, History(), [], model.training
     settings = {"config": config, "precision": precision, "loss_fn": loss_fn, "world": world}
     settings["unchecked"] = unchecked
