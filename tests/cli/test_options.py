@@ -37,7 +37,10 @@ def test_help_lists_every_setting_of_a_recipe_with_its_explanation(capsys, monke
             assert re.search(r"\w{4,}.*\(default: ", told), field.name
 
 
-def test_help_shows_the_settings_of_the_recipe_and_the_warm_up_that_goes_with_fewer_steps(capsys):
+def test_help_shows_the_settings_of_the_recipe_and_the_warm_up_that_goes_with_fewer_steps(
+    capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
     made = recipe("shakespeare_char")
     assert main(["train", "shakespeare_char", "--train.steps", str(made.train.steps // 2), "--help"]) == 0
     shown = capsys.readouterr().out
