@@ -97,8 +97,8 @@ class Precision:
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
         """Inside, the matrix products of a forward pass run in this dtype."""
-        kind, name = self.device.type, self.dtype.replace("tf32", "float32")
-        with self.products(), torch.autocast(kind, getattr(torch, name), enabled=name != "float32"):
+        cast_to = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.dtype)
+        with self.products(), torch.autocast(self.device.type, cast_to, enabled=cast_to is not None):
             yield
 
 
