@@ -17,7 +17,7 @@ from tinylm.text.batches import Batches
 from tinylm.training.ddp import World
 from tinylm.training.loop import train
 from tinylm.training.optim import learning_rate, scheduled_rate
-from tinylm.training.progress import Progress
+from tinylm.training.progress import Progress, differences
 
 
 def run(model=None, config=None, batches=None, **options):
@@ -363,3 +363,12 @@ def test_ctrl_c_on_another_rank_than_zero_is_no_reason_to_stop_nor_to_cut_an_eva
     deaf = RankOne(lambda value: value if isinstance(value, float) else False)
     history = run(config=make_config(eval_every=6), world=deaf, **options)
     assert history.tokens == 10 * 2 * B * T and len(history.evaluations) == 2
+
+
+def test_precision_handed_over_is_part_of_what_a_resumed_run_must_keep():
+    kept = []
+    save = lambda state: kept.append(state.provenance) or "kept"  # noqa: E731
+    precision = Precision(torch.device("cpu"), "bfloat16", torch.amp.GradScaler("cpu", enabled=False))
+    run(tiny_gpt(), make_config(), make_batches(), save=save)
+    run(tiny_gpt(), make_config(), make_batches(), save=save, precision=precision)
+    assert list(differences(kept[0], kept[-1])) == ["precision was not there and is bfloat16"]

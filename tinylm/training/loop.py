@@ -83,8 +83,10 @@ def train(
         raise ConfigError(f"batches of {theirs} are not those of this process, {ours}: make them for it")
     config.grad_accum_steps(batches.context_length, batches.world_size)  # refused before anything is done
     optimizer = optimizer or build_optimizer(model, config)
-    precision = precision or Precision.of(next(model.parameters()).device, config.dtype)
     provenance = provenance or default_provenance(model, config, batches)
+    if precision is not None:  # or a resumed run would go on in another arithmetic without a word
+        provenance = {**provenance, "precision": precision.dtype}
+    precision = precision or Precision.of(next(model.parameters()).device, config.dtype)
     state = TrainingState(model, optimizer, precision, config, batches, Progress(), provenance, world)
     if resume is not None:
         resume.restore(state)
