@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from tests.support.command_line import ROOT, TRAIN
+from tests.support.command_line import ROOT, TRAIN, assert_one_sentence
 from tests.support.tiny_run import interrupt_at
 from tinylm.__main__ import main
 from tinylm.cli import commands
@@ -79,6 +79,16 @@ def test_evaluate_prints_the_last_evaluation_of_the_record_and_the_unit_of_its_e
     assert f"validation loss {last['loss']:.4f} ± {last['standard_error']:.4f} nats per character" in shown
     assert f"(± over {last['unit']})" in shown
     assert f"{last['n_tokens']:,} characters of toyworld-plays (generated)" in shown
+
+
+def test_doctor_says_what_it_found_or_that_all_is_well_and_refuses_a_run_that_nothing_compares_with(
+    my_runs, monkeypatch, printed, capsys
+):
+    assert main(["doctor", "tiny"]) == 2
+    assert_one_sentence(capsys.readouterr().err, "the course has 0 records with the text, model, steps")
+    for found, said in ((["a", "b"], "a\nb\n"), ([], "both losses stay where those of healthy runs do\n")):
+        monkeypatch.setattr("tinylm.course.doctor.examine", lambda record, found=found: found)
+        assert printed("doctor", "tiny") == printed("doctor", str(my_runs / "tiny")) == said
 
 
 def test_train_with_fallback_replaces_a_missing_corpus(mine, printed):

@@ -102,6 +102,8 @@ REFUSED = {  # what is typed, and some words of the sentence
     "sample x --zzz": "--zzz is not known here (see",
     "machine x": "x is not known here",
     "sample": "CHECKPOINT is missing",
+    "doctor": "RUN is missing",
+    "doctor nothing": "there is no run nothing",
     f"{SMALL} --train.steps": "--train.steps needs a value",
     "sample x --temperature hot": "--temperature is not a number: 'hot'",
     f"{SMALL} --train.steps 1e3": "--train.steps is not a whole number: '1e3'",

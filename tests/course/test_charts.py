@@ -1,5 +1,6 @@
 """Laws of the charts: what is handed in is what is drawn."""
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 import torch
 
 from tinylm.course import charts
+from tinylm.course.doctor import Bands
+from tinylm.runs.records import Record
 
 X = np.arange(0, 1100, 100)
 FALLS = 2.5 + 1.5 * np.exp(-X / 300)
@@ -128,3 +131,16 @@ def test_dots_stand_at_the_values_with_bars_as_long_as_the_errors_the_first_row_
     assert [label.get_text() for label in drawn.axes.get_yticklabels()] == ["plain", "tried", "fast"]
     assert drawn.axes.yaxis_inverted()
     assert [row.lines[0].get_markerfacecolor() == "white" for row in rows] == [False, True, False]
+
+
+def test_in_band_draws_the_edges_of_the_band_and_the_smoothed_losses_over_it(drawn):
+    band = {0: (3.0, 5.0), 10: (2.0, 3.0), 20: (1.0, 2.0)}
+    bands = Bands(5, {}, training=band, validation={}, updates={})
+    steps = [{"step": step, "loss": loss} for step, loss in ((0, 4.0), (10, 3.0), (20, None))]
+    charts.in_band(bands, {"mine": Record({}, steps, [])}, title="Mine")
+    (area,), (line,) = drawn.axes.collections, drawn.axes.lines
+    edges = {(step, edge) for step, both in band.items() for edge in both}
+    assert edges <= {tuple(point) for point in area.get_paths()[0].vertices.tolist()}
+    assert line.get_xdata().tolist() == [0, 10, 20]
+    assert line.get_ydata().tolist() == pytest.approx([4.0, 3.8, math.nan], nan_ok=True)
+    assert {"mine", "5 healthy runs", "Mine"} <= {*drawn.words()} and "5 healthy runs" in drawn.alt

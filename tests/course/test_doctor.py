@@ -1,16 +1,19 @@
 """The doctor: planted faults are named, with the tensor where they begin; healthy ones are left alone."""
 
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
 from torch import nn
 
 from tests.support.tiny import QUIET, V, make_batches, make_config, same, tiny_gpt, weights
-from tinylm.course.doctor import first_bad, magnitudes
+from tinylm.course.doctor import Bands, Doctor, examine, first_bad, magnitudes, smooth
 from tinylm.device import Precision
-from tinylm.errors import Divergence
+from tinylm.errors import ConfigError, Divergence, RunError
 from tinylm.model.losses import IGNORE_INDEX, fused_loss, masked_loss, next_token_loss
+from tinylm.runs import paths
+from tinylm.runs.records import Record, read_record
 from tinylm.training.loop import train
 
 BATCHES = make_batches()
@@ -132,3 +135,124 @@ def test_first_bad_looks_at_the_norm_as_the_step_does():
     model = enlarged(patient(tied_head=False), "head.weight", 1e21)
     found = first_bad(model, *BATCHES.batch(0))
     assert (found.part, found.name) == ("norm", "all gradients")
+
+
+def record(lines, evaluations=(), **changes):
+    """A record of these steps; `changes` are in its header."""
+    plan = make_config(**{"log_every": 1, "steps": len(lines)} | changes.pop("train", {})).to_json()
+    same = {"recipe": "tiny", "data": "random", "tokenizer": "abc", "parameters": 5, "train": plan}
+    return Record(same | changes, list(lines), list(evaluations))
+
+
+def lines(seed, steps=60, worse=0.0, ratio=0.01, start=0):
+    """Logged steps that fall from 4 to 2, with a noise that `seed` decides."""
+    noise = torch.randn(steps, generator=torch.Generator().manual_seed(seed)).mul(0.05).tolist()
+    said = [
+        {"step": step, "loss": 2 + 2 * math.exp(-step / 10) + noise[step] + worse, "update_ratio": ratio}
+        for step in range(steps)
+    ]
+    return said[start:]
+
+
+def evaluated(loss, step=60):
+    return [{"step": step, "loss": loss}]
+
+
+@pytest.fixture(scope="module")
+def bands():
+    return Bands.of([record(lines(seed), evaluated(2 + seed / 100)) for seed in range(5)])
+
+
+def test_healthy_curve_and_one_that_comes_late_stay_in_the_band(bands):
+    for seed in range(5, 40):
+        assert examine(record(lines(seed), evaluated(2.02)), bands) == []
+        assert examine(record(lines(seed, start=seed)), bands) == []  # a run that was resumed there
+
+
+def test_bands_are_as_wide_as_the_deviation_says_and_no_narrower_than_a_hundredth(bands):
+    low, high = bands.validation[60]
+    deviation = torch.tensor([2 + seed / 100 for seed in range(5)]).std().item()
+    assert (low + high) / 2 == pytest.approx(2.02) and high - 2.02 == pytest.approx(6 * deviation * 1.2**0.5)
+    narrow = Bands.of([record(lines(0), evaluated(2.0)) for _ in range(3)])
+    assert narrow.validation[60] == pytest.approx((1.98, 2.02))
+    middle = sum(smooth([line["loss"] for line in lines(seed)])[30] for seed in range(5)) / 5
+    assert sum(bands.training[30]) / 2 == pytest.approx(middle)
+
+
+@pytest.mark.parametrize(
+    "sick, why",
+    [
+        ({"worse": 1.0}, "its updates are as large as theirs, so look at the data"),
+        (
+            {"worse": 1.0, "ratio": 0.1},
+            "its updates are 10 times as large as theirs, so the learning rate is too high",
+        ),
+        ({"worse": 1.0, "ratio": 0.001}, "0.1 times as large as theirs, so the learning rate is too low"),
+        ({"worse": 1.0, "ratio": None}, "look at the data"),
+        ({"worse": -1.0}, "too good to be true"),
+        ({"worse": -1.0, "ratio": 0.1}, "too good to be true"),
+        ({"worse": math.nan}, "look at the data"),
+    ],
+)
+def test_sick_curve_is_told_once_with_its_step_both_numbers_and_the_likely_cause(bands, sick, why):
+    (said,) = examine(record(lines(7, **sick), evaluated(2.02)), bands)
+    loss, (low, high) = lines(7, **sick)[0]["loss"], bands.training[0]
+    assert said.startswith(
+        f"step 0: the training loss is {loss:.3f}, 5 healthy runs stay between {low:.3f} and"
+    )
+    assert f" {high:.3f}: " in said and why in said
+
+
+def test_validation_loss_is_told_beside_and_null_in_a_record_is_nan(bands):
+    said = examine(record(lines(7), evaluated(1.0)), bands)
+    assert len(said) == 1 and "step 60: the validation loss is 1.000" in said[0] and "too good" in said[0]
+    broken = [line | {"loss": None} if line["step"] > 30 else line for line in lines(7)]
+    said = examine(record(broken, evaluated(None)), bands)
+    assert [words.split(",")[0] for words in said] == [
+        "step 31: the training loss is nan",
+        "step 60: the validation loss is nan",
+    ]
+
+
+def test_bands_want_three_records_that_compare_and_the_course_must_have_them():
+    for records in (
+        [record(lines(0))] * 2,
+        [record(lines(0)), record(lines(1)), record(lines(2), parameters=6)],
+    ):
+        with pytest.raises(RunError, match=f"{len(records)} records make no band: give 3 or more"):
+            Bands.of(records)
+    with pytest.raises(RunError, match="the course has 0 records with the text, model, steps"):
+        examine(record(lines(0)))
+    with pytest.raises(RunError, match="a benchmark's record has no curve"):
+        examine(record(lines(0), what="benchmark"))
+
+
+def test_doctor_says_in_the_run_what_examine_says_of_its_record_and_refuses_a_run_of_another_plan():
+    def run(seed, *more, **changes):
+        """What a record of this run holds, as far as the doctor reads it."""
+        steps, seen, config = [], [], make_config(steps=40, log_every=1, eval_every=20, **changes)
+
+        def write(state):
+            if state.evaluation is not None:
+                seen.append({"step": state.progress.step, "loss": state.evaluation})
+            else:
+                steps.append(asdict(state.result))
+
+        batches, evaluate = make_batches(seed=seed), lambda state: state.progress.step / 20
+        train(patient(), batches, config, evaluate=evaluate, callbacks=[write, *more], **QUIET)
+        return record(steps, seen, train=config.to_json())
+
+    healthy, said = Bands.of([run(seed) for seed in range(3)]), []
+    doctor = Doctor(healthy, say=said.append)
+    sick = run(3, doctor, learning_rate=3.0)
+    assert said == examine(sick, healthy) == list(doctor.found.values()) and len(said) == 1
+    assert "the training loss" in said[0] and "the learning rate is too high" in said[0]
+    with pytest.raises(ConfigError, match="the bands are of other runs, schedule was cosine and is linear"):
+        run(3, doctor, schedule="linear")
+
+
+@pytest.mark.parametrize("recipe", ["shakespeare_baseline", "shakespeare_fast"])
+def test_no_run_of_the_course_leaves_the_band_of_the_four_others(recipe):
+    for seed in range(1, 6):
+        kept = read_record(paths.DATA / "runs" / f"{recipe}-seed{seed}.jsonl")
+        assert Bands.like(kept).n == 4 and examine(kept) == []

@@ -7,12 +7,24 @@ from typing import Any
 
 import torch
 
-from tinylm.cli.options import SAMPLED, Evaluate, Fetch, Lab, Machine, Pack, Prepare, Resume, Sample, Train
-from tinylm.course import notebooks
+from tinylm.cli.options import (
+    SAMPLED,
+    Doctor,
+    Evaluate,
+    Fetch,
+    Lab,
+    Machine,
+    Pack,
+    Prepare,
+    Resume,
+    Sample,
+    Train,
+)
+from tinylm.course import doctor, notebooks
 from tinylm.errors import ConfigError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import opening, stream_text, to_column_major
-from tinylm.runs import machine, paths, recipes, run
+from tinylm.runs import machine, paths, recipes, records, run
 from tinylm.text import corpora, prepare
 
 
@@ -37,6 +49,9 @@ def perform(options: Any, typed: list[str]) -> int:
             result, text = run.validate(checkpoint)
             print(result.described(text.unit))
             print(f"{result.n_tokens:,} {text.unit}s of {text.described}, each predicted once")
+        case Doctor(name):
+            record = records.read_record(paths.find_run(name) / "record.jsonl")
+            print(*(doctor.examine(record) or ["both losses stay where those of healthy runs do"]), sep="\n")
         case Fetch(corpus, is_all):
             if (corpus is None) != is_all:
                 raise ConfigError(f"name one corpus or give --all: {', '.join(corpora.CORPORA)}")

@@ -79,6 +79,12 @@ class Evaluate(NamedTuple):
     checkpoint: Checkpoint  # A checkpoint's folder, a run's name, or a shipped name such as shakespeare_char.
 
 
+class Doctor(NamedTuple):
+    """Say whether a run's losses go where healthy runs of its recipe went, and where they leave them."""
+
+    name: Annotated[Positional[str], arg(metavar="RUN")]  # The run's name, or its folder.
+
+
 class Fetch(NamedTuple):
     """Download a corpus, check it and keep it."""
 
@@ -115,7 +121,7 @@ class Lab(NamedTuple):
     solutions: bool = False
 
 
-KINDS = (Train, Resume, Sample, Evaluate, Fetch, Prepare, Pack, Machine, Lab)
+KINDS = (Train, Resume, Sample, Evaluate, Doctor, Fetch, Prepare, Pack, Machine, Lab)
 COMMANDS = {kind.__name__.lower(): kind for kind in KINDS}
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from tinylm.course import style
+from tinylm.course.doctor import Bands, smooth
+from tinylm.runs.records import Record
 from tinylm.training.forecast import plain_duration
 
 TIMES = {"1 s": 1, "1 min": 60, "1 hour": 3600, "1 day": 86400, "1 year": 31_536_000, "100 years": 3.1536e9}
@@ -133,3 +135,17 @@ def dots(values: Mapping[str, tuple[float, float]], *, pale: Sequence[str] = (),
         axes.tick_params(axis="y", length=0)
         axes.set(**named, ylim=(len(values) - 0.4, -0.6))
         axes.grid(axis="both")
+
+
+def in_band(bands: Bands, runs: Mapping[str, Record], *, alt: str = "", **named: str) -> None:
+    """The training losses of some runs, smoothed as the doctor does, over the band of healthy ones."""
+    steps, (low, high) = list(bands.training), zip(*bands.training.values(), strict=True)
+    told = f"The band where {bands.n} healthy runs went, over the steps, and the curves of {', '.join(runs)}."
+    with style.figure(alt or told, height=4.5) as axes:
+        axes.fill_between(steps, low, high, color=style.PALE, label=f"{bands.n} healthy runs")
+        for look, (name, record) in zip(style.LOOKS(), runs.items(), strict=False):
+            losses = smooth([line["loss"] for line in record.steps])
+            axes.plot([line["step"] for line in record.steps], losses, label=name, **look | {"marker": None})
+        axes.set(**{"xlabel": "step", "ylabel": "training loss, smoothed (nats per token)"} | named)
+        axes.grid(axis="y")
+        axes.figure.legend(loc="outside lower center", ncols=3, handlelength=3)

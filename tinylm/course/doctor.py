@@ -5,15 +5,26 @@ Taught in notebook 09_precision."""
 import contextlib
 import copy
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from tinylm.device import Precision, seeded_rng
+from tinylm.errors import ConfigError, RunError
 from tinylm.model.losses import IGNORE_INDEX, LossFn, next_token_loss, select_targets
+from tinylm.runs import paths
+from tinylm.runs.records import Record, read_record
+from tinylm.training.progress import TrainingState, differences
 
 LARGE = 1000.0  # no weight of a GPT that learns comes near
+SMOOTH = 0.8  # so much of the running mean stays at the next logged step: a mean of about nine
+WIDE, FLOOR = 6.0, 0.01  # half a band: standard deviations, and at least this share of the loss
+ALIKE = ("steps", "tokens_per_step", "optimizer", "schedule", "log_every")  # where curves compare
 
 
 @dataclass(frozen=True)
@@ -109,3 +120,134 @@ def magnitudes(
             hook.remove()
     norm = nn.utils.get_total_norm([g.float() / scale for g in gradients if g is not None])
     return seen | {("norm", "all gradients"): float(norm)}
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Where healthy runs that differ in their seed alone went: (lowest, highest) by step, for each loss."""
+
+    n: int
+    plan: dict[str, Any]  # the settings that a run must share with them
+    training: dict[int, tuple[float, float]]  # smoothed
+    validation: dict[int, tuple[float, float]]
+    updates: dict[int, float]  # the update ratio by step, mean over the runs
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> Self:
+        """Raises RunError for fewer than three records, and where their curves do not compare."""
+        if (n := len(records)) < 3 or any(_kind(record) != _kind(records[0]) for record in records):
+            raise RunError(f"{n} records make no band: give 3 or more that differ in the seed alone")
+        steps, seen = zip(*((record.steps, record.evaluations) for record in records), strict=True)
+        training = _band(steps[0], [smooth([line["loss"] for line in run]) for run in steps], SMOOTH)
+        validation = _band(seen[0], [[line["loss"] for line in run] for run in seen])
+        ratios = np.mean([[line["update_ratio"] or 0.0 for line in run] for run in steps], axis=0)
+        updates = {line["step"]: ratio for line, ratio in zip(steps[0], ratios.tolist(), strict=True)}
+        return cls(n, _plan(records[0].header["train"]), training, validation, updates)
+
+    @classmethod
+    def like(cls, record: Record) -> Self:
+        """Of the course's own records that compare with this one. Raises RunError where three lack."""
+        if record.what != "training":
+            raise RunError(f"a {record.what}'s record has no curve: name a run of `python -m tinylm train`")
+        kept = [read_record(path) for path in sorted((paths.DATA / "runs").glob("*.jsonl"))]
+        same = [old for old in kept if old.what == "training" and _kind(old) == _kind(record)]
+        if len(same := [old for old in same if old.header != record.header]) >= 3:
+            return cls.of(same)
+        few = f"the course has {len(same)} records with the text, model, steps and schedule of this run"
+        raise RunError(f"{few}, and a band needs 3: train shakespeare_baseline, which has 5")
+
+
+class Doctor:
+    """A callback for train: says in one line, and once, that a loss leaves the band of healthy runs.
+
+    found: what it has said, by "training" and "validation"."""
+
+    def __init__(self, bands: Bands, say: Callable[[str], object] = tqdm.write) -> None:
+        self.bands, self.say, self.found = bands, say, {}
+        self._steps: list[dict[str, Any]] = []
+
+    def __call__(self, state: TrainingState) -> None:
+        """Look at what has just happened. Raises ConfigError for a run of another length or schedule."""
+        if unlike := ", ".join(differences(self.bands.plan, _plan(state.config.to_json()))):
+            raise ConfigError(f"the bands are of other runs, {unlike}: make bands of runs like this one")
+        if state.evaluation is not None:
+            step, loss = state.progress.val_losses[-1]
+            self.look("validation", {"step": step, "loss": loss})
+        elif state.logged:
+            self.look("training", asdict(state.result))
+
+    def look(self, which: str, line: dict[str, Any]) -> None:
+        """Look at a logged step ("training") or an evaluation ("validation"), as a record has it."""
+        band, step, (loss,) = getattr(self.bands, which), line["step"], smooth([line["loss"]])
+        if which == "training":
+            self._steps.append(line)
+            loss = smooth([line["loss"] for line in self._steps])[-1]
+            if self._steps[0]["step"] > min(band) and len(self._steps) < 10:
+                return  # it came late, and its mean is of too few
+        low, high = band.get(step, (-math.inf, math.inf))
+        if which not in self.found and step in band and not low <= loss <= high:  # nan is nowhere between
+            went = f"{self.bands.n} healthy runs stay between {low:.3f} and {high:.3f}"
+            said = f"step {step:,}: the {which} loss is {loss:.3f}, {went}: {self._why(loss < low)}"
+            self.found[which] = said
+            self.say(said)
+
+    def _why(self, is_low: bool) -> str:
+        """A rate is told by the size of the updates: a curve that is too high has many reasons."""
+        pairs = [(line["update_ratio"], self.bands.updates.get(line["step"])) for line in self._steps]
+        times = float(np.median([ours / theirs for ours, theirs in pairs if ours and theirs] or [1.0]))
+        if is_low:
+            return "too good to be true, so look for targets that the model sees, or was trained on"
+        if 0.4 < times < 2.5:
+            return (
+                "its updates are as large as theirs, so look at the data: does each target follow its token?"
+            )
+        rate = "high" if times > 1 else "low"
+        return f"its updates are {times:.2g} times as large as theirs, so the learning rate is too {rate}"
+
+
+def examine(record: Record, bands: Bands | None = None) -> list[str]:
+    """What the doctor would have said during the run of this record, of a healthy one nothing.
+
+    bands: by default those of the course's records that compare with it, Bands.like(record)."""
+    doctor = Doctor(bands or Bands.like(record), say=lambda line: None)
+    for which, lines in (("training", record.steps), ("validation", record.evaluations)):
+        for line in lines:
+            doctor.look(which, line)
+    return list(doctor.found.values())
+
+
+def smooth(losses: Sequence[float | None]) -> list[float]:
+    """A running mean, in which each value looks at no later one; None, as a record has nan, is nan."""
+    means: list[float] = []
+    for loss in losses:
+        loss = math.nan if loss is None else loss
+        means.append(SMOOTH * means[-1] + (1 - SMOOTH) * loss if means else loss)
+    return means
+
+
+def _band(
+    lines: list[dict[str, Any]], runs: list[list[float]], kept: float = 0.0
+) -> dict[int, tuple[float, float]]:
+    """WIDE deviations to each side of the mean: a healthy run has to stay inside at hundreds of looks.
+
+    runs (n, S): losses of which `kept` of the last stays in the next. A few runs say little of the deviation
+    at one step, so that those of 21 steps are taken together, the first ones' larger by what they average."""
+    least = (1 - kept) / (1 + kept)  # of one loss's variance, which a long running mean has
+    shares = least + (1 - least) * kept ** (2.0 * np.arange(len(lines)))  # (S,)
+    middle, variance = np.mean(runs, axis=0), np.var(runs, axis=0, ddof=1) * (1 + 1 / len(runs)) / shares
+    pooled = shares * [variance[max(0, i - 10) : i + 11].mean() for i in range(len(lines))]
+    half = np.maximum(WIDE * np.sqrt(pooled), FLOOR * middle)
+    edges = zip((middle - half).tolist(), (middle + half).tolist(), strict=True)
+    return {line["step"]: edge for line, edge in zip(lines, edges, strict=True)}
+
+
+def _plan(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: settings.get(name) for name in ALIKE}
+
+
+def _kind(record: Record) -> list[Any]:
+    """What is equal in runs whose curves compare. The count of the parameters stands for the model."""
+    header = record.header
+    return [header.get(name) for name in ("recipe", "data", "tokenizer", "parameters")] + [
+        _plan(header["train"])
+    ]
