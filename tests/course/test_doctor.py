@@ -88,6 +88,7 @@ def test_first_bad_knows_float16s_overflow_by_a_look_in_float32(times, part):
     assert f"float16 overflow: {size:,.0f} is above 65,504" in str(found)
     assert ("a scaler leaves such a step out" in str(found)) == (part == "gradient")
     assert first_bad(model, tokens, targets, scale=2.0**24) is None
+    assert ("blocks.1.mlp.up.weight holds 58,042, so perhaps the learning rate" in str(found)) == (times > 1)
     if part == "output":
         assert found.name == "blocks.1.mlp.up"
 

@@ -7,19 +7,7 @@ from typing import Any
 
 import torch
 
-from tinylm.cli.options import (
-    SAMPLED,
-    Doctor,
-    Evaluate,
-    Fetch,
-    Lab,
-    Machine,
-    Pack,
-    Prepare,
-    Resume,
-    Sample,
-    Train,
-)
+from tinylm.cli import options
 from tinylm.course import doctor, notebooks
 from tinylm.errors import ConfigError
 from tinylm.inference.config import GenerationConfig
@@ -28,10 +16,10 @@ from tinylm.runs import machine, paths, recipes, records, run
 from tinylm.text import corpora, prepare
 
 
-def perform(options: Any, typed: list[str]) -> int:
-    """Do what was typed, which the options say; `typed` is for the record. Returns the exit code."""
-    match options:
-        case Train(name, model, train, data, run_name, init_from, fallback, scale):
+def perform(asked: Any, typed: list[str]) -> int:
+    """Do what was asked for, in one of options' classes; `typed` is for the record. Returns the exit code."""
+    match asked:
+        case options.Train(name, model, train, data, run_name, init_from, fallback, scale):
             chosen = recipes.recipe(name, scale)
             if (size := model.vocab_size) != chosen.model.vocab_size:
                 raise ConfigError(f"vocab_size {size} cannot be chosen, the text decides it: leave it out")
@@ -41,35 +29,35 @@ def perform(options: Any, typed: list[str]) -> int:
                 typed = [word.replace(path, Path(path).name) for word in typed]
             command = shlex.join(["python", "-m", "tinylm", *typed])
             return finish(run.run_recipe(chosen, name=run_name, fallback=fallback, command=command))
-        case Resume(name):
+        case options.Resume(name):
             return finish(run.resume(name))
-        case Sample(checkpoint, prompt, generation, seed):
+        case options.Sample(checkpoint, prompt, generation, seed):
             write(paths.open_checkpoint(checkpoint), prompt, generation, seed)
-        case Evaluate(checkpoint):
+        case options.Evaluate(checkpoint):
             result, text = run.validate(checkpoint)
             print(result.described(text.unit))
             print(f"{result.n_tokens:,} {text.unit}s of {text.described}, each predicted once")
-        case Doctor(name):
+        case options.Doctor(name):
             record = records.read_record(paths.find_run(name) / "record.jsonl")
             print(*(doctor.examine(record) or ["both losses stay where those of healthy runs do"]), sep="\n")
-        case Fetch(corpus, is_all):
+        case options.Fetch(corpus, is_all):
             if (corpus is None) != is_all:
                 raise ConfigError(f"name one corpus or give --all: {', '.join(corpora.CORPORA)}")
             for name in corpora.unnamed() if is_all else [corpus]:
                 files, here = corpora.fetch(name), corpora.corpus_here(name)
                 part = "" if here.holds == "whole" else f", a {here.holds}: {here.what}"
                 print(f"{name}: {', '.join(files) or 'is generated, there is nothing to fetch'}{part}")
-        case Prepare(corpus, tokenizer, processes):
+        case options.Prepare(corpus, tokenizer, processes):
             folder = prepare.prepare(corpus, tokenizer, processes=processes)
             data = corpus if corpus in corpora.CORPORA else shlex.quote(paths.display_path(folder))
             words = f"--data.corpus {data} --data.tokenizer {shlex.quote(tokenizer)}"
             print(f"ready; next: python -m tinylm train tinystories_51m --scale small {words}")
-        case Pack(folder, names):
+        case options.Pack(folder, names):
             n, where = len(corpora.pack(folder, *names)), shlex.quote(corpora.as_variable(folder))
             print(f"{n} files: set TINYLM_DATA={where}, or copy the folder to a stick")
-        case Machine():
+        case options.Machine():
             print(machine.report())
-        case Lab(browser, solutions):
+        case options.Lab(browser, solutions):
             return notebooks.open_lab([] if browser else ["--no-browser"], solved=solutions)
     return 0
 
@@ -77,7 +65,7 @@ def perform(options: Any, typed: list[str]) -> int:
 def finish(trained: run.Run) -> int:
     """Print a sample and what can be typed next; returns the exit code, 130 where Ctrl-C ended the run."""
     print("\na sample:")
-    write(trained, None, replace(SAMPLED, max_new_tokens=300), 1)
+    write(trained, None, replace(options.SAMPLED, max_new_tokens=300), 1)
     print(f"\nnext: python -m tinylm sample {shlex.quote(paths.display_path(trained.folder))}")
     return 130 if trained.interrupted else 0
 

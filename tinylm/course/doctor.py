@@ -70,10 +70,12 @@ def first_bad(
     elif found[0] == "loss" and not (select_targets(loss_fn, tokens, targets) != IGNORE_INDEX).any():
         cause = f"a bad batch: 0 of {targets.numel():,} targets are scored, so the mean is 0/0"
     elif math.isfinite(exact):  # too large for float16 alone, here or in what was computed on the way
-        size = f"{exact:,.0f} is" if exact > most else f"it is {exact:.3g}, but what makes it has numbers"
-        cause = f"float16 overflow: {size} above {most:,.0f}"
+        number = f"{exact:,.0f} is" if exact > most else f"it is {exact:.3g}, but what makes it has numbers"
+        cause = f"float16 overflow: {number} above {most:,.0f}"
         if found[0] == "gradient" and scale > 1:
             cause += f" with the loss times {scale:,.0f}; a scaler leaves such a step out, and halves that"
+        if size > LARGE:
+            cause += f"; {grown} holds {size:,.0f}, so perhaps the learning rate was too high"
     elif size > LARGE:
         cause = f"the learning rate was too high: {grown} holds numbers as large as {size:.3g}"
     else:
