@@ -57,10 +57,10 @@ def open_record(chosen: argparse.Namespace, *, what: str = "benchmark", **header
     return RunRecord(where / "record.jsonl", header)
 
 
-def in_turns(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each, turn by turn, after two turns to warm up: what it has measured, else all it took."""
+def in_turns(runs: dict[str, Callable[[], Any]], rounds: int, *, warm_up: int = 2) -> dict[str, list[float]]:
+    """Seconds of each, turn by turn, after some turns to warm up: what it has measured, else all it took."""
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(-2, rounds):
+    for turn in range(-warm_up, rounds):
         for name, run in runs.items():
             began = time.perf_counter()
             measured = run()
