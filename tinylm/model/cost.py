@@ -1,6 +1,6 @@
 """Cost: the work and the memory that training a model takes, by formula, from its settings alone.
 
-Taught in notebooks 00_start_here and 10_speed. Source: Chowdhery et al. 2022 (PaLM), appendix B."""
+Taught in notebook 10_speed. Source: Chowdhery et al. 2022 (PaLM), appendix B."""
 
 from tinylm.model.config import ModelConfig, parameter_counts
 

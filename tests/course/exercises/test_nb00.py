@@ -23,22 +23,6 @@ WRONG = {
         ("return tokens / tokens_per_second / 60 / 60 / 12", "24 hours"),
         ("return round(tokens / tokens_per_second / 86400)", None),
     ),
-    "affordable": function(
-        "affordable(hours, flops_per_second)",
-        ("return math.sqrt(hours * flops_per_second / 120)", "not seconds yet"),
-        ("return hours * 3600 * flops_per_second / 120", "take the root"),
-        ("return hours * 3600 * flops_per_second / 120 / 2", "not the half"),
-        ("return math.sqrt(hours * 3600 * flops_per_second / 6)", "20 for each parameter"),
-        ("return hours * 3600 * flops_per_second / 6", "20 tokens go with each"),
-        ("return math.sqrt(hours * 3600 * flops_per_second / 20)", "the 6 is missing"),
-        ("return math.sqrt(hours * 3600 * flops_per_second * 120)", "divided by"),
-        ("return math.sqrt(hours * 3600 * flops_per_second) / 120", "the root is of all of it"),
-        ("return 20 * math.sqrt(hours * 3600 * flops_per_second / 120)", "how many tokens"),
-        ("print(math.sqrt(hours * 3600 * flops_per_second / 120))", "is `return` missing?"),
-        ("return math.sqrt(48 * 3600 * flops_per_second / 120)", "argument `hours`"),
-        ("return math.sqrt(hours * 60 * flops_per_second / 120)", "an hour has 3,600"),
-        ("return math.sqrt(hours * 3600 * flops_per_second / 26)", None),
-    ),
 }
 
 

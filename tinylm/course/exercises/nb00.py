@@ -1,7 +1,5 @@
 """Checks of notebook 00_start_here."""
 
-import math
-
 from tinylm.course.checks import exercise, marked
 
 
@@ -26,25 +24,3 @@ def days(check: exercise, mine) -> None:
         usual |= {"a day has 24 hours, not 12": seconds / 43200, "one day, not one week": seconds / 604800}
         answer = check.run(mine, tokens, speed)
         check.close(answer, seconds / 86400, "tokens / tokens per second are seconds", usual=usual)
-
-
-@marked("0.2 · the model for your weekend")
-def affordable(check: exercise, mine) -> None:
-    """FLOPs = 6 · N · 20 · N, solved for N."""
-    for hours, speed in ((48, 1e11), (5, 3e13)):
-        flops = hours * 3600 * speed
-        right = math.sqrt(flops / 120)
-        usual = {
-            "hours are not seconds yet": math.sqrt(hours * speed / 120),
-            "hours are not seconds yet: an hour has 3,600": math.sqrt(hours * 60 * speed / 120),
-            "N stands in the formula twice: take the root": flops / 120,
-            "take the root, not the half": flops / 240,
-            "the tokens depend on N too: 20 for each parameter": math.sqrt(flops / 6),
-            "N stands in the formula twice, and 20 tokens go with each": flops / 6,
-            "the 6 is missing: FLOPs = 6 · N · tokens": math.sqrt(flops / 20),
-            "6 · 20 are divided by, not multiplied with": math.sqrt(flops * 120),
-            "the root is of all of it: 6 · 20 too": math.sqrt(flops) / 120,
-            "that is how many tokens: how many parameters?": 20 * right,
-            "N squared, not N cubed": (flops / 120) ** (1 / 3),
-        }
-        check.close(check.run(mine, hours, speed), right, "solve FLOPs = 6 · N · 20 · N for N", usual=usual)
