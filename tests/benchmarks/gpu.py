@@ -1,36 +1,97 @@
 """Everything that wants a GPU, in one command: python tests/benchmarks/gpu.py --peak-tflops 989
 
 Run by hand on a machine with one; it has not run yet. It asks pytest whether the numbers are those of the
-processor (tests/end_to_end/test_gpu.py: float32, bfloat16, float16, compiled, cached), then measures, for the
-shapes of the course (0.8M, 51M, 124M) and each arithmetic that this GPU does well, the training speed and the
-share of the GPU's peak that it uses, and the time of a generated token, alone and in a batch of 32. The
-figures go to data/mine/gpu, for `make promote RUN=gpu`. --recipes trains both Shakespeare recipes
-too; promote their runs by name.
+processor (tests/end_to_end/test_gpu.py: float32, tf32, bfloat16, float16, compiled, cached), then measures,
+for the shapes of the course (0.8M, 51M, 124M), the training speed, the share of the GPU's peak that it uses
+and the most memory that it takes: in each arithmetic that this GPU does well, with each setting that costs or
+saves time, at several batch sizes; and the time of a generated token, alone and in a batch of 32. The figures
+go to data/mine/gpu, for `make promote RUN=gpu`. A shape takes some minutes, most of them the compiler's:
+--shapes 51M measures that one alone. --recipes trains both Shakespeare recipes too; promote their runs by
+name.
 """
 
 import statistics
 import subprocess
 import sys
 import time
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from benchmark import ROOT, open_record, options
 
-from tinylm.device import best_device, describe_device, resolve_dtype, synchronize
+from tinylm.device import Precision, best_device, describe_device, resolve_dtype, synchronize
 from tinylm.errors import TinyLMError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate_batch
 from tinylm.model.config import ModelConfig
-from tinylm.model.cost import flops_per_token
+from tinylm.model.cost import flops_per_token, memory_bytes
 from tinylm.model.gpt import GPT
+from tinylm.runs.recipes import recipe
 from tinylm.training.speed import measure_speed
 
 SHAPES = {  # name: (the model, sequences per forward pass)
     "0.8M": (ModelConfig(vocab_size=65, context_length=64, n_layer=4, n_head=4, n_embd=128), 512),
-    "51M": (ModelConfig(vocab_size=50257, context_length=512, n_layer=8, n_head=8, n_embd=512), 32),
+    "51M": (recipe("tinystories_51m").model, 128),
     "124M": (ModelConfig(vocab_size=50257, context_length=1024, n_layer=12, n_head=12, n_embd=768), 16),
 }
+PADDED = {"vocab_multiple": 64}
+SETTINGS = {
+    "explicit attention": {"attention": "explicit", "fused_loss": False},
+    "plain": {"fused_loss": False},
+    "padded vocabulary": {"fused_loss": False} | PADDED,
+    "fused loss": PADDED,
+    "computed again": {"activation_checkpointing": True} | PADDED,
+    "compiled, plain loss": {"compile": True, "fused_loss": False} | PADDED,
+    "compiled": {"compile": True} | PADDED,
+    "compiled, computed again": {"compile": True, "activation_checkpointing": True} | PADDED,
+}
+EACH_DTYPE = ("plain", "compiled")  # the other settings are measured in the best arithmetic alone
 WRITTEN = 64  # tokens to generate
+
+
+def cases(dtypes: list[str], best: str, batch: int) -> list[tuple[str, str, int]]:
+    """What is measured for a shape: (setting, arithmetic, sequences at once), each once."""
+    by_dtype = [(setting, dtype, batch) for dtype in dtypes for setting in EACH_DTYPE]
+    by_setting = [(setting, best, batch) for setting in SETTINGS]
+    by_size = [("compiled", best, size) for size in (batch // 4, 2 * batch, 4 * batch)]
+    return list(dict.fromkeys(by_dtype + by_setting + by_size))
+
+
+def training(config: ModelConfig, setting: str, dtype: str, batch: int, *, seconds: float) -> dict[str, Any]:
+    """Speed and most memory of training with this setting; None where there is too little memory."""
+    device, of_model = best_device(), {field.name for field in fields(ModelConfig)}
+    chosen = SETTINGS[setting]
+    config = replace(config, **{name: value for name, value in chosen.items() if name in of_model})
+    settings = {name: value for name, value in chosen.items() if name not in of_model}
+    fused = settings.get("fused_loss", True)
+    figures = {"estimated_bytes": memory_bytes(config, batch, dtype, fused_loss=fused)}
+    sizes = {"micro_batch_size": batch, "context_length": config.context_length}
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        model = GPT(config).to(device)
+        speed = measure_speed(model, seconds=seconds, dtype=dtype, **sizes, **settings)
+    except torch.OutOfMemoryError:
+        return figures | {"tokens_per_second": None, "tflops": None, "peak_bytes": None}
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
+    tflops = speed * flops_per_token(config) / 1e12
+    return figures | {"tokens_per_second": speed, "tflops": tflops, "peak_bytes": peak}
+
+
+def product_tflops(dtype: str, n: int, device: torch.device) -> float:
+    """What a product of two (n, n) matrices reaches in this arithmetic, in TFLOP/s: the best of ten."""
+    kind = torch.float32 if dtype in ("float32", "tf32") else getattr(torch, dtype)
+    a, b, best = *(torch.randn(n, n, device=device, dtype=kind) for _ in range(2)), 0.0
+    with Precision.of(device, dtype).products():
+        for _ in range(13):
+            synchronize(device)
+            began = time.perf_counter()
+            a @ b
+            synchronize(device)
+            best = max(best, 2e-12 * n**3 / (time.perf_counter() - began))
+    return best
 
 
 def token_seconds(model: GPT, rows: int) -> float:
@@ -51,7 +112,7 @@ def token_seconds(model: GPT, rows: int) -> float:
 def dtypes(device: torch.device) -> list[str]:
     """The arithmetics that this device does well."""
     able = []
-    for dtype in ("float32", "bfloat16", "float16"):
+    for dtype in ("float32", "tf32", "bfloat16", "float16"):
         try:
             able.append(resolve_dtype(device, dtype))
         except TinyLMError as error:
@@ -66,23 +127,32 @@ def main() -> None:
         peak_tflops=(0.0, "the GPU's own, in bfloat16 without sparsity"),
         recipes=(False, "train shakespeare_baseline and _fast here"),
         shapes=([*SHAPES], "which of them"),
+        seconds=(5.0, "of steps for each speed"),
     )
     device, python = best_device(), [sys.executable, "-m"]
     tests = subprocess.run([*python, "pytest", "-q", "tests/end_to_end/test_gpu.py"], cwd=ROOT, check=False)
     header = {"device": describe_device(device), "dtype": "each", "tests_passed": tests.returncode == 0}
-    record = open_record(chosen, **header)
+    record, able, best = open_record(chosen, **header), dtypes(device), resolve_dtype(device)
+    for dtype in able:
+        reached = product_tflops(dtype, 8192, device)
+        record.write("measurement", name="product", dtype=dtype, tflops=reached)
+        print(f"a product of two matrices in {dtype}: {reached:.1f} TFLOP/s", flush=True)
     for name in chosen.shapes:
         config, batch = SHAPES[name]
-        sizes = {"micro_batch_size": batch, "context_length": config.context_length}
-        for dtype in dtypes(device):
-            model = GPT(config).to(device)
-            speed = measure_speed(model, seconds=10.0, dtype=dtype, **sizes)
-            tflops = speed * flops_per_token(config) / 1e12
-            used = tflops / chosen.peak_tflops if chosen.peak_tflops else None
-            figures = {"tokens_per_second": speed, "tflops": tflops, "share_of_peak": used}
-            record.write("measurement", name=f"train {name}", dtype=dtype, batch=batch, **figures)
-            share = f", {used:.0%} of its peak" if used is not None else ""
-            print(f"{name} {dtype}: {speed:,.0f} tokens per second, {tflops:.1f} TFLOP/s{share}", flush=True)
+        for setting, dtype, size in cases(able, best, batch):
+            about = {"setting": setting, "dtype": dtype, "batch": size}
+            figures = training(config, *about.values(), seconds=chosen.seconds)
+            tflops, peak = figures["tflops"], figures["peak_bytes"]
+            used = tflops / chosen.peak_tflops if tflops and chosen.peak_tflops else None
+            record.write("measurement", name=f"train {name}", **about, **figures, share_of_peak=used)
+            said = f"{name}, {setting}, {dtype}, {size} at once: "
+            if tflops is None:
+                print(f"{said}more memory than there is", flush=True)
+                continue
+            said += f"{figures['tokens_per_second']:,.0f} tokens per second, {tflops:.1f} TFLOP/s"
+            said += f", {used:.0%} of its peak" if used is not None else ""
+            print(said + (f", {peak / 2**30:.1f} GiB" if peak else ""), flush=True)
+        model = GPT(config).to(device)
         for rows in (1, 32):
             seconds = token_seconds(model.eval(), rows)
             record.write("measurement", name=f"generate {name}", rows=rows, seconds_per_token=seconds)

@@ -61,9 +61,13 @@ ASIDE = {  # against which rung each is measured
     "plain, pages kept": ("plain", {"plain": True, "environment": PAGES_KEPT}),
     "plain, bfloat16": ("plain", {"plain": True, "dtype": "bfloat16"}),
     "pages kept, bfloat16": ("pages kept", KEPT | {"dtype": "bfloat16"}),
-    "compiled, bfloat16": ("compiled", KEPT | {"compile": True, "dtype": "bfloat16"}),
 }
 EVERY = RUNGS | {name: what for name, (_, what) in ASIDE.items()}
+# Timed together: all at once would need more memory than a small machine has. Both have plain.
+GROUPS = (
+    [*[*RUNGS][:6], "computed again"],
+    ["plain", "fused loss", *[*RUNGS][6:], "plain, pages kept", "plain, bfloat16", "pages kept, bfloat16"],
+)
 MEMORY = ("plain", "padded vocabulary", "fused loss", "computed again")
 STEP = recipe("tinystories_51m").model
 
@@ -106,7 +110,7 @@ class PlainGPT(nn.Module):
 
 
 def plain_step(config: ModelConfig, batch: int, dtype: str, *, attention="fused", fused_adamw=False):
-    """The seconds of one step as a function, written as it is written everywhere."""
+    """One step as a function that gives its optimiser, written as it is written everywhere."""
     model, T = PlainGPT(config, attention), config.context_length
     decayed = [p for p in model.parameters() if p.dim() >= 2]
     groups = [
@@ -129,12 +133,13 @@ def plain_step(config: ModelConfig, batch: int, dtype: str, *, attention="fused"
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        return optimizer
 
     return step
 
 
 def our_step(config: ModelConfig, batch: int, dtype: str, *, compile=False, **chosen):
-    """One step of the library as a function."""
+    """One step of the library as a function that gives its optimiser."""
     fused = chosen.pop("fused_loss", False)
     model = GPT(replace(config, **chosen))
     optimizer = adamw(model, learning_rate=1e-4, betas=(0.9, 0.95), weight_decay=0.1)
@@ -153,6 +158,7 @@ def our_step(config: ModelConfig, batch: int, dtype: str, *, compile=False, **ch
 
     def step():
         train_step(model, optimizer, batches, step=next(steps), log=False, **how)
+        return optimizer
 
     return step
 
@@ -165,8 +171,10 @@ def made(name: str, batch: int, dtype: str) -> Callable[[], float]:
 
     def timed():
         began = time.process_time()
-        step()
-        return time.process_time() - began
+        optimizer = step()
+        took = time.process_time() - began
+        optimizer.zero_grad()  # many such steps lie in memory: nobody needs the gradients of the others
+        return took
 
     return timed
 
@@ -214,6 +222,11 @@ def product(dtype: torch.dtype, shape: tuple[int, int, int]) -> Callable[[], flo
     return quickest
 
 
+def ratio(times: dict[str, list[float]], a: str, b: str) -> float:
+    """How many times as fast b is as a: the median over the turns."""
+    return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
+
+
 def main() -> None:
     chosen = options(
         __doc__,
@@ -239,44 +252,44 @@ def main() -> None:
         done = subprocess.run([sys.executable, __file__, *words], check=True, capture_output=True, text=True)
         keep(f"memory, {name}", f"{float(done.stdout):.0f} MB", mebibytes=float(done.stdout))
 
-    names = [name for name in EVERY if name not in chosen.leave_out]
-    each = {
-        name: (Elsewhere if "environment" in EVERY[name] else made)(name, chosen.batch, chosen.dtype)
-        for name in names
-    }
-    kinds = ("float32", "bfloat16")
     shapes = {"a square": (2048, 2048, 2048), "the head": (2048, 512, 50304)}
-    rates = {
-        f"product, {kind}, {about}": product(getattr(torch, kind), shape)
-        for kind in kinds
-        for about, shape in shapes.items()
-    }
-    times = in_turns(each | rates, chosen.rounds, warm_up=1)
     flops = flops_per_token(STEP) * chosen.batch * STEP.context_length
-
-    def ratio(a: str, b: str) -> float:
-        return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
-
-    for name in rates:
-        rate = 1 / statistics.median(times[name])
-        keep(name, f"{rate / 1e9:.0f} GFLOP/s", flops_per_second=rate, seconds_per_flop=times[name])
-    for name in names:
-        kind = EVERY[name].get("dtype", chosen.dtype)
-        best = [
-            min(turn) for turn in zip(*(times[f"product, {kind}, {about}"] for about in shapes), strict=True)
-        ]
-        share = statistics.median(flops * b / t for b, t in zip(best, times[name], strict=True))
-        before = ASIDE[name][0] if name in ASIDE else [*RUNGS][max(0, [*RUNGS].index(name) - 1)]
-        gain, step_gain = (ratio(other, name) for other in ("plain", before))  # times as fast
-        seconds = statistics.median(times[name])
-        said = f"{seconds:6.2f} s, {gain:.3f} × plain, {step_gain:.3f} × {before}, {share:.0%} of the product"
-        figures = {"median_seconds": seconds, "seconds": times[name], "speed_over_plain": gain}
-        keep(name, said, **figures, before=before, speed_over_before=step_gain, share_of_product=share)
-    for other in each.values():
-        if isinstance(other, Elsewhere):
-            other.process.stdin.close()
-            other.process.wait()
-    each.clear()
+    for number, group in enumerate(GROUPS, 1):
+        names = [name for name in group if name not in chosen.leave_out]
+        runs: dict[str, Callable[[], float]] = {
+            name: (Elsewhere if "environment" in EVERY[name] else made)(name, chosen.batch, chosen.dtype)
+            for name in names
+        }
+        rates = {
+            f"product, {kind}, {about}": product(getattr(torch, kind), shape)
+            for kind in ("float32", "bfloat16")
+            for about, shape in shapes.items()
+        }
+        times = in_turns(runs | rates, chosen.rounds, warm_up=1)
+        for run in runs.values():
+            if isinstance(run, Elsewhere):
+                run.process.communicate()
+        runs.clear()
+        for name in rates:
+            rate = 1 / statistics.median(times[name])
+            figures = {"flops_per_second": rate, "seconds_per_flop": times[name]}
+            keep(name, f"{rate / 1e9:.0f} GFLOP/s", turns=number, **figures)
+        for name in names:
+            kind = EVERY[name].get("dtype", chosen.dtype)
+            measured = (times[f"product, {kind}, {about}"] for about in shapes)
+            best = [min(turn) for turn in zip(*measured, strict=True)]
+            share = statistics.median(flops * b / t for b, t in zip(best, times[name], strict=True))
+            rungs = [*RUNGS]
+            before = ASIDE[name][0] if name in ASIDE else rungs[max(0, rungs.index(name) - 1)]
+            before = before if before in names else "plain"
+            gain, step_gain = ratio(times, "plain", name), ratio(times, before, name)
+            seconds = statistics.median(times[name])
+            said = (
+                f"{seconds:6.2f} s, {gain:.3f} × plain, {step_gain:.3f} × {before}, {share:.0%} of a product"
+            )
+            figures = {"median_seconds": seconds, "seconds": times[name], "speed_over_plain": gain}
+            figures |= {"before": before, "speed_over_before": step_gain, "share_of_product": share}
+            keep(name, said, turns=number, **figures)
 
     by_size = {size: made("fused loss", size, chosen.dtype) for size in chosen.batches}
     times = in_turns(
@@ -304,8 +317,8 @@ def main() -> None:
     torch.set_num_threads(1)
     keep(
         "two threads",
-        f"{ratio('1', '2'):.2f} × as fast as one, by the clock",
-        speed_over_one=ratio("1", "2"),
+        f"{ratio(times, '1', '2'):.2f} × as fast as one, by the clock",
+        speed_over_one=ratio(times, "1", "2"),
         seconds=times,
     )
 

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from tinylm.model.config import ModelConfig
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
@@ -44,6 +47,31 @@ def benchmark(monkeypatch):
     """What a benchmark defines, by its name."""
     monkeypatch.syspath_prepend(FOLDER)
     return lambda name: runpy.run_path(str(FOLDER / f"{name}.py"))
+
+
+def test_gpu_measures_each_arithmetic_setting_and_size_once_and_the_settings_train(benchmark):
+    gpu = benchmark("gpu")
+    found = gpu["cases"](["float32", "tf32", "bfloat16"], "bfloat16", 32)
+    assert len(found) == len(set(found)) == 2 * 3 + 6 + 3
+    assert {dtype for _, dtype, _ in found} == {"float32", "tf32", "bfloat16"}
+    assert {setting for setting, *_ in found} == {*gpu["SETTINGS"]}
+    assert {size for *_, size in found} == {8, 32, 64, 128}
+    small = ModelConfig(vocab_size=31, context_length=17, n_layer=1, n_head=2, n_embd=8)
+    for setting, chosen in gpu["SETTINGS"].items():
+        if not chosen.get("compile"):
+            figures = gpu["training"](small, setting, "float32", 3, seconds=0.0)
+            assert figures["tokens_per_second"] > 0 and figures["tflops"] > 0
+    assert gpu["product_tflops"]("float32", 17, torch.device("cpu")) > 0
+
+
+def test_each_rung_of_the_speed_ladder_takes_its_step(benchmark):
+    ladder = benchmark("speed_ladder")
+    config = ModelConfig(vocab_size=31, context_length=17, n_layer=1, n_head=2, n_embd=8)
+    assert set(ladder["MEMORY"]) | {before for before, _ in ladder["ASIDE"].values()} <= {*ladder["EVERY"]}
+    for what in ladder["EVERY"].values():
+        chosen = {name: value for name, value in what.items() if name not in ("environment", "compile")}
+        make = ladder["plain_step" if chosen.pop("plain", False) else "our_step"]
+        make(config, 3, chosen.pop("dtype", "float32"), **chosen)()
 
 
 def test_last_rung_of_the_ladder_is_the_fast_recipe_and_a_part_left_out_is_the_baselines(benchmark):
