@@ -11,9 +11,10 @@ from tinylm.device import Precision, resolve_dtype
 from tinylm.errors import ConfigError
 
 
-def pretend(monkeypatch, *, amx=False, native_bf16=False):
-    """A processor with or without AMX, beside a GPU that has bfloat16 or only emulates it."""
+def pretend(monkeypatch, *, amx=False, avx512_bf16=False, native_bf16=False):
+    """A processor with AMX, AVX512-BF16 or neither, beside a GPU that has bfloat16 or only emulates it."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16, raising=False)
     answer = lambda including_emulation=True: native_bf16 or including_emulation  # noqa: E731
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", answer)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -33,6 +34,7 @@ def test_best_device_is_a_gpu_where_there_is_one(monkeypatch, cuda, mps, best):
     [
         ("cpu", {}, "float32", {"float32"}),
         ("cpu", {"amx": True, "native_bf16": True}, "float32", {"float32", "bfloat16"}),
+        ("cpu", {"avx512_bf16": True}, "float32", {"float32", "bfloat16"}),
         ("mps", {"amx": True, "native_bf16": True}, "float32", {"float32"}),
         ("cuda", {"native_bf16": True}, "bfloat16", {"float32", "tf32", "bfloat16", "float16"}),
         ("cuda", {"native_bf16": False}, "float16", {"float32", "float16"}),  # a T4
@@ -101,7 +103,8 @@ def test_float32_products_left_on_a_gpu_are_tf32s_but_in_float32_and_the_callers
 
 
 def test_bfloat16_is_not_fast_when_the_question_itself_fails(monkeypatch):
-    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    for question in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.delattr(torch.cpu, question, raising=False)
     assert device.supports_bf16("cpu") is False
 
 

@@ -27,24 +27,27 @@ def best_device() -> torch.device:
 
 
 def supports_bf16(device: Device) -> bool:
-    """Whether bfloat16 is fast here: a T4 can only emulate it, and a processor needs AMX."""
+    """Whether bfloat16 is fast here: a T4 can only emulate it, and a processor needs AMX or AVX512-BF16."""
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    with contextlib.suppress(Exception):  # a private function: whatever happens in it, float32 works
-        return kind == "cpu" and bool(torch.cpu._is_amx_tile_supported())
+    for question in ("_is_amx_tile_supported", "_is_avx512_bf16_supported") * (kind == "cpu"):
+        with contextlib.suppress(Exception):  # a private function: whatever happens in it, float32 works
+            if getattr(torch.cpu, question)():
+                return True
     return False
 
 
 def resolve_dtype(device: Device, dtype: str = "auto") -> str:
-    """What "auto" means on this device: float32 on processors and Apple GPUs; on NVIDIA bfloat16 where it is
-    fast, else float16. "tf32" is float32 whose matrix products such a GPU rounds to 10 bits of fraction.
+    """What "auto" means on this device: on NVIDIA bfloat16 where it is fast, else float16; elsewhere float32,
+    so that a processor that could do more repeats the runs of one that cannot. "tf32" is float32 whose matrix
+    products such a GPU rounds to 10 bits of fraction.
 
     Raises ConfigError for a type that the device does not do well; a Precision made by hand overrides it."""
     kind = torch.device(device).type
     best = "float32" if kind != "cuda" else "bfloat16" if supports_bf16(device) else "float16"
     if dtype == "bfloat16" and not supports_bf16(device):
-        reason = "a processor without AMX" if kind == "cpu" else "this device"
+        reason = "a processor without AMX or AVX512-BF16" if kind == "cpu" else "this device"
         raise ConfigError(f"bfloat16 on {reason} is slower than {best}: use dtype auto")
     if dtype == "float16" and kind != "cuda":
         raise ConfigError(f"float16 on a {kind} device has no fast kernels: use dtype auto")

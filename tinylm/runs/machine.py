@@ -33,7 +33,6 @@ def describe() -> dict[str, object]:
     return {
         **device.hardware(),
         "accelerator": None if here.type == "cpu" else device.describe_device(here),
-        "amx": device.supports_bf16("cpu"),
         "bf16": device.supports_bf16(here),
         "dtype": device.resolve_dtype(here),
         "versions": versions("tinylm", "torch", "numpy", "jupyterlab", "ipywidgets", "matplotlib"),
