@@ -44,10 +44,21 @@ def test_first_bad_finds_nothing_in_a_healthy_model_and_leaves_it_as_it_was(aske
     model = patient(dropout=0.3).train()
     before, random = weights(model), torch.get_rng_state()
     assert first_bad(model, *BATCHES.batch(0), **asked) is None
-    assert first_bad(model, BATCHES.batch(0)[0], **asked) is None  # the targets are the tokens that come next
     assert same(before, weights(model)) and model.training and torch.equal(random, torch.get_rng_state())
     assert all(p.grad is None and not p._backward_hooks for p in model.parameters())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_targets_that_are_not_given_are_the_tokens_that_come_next():
+    tokens, seen = BATCHES.batch(0)[0], []
+
+    def loss_fn(model, tokens, targets):
+        seen.append((tokens, targets))
+        return next_token_loss(model, tokens, targets)
+
+    assert first_bad(patient(), tokens, loss_fn=loss_fn) is None
+    ((given, targets),) = seen
+    assert torch.equal(given, tokens[:, :-1]) and torch.equal(targets, tokens[:, 1:])
 
 
 def one_infinity(_, given, output):
@@ -91,6 +102,13 @@ def test_first_bad_knows_float16s_overflow_by_a_look_in_float32(times, part):
     assert ("blocks.1.mlp.up.weight holds 58,042, so perhaps the learning rate" in str(found)) == (times > 1)
     if part == "output":
         assert found.name == "blocks.1.mlp.up"
+
+
+def test_first_bad_knows_the_overflow_of_weights_that_are_float16_themselves():
+    model = enlarged(patient(), "blocks.1.mlp.up.weight", 1e6).half()
+    found = first_bad(model, *BATCHES.batch(0))
+    assert found.name == "blocks.1.mlp.up" and "float16 overflow: 153,8" in found.cause
+    assert all(weight.dtype == torch.float16 for weight in model.parameters())
 
 
 def test_first_bad_knows_an_overflow_of_the_scores_which_no_module_returns():
