@@ -3,7 +3,7 @@
 A loss that trains or evaluates is a function (model, tokens, targets) -> (summed nats, what to log): it runs
 the model itself, so that it may also run it in pieces. Sums, not means: pieces of a batch that hold unequal
 numbers of targets then add up to the whole, and who divides knows by how many.
-Taught in notebooks 01_characters and 06_custom_losses. Source: Shannon 1948."""
+Taught in notebooks 01_characters, 06_custom_losses and 10_speed. Source: Shannon 1948."""
 
 from collections.abc import Callable, Iterator
 

@@ -138,6 +138,7 @@ IN_PLACE = function(
     (ROWS + EXP + ONE + "return F.cross_entropy(logits, targets, reduction='sum')", None),
     (ROWS + LOSS + EXP + ONE + "return loss / len(targets)", "not the mean"),
     (ROWS + LOSS + EXP + ONE + "return -loss", "the sign is wrong"),
+    (ROWS + LOSS + EXP + ONE + "return loss.item()", ".item() makes a plain number"),
     (ROWS + LOSS + EXP + ONE + "return loss, logits", "the loss alone"),
     (ROWS + LOSS + EXP + ONE, "is `return` missing?"),
     (ROWS + LOSS + EXP + ONE + "return log_sums.sum()", "the second is missing"),
@@ -288,7 +289,7 @@ RIGHT = {  # other ways that are as good as the solution's
         ROWS
         + LOSS
         + EXP
-        + "logits.scatter_add_(1, targets[:, None], -torch.ones(len(targets), 1))\nreturn loss.item()",
+        + "logits.scatter_add_(1, targets[:, None], -torch.ones(len(targets), 1))\nreturn loss",
         ROWS + LOSS + "torch.softmax(logits, 1, out=logits)\n" + ONE + "return loss",
         "loss = 0.0\nfor row, target in zip(logits, targets):\n    loss += row.logsumexp(0) - row[target]\n"
         "    row.copy_(row.softmax(0))\n    row[target] -= 1\nreturn loss",

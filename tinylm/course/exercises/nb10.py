@@ -246,6 +246,8 @@ def loss_into_gradient(check: exercise, mine) -> None:
         check.that(answer is not None, "your function returned None: is `return` missing?")
         said = "return the loss alone: the gradient stands in `logits`"
         check.that(not isinstance(answer, tuple | list), said)
+        number = "a tensor, as `.sum()` gives it: .item() makes a plain number of it"
+        check.that(isinstance(answer, Tensor), number)
         check.that(torch.equal(given, targets), "`targets` belongs to the caller: change only `logits`")
         forgot = "`logits` is as it was: write the gradient into it, with sub_, exp_ or logits[...] = …"
         check.that(not torch.equal(own, logits), forgot)
