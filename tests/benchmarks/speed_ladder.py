@@ -1,11 +1,11 @@
 """How much faster is our 51M step than the plain one? Run by hand: python tests/benchmarks/speed_ladder.py
 
-The step of tinystories_51m on 8 × 256 tokens and one thread, in bfloat16 where the processor is fast in it and
-in float32 elsewhere. "plain" is the nanoGPT-shaped step that stands in this file: its own modules, run eagerly,
-torch's default AdamW, cross-entropy at 50,257. Every rung changes one thing of the rung before and is timed
-in turns with all the others, those with another environment in a process of their own. A time is that of the
-processor, which neighbours disturb less than the clock; each has its ratio to plain, to the rung before, and
-its share of what the fastest matrix product in the same turn did. Then, for the rung "fused loss": batch
+The step of tinystories_51m on 8 × 256 tokens and one thread, in bfloat16 where the processor is fast in it
+and in float32 elsewhere. "plain" is the nanoGPT-shaped step that stands in this file: its own modules, run
+eagerly, torch's default AdamW, cross-entropy at 50,257. Every rung changes one thing of the one before and is
+timed in turns with the others, those with another environment in a process of their own. A time is that of
+the processor, which neighbours disturb less than the clock; each has its ratio to plain, to the rung before,
+and its share of what the fastest matrix product in the same turn did. Then, for the rung "fused loss": batch
 sizes, two threads, a batch from a file, and what memory a step takes, each in a fresh process.
 """
 
