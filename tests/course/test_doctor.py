@@ -89,6 +89,80 @@ def test_first_bad_names_the_input_of_the_module_after_a_fault_between_two():
     assert "the log of 0" in found.cause
 
 
+class Learners(nn.Module):
+    """A model as one writes it oneself: `middle` stands between the embedding and the head."""
+
+    def __init__(self, middle):
+        super().__init__()
+        self.embedding, self.middle, self.head = nn.Embedding(V, 8), middle, nn.Linear(8, V)
+
+    def forward(self, tokens):
+        return self.head(self.middle(self.embedding(tokens)))
+
+
+class Masked(nn.Module):
+    """Attention whose scores are masked by infinity before a module, or whose mask a module is given."""
+
+    def __init__(self, given):
+        super().__init__()
+        self.given = given
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True) if given else nn.Softmax(-1)
+
+    def forward(self, x):
+        mask = nn.Transformer.generate_square_subsequent_mask(x.size(1))
+        return self.layer(x, mask) if self.given else self.layer(x @ x.mT + mask) @ x
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_first_bad_takes_no_mask_for_a_fault(given):
+    model = Learners(Masked(given))
+    assert first_bad(model, *BATCHES.batch(0)) is None
+    found = first_bad(enlarged(model, "head.weight", math.inf), *BATCHES.batch(0))
+    assert (found.part, found.name) == ("weight", "head.weight")
+    model = Learners(Masked(given))
+    model.head.register_forward_hook(one_infinity)
+    assert first_bad(model, *BATCHES.batch(0)).name == "head"
+
+
+class Again(nn.Module):
+    """One module called twice, and one that makes two tensors; the second time it is bad."""
+
+    def __init__(self, twice):
+        super().__init__()
+        self.twice, self.act, self.pair = twice, nn.Tanh(), Pair()
+
+    def forward(self, x):
+        if self.twice:
+            return self.act(self.act(self.act(x)) * math.nan)
+        return sum(self.pair(x))
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x, x * math.inf
+
+
+@pytest.mark.parametrize("twice, part, name", [(True, "input", "act"), (False, "output", "pair")])
+def test_first_bad_looks_at_each_call_of_a_module_and_at_each_tensor_that_it_makes(twice, part, name):
+    found = first_bad(Learners(Again(twice)), *BATCHES.batch(0))
+    assert (found.part, found.name) == (part, f"middle.{name}")
+
+
+def test_first_bad_leaves_a_models_own_memory_and_reads_frozen_and_compiled_ones_and_where_none_learns():
+    class Norm(nn.BatchNorm1d):
+        def forward(self, x):
+            return super().forward(x.flatten(0, 1)).view(x.shape)
+
+    model = Learners(Norm(8))
+    before = weights(model)
+    with torch.no_grad():
+        assert first_bad(model, *BATCHES.batch(0)) is None
+    assert same(before, weights(model))
+    model.middle.register_forward_hook(one_infinity)
+    assert first_bad(torch.compile(model, backend="eager"), *BATCHES.batch(0)).name == "middle"
+    assert first_bad(patient().requires_grad_(False), *BATCHES.batch(0)) is None
+
+
 @pytest.mark.parametrize("times, part", [(1e6, "output"), (1.0, "gradient")])
 def test_first_bad_knows_float16s_overflow_by_a_look_in_float32(times, part):
     model = enlarged(patient(), "blocks.1.mlp.up.weight", times)
@@ -115,7 +189,7 @@ def test_first_bad_knows_an_overflow_of_the_scores_which_no_module_returns():
     model = enlarged(patient(attention="explicit"), "blocks.1.attn.qkv.weight", 3e4)
     found = first_bad(model, *BATCHES.batch(0), precision=in_float16())
     assert (found.part, found.name) == ("input", "blocks.1.attn.proj")
-    assert "float16 overflow: it is " in found.cause and "numbers above 65,504" in found.cause
+    assert "float16's range: it is " in found.cause and "numbers above 65,504, or too small" in found.cause
 
 
 @pytest.mark.parametrize("optimizer, rate", [("adamw", 1e3), ("adamw", 1e20), ("muon", 1e3)])
@@ -238,8 +312,16 @@ def test_bands_want_three_records_that_compare_and_the_course_must_have_them():
             Bands.of(records)
     with pytest.raises(RunError, match="the course has 0 records with the text, model, steps"):
         examine(record(lines(0)))
-    with pytest.raises(RunError, match="a benchmark's record has no curve"):
-        examine(record(lines(0), what="benchmark"))
+    for changes, why in (
+        ({"what": "benchmark"}, "this benchmark record has no curve"),
+        ({"train": None}, "this training record has no curve"),
+    ):
+        odd = record(lines(0))
+        odd.header.update(changes)
+        with pytest.raises(RunError, match=why):
+            examine(odd)
+    with pytest.raises(RunError, match="the run has not logged a step yet"):
+        examine(record([], train={"steps": 60}))
 
 
 def test_doctor_says_in_the_run_what_examine_says_of_its_record_and_refuses_a_run_of_another_plan():

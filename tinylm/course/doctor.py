@@ -51,7 +51,8 @@ def first_bad(
     precision: Precision | None = None,
     scale: float = 1.0,
 ) -> Finding | None:
-    """The first tensor of a forward and a backward pass that is not finite, with its cause; None if all are.
+    """The first tensor of a forward and a backward pass that is not finite, with its cause. None where the
+    weights, the loss and the gradient are finite: an infinity that masks a score harms nobody.
 
     tokens, targets (B, T) int64; without targets they are the tokens that come next. The backward pass is of
     the mean loss times `scale`, as a scaler has it. A module's input is named where no output before it is
@@ -59,9 +60,11 @@ def first_bad(
     if targets is None:
         tokens, targets = tokens[:, :-1], tokens[:, 1:]
     seen = magnitudes(model, tokens, targets, loss_fn, precision, scale)
-    found = next((key for key, size in seen.items() if not math.isfinite(size)), None)
-    if found is None:
+    bad = [key for key, size in seen.items() if not math.isfinite(size)]
+    if not {part for part, _ in bad} & {"weight", "loss", "norm"}:
         return None
+    fine = {("input", name) for (part, name), size in seen.items() if part == "output" and size < math.inf}
+    found = next(key for key in bad if key not in fine)
     size, grown = max((size, name) for (part, name), size in seen.items() if part == "weight")
     most, exact = torch.finfo(torch.float16).max, math.inf
     if "float16" in (precision and precision.dtype, str(next(model.parameters()).dtype)[6:]):
@@ -71,8 +74,11 @@ def first_bad(
     elif found[0] == "loss" and not (select_targets(loss_fn, tokens, targets) != IGNORE_INDEX).any():
         cause = f"a bad batch: 0 of {targets.numel():,} targets are scored, so the mean is 0/0"
     elif math.isfinite(exact):  # too large for float16 alone, here or in what was computed on the way
-        number = f"{exact:,.0f} is" if exact > most else f"it is {exact:.3g}, but what makes it has numbers"
-        cause = f"float16 overflow: {number} above {most:,.0f}"
+        cause = f"float16 overflow: {exact:,.0f} is above {most:,.0f}"
+        if exact <= most:
+            cause = (
+                f"float16's range: it is {exact:.3g}, but comes of numbers above {most:,.0f}, or too small"
+            )
         if found[0] == "gradient" and scale > 1:
             cause += f" with the loss times {scale:,.0f}; a scaler leaves such a step out, and halves that"
         if size > LARGE:
@@ -94,13 +100,18 @@ def magnitudes(
 ) -> dict[tuple[str, str], float]:
     """What first_bad looks through: each tensor's largest absolute number, nan where it holds one, in the
     order in which they are made, by the part and the name that a Finding has."""
+    model = getattr(model, "_orig_mod", model)  # of a compiled one: there hooks are not asked
     seen, hooks, device = {}, [], next(model.parameters()).device
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]  # a BatchNorm writes into its own
     tokens, targets = tokens.to(device), targets.to(device)
 
     def look(part: str, name: str, tensors: object) -> None:
         for tensor in tensors if isinstance(tensors, tuple) else (tensors,):
             if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel():
-                seen.setdefault((part, name), float(tensor.detach().abs().max()))
+                size = float(tensor.detach().abs().max())
+                if math.isfinite(seen.get((part, name), 0.0)) and not math.isfinite(size):
+                    seen.pop((part, name), None)  # of a module that was called before: this comes later
+                seen.setdefault((part, name), size)
                 if part in ("weight", "output") and tensor.requires_grad:
                     hooks.append(tensor.register_hook(lambda gradient: look("gradient", name, gradient)))
 
@@ -109,18 +120,22 @@ def magnitudes(
             look("weight", name, weight)
         for name, module in model.named_modules():
             at = name or "the model"
-            hooks.append(module.register_forward_pre_hook(lambda _, given, at=at: look("input", at, given)))
+            # After the first one come masks, which may hold infinity.
+            hooks.append(module.register_forward_pre_hook(lambda _, x, at=at: look("input", at, x[:1])))
             hooks.append(module.register_forward_hook(lambda _, __, made, at=at: look("output", at, made)))
-        with seeded_rng(device, 0):
+        with seeded_rng(device, 0), torch.enable_grad():
             with contextlib.nullcontext() if precision is None else precision.autocast():
                 nats, _ = loss_fn(model, tokens, targets)
             loss = nats / (select_targets(loss_fn, tokens, targets) != IGNORE_INDEX).sum()
             look("loss", "the batch", loss)
             learned = [weight for weight in model.parameters() if weight.requires_grad]
-            gradients = torch.autograd.grad(loss * scale, learned, allow_unused=True)
+            gradients = torch.autograd.grad(loss * scale, learned, allow_unused=True) if learned else ()
     finally:
         for hook in hooks:
             hook.remove()
+        for buffer, before in buffers:
+            if not torch.equal(buffer, before):
+                buffer.copy_(before)
     norm = nn.utils.get_total_norm([g.float() / scale for g in gradients if g is not None])
     return seen | {("norm", "all gradients"): float(norm)}
 
@@ -149,9 +164,12 @@ class Bands:
 
     @classmethod
     def like(cls, record: Record) -> Self:
-        """Of the course's own records that compare with this one. Raises RunError where three lack."""
-        if record.what != "training":
-            raise RunError(f"a {record.what}'s record has no curve: name a run of `python -m tinylm train`")
+        """Of the course's own records that compare with this one. Raises RunError where three lack, and for a
+        record without a curve."""
+        if record.what != "training" or not isinstance(record.header.get("train"), dict):
+            raise RunError(f"this {record.what} record has no curve: name a run of `python -m tinylm train`")
+        if not record.steps:
+            raise RunError("the run has not logged a step yet: ask again when it has")
         kept = [read_record(path) for path in sorted((paths.DATA / "runs").glob("*.jsonl"))]
         same = [old for old in kept if old.what == "training" and _kind(old) == _kind(record)]
         if len(same := [old for old in same if old.header != record.header]) >= 3:
@@ -191,26 +209,22 @@ class Doctor:
         if which not in self.found and step in band and not low <= loss <= high:  # nan is nowhere between
             went = f"{self.bands.n} healthy runs stay between {low:.3f} and {high:.3f}"
             what = f"the {which} loss" + " (smoothed)" * (which == "training")
-            said = f"step {step:,}: {what} is {loss:.3f}, {went}: {self._why(loss < low)}"
-            self.found[which] = said
-            self.say(said)
+            self.found[which] = f"step {step:,}: {what} is {loss:.3f}, {went}: {self._why(loss < low)}"
+            self.say(self.found[which])
 
     def _why(self, is_low: bool) -> str:
         """The first update tells the rate: later the weights have grown with it, and with them what it is
         measured by."""
+        low = "better than they can, by another setting or because it sees its targets, or trained on them"
         if is_low:
-            return (
-                "better than they can, by another setting or because it sees its targets, or trained on them"
-            )
+            return low
         pairs = [(line["update_ratio"], self.bands.updates.get(line["step"])) for line in self._steps]
         times = next((ours / theirs for ours, theirs in pairs if ours and theirs), None)
         if times is None or 0.5 < times < 2:
             known = "" if times is None else "its first updates were as large as theirs, so "
             return f"{known}look at its data and its other settings"
-        rate = "high, or its warm-up too short" if times > 1 else "low"
-        return (
-            f"its first updates were {times:.2g} times as large as theirs, so the learning rate is too {rate}"
-        )
+        rate = "the learning rate is too " + ("high, or its warm-up too short" if times > 1 else "low")
+        return f"its first updates were {times:.2g} times as large as theirs, so {rate}"
 
 
 def examine(record: Record, bands: Bands | None = None) -> list[str]:
@@ -255,7 +269,5 @@ def _plan(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _kind(record: Record) -> list[Any]:
     """What is equal in runs whose curves compare. The count of the parameters stands for the model."""
-    header = record.header
-    return [header.get(name) for name in ("recipe", "data", "tokenizer", "parameters")] + [
-        _plan(header["train"])
-    ]
+    names = ("recipe", "data", "tokenizer", "parameters")
+    return [record.header.get(name) for name in names] + [_plan(record.header["train"])]
