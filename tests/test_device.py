@@ -102,6 +102,20 @@ def test_float32_products_left_on_a_gpu_are_tf32s_but_in_float32_and_the_callers
         torch.set_float32_matmul_precision(before)
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="an older torch")
+@pytest.mark.parametrize("callers", ["ieee", "tf32"])
+@pytest.mark.parametrize("dtype, inside", [("float32", "ieee"), ("tf32", "tf32"), ("bfloat16", "tf32")])
+def test_caller_who_has_set_the_products_by_torchs_newer_name_gets_that_back(dtype, inside, callers):
+    matmul, off = torch.backends.cuda.matmul, torch.amp.GradScaler("cpu", enabled=False)
+    before, matmul.fp32_precision = matmul.fp32_precision, callers
+    try:
+        with Precision(torch.device("cuda"), dtype, off).products():
+            assert matmul.fp32_precision == inside
+        assert matmul.fp32_precision == callers
+    finally:
+        matmul.fp32_precision = before
+
+
 def test_bfloat16_is_not_fast_when_the_question_itself_fails(monkeypatch):
     for question in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
         monkeypatch.delattr(torch.cpu, question, raising=False)

@@ -91,10 +91,15 @@ class Precision:
 
         Some are left in any arithmetic: the backward pass of "tf32" and Muon's. It is a setting of the whole
         process, so that the caller's is put back."""
+        matmul, exact = torch.backends.cuda.matmul, self.dtype == "float32"
         with contextlib.ExitStack() as after:
             if self.device.type == "cuda":
-                after.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
-                torch.set_float32_matmul_precision("highest" if self.dtype == "float32" else "high")
+                try:
+                    after.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+                    torch.set_float32_matmul_precision("highest" if exact else "high")
+                except RuntimeError:  # where its newer name was used, torch refuses the question by the old
+                    after.callback(setattr, matmul, "fp32_precision", matmul.fp32_precision)
+                    matmul.fp32_precision = "ieee" if exact else "tf32"
             yield
 
     @contextlib.contextmanager
