@@ -50,8 +50,10 @@ def run_recipe(recipe: Recipe, *, name: str | None = None, fallback: bool = Fals
     `command` is what to type to repeat the run, for its record. Raises the TinyLMError of what is wrong."""
     new_folder(recipe.name, name)
     best, plan, context_length = device.best_device(), recipe.train, recipe.model.context_length
-    dtype = device.resolve_dtype(best, plan.dtype)
+    dtype, _ = (device.resolve_dtype(best, name) for name in (plan.dtype, plan.eval_dtype))
     plan.grad_accum_steps(context_length)
+    if recipe.data.recall != 1 or recipe.data.scored == "answers":  # these losses want all logits
+        plan = replace(plan, fused_loss=False)
     if best.type == "cpu":
         check_memory(recipe.model, plan, device.cpu_memory_bytes())
     run = Run(recipe, fallback=fallback)
