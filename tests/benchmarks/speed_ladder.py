@@ -234,9 +234,8 @@ def main() -> None:
         __doc__,
         rounds=(5, "turns"),
         batch=(8, "sequences in a step"),
-        batches=([1, 2, 4, 8, 16], "those of which the speed is measured"),
+        batches=([1, 2, 4, 16, 8], "those of which the speed is measured; the last also on two threads"),
         dtype=("bfloat16" if supports_bf16("cpu") else "float32", "of the rungs"),
-        leave_out=([""], "rungs and others that are not measured"),
         serve=("", "make one step of this rung for each line of input"),
         memory_of=("", "print the MB that a step of this rung takes"),
     )
@@ -257,7 +256,7 @@ def main() -> None:
     shapes = {"a square": (2048, 2048, 2048), "the head": (2048, 512, 50304)}
     flops = flops_per_token(STEP) * chosen.batch * STEP.context_length
     for number, group in enumerate(GROUPS, 1):
-        names = [name for name in group if name not in chosen.leave_out]
+        names = [name for name in group if EVERY[name].get("dtype") != chosen.dtype]
         runs: dict[str, Callable[[], float]] = {
             name: (Elsewhere if "environment" in EVERY[name] else made)(name, chosen.batch, chosen.dtype)
             for name in names
@@ -267,7 +266,7 @@ def main() -> None:
             for kind in ("float32", "bfloat16")
             for about, shape in shapes.items()
         }
-        times = in_turns(runs | rates, chosen.rounds, warm_up=1)
+        times = in_turns(runs | rates, chosen.rounds)
         for run in runs.values():
             if isinstance(run, Elsewhere):
                 run.process.communicate()
