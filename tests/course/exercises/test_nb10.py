@@ -39,6 +39,7 @@ TURNS = function(
     (RATIOS + "return ratios", "one number"),
     (RATIOS + "return ratios[rounds // 2]", "sort"),
     (RATIOS + "return sorted(ratios)[rounds // 2]", "mean of the middle two"),
+    (RATIOS + "return sorted(ratios)[(rounds - 1) // 2]", "take statistics.median"),
     (RATIOS + "print(statistics.median(ratios))", "is `return` missing?"),
     (RATIOS.replace("seconds(before) / seconds(after)", "seconds(after) / seconds(before)"), None),
     (
@@ -100,6 +101,14 @@ FLOPS = function(
         "it is the head",
     ),
     (N + f"return 6 * N + 12 * {L} * {C} * {T} ** 2", None),
+    ("return 6 * parameter_counts(config)['total']", "and positions look back too"),
+    (
+        N.split("\n")[0]
+        + "\nN = sum(counts.values()) - counts['norms'] - counts['position_embedding']\n"
+        + "if not config.tied_head:\n    N -= counts['token_embedding']\n"
+        + f"return 6 * N + 12 * {L} * {C} * {T}",
+        "counts all twice",
+    ),
 )
 PARTS = function(
     "whole_speedup(share, times)",
@@ -118,6 +127,8 @@ PARTS = function(
     ("print(1 / (1 - share + share / times))", "is `return` missing?"),
     ("return 1.25", "does not use its argument"),
     ("return 1 / (1 - share) + times / share", None),
+    ("return 1 + share - share / times", "is the time saved"),
+    ("return (1 - share) + times", "does not get `times` as fast"),
 )
 ROWS = "rows = torch.arange(len(targets))\nlog_sums = logits.logsumexp(1, keepdim=True)\n"
 LOSS = "loss = (log_sums[:, 0] - logits[rows, targets]).sum()\n"
@@ -137,6 +148,7 @@ IN_PLACE = function(
     ),
     (ROWS + EXP + ONE + "return F.cross_entropy(logits, targets, reduction='sum')", None),
     (ROWS + LOSS + EXP + ONE + "return loss / len(targets)", "not the mean"),
+    (ROWS + LOSS.replace("[:, 0]", "") + EXP + ONE + "return loss", "(N, 1) − (N,) is (N, N)"),
     (ROWS + LOSS + EXP + ONE + "return -loss", "the sign is wrong"),
     (ROWS + LOSS + EXP + ONE + "return loss.item()", ".item() makes a plain number"),
     (ROWS + LOSS + EXP + ONE + "return loss, logits", "the loss alone"),
@@ -204,6 +216,8 @@ TABLES = function(
     (table(blocks="64 * rows * config.n_embd * config.n_layer"), "rows · context_length"),
     (table(blocks="64 * tokens * config.n_layer"), "n_embd channels"),
     (table(blocks="4 * tokens * config.n_embd * config.n_layer"), "16 numbers"),
+    (table(blocks="60 * tokens * config.n_embd * config.n_layer"), "16 numbers, not 15"),
+    (table(blocks="64 * copies * tokens * config.n_embd * config.n_layer"), "is for the logits"),
     (table(logits="4 * tokens * config.vocab_size"), "`copies` times"),
     (table(logits="12 * tokens * config.vocab_size"), "does not use its argument `copies`"),
     (table(logits="copies * tokens * config.vocab_size"), "logits: a number has 4 bytes"),
@@ -221,7 +235,7 @@ AGAIN = function(
     (DETACHED + "y = function(x)\ny.backward(gradient)\nreturn x.grad", "enable_grad"),
     (DETACHED + RECORDED + "y.sum().backward()\nreturn x.grad", "argument `gradient`"),
     (DETACHED + RECORDED + "y.backward(torch.ones_like(y))\nreturn x.grad", "not ones"),
-    (DETACHED + RECORDED + "y.backward()\nreturn x.grad", "RuntimeError"),
+    (DETACHED + RECORDED + "y.backward()\nreturn x.grad", "argument `gradient`"),
     (DETACHED + RECORDED + "y.backward(gradient)", "None came back"),
     (DETACHED + RECORDED + "y.backward(gradient)\nreturn y", "this is function(x)"),
     (DETACHED + RECORDED + "y.backward(gradient)\nreturn x", "x itself"),
@@ -242,6 +256,10 @@ AGAIN = function(
         "ran 2 times",
     ),
     ("return gradient * x", "argument `function`"),
+    (
+        DETACHED + RECORDED + "y.backward(torch.ones_like(y))\nreturn x.grad * gradient",
+        "not times the result",
+    ),
     (DETACHED + RECORDED + "(y * gradient).backward()\nreturn x.grad", "enable_grad"),
 )
 AFFORDABLE = function(
@@ -259,6 +277,7 @@ AFFORDABLE = function(
     ("return math.sqrt(48 * 3600 * flops_per_second / 120)", "argument `hours`"),
     ("return math.sqrt(hours * 60 * flops_per_second / 120)", "an hour has 3,600"),
     ("return math.sqrt(hours * 3600 * flops_per_second / 26)", None),
+    ("return math.sqrt(hours * 3600 * flops_per_second / 6 * 20)", "tokens = 20 · N"),
 )
 ANSWERS = {
     "compare": TURNS,

@@ -142,7 +142,9 @@ def compare(check: exercise, mine) -> None:
             "only the last round counts here: collect all ratios": ratios[-1],
             "only the first round counts here: collect all ratios": ratios[0],
             "a ratio, not a difference": middle([x - y for x, y in zip(a, b, strict=True)]),
-            "sort the ratios before you take the middle one": ratios[len(ratios) // 2],
+            "sort the ratios before you take the middle one, or take statistics.median": (
+                ratios[len(ratios) // 2]
+            ),
             "of an even number of ratios the median is the mean of the middle two": sorted(ratios)[
                 len(ratios) // 2
             ],
@@ -185,6 +187,8 @@ def flops_per_token(check: exercise, mine) -> None:
                 6 * (N - counts["token_embedding"]) + looks
             ),
             "6 for each weight is missing": N + looks,
+            "the norms and positions multiply nothing, and positions look back too": 6 * total,
+            "`total` is the sum of the others: adding it up counts all twice": 6 * (N + total) + looks,
         }
         usual = {said: value for said, value in usual.items() if value != right}
         check.close(check.run(mine, config), right, "6 · N + 12 · L · C · T", usual=usual)
@@ -208,6 +212,10 @@ def whole_speedup(check: exercise, mine) -> None:
             "the part takes share / times: divide, do not multiply": 1 / (1 - share + share * times),
             "what is saved is share − share / times": 1 / (1 - share / times),
             "the speed-up itself, not what it is above 1": 1 / time_left - 1,
+            "share − share / times is the time saved: the speed-up is 1 over what is left": (
+                1 + share - share / times
+            ),
+            "the rest does not get `times` as fast: it is added to share / times": 1 - share + times,
         }
         check.close(check.run(mine, share, times), 1 / time_left, "old time over new time", usual=usual)
 
@@ -278,6 +286,7 @@ def loss_into_gradient(check: exercise, mine) -> None:
         mean |= {"logsumexp − logit at the target: the second is missing": log_sums.sum()}
         mean |= {"logsumexp − logit at the target: the first is missing": -logits[rows, targets].sum()}
         mean |= {"the loss needs the logits as they were: take it first": log_sums.sum() - right.sum()}
+        mean |= {"(N, 1) − (N,) is (N, N): take log_sums[:, 0]": N * loss}
         mean |= {"one number: the sum over the rows": F.cross_entropy(logits, targets, reduction="none")}
         late = [(log_sums - own[rows, targets]).sum(), -own[rows, targets].sum()]
         late += [(own.logsumexp(1) - own[rows, targets]).sum(), F.cross_entropy(p, targets, reduction="sum")]
@@ -311,6 +320,8 @@ def memory_table(check: exercise, mine) -> None:
                 "16 numbers for each channel": right["blocks"] // 16,
                 "16 numbers for each of n_embd channels": right["blocks"] // config.n_embd,
                 "all rows are in memory at once": right["blocks"] // rows,
+                "16 numbers, not 15": right["blocks"] // 16 * 15,
+                "`copies` is for the logits": right["blocks"] * copies,
             },
             "logits": {
                 "they are there `copies` times": right["logits"] // copies,
@@ -357,6 +368,7 @@ def run_again(check: exercise, mine) -> None:
         except RuntimeError as error:
             unrecorded = "torch recorded nothing: all of it belongs inside `with torch.enable_grad():`"
             check.that("does not require grad" not in str(error), unrecorded)
+            check.that("implicitly created" not in str(error), "start with `gradient`: backward(gradient)")
             raise
         if not calls and answer is not None:
             check.attempted(answer)
@@ -372,7 +384,7 @@ def run_again(check: exercise, mine) -> None:
             "this is the gradient of function(x), which was given": gradient,
             "this is x itself: return x.grad": x.detach(),
             "the gradient goes through function first: it is not only multiplied by x": gradient * x.detach(),
-            "this is as if function did nothing": summed * gradient,
+            "`gradient` belongs into backward(gradient), not times the result": summed * gradient,
         }
         check.close(answer, right, "the gradient of x", usual=usual)
         grads = [weight.grad for weight in block.parameters()]
@@ -405,7 +417,7 @@ def affordable(check: exercise, mine) -> None:
             "the 6 is missing: FLOPs = 6 · N · tokens": math.sqrt(flops / 20),
             "6 · 20 are divided by, not multiplied with": math.sqrt(flops * 120),
             "the root is of all of it: 6 · 20 too": math.sqrt(flops) / 120,
-            "that is how many tokens: how many parameters?": 20 * right,
+            "that is how many tokens: N is asked for, and tokens = 20 · N": 20 * right,
             "N squared, not N cubed": (flops / 120) ** (1 / 3),
         }
         check.close(check.run(mine, hours, speed), right, "solve FLOPs = 6 · N · 20 · N for N", usual=usual)
