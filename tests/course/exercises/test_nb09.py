@@ -36,6 +36,24 @@ LIMITS = function(
         "positive number",
     ),
     (
+        B + "return (2 - 2.0**-mantissa_bits) * 2.0**b, 2.0 ** (1 - b), 1 + 2.0**-mantissa_bits",
+        "a distance",
+    ),
+    (
+        B.replace(" - 1\n", "\n")
+        + "return (2 - 2.0**-mantissa_bits) * 2.0**b, 2.0 ** (1 - b), 2.0**-mantissa_bits",
+        "larger by 1",
+    ),
+    (
+        "b = (2 ^ (exponent_bits - 1)) - 1\n"
+        "return (2 - 2.0**-mantissa_bits) * 2.0**b, 2.0 ** (1 - b), 2.0**-mantissa_bits",
+        "not",
+    ),
+    (
+        B + "return 2.0**mantissa_bits * 2.0**b, 2.0 ** (1 - b), 2.0**-mantissa_bits",
+        "divided by",
+    ),
+    (
         "b = 2**exponent_bits - 1\n"
         "return (2 - 2.0**-mantissa_bits) * 2.0**b, 2.0 ** (1 - b), 2.0**-mantissa_bits",
         None,
@@ -63,11 +81,12 @@ ROUNDED = function(
     ("return x.bfloat16() if bits == 8 else x.half()", "float32, with fewer"),
     ("return x.bfloat16().float() if bits == 8 else x.half().float()", None),
     (FR + "return torch.ldexp(m, e)", "all digits"),
-    (FR + "return torch.ldexp(torch.round(m, decimals=bits), e)", None),
+    (FR + "return torch.ldexp(torch.round(m, decimals=bits), e)", "counts decimal digits"),
+    (FR + "return torch.round(m * 2**bits) * 2 ** (e - bits)", "has no fractions"),
     (
         "e = torch.floor(torch.log2(x.abs()))\nn = 2.0 ** (bits - 1)\n"
         "return torch.round(x / 2.0**e * n) / n * 2.0**e",
-        "holds nan",
+        "log2 of 0",
     ),
 )
 CAST = "a, b = x.to(dtype).float(), weight.to(dtype).float()\n"
@@ -87,6 +106,19 @@ MIXED = function(
     (CAST + "return (a @ b.T).to(dtype)", "as float32"),
     ("return x.to(dtype) @ weight.to(dtype).T", "as float32"),
     (CAST + "return (a @ b.T).detach().to(dtype).float()", "nothing can be learnt"),
+    (CAST + "return (a @ b.detach().T).to(dtype).float()", "no .detach()"),
+    (CAST + "return (a.detach() @ b.T).to(dtype).float()", "no .detach()"),
+    (
+        "n = 8 if dtype is torch.bfloat16 else 11\n"
+        "return round_to(round_to(x, n) @ round_to(weight, n).T, n)",
+        "torch.round has the gradient 0",
+    ),
+    (CAST + "y = a @ b.T\nreturn y + (y.to(dtype).float() - y).detach()", "on its way back"),
+    (
+        "a, b = (t + (t.to(dtype).float() - t).detach() for t in (x, weight))\n"
+        "return (a @ b.T).to(dtype).float()",
+        "on its way back",
+    ),
     (
         "a, b = x.bfloat16(), weight.bfloat16()\nreturn (a.float() @ b.float().T).bfloat16().float()",
         "does not use",
@@ -212,6 +244,26 @@ SCALES = function(
         "return (scale * 2, 0) if good + 1 == 3 else (scale, good + 1)",
         "good one, too",
     ),
+    (
+        "if not finite:\n    return scale // 2, 0\n"
+        "return (scale * 2, 0) if good + 1 == every else (scale, good + 1)",
+        "since // drops",
+    ),
+    (
+        "if not finite:\n    return max(scale / 2, 1), 0\n"
+        "return (scale * 2, 0) if good + 1 == every else (scale, good + 1)",
+        "whatever it is",
+    ),
+    (
+        "if not finite:\n    scale, good = scale / 2, 0\nelif good + 1 == every:\n"
+        "    return scale * 2, 0\nreturn scale, good + 1",
+        "the count is 0",
+    ),
+    (
+        "if not finite:\n    return scale / 2, 0\n"
+        "return (scale**2, 0) if good + 1 == every else (scale, good + 1)",
+        "not squared",
+    ),
 )
 RAW = "optimizer.zero_grad()\n(loss * scale).backward()\n"
 END = "return finite"
@@ -243,9 +295,13 @@ STEPS = function(
         + CLIP
         + IF
         + END,
-        None,
+        "comes before backward",
     ),
     (RAW + "finite = unscale(parameters, scale)\n" + CLIP + IF + IF + END, "steps once"),
+    (
+        RAW + "finite = unscale(parameters, scale)\n" + CLIP.replace("norm_", "value_") + IF + END,
+        "not each number",
+    ),
     (RAW + "finite = loss.isfinite()\nunscale(parameters, scale)\n" + CLIP + IF + END, "weights stay"),
 )
 LOOP = """
@@ -284,6 +340,9 @@ PARTS = function(
     ),
     (LOOP.replace("return bad", ""), "`return`"),
     (LOOP.replace("model(tokens)", "tokens"), "has to run"),
+    (LOOP.replace("model(tokens)\n", "").replace("return", "model(tokens)\nreturn"), "hooks stay until"),
+    (LOOP.replace("append(name)", "append(name.rpartition('.')[2])"), "whole name"),
+    (LOOP.replace("append(name)", "append(module)"), "not modules"),
     (LOOP.replace("not output.isfinite().all()", "not inputs[0].isfinite().all()"), "not the input"),
     (LOOP.replace("        if not output.isfinite().all():\n    ", ""), "what they give"),
 )
@@ -291,7 +350,7 @@ U = "u = torch.rand(x.shape, generator=generator)\n"
 CHANCE = function(
     "stochastic_round(x, bits, generator)",
     ("return round_to(x, bits)", "does not use its argument `generator`"),
-    (FR + U + "return torch.ldexp(torch.round(m * 2**bits + u), e - bits)", None),
+    (FR + U + "return torch.ldexp(torch.round(m * 2**bits + u), e - bits)", "adds another half"),
     (FR + U + "return torch.ldexp(torch.floor(m * 2**bits + u.round()), e - bits)", "equally likely"),
     (FR + U + "return torch.ldexp(torch.ceil(m * 2**bits), e - bits) + 0 * u", "every number goes the same"),
     (FR + U + "return torch.ldexp(torch.floor(m * 2**bits), e - bits) + 0 * u", None),
@@ -318,7 +377,7 @@ CHANCE = function(
     (U + "return round_to(x, bits) + 0 * u", "where is chance"),
     (U + "return x + 0 * u + 0 * bits", "nothing is rounded"),
     (FR + U + "torch.ldexp(torch.floor(m * 2**bits + u), e - bits)", "`return`"),
-    (FR + U + "return torch.ldexp(torch.trunc(m * 2**bits + u), e - bits)", None),
+    (FR + U + "return torch.ldexp(torch.trunc(m * 2**bits + u), e - bits)", "goes upwards"),
     (
         "u = torch.randn(x.shape, generator=generator)\n"
         + FR

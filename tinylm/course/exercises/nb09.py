@@ -87,7 +87,7 @@ def limits(check: exercise, mine) -> None:
     for E, M in ((3, 2), (5, 10), (8, 7), (4, 3), (8, 23), (9, 5)):
         b = 2 ** (E - 1) - 1
         largest, least, gap = right = given_limits(E, M)
-        far = 2.0 ** (b + 1)
+        far, other = 2.0 ** (b + 1), (2 ^ (E - 1)) - 1
         usual = {
             "the exponent of ones only is kept for infinity: the highest is 2^(E − 1) − 1": (
                 (2 - gap) * far,
@@ -108,6 +108,15 @@ def limits(check: exercise, mine) -> None:
             "the smallest is a positive number near 0, not the most negative one": (largest, -largest, gap),
             "E and M are exchanged": given_limits(M, E) if M <= 11 else right,
             "the gap is a number, 2^−M: this is its exponent": (largest, least, -M),
+            "the gap is a distance: take the 1 off": (largest, least, 1 + gap),
+            "the gap after 1 is asked for, not the one after the smallest": (largest, least, least * gap),
+            "m is divided by 2^M before the 1 is added": (2.0 ** (b + M), least, gap),
+            "b is 2^(E − 1) − 1: this one is larger by 1": ((2 - gap) * far, 2.0**-b, gap),
+            "in Python 2 ** n is a power, and 2 ^ n is not": (
+                (2 - gap) * 2.0**other,
+                2.0 ** (1 - other),
+                gap,
+            ),
         }
         answer = check.run(mine, E, M)
         three = isinstance(answer, tuple | list) and len(answer) == 3
@@ -155,6 +164,12 @@ def round_to(check: exercise, mine) -> None:
                 "leading digits are kept, not digits after the point": torch.round(x * n) / n,
                 "digits are binary here: these are decimals": torch.round(x, decimals=bits),
                 "m has to be rounded, too: these are all digits": x,
+                "`decimals` counts decimal digits: take m times 2**bits": torch.ldexp(
+                    torch.round(m, decimals=bits), e
+                ),
+                "2**e of whole numbers has no fractions: use torch.ldexp": torch.round(m * n)
+                * 2 ** (e - bits),
+                "log2 of 0 is not finite: torch.frexp knows 0, too": torch.where(x == 0, math.nan, right),
             }
             answer = check.run(mine, x, bits)
             check.close(answer, right, f"{kind}, {bits} digits", usual=usual, **EXACT)
@@ -198,9 +213,25 @@ def mixed_linear(check: exercise, mine) -> None:
             kept = answer.dtype == torch.float32
             check.that(kept, "hand the result back as float32, with .float(), so that others can add to it")
         check.close(answer, right, "round, multiply, add up, round", usual=usual, **EXACT)
-        x.requires_grad_()
-        answer = mine(x, weight, dtype)
-        check.that(answer.requires_grad, "nothing can be learnt through it: no .detach(), .data or no_grad")
+        back = torch.arange(42.0).view(2, 3, 7) % 5 - 2
+        back[..., 6], weight[6] = 2.0**-26, 0  # float16 makes a 0 of the first
+        mine_back, right_back = (_sent_back(f, x, weight, dtype, back) for f in (mine, given_mixed_linear))
+        detached = "nothing can be learnt through it: no .detach(), .data or no_grad"
+        check.that(all(g is not None for g in mine_back), detached)
+        flat = "torch.round has the gradient 0, so nothing can be learnt: round with .to(dtype).float()"
+        check.that(all(g.any() for g in mine_back), flat)
+        said = "the gradient is rounded on its way back, too: round with .to(dtype).float()"
+        for found, wanted in zip(mine_back, right_back, strict=True):
+            check.close(found, wanted, said, **EXACT)
+
+
+def _sent_back(product, x: Tensor, weight: Tensor, dtype: torch.dtype, back: Tensor) -> tuple:
+    """The gradients of x and weight when `back` comes from behind; None where nothing arrives."""
+    pair = [t.detach().clone().requires_grad_() for t in (x, weight)]
+    answer = product(*pair, dtype)
+    if not answer.requires_grad:
+        return None, None
+    return torch.autograd.grad(answer, pair, back, allow_unused=True)
 
 
 def with_gradients(*rows: list[float]) -> list[nn.Parameter]:
@@ -253,6 +284,8 @@ def next_scale(check: exercise, mine) -> None:
         (16.0, 2, True, 3),
         (16.0, 2, False, 3),
         (16.0, 0, False, 3),
+        (1.0, 0, False, 3),
+        (3.0, 0, False, 3),
         (1024.0, 6, True, 7),
         (1024.0, 5, True, 7),
         (2.0, 0, True, 1),
@@ -264,7 +297,9 @@ def next_scale(check: exercise, mine) -> None:
                 "an overflow makes the scale smaller: halve it": (twice, 0),
                 "after an overflow the counting begins again, at 0": (half, good),
                 "an overflow is no good step": (half, good + 1),
-                "halve the scale after an overflow": (scale, 0),
+                "an overflow is no good step: the count is 0": (half, 1),
+                "halve the scale after an overflow, whatever it is": (scale, 0),
+                "halve it with /, since // drops what stands behind the point": (scale // 2, 0),
                 "an overflow is asked for first: `finite` is False": (scale, good + 1),
             }
             usual |= {"half is enough: the next step tries again": (scale / 4, 0)}
@@ -274,6 +309,7 @@ def next_scale(check: exercise, mine) -> None:
                 "when the scale is doubled the counting begins again, at 0": (twice, good + 1),
                 "when the scale is doubled the counting begins again, at 0 ": (twice, good),
                 "the scale is doubled: times 2": (scale + 2, 0),
+                "the scale is doubled, not squared": (scale**2, 0),
                 "after `every` good steps the scale is doubled": (scale, 0),
                 "after good steps the scale grows": (half, 0),
                 "the next step counts from 0, not from 1": (twice, 1),
@@ -333,8 +369,15 @@ def scaled_step(check: exercise, mine) -> None:
         }
         if norm > 1:
             usual["clip to the limit, before the step"] = after(slopes)
+            alone = [s.clamp(-limit, limit) for s in slopes]
+            usual["clip the length of all gradients together, not each number"] = after(alone)
         loss = sum(factor * p.sum() for p in parameters)
-        answer = check.run(partial(mine, loss, optimizer, parameters, scale, limit))  # no copies of these
+        try:
+            answer = check.run(partial(mine, loss, optimizer, parameters, scale, limit))  # no copies of these
+        except TypeError:
+            gone = "optimizer.zero_grad() comes before backward: here it takes the new gradients away"
+            check.that(all(p.grad is not None for p in parameters), gone)
+            raise
         moved = [p.detach() for p in parameters]
         said = "scale, backward, unscale, clip, step"
         named = any(difference(moved, wrong) is None for wrong in usual.values())
@@ -398,7 +441,7 @@ def bad_parts(check: exercise, mine) -> None:
             "infinity is not finite, either: use isfinite": [
                 at for at, out, _ in seen if at and out.isnan().any()
             ],
-            "nan is not finite, either: use isfinite": [
+            "nan is not finite, either: use isfinite; and hooks stay until the model has run": [
                 at for at, out, _ in seen if at and out.isinf().any()
             ],
             "one bad number is enough: `not output.isfinite().all()`": [
@@ -413,12 +456,14 @@ def bad_parts(check: exercise, mine) -> None:
             "the output is asked for, not the weights": weights,
             "these are the ones that are finite": [at for at in every if at and at not in right],
             "the first comes first": right[::-1],
+            "the whole name is asked for, as in named_modules": [at.rpartition(".")[2] for at in right],
             "these are all modules: look at what they give": [at for at in every if at],
         }
         answer = check.run(mine, model, tokens)
         kept = any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
         check.that(model.runs, "no hook can see anything: the model has to run, `model(tokens)`")
         check.that(isinstance(answer, list), "return a list of names, an empty one where all is well")
+        check.that(all(isinstance(at, str) for at in answer), "names are asked for: strings, not modules")
         usual = {said: slip for said, slip in usual.items() if slip != right}
         for said, slip in usual.items():
             check.that(answer != slip, said)
@@ -454,7 +499,7 @@ def _small() -> GPT:
 @marked("9.8 · rounding by chance", given=given_stochastic_round)
 def stochastic_round(check: exercise, mine) -> None:
     """One of the two neighbours, so often that the mean is right."""
-    for bits, value in ((8, 1.002), (3, 2.6), (8, -0.1), (8, 300.5), (5, -7.9)):
+    for bits, value in ((8, 1.003), (3, 2.6), (8, -0.1), (8, 300.5), (5, -7.9)):
         x = torch.full((20_000,), value)
         m, e = torch.frexp(x)
         low, high = (torch.ldexp(f(m * 2**bits), e - bits)[0].item() for f in (torch.floor, torch.ceil))
@@ -465,6 +510,8 @@ def stochastic_round(check: exercise, mine) -> None:
         found = sorted({*answer.tolist()})
         share = (answer == high).float().mean().item()
         check.that(found != [x[0].item()], "nothing is rounded here")
+        upwards = value < 0 and found[-1] > high + gap / 2
+        check.that(not upwards, "below 0 torch.trunc goes upwards: torch.floor goes down everywhere")
         outside = "a number goes to one of its two neighbours, and to no third"
         check.that(all(low - gap / 9 <= n <= high + gap / 9 for n in found), outside)
         on_grid = all(min(abs(n - low), abs(n - high)) < gap / 1e4 for n in found)
@@ -476,6 +523,8 @@ def stochastic_round(check: exercise, mine) -> None:
         near = 0.02  # five times what 20,000 draws leave to chance
         if abs(share - 0.5) < near < abs(wanted - 0.5):
             check.that(False, "both neighbours are equally likely here: the nearer one comes more often")
+        if abs(share - 0.5 - wanted) < near:
+            check.that(False, "torch.floor after chance is added: torch.round adds another half")
         if abs(share - (1 - wanted)) < near < abs(share - wanted):
             check.that(False, "turned over: the nearer neighbour comes more often")
         check.that(abs(share - wanted) < near, "on average nothing may be lost: the mean has to be x")
