@@ -1,5 +1,6 @@
 """Devices without a GPU at hand: the GPU's answers are put in by monkeypatch, the processor's are real."""
 
+import contextlib
 import os
 import platform
 
@@ -129,6 +130,20 @@ def test_autocast_changes_matrix_products_only_when_asked(monkeypatch):
         with Precision.of("cpu", dtype).autocast():
             assert (a @ a).dtype == getattr(torch, dtype)
     assert (a @ a).dtype == torch.float32
+
+
+def test_forward_pass_alone_has_the_products_of_its_precision_too(monkeypatch):
+    @contextlib.contextmanager
+    def products(self):
+        inside.append(self.dtype)
+        yield
+        inside.pop()
+
+    inside = []
+    monkeypatch.setattr(Precision, "products", products)
+    with Precision.of("cpu").autocast():
+        assert inside == ["float32"]
+    assert not inside
 
 
 def test_processor_is_named_as_the_system_names_it(monkeypatch, tmp_path):

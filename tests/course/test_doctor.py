@@ -228,6 +228,7 @@ def test_first_bad_looks_at_the_norm_as_the_step_does():
     model = enlarged(patient(tied_head=False), "head.weight", 1e21)
     found = first_bad(model, *BATCHES.batch(0))
     assert (found.part, found.name) == ("norm", "all gradients")
+    assert first_bad(patient(), *BATCHES.batch(0), scale=2.0**90) is None  # a scaler takes it off
 
 
 def record(lines, evaluations=(), **changes):

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from tinylm.errors import ConfigError
 from tinylm.model.config import ModelConfig
 from tinylm.model.cost import flops_per_token, memory_bytes
 from tinylm.runs.recipes import recipe
 from tinylm.training.config import TrainConfig
-from tinylm.training.forecast import CARDS, forecast, forecast_on
+from tinylm.training.forecast import CARDS, check_memory, forecast, forecast_on
 
 SMALL = ModelConfig(vocab_size=31, context_length=37, n_layer=3, n_head=2, n_embd=44, bias=False)
 
@@ -28,6 +29,20 @@ def test_forecast_is_plain_arithmetic_and_calls_itself_one():
     largest = replace(SMALL, n_layer=2**62, context_length=2**17)
     said = str(forecast(largest, TrainConfig(steps=2**62, tokens_per_step=2**62), tokens_per_second=1.0))
     assert "years" in said and "of memory" in said
+
+
+def test_memory_that_is_there_is_asked_for_with_the_loss_that_trains():
+    made = recipe("tinystories_51m")
+    fused, plain = (
+        memory_bytes(made.model, made.train.micro_batch_size, fused_loss=fused) for fused in (True, False)
+    )
+    assert fused < plain
+    for with_fused, least in ((True, fused), (False, plain)):
+        train = replace(made.train, fused_loss=with_fused)
+        for enough in (least, None):
+            check_memory(made.model, train, enough)
+        with pytest.raises(ConfigError, match=r"GiB of memory and this machine has .* GiB: use a micro"):
+            check_memory(made.model, train, least - 1)
 
 
 def needed(model, n):

@@ -66,6 +66,12 @@ def test_steps_that_float16_leaves_out_are_counted_and_move_the_data_but_not_the
     assert asked == [*range(10)] and history.tokens == 10 * B * T
     rates = [scheduled_rate(step - left_out, config) for step, left_out in enumerate(before[:-1])]
     assert [result.learning_rate for result in results] == rates
+    precision = Precision(torch.device("cpu"), "float16", torch.amp.GradScaler("cpu", init_scale=2.0**20))
+    options = {"precision": precision, "callbacks": callbacks, "evaluate": lambda state: math.nan}
+    with pytest.raises(Divergence, match="is nan at step 9 with learning rate ") as failed:
+        run(tiny_gpt(), make_config(eval_every=9), batches, **options)
+    assert counts[-1] == 3 and not results[-1].skipped
+    assert f"learning rate {results[-1].learning_rate:g} (" in str(failed.value)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
