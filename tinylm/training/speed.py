@@ -55,7 +55,8 @@ def compile_loss(loss_fn: LossFn) -> LossFn:
     """The same loss, compiled at its first call and for each new shape, which takes from seconds to minutes.
 
     The function is compiled and never the model: generation with a cache would compile for every token. It
-    keeps its attributes, such as `select`. Raises ConfigError where nothing can be compiled."""
+    keeps its attributes, such as `select`, and draws dropout's masks by the same seed in another way. Raises
+    ConfigError where nothing can be compiled."""
     torch.compiler.reset()  # a ninth model in one process would else be run as it stands, without a word
     compiled = None
 
