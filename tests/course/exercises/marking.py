@@ -34,8 +34,21 @@ def function(head, *bodies):
     return answers
 
 
+def verdicts(module, name, answers, capsys, names):
+    """Those of these sources; `names` are the notebook's, which has no such function of its own by then."""
+    known = {other: value for other, value in names.items() if other != name}
+    return [verdict(getattr(module, name), source, capsys, **known) for source, _ in answers]
+
+
 def assert_wrong(module, name, answers, capsys, **names):
     """None of the answers passes, each is told what stands beside it, and two thirds have such a sentence."""
-    told = [(verdict(getattr(module, name), source, capsys, **names), said or "") for source, said in answers]
+    lines = verdicts(module, name, answers, capsys, names)
+    told = [(line, said or "") for line, (_, said) in zip(lines, answers, strict=True)]
     assert [pair for pair in told if not pair[0].startswith("not yet: ") or pair[1] not in pair[0]] == []
     assert len(answers) >= 10 and sum(said is not None for _, said in answers) >= len(answers) * 2 / 3
+
+
+def assert_right(module, name, wrong, bodies, capsys, **names):
+    """Each of these bodies passes, under the first line that the wrong answers have."""
+    answers = function(wrong[0][0].partition(":\n")[0].removeprefix("def "), *bodies)
+    assert {line.partition(" ")[0] for line in verdicts(module, name, answers, capsys, names)} == {"correct"}

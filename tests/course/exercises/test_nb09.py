@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.course.exercises.marking import assert_wrong, function, verdict
+from tests.course.exercises.marking import assert_right, assert_wrong, function
 from tinylm.course.exercises import nb09
 
 NOTEBOOK = {"unscale": nb09.given_unscale, "round_to": nb09.given_round_to}
@@ -438,21 +438,14 @@ RIGHT = {  # other ways that are as good as the solution's
 }
 
 
-def without(name):
-    """What the notebook has when it comes to that exercise."""
-    return {other: value for other, value in NOTEBOOK.items() if other != name}
-
-
 @pytest.mark.parametrize("name", ANSWERS)
 def test_wrong_answers_are_refused_and_most_are_told_why(name, capsys):
-    assert_wrong(nb09, name, ANSWERS[name], capsys, **without(name))
+    assert_wrong(nb09, name, ANSWERS[name], capsys, **NOTEBOOK)
 
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_answers_are_taken_in_other_words_too(name, capsys):
-    head = ANSWERS[name][0][0].partition(":\n")[0].removeprefix("def ")
-    for source, _ in function(head, *RIGHT[name]):
-        assert verdict(getattr(nb09, name), source, capsys, **without(name)).startswith("correct")
+    assert_right(nb09, name, ANSWERS[name], RIGHT[name], capsys, **NOTEBOOK)
 
 
 @pytest.mark.parametrize("name", ANSWERS)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.course.exercises.marking import assert_wrong, function, verdict
+from tests.course.exercises.marking import assert_right, assert_wrong, function
 from tinylm.course.exercises import nb10
 from tinylm.model.config import parameter_counts
 
@@ -323,21 +323,14 @@ RIGHT = {  # other ways that are as good as the solution's
 }
 
 
-def without(name):
-    """What the notebook has when it comes to that exercise."""
-    return {other: value for other, value in NOTEBOOK.items() if other != name}
-
-
 @pytest.mark.parametrize("name", ANSWERS)
 def test_wrong_answers_are_refused_and_most_are_told_why(name, capsys):
-    assert_wrong(nb10, name, ANSWERS[name], capsys, **without(name))
+    assert_wrong(nb10, name, ANSWERS[name], capsys, **NOTEBOOK)
 
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_answers_are_taken_in_other_words_too(name, capsys):
-    head = ANSWERS[name][0][0].partition(":\n")[0].removeprefix("def ")
-    for source, _ in function(head, *RIGHT[name]):
-        assert verdict(getattr(nb10, name), source, capsys, **without(name)).startswith("correct")
+    assert_right(nb10, name, ANSWERS[name], RIGHT[name], capsys, **NOTEBOOK)
 
 
 def test_what_the_notebook_goes_on_with_is_right(capsys):
