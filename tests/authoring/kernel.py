@@ -4,6 +4,7 @@ import math
 import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from queue import Empty
 from typing import Any
 
@@ -53,10 +54,13 @@ def kernel_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What a notebook's kernel sees: no network, the small scale, figures inline, TINYLM_DATA as given.
 
     What it trains is kept in a folder of this process: two passes side by side do not write over each other,
-    nor over what a learner has in data/mine.
+    nor over what a learner has in data/mine. IPython's and matplotlib's settings are there too, because a
+    person's own change what is printed: with a list of fonts that are gone matplotlib complains, and
+    two kernels that share a history wait for each other.
 
     One thread: models this small gain nothing from a second one, and lose much where another process wants it
     (notebook 05, on two cores: 45 CPU-seconds with two threads, 13 with one)."""
     inline = "module://matplotlib_inline.backend_inline"
-    fixed = {"TINYLM_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": inline, "TINYLM_MINE": MINE.name}
+    fixed = {"TINYLM_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": inline}
+    fixed |= {key: str(Path(MINE.name, key)) for key in ("TINYLM_MINE", "IPYTHONDIR", "MPLCONFIGDIR")}
     return {key: value for key, value in environ.items() if key != "TINYLM_SCALE"} | fixed

@@ -7,6 +7,7 @@ text is at hand; a kernel sees the same few variables everywhere; with `-n` a no
 
 import functools
 import os
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -21,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Puts the two hooks into nbval, once, and has xdist hand out whole notebooks in the order below."""
     if getattr(config.option, "numprocesses", None):
         config.option.dist, config.option.loadscopereorder = "loadscope", False
-    sanitize, setup = IPyNbCell.sanitize, IPyNbFile.setup
+    sanitize, setup, compare = IPyNbCell.sanitize, IPyNbFile.setup, IPyNbCell.compare_outputs
     if hasattr(sanitize, "__wrapped__"):
         return
 
@@ -37,7 +38,15 @@ def pytest_configure(config: pytest.Config) -> None:
         with patch.dict(os.environ, kernel_environment(os.environ), clear=True):
             setup(file)
 
-    IPyNbCell.sanitize, IPyNbFile.setup = tolerant, in_kernel_environment
+    @functools.wraps(compare)
+    def telling(cell: IPyNbCell, test: list[Any], ref: list[Any], skip_compare: Any = None) -> bool:
+        """nbval names the kind of an output too many; what was written to stderr leads to its cause."""
+        if equal := compare(cell, test, ref, skip_compare):
+            return equal
+        cell.comparison_traceback += [out["text"] for out in test if out.get("name") == "stderr"]
+        return equal
+
+    IPyNbCell.sanitize, IPyNbFile.setup, IPyNbCell.compare_outputs = tolerant, in_kernel_environment, telling
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
