@@ -60,6 +60,7 @@ ASIDE = {  # against which rung each is measured
     "computed again": ("fused loss", FUSED | {"activation_checkpointing": True}),
     "plain, pages kept": ("plain", {"plain": True, "environment": PAGES_KEPT}),
     "fused loss, not padded": ("fused loss", {"fused_loss": True}),
+    "pages kept, not padded": ("pages kept", {"fused_loss": True, "environment": PAGES_KEPT}),
     "plain, float32": ("plain", {"plain": True, "dtype": "float32"}),
     "plain, bfloat16": ("plain", {"plain": True, "dtype": "bfloat16"}),
     "pages kept, bfloat16": ("pages kept", KEPT | {"dtype": "bfloat16"}),
