@@ -31,11 +31,11 @@ class DownloadError(DataError):
 
 
 class CorpusMissing(DataError):
-    """No source has the corpus. `reason` says why in a few words."""
+    """No source has the corpus. `reason` says why in a few words, `way_out` what to do."""
 
     def __init__(self, name: str, reason: str, way_out: str) -> None:
         super().__init__(f"{name} is not here ({reason}): {way_out}")
-        self.reason = reason
+        self.reason, self.way_out = reason, way_out
 
 
 class CheckpointError(TinyLMError):

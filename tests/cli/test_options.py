@@ -115,7 +115,7 @@ REFUSED = {  # what is typed, and some words of the sentence
     "train": "name a recipe first",
     "train tinystories_51m --scale huge": "scale is 'huge': use 'small' or 'medium' or 'full'",
     f"{SMALL} --scale small": "shakespeare_char has one scale alone, and not 'small'",
-    "prepare toyworld-stories": "toyworld-stories needs no shards, it is small",
+    "prepare toyworld-stories": "toyworld-stories needs no shards",
     "prepare": "CORPUS is missing",
     SMALL: "`python -m tinylm fetch tinyshakespeare` gets it",
     f"{SMALL} --data.corpus shakespear": "no corpus 'shakespear'",

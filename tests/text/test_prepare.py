@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from filelock import FileLock
 
@@ -26,6 +28,7 @@ from tinylm.text.toyworld.world import STORIES
 
 TEXTS = STORIES.joined(20_000, seed=3).split("\n\n")
 TRAIN, VALIDATION = [text for text in TEXTS[:-20] if text], [text for text in TEXTS[-20:] if text]
+PARTS = ("train", "validation")
 END = "<|endoftext|>"
 PIECE = 1_500  # bytes: some ten pieces
 
@@ -122,15 +125,15 @@ if __name__ == "__main__":
     import sys
     from tinylm.text import documents
     from tinylm.text.prepare import prepare
-    documents.PIECE = {piece}
-    prepare("large.txt", "tokenizer.json", processes=2, folder="ready")
+    documents.PIECE = 40_000
+    prepare("large", "tokenizer.json", processes={processes}, folder="ready")
     sys.exit("torch" in sys.modules)
 """
 
 
-def start(tmp_path):
-    """A preparation of some megabytes by two workers, as a process of its own."""
-    (tmp_path / "start.py").write_text(CODE.format(piece=40_000))
+def start(tmp_path, processes):
+    """A preparation of some megabytes by so many workers, as a process of its own."""
+    (tmp_path / "start.py").write_text(CODE.format(processes=processes))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "start.py"], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL
@@ -144,25 +147,36 @@ def until(happened, seconds=120):
         time.sleep(0.002)
 
 
-def test_killed_preparation_goes_on_without_doing_a_finished_shard_again(tmp_path, tokenizer):
-    (tmp_path / "large.txt").write_bytes(written(TRAIN * 150))
-    draft, home = tmp_path / "ready.part", tmp_path / "ready"
-    running = start(tmp_path)
-    until(lambda: len([*draft.glob("*_*.bin")]) > 3 or running.poll() is not None)
-    children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
-    workers = children.read_text().split() if children.exists() else []
-    running.send_signal(signal.SIGKILL)
-    running.wait()
-    until(lambda: not any(_alive(pid) for pid in workers))  # workers end with their parent
-    finished = {path.stem: path.stat().st_mtime_ns for path in draft.glob("*_*.bin")}
-    assert not home.exists() and len(finished) > 3
+def test_preparation_killed_at_five_seeded_moments_does_no_finished_shard_again_and_ends_the_same(
+    tmp_path, tokenizer
+):
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "a.txt").write_bytes(written(TRAIN * 200))
+    rows = pyarrow.table({"text": TRAIN * 200, "id": range(len(TRAIN) * 200)})
+    pyarrow.parquet.write_table(rows, tmp_path / "large" / "b.parquet", row_group_size=40)
+    draft, home, finished = tmp_path / "ready.part", tmp_path / "ready", {}
+    draw = random.Random(12)
+    for processes in (2, 3, 1, 2, 3):
+        enough = len(finished) + draw.randrange(2, 9)
+        running = start(tmp_path, processes)
+        until(lambda: len([*draft.glob("*_*.bin")]) >= enough or running.poll() is not None)  # noqa: B023
+        time.sleep(draw.random() / 100)
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+        workers = children.read_text().split() if children.exists() else []
+        running.send_signal(signal.SIGKILL)
+        assert running.wait() == -signal.SIGKILL
+        until(lambda: not any(_alive(pid) for pid in workers))  # noqa: B023  (they end with their parent)
+        now = {path.stem: path.stat().st_mtime_ns for path in draft.glob("*_*.bin")}
+        assert not home.exists() and len(now) >= enough and finished.items() <= now.items()
+        finished = now
     time.sleep(0.02)  # a shard that is made again has another time
-    assert start(tmp_path).wait(120) == 0  # and without torch
+    assert start(tmp_path, 2).wait(120) == 0  # and without torch
     assert len(finished) < len([*home.glob("*.bin")])
     assert {name: (home / f"{name}.bin").stat().st_mtime_ns for name in finished} == finished
     os.rename(home, tmp_path / "resumed")
-    assert start(tmp_path).wait(120) == 0  # left in peace
+    assert start(tmp_path, 1).wait(120) == 0  # left in peace
     assert contents(tmp_path / "resumed") == contents(home)
+    assert np.array_equal(np.asarray(open_tokens(home)), plain_loop(tokenizer, TRAIN * 400))
 
 
 def _alive(pid):
@@ -296,6 +310,7 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path, tokenizer):
     refused("tinyshakespeare needs no shards", "tinyshakespeare", name)
     refused("gpt2-bpe needs no shards", "gpt2-bpe", name)
     refused("toyworld-stories needs no shards", "toyworld-stories", name)
+    refused("fineweb-edu-shards needs no shards: give its name", "fineweb-edu-shards", name)
     refused("there is no text 'storys': give a corpus by name", "storys", name)
     refused("for tokens, not for characters", "stories", "characters")
     refused("there is no tokenizer 'gpt3'", "stories", "gpt3")
@@ -311,13 +326,61 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path, tokenizer):
     assert (tmp_path / "taken").is_dir() and not [*tmp_path.rglob("*.bin"), *tmp_path.rglob("*.part")]
 
 
-def test_part_of_a_pack_without_a_file_to_validate_on_is_not_called_small(monkeypatch, tmp_path, tokenizer):
-    file = {"name": "some.txt", "size": 10**9, "sha256": "0" * 64}
-    (tmp_path / "pack.json").write_text(
-        json.dumps({"stories": {"holds": "part", "what": "", "files": [file]}})
-    )
-    monkeypatch.setenv("TINYLM_DATA", str(tmp_path))
-    refused("stories is here as a part with no file to validate on: pack one", "stories", "tokenizer.json")
+def declare(monkeypatch, tmp_path, texts, ending=".jsonl"):
+    """A pack whose part of the stories is one file of these texts, without one to validate on."""
+    data = "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
+    files = {f"some{ending}": data if ending == ".jsonl" else written(texts), "licence.md": b"free"}
+    (tmp_path / "pack" / "stories").mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (tmp_path / "pack" / "stories" / name).write_bytes(data)
+    said = [{"name": n, "size": len(d), "sha256": hashlib.sha256(d).hexdigest()} for n, d in files.items()]
+    entry = {"holds": "part", "what": "some stories", "files": said}
+    (tmp_path / "pack" / "pack.json").write_text(json.dumps({"stories": entry}))
+    monkeypatch.setenv("TINYLM_DATA", str(tmp_path / "pack"))
+    monkeypatch.setitem(CORPORA, "stories", CORPORA["stories"]._replace(endings=(".jsonl", ".txt")))
+
+
+def sides(corpus="stories"):
+    """The documents of both parts, read back from their ids."""
+    data = load_dataset(corpus, tokenizer="tokenizer.json")
+    found = []
+    for ids in (np.asarray(data.train), np.asarray(data.validation)):
+        ends = np.flatnonzero(ids == data.tokenizer.end_of_text) + 1
+        found.append([data.tokenizer.decode(row[:-1]) for row in np.split(ids, ends)[:-1]])
+    assert (data.holds, data.what) == ("part", "some stories")
+    assert len(data.documents) == len(found[1])
+    return found
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".txt"])
+def test_documents_of_a_part_are_set_aside_one_by_one_and_never_change_sides(
+    monkeypatch, tmp_path, tokenizer, ending
+):
+    texts = [*TRAIN, *VALIDATION]
+    tenth = [t for t in texts if int(hashlib.sha256(" ".join(t.split()).encode()).hexdigest(), 16) % 10 == 0]
+    declare(monkeypatch, tmp_path, [*texts, "", " \n"], ending)
+    train, validation = sides()  # made ready where it is asked for
+    assert validation == tenth and train == [text for text in texts if text not in tenth]
+    assert 0.05 < len(tenth) / len(texts) < 0.2
+    others = STORIES.joined(9_000, seed=4).split("\n\n")[:-1]
+    mixed = [*texts[::3], *others, *texts, *(f"{text}\n" for text in texts)]
+    random.Random(1).shuffle(mixed)
+    declare(monkeypatch, tmp_path, mixed, ending)
+    train, validation = sides()
+    assert {*tenth} < {text.strip("\n") for text in validation}
+    assert not {text.strip() for text in train} & {text.strip() for text in validation}
+    assert len(train) + len(validation) == len(mixed)
+
+
+def test_documents_are_set_aside_alike_for_any_workers_and_pieces(monkeypatch, tmp_path, tokenizer):
+    declare(monkeypatch, tmp_path, TRAIN)
+    expected = [np.asarray(open_tokens(prepared("stories", "tokenizer.json") / part)) for part in PARTS]
+    for number, (processes, piece) in enumerate([(2, 700), (3, 10**6)]):
+        monkeypatch.setitem(CORPORA, "stories", CORPORA["stories"]._replace(piece=piece))
+        folder = prepare("stories", "tokenizer.json", processes=processes, folder=str(number))
+        for part, ids in zip(PARTS, expected, strict=True):
+            assert np.array_equal(np.asarray(open_tokens(folder / part)), ids)
+            assert len(read_manifest(folder / part)["shards"]) > (part == "train") + 1 or piece > 700
 
 
 def test_bad_document_found_by_a_worker_is_the_same_sentence(tmp_path, tokenizer):

@@ -5,6 +5,7 @@ unless `TINYLM_OFFLINE=1`. A pack's `pack.json` may declare that it holds a part
 Whose a text is and its licence stand in data/README.md. Taught in notebook 01_characters."""
 
 import difflib
+import hashlib
 import json
 import os
 import re
@@ -24,19 +25,22 @@ VALIDATION_SHARE = 0.1  # of the characters, taken from the end
 GENERATED_CHARACTERS = 1_000_000  # training and validation text together
 LIBRARY_CHARACTERS = 40_000_000  # of more stories, with a space before each line: see toyworld's `spaced`
 LARGE = 200_000_000  # bytes: more are not read at once, nor fetched or packed without being named
+A_PACK = "pack:"  # in place of an address, for what comes with a pack alone
+ASIDE = 10  # of so many documents about one is for validation, where no file is set aside
 GETS_IT = "`python -m tinylm fetch {}` gets it"
+HAS_IT = "set TINYLM_DATA to a pack that has {}"
 MAKES_IT_READY = "`python -m tinylm prepare {} --tokenizer {}` makes it ready"
 PACK, NEW_PACK = "pack.json", "make the pack again, or unset TINYLM_DATA"
 
 
 class Corpus(NamedTuple):
-    """An entry of the registry. Without files its text is generated: by addition, or by toyworld.
-
-    Of several files those with "valid" in their names are for validation."""
+    """An entry of the registry. Without files its text is generated: by addition, or by toyworld."""
 
     files: tuple[RemoteFile, ...] = ()
     separator: str | None = None  # ends each document; None for one running text
-    is_text: bool = True
+    endings: tuple[str, ...] = (".txt",)  # of the names of files with text; other files lie beside them
+    aside: tuple[str, ...] = ("valid",)  # one of these is in the names of the files for validation
+    piece: int | None = None  # bytes of text in a shard, where it is large; else what documents.py takes
     holds: str = "whole"  # or "part" or "stand-in", where the pack declares that
     what: str = ""  # what the part or the stand-in is, in words
 
@@ -46,12 +50,28 @@ class Corpus(NamedTuple):
         files = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in self.files]
         return {"holds": self.holds, "what": self.what, "files": files}
 
+    @property
+    def parts(self) -> dict[str, list[str]]:
+        """The names of the files of text: for "train" and for "validation", or for "", where nothing is set
+        aside. Both have all of them where each document tells by itself where it belongs: `is_aside`."""
+        names = [file.name for file in self.files if file.name.lower().endswith(self.endings)]
+        aside = [name for name in names if any(word in name.lower() for word in self.aside)]
+        if train := [name for name in names if name not in aside] if aside else []:
+            return {"train": train, "validation": aside}
+        return {"train": names, "validation": names} if names and self.separator else {"": names}
+
+    @property
+    def by_document(self) -> bool:
+        """Whether `is_aside` decides for each document; no file does."""
+        return len({*map(tuple, self.parts.values())}) < len(self.parts)
+
 
 def _files(table: str) -> tuple[RemoteFile, ...]:
-    """Files of one address, which is the first line; then each has its name, its bytes and its sha256."""
+    """Files of one address, which comes first; then each has its name, in which {} is its number from 0 on,
+    its bytes, and its sha256, or - where none is known."""
     address, *rows = table.split()
-    each = zip(rows[::3], rows[1::3], rows[2::3], strict=True)
-    return tuple(RemoteFile(name, f"{address}/{name}", int(size), sha256) for name, size, sha256 in each)
+    each = zip(map(str.format, rows[::3], range(len(rows))), rows[1::3], rows[2::3], strict=True)
+    return tuple(RemoteFile(name, f"{address}/{name}", int(n), digest.strip("-")) for name, n, digest in each)
 
 
 SHAKESPEARE = """
@@ -70,12 +90,32 @@ https://openaipublic.blob.core.windows.net/gpt-2/encodings/main
 encoder.json 1042301 196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783
 vocab.bpe 456318 1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5
 """
+TEXTBOOKS = f"""
+{A_PACK}
+modules.jsonl 25677802 c0c642d7f0c2e79ec923b0be712c163875f198c4390f84d5637bffdde735727b
+"""
+EDU = """
+https://huggingface.co/datasets/HuggingFaceFW/fineweb-edu/resolve/87f09149ef4734204d70ed1d046ddc9ca3f2b8f9/sample/10BT
+000_00000.parquet 2152819114 -  001_00000.parquet 2152222432 -  002_00000.parquet 2151796315 -
+003_00000.parquet 2152437524 -  004_00000.parquet 2152338550 -  005_00000.parquet 2152189947 -
+006_00000.parquet 2152689867 -  007_00000.parquet 2150686637 -  008_00000.parquet 2151274846 -
+009_00000.parquet 2151913277 -  010_00000.parquet 2152798864 -  011_00000.parquet 2152323681 -
+012_00000.parquet 2152069689 -
+013_00000.parquet 540632672 b393f51fefab26cd6f4c8f65707c1924f6666c4961a0ebebe04bb57f7ec832de
+"""
+# 256 numbers as a header, then the tokens: two bytes each, a hundred million in a file, fewer in the last.
+EDU_SHARDS = "https://huggingface.co/datasets/kjj0/finewebedu10B-gpt2/resolve/main"
+EDU_SHARDS += " finewebedu_val_{:06}.bin 200001024 -" + " finewebedu_train_{:06}.bin 200001024 -" * 98
+EDU_SHARDS += " finewebedu_train_{:06}.bin 107979712 -"
 END_OF_TEXT = "<|endoftext|>"
 CORPORA = {
     "tinyshakespeare": Corpus(_files(SHAKESPEARE)),
     "tinystories": Corpus(_files(STORIES)[:2], END_OF_TEXT),
     "tinystories-v1": Corpus(_files(STORIES)[2:], END_OF_TEXT),
-    "gpt2-bpe": Corpus(_files(VOCABULARY), is_text=False),
+    "openstax": Corpus(_files(TEXTBOOKS), END_OF_TEXT, (".jsonl",)),
+    "fineweb-edu": Corpus(_files(EDU), END_OF_TEXT, (".parquet", ".jsonl"), ("013_", "valid"), 490_000_000),
+    "fineweb-edu-shards": Corpus(_files(EDU_SHARDS), endings=(".bin",), aside=("_val_",)),
+    "gpt2-bpe": Corpus(_files(VOCABULARY)),
     "toyworld-plays": Corpus(separator="\n\n\n"),
     "toyworld-stories": Corpus(separator="\n\n"),
     "toyworld-library": Corpus(separator="\n\n"),
@@ -141,9 +181,12 @@ def corpus_here(name: str) -> Corpus:
         raise DataError(f"{name} is not here ({why}): {NEW_PACK}") from error
 
 
-def is_validation(file: str) -> bool:
-    """Whether a file of that name is set aside for validation."""
-    return "valid" in file.lower()
+def is_aside(document: str) -> bool:
+    """Whether a document is for validation where no file is: by its words, and by nothing else.
+
+    So it stays where it is whatever is added, left out or put in another order, and so do its copies."""
+    words = " ".join(document.split()).encode("utf-8", "replace")
+    return int.from_bytes(hashlib.sha256(words).digest()) % ASIDE == 0
 
 
 def size(corpus: Corpus) -> int:
@@ -159,23 +202,25 @@ def load(name: str, *, fallback: str | None = None, tokenizer: str = "gpt2") -> 
     for a damaged pack: its maker must hear of it."""
     if not (corpus := corpus_here(name)).files:
         return Text(*_generated(name), name=name, source="generated")
-    if not corpus.is_text:
+    if not any(corpus.parts.values()):
         raise DataError(f"{name} is the vocabulary of a tokenizer and no text: use tinystories, say")
-    way_out = (GETS_IT if size(corpus) <= LARGE else MAKES_IT_READY).format(name, tokenizer)
     try:
+        way_out = (GETS_IT if ".bin" in corpus.endings else MAKES_IT_READY).format(name, tokenizer)
         if size(corpus) > LARGE:
             why = f"its {size(corpus) / 1e9:.1f} GB are too much to read at once"
             raise CorpusMissing(name, why, way_out)
         found = [_obtain(name, file) for file in corpus.files]
+        if ".txt" not in corpus.endings:
+            raise CorpusMissing(name, "its documents are read as tokens alone", way_out)
     except CorpusMissing as error:
         if fallback is None:
             raise
-        print(f"{name} is not here ({error.reason}): using {fallback} instead; {way_out}")
+        print(f"{name} is not here ({error.reason}): using {fallback} instead; {error.way_out}")
         return load(fallback)
-    parts = ["", ""]  # training and validation
-    for _, path in found:  # line ends stay as they are
-        parts[is_validation(path.name)] += path.read_bytes().decode("utf-8")
-    parts = parts if all(parts) else split("".join(parts), name)
+    paths, kept = {path.name: path for _, path in found}, [*corpus.parts.values()]
+    kept = kept[:1] if corpus.by_document else kept  # line ends stay as they are
+    parts = ["".join(paths[file].read_bytes().decode("utf-8") for file in names) for names in kept]
+    parts = parts if len(parts) == 2 and all(parts) else split("".join(parts), name)
     return Text(*parts, name=name, source=found[-1][0], holds=corpus.holds, what=corpus.what)
 
 
@@ -197,8 +242,10 @@ def fetch(name: str) -> dict[str, Path]:
 def unnamed() -> Iterator[str]:
     """The corpora that are fetched or packed without being named; a printed line names each that is LARGE."""
     for name in CORPORA:
-        if (total := size(corpus_here(name))) > LARGE:
+        if (total := size(corpus := corpus_here(name))) > LARGE:
             print(f"{name} has {total / 1e9:.1f} GB: it is left out unless it is named")
+        elif any(file.url.startswith(A_PACK) for file in corpus.files) and not locate(name):
+            print(f"{name} comes with a pack alone, and is not here: it is left out")
         elif total:
             yield name
 
@@ -271,14 +318,17 @@ def _obtain(name: str, file: RemoteFile) -> tuple[str, Path]:
     try:
         if os.environ.get("TINYLM_OFFLINE", "") not in ("", "0"):
             raise DownloadError("TINYLM_OFFLINE forbids the network")
+        if file.url.startswith(A_PACK):
+            raise DownloadError("it comes with a pack alone")
         download(file, path)
         return "network", path
     except (DownloadError, OSError) as error:
+        way_out = HAS_IT if file.url.startswith(A_PACK) else GETS_IT
         why = f"the disk refused to write: {error.strerror}" if isinstance(error, OSError) else error
         folder = _folder("TINYLM_DATA") or ROOT
         if not (os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)):
             reason += ", TINYLM_DATA names no folder that can be read"
-        raise CorpusMissing(name, f"{reason}, and {why}", GETS_IT.format(name)) from error
+        raise CorpusMissing(name, f"{reason}, and {why}", way_out.format(name)) from error
 
 
 @lru_cache

@@ -13,17 +13,10 @@ from typing import Any
 import numpy as np
 
 from tinylm.errors import ConfigError, DataError, require_choice, require_number, short
-from tinylm.text import corpora, documents
+from tinylm.text import corpora, documents, tokenizers
 from tinylm.text.prepare import prepared, tokenizer_of
 from tinylm.text.shards import MANIFEST, Tokens, in_pieces, open_tokens, read_manifest
-from tinylm.text.tokenizers import (
-    CharTokenizer,
-    Tokenizer,
-    checked_ids,
-    fingerprint,
-    tokenizer_from_json,
-    tokenizer_named,
-)
+from tinylm.text.tokenizers import CharTokenizer, Tokenizer, checked_ids, tokenizer_named
 
 VERIFIED_IDS = 2**28  # more than these are not read through before the first step: minutes for ten billion
 
@@ -82,6 +75,9 @@ def load_dataset(
     path = os.path.expanduser(corpus)
     is_path = "/" in corpus or os.sep in corpus or corpus.lower().endswith(".txt") or os.path.exists(path)
     if corpus in corpora.CORPORA or not is_path:
+        entry = corpora.corpus_here(corpus)
+        if ".bin" in entry.endings and corpora.locate(corpus):
+            return _from_published(corpus, entry, train_share, tokenizer)
         if not characters and (ready := prepared(corpus, tokenizer)):
             return _from_shards(ready, corpus, train_share, tokenizer, source="prepared")
         text = corpora.load(corpus, fallback=fallback, tokenizer=tokenizer)
@@ -101,10 +97,12 @@ def _dataset(tokenizer: Tokenizer, share: float, *, train: Any, validation: Any,
     if (kept := round(share * len(train))) < 2:
         left = f"train_share {share} leaves {kept} of {len(train):,}"
         raise ConfigError(f"{left}: use {2 / len(train):.1g} or more")
-    counts, ends, end = np.zeros(tokenizer.vocab_size, dtype=np.int64), [0], tokenizer.end_of_text
+    counts, end = np.zeros(tokenizer.vocab_size, dtype=np.int64), tokenizer.end_of_text
+    begins = int(np.asarray(validation[:1])[0] == end)  # llm.c's shards have it before each document
+    ends = [0][begins:]
     for at, piece in in_pieces(validation):
         counts += np.bincount(checked_ids(piece, len(counts)), minlength=len(counts))
-        ends += (np.flatnonzero(piece == end) + at + 1).tolist()
+        ends += (np.flatnonzero(piece == end) + at + 1 - begins).tolist()
     bytes_of = getattr(tokenizer, "token_bytes", lambda token: tokenizer.decode(token).encode())
     n_bytes = sum(int(counts[token]) * len(bytes_of(token)) for token in counts.nonzero()[0] if token != end)
     return Dataset(
@@ -187,8 +185,21 @@ def _entry(name: str) -> corpora.Corpus:
 
 def _identity(name: str, whole: str, tokenizer: Tokenizer, train_share: float) -> str:
     """The fingerprint of documents: the same in memory and prepared, where they rest on the same files."""
-    text = [file.sha256 for file in _entry(name).files] or whole
-    return fingerprint({"text": text, "tokenizer": tokenizer.fingerprint, "train_share": train_share})
+    text = [file.sha256 or f"{file.url} {file.size}" for file in _entry(name).files] or whole
+    return tokenizers.fingerprint(
+        {"text": text, "tokenizer": tokenizer.fingerprint, "train_share": train_share}
+    )
+
+
+def _from_published(name: str, entry: corpora.Corpus, train_share: float, named: str) -> Dataset:
+    """The dataset of llm.c's shards of GPT-2's ids, as they were published."""
+    require_choice("tokenizer", named, ["gpt2"])
+    paths, tokenizer = corpora.fetch(name), tokenizer_named("gpt2")
+    rows = [Tokens([open_tokens(paths[file]) for file in files]) for files in entry.parts.values()]
+    train, validation = rows if len(rows) == 2 else corpora.split(rows[0], name)
+    said = {"name": name, "source": corpora.locate(name).split()[0], "holds": entry.holds, "what": entry.what}
+    said["fingerprint"] = _identity(name, "", tokenizer, train_share)
+    return _dataset(tokenizer, train_share, train=train, validation=validation, **said)
 
 
 def _from_shards(
@@ -203,7 +214,7 @@ def _from_shards(
     hashes = {manifest["tokenizer_sha256"][:16] for manifest in manifests}
     if len(hashes) > 1:
         raise DataError(f"{short(name)} was made by two tokenizers, {' and '.join(hashes)}: use one")
-    tokenizer, about = tokenizer_from_json(manifests[0]["tokenizer"]), manifests[0]["source"]
+    tokenizer, about = tokenizers.tokenizer_from_json(manifests[0]["tokenizer"]), manifests[0]["source"]
     about = about if isinstance(about, dict) else {}
     fits = named in ("characters", about.get("tokenizer"))
     if not (fits or (named[:4] != "bpe-" and tokenizer_named(named).fingerprint == tokenizer.fingerprint)):

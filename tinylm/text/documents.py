@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from tinylm.errors import DataError, short
 from tinylm.text.bpe import as_unicode
-from tinylm.text.corpora import END_OF_TEXT
+from tinylm.text.corpora import END_OF_TEXT, is_aside
 
 SUFFIXES = (".txt", ".jsonl", ".parquet")
 PIECE = 1 << 26  # bytes, about; a process holds one at a time
@@ -28,6 +28,7 @@ class Piece(NamedTuple):
     begin: int
     end: int
     size: int  # bytes
+    aside: bool | None = None  # only the documents for validation, or only the others; None for all
 
 
 def pieces(path: Path, size: int | None = None) -> list[Piece]:
@@ -52,12 +53,13 @@ def pieces(path: Path, size: int | None = None) -> list[Piece]:
 def read(piece: Piece) -> Iterator[str]:
     """The documents of a piece; without those that are empty. Raises DataError for what is no such file."""
     if (suffix := piece.path.suffix.lower()) == ".parquet":
-        return _kept(_in_rows(piece))
-    with open(piece.path, "rb") as file:
-        file.seek(piece.begin)
-        data = file.read(piece.size)
-    of_kind = _in_lines if suffix == ".jsonl" else _between_separators
-    return _kept(of_kind(data, piece.path.name))
+        texts = _in_rows(piece)
+    else:
+        with open(piece.path, "rb") as file:
+            file.seek(piece.begin)
+            data = file.read(piece.size)
+        texts = (_in_lines if suffix == ".jsonl" else _between_separators)(data, piece.path.name)
+    return (text for text in _kept(texts) if piece.aside is None or piece.aside == is_aside(text))
 
 
 def split(text: str, separator: str) -> list[str]:

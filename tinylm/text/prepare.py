@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from tinylm.errors import DataError, require_count, short
 from tinylm.text import corpora, documents
-from tinylm.text.corpora import END_OF_TEXT
+from tinylm.text.corpora import END_OF_TEXT, Corpus
 from tinylm.text.documents import Piece
 from tinylm.text.download import RemoteFile, sha256, write_json
 from tinylm.text.shards import read_manifest, write_manifest, write_shard
@@ -33,6 +33,7 @@ from tinylm.text.tokenizers import BPETokenizer, Tokenizer, fingerprint, tokeniz
 PLAN = "preparation.json"  # what is being prepared, and the tokenizer, for a preparation that goes on
 AGAIN = "prepare it again, and what is finished stays"
 TRAINED_ON = 10**8  # characters: the merges of more text are hardly others
+WAIT = 600  # seconds for another process that prepares the same text, where it is small
 ALONE = 2 * documents.PIECE  # bytes: for less than that, starting workers is not worth while
 
 
@@ -42,26 +43,24 @@ def prepare(
     """The folder with the shards of a corpus, which is made first where it is not there, whole and of that
     text and tokenizer: `train` and `validation`, or no folders in it where nothing is set aside.
 
-    `corpus` is a name of the registry with large files, or the path of a file or folder of texts as
+    `corpus` is a name of the registry with documents, or the path of a file or folder of texts as
     documents.py reads them; `tokenizer` as for tokenizer_named. `processes` are by default as many as there
     are cores. One that was killed, or stopped for want of room, goes on with the shards that are missing.
     Raises ConfigError, DataError, and CorpusMissing."""
     require_count("processes", 1 if processes is None else processes)
-    source = _source(corpus, tokenizer)
-    if corpus in corpora.CORPORA and "" in _parts(source):  # nothing is set aside
-        why = "needs no shards, it is small: give its name and the tokenizer's to a run"
-        if source["holds"] != "whole":
-            why = f"is here as a {source['holds']} with no file to validate on: pack one called valid.txt"
-        raise DataError(f"{corpus} {why}")
+    text, source = _source(corpus, tokenizer)
+    if corpus in corpora.CORPORA and ("" in text.parts or ".bin" in text.endings):
+        raise DataError(f"{corpus} needs no shards: give its name and the tokenizer's to a run")
     home = Path(folder) if folder else _home(source)
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(home.with_name(f"{home.name}.lock"), timeout=0):
-            if not _is_ready(home, source):
+        wait = 0 if folder or corpora.size(text) > documents.PIECE else WAIT
+        with FileLock(home.with_name(f"{home.name}.lock"), timeout=wait):
+            if not _is_ready(home, text, source):
                 if folder and home.exists():
                     taken = f"the folder {home.name} exists already"
                     raise DataError(f"{taken}: remove it, or choose another name")
-                _make(home, corpus, tokenizer, source, processes)
+                _make(home, corpus, tokenizer, text, source, processes)
     except Timeout as error:
         raise DataError(f"{home.name} is being prepared by another process: wait for that one") from error
     except BrokenProcessPool as error:
@@ -75,9 +74,12 @@ def prepare(
 
 def prepared(corpus: str, tokenizer: str) -> Path | None:
     """The folder of a corpus of the registry that was prepared with that tokenizer, from the files that
-    stand for it here; None where there is none."""
-    source = _source(corpus, tokenizer)
-    return home if _is_ready(home := _home(source), source) else None
+    stand for it here; None where there is none. What is small and has no file to validate on is prepared
+    first, because which of its documents are set aside is decided there and nowhere else."""
+    text, source = _source(corpus, tokenizer)
+    if text.by_document and corpora.locate(corpus) and corpora.size(text) <= corpora.LARGE:
+        return prepare(corpus, tokenizer)
+    return home if _is_ready(home := _home(source), text, source) else None
 
 
 def tokenizer_of(name: str, texts: Iterable[str]) -> BPETokenizer:
@@ -90,8 +92,8 @@ def tokenizer_of(name: str, texts: Iterable[str]) -> BPETokenizer:
     return tokenizer
 
 
-def _source(corpus: str, tokenizer: str) -> dict[str, Any]:
-    """What the shards rest on: where it is the same, they are. Files of the registry are not opened."""
+def _source(corpus: str, tokenizer: str) -> tuple[Corpus, dict[str, Any]]:
+    """The text and what its shards rest on: they are the same where that is. Opens no registry's files."""
     if tokenizer == "characters":
         raise DataError("shards are for tokens, not for characters: use gpt2, bpe-4096 or a tokenizer.json")
     if not re.fullmatch(r"gpt2|bpe-[0-9]{1,7}", tokenizer):
@@ -100,8 +102,10 @@ def _source(corpus: str, tokenizer: str) -> dict[str, Any]:
         text = corpora.corpus_here(corpus)
     else:
         found = _own_files(corpus)
-        text = corpora.Corpus(tuple(RemoteFile(p.name, "", p.stat().st_size, sha256(p)) for p in found))
-    return {"corpus": Path(corpus).name, "tokenizer": tokenizer} | text.contents
+        files = tuple(RemoteFile(p.name, "", p.stat().st_size, sha256(p)) for p in found)
+        text = Corpus(files, endings=documents.SUFFIXES)
+    aside = {"aside": f"1 of {corpora.ASIDE} by sha256"} if text.by_document else {}
+    return text, {"corpus": Path(corpus).name, "tokenizer": tokenizer} | text.contents | aside
 
 
 def _own_files(corpus: str) -> list[Path]:
@@ -121,34 +125,29 @@ def _home(source: dict) -> Path:
     return corpora.cache() / "prepared" / name
 
 
-def _parts(source: dict) -> dict[str, list[str]]:
-    """The folders in the folder, each with the files that its text comes from; "" is the folder itself."""
-    names = [file["name"] for file in source["files"]]
-    aside = [name for name in names if corpora.is_validation(name)]
-    train = [name for name in names if name not in aside]
-    return {"train": train, "validation": aside} if train and aside else {"": names}
-
-
-def _is_ready(home: Path, source: dict) -> bool:
+def _is_ready(home: Path, text: Corpus, source: dict) -> bool:
     with suppress(OSError, DataError):
-        return all(read_manifest(home / part)["source"] == source for part in _parts(source))
+        return all(read_manifest(home / part)["source"] == source for part in text.parts)
     return False
 
 
-def _make(home: Path, corpus: str, tokenizer: str, source: dict, processes: int | None) -> None:
+def _make(home: Path, corpus: str, tokenizer: str, text: Corpus, source: dict, processes: int | None) -> None:
     """Fill a draft beside `home`, shard by shard, and give it that name. Of a draft that is there already,
     what is whole stays."""
     draft = home.with_name(f"{home.name}.part")
     paths = corpora.fetch(corpus) if corpus in corpora.CORPORA else {p.name: p for p in _own_files(corpus)}
     jobs = {}  # a shard -> what is in it
-    for part, names in _parts(source).items():
-        cut = (piece for name in names for piece in documents.pieces(paths[name]))
-        jobs |= {draft / part / f"{part or 'tokens'}_{n:03d}.bin": piece for n, piece in enumerate(cut)}
+    for part, names in text.parts.items():
+        aside = part == "validation" if text.by_document else None
+        cut = (piece for name in names for piece in documents.pieces(paths[name], text.piece))
+        for n, piece in enumerate(cut):
+            jobs[draft / part / f"{part or 'tokens'}_{n:03d}.bin"] = piece._replace(aside=aside)
     train = [piece for shard, piece in jobs.items() if shard.parent.name != "validation"]
     try:
-        made = _tokenizer_of(draft, source, tokenizer, train)
+        plan = source | {"piece": text.piece or documents.PIECE}
+        made = _tokenizer_of(draft, plan, text.parts, tokenizer, train)
         _tokenise(jobs, json.dumps(made), processes)
-        for part, names in _parts(source).items():
+        for part, names in text.parts.items():
             shards = [shard for shard in jobs if shard.parent == draft / part]
             if not any(shard.stat().st_size for shard in shards):
                 raise DataError(f"there is no document in {short(', '.join(names))}: write one into it first")
@@ -161,15 +160,14 @@ def _make(home: Path, corpus: str, tokenizer: str, source: dict, processes: int 
     draft.rename(home)
 
 
-def _tokenizer_of(draft: Path, source: dict, name: str, train: list[Piece]) -> dict:
-    """The tokenizer as JSON: the draft's, if it was begun for the same source, else a new draft's."""
-    plan = source | {"piece": documents.PIECE}
+def _tokenizer_of(draft: Path, plan: dict, parts: Iterable[str], name: str, train: list[Piece]) -> dict:
+    """The tokenizer as JSON: the draft's, if it was begun for the same plan, else a new draft's."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         if (begun := json.loads((draft / PLAN).read_bytes()))["plan"] == plan:
             return begun["tokenizer"]
     shutil.rmtree(draft, ignore_errors=True)
     tokenizer = tokenizer_of(name, (text for piece in train for text in documents.read(piece)))
-    for part in _parts(source):
+    for part in parts:
         (draft / part).mkdir(parents=True)
     write_json(draft / PLAN, {"plan": plan, "tokenizer": tokenizer.to_json()})
     return tokenizer.to_json()
@@ -179,9 +177,10 @@ def _tokenise(jobs: dict[Path, Piece], tokenizer: str, processes: int | None) ->
     todo = {shard: piece for shard, piece in jobs.items() if not shard.exists()}
     left, total = (sum(piece.size for piece in some.values()) for some in (todo, jobs))
     processes = min(processes or (os.cpu_count() or 1 if left > ALONE else 1), len(todo))
+    shown = {"unit": "B", "unit_scale": True, "leave": False, "disable": total <= documents.PIECE}
     arguments = [*todo], [*todo.values()], [tokenizer] * len(todo)
     with (
-        tqdm(desc="tokens", total=total, initial=total - left, unit="B", unit_scale=True, leave=False) as bar,
+        tqdm(desc="tokens", total=total, initial=total - left, **shown) as bar,
         ProcessPoolExecutor(max(processes, 1), get_context("spawn"), _as_worker) as pool,  # starts none yet
     ):
         for size in (pool.map if processes > 1 else map)(_write, *arguments):
