@@ -12,7 +12,9 @@ from tinylm.course import doctor, notebooks
 from tinylm.errors import ConfigError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import opening, stream_text, to_column_major
+from tinylm.model.gpt import GPT
 from tinylm.runs import machine, paths, recipes, records, run
+from tinylm.storage import export, weights
 from tinylm.text import corpora, prepare
 
 
@@ -55,6 +57,18 @@ def perform(asked: Any, typed: list[str]) -> int:
         case options.Pack(folder, names):
             n, where = len(corpora.pack(folder, *names)), shlex.quote(corpora.as_variable(folder))
             print(f"{n} files: set TINYLM_DATA={where}, or copy the folder to a stick")
+        case options.Export(checkpoint, folder):
+            export.write_hugging_face(paths.open_checkpoint(checkpoint), folder)
+            print(f"next, in Python: AutoModelForCausalLM.from_pretrained({paths.display_path(folder)!r})")
+        case options.Import(source, folder, corpus):
+            config, tensors, tokenizer = export.read_hugging_face(source)
+            model = GPT(config)
+            model.load_state_dict(tensors)
+            # As in a record: a folder of one's own is named, and none above it.
+            notes = {"imported": Path(source).resolve().name if Path(source).is_dir() else source}
+            notes |= {} if corpus is None else {"corpus": corpus}
+            weights.save(folder, model, tokenizer=tokenizer, notes=notes)
+            print(f"next: python -m tinylm sample {shlex.quote(paths.display_path(folder))}")
         case options.Machine():
             print(machine.report())
         case options.Lab(browser, solutions):

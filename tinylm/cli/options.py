@@ -109,6 +109,23 @@ class Pack(NamedTuple):
     corpora: Annotated[Positional[tuple[str, ...]], arg(metavar="CORPUS")] = ()
 
 
+class Export(NamedTuple):
+    """Write a model that is a GPT-2 as a folder that Hugging Face's transformers opens."""
+
+    checkpoint: Checkpoint  # A checkpoint's folder, a run's name, or a shipped name such as shakespeare_char.
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]  # Where to; an earlier export is replaced.
+
+
+class Import(NamedTuple):
+    """Bring in a GPT-2 of Hugging Face's layout, as a checkpoint for sample, evaluate and --init-from."""
+
+    # Its folder, or its name on the hub, such as openai-community/gpt2, from where it is fetched.
+    source: Annotated[Positional[str], arg(metavar="FOLDER_OR_NAME")]
+    folder: Annotated[Positional[Path], arg(metavar="CHECKPOINT")]  # Where to; an earlier one is replaced.
+    # What `evaluate` then measures it on; left out, it can be sampled from and trained on.
+    corpus: Annotated[str | None, arg(metavar="CORPUS")] = None
+
+
 class Machine(NamedTuple):
     """Say what this machine is, which corpora it has, and how fast it trains."""
 
@@ -121,7 +138,7 @@ class Lab(NamedTuple):
     solutions: bool = False
 
 
-KINDS = (Train, Resume, Sample, Evaluate, Doctor, Fetch, Prepare, Pack, Machine, Lab)
+KINDS = (Train, Resume, Sample, Evaluate, Doctor, Fetch, Prepare, Pack, Export, Import, Machine, Lab)
 COMMANDS = {kind.__name__.lower(): kind for kind in KINDS}
 
 

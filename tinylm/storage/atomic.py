@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,15 @@ def damaged(where: str, what: str) -> CheckpointError:
 
 
 @contextmanager
-def atomic_directory(home: Path) -> Iterator[Path]:
+def atomic_directory(home: Path, only: Collection[str] | None = None) -> Iterator[Path]:
     """A folder to write into; when the block ends without an error it becomes `home`, in one step.
 
-    An earlier folder of that name is replaced. Whenever this is cut short, `recover_directory(home)` is the
+    An earlier folder of that name is replaced; with `only`, CheckpointError is raised where it holds files of
+    other names, which would be lost. Whenever this is cut short, `recover_directory(home)` is the
     earlier folder or the new one, complete; after an error what was half-written is removed."""
+    there = home.iterdir() if home.is_dir() else [home] if home.exists() else []
+    if only is not None and (strangers := {p.name for p in there if p.name[0] != "."}.difference(only)):
+        raise CheckpointError(f"{home.name} holds {min(strangers)}, no part of a checkpoint: save elsewhere")
     home.parent.mkdir(parents=True, exist_ok=True)
     beside, earlier = (home.with_name(f".{home.name}.{what}") for what in ("partial", "earlier"))
     shutil.rmtree(beside, ignore_errors=True)

@@ -1,7 +1,8 @@
-"""Export: weights in the layouts of other projects. So far in: OpenAI's GPT-2, and models by nanoGPT's names.
+"""Export: models in other layouts. Hugging Face's GPT-2 goes out and in, OpenAI's and nanoGPT's weights in.
 
-Taught in notebooks 03_transformer and 08_tinystories."""
+Taught in notebooks 03_transformer, 08_tinystories and 12_gpt2."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,16 +10,40 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tinylm.errors import CheckpointError, short
-from tinylm.storage.weights import read_tensors
+from tinylm.errors import CheckpointError, ConfigError, short
+from tinylm.model.config import ModelConfig, parameter_counts
+from tinylm.model.gpt import GPT
+from tinylm.model.layers import EPSILON
+from tinylm.storage import atomic, weights
+from tinylm.storage.tokenizer_json import WORDS_OF_GPT2, from_tokenizers, settings_of, to_tokenizers
+from tinylm.text.tokenizers import Tokenizer
 
 GPT2_PARTS = {"wte": "token_embedding", "wpe": "position_embedding", "h.": "blocks.", "ln_f": "final_norm"}
 GPT2_PARTS |= {"ln_1": "attn_norm", "attn.c_attn": "attn.qkv", "attn.c_proj": "attn.proj"}
-GPT2_PARTS |= {"ln_2": "mlp_norm", "mlp.c_fc": "mlp.up", "mlp.c_proj": "mlp.down"}
+GPT2_PARTS |= {"ln_2": "mlp_norm", "mlp.c_fc": "mlp.up", "mlp.c_proj": "mlp.down", "lm_head": "head"}
+PARTS_GPT2 = {ours: theirs for theirs, ours in GPT2_PARTS.items()}
 NANOGPT = (
     r"(w[tp]e|lm_head)\.weight|(h\.\d+\.(ln_[12]|attn\.c_(attn|proj)|mlp\.c_(fc|proj))|ln_f)\.(weight|bias)"
 )
+TURNED = r"\.c_\w+\.weight$"
 GPT2_MASKS = r"h\.\d+\.attn\.(masked_)?bias"  # which are no weights
+SIZES = {name: name for name in ("vocab_size", "n_layer", "n_head", "n_embd")}  # ours: Hugging Face's
+SIZES |= {"context_length": "n_positions"}
+# What a GPT-2 may have one way or the other. All the rest is as ModelConfig has it by itself.
+FREE = {*SIZES, "tied_head", "dropout", "attention", "residual_init", "rope_base", "vocab_multiple"}
+FREE |= {"activation_checkpointing"}
+# Hugging Face's settings that change a result, and what they must be; first what it is where nothing is said.
+GPT2_ONLY = {"model_type": ("gpt2",), "activation_function": ("gelu_new", "gelu_pytorch_tanh")}
+GPT2_ONLY |= {"layer_norm_epsilon": (EPSILON,), "scale_attn_weights": (True,)}
+GPT2_ONLY |= dict.fromkeys(("scale_attn_by_inverse_layer_idx", "add_cross_attention"), (False,))
+CONFIG, INDEX, VOCAB, MERGES = "config.json", "model.safetensors.index.json", "vocab.json", "merges.txt"
+FILES = [CONFIG, INDEX, VOCAB, MERGES, weights.TOKENIZER, weights.WEIGHTS, "model-*-of-*.safetensors"]
+PUBLISHED = {  # OpenAI's four sizes: the commit that is fetched, so that it is always the same file
+    "openai-community/gpt2": "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+    "openai-community/gpt2-medium": "6dcaa7a952f72f9298047fd5137cd6e4f05f41da",
+    "openai-community/gpt2-large": "32b71b12589c2f8d625668d2335a01cac3249519",
+    "openai-community/gpt2-xl": "15ea56dee5df4983c59b2538573817e1667135e2",
+}
 
 
 def gpt2_name(name: str) -> str:
@@ -31,15 +56,64 @@ def gpt2_name(name: str) -> str:
 def read_gpt2(path: str | Path, rename: Callable[[str], str] = gpt2_name) -> dict[str, Tensor]:
     """The tensors of OpenAI's file under our names, ready for `load_state_dict`, the head tied to the tokens.
 
-    OpenAI's layers compute x @ W, torch's Linear x @ W.T: every matrix c_* is turned over. Left out are the
-    masks, h.N.attn.bias, which are no weights. Raises CheckpointError for another file."""
-    found = {n.removeprefix("transformer."): w for n, w in read_tensors(Path(path), "GPT-2").items()}
+    Raises CheckpointError for another file."""
+    found = _plain(weights.read_tensors(Path(path), "GPT-2"))
     if "wte.weight" not in found:
         what = f"{Path(path).name} has {len(found)} tensors and no wte.weight"
         raise CheckpointError(f"{what}: use the model.safetensors of GPT-2")
-    weights = {name: w for name, w in found.items() if not re.fullmatch(GPT2_MASKS, name)}
-    ours = {rename(n): w.t() if re.search(r"\.c_\w+\.weight$", n) else w for n, w in weights.items()}
-    return ours | {"head.weight": ours[rename("wte.weight")]}
+    return _turned(found, rename) | {"head.weight": found["wte.weight"]}
+
+
+def write_hugging_face(checkpoint: weights.Checkpoint, folder: str | Path) -> None:
+    """Write the folder that transformers' AutoModelForCausalLM and AutoTokenizer open, in one step.
+
+    It replaces an earlier export and nothing else. A special token's name in a text is text for AutoTokenizer
+    too. Raises CheckpointError for a model that is no GPT-2, naming what is another."""
+    config, tokenizer, plain = checkpoint.config, checkpoint.tokenizer, ModelConfig().to_json()
+    if other := [f"{n} {v!r}" for n, v in config.to_json().items() if n not in FREE and v != plain[n]]:
+        what = f"{checkpoint.name} is no GPT-2, it has {', '.join(other)}"
+        raise CheckpointError(f"{what}: export a model with GPT-2's own parts")
+    end, text = tokenizer.end_of_text, to_tokenizers(tokenizer)
+    ids = settings_of(tokenizer) | {"model_max_length": config.context_length}
+    about = {"architectures": ["GPT2LMHeadModel"], "torch_dtype": "float32"}
+    about |= {name: allowed[0] for name, allowed in GPT2_ONLY.items()}
+    about |= {theirs: getattr(config, ours) for ours, theirs in SIZES.items()}
+    about |= dict.fromkeys(("embd_pdrop", "attn_pdrop", "resid_pdrop"), config.dropout)
+    about |= {"tie_word_embeddings": config.tied_head, "bos_token_id": end, "eos_token_id": end}
+    tensors = {}
+    for ours, tensor in weights.tensors_of(checkpoint.model).items():
+        name = re.sub("|".join(PARTS_GPT2), lambda part: PARTS_GPT2[part[0]], ours)
+        name = name if ours.startswith("head") else f"transformer.{name}"
+        tensors[name] = tensor.t() if re.search(TURNED, name) else tensor
+    jsons = {CONFIG: about, weights.TOKENIZER: text, "tokenizer_config.json": ids}
+    with atomic.atomic_directory(Path(folder).resolve(), {weights.WEIGHTS, *jsons}) as beside:
+        weights.write_tensors(tensors, beside / weights.WEIGHTS, {"format": "pt"})
+        for name, content in jsons.items():
+            atomic.write_json(beside / name, content)
+
+
+def read_hugging_face(source: str | Path) -> tuple[ModelConfig, dict[str, Tensor], atomic.JSON]:
+    """A GPT-2's (config, tensors ready for `load_state_dict`, tokenizer as its `to_json` gives it).
+
+    source: a folder with config.json, model.safetensors (or shards with their index) and tokenizer.json (or
+    vocab.json and merges.txt), or a model's name on the hub, such as "openai-community/gpt2"; what OpenAI has
+    PUBLISHED at one commit. Raises CheckpointError for what is missing, damaged, or no GPT-2."""
+    home, shown = _folder_of(str(source)), str(source)
+    config = _config_of(atomic.read_json(home, CONFIG, shown), f"{shown}/{CONFIG}")
+    found = _plain(_tensors_in(home, shown))
+    head, tokens = found.get("lm_head.weight"), found.get("wte.weight")
+    if config.tied_head and head is not None and tokens is not None and torch.equal(head, tokens):
+        del found["lm_head.weight"]  # written twice by some
+    tensors, held = _turned(found), sum(tensor.numel() for tensor in found.values())
+    asked = parameter_counts(config)["total"]  # which may be what no machine can build
+    if asked > 2 * held or config.n_layer > len(found):
+        raise atomic.damaged(shown, f"it holds {held:,} parameters and its config asks for {asked:,}")
+    with torch.device("meta"):  # shapes alone
+        weights.check_shapes(shown, tensors, GPT(config))
+    tokenizer = _tokenizer_in(home, shown).to_json()
+    weights.tokenizer_of(config, tokenizer)  # as many tokens
+    tied = {"head.weight": tensors["token_embedding.weight"]} if config.tied_head else {}
+    return config, tensors | tied, tokenizer
 
 
 def read_published(path: str | Path) -> dict[str, Tensor]:
@@ -63,3 +137,71 @@ def read_published(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{Path(path).name} has {wrong} among {len(found)} tensors: use a GPT's")
     ours = {gpt2_name(name): weight for name, weight in weights.items()}
     return ours | {"head.weight": ours["token_embedding.weight"]}
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """By OpenAI's own names, without the masks, h.N.attn.bias, which are no weights."""
+    found = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+    return {name: tensor for name, tensor in found.items() if not re.fullmatch(GPT2_MASKS, name)}
+
+
+def _turned(found: dict[str, Tensor], rename: Callable[[str], str] = gpt2_name) -> dict[str, Tensor]:
+    """OpenAI's layers compute x @ W, torch's Linear x @ W.T: every matrix c_* is turned over."""
+    return {rename(name): w.t() if re.search(TURNED, name) else w for name, w in found.items()}
+
+
+def _config_of(theirs: atomic.JSON, shown: str) -> ModelConfig:
+    """Our config of their config.json; its one dropout is their resid_pdrop."""
+    sizes = {ours: theirs.get(name) for ours, name in SIZES.items()}
+    inner = 4 * sizes["n_embd"] if isinstance(sizes["n_embd"], int) else None
+    try:
+        for name, allowed in (GPT2_ONLY | {"n_inner": (None, inner)}).items():
+            if (value := ({"model_type": None} | theirs).get(name, allowed[0])) not in allowed:
+                raise ConfigError(f"{name} is {short(value)}")
+        tied = theirs.get("tie_word_embeddings", True)
+        return ModelConfig(**sizes, tied_head=tied, dropout=theirs.get("resid_pdrop", 0.1))
+    except ConfigError as error:
+        raise CheckpointError(f"{shown} is no GPT-2's, {error}: use one that is") from error
+
+
+def _tensors_in(home: Path, shown: str) -> dict[str, Tensor]:
+    """All tensors of one file, or of the shards that an index lists: in each exactly those of the list."""
+    if not (home / INDEX).is_file() or (home / weights.WEIGHTS).is_file():
+        return weights.read_tensors(home / weights.WEIGHTS, shown)
+    listed = atomic.read_json(home, INDEX, shown).get("weight_map")
+    files = [*listed.values()] if isinstance(listed, dict) else []
+    if not files or not all(isinstance(f, str) and re.fullmatch(r"\w[\w.-]*\.safetensors", f) for f in files):
+        raise atomic.damaged(f"{shown}/{INDEX}", f"its weight_map is {short(listed)}, not of files beside it")
+    tensors: dict[str, Tensor] = {}
+    for file in sorted({*files}):
+        part = weights.read_tensors(home / file, shown)
+        if different := part.keys() ^ {name for name in listed if listed[name] == file}:
+            raise atomic.damaged(f"{shown}/{file}", f"{short(min(different))} is not in it and in {INDEX}")
+        tensors |= part
+    return tensors
+
+
+def _tokenizer_in(home: Path, shown: str) -> Tokenizer:
+    """Of tokenizer.json, else of GPT-2's older two files, which say the same."""
+    if (home / weights.TOKENIZER).is_file() or not (home / MERGES).is_file():
+        return from_tokenizers(atomic.read_json(home, weights.TOKENIZER, shown), shown)
+    lines = (home / MERGES).read_text(encoding="utf-8", errors="replace").split("\n")
+    merges = [line for line in lines if line and not line.startswith("#version")]
+    model = {"vocab": atomic.read_json(home, VOCAB, shown), "merges": merges}
+    return from_tokenizers({"model": model, "added_tokens": []} | WORDS_OF_GPT2, shown)
+
+
+def _folder_of(name: str) -> Path:
+    """The folder itself, or where the hub's model of that name has been fetched to."""
+    if os.path.isdir(name):
+        return Path(name)
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+        way_out = f"give a folder, or a model's name on the hub such as {next(iter(PUBLISHED))}"
+        raise CheckpointError(f"there is no folder {short(name)}: {way_out}")
+    from huggingface_hub import snapshot_download  # half a second, and only here
+
+    try:
+        return Path(snapshot_download(name, revision=PUBLISHED.get(name), allow_patterns=FILES))
+    except Exception as error:  # its own kinds, the system's, and those of the HTTP library that it has
+        what = f"there is no folder {name}, and the hub gave no model {name} ({type(error).__name__})"
+        raise CheckpointError(f"{what}: look at the name and the connection, and try again") from error

@@ -58,23 +58,14 @@ class Checkpoint:
         """Copy the weights into a model.
 
         Raises CheckpointError, and changes nothing, naming a tensor that has another shape there or none."""
-        both = self.tensors, _tensors_of(model)
-        found, asked = ({name: tuple(tensor.shape) for name, tensor in it.items()} for it in both)
-        if different := asked.items() ^ found.items():
-            name, _ = min(different)
-            shapes = f"{found.get(name)} and its model asks for {asked.get(name)}"
-            raise atomic.damaged(self.name, f"it has {name} with shape {shapes}")
+        check_shapes(self.name, self.tensors, model)
         tied = {"head.weight": self.tensors["token_embedding.weight"]} if self.config.tied_head else {}
         model.load_state_dict(self.tensors | tied)
 
 
 def save(folder: str | Path, model: GPT, *, tokenizer: atomic.JSON, notes: atomic.JSON) -> None:
     """Write the checkpoint folder in one step, in place of an earlier checkpoint but of nothing else."""
-    home = Path(folder).resolve()
-    there = home.iterdir() if home.is_dir() else [home] if home.exists() else []
-    if strangers := {p.name for p in there if p.name[0] != "."} - {WEIGHTS, TOKENIZER, ABOUT}:
-        raise CheckpointError(f"{folder} holds {min(strangers)}, no part of a checkpoint: save elsewhere")
-    with atomic.atomic_directory(home) as beside:
+    with atomic.atomic_directory(Path(folder).resolve(), {WEIGHTS, TOKENIZER, ABOUT}) as beside:
         write(beside, model, tokenizer=tokenizer, notes=notes)
 
 
@@ -84,14 +75,14 @@ def write(folder: Path, model: GPT, *, tokenizer: atomic.JSON, notes: atomic.JSO
     Returns the digest of tinylm.json. Raises CheckpointError for what could not be read back."""
     if not isinstance(model, GPT):
         raise CheckpointError(f"only a GPT is saved, not a {type(model).__name__}: pass the GPT inside it")
-    _tokenizer_of(model.config, tokenizer)
+    tokenizer_of(model.config, tokenizer)
     files = {TOKENIZER: atomic.write_json(folder / TOKENIZER, tokenizer)}
-    files[WEIGHTS] = write_tensors(_tensors_of(model), folder / WEIGHTS)
+    files[WEIGHTS] = write_tensors(tensors_of(model), folder / WEIGHTS)
     about = {"format": FORMAT, "version": VERSION, "config": model.config.to_json()}
     return atomic.write_json(folder / ABOUT, about | {"notes": notes, "files": files}, sealed=True)
 
 
-def write_tensors(tensors: dict[str, Tensor], path: Path) -> atomic.JSON:
+def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict | None = None) -> atomic.JSON:
     """Write one .safetensors file; returns its digest. Raises CheckpointError for what is not finite.
 
     The bytes are made in memory, as safetensors itself does: so they are hashed without being read again, and
@@ -99,7 +90,7 @@ def write_tensors(tensors: dict[str, Tensor], path: Path) -> atomic.JSON:
     if bad := first_nonfinite(tensors):
         raise CheckpointError(f"{bad}: numbers that are not finite are not saved, train with a lower rate")
     by_rows = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    return atomic.write(path, safetensors.torch.save(by_rows))
+    return atomic.write(path, safetensors.torch.save(by_rows, metadata))
 
 
 def load(folder: str | Path) -> Checkpoint:
@@ -112,7 +103,7 @@ def load(folder: str | Path) -> Checkpoint:
         config = ModelConfig.from_json(about["config"])
     except (ConfigError, TypeError) as error:
         raise atomic.damaged(f"{folder}/{ABOUT}", str(error)) from error
-    tokenizer = _tokenizer_of(config, atomic.read_json(home, TOKENIZER, folder))
+    tokenizer = tokenizer_of(config, atomic.read_json(home, TOKENIZER, folder))
     tensors = read_tensors(home / WEIGHTS, folder)
     # An altered config may ask for a model that no machine can build: it is refused before it is built.
     held, asked = sum(tensor.numel() for tensor in tensors.values()), parameter_counts(config)["total"]
@@ -132,13 +123,23 @@ def read_tensors(path: Path, shown: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _tensors_of(model: GPT) -> dict[str, Tensor]:
+def tensors_of(model: GPT) -> dict[str, Tensor]:
     """What a checkpoint of this model holds: its state, a tied matrix under its first name."""
     state = model.state_dict()
     return {name: state[name] for name, _ in model.named_parameters()}
 
 
-def _tokenizer_of(config: ModelConfig, data: atomic.JSON) -> Tokenizer:
+def check_shapes(name: str, tensors: dict[str, Tensor], model: GPT) -> None:
+    """Raises CheckpointError, naming a tensor, unless the model has just these, of the same shapes."""
+    found, asked = ({n: tuple(t.shape) for n, t in it.items()} for it in (tensors, tensors_of(model)))
+    if different := asked.items() ^ found.items():
+        odd, _ = min(different)
+        shapes = f"{found.get(odd)} and its model asks for {asked.get(odd)}"
+        raise atomic.damaged(name, f"it has {odd} with shape {shapes}")
+
+
+def tokenizer_of(config: ModelConfig, data: atomic.JSON) -> Tokenizer:
+    """The model's tokenizer. Raises CheckpointError where it is none, or has not as many tokens."""
     try:
         tokenizer = tokenizer_from_json(data)
         found = f"{tokenizer.vocab_size} tokens"
