@@ -28,7 +28,8 @@ WIDGET = re.compile(r"(interactive|\w*Box|\w*Slider|Tab|Accordion|Output|Dropdow
 HEADING = re.compile(r"^### (?P<name>\d+\.\d+ · [^·\n]+?) · (?P<level>●○○|●●○|●●●) · \d+ min$", re.MULTILINE)
 FOLDED = re.compile(r"<details>\s*<summary>.*?</summary>.*</details>", re.DOTALL)
 TABLE = re.compile(r"^\| *idea *\| *module *\| *test *\|\n\|[-:| ]+\|\n((?:\|.*\n?)+)", re.I | re.M)
-ON_COLAB = "ipython ipywidgets jupyter matplotlib numpy pillow requests torch tqdm urllib3"  # always there
+# always there
+ON_COLAB = "huggingface_hub ipython ipywidgets jupyter matplotlib numpy pillow requests torch tqdm urllib3"
 SETUP_CELL = """\
 # On Colab this fetches the course. Anywhere else it does nothing.
 import importlib.util
