@@ -155,6 +155,6 @@ def _loss(last: list[dict[str, Any]]) -> tuple[str, str]:
         error = f" ± {statistics.stdev(losses) / len(last) ** 0.5:.4f} ({len(last)} seeds)"
     elif last[0].get("unit") and last[0].get("standard_error") is not None:
         error = f" ± {last[0]['standard_error']:.4f} ({last[0]['unit']})"
-    if exact := [line["metrics"]["exact_match"] for line in last if "metrics" in line]:
+    if exact := [line["metrics"]["exact_match"] for line in last if line.get("metrics")]:
         error += f", {statistics.fmean(exact):.2%} exactly right"
     return f"{statistics.fmean(losses):.4f}{error}", "–" if None in bits else f"{statistics.fmean(bits):.3f}"

@@ -116,6 +116,7 @@ class Run:
         self.model.train()
         average = get_ema_multi_avg_fn(rung.averaged)
         self.averaged = AveragedModel(self.model, multi_avg_fn=average) if rung.averaged else None
+        self.tokens = self.train.steps * self.train.tokens_per_step
         self.step, self.cpu, self.seconds, self.logged = 0, 0.0, 0.0, []
 
     def go(self, until: int) -> None:
@@ -134,7 +135,9 @@ class Run:
 
     def evaluate(self) -> Evaluation:
         model = self.model if self.averaged is None else self.averaged.module
-        return evaluate(model, self.dataset.validation, bytes_per_token=self.dataset.bytes_per_token)
+        read, most = self.dataset, self.train.eval_tokens or None
+        how = {"documents": read.documents, "bytes_per_token": read.bytes_per_token, "max_tokens": most}
+        return evaluate(model, read.validation, **how)
 
     def write(self, result: Evaluation) -> None:
         """This run's training record, ready to be promoted."""
@@ -146,9 +149,11 @@ class Run:
             dtype="float32",
             threads=torch.get_num_threads(),
             seed=self.train.seed,
-            tokens=self.train.steps * self.train.tokens_per_step,
+            tokens=self.tokens,
             parameters=self.model.n_parameters(),
             data=self.dataset.name,
+            holds=self.dataset.holds,
+            scale=recipe.scale,
             reading=asdict(recipe.data),
             **{part: made[part] for part in ("recipe", "tokenizer", "model", "train")},
         )

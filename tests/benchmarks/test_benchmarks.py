@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tinylm.model.config import ModelConfig
+from tinylm.runs.recipes import recipe
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
@@ -35,7 +36,7 @@ for path, words in {COMMANDS!r}.items():
 
 
 def test_benchmarks_run_at_their_smallest_from_anywhere(tmp_path, monkeypatch):
-    assert len(COMMANDS) == 15
+    assert len(COMMANDS) == 16
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     done = subprocess.run([sys.executable, "-c", CODE], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -81,3 +82,14 @@ def test_last_rung_of_the_ladder_is_the_fast_recipe_and_a_part_left_out_is_the_b
     assert kept[0].recipe == base and kept[-1].recipe == fast
     less = {rung.name: rung.recipe.model for rung in ladder["without"]()}
     assert less["without token shift"].token_shift == base.model.token_shift != fast.model.token_shift
+
+
+def test_gpt2s_ladder_leads_from_one_recipe_to_the_other_at_the_scale_small(benchmark):
+    ladder = benchmark("gpt2_ladder")
+    base, fast = (recipe(name, "small") for name in ("gpt2_124m", "gpt2_124m_fast"))
+    rungs = [rung.recipe for rung in ladder["ends"]() + ladder["between"]()]
+    assert rungs[:2] == [base, fast]
+    between = rungs[2 + len(ladder["SHARES"]) :]
+    assert {(rung.train.steps, rung.train.tokens_per_step) for rung in between} == {
+        (fast.train.steps, base.train.tokens_per_step)
+    }

@@ -1,5 +1,7 @@
 """Recipes: each can be trained as it stands, and what may be changed about it."""
 
+from dataclasses import replace
+
 import pytest
 
 from tinylm.errors import ConfigError
@@ -58,6 +60,29 @@ def test_tinystories_fast_has_the_parameters_the_tokens_and_the_text_of_the_publ
         assert tokens(fast) == tokens(base)
     counts = [parameter_counts(r.model)["total"] for r in (base, fast)]
     assert abs(counts[1] / counts[0] - 1) < 0.01
+
+
+def test_gpt2_124m_is_gpt2_on_ten_billion_tokens_and_any_power_of_two_of_cards_shares_its_batch():
+    made = recipe("gpt2_124m")
+    model, train = made.model, made.train
+    assert parameter_counts(model)["total"] == 124_439_808
+    assert train.steps * train.tokens_per_step == 9_999_745_024
+    assert [train.grad_accum_steps(1024, ranks) for ranks in (1, 2, 4, 8, 16, 32)] == [32, 16, 8, 4, 2, 1]
+    assert 10 * train.min_learning_rate == pytest.approx(train.learning_rate)
+    published = replace(train, steps=76_291)
+    assert round(published.steps * published.tokens_per_step / 1e9, 3) == 39.998
+    assert published.grad_accum_steps(512, 8) == 8
+
+
+@pytest.mark.parametrize("scale", ["small", "medium", "full"])
+def test_gpt2_124m_fast_has_the_parameters_and_the_text_of_gpt2_and_six_tenths_of_its_tokens(scale):
+    base, fast = recipe("gpt2_124m", scale), recipe("gpt2_124m_fast", scale)
+    assert (fast.data, fast.train.tokens_per_step) == (base.data, base.train.tokens_per_step)
+    counts = [parameter_counts(r.model)["total"] for r in (base, fast)]
+    assert 0.95 < counts[1] / counts[0] <= 1
+    for name in ("steps", "warmup_steps"):
+        assert getattr(fast.train, name) == getattr(base.train, name) * 6 // 10
+    assert base.train.grad_accum_steps(base.model.context_length, 2)
 
 
 def test_full_scale_is_the_recipe_as_it_stands_and_a_scale_that_is_not_there_is_refused():

@@ -1,0 +1,115 @@
+"""From gpt2_124m to gpt2_124m_fast, both at the scale small: the same loss for fewer tokens.
+
+    TINYLM_DATA=... python tests/benchmarks/gpt2_ladder.py --ends
+    TINYLM_DATA=... python tests/benchmarks/gpt2_ladder.py
+    make promote RUN=gpt2_ends
+
+With --ends the two recipes are trained, and the fast one again with fewer tokens still, each time with its
+schedule laid out over those. Else the rungs between them: the baseline with the tokens of the fast recipe,
+then one change at a time, each kept for the rungs after it, and at last what was tried and not kept. A seed's
+runs stand together, so that a ladder which is cut off has whole seeds. Losses and tokens are compared, which
+do not depend on what else the machine does; CPU-seconds of one thread stand beside them.
+"""
+
+import statistics
+from dataclasses import asdict
+
+import torch
+from benchmark import open_record, options
+from fast_ladder import Run, Rung, changed, record_of
+
+from tinylm.runs.recipes import Recipe, recipe
+
+BASE, FAST = recipe("gpt2_124m", "small"), recipe("gpt2_124m_fast", "small")
+PARTS = {  # what gpt2_124m_fast changes, and the settings that say so
+    "linear to zero": ("schedule", "min_learning_rate"),
+    "Muon": ("optimizer", "learning_rate", "muon_learning_rate", "weight_decay"),
+    "squared ReLU": ("activation", "bias"),
+    "zero start": ("residual_init",),
+    "rotary positions": ("position",),
+    "QK-norm": ("qk_norm",),
+    "RMSNorm": ("norm",),
+    "token shift": ("token_shift",),
+}
+ASIDE = {"hold, then fall": {"schedule": "wsd"}}
+SHARES = (0.45, 0.3)  # of the baseline's tokens, beside the fast recipe's own
+
+
+def shorter(at: Recipe, steps: int) -> Recipe:
+    """The recipe with so many steps, its warm-up in proportion."""
+    return changed(at, steps=steps, warmup_steps=max(1, at.train.warmup_steps * steps // at.train.steps))
+
+
+def ends() -> list[Rung]:
+    """The two recipes, and the fast one with fewer tokens."""
+    fewer = {share: shorter(FAST, round(share * BASE.train.steps)) for share in SHARES}
+    less = [Rung(f"fast, {share:g} of the tokens", short, kept=False) for share, short in fewer.items()]
+    return [Rung("GPT-2", BASE), Rung("fast", FAST), *less]
+
+
+def between() -> list[Rung]:
+    """The baseline in the fast recipe's tokens, each change on top of those before it, and what is not kept.
+
+    The last change makes it the fast recipe, which is among the ends."""
+    at = changed(BASE, steps=FAST.train.steps, warmup_steps=FAST.train.warmup_steps)
+    rungs = [Rung("GPT-2, fewer tokens", at)]
+    for name, fields in PARTS.items():
+        homes = {field: FAST.model if hasattr(FAST.model, field) else FAST.train for field in fields}
+        at = changed(at, **{field: getattr(home, field) for field, home in homes.items()})
+        rungs.append(Rung(name, at))
+    if (at.model, at.train, at.data) != (FAST.model, FAST.train, FAST.data):
+        raise SystemExit("the last rung is not gpt2_124m_fast: name each of its changes in PARTS")
+    return rungs[:-1] + [Rung(name, changed(FAST, **more), kept=False) for name, more in ASIDE.items()]
+
+
+def main() -> None:
+    chosen = options(
+        __doc__,
+        seeds=([1, 2, 3], "one run of each rung for each"),
+        ends=(
+            False,
+            "the two recipes, and the fast one with fewer tokens still, instead of the rungs between",
+        ),
+    )
+    chosen.record = chosen.record or ("gpt2_ends" if chosen.ends else "gpt2_rungs")
+    torch.set_num_threads(1)  # makes CPU-seconds mean one thing
+    rungs = ends() if chosen.ends else between()
+    kept = [rung for rung in rungs if rung.recipe in (BASE, FAST)]  # each has a training record of its own
+    if taken := [p.parent.name for e in kept for n in chosen.seeds if (p := record_of(e.recipe, n)).exists()]:
+        raise SystemExit(f"data/mine/ has {', '.join(taken)} already: move them away")
+    record = open_record(chosen, what="experiment")
+    results: dict[str, list] = {rung.name: [] for rung in rungs}
+    for seed in chosen.seeds:
+        for rung in rungs:
+            run = Run(rung, seed)
+            run.go(run.train.steps)
+            result = run.evaluate()
+            results[rung.name].append((run, result))
+            said = {"name": rung.name, "seed": seed, "step": run.step, "tokens": run.tokens}
+            record.write("evaluation", **said, **asdict(result), cpu_seconds=run.cpu, seconds=run.seconds)
+            print(f"seed {seed} {rung.name:24s} {result.loss:.4f} {run.cpu:.0f} s", flush=True)
+            if rung in kept:
+                run.write(result)
+    for rung in rungs:
+        seen = results[rung.name]
+        losses = [result.loss for _, result in seen]
+        spread = statistics.stdev(losses) / len(losses) ** 0.5 if len(losses) > 1 else None
+        record.write(
+            "measurement",
+            name=rung.name,
+            kept=rung.kept,
+            seeds=chosen.seeds,
+            losses=losses,
+            loss=statistics.mean(losses),
+            standard_error=spread,
+            bits_per_byte=statistics.mean(result.bits_per_byte for _, result in seen),
+            tokens=seen[0][0].tokens,
+            cpu_seconds=[run.cpu for run, _ in seen],
+            parameters=seen[0][0].model.n_parameters(),
+        )
+        print(f"{rung.name:24s} {statistics.mean(losses):.4f} ± {spread or float('nan'):.4f}")
+    record.write("end")
+
+
+if __name__ == "__main__":
+    main()
