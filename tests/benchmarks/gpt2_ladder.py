@@ -32,7 +32,7 @@ PARTS = {  # what gpt2_124m_fast changes, and the settings that say so
     "token shift": ("token_shift",),
 }
 ASIDE = {"hold, then fall": {"schedule": "wsd"}}
-SHARES = (0.45, 0.3)  # of the baseline's tokens, beside the fast recipe's own
+SHARES = (0.3,)  # of the baseline's tokens, beside the fast recipe's own
 
 
 def shorter(at: Recipe, steps: int) -> Recipe:

@@ -202,7 +202,7 @@ GPT2_124M = Recipe(  # days on one GPU, hours on eight; at the scale small some 
         "small": {
             "model": {"vocab_size": 4096, "context_length": 256, "n_layer": 4, "n_head": 4, "n_embd": 96},
             "train": {"steps": 768, "warmup_steps": 28, "micro_batch_size": 2, "tokens_per_step": 4 * 256}
-            | {"learning_rate": 6e-3, "min_learning_rate": 6e-4, "eval_every": 384, "eval_tokens": 2**17}
+            | {"learning_rate": 3e-3, "min_learning_rate": 3e-4, "eval_every": 384, "eval_tokens": 2**17}
             | {"compile": False},
             "data": {"corpus": "openstax", "tokenizer": "bpe-4096"},
         },
