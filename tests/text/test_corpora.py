@@ -332,6 +332,40 @@ def test_large_corpus_is_neither_read_at_once_nor_fetched_or_packed_unless_it_is
         pack(tmp_path / "usb", "stories")
 
 
+def test_corpus_that_comes_with_a_pack_alone_says_so_and_is_left_out_where_none_has_it(
+    monkeypatch, tmp_path, capsys
+):
+    textbooks = CORPORA["openstax"].files[0]
+    lines = b'{"text": "one"}\n{"text": "two"}\n'
+    file = RemoteFile(textbooks.name, textbooks.url, len(lines), hashlib.sha256(lines).hexdigest())
+    monkeypatch.setitem(CORPORA, "openstax", CORPORA["openstax"]._replace(files=(file,)))
+    only(monkeypatch, "openstax", "toyworld-stories")
+    monkeypatch.delenv("TINYLM_OFFLINE")
+    message = "openstax is not here (no pack or cache has it, and it comes with a pack alone)"
+    with pytest.raises(CorpusMissing, match=re.escape(message)) as caught:
+        fetch("openstax")
+    assert str(caught.value).endswith(": set TINYLM_DATA to a pack that has openstax")
+    assert load("openstax", fallback="toyworld-stories").name == "toyworld-stories"
+    assert capsys.readouterr().out.startswith(f"{message}: using toyworld-stories instead; set TINYLM_DATA")
+    (tmp_path / "usb").mkdir()
+    assert [path.name for path in pack(tmp_path / "usb")] == ["pack.json"]
+    assert capsys.readouterr().out == "openstax comes with a pack alone, and is not here: it is left out\n"
+    (tmp_path / "cache" / "openstax").mkdir(parents=True)
+    (tmp_path / "cache" / "openstax" / file.name).write_bytes(lines)
+    assert [path.name for path in pack(tmp_path / "usb")] == [file.name, "pack.json"]
+    with pytest.raises(CorpusMissing, match=r"read as tokens alone.*`python -m tinylm prepare openstax"):
+        load("openstax")
+
+
+def test_files_of_the_large_corpora_are_those_that_were_published_and_one_part_of_them_is_set_aside():
+    edu, shards = CORPORA["fineweb-edu"], CORPORA["fineweb-edu-shards"]
+    assert corpora.size(edu) == 28_518_193_415 and not edu.by_document
+    assert edu.parts["validation"] == ["013_00000.parquet"] and len(edu.parts["train"]) == 13
+    assert sum((file.size - 1024) // 2 for file in shards.files) == 9_953_989_344
+    assert shards.parts["validation"] == ["finewebedu_val_000000.bin"]
+    assert shards.parts["train"] == [f"finewebedu_train_{i:06d}.bin" for i in range(1, 100)]
+
+
 def test_vocabulary_is_no_text():
     with pytest.raises(DataError, match="gpt2-bpe is the vocabulary of a tokenizer and no text"):
         load("gpt2-bpe")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.shards import write_shards
-from tinylm.errors import ConfigError, DataError
+from tinylm.errors import ConfigError, CorpusMissing, DataError
 from tinylm.text import corpora, dataset
 from tinylm.text.dataset import load_dataset
 from tinylm.text.download import RemoteFile
@@ -88,6 +88,49 @@ def test_documents_are_the_same_in_memory_and_prepared_and_say_what_they_hold(
     assert np.array_equal(by_path.validation, data.validation) and by_path.holds == holds
     everything = load_dataset("stories", tokenizer="bpe-300").train
     assert np.array_equal(data.train, everything[: round(share * len(everything))])
+
+
+def put_published(monkeypatch, tmp_path, parts):
+    """Shards in llm.c's layout in the cache, as a corpus of which no sha256 is known: {file name: ids}."""
+    (folder := tmp_path / "cache" / "published").mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, ids in parts.items():
+        header = np.zeros(256, dtype="<i4")
+        header[:3] = 20240520, 1, len(ids)
+        (folder / name).write_bytes(header.tobytes() + np.asarray(ids, dtype="<u2").tobytes())
+        files.append(RemoteFile(name, f"https://127.0.0.1:9/{name}", 1024 + 2 * len(ids), ""))
+    entry = corpora.Corpus(tuple(files), endings=(".bin",), aside=("_val_",))
+    monkeypatch.setitem(corpora.CORPORA, "published", entry)
+    return files, folder
+
+
+def test_published_shards_are_read_as_they_are_with_the_end_of_text_before_each_document(
+    monkeypatch, tmp_path
+):
+    tokenizer = BPETokenizer.train(STORIES, 300)
+    rows = [[tokenizer.end_of_text, *tokenizer.encode(text)] for text in STORIES]
+    train, validation = np.concatenate(rows[:31]), np.concatenate(rows[31:])
+    parts = {"x_val_0.bin": validation, "x_train_1.bin": train[:101], "x_train_2.bin": train[101:]}
+    folder = put_published(monkeypatch, tmp_path, parts)[1]
+    monkeypatch.setattr(dataset, "tokenizer_named", {"gpt2": tokenizer}.__getitem__)
+    data = load_dataset("published", tokenizer="gpt2")
+    assert np.array_equal(np.asarray(data.train), train) and data.source == "cache"
+    assert np.array_equal(np.asarray(data.validation), validation)
+    pieces = np.split(np.asarray(data.validation), data.documents[1:])
+    assert [tokenizer.decode(piece[1:]) for piece in pieces] == STORIES[31:]
+    assert data.bytes_per_token == sum(len(text.encode()) for text in STORIES[31:]) / len(validation)
+    for wrong in ("characters", "bpe-300"):
+        with pytest.raises(ConfigError, match="gpt2"):
+            load_dataset("published", tokenizer=wrong)
+    shorter = put_published(monkeypatch, tmp_path, parts | {"x_train_2.bin": train[101:-1]})[0]
+    assert load_dataset("published", tokenizer="gpt2").fingerprint != data.fingerprint
+    (folder / "x_train_2.bin").write_bytes(b"")  # there is no hash, and the size is looked at
+    with pytest.raises(CorpusMissing, match=rf"expected {shorter[2].size:,} bytes, found 0"):
+        load_dataset("published", tokenizer="gpt2")
+    (folder / "x_train_2.bin").unlink()
+    with pytest.raises(CorpusMissing, match="`python -m tinylm fetch published` gets it"):
+        load_dataset("published", tokenizer="gpt2")
+    assert load_dataset("published", tokenizer="bpe-300", fallback="toyworld-stories").source == "generated"
 
 
 def test_stories_of_toyworld_are_documents_and_running_text_is_one():

@@ -77,9 +77,10 @@ def prepared(corpus: str, tokenizer: str) -> Path | None:
     stand for it here; None where there is none. What is small and has no file to validate on is prepared
     first, because which of its documents are set aside is decided there and nowhere else."""
     text, source = _source(corpus, tokenizer)
-    if text.by_document and corpora.locate(corpus) and corpora.size(text) <= corpora.LARGE:
-        return prepare(corpus, tokenizer)
-    return home if _is_ready(home := _home(source), text, source) else None
+    if _is_ready(home := _home(source), text, source):
+        return home
+    is_small = corpora.size(text) <= corpora.LARGE
+    return prepare(corpus, tokenizer) if text.by_document and is_small and corpora.locate(corpus) else None
 
 
 def tokenizer_of(name: str, texts: Iterable[str]) -> BPETokenizer:
