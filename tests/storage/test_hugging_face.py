@@ -1,33 +1,30 @@
 """Hugging Face's GPT-2, out and in: transformers opens what we write, and we open what it writes."""
 
 import json
+import math
+import re
+import shutil
+import socket
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from tests.support.hugging_face import transformers
+from tests.support.tiny_run import contents
+from tinylm.errors import CheckpointError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.storage import weights
+from tinylm.storage import atomic, weights
 from tinylm.storage.export import read_hugging_face, write_hugging_face
 from tinylm.storage.tokenizer_json import to_tokenizers
 from tinylm.text.tokenizers import BPETokenizer, CharTokenizer
 
-LETTERS = CharTokenizer("\n !abcdefghijkLM")  # 17 of them
+LETTERS = CharTokenizer("\n !abcdefghijklMN")
 SMALL = {"context_length": 61, "n_layer": 3, "n_head": 2, "n_embd": 26}
 WORDS = BPETokenizer.train("the cat sat on the mat, the dog sat on the cat", 271)
-
-
-@pytest.fixture(scope="module")
-def transformers():
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("HF_HUB_OFFLINE", "1")
-        import transformers
-
-        transformers.utils.logging.set_verbosity_error()
-        transformers.utils.logging.disable_progress_bar()
-        yield transformers
 
 
 def drawn(model):
@@ -73,9 +70,7 @@ def assert_same_logits_and_greedy_ids(ours, theirs):
 @pytest.mark.parametrize(
     "changes", [{}, {"tied_head": False}, {"n_head": 1, "n_embd": 23, "vocab_multiple": 8}]
 )
-def test_exported_folder_opens_in_transformers_with_our_logits_greedy_ids_and_ends(
-    transformers, tmp_path, changes
-):
+def test_exported_folder_opens_in_transformers_with_our_logits_greedy_ids_and_ends(tmp_path, changes):
     original = checkpoint(WORDS, **changes)
     write_hugging_face(original, tmp_path / "out")
     theirs, loaded = transformers.AutoModelForCausalLM.from_pretrained(
@@ -94,7 +89,7 @@ def test_exported_folder_opens_in_transformers_with_our_logits_greedy_ids_and_en
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("shards", [1, 3])
-def test_folder_of_transformers_is_read_with_its_logits_and_greedy_ids(transformers, tmp_path, tied, shards):
+def test_folder_of_transformers_is_read_with_its_logits_and_greedy_ids(tmp_path, tied, shards):
     sizes = {"vocab_size": WORDS.vocab_size, "n_positions": 61, "n_embd": 26, "n_layer": 3, "n_head": 2}
     config = transformers.GPT2Config(**sizes, tie_word_embeddings=tied, bos_token_id=None, eos_token_id=None)
     theirs = drawn(transformers.GPT2LMHeadModel(config))
@@ -103,3 +98,228 @@ def test_folder_of_transformers_is_read_with_its_logits_and_greedy_ids(transform
     (tmp_path / "tokenizer.json").write_text(json.dumps(to_tokenizers(WORDS)), encoding="utf-8")
     ours, _ = read_back(tmp_path)
     assert_same_logits_and_greedy_ids(ours, theirs)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A folder that was written, of characters, tied."""
+    folder = tmp_path_factory.mktemp("hugging_face") / "here"
+    write_hugging_face(checkpoint(), folder)
+    return folder
+
+
+def config_is(**changes):
+    def change(folder):
+        said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        said = {name: value for name, value in (said | changes).items() if value is not MISSING}
+        (folder / "config.json").write_text(json.dumps(said), encoding="utf-8")
+
+    return change
+
+
+def tensors_are(change):
+    def changed(folder):
+        tensors = load_file(folder / "model.safetensors")
+        tensors = {name: tensor.contiguous() for name, tensor in (change(tensors) or tensors).items()}
+        save_file(tensors, folder / "model.safetensors")
+
+    return changed
+
+
+def shards_are(weight_map):
+    """The tensors in two files, listed in an index that is `weight_map` of the true one."""
+
+    def changed(folder):
+        tensors = load_file(folder / "model.safetensors")
+        (folder / "model.safetensors").unlink()
+        names = sorted(tensors)
+        for file, part in (("a", names[:5]), ("b", names[5:])):
+            save_file({name: tensors[name] for name in part}, folder / f"{file}.safetensors")
+        listed = {name: f"{'a' if name in names[:5] else 'b'}.safetensors" for name in names}
+        index = {"metadata": {}, "weight_map": weight_map(listed)}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+    return changed
+
+
+def bytes_are(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def without(*names):
+    return lambda folder: [(folder / name).unlink() for name in names]
+
+
+MISSING = object()
+WTE, QKV = "transformer.wte.weight", "transformer.h.1.attn.c_attn.weight"
+BROKEN = {
+    "no config": (without("config.json"), "there is no checkpoint at here: config.json is missing"),
+    "a config cut short": (
+        bytes_are("config.json", b'{"model_type": "gp'),
+        "config.json is damaged .* not JSON",
+    ),
+    "a config that is a list": (bytes_are("config.json", b"[]"), "it holds a list, not an object"),
+    "a config without end": (bytes_are("config.json", b"[" * 100_000), "config.json is damaged"),
+    "a config of nothing": (bytes_are("config.json", b"{}"), "config.json is no GPT-2's, model_type is None"),
+    "a Llama": (config_is(model_type="llama"), "no GPT-2's, model_type is 'llama'"),
+    "another activation": (config_is(activation_function="relu"), "activation_function is 'relu'"),
+    "another epsilon": (config_is(layer_norm_epsilon=1e-6), "layer_norm_epsilon is 1e-06"),
+    "scaled by layer": (config_is(scale_attn_by_inverse_layer_idx=True), "_inverse_layer_idx is True"),
+    "not scaled": (config_is(scale_attn_weights=False), "scale_attn_weights is False"),
+    "a narrow MLP": (config_is(n_inner=52), "n_inner is 52"),
+    "an encoder beside it": (config_is(add_cross_attention=True), "add_cross_attention is True"),
+    "no width": (config_is(n_embd=MISSING), "n_embd is None: it must be a whole number"),
+    "a width in words": (config_is(n_embd="26"), "n_embd is '26'"),
+    "a broken width": (config_is(n_embd=26.5), "n_embd is 26.5"),
+    "heads that do not divide": (config_is(n_head=3), "n_embd 26 is not a multiple of n_head 3"),
+    "no layers": (config_is(n_layer=0), "n_layer is 0: it must be at least 1"),
+    "a dropout above 1": (config_is(resid_pdrop=1.5), "dropout is 1.5"),
+    "maybe tied": (config_is(tie_word_embeddings="yes"), "tied_head is 'yes'"),
+    "layers for no machine": (
+        config_is(n_layer=10**15),
+        "it holds [0-9,]+ parameters and its config asks for",
+    ),
+    "a width for no machine": (
+        config_is(n_embd=2 * 10**12),
+        "it holds [0-9,]+ parameters and its config asks",
+    ),
+    "a context for no machine": (config_is(n_positions=10**12), "context_length is 10+: it must be at most"),
+    "a vocabulary for no machine": (config_is(vocab_size=10**12), "parameters and its config asks for"),
+    "one layer too many": (config_is(n_layer=4), r"has blocks.3.\S+ with shape None and its model asks for"),
+    "one layer too few": (
+        config_is(n_layer=2),
+        r"has blocks.2.\S+ with shape \(.*\) and its model asks for None",
+    ),
+    "a longer context": (config_is(n_positions=67), r"position_embedding.weight with shape \(61, 26\)"),
+    "untied without a head": (config_is(tie_word_embeddings=False), "has head.weight with shape None"),
+    "a tied head of its own": (
+        tensors_are(lambda t: t.update({"lm_head.weight": t[WTE] + 1})),
+        r"has head.weight with shape \(17, 26\)",
+    ),
+    "a tensor missing": (
+        tensors_are(lambda t: t.pop(QKV) is None),
+        "blocks.1.attn.qkv.weight with shape None",
+    ),
+    "a tensor too many": (tensors_are(lambda t: t.update(more=torch.ones(2))), r"has more with shape \(2,\)"),
+    "not turned over": (
+        tensors_are(lambda t: t.update({QKV: t[QKV].t()})),
+        r"qkv.weight with shape \(26, 78\).* \(78, 26\)",
+    ),
+    "nothing in it": (tensors_are(lambda t: {"a": torch.ones(0)}), "it holds 0 parameters"),
+    "not finite": (tensors_are(lambda t: t[QKV].fill_(math.inf) is None), "holds infinity"),
+    "numbers of 8 bits": (
+        tensors_are(lambda t: t.update({QKV: t[QKV].to(torch.float8_e4m3fn)})),
+        "model.safetensors is damaged",
+    ),
+    "no tensors": (without("model.safetensors"), "here has no model.safetensors: save it"),
+    "tensors cut short": (bytes_are("model.safetensors", b"\x10"), "model.safetensors is damaged"),
+    "a header for no machine": (bytes_are("model.safetensors", b"\xff" * 8 + b"{}"), "is damaged"),
+    "a pickle": (bytes_are("model.safetensors", b"\x80\x04K\x01."), "model.safetensors is damaged"),
+    "no tokenizer": (without("tokenizer.json"), "tokenizer.json is missing"),
+    "a tokenizer of others": (bytes_are("tokenizer.json", b"{}"), "here has no tokenizer of GPT-2's kind"),
+    "fewer tokens": (
+        bytes_are("tokenizer.json", json.dumps(to_tokenizers(CharTokenizer("abc"))).encode()),
+        "the tokenizer is not the model's, which has 17 tokens: 3 tokens",
+    ),
+    "an index that climbs": (
+        shards_are(lambda m: m | {WTE: "../b.safetensors"}),
+        "index.json is damaged .*weight_map is",
+    ),
+    "an index from the root": (
+        shards_are(lambda m: m | {WTE: "/etc/b.safetensors"}),
+        "index.json is damaged",
+    ),
+    "an index of drives": (shards_are(lambda m: m | {WTE: r"C:\b.safetensors"}), "index.json is damaged"),
+    "an index of pickles": (shards_are(lambda m: m | {WTE: "b.bin"}), "index.json is damaged"),
+    "an index of numbers": (shards_are(lambda m: m | {WTE: 3}), "index.json is damaged"),
+    "an index of lists": (shards_are(lambda m: m | {WTE: []}), "index.json is damaged"),
+    "an empty index": (shards_are(lambda m: {}), "index.json is damaged"),
+    "an index that is none": (shards_are(lambda m: [*m]), "index.json is damaged"),
+    "a shard that is not there": (
+        shards_are(lambda m: dict.fromkeys(m, "c.safetensors")),
+        "here has no c.safetensors: save",
+    ),
+    "a tensor in another shard": (
+        shards_are(lambda m: m | {WTE: "a.safetensors"}),
+        "a.safetensors is damaged",
+    ),
+    "a tensor listed nowhere": (
+        shards_are(lambda m: {name: m[name] for name in m if name != WTE}),
+        "b.safetensors is damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_folder_that_is_no_whole_gpt2_is_refused_in_one_sentence(exported, tmp_path, monkeypatch, what):
+    change, said = BROKEN[what]
+    shutil.copytree(exported, tmp_path / "here")
+    change(tmp_path / "here")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=said) as caught:
+        read_hugging_face("here")
+    sentence = str(caught.value)
+    assert "\n" not in sentence and len(sentence) < 400 and str(tmp_path) not in sentence
+
+
+OTHER = {"position": "rotary", "norm": "rmsnorm", "activation": "relu2", "qk_norm": True, "token_shift": True}
+OTHER |= {"bias": False}
+
+
+@pytest.mark.parametrize("setting", OTHER)
+def test_model_that_is_no_gpt2_is_not_exported_and_what_is_another_is_named(tmp_path, setting):
+    said = re.escape(f"here is no GPT-2, it has {setting} {OTHER[setting]!r}: export")
+    with pytest.raises(CheckpointError, match=said):
+        write_hugging_face(checkpoint(n_embd=28, **{setting: OTHER[setting]}), tmp_path / "out")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_export_replaces_an_earlier_one_whole_or_not_at_all_and_no_other_files(
+    exported, tmp_path, monkeypatch
+):
+    shutil.copytree(exported, tmp_path / "out")
+    before = contents(tmp_path)
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="full"):
+        patched.setattr(atomic, "write_json", lambda *_: full_disk())
+        write_hugging_face(checkpoint(WORDS), tmp_path / "out")
+    assert contents(tmp_path) == before
+    broken = checkpoint(LETTERS)
+    broken.model.head.weight.data[0] = math.nan
+    with pytest.raises(CheckpointError, match=r"wte\.weight holds nan"):
+        write_hugging_face(broken, tmp_path / "out")
+    assert contents(tmp_path) == before
+    write_hugging_face(checkpoint(WORDS), tmp_path / "out")
+    assert contents(tmp_path) != before and len(contents(tmp_path)) == 4
+    (tmp_path / "out" / "essay.txt").write_text("precious")
+    with pytest.raises(CheckpointError, match=r"out holds essay\.txt, no part of a checkpoint"):
+        write_hugging_face(checkpoint(), tmp_path / "out")
+    assert (tmp_path / "out" / "essay.txt").read_text() == "precious"
+
+
+def full_disk():
+    raise OSError("the disk is full")
+
+
+def test_older_tokenizer_files_of_gpt2_are_read_too(tmp_path):
+    write_hugging_face(checkpoint(WORDS), tmp_path / "here")
+    data = json.loads((tmp_path / "here" / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    (tmp_path / "here" / "tokenizer.json").unlink()
+    (tmp_path / "here" / "vocab.json").write_text(json.dumps(data["vocab"]), encoding="utf-8")
+    lines = ["#version: 0.2", *data["merges"], ""]
+    (tmp_path / "here" / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
+    assert read_hugging_face(tmp_path / "here")[2] == WORDS.to_json()
+    (tmp_path / "here" / "merges.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(CheckpointError, match=r"here has no tokenizer of GPT-2's kind \(line 1 of 1 merges"):
+        read_hugging_face(tmp_path / "here")
+    (tmp_path / "here" / "vocab.json").unlink()
+    with pytest.raises(CheckpointError, match=r"vocab\.json is missing"):
+        read_hugging_face(tmp_path / "here")
+
+
+@pytest.mark.parametrize("name", ["", ".", "no such", "../no/such", "/no/such", "no\0such", "a" * 5000])
+def test_name_that_is_no_folder_and_cannot_be_a_models_is_refused_without_asking(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(socket, "getaddrinfo", None)
+    with pytest.raises(CheckpointError, match=r"there is no (folder|checkpoint)") as caught:
+        read_hugging_face(name)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300

@@ -1,4 +1,4 @@
-"""Our byte pair encoding and tiktoken's with the same merges: trained on toyworld, and GPT-2's own."""
+"""Our byte pair encoding and tiktoken's with the same merges: of toyworld and GPT-2's own; and any text."""
 
 import json
 from functools import cache
@@ -6,11 +6,31 @@ from functools import cache
 import pytest
 import tiktoken
 import tokenizers
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 from tiktoken_ext.openai_public import r50k_pat_str  # the same words, written otherwise than ours
 
 from tinylm.text import bpe, corpora
 from tinylm.text.tokenizers import BPETokenizer, gpt2_tokenizer, tiktoken_gpt2
 from tinylm.text.toyworld.world import STORIES
+
+ASSIGNED = st.characters(
+    exclude_categories=["Cn"]
+)  # two libraries disagree on what Unicode has yet to define
+KINDS = st.sampled_from(list(" \t\n\r\u00a0\u3000'’stvlredmaZéß漢9½٣-=_.,!<|>🎭\u0301\u200d\ud800\udc00"))
+RUNS = st.tuples(
+    st.one_of(KINDS, ASSIGNED, st.text(KINDS, max_size=4)), st.sampled_from([1, 1, 2, 3, 40, 300])
+)
+TEXTS = st.one_of(
+    st.text(ASSIGNED), st.text(KINDS), st.lists(RUNS).map(lambda runs: "".join(text * n for text, n in runs))
+)
+any_text = settings(
+    max_examples=500,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 @cache

@@ -1,29 +1,11 @@
 """The laws of byte pair encoding on whatever texts hypothesis thinks of, in every script and broken."""
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.byte_pairs import both, merges_by_library
+from tests.support.byte_pairs import TEXTS, any_text, both, merges_by_library
 from tinylm.text import bpe
 from tinylm.text.tokenizers import BPETokenizer
-
-ASSIGNED = st.characters(
-    exclude_categories=["Cn"]
-)  # two libraries disagree on what Unicode has yet to define
-KINDS = st.sampled_from(list(" \t\n\r\u00a0\u3000'’stvlredmaZéß漢9½٣-=_.,!<|>🎭\u0301\u200d\ud800\udc00"))
-RUNS = st.tuples(
-    st.one_of(KINDS, ASSIGNED, st.text(KINDS, max_size=4)), st.sampled_from([1, 1, 2, 3, 40, 300])
-)
-TEXTS = st.one_of(
-    st.text(ASSIGNED), st.text(KINDS), st.lists(RUNS).map(lambda runs: "".join(text * n for text, n in runs))
-)
-any_text = settings(
-    max_examples=500,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow],
-)
 
 
 @both

@@ -2,7 +2,7 @@
 
 Plain JSON both ways: what it cannot be is a sentence here, and a panic in that library. Used in 12_gpt2."""
 
-from tinylm.errors import CheckpointError, DataError, short
+from tinylm.errors import CheckpointError, short
 from tinylm.storage.atomic import JSON
 from tinylm.text.corpora import END_OF_TEXT
 from tinylm.text.tokenizers import LETTERS, BPETokenizer, CharTokenizer, Tokenizer
@@ -11,7 +11,8 @@ BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "
 WORDS_OF_GPT2 = {"normalizer": None, "pre_tokenizer": BYTES, "decoder": BYTES}
 CHARACTERS = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False}
 # Python makes a capital sigma at the end of a word "ς", Rust always "σ". The rest of folding is the same.
-LAST_SIGMA = r"(?<=\p{Cased}\p{Case_Ignorable}*)Σ(?!\p{Case_Ignorable}*\p{Cased})"
+CASED, SKIPPED = r"[\p{Cased}&&[^\p{Case_Ignorable}]]", r"\p{Case_Ignorable}*"
+LAST_SIGMA = f"(?<={CASED}{SKIPPED})Σ(?!{SKIPPED}{CASED})"
 FOLDED = [{"type": "Replace", "pattern": {"Regex": LAST_SIGMA}, "content": "ς"}, {"type": "Lowercase"}]
 
 
@@ -26,7 +27,7 @@ def to_tokenizers(tokenizer: Tokenizer) -> JSON:
         model: JSON = {"type": "WordLevel", "vocab": {c: i for i, c in enumerate(tokenizer.characters)}}
         model["unk_token"] = tokenizer.unknown or "<unk>"  # which is no token: others are refused there too
         return made | {"pre_tokenizer": CHARACTERS, "decoder": {"type": "Fuse"}, "model": model}
-    merges = tokenizer.merges.split("\n") if tokenizer.merges else []
+    merges = tokenizer.merges.splitlines()
     names = [*LETTERS, *(merge.replace(" ", "") for merge in merges)]
     for name in tokenizer.special:
         if name in names or not (name.isascii() or set(name) - set(LETTERS)):
@@ -60,9 +61,10 @@ def from_tokenizers(data: JSON, shown: str) -> Tokenizer:
             model = {"type": "BPE"} | model | {"vocab": vocab, "merges": lines}
         theirs = {part: data[part] for part in ("normalizer", "pre_tokenizer")} | {"model": model}
         theirs["added word"] = [token for token in data["added_tokens"] if not token["special"]] or None
-    except (KeyError, TypeError, AttributeError, DataError) as error:
+        ours = to_tokenizers(made)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{shown} has no tokenizer of GPT-2's kind ({error}): use one") from error
-    if other := [part for part in theirs if _told(theirs[part]) != _told(to_tokenizers(made).get(part))]:
+    if other := [part for part in theirs if _told(theirs[part]) != _told(ours.get(part))]:
         raise CheckpointError(f"{shown} has a tokenizer unlike GPT-2's, its {other[0]} is another: use one")
     return made
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from tinylm.errors import CheckpointError, ConfigError, DataError
@@ -58,7 +59,7 @@ class Checkpoint:
         """Copy the weights into a model.
 
         Raises CheckpointError, and changes nothing, naming a tensor that has another shape there or none."""
-        check_shapes(self.name, self.tensors, model)
+        check_shapes(self.name, self.tensors, model.config)
         tied = {"head.weight": self.tensors["token_embedding.weight"]} if self.config.tied_head else {}
         model.load_state_dict(self.tensors | tied)
 
@@ -105,10 +106,7 @@ def load(folder: str | Path) -> Checkpoint:
         raise atomic.damaged(f"{folder}/{ABOUT}", str(error)) from error
     tokenizer = tokenizer_of(config, atomic.read_json(home, TOKENIZER, folder))
     tensors = read_tensors(home / WEIGHTS, folder)
-    # An altered config may ask for a model that no machine can build: it is refused before it is built.
-    held, asked = sum(tensor.numel() for tensor in tensors.values()), parameter_counts(config)["total"]
-    if held != asked:
-        raise atomic.damaged(str(folder), f"it holds {held:,} parameters and its config asks for {asked:,}")
+    check_shapes(str(folder), tensors, config)
     return Checkpoint(str(folder), config, tensors, tokenizer, about["notes"])
 
 
@@ -116,10 +114,11 @@ def read_tensors(path: Path, shown: str | Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file. Raises CheckpointError when it is none, or not finite."""
     try:
         tensors = safetensors.torch.load_file(path)
-    except safetensors.SafetensorError as error:
+        bad = first_nonfinite(tensors)
+    except (safetensors.SafetensorError, NotImplementedError) as error:  # of 8 bits: nobody asks them
         raise atomic.damaged(f"{shown}/{path.name}", str(error)) from error
-    if bad := first_nonfinite(tensors):
-        raise atomic.damaged(f"{shown}/{path.name}", bad)
+    if bad:
+        raise atomic.damaged(f"{shown}/{path.name}", repr(bad[-80:])[1:-1])
     return tensors
 
 
@@ -129,13 +128,18 @@ def tensors_of(model: GPT) -> dict[str, Tensor]:
     return {name: state[name] for name, _ in model.named_parameters()}
 
 
-def check_shapes(name: str, tensors: dict[str, Tensor], model: GPT) -> None:
-    """Raises CheckpointError, naming a tensor, unless the model has just these, of the same shapes."""
-    found, asked = ({n: tuple(t.shape) for n, t in it.items()} for it in (tensors, tensors_of(model)))
-    if different := asked.items() ^ found.items():
+def check_shapes(name: str, tensors: dict[str, Tensor], config: ModelConfig) -> None:
+    """Raises CheckpointError, naming a tensor, unless a model of this config has just these shapes."""
+    held, asked = sum(tensor.numel() for tensor in tensors.values()), parameter_counts(config)["total"]
+    if asked > 2 * held or config.n_layer > len(tensors):  # a model that perhaps no machine can build
+        raise atomic.damaged(name, f"it holds {held:,} parameters and its config asks for {asked:,}")
+    with torch.device("meta"):  # shapes without numbers
+        both = tensors, tensors_of(GPT(config))
+    found, wanted = ({name: tuple(tensor.shape) for name, tensor in it.items()} for it in both)
+    if different := wanted.items() ^ found.items():
         odd, _ = min(different)
-        shapes = f"{found.get(odd)} and its model asks for {asked.get(odd)}"
-        raise atomic.damaged(name, f"it has {odd} with shape {shapes}")
+        shapes = f"{found.get(odd)} and its model asks for {wanted.get(odd)}"
+        raise atomic.damaged(name, f"it has {repr(odd[:80])[1:-1]} with shape {shapes}")
 
 
 def tokenizer_of(config: ModelConfig, data: atomic.JSON) -> Tokenizer:

@@ -1,0 +1,153 @@
+"""Tokenizers in the form of Hugging Face's library: its ids are ours on any text."""
+
+import copy
+import json
+import re
+
+import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.byte_pairs import TEXTS, any_text, both, trained
+from tests.support.hugging_face import auto_tokenizer
+from tinylm.errors import CheckpointError, DataError
+from tinylm.storage.tokenizer_json import from_tokenizers, to_tokenizers
+from tinylm.text import bpe
+from tinylm.text.corpora import END_OF_TEXT
+from tinylm.text.tokenizers import BPETokenizer, CharTokenizer
+
+NAMES = (END_OF_TEXT, "<|user|>", "two words", "<é漢>")
+SPECIAL = BPETokenizer.train("the cat sat on the mat", 277, special=NAMES)
+ODD = "ΟΔΟΣ ΑΣ. Σ ΑΣ' ΑΣΑ Α.Σ. Σ́Α ΑΣ\u00adΑ AΣ\u0301 aʰΣ İ ẞ ǅ Ω\u212a\r\n\t\u2028\u0085 🎭"
+CHARACTERS = {
+    f"{'folded' if lowercase else 'as is'}, unknown {unknown}": CharTokenizer.train(
+        ODD + ODD.lower(), lowercase=lowercase, unknown=unknown
+    )
+    for lowercase in (False, True)
+    for unknown in (None, "α")
+}
+
+
+@both
+@any_text
+@given(text=TEXTS)
+def test_ids_of_autotokenizer_are_ours_on_any_text_of_whole_characters_and_so_is_the_text(pair, text):
+    ours, text = pair()[0], bpe.as_unicode(text)
+    theirs, ids = auto_tokenizer(ours), ours.encode(text).tolist()
+    assert theirs(text)["input_ids"] == ids
+    assert theirs.decode(ids) == text
+
+
+@any_text
+@given(ids=st.lists(st.integers(0, SPECIAL.vocab_size - 1)))
+def test_any_row_of_ids_is_decoded_alike_broken_characters_and_special_tokens_too(ids):
+    assert auto_tokenizer(SPECIAL).decode(ids) == SPECIAL.decode(ids)
+
+
+def test_special_tokens_are_known_and_their_names_in_a_text_are_text():
+    text = f"the{END_OF_TEXT}cat<|user|>two words<é漢>"
+    theirs, ids = auto_tokenizer(SPECIAL), SPECIAL.encode(text).tolist()
+    assert max(ids) < SPECIAL.id_of(END_OF_TEXT) == theirs.eos_token_id == theirs.bos_token_id
+    assert theirs(text)["input_ids"] == ids and len(theirs) == SPECIAL.vocab_size
+    assert tokenizers.Tokenizer.from_str(json.dumps(to_tokenizers(SPECIAL))).encode(text).ids == ids
+    special = [SPECIAL.id_of(name) for name in NAMES]
+    assert theirs.convert_tokens_to_ids(list(NAMES)) == special
+    assert theirs.decode([*ids, *special], skip_special_tokens=True) == text
+
+
+@pytest.mark.parametrize("kind", CHARACTERS)
+@any_text
+@given(data=st.data())
+def test_ids_of_characters_are_ours_folded_and_unknown_too_and_others_are_refused_by_both(kind, data):
+    ours = CHARACTERS[kind]
+    more = "漢b" if data.draw(st.integers(0, 9)) == 0 or ours.unknown else ""
+    text = data.draw(st.text(ODD + ODD.lower() + more))
+    theirs = auto_tokenizer(ours)
+    try:
+        ids = ours.encode(text).tolist()
+    except DataError:
+        with pytest.raises(Exception, match="WordLevel error"):
+            theirs(text)
+        return
+    assert theirs(text)["input_ids"] == ids
+    assert theirs.decode(ids) == ours.decode(ids)
+
+
+@pytest.mark.parametrize("ours", [SPECIAL, *CHARACTERS.values()], ids=["bpe", *CHARACTERS])
+def test_what_was_written_or_saved_again_by_transformers_is_read_as_the_same_tokenizer(tmp_path, ours):
+    assert from_tokenizers(json.loads(json.dumps(to_tokenizers(ours))), "here") == ours
+    auto_tokenizer(ours).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    assert from_tokenizers(saved, "here") == ours
+
+
+@both
+def test_gpt2s_own_file_of_2019_is_read(pair):
+    """It says less: no type of model, no words by regex; its merges are lines; its special token is added."""
+    ours = pair()[0]
+    data = to_tokenizers(ours)
+    model = {name: data["model"][name] for name in ("vocab", "merges")} | {"dropout": None, "unk_token": None}
+    model |= {"continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": False}
+    words = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    end = {"id": ours.end_of_text, "special": True, "content": END_OF_TEXT, "normalized": True}
+    given = data | {"model": model, "pre_tokenizer": words, "added_tokens": [end]}
+    assert from_tokenizers(given, "here") == ours
+
+
+def edited(**changes):
+    """A tokenizer's JSON with other values, named by their path: model__vocab is ["model"]["vocab"]."""
+    data = copy.deepcopy(to_tokenizers(SPECIAL))
+    for path, value in changes.items():
+        *parts, last = path.split("__")
+        place = data
+        for part in parts:
+            place = place[part]
+        place[last] = value
+    return data
+
+
+VOCAB = to_tokenizers(SPECIAL)["model"]["vocab"]
+TOKEN = {"id": SPECIAL.vocab_size, "content": "<|cat|>", "special": True}
+UNIGRAM = {"type": "Unigram", "vocab": [["a", -1.0]]}
+CUT = {"type": "WordLevel", "vocab": {"ab": 0, "c": 1}, "unk_token": "c"}
+SPLIT = {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": False}
+REFUSED = {
+    "a word is added": (edited(added_tokens=[TOKEN | {"special": False}]), "its added word is another"),
+    "a token is special": (edited(added_tokens=[TOKEN | {"content": "cat"}]), "is also text there"),
+    "another order of ids": (edited(model__vocab=VOCAB | {"!": 1, '"': 0}), "its model is another"),
+    "the same id twice": (edited(model__vocab=VOCAB | {"!": 1}), "its model is another"),
+    "ids that are no numbers": (edited(model__vocab=VOCAB | {"!": "0"}), "not supported between"),
+    "an empty vocabulary": (edited(model__vocab={}), "its model is another"),
+    "no bytes": (edited(model__vocab={"a": 0}, model__merges=[]), "its model is another"),
+    "a list for a vocabulary": (edited(model=UNIGRAM), "kind .unsupported"),
+    "merges of nothing": (edited(model__merges=["x y z"]), "line 1 of 1 merges"),
+    "merges of threes": (edited(model__merges=[["a", "b", "c"]]), "line 1 of 1 merges"),
+    "merges of numbers": (edited(model__merges=[[1, 2]]), "expected str instance"),
+    "tokens found whole": (edited(model__ignore_merges=True), "its model is another"),
+    "bytes for what is unknown": (edited(model__byte_fallback=True), "its model is another"),
+    "a space before": (edited(pre_tokenizer__add_prefix_space=True), "its pre_tokenizer is another"),
+    "no words": (edited(pre_tokenizer__use_regex=False), "its pre_tokenizer is another"),
+    "other words": (edited(pre_tokenizer=SPLIT), "its pre_tokenizer is another"),
+    "words by nothing": (edited(pre_tokenizer=None), "its pre_tokenizer is another"),
+    "folded text": (edited(normalizer={"type": "NFC"}), "its normalizer is another"),
+    "no model": ({"added_tokens": []}, "kind .'model'"),
+    "a number": (edited(model=3), "kind .'int' object"),
+    "WordPiece": (edited(model={"type": "WordPiece", "vocab": VOCAB}), "kind .'merges'"),
+    "words, not characters": (edited(model=CUT, pre_tokenizer=SPLIT), "its pre_tokenizer is another"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_tokenizer_of_another_kind_is_refused_in_one_sentence(what):
+    data, said = REFUSED[what]
+    with pytest.raises(CheckpointError, match=said) as caught:
+        from_tokenizers(data, "here")
+    sentence = str(caught.value)
+    assert sentence.startswith("here has ") and "\n" not in sentence and len(sentence) < 300
+
+
+@pytest.mark.parametrize("name", ["Ġthe", "a", "é", "Ġ"])
+def test_special_token_that_would_be_text_there_is_not_written(name):
+    with pytest.raises(CheckpointError, match=re.escape(f"the special token {name!r} is also text there")):
+        to_tokenizers(trained()[0].with_special(name))
