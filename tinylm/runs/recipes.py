@@ -229,8 +229,10 @@ GPT2_124M_FAST = _differing(
     scales={
         scale: GPT2_124M.scales[scale] | {"train": GPT2_124M.scales[scale]["train"] | differing}
         for scale, differing in {
-            "small": {"steps": 460, "warmup_steps": 16, "learning_rate": 1e-2, "min_learning_rate": 0.0},
-            "medium": {"steps": 1831, "warmup_steps": 67, "learning_rate": 5e-3, "min_learning_rate": 0.0},
+            "small": {"steps": 460, "warmup_steps": 16, "min_learning_rate": 0.0}
+            | {"learning_rate": 3e-2, "muon_learning_rate": 0.01, "weight_decay": 0.0},
+            "medium": {"steps": 1831, "warmup_steps": 67, "min_learning_rate": 0.0}
+            | {"learning_rate": 1e-2, "muon_learning_rate": 0.02},
         }.items()
     },
 )
