@@ -181,3 +181,26 @@ def test_story_model_is_walked_from_training_to_a_story_that_it_begins_itself(mi
     )
     typed = printed("sample", "told", "--prompt", "<|endoftext|>Tom", "--max-new-tokens", "0")
     assert typed == "<|endoftext|>Tom\n"
+
+
+def test_run_that_is_exported_and_imported_writes_and_measures_the_same_and_can_be_started_from(
+    my_runs, printed, capsys, monkeypatch, tmp_path
+):
+    assert "AutoModelForCausalLM.from_pretrained('out')" in printed("export", "tiny", "out")
+    said = printed("import", "out", "back", "--corpus", "toyworld-plays")
+    assert said == "next: python -m tinylm sample back\n"
+    words = ("--prompt", "The KING", "--max-new-tokens", "40", "--seed", "3")
+    assert printed("sample", "back", *words) == printed("sample", "tiny", *words)
+    assert printed("evaluate", "back") == printed("evaluate", "tiny")
+    printed("import", "out", "back")  # in place of the earlier one
+    assert printed("sample", "back", *words) == printed("sample", "tiny", *words)
+    for typed, wrong in (
+        ("evaluate back", "the checkpoint names no corpus: train it again, or import it with --corpus"),
+        ("export tiny back", "back holds tinylm.json, no part of"),
+        ("import out out", "out holds config.json, no part of"),
+    ):
+        assert main(typed.split()) == 2
+        assert_one_sentence(capsys.readouterr().err, wrong)
+    monkeypatch.setattr(paths, "MINE", tmp_path / "mine")
+    said = printed(*TRAIN, "--init-from", "back", "--train.steps", "1", "--run", "more")
+    assert "a sample:" in said and paths.open_checkpoint("more").notes["step"] == 1

@@ -70,8 +70,7 @@ def write_hugging_face(checkpoint: weights.Checkpoint, folder: str | Path) -> No
     too. Raises CheckpointError for a model that is no GPT-2, naming what is another."""
     config, tokenizer, plain = checkpoint.config, checkpoint.tokenizer, ModelConfig().to_json()
     if other := [f"{n} {v!r}" for n, v in config.to_json().items() if n not in FREE and v != plain[n]]:
-        what = f"{checkpoint.name} is no GPT-2, it has {', '.join(other)}"
-        raise CheckpointError(f"{what}: export a model with GPT-2's own parts")
+        raise CheckpointError(f"{checkpoint.name} is no GPT-2, it has {', '.join(other)}: export one that is")
     end, text = tokenizer.end_of_text, to_tokenizers(tokenizer)
     ids = settings_of(tokenizer) | {"model_max_length": config.context_length}
     about = {"architectures": ["GPT2LMHeadModel"], "torch_dtype": "float32"}

@@ -40,7 +40,9 @@ class Checkpoint:
     def corpus(self) -> str:
         """The corpus that it was trained on. Raises CheckpointError when its notes do not say."""
         if not isinstance(self.notes.get("corpus"), str):
-            raise CheckpointError("the checkpoint's notes do not name its corpus: train it again")
+            raise CheckpointError(
+                "the checkpoint names no corpus: train it again, or import it with --corpus"
+            )
         return self.notes["corpus"]
 
     @property
