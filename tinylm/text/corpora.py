@@ -90,17 +90,22 @@ https://openaipublic.blob.core.windows.net/gpt-2/encodings/main
 encoder.json 1042301 196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783
 vocab.bpe 456318 1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5
 """
-TEXTBOOKS = f"""
-{A_PACK}
-modules.jsonl 25677802 c0c642d7f0c2e79ec923b0be712c163875f198c4390f84d5637bffdde735727b
-"""
+BOOKS = f"{A_PACK} modules.jsonl 25677802 c0c642d7f0c2e79ec923b0be712c163875f198c4390f84d5637bffdde735727b"
 EDU = """
 https://huggingface.co/datasets/HuggingFaceFW/fineweb-edu/resolve/87f09149ef4734204d70ed1d046ddc9ca3f2b8f9/sample/10BT
-000_00000.parquet 2152819114 -  001_00000.parquet 2152222432 -  002_00000.parquet 2151796315 -
-003_00000.parquet 2152437524 -  004_00000.parquet 2152338550 -  005_00000.parquet 2152189947 -
-006_00000.parquet 2152689867 -  007_00000.parquet 2150686637 -  008_00000.parquet 2151274846 -
-009_00000.parquet 2151913277 -  010_00000.parquet 2152798864 -  011_00000.parquet 2152323681 -
-012_00000.parquet 2152069689 -
+000_00000.parquet 2152819114 b1ba7b2ce4cb5ea6ef42dca40263eabb85f37700d01693a68e9b30a31d78e871
+001_00000.parquet 2152222432 3fcf2dc69cd52503986276d3d2d26a8c356d0f2ea28a0de4fdbda8cf87755693
+002_00000.parquet 2151796315 547ae182d132c9f06b6ce63149567208ea9f57630bfd9b1a2938e504f0c9ebd7
+003_00000.parquet 2152437524 22184e6eb25759ddd97783751ffc73e1705dfa2542e630dae1f2a8bac8ee6ddb
+004_00000.parquet 2152338550 33557ddd87a07a4ae6fcaf7a4789c7b484e5cc0c273ca12a65b74200e6d8748b
+005_00000.parquet 2152189947 e08d79927ecb377786572cd854817c748ceb8880878b1a0eb91abf8c85d505ea
+006_00000.parquet 2152689867 554fa2613c9261d6c9c396caab881de3160175794c6c3e1856bf28a0e9cb9b76
+007_00000.parquet 2150686637 4b7d1f697d4afff7f5f65cb7aa4d83acc6db716da4d46ea23399d0c50608c6e3
+008_00000.parquet 2151274846 a6d9dcc0c72ecd7c7f0173c2d06b3a4249a2ccaa94961469d1a522ca689bbf1a
+009_00000.parquet 2151913277 f836cd3c70b95776699eb6c356b2dbf702816e25dcf39992f5c80a29029d23c3
+010_00000.parquet 2152798864 e5a2eae25f057f0856a10bfae314c6ca8ea8bb08456d2131e9e89b2b8305e2f6
+011_00000.parquet 2152323681 db71cf0425bb3d1813a09f12ff1acd6dabdfb91a2e4f141960254ee5a7f036e7
+012_00000.parquet 2152069689 08b47a3e1c25161f796d2f8dbf99ccf60affdebdcea4910833d0d5783315551f
 013_00000.parquet 540632672 b393f51fefab26cd6f4c8f65707c1924f6666c4961a0ebebe04bb57f7ec832de
 """
 # 256 numbers as a header, then the tokens: two bytes each, a hundred million in a file, fewer in the last.
@@ -112,7 +117,7 @@ CORPORA = {
     "tinyshakespeare": Corpus(_files(SHAKESPEARE)),
     "tinystories": Corpus(_files(STORIES)[:2], END_OF_TEXT),
     "tinystories-v1": Corpus(_files(STORIES)[2:], END_OF_TEXT),
-    "openstax": Corpus(_files(TEXTBOOKS), END_OF_TEXT, (".jsonl",)),
+    "openstax": Corpus(_files(BOOKS), END_OF_TEXT, (".jsonl",)),
     "fineweb-edu": Corpus(_files(EDU), END_OF_TEXT, (".parquet", ".jsonl"), ("013_", "valid"), 490_000_000),
     "fineweb-edu-shards": Corpus(_files(EDU_SHARDS), endings=(".bin",), aside=("_val_",)),
     "gpt2-bpe": Corpus(_files(VOCABULARY)),
@@ -217,10 +222,9 @@ def load(name: str, *, fallback: str | None = None, tokenizer: str = "gpt2") -> 
             raise
         print(f"{name} is not here ({error.reason}): using {fallback} instead; {error.way_out}")
         return load(fallback)
-    paths, kept = {path.name: path for _, path in found}, [*corpus.parts.values()]
-    kept = kept[:1] if corpus.by_document else kept  # line ends stay as they are
+    paths, kept = {path.name: path for _, path in found}, [*corpus.parts.values()][: 2 - corpus.by_document]
     parts = ["".join(paths[file].read_bytes().decode("utf-8") for file in names) for names in kept]
-    parts = parts if len(parts) == 2 and all(parts) else split("".join(parts), name)
+    parts = parts if len(parts) == 2 and all(parts) else split("".join(parts), name)  # line ends stay
     return Text(*parts, name=name, source=found[-1][0], holds=corpus.holds, what=corpus.what)
 
 

@@ -186,9 +186,8 @@ def _entry(name: str) -> corpora.Corpus:
 def _identity(name: str, whole: str, tokenizer: Tokenizer, train_share: float) -> str:
     """The fingerprint of documents: the same in memory and prepared, where they rest on the same files."""
     text = [file.sha256 or f"{file.url} {file.size}" for file in _entry(name).files] or whole
-    return tokenizers.fingerprint(
-        {"text": text, "tokenizer": tokenizer.fingerprint, "train_share": train_share}
-    )
+    about = {"text": text, "tokenizer": tokenizer.fingerprint, "train_share": train_share}
+    return tokenizers.fingerprint(about)
 
 
 def _from_published(name: str, entry: corpora.Corpus, train_share: float, named: str) -> Dataset:
