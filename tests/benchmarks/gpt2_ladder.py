@@ -4,11 +4,11 @@
     TINYLM_DATA=... python tests/benchmarks/gpt2_ladder.py
     make promote RUN=gpt2_ends
 
-With --ends the two recipes are trained, and the fast one again with fewer tokens still, each time with its
-schedule laid out over those. Else the rungs between them: the baseline with the tokens of the fast recipe,
-then one change at a time, each kept for the rungs after it, and at last what was tried and not kept. A seed's
-runs stand together, so that a ladder which is cut off has whole seeds. Losses and tokens are compared, which
-do not depend on what else the machine does; CPU-seconds of one thread stand beside them.
+With --ends the two recipes are trained, and the fast one again with half its tokens, 0.3 of the baseline's,
+its schedule laid out over those. Else the rungs between them, each with as few: the baseline, then one change
+at a time, kept for the rungs after it, and at last what was tried and not kept. A seed's runs stand together,
+so that a ladder which is cut off has whole seeds. Losses and tokens are compared, which do not depend on what
+else the machine does; CPU-seconds of one thread stand beside them.
 """
 
 import statistics
@@ -32,34 +32,33 @@ PARTS = {  # what gpt2_124m_fast changes, and the settings that say so
     "token shift": ("token_shift",),
 }
 ASIDE = {"hold, then fall": {"schedule": "wsd"}}
-SHARES = (0.3,)  # of the baseline's tokens, beside the fast recipe's own
+SHARE = 0.3  # of the baseline's tokens
 
 
-def shorter(at: Recipe, steps: int) -> Recipe:
-    """The recipe with so many steps, its warm-up in proportion."""
-    return changed(at, steps=steps, warmup_steps=max(1, at.train.warmup_steps * steps // at.train.steps))
+def shorter(at: Recipe) -> Recipe:
+    """The recipe with that share of the baseline's steps and warm-up."""
+    few = {name: round(SHARE * getattr(BASE.train, name)) for name in ("steps", "warmup_steps")}
+    return changed(at, **few)
 
 
 def ends() -> list[Rung]:
-    """The two recipes, and the fast one with fewer tokens."""
-    fewer = {share: shorter(FAST, round(share * BASE.train.steps)) for share in SHARES}
-    less = [Rung(f"fast, {share:g} of the tokens", short, kept=False) for share, short in fewer.items()]
-    return [Rung("GPT-2", BASE), Rung("fast", FAST), *less]
+    """The two recipes, and the fast one with fewer tokens still."""
+    return [Rung("GPT-2", BASE), Rung("fast", FAST), Rung(f"fast, {SHARE:g} of the tokens", shorter(FAST))]
 
 
 def between() -> list[Rung]:
-    """The baseline in the fast recipe's tokens, each change on top of those before it, and what is not kept.
+    """The baseline with few tokens, each change on top of those before it, and what is not kept.
 
-    The last change makes it the fast recipe, which is among the ends."""
-    at = changed(BASE, steps=FAST.train.steps, warmup_steps=FAST.train.warmup_steps)
+    The last change makes it the fast recipe with as few, which is among the ends."""
+    at, last = shorter(BASE), shorter(FAST)
     rungs = [Rung("GPT-2, fewer tokens", at)]
     for name, fields in PARTS.items():
-        homes = {field: FAST.model if hasattr(FAST.model, field) else FAST.train for field in fields}
+        homes = {field: last.model if hasattr(last.model, field) else last.train for field in fields}
         at = changed(at, **{field: getattr(home, field) for field, home in homes.items()})
         rungs.append(Rung(name, at))
-    if (at.model, at.train, at.data) != (FAST.model, FAST.train, FAST.data):
+    if (at.model, at.train, at.data) != (last.model, last.train, last.data):
         raise SystemExit("the last rung is not gpt2_124m_fast: name each of its changes in PARTS")
-    return rungs[:-1] + [Rung(name, changed(FAST, **more), kept=False) for name, more in ASIDE.items()]
+    return rungs[:-1] + [Rung(name, changed(last, **more), kept=False) for name, more in ASIDE.items()]
 
 
 def main() -> None:
