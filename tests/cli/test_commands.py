@@ -124,6 +124,10 @@ def test_fetch_and_pack_report_the_files(monkeypatch, printed, tmp_path):
     monkeypatch.setattr(corpora, "pack", lambda folder, *names: [folder / "x", *names])
     for typed in (["fetch", "tinyshakespeare"], ["fetch", "--all"]):
         assert "tinyshakespeare: a.txt, b.txt\n" in printed(*typed)
+    many = {f"{i}.bin": tmp_path for i in range(100)}
+    monkeypatch.setattr(corpora, "fetch", lambda name: many)
+    said = "fineweb-edu-shards: 100 files, checked by their size alone\n"
+    assert said in printed("fetch", "fineweb-edu-shards")
     found = shlex.quote(corpora.as_variable("a stick"))
     assert f"1 files: set TINYLM_DATA={found}," in printed("pack", "a stick")
     assert "3 files: set" in printed("pack", "a stick", "tinystories", "gpt2-bpe")

@@ -48,12 +48,15 @@ def perform(asked: Any, typed: list[str]) -> int:
             for name in corpora.unnamed() if is_all else [corpus]:
                 files, here = corpora.fetch(name), corpora.corpus_here(name)
                 part = "" if here.holds == "whole" else f", a {here.holds}: {here.what}"
-                print(f"{name}: {', '.join(files) or 'is generated, there is nothing to fetch'}{part}")
+                part += "" if all(file.sha256 for file in here.files) else ", checked by their size alone"
+                said = ", ".join(files) if len(files) < 20 else f"{len(files)} files"
+                print(f"{name}: {said or 'is generated, there is nothing to fetch'}{part}")
         case options.Prepare(corpus, tokenizer, processes):
             folder = prepare.prepare(corpus, tokenizer, processes=processes)
             data = corpus if corpus in corpora.CORPORA else shlex.quote(paths.display_path(folder))
             words = f"--data.corpus {data} --data.tokenizer {shlex.quote(tokenizer)}"
-            print(f"ready; next: python -m tinylm train tinystories_51m --scale small {words}")
+            chosen = "gpt2_124m" if corpus in ("fineweb-edu", "openstax") else "tinystories_51m"
+            print(f"ready; next: python -m tinylm train {chosen} --scale small {words}")
         case options.Pack(folder, names):
             n, where = len(corpora.pack(folder, *names)), shlex.quote(corpora.as_variable(folder))
             print(f"{n} files: set TINYLM_DATA={where}, or copy the folder to a stick")
