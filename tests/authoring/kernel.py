@@ -1,5 +1,6 @@
 """The kernels that run notebooks: this interpreter, no network, a client that does not oversleep."""
 
+import atexit
 import math
 import tempfile
 import time
@@ -14,7 +15,8 @@ from jupyter_client.manager import AsyncKernelManager
 from nbval.kernel import NbvalKernelspecManager
 from traitlets import Type, default
 
-MINE = tempfile.TemporaryDirectory(prefix="tinylm-")  # of this process; removed at its end
+MINE = tempfile.TemporaryDirectory(prefix="tinylm-")  # of this process
+atexit.register(MINE.cleanup)  # said, or Python warns that it had to do it
 
 
 class AttentiveChannel(AsyncZMQSocketChannel):
