@@ -198,7 +198,7 @@ GPT2_124M = Recipe(  # days on one GPU, hours on eight; at the scale small some 
     ),
     data=DataConfig(corpus="fineweb-edu", tokenizer="gpt2", fallback="toyworld-stories"),
     scale="full",
-    scales={  # medium is not measured
+    scales={  # for small, 3e-3 is better than 1.5e-3 and 6e-3; medium is not measured
         "small": {
             "model": {"vocab_size": 4096, "context_length": 256, "n_layer": 4, "n_head": 4, "n_embd": 96},
             "train": {"steps": 768, "warmup_steps": 28, "micro_batch_size": 2, "tokens_per_step": 4 * 256}
@@ -214,8 +214,9 @@ GPT2_124M = Recipe(  # days on one GPU, hours on eight; at the scale small some 
         },
     },
 )
-# As many parameters, and six tenths of the tokens. The choices are those of modded-nanogpt that a small model
-# confirms (tests/benchmarks/gpt2_ladder.py); the full scale's rates are also its, and not measured here.
+# As many parameters, and six tenths of the tokens. The choices are modded-nanogpt's. At the scale small three
+# tenths already give a lower loss than GPT-2's choices with all of the tokens, at the best of three rates
+# (tests/benchmarks/gpt2_ladder.py). The full scale's rates are modded-nanogpt's too, and not tried here.
 GPT2_124M_FAST = _differing(
     GPT2_124M,
     {
