@@ -61,8 +61,7 @@ class Precision:
     """A device, its arithmetic and its scaler: made once for a run, since the scaler remembers.
 
     Made by hand it may be any, such as float16 simulated on a processor: Precision(torch.device("cpu"),
-    "float16", torch.amp.GradScaler("cpu")). Raises ConfigError for float16 without a scaler, and for a scaler
-    without float16."""
+    "float16", torch.amp.GradScaler("cpu")). Raises ConfigError for one of the two without the other."""
 
     device: torch.device
     dtype: str
@@ -89,8 +88,7 @@ class Precision:
     def products(self) -> Iterator[None]:
         """Inside, a float32 matrix product on an NVIDIA GPU is TF32's, unless this dtype is float32.
 
-        Some are left in any arithmetic: the backward pass of "tf32" and Muon's. It is a setting of the whole
-        process, so that the caller's is put back."""
+        Some are left in any arithmetic: the backward pass of "tf32" and Muon's. Then the caller's is back."""
         matmul, exact = torch.backends.cuda.matmul, self.dtype == "float32"
         with contextlib.ExitStack() as after:
             if self.device.type == "cuda":
@@ -150,7 +148,6 @@ def cpu_memory_bytes() -> int | None:
     """Main memory in bytes; None where the operating system does not tell."""
     with contextlib.suppress(AttributeError, ValueError, OSError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return None
 
 
 def hardware() -> dict[str, str | int | None]:

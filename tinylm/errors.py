@@ -1,6 +1,5 @@
-"""The errors that a person can put right, one kind for each thing to do about it, and the checks behind them.
-
-Every message is one sentence with both numbers and the way out."""
+"""Errors that a person can put right, one kind for each thing to do about it, and the checks behind them.
+Each message is one sentence with both numbers and the way out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
@@ -48,6 +47,10 @@ class RunError(TinyLMError):
 
 class Divergence(TinyLMError):
     """Something is not a number any more: train with a lower rate."""
+
+
+class WorldLost(TinyLMError):
+    """Another process of those that train together has ended or is silent: go on from the checkpoint."""
 
 
 def require_count(name: str, value: Any, least: int = 1, most: int = 2**63 - 1) -> None:

@@ -247,6 +247,28 @@ def test_rounding_names_another_torch_or_number_of_threads(tmp_path, monkeypatch
     assert load(tmp_path / "here").rounding("cpu") == said
 
 
+def test_rounding_names_another_number_of_processes_and_what_that_does_to_dropout(tmp_path):
+    saved = load(made(tmp_path / "here"))
+    said = "equal up to rounding, not to the bit: processes was 1 and is 2"
+    assert saved.rounding("cpu", processes=2) == said
+    masks = "equal up to rounding but for dropout's masks, not to the bit: micro_batch_size was 3 and is 1"
+    assert saved.rounding("cpu", make_config(micro_batch_size=1)) == masks
+    for name in ("processes", "micro_batch_size"):  # an earlier version did not write them down
+        del saved.data["environment"][name]
+    assert saved.rounding("cpu") is None
+
+
+def test_checkpoint_of_an_earlier_version_that_knew_how_its_steps_were_divided_is_resumed(tmp_path):
+    made(tmp_path / "here")
+    path = tmp_path / "here" / "training.json"
+    data = json.loads(path.read_text("utf-8"))
+    del data["content_sha256"]
+    data["provenance"]["batches"] |= {"batch_size": 3, "world_size": 1}
+    write_json(path, data, sealed=True)
+    config = make_config(eval_every=3)
+    assert run(tiny_gpt(dropout=0.3), config, resume=load(tmp_path / "here")).tokens == 10 * B * T
+
+
 SPOILT = [
     (
         lambda state: state.model.blocks[0].mlp.up.weight.data.fill_(math.inf),

@@ -11,7 +11,7 @@ import torch
 
 from tests.support.tiny import QUIET, B, T, Tiny, make_batches, make_config, same, tiny_gpt, weights
 from tinylm.device import Precision
-from tinylm.errors import ConfigError, Divergence
+from tinylm.errors import ConfigError, Divergence, WorldLost
 from tinylm.model.losses import next_token_loss
 from tinylm.text.batches import Batches
 from tinylm.training.ddp import World
@@ -334,41 +334,93 @@ def test_resume_of_a_run_that_had_already_stopped_does_nothing_more(step, val_lo
 
 
 class RankOne(World):
-    """A second process that is told what the first one has decided."""
+    """A second process: `any` is what all of them say, given what this one does."""
 
     rank, size = 1, 2
 
-    def __init__(self, broadcast):
-        self.broadcast = broadcast
+    def __init__(self, any):
+        self.any = any
+
+    def broadcast(self, value):
+        return value if isinstance(value, float) else "its name"
 
 
 def test_world_rank_zero_decides_when_to_save_and_only_it_writes():
-    def rank_zero(value):
-        if value is None:
-            names.append(len(steps))
-            return "its name"
-        return value and len(steps) in (0, 6, 10)  # its own clock, beside one that always says it is late
+    def any_of_both(flag):
+        asked.append(
+            flag
+        )  # whether to save and whether to stop, in turn; its clock says always that it is late
+        return len(asked) % 2 == 1 and len(steps) in (0, 6, 10)
 
-    saved, steps, names = [], [], []
+    saved, steps, asked = [], [], []
     options = {"save": saved.append, "save_seconds": 0, "callbacks": [lambda s: steps.append(s.saved)]}
-    run(world=RankOne(rank_zero), **options)
-    assert saved == [] and names == [0, 6, 10] and steps == ["its name"] * 10
+    run(world=RankOne(any_of_both), **options)
+    assert saved == [] and not any(asked) and steps == ["its name"] * 10
 
 
-def test_world_rank_zero_decides_when_to_stop():
-    steps = []
-    stop = RankOne(lambda value: value is False and len(steps) == 6)  # Ctrl-C was pressed there, and not here
+def test_world_stops_after_the_same_step_wherever_ctrl_c_was_pressed():
+    for pressed_here in (True, False):
+        steps, press = (
+            [],
+            lambda s, here=pressed_here: press_ctrl_c() if here and s.progress.step == 6 else None,
+        )
+        both = RankOne(lambda flag, here=pressed_here, steps=steps: flag if here else len(steps) == 6)
+        with pytest.raises(KeyboardInterrupt):
+            run(world=both, callbacks=[lambda s, steps=steps: steps.append(s.progress.step), press])
+        assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_world_is_not_stopped_by_a_second_ctrl_c_nor_in_an_evaluation():
+    def press_twice(state):
+        return (press_ctrl_c(), press_ctrl_c()) and 1.0
+
+    reached = []
+    options = {"evaluate": press_twice, "callbacks": [lambda s: reached.append(s.progress.step)]}
     with pytest.raises(KeyboardInterrupt):
-        run(world=stop, callbacks=[lambda s: steps.append(s.progress.step)])
-    assert steps == [1, 2, 3, 4, 5, 6]
+        run(config=make_config(eval_every=6), world=RankOne(bool), **options)
+    assert reached == [1, 2, 3, 4, 5, 6, 6]  # the evaluation was told of too
 
 
-def test_ctrl_c_on_another_rank_than_zero_is_no_reason_to_stop_nor_to_cut_an_evaluation():
-    press = lambda s: press_ctrl_c() if s.progress.step == 4 else None  # noqa: E731
-    options = {"evaluate": lambda s: press_ctrl_c() or 1.0, "callbacks": [press]}
-    deaf = RankOne(lambda value: value if isinstance(value, float) else False)
-    history = run(config=make_config(eval_every=6), world=deaf, **options)
-    assert history.tokens == 10 * 2 * B * T and len(history.evaluations) == 2
+class Losing(World):
+    """Two processes, of which the other one goes before this one asks for the n-th mean."""
+
+    size = 2
+
+    def __init__(self, rank, after):
+        self.rank, self.left = rank, after
+
+    def mean(self, value):
+        self.left -= 1
+        if self.left < 0:
+            raise WorldLost("it is gone")
+        return value
+
+
+@pytest.mark.parametrize("within", [0, 1])  # the number of targets, the loss
+def test_lost_world_leaves_whole_weights_which_rank_zero_saves(within):
+    def keep(state):
+        kept.append((state.progress.step, weights(state.model)))
+        return f"number {state.progress.step}"
+
+    kept, model, seen = [], Tiny(), []
+    noting = lambda s: seen.append(weights(s.model))  # noqa: E731
+    with pytest.raises(WorldLost, match=r"it is gone \(the last good checkpoint is number 4\)"):
+        run(model, save=keep, world=Losing(0, 4 * 2 + within), callbacks=[noting])
+    assert [step for step, _ in kept] == [0, 4] and len(seen) == 4
+    assert same(kept[-1][1], seen[-1]) and same(weights(model), seen[-1])
+    with pytest.raises(WorldLost, match=r"it is gone \(nothing was saved\)"):
+        run(world=Losing(1, 9), save=keep)
+    assert len(kept) == 2
+
+
+def test_lost_world_is_no_odd_evaluation():
+    def gone(value):
+        raise WorldLost("it is gone")
+
+    world = Losing(1, 10**6)
+    world.broadcast = gone
+    with pytest.raises(WorldLost, match="it is gone"):
+        run(world=world, evaluate=lambda state: 1.5)
 
 
 def test_precision_handed_over_is_part_of_what_a_resumed_run_must_keep():

@@ -67,10 +67,12 @@ class TrainingCheckpoint:
         optimizer.load_state_dict({"state": memory, "param_groups": groups})
         state.progress = copy.deepcopy(self.progress)
 
-    def rounding(self, device: torch.device | str) -> str | None:
-        """One sentence where a run that goes on, on this device, may differ in its last bits; else None."""
-        changed = ", ".join(differences(self.data["environment"], _environment(torch.device(device))))
-        return f"equal up to rounding, not to the bit: {changed}" if changed else None
+    def rounding(self, device: str, config: TrainConfig | None = None, processes: int = 1) -> str | None:
+        """One sentence where a run that goes on, on this device, so divided, may differ in its last bits."""
+        was = _environment(device, self.config, 1) | self.data["environment"]  # which may know less
+        changed = ", ".join(differences(was, _environment(device, config or self.config, processes)))
+        but = " but for dropout's masks" if self.model.config.dropout and "micro_batch" in changed else ""
+        return f"equal up to rounding{but}, not to the bit: {changed}" if changed else None
 
 
 def save(folder: str | Path, state: TrainingState, *, tokenizer: atomic.JSON, notes: atomic.JSON) -> None:
@@ -90,16 +92,10 @@ def save(folder: str | Path, state: TrainingState, *, tokenizer: atomic.JSON, no
     with atomic.atomic_directory(Path(folder).resolve()) as beside:
         files = {weights.ABOUT: weights.write(beside, model, tokenizer=tokenizer, notes=notes)}
         files[TENSORS] = weights.write_tensors(tensors, beside / TENSORS)
-        training = {
-            "format": FORMAT,
-            "version": VERSION,
-            "progress": dataclasses.asdict(state.progress),
-            "provenance": state.provenance,
-            "environment": _environment(state.precision.device),
-            "scaler": state.precision.scaler.state_dict(),
-            "optimizer": type(optimizer).__name__,
-            "files": files,
-        }
+        training = {"format": FORMAT, "version": VERSION, "optimizer": type(optimizer).__name__}
+        training |= {"progress": dataclasses.asdict(state.progress), "provenance": state.provenance}
+        training |= {"scaler": state.precision.scaler.state_dict(), "files": files}
+        training["environment"] = _environment(state.precision.device, state.config, state.world.size)
         atomic.write_json(beside / TRAINING, training, sealed=True)
 
 
@@ -120,6 +116,8 @@ def load(folder: str | Path) -> TrainingCheckpoint:
     model, tensors = weights.load(folder), weights.read_tensors(home / TENSORS, folder)
     # What an earlier version could not say yet is filled in, so that it is no difference to what is now.
     provenance = data["provenance"] | {"train": config.to_json(), "model": model.config.to_json()}
+    for divided in ("batch_size", "world_size"):  # and what it need not say is left out
+        provenance.get("batches", {}).pop(divided, None)
     return TrainingCheckpoint(name, progress, provenance, model, config, tensors, data)
 
 
@@ -167,5 +165,6 @@ def rotate(home: Path, *, step: int, best: int | None) -> None:
             shutil.rmtree(rest, ignore_errors=True)
 
 
-def _environment(device: torch.device) -> atomic.JSON:
-    return {"torch": torch.__version__, "device": device.type, "threads": torch.get_num_threads()}
+def _environment(device: str | torch.device, config: TrainConfig, processes: int) -> atomic.JSON:
+    here = {"torch": torch.__version__, "threads": torch.get_num_threads(), "processes": processes}
+    return here | {"device": torch.device(device).type, "micro_batch_size": config.micro_batch_size}

@@ -34,7 +34,7 @@ class TrainingBatches(Protocol):
         """How many targets of this rank are scored in that step, known before they are read."""
 
     def fingerprint(self) -> dict[str, Any]:
-        """What must not change in a resumed run, as plain JSON; the same on every rank."""
+        """What must not change in a resumed run, as plain JSON: nothing of how a step is divided."""
 
 
 class Batches:
@@ -108,16 +108,15 @@ class Batches:
         return micro_steps * self.batch_size * self.context_length
 
     def fingerprint(self) -> dict[str, Any]:
-        """What these batches are: two with the same fingerprint read the same. The same on every rank."""
+        """What these batches are: two with the same fingerprint read the same rows in a step of as many, on
+        however many ranks and in whatever micro-batches."""
         self._tokens_sha256 = self._tokens_sha256 or _sha256(self.tokens)
         order = self._order(0)[:ORDER_SEEN].astype("<i8")
         return {
             "tokens": self._tokens_sha256,
             "count": len(self.tokens),
             "context_length": self.context_length,
-            "batch_size": self.batch_size,
             "seed": self.seed,
-            "world_size": self.world_size,
             "order": hashlib.sha256(order.tobytes()).hexdigest(),
         }
 

@@ -2,8 +2,8 @@
 
 Taught in notebook 04_training."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 from tinylm.errors import BELOW_1, Config, ConfigError
 
@@ -69,6 +69,15 @@ class TrainConfig(Config):
         if self.patience and not self.eval_every:
             nothing = f"patience {self.patience} has nothing to wait for with eval_every {self.eval_every}"
             raise ConfigError(f"{nothing}: use eval_every {max(1, self.steps // 10)}, or patience 0")
+
+    def divided(self, context_length: int, world_size: int) -> Self:
+        """The same training on so many processes: with the largest micro-batch, up to its own, that meets
+        tokens_per_step. Raises ConfigError where none does."""
+        rows = replace(self, micro_batch_size=1).grad_accum_steps(
+            context_length, world_size
+        )  # of each process
+        most = next(n for n in range(min(self.micro_batch_size, rows), 0, -1) if rows % n == 0)
+        return replace(self, micro_batch_size=most)
 
     def grad_accum_steps(self, context_length: int, world_size: int = 1) -> int:
         """Micro-batches per optimiser step on each device, so that tokens_per_step is met exactly.

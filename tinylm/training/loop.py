@@ -16,7 +16,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from tinylm.device import Precision
-from tinylm.errors import ConfigError, Divergence
+from tinylm.errors import ConfigError, Divergence, WorldLost
 from tinylm.model.losses import LossFn, next_token_loss
 from tinylm.text.batches import TrainingBatches
 from tinylm.training.config import TrainConfig
@@ -72,9 +72,10 @@ def train(
     from, which must have the same provenance (by default the settings of model, training and batches).
     `precision` stands for what config.dtype means on the model's device, also where that is refused.
 
-    Ctrl-C ends the run after the step it fell into: with `save` it is saved and what there is is returned,
-    without it KeyboardInterrupt goes on to whoever called. Raises Divergence when something is not finite,
-    naming it, the step and the last good checkpoint, and ConfigError when batches and config disagree."""
+    Ctrl-C or SIGTERM ends the run after the step it fell into: with `save` it is saved and what there is is
+    returned, without it KeyboardInterrupt goes on to whoever called. Raises Divergence when something is not
+    finite, naming it, the step and the last good checkpoint, WorldLost when another process is gone, once
+    rank 0 has saved, and ConfigError when batches and config disagree."""
     if batches.batch_size != (size := config.micro_batch_size):
         unlike = f"batches of {batches.batch_size} do not match micro_batch_size {size}"
         raise ConfigError(f"{unlike}: make the batches with batch_size={size}")
@@ -99,6 +100,7 @@ def train(
     interrupts, saved_at = Interrupts(world), time.perf_counter()
     began = saved_at - progress.seconds
     saved_step = None if resume is None else progress.step  # the weights of that step are on the disk
+    torn = None  # an update that began then has perhaps not ended
 
     def evaluate_now() -> None:
         """Evaluate, and write the result down. Ctrl-C cuts the evaluation short: it changes nothing."""
@@ -112,11 +114,12 @@ def train(
             interrupts.at_once = False
         model.train()
         try:
-            loss = world.broadcast(float(getattr(evaluation, "loss", evaluation)))
+            loss = float(getattr(evaluation, "loss", evaluation))
         except (TypeError, ValueError, RuntimeError):
             raise ConfigError(
                 f"evaluate gave {evaluation!r}: return one number, or an object with a number called loss"
             ) from None
+        loss = world.broadcast(loss)
         if not math.isfinite(loss):
             rate = scheduled_rate(progress.step - progress.skipped - 1, config)
             at = f"at step {progress.step} with learning rate {rate:g}"
@@ -126,13 +129,15 @@ def train(
         history.evaluations.append((progress.step, evaluation))
         call_back()
 
-    def save_now() -> None:
+    def save_now(world: World = world) -> None:
         """Save the state, once every number in it has been checked. Only rank 0 writes."""
         nonlocal saved_step, saved_at
         check_finite(model, unchecked)
         progress.seconds = time.perf_counter() - began
-        state.saved = world.broadcast(save(state) if world.rank == 0 else None)
+        if world.rank == 0:
+            state.saved = save(state)
         saved_step, saved_at = progress.step, time.perf_counter()
+        state.saved = world.broadcast(state.saved)
 
     def call_back() -> None:
         """Tell everyone who asked what has just happened."""
@@ -155,12 +160,12 @@ def train(
                 over = step >= config.steps or history.stopped_early
                 if save is not None:
                     late = over or saved_step is None or time.perf_counter() - saved_at >= save_seconds
-                    if due or (world.broadcast(late) and step != saved_step):
+                    if due or (world.any(late and world.rank == 0) and step != saved_step):
                         save_now()
                 interrupts.check()  # Ctrl-C is answered here, and when and while the model is evaluated
                 if over:
                     break
-                saved_step = step  # from here on the weights of that step are gone
+                torn = step
                 logged = step % config.log_every == 0 or step + 1 == config.steps
                 where = {"step": step, "skipped": progress.skipped, "log": logged}
                 state.result = train_step(model, optimizer, batches, **where, **settings)
@@ -177,11 +182,18 @@ def train(
             if save is None:
                 raise
             history.interrupted = True
-            if progress.step != saved_step:
+            if progress.step not in (saved_step, torn):
                 with contextlib.suppress(KeyboardInterrupt):
                     save_now()
-        except Divergence as error:
+        except (Divergence, WorldLost) as error:
+            is_lost = isinstance(
+                error, WorldLost
+            )  # the weights are whole: nobody moves one before all have met
+            if is_lost and world.rank == 0 and save is not None and progress.step != saved_step:
+                save_now(SINGLE)
             left = f"the last good checkpoint is {state.saved}" if state.saved else "nothing was saved"
+            if is_lost:
+                raise WorldLost(f"{error} ({left})") from error
             rate = f"use a peak rate of {config.learning_rate / 3:.1g} or a longer warm-up"
             raise Divergence(f"{error} ({left}): {rate}") from error
         finally:

@@ -82,16 +82,19 @@ def train_step(
     rate = set_learning_rate(optimizer, step - skipped, config)  # never by the micro-step
     optimizer.zero_grad(set_to_none=True)  # once a step: the micro-batches accumulate
     losses, metrics = [], []
-    dropout_seed = np.random.SeedSequence([config.seed, step, batches.rank]).generate_state(1)[0]
-    with seeded_rng(device, int(dropout_seed)), precision.products():
-        for tokens, targets in micro_batches:
+    for micro_step, (tokens, targets) in enumerate(micro_batches):
+        number = micro_step * batches.world_size + batches.rank  # among all of the step: ranks do not show
+        dropout_seed = np.random.SeedSequence([config.seed, step, number]).generate_state(1)[0]
+        with seeded_rng(device, int(dropout_seed)), precision.products():
             with precision.autocast():
                 nats, logged = loss_fn(model, copy_to(device, tokens), copy_to(device, targets))  # a sum
             loss = nats / n_targets
             scaler.scale(loss).backward()
             losses.append(loss.detach())
             metrics.append(logged)
+    # Processes tell one another all before the update: one that is lost leaves the others' weights whole.
     loss = world.mean(losses[0] if micro_steps == 1 else torch.stack(losses).sum())
+    said = {name: world.mean(torch.stack([m[name].detach() for m in metrics]).mean()) for name in metrics[0]}
 
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     world.average_gradients(parameters)
@@ -117,7 +120,6 @@ def train_step(
         what = f"float16's scale has fallen to {now:g} because every gradient overflows"
         raise Divergence(f"{what} at step {step} with learning rate {rate:g}")
 
-    said = {name: world.mean(torch.stack([m[name].detach() for m in metrics]).mean()) for name in metrics[0]}
     if not log:
         return StepResult(step, loss, rate, grad_norm, metrics=said, skipped=left_out)
     synchronize(device)
