@@ -29,10 +29,12 @@ def perform(asked: Any, typed: list[str]) -> int:
             # A record may be published: it names a file of one's own, and no folder above it.
             for path in (data.corpus, data.tokenizer, init_from or data.corpus):
                 typed = [word.replace(path, Path(path).name) for word in typed]
-            command = shlex.join(["python", "-m", "tinylm", *typed])
-            return finish(run.run_recipe(chosen, name=run_name, fallback=fallback, command=command))
+            how = {"fallback": fallback, "command": shlex.join(["python", "-m", "tinylm", *typed])}
+            with run.together() as world:
+                return finish(run.run_recipe(chosen, name=run_name, world=world, **how))
         case options.Resume(name):
-            return finish(run.resume(name))
+            with run.together() as world:
+                return finish(run.resume(name, world=world))
         case options.Sample(checkpoint, prompt, generation, seed):
             write(paths.open_checkpoint(checkpoint), prompt, generation, seed)
         case options.Evaluate(checkpoint):
@@ -81,9 +83,10 @@ def perform(asked: Any, typed: list[str]) -> int:
 
 def finish(trained: run.Run) -> int:
     """Print a sample and what can be typed next; returns the exit code, 130 where Ctrl-C ended the run."""
-    print("\na sample:")
-    write(trained, None, replace(options.SAMPLED, max_new_tokens=300), 1)
-    print(f"\nnext: python -m tinylm sample {shlex.quote(paths.display_path(trained.folder))}")
+    if trained.world.rank == 0:
+        print("\na sample:")
+        write(trained, None, replace(options.SAMPLED, max_new_tokens=300), 1)
+        print(f"\nnext: python -m tinylm sample {shlex.quote(paths.display_path(trained.folder))}")
     return 130 if trained.interrupted else 0
 
 

@@ -47,8 +47,8 @@ class Train(NamedTuple):
     model: ModelConfig  # The model's shape, by default the recipe's.
     train: TrainConfig  # How to train, by default the recipe's.
     data: DataConfig  # What is read, by default the recipe's.
-    # The run's name: it is kept in data/mine/NAME. Left out: the recipe's name and the next number.
-    run: Annotated[str | None, arg(metavar="NAME")] = None
+    # Kept in data/mine/NAME; left out: the recipe's name and the next number. Under torchrun use --name.
+    run: Annotated[str | None, arg(metavar="NAME", aliases=("--name",))] = None
     # A checkpoint whose weights to start from: a folder, a run's name, or a shipped name.
     init_from: Annotated[str | None, arg(metavar="CHECKPOINT")] = None
     fallback: bool = False  # Train on generated text when the corpus is not here.

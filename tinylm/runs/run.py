@@ -6,7 +6,9 @@
 Taught in notebook 04_training."""
 
 import itertools
-from contextlib import AbstractContextManager, suppress
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import torch
 from tqdm.auto import tqdm
 
 from tinylm import device
-from tinylm.errors import CheckpointError, ConfigError, RunError
+from tinylm.errors import CheckpointError, ConfigError, RunError, WorldLost
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.evaluate import Evaluation
 from tinylm.inference.generate import generate_text, opening
@@ -30,11 +32,13 @@ from tinylm.storage import atomic, checkpoint, weights
 from tinylm.storage.checkpoint import TrainingCheckpoint, folder_of, load_newest, saved_steps
 from tinylm.text.batches import Batches
 from tinylm.text.dataset import Dataset
+from tinylm.training.ddp import SINGLE, World, joined
 from tinylm.training.forecast import check_memory, forecast, plain_duration
 from tinylm.training.loop import train
 from tinylm.training.progress import Progress, TrainingState, check_unchanged, default_provenance
 from tinylm.training.speed import measure_speed, threads_for
 
+TORCHRUN = "torchrun --nproc-per-node=%d"
 FREE = {"dropout", "attention", "residual_init"}  # may differ from those of the weights
 FREE |= {"vocab_multiple", "activation_checkpointing"}
 ENDED = ("seconds", "tokens", "skipped", "interrupted", "stopped_early")  # what the end line says
@@ -42,34 +46,50 @@ RECALLED = 0.6  # of the steps: after these all tokens count alike
 SAMPLE = GenerationConfig(max_new_tokens=72, temperature=0.8)  # a line
 
 
-def run_recipe(recipe: Recipe, *, name: str | None = None, fallback: bool = False, command: str) -> "Run":
+@contextmanager
+def together() -> Iterator[World]:
+    """The world that torchrun has started this process in, or that of one process. Rank 0 alone prints."""
+    with joined() as world, redirect_stdout(sys.stdout if world.rank == 0 else None):
+        yield world
+
+
+def run_recipe(
+    recipe: Recipe, *, name: str | None = None, fallback: bool = False, command: str, world: World = SINGLE
+) -> "Run":
     """Train a recipe, from its forecast to its last evaluation, and print what happens on the way.
 
     A checkpoint is saved at the beginning, at each evaluation, every ten minutes and at the end, also after
     Ctrl-C. Everything is checked before the folder is made, so that a refused run leaves nothing behind.
-    `command` is what to type to repeat the run, for its record. Raises the TinyLMError of what is wrong."""
-    new_folder(recipe.name, name)
-    best, plan, context_length = device.best_device(), recipe.train, recipe.model.context_length
+    `command` is what to type to repeat the run, for its record. Of several processes rank 0 writes all,
+    where the others can read it. Raises the TinyLMError of what is wrong."""
+    if world.rank == 0:
+        new_folder(recipe.name, name)
+    best, context_length = world.device, recipe.model.context_length
+    if world.size == 1:  # what was typed is refused; several divide the same tokens as they can
+        recipe.train.grad_accum_steps(context_length)
+    plan = recipe.train.divided(context_length, world.size)
     dtype, _ = (device.resolve_dtype(best, name) for name in (plan.dtype, plan.eval_dtype))
-    plan.grad_accum_steps(context_length)
     if recipe.data.recall != 1 or recipe.data.scored == "answers":  # these losses want all logits
         plan = replace(plan, fused_loss=False)
     if best.type == "cpu":
-        check_memory(recipe.model, plan, device.cpu_memory_bytes())
-    run = Run(recipe, fallback=fallback)
+        memory = device.cpu_memory_bytes()
+        check_memory(recipe.model, plan, memory and memory // world.on_machine)
+    run = Run(recipe, fallback=fallback, world=world)
     with run.at_work():
         sizes = {"micro_batch_size": plan.micro_batch_size, "context_length": context_length}
         costly = {name: getattr(plan, name) for name in ("dtype", "optimizer", "compile", "fused_loss")}
         speed = measure_speed(run.model.to(best), **sizes, **costly)
+        speed = float(world.sum(torch.tensor(speed, dtype=torch.float64)))
         pace = {"tokens_per_second": speed, "validation_tokens": len(run.dataset.validation)}
         expected = forecast(run.model.config, plan, **pace)
         print(f"{expected}\n  at {speed:,.0f} tokens per second, measured just now, evaluations included")
         header = record_header(  # what the table of results needs
             "training",
-            command=command,
+            command=command if world.size == 1 else command.replace("python", TORCHRUN % world.on_machine, 1),
             device=best.type if best.type == "cpu" else device.describe_device(best),
             dtype=dtype,
             threads=torch.get_num_threads(),
+            **({"processes": world.size} if world.size > 1 else {}),
             seed=plan.seed,
             tokens=expected.tokens,
             parameters=expected.parameters,
@@ -81,7 +101,9 @@ def run_recipe(recipe: Recipe, *, name: str | None = None, fallback: bool = Fals
             forecast_seconds=expected.seconds,
             **{part: run.provenance[part] for part in ("recipe", "tokenizer", "model", "train")},
         )
-        folder = new_folder(recipe.name, name)
+        folder = paths.MINE / world.broadcast(new_folder(recipe.name, name).name if not world.rank else None)
+        if world.rank:
+            return run.go(folder, None)
         folder.mkdir(parents=True, exist_ok=name is not None)
         with _alone_in(folder):
             new_folder(recipe.name, folder.name)  # nobody has saved into it meanwhile
@@ -89,14 +111,15 @@ def run_recipe(recipe: Recipe, *, name: str | None = None, fallback: bool = Fals
             return run.go(folder, RunRecord(folder / "record.jsonl", header))
 
 
-def resume(name: str) -> "Run":
+def resume(name: str, *, world: World = SINGLE) -> "Run":
     """Go on with a run that was stopped, from its newest complete checkpoint, as if it never had been.
 
-    Nothing is retyped: recipe, text and tokenizer are those that the checkpoint names. Raises CheckpointError
-    when one of them is not what it was or when no checkpoint is complete, and RunError when nothing is left
-    to do; a refusal leaves the run as it was."""
+    Nothing is retyped: recipe, text and tokenizer are those that the checkpoint names. Another number of
+    processes reads the same rows, and its numbers are equal up to rounding. Raises CheckpointError when
+    something is not what it was or no checkpoint is complete, and RunError when nothing is left to do; a
+    refusal leaves the run as it was."""
     folder = paths.find_run(name)
-    with _alone_in(folder):
+    with _alone_in(folder) if world.rank == 0 else nullcontext():
         paths.find(folder)
         saved, passed_over = load_newest(paths.display_path(folder / paths.KEPT))
         for sentence in passed_over:
@@ -111,28 +134,32 @@ def resume(name: str) -> "Run":
         data = DataConfig.from_json(made["data"])  # the recipe is as it was, whatever it says today
         made["data"] = asdict(data)  # with the settings that came later, as they were then
         data = stored(data, saved.model.name)
-        run = Run(Recipe(made["recipe"], made["about"], saved.model.config, saved.config, data))
+        run = Run(Recipe(made["recipe"], made["about"], saved.model.config, saved.config, data), world=world)
         if "init_from" in made:  # its weights have become those of the checkpoint
             run.provenance["init_from"] = made["init_from"]
         check_unchanged(saved.name, made, run.provenance)
         with run.at_work():
             print(f"going on from {saved.name}: {done.step:,} of {saved.config.steps:,} steps are done")
-            if rounding := saved.rounding(device.best_device()):
+            if rounding := saved.rounding(world.device.type, run.plan, world.size):
                 print(rounding)
-            return run.go(folder, RunRecord.resumed(folder / "record.jsonl", done), saved)
+            world.first(lambda: None)  # all have read the record
+            going_on = RunRecord.resumed(folder / "record.jsonl", done) if world.rank == 0 else None
+            return run.go(folder, going_on, saved)
 
 
 class Run(Task):
     """A recipe made ready: its text read, its batches cut, its model built. `go` trains it.
 
     `recipe` is as it will be trained, with the vocabulary's true size and the corpus that was really read;
-    `provenance` is what must not change when the run is resumed, as plain JSON. With `fallback`, a missing
+    `plan` is how this world trains it; `provenance` is what must not change when the run is resumed, in any
+    world, as plain JSON. Rank 0 reads first, and prepares what has to be. With `fallback`, a missing
     corpus is replaced by the recipe's generated one, and one printed line says so. Raises CorpusMissing,
     DataError, CheckpointError for `init_from`, and ConfigError where the context is longer than the text."""
 
-    def __init__(self, recipe: Recipe, *, fallback: bool = False) -> None:
-        super().__init__(recipe.data, fallback=fallback)
-        dataset, plan, context_length = self.dataset, recipe.train, recipe.model.context_length
+    def __init__(self, recipe: Recipe, *, fallback: bool = False, world: World = SINGLE) -> None:
+        world.first(lambda: super(Run, self).__init__(recipe.data, fallback=fallback))
+        dataset, context_length = self.dataset, recipe.model.context_length
+        self.world, self.plan = world, recipe.train.divided(context_length, world.size)
         for part, tokens in (("training", dataset.train), ("validation", dataset.validation)):
             if len(tokens) <= context_length:
                 what = f"context_length {context_length} is longer than the {part} text of {dataset.name}"
@@ -140,17 +167,18 @@ class Run(Task):
                 raise ConfigError(f"{what}, {has}: use {len(tokens) - 1} or less")
         config = replace(recipe.model, vocab_size=self.tokenizer.vocab_size)
         self.recipe = replace(recipe, model=config, data=self.data)
-        self.model = GPT(config, generator=torch.Generator().manual_seed(plan.seed))
-        sizes = {"context_length": context_length, "batch_size": plan.micro_batch_size}
-        more = {"align": dataset.line, "begins": self.begins, "fingerprint": dataset.fingerprint}
-        self.batches = Batches(dataset.train, **sizes, **more, seed=plan.seed)
+        self.model = GPT(config, generator=torch.Generator().manual_seed(self.plan.seed))
+        sizes = {"context_length": context_length, "batch_size": self.plan.micro_batch_size}
+        sizes |= {"rank": world.rank, "world_size": world.size, "align": dataset.line}
+        more = {"begins": self.begins, "fingerprint": dataset.fingerprint}
+        self.batches = Batches(dataset.train, **sizes, **more, seed=self.plan.seed)
         self.provenance = {
             "recipe": recipe.name,
             "about": recipe.about,
             "data": asdict(self.data),
             "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
             "tokenizer": self.tokenizer.fingerprint,
-            **default_provenance(self.model, plan, self.batches),
+            **default_provenance(self.model, recipe.train, self.batches),
         }
         if recipe.init_from is not None:
             self.provenance["init_from"] = self._start_from(recipe.init_from)
@@ -176,19 +204,22 @@ class Run(Task):
 
     def at_work(self) -> AbstractContextManager[None]:
         """Say what is trained; inside what is returned, it has the threads that it is worth."""
-        config, plan, dataset, here = self.recipe.model, self.recipe.train, self.dataset, device.best_device()
+        config, plan, dataset, here = self.recipe.model, self.plan, self.dataset, self.world.device
+        many = f", in {self.world.size} processes" if self.world.size > 1 else ""
+        if plan.micro_batch_size != (asked := self.recipe.train.micro_batch_size):
+            many += f", {plan.micro_batch_size} rows at once instead of {asked}: that divides a step's tokens"
         print(
             f"{self.recipe.name}: {self.recipe.about}\n"
             f"{dataset.described}: {len(dataset.train):,} {dataset.unit}s to train on, "
             f"{len(dataset.validation):,} to validate, {config.vocab_size:,} different ones\n"
-            f"on {device.describe_device(here)}, in {device.resolve_dtype(here, plan.dtype)}",
+            f"on {device.describe_device(here)}, in {device.resolve_dtype(here, plan.dtype)}{many}",
             flush=True,
         )
         return threads_for(flops_per_token(config) * config.context_length * plan.micro_batch_size)
 
-    def go(self, folder: Path, record: RunRecord, saved: TrainingCheckpoint | None = None) -> "Run":
-        """Train, from the beginning or from a checkpoint; at the end print what it took."""
-        self.folder, config = folder, self.recipe.train
+    def go(self, folder: Path, record: RunRecord | None, saved: TrainingCheckpoint | None = None) -> "Run":
+        """Train, from the beginning or from a checkpoint; print what it took. Rank 0 has a record."""
+        self.folder, config = folder, self.plan
         name, home = folder.name, folder / paths.KEPT
         shown, go_on = paths.display_path(folder), f"`python -m tinylm resume {name}` goes on"
         print(f"writing to {shown}; Ctrl-C ends the run early and keeps the model", flush=True)
@@ -196,16 +227,20 @@ class Run(Task):
         is_plain = self.recall is None and self.loss_fn is next_token_loss  # nobody asks for its logits
         try:
             history = train(
-                self.model.to(device.best_device()),
+                self.model.to(self.world.device),
                 self.batches,
                 config,
                 evaluate=self.evaluate,
                 save=self.save,
-                callbacks=[self, record],
+                callbacks=[self, *([record] if record else [])],
                 loss_fn=fused_loss() if config.fused_loss and is_plain else self.recall or self.loss_fn,
                 resume=saved,
                 provenance=self.provenance,
+                world=self.world,
             )
+            self.interrupted = history.interrupted
+            if record is None:
+                return self
             record.write("end", **{name: getattr(history, name) for name in ENDED})
         except OSError as error:  # a full disk, a folder that is gone or read-only, a terminal that is closed
             way_out = f"nothing was saved yet, train it again, also as --run {name}"
@@ -215,6 +250,8 @@ class Run(Task):
                 f"the run {name} stopped after step {self.progress.step}, because the system refused: "
                 f"{error.strerror}; {way_out}"
             ) from error
+        except WorldLost as error:
+            raise WorldLost(f"{error}: {go_on}, also with another number of processes") from error
         if history.interrupted:
             print(f"ended early, after {self.progress.step} steps: {go_on}")
         elif history.stopped_early:
@@ -227,7 +264,6 @@ class Run(Task):
             took += f", {history.seconds / expected:.2f} times its forecast ({plain_duration(expected)})"
         print(took)
         self.model.cpu().eval()
-        self.interrupted = history.interrupted
         return self
 
     def evaluate(self, state: TrainingState) -> Evaluation:
@@ -243,7 +279,7 @@ class Run(Task):
         The line has a generator of its own, so that training sees none of its random numbers."""
         self.progress = state.progress
         self.weigh(state.progress.step)
-        if state.evaluation is not None:
+        if state.evaluation is not None and state.world.rank == 0:
             step = state.progress.step
             tqdm.write(f"step {step}: {state.evaluation.described(self.dataset.unit)}")
             generator, prompt = torch.Generator().manual_seed(step), self.prompt or opening(self.tokenizer)

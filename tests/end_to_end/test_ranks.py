@@ -1,0 +1,168 @@
+"""Several processes, one of which is killed at seeded moments: the others end with a sentence, and the run
+goes on with another number of processes, from the rows where it was."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.support import ranks
+from tests.support.command_line import ROOT, TRAIN, environment
+from tests.support.tiny_run import the_end
+from tinylm.runs.records import read_record
+from tinylm.training import ddp
+
+STEPS, KILLS = 60, 10
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+SIZES = ["--train.steps", str(STEPS), "--train.tokens-per-step", "186", "--train.eval-every", "7"]
+WORDS = [*TRAIN, *SIZES, "--train.log-every", "1", "--train.micro-batch-size", "2"]
+LOST = r"tinylm: (the connection to another process is gone|this process was told to end|rank . of . did not)"
+
+
+def started(size, tmp_path, words):
+    folder = tmp_path / "said"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for rank in range(size):
+        (folder / f"rank{rank}.txt").touch()
+    return ranks.start(size, ranks.typed, tmp_path, words, folder=folder, **environment(tmp_path))
+
+
+def ended(processes, within=ranks.PATIENCE):
+    """What main returned in each process that has ended in time, or what it was killed by; else None."""
+    until, codes = time.monotonic() + within, []
+    for process, pipe in processes:
+        process.join(max(0.1, until - time.monotonic()))
+        codes.append(pipe.recv()[0] if process.exitcode == 0 and pipe.poll() else process.exitcode)
+        process.kill()
+    return codes
+
+
+def last_step(record):
+    lines = record.read_text("utf-8").splitlines() if record.exists() else []
+    steps = [line.split('"step": ')[1] for line in lines if line.startswith('{"kind": "step"')]
+    return max((int(said.split(",")[0]) for said in steps), default=-1)
+
+
+def curve(record):
+    found = read_record(record)
+    return [(line["step"], line["loss"]) for line in found.steps + found.evaluations]
+
+
+def kill_one(processes, victim, delay):
+    """As torchrun sees it: one rank is gone, and the others are told to end."""
+    time.sleep(delay)
+    processes[victim][0].kill()
+    time.sleep(0.1)
+    for process, _ in processes:
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGTERM)
+
+
+def test_rank_killed_at_any_moment_ends_all_with_a_sentence_and_the_run_goes_on_in_any_world(tmp_path):
+    assert ended(started(1, tmp_path, [*WORDS, "--name", "whole"])) == [0]
+    draw, record, told = random.Random(5), tmp_path / "cut" / "record.jsonl", []
+    for _ in range(KILLS):
+        size, words = draw.choice([2, 2, 3]), ["resume", "cut"]
+        if not list(record.parent.glob("checkpoints/step*")):
+            words = [*WORDS, "--name", "cut"]
+        goal, until = last_step(record) + draw.randrange(-1, 8), time.monotonic() + ranks.PATIENCE
+        processes, victim = started(size, tmp_path, words), draw.randrange(size)
+        while last_step(record) < goal and processes[victim][0].is_alive() and time.monotonic() < until:
+            time.sleep(0.002)
+        kill_one(processes, victim, draw.uniform(0, 0.1))
+        codes = ended(processes, within=30)
+        said = [(tmp_path / "said" / f"rank{rank}.txt").read_text("utf-8") for rank in range(size)]
+        assert codes[victim] == -signal.SIGKILL, (codes, said)
+        for rank in {*range(size)} - {victim}:  # one that has not joined yet ends at once
+            assert codes[rank] == 2 or (codes[rank], said[rank]) == (-signal.SIGTERM, ""), (codes, said)
+        told.append(any(re.search(LOST, text) for text in said))
+        assert told[-1] == (2 in codes) and "Traceback" not in "".join(said), (codes, said)
+    assert sum(told) > KILLS // 2
+    processes, goal = started(2, tmp_path, ["resume", "cut"]), last_step(record) + 3
+    until = time.monotonic() + ranks.PATIENCE
+    while last_step(record) < goal and time.monotonic() < until:
+        time.sleep(0.002)
+    os.kill(processes[1][0].pid, signal.SIGTERM)  # as Slurm does before it kills; one is enough
+    assert ended(processes, within=30) == [130, 130] and not read_record(record).has_ended
+    assert "ended early, after" in (tmp_path / "said" / "rank0.txt").read_text("utf-8")
+    assert (tmp_path / "said" / "rank1.txt").read_text("utf-8") == ""
+    assert ended(started(1, tmp_path, ["resume", "cut"])) == [0]
+    whole, cut = curve(tmp_path / "whole" / "record.jsonl"), curve(record)
+    assert [step for step, _ in whole] == [step for step, _ in cut]
+    assert [loss for _, loss in cut] == pytest.approx([loss for _, loss in whole], rel=1e-5)
+
+
+def test_same_number_of_processes_goes_on_to_the_same_bits_and_one_more_says_that_it_rounds(tmp_path):
+    """1 process with 2 micro-batches adds up the same two numbers as 2 processes with 1 each."""
+    short = [*WORDS, "--train.steps", "12", "--train.tokens-per-step", "124", "--model.dropout", "0.2"]
+    assert ended(started(2, tmp_path, [*short, "--name", "whole"])) == [0, 0]
+    for name, sizes in (("same", (2, 2)), ("other", (1, 2))):
+        processes, record = (
+            started(sizes[0], tmp_path, [*short, "--name", name]),
+            tmp_path / name / "record.jsonl",
+        )
+        until = time.monotonic() + ranks.PATIENCE
+        while last_step(record) < 3 and time.monotonic() < until:
+            time.sleep(0.002)
+        os.kill(processes[0][0].pid, signal.SIGTERM)
+        assert set(ended(processes)) == {130}
+        assert set(ended(started(sizes[1], tmp_path, ["resume", name]))) == {0}
+        said = (tmp_path / "said" / "rank0.txt").read_text("utf-8")
+        assert ("to the bit: processes was 1 and is 2\n" in said) == (name == "other")
+        assert the_end(tmp_path / name) == the_end(tmp_path / "whole"), name
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data.corpus", "tinystories"], "tinystories is not here"),  # found out by rank 0
+        (["--train.tokens-per-step", "93"], "tokens_per_step 93 is not a multiple of .* world_size 2 = 62"),
+    ],
+)
+def test_refusal_is_said_once_and_leaves_nothing_behind(tmp_path, words, said):
+    assert ended(started(2, tmp_path, [*WORDS, *words])) == [2, 2]
+    first, second = ((tmp_path / "said" / f"rank{rank}.txt").read_text("utf-8") for rank in range(2))
+    assert re.search(f"^tinylm: {said}", first) and second == "" and not [*tmp_path.glob("*/record.jsonl")]
+
+
+def children(pid):
+    """The processes that this one has started, in their order."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
+    pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
+    return sorted(child for child, parent in pairs if parent == pid)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no ps")
+def test_torchrun_trains_a_rank_is_killed_and_one_process_goes_on(tmp_path):
+    said, record = tmp_path / "said.txt", tmp_path / "mine" / "cut" / "record.jsonl"
+    home = ddp.environment() | environment(tmp_path) | {"TINYLM_MINE": str(tmp_path / "mine")}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    words = [*WORDS, "--name", "cut", "--train.steps", "2000", "--train.warmup-steps", "5"]
+    with said.open("wb") as out:
+        running = subprocess.Popen([*torchrun, "tinylm", *words], cwd=ROOT, env=home, stdout=out, stderr=out)
+    until = time.monotonic() + ranks.PATIENCE
+    while last_step(record) < 8 and running.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    os.kill(children(running.pid)[1], signal.SIGKILL)
+    assert running.wait(30) == 1
+    text = said.read_text("utf-8")
+    assert len(re.findall(r"^tinylm: .*rank 0 of 2 asked.*resume cut. goes on", text, re.MULTILINE)) == 1, (
+        text
+    )
+    assert text.count("in 2 processes, 1 rows at once") == text.count("forecast:") == 1
+    header = read_record(record).header
+    assert header["processes"] == 2 and header["command"].startswith("torchrun --nproc-per-node=2 -m tinylm")
+    resumed = subprocess.Popen([sys.executable, "-m", "tinylm", "resume", "cut"], cwd=ROOT, env=home, **PIPES)
+    going_on = lambda: record.read_text("utf-8").partition('"kind": "resumed"')[2].count('"kind": "step"')  # noqa: E731
+    while not going_on() and resumed.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    resumed.send_signal(signal.SIGTERM)
+    out, err = resumed.communicate(timeout=ranks.PATIENCE)
+    assert resumed.returncode == 130 and "processes was 2 and is 1" in out and "ended early" in out, err
