@@ -53,7 +53,7 @@ def open_record(chosen: argparse.Namespace, *, what: str = "benchmark", **header
     known = {key: value for key, value in vars(chosen).items() if key != "record"}
     known |= {"device": "cpu", "dtype": "float32", "threads": torch.get_num_threads()}
     load = round(os.getloadavg()[0], 2)  # before this run itself is what keeps the machine busy
-    header = record_header(what, name=name, command=command(), load=load, **known | header)
+    header = record_header(what, **{"name": name, "command": command(), "load": load} | known | header)
     return RunRecord(where / "record.jsonl", header)
 
 
