@@ -1,15 +1,15 @@
 """What does averaging the gradients of two processes cost? Run by hand:
 torchrun --standalone --nproc-per-node=2 tests/benchmarks/reduce.py
 
-Times forward and backward of one micro-batch on each process, in turns: without a reduce; with our
-average_gradients after the backward pass; the same begun by hooks while it still goes on; and in torch's
-DistributedDataParallel, which does that too. A turn ends when all processes have.
+Times forward and backward of one micro-batch on each process, in turns: without a reduce; with ours, which
+begins while the backward pass still goes on; with ours after it; and in torch's DistributedDataParallel,
+which begins early too. A turn ends when all processes have.
 """
 
 import time
+from contextlib import nullcontext
 
 import torch
-import torch.distributed as dist
 from benchmark import command, in_turns, open_record, options, report
 
 from tinylm.model.config import ModelConfig
@@ -17,39 +17,11 @@ from tinylm.model.gpt import GPT
 from tinylm.training import ddp
 
 
-class Overlapped:
-    """The same buckets, last parameter first, each sent as soon as its last gradient is there."""
-
-    def __init__(self, parameters, world):
-        self.world, self.under_way = world, []
-        for p in parameters:  # a bucket is made by the sizes of gradients
-            p.grad = torch.zeros_like(p)
-        for bucket in ddp._buckets([*parameters][::-1]):
-            left = [len(bucket)]
-            for p in bucket:
-                p.register_post_accumulate_grad_hook(lambda p, b=bucket, left=left: self._ready(b, left))
-
-    def _ready(self, bucket, left):
-        left[0] -= 1
-        if left[0] == 0:
-            left[0] = len(bucket)
-            flat = torch.cat([p.grad.reshape(-1) for p in bucket])
-            self.under_way.append((bucket, flat, dist.all_reduce(flat, async_op=True)))
-
-    def finish(self):
-        for bucket, flat, work in self.under_way:
-            work.wait()
-            flat /= self.world.size
-            for p, part in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):
-                p.grad.copy_(part.view_as(p))
-        self.under_way.clear()
-
-
 def cases(config, rows, world):
     """What is timed, by its name: functions without arguments that return the seconds they took."""
     ids = torch.randint(config.vocab_size, (rows, config.context_length + 1))
 
-    def made(wrap=lambda model: model, after=lambda model: None):
+    def made(wrap=lambda model: model, averaging=lambda _: nullcontext(), after=lambda _: None):
         raw = GPT(config, generator=torch.Generator().manual_seed(0))
         model = wrap(raw)
 
@@ -58,20 +30,21 @@ def cases(config, rows, world):
             world.any(False)
             began = time.perf_counter()
             logits = model(ids[:, :-1])
-            torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
-            after(raw)
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+            with averaging(raw.parameters()):
+                loss.backward()
+            after(raw.parameters())
             world.any(False)
             return time.perf_counter() - began
 
-        return turn, raw
+        return turn
 
-    plain, _ = made()
-    ours, _ = made(after=lambda model: world.average_gradients(model.parameters()))
-    theirs, _ = made(wrap=torch.nn.parallel.DistributedDataParallel)
-    hooks = []
-    overlapped, model = made(after=lambda model: hooks[0].finish())
-    hooks.append(Overlapped(model.parameters(), world))
-    return {"no reduce": plain, "ours": ours, "ours, overlapped": overlapped, "torch's DDP": theirs}
+    return {
+        "no reduce": made(),
+        "ours": made(averaging=world.averaging),
+        "ours, after the pass": made(after=world.average_gradients),
+        "torch's DDP": made(wrap=torch.nn.parallel.DistributedDataParallel),
+    }
 
 
 def main():
@@ -86,7 +59,8 @@ def main():
         if world.rank == 0:
             n = sum(p.numel() for p in GPT(config).parameters())
             print(f"{n:,} parameters, {world.size} processes")
-            pairs = [("ours", "torch's DDP"), ("ours, overlapped", "torch's DDP"), ("ours", "no reduce")]
+            names = ("torch's DDP", "ours, after the pass", "no reduce")
+            pairs = [("ours", name) for name in names] + [(names[1], names[0])]
             typed = command().replace("python", f"torchrun --standalone --nproc-per-node={world.size}")
             report(open_record(chosen, command=typed, parameters=n, processes=world.size), times, pairs)
 

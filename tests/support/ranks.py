@@ -143,10 +143,14 @@ def beside_torchs(bucket_bytes):
         worst = 0.0
         for step in range(3):
             tokens, targets = batches.batch(step)
-            for each in (model, theirs):
+            for each, averaging in (
+                (model, world.averaging(model.parameters())),
+                (theirs, contextlib.nullcontext()),
+            ):
                 each.zero_grad()
-                torch.nn.functional.cross_entropy(each(tokens).flatten(0, 1), targets.flatten()).backward()
-            world.average_gradients(model.parameters())
+                loss = torch.nn.functional.cross_entropy(each(tokens).flatten(0, 1), targets.flatten())
+                with averaging:
+                    loss.backward()
             for a, b in zip(model.parameters(), theirs.parameters(), strict=True):
                 worst = max(worst, float((a.grad - b.grad).abs().max() / b.grad.abs().max()))
         return worst, len([*ddp._buckets(model.parameters())])

@@ -172,7 +172,9 @@ class Both(World):
         pair[self.rank], self.turn = value, self.turn + 1
         return torch.stack([*pair.values()]).mean(0) if len(pair) == 2 else value
 
-    def average_gradients(self, parameters):
+    @contextlib.contextmanager
+    def averaging(self, parameters):
+        yield
         for p in parameters:
             p.grad = self.mean(p.grad)
 

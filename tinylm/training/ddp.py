@@ -53,8 +53,14 @@ class World:
         """Whether it is so on any process."""
         return flag
 
+    def averaging(self, parameters: Iterable[nn.Parameter]) -> contextlib.AbstractContextManager[None]:
+        """Around the last backward pass of a step: then each .grad is its mean over all processes."""
+        return contextlib.nullcontext()
+
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace each .grad by its mean over all processes."""
+        """Replace each .grad by its mean over all processes, after the backward pass."""
+        with self.averaging(parameters):
+            pass
 
     def broadcast(self, value: Any) -> Any:
         """What rank 0 has: anything that JSON holds."""
@@ -94,22 +100,41 @@ class Processes(World):
     def any(self, flag: bool) -> bool:
         return bool(self.sum(torch.tensor(int(flag))))
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace each .grad by its mean over all processes, bit for bit the same on each of them.
+    @contextlib.contextmanager
+    def averaging(self, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+        """Around the last backward pass of a step: then each .grad is its mean over all processes, bit for
+        bit the same on each of them.
 
-        They travel in flat buckets of about 25 MB, one packed while another is under way. On 2 busy cores a
-        step took 1.05 of torch's; begun by hooks during the backward pass, 0.90: data/runs/reduce.jsonl."""
-        under_way = []
-        for bucket in _buckets(parameters):
-            flat = torch.cat([p.grad.reshape(-1) for p in bucket])
-            with self._asking():
-                under_way.append((bucket, flat, dist.all_reduce(flat, async_op=True)))
-        for bucket, flat, work in under_way:
+        They travel in flat buckets of about 25 MB, the last parameters first, because the backward pass comes
+        to those first: a bucket leaves as soon as it is full and those before it have left, while the pass
+        goes on. On 2 busy cores a step took 0.90 of torch's, and 1.05 with all of it after the pass:
+        data/runs/reduce.jsonl. Every process must have gradients of the same parameters."""
+        buckets, under_way = [*_buckets([*parameters][::-1])], []
+        place = {p: i for i, bucket in enumerate(buckets) for p in bucket}
+        missing = [len(bucket) for bucket in buckets]
+
+        def arrived(p: nn.Parameter | None) -> None:
+            if p is not None:
+                missing[place[p]] -= 1
+            while (i := len(under_way)) < len(buckets) and (p is None or not missing[i]):
+                grads = [p.grad for p in buckets[i] if p.grad is not None]
+                flat = torch.cat([grad.reshape(-1) for grad in grads]) if grads else torch.zeros(0)
+                with self._asking():
+                    under_way.append((grads, flat, dist.all_reduce(flat, async_op=True)))
+
+        hooks = [p.register_post_accumulate_grad_hook(arrived) for p in place]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+        arrived(None)  # what no gradient of this pass belongs to, and those after it
+        for grads, flat, work in under_way:
             with self._asking():
                 work.wait()
             flat /= self.size
-            for p, part in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):
-                p.grad.copy_(part.view_as(p))  # which keeps its order in memory, whatever that is
+            for grad, part in zip(grads, flat.split([grad.numel() for grad in grads]), strict=False):
+                grad.copy_(part.view_as(grad))  # which keeps its order in memory, whatever that is
 
     def broadcast(self, value: Any) -> Any:
         said = json.dumps(value).encode() if self.rank == 0 else b""
@@ -238,11 +263,11 @@ def _place() -> tuple[int, int, int, int]:
 
 
 def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """The parameters in their order, in lists whose gradients have BUCKET_BYTES or a little more."""
+    """The parameters in their order, in lists that have BUCKET_BYTES or a little more."""
     bucket: list[nn.Parameter] = []
     for p in parameters:
         bucket.append(p)
-        if sum(p.grad.nbytes for p in bucket) >= BUCKET_BYTES:
+        if sum(p.nbytes for p in bucket) >= BUCKET_BYTES:
             yield bucket
             bucket = []
     if bucket:

@@ -3,6 +3,7 @@
 It is a function of the weights, the seed and the number of the step, whatever came before.
 Taught in notebook 04_training."""
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 
@@ -81,7 +82,7 @@ def train_step(
 
     rate = set_learning_rate(optimizer, step - skipped, config)  # never by the micro-step
     optimizer.zero_grad(set_to_none=True)  # once a step: the micro-batches accumulate
-    losses, metrics = [], []
+    losses, metrics, trained = [], [], [p for group in optimizer.param_groups for p in group["params"]]
     for micro_step, (tokens, targets) in enumerate(micro_batches):
         number = micro_step * batches.world_size + batches.rank  # among all of the step: ranks do not show
         dropout_seed = np.random.SeedSequence([config.seed, step, number]).generate_state(1)[0]
@@ -89,15 +90,15 @@ def train_step(
             with precision.autocast():
                 nats, logged = loss_fn(model, copy_to(device, tokens), copy_to(device, targets))  # a sum
             loss = nats / n_targets
-            scaler.scale(loss).backward()
+            with world.averaging(trained) if micro_step + 1 == micro_steps else contextlib.nullcontext():
+                scaler.scale(loss).backward()
             losses.append(loss.detach())
             metrics.append(logged)
     # Processes tell one another all before the update: one that is lost leaves the others' weights whole.
     loss = world.mean(losses[0] if micro_steps == 1 else torch.stack(losses).sum())
     said = {name: world.mean(torch.stack([m[name].detach() for m in metrics]).mean()) for name in metrics[0]}
 
-    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    world.average_gradients(parameters)
+    parameters = [p for p in trained if p.grad is not None]
     scaler.unscale_(optimizer)  # before clipping, which is for the gradient as it is
     grad_norm = nn.utils.get_total_norm([p.grad for p in parameters]) if config.grad_clip or log else None
     suspects = [loss] if grad_norm is None or scaler.is_enabled() else [loss, grad_norm]
