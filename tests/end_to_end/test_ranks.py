@@ -81,9 +81,10 @@ def test_rank_killed_at_any_moment_ends_all_with_a_sentence_and_the_run_goes_on_
         said = [(tmp_path / "said" / f"rank{rank}.txt").read_text("utf-8") for rank in range(size)]
         assert codes[victim] == -signal.SIGKILL, (codes, said)
         for rank in {*range(size)} - {victim}:  # one that has not joined yet ends at once
-            assert codes[rank] == 2 or (codes[rank], said[rank]) == (-signal.SIGTERM, ""), (codes, said)
+            silent = not said[rank] or re.search(LOST, said[rank])  # or it has just said so
+            assert codes[rank] == 2 or (codes[rank] == -signal.SIGTERM and silent), (codes, said)
         told.append(any(re.search(LOST, text) for text in said))
-        assert told[-1] == (2 in codes) and "Traceback" not in "".join(said), (codes, said)
+        assert told[-1] >= (2 in codes) and "Traceback" not in "".join(said), (codes, said)
     assert sum(told) >= 3  # the rest were killed before anybody had joined: how many, the clock decides
     processes, goal = started(2, tmp_path, ["resume", "cut"]), last_step(record) + 3
     until = time.monotonic() + ranks.PATIENCE

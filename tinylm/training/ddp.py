@@ -26,7 +26,7 @@ from tinylm.errors import ConfigError, WorldLost, require_count
 PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 MEETING = ("MASTER_ADDR", "MASTER_PORT")
 BUCKET_BYTES = 25 * 2**20  # of gradients that travel together, as in torch's DistributedDataParallel
-LAST_WORDS = 2  # seconds that the others leave to rank 0 to say what happened
+LAST_WORDS = 8, 2  # seconds that the others leave to rank 0 to say it; when one is lost, it may be rank 0
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # what a machine calls itself
 _joined = itertools.count()
 
@@ -174,7 +174,7 @@ class Processes(World):
         with contextlib.suppress(RuntimeError):  # the store may be gone as well
             if self.rank == 0:
                 return self._store.set("told", "")
-            for _ in range(LAST_WORDS * 20):
+            for _ in range(LAST_WORDS[isinstance(error, WorldLost)] * 20):
                 if self._store.check(["told"]):
                     raise SystemExit(2) from error
                 time.sleep(0.05)
