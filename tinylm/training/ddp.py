@@ -107,8 +107,8 @@ class Processes(World):
 
         They travel in flat buckets of about 25 MB, the last parameters first, because the backward pass comes
         to those first: a bucket leaves as soon as it is full and those before it have left, while the pass
-        goes on. On 2 busy cores a step took 0.90 of torch's, and 1.05 with all of it after the pass:
-        data/runs/reduce.jsonl. Every process must have gradients of the same parameters."""
+        goes on. That is for cards, whose cables work beside them: on 2 cores it gains nothing, and costs what
+        torch's does, data/runs/reduce.jsonl. Every process must have gradients of the same parameters."""
         buckets, under_way = [*_buckets([*parameters][::-1])], []
         place = {p: i for i, bucket in enumerate(buckets) for p in bucket}
         missing = [len(bucket) for bucket in buckets]
