@@ -122,7 +122,7 @@ class Processes(World):
                 with self._asking():
                     under_way.append((grads, flat, dist.all_reduce(flat, async_op=True)))
 
-        hooks = [p.register_post_accumulate_grad_hook(arrived) for p in place]
+        hooks = [p.register_post_accumulate_grad_hook(arrived) for p in place if p.requires_grad]
         try:
             yield
         finally:
@@ -217,6 +217,7 @@ def joined(timeout_seconds: float = 600.0) -> Iterator[World]:
         world.device = torch.device(card.type, local)
     signal.signal(signal.SIGTERM, told_to_end)
     try:
+        world.any(False)  # nobody goes on, to a refusal perhaps, while another is still looking for the rest
         yield world
     except (Exception, KeyboardInterrupt) as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is to be said is said

@@ -82,7 +82,9 @@ def train_step(
 
     rate = set_learning_rate(optimizer, step - skipped, config)  # never by the micro-step
     optimizer.zero_grad(set_to_none=True)  # once a step: the micro-batches accumulate
-    losses, metrics, trained = [], [], [p for group in optimizer.param_groups for p in group["params"]]
+    losses, metrics, place = [], [], {p: i for i, p in enumerate(model.parameters())}
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    in_order = sorted(trained, key=lambda p: place.get(p, -1))  # the backward pass comes to the last first
     for micro_step, (tokens, targets) in enumerate(micro_batches):
         number = micro_step * batches.world_size + batches.rank  # among all of the step: ranks do not show
         dropout_seed = np.random.SeedSequence([config.seed, step, number]).generate_state(1)[0]
@@ -90,7 +92,7 @@ def train_step(
             with precision.autocast():
                 nats, logged = loss_fn(model, copy_to(device, tokens), copy_to(device, targets))  # a sum
             loss = nats / n_targets
-            with world.averaging(trained) if micro_step + 1 == micro_steps else contextlib.nullcontext():
+            with world.averaging(in_order) if micro_step + 1 == micro_steps else contextlib.nullcontext():
                 scaler.scale(loss).backward()
             losses.append(loss.detach())
             metrics.append(logged)
