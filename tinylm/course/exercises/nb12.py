@@ -206,7 +206,7 @@ def _check_tensor(check: exercise, name: str, mine: Any, right: Tensor) -> None:
     check.close(mine.detach(), right, f"the numbers of {name}")
 
 
-class Killed(Exception):
+class _Killed(Exception):
     """What stops a run in the middle of a document, in the check."""
 
 
@@ -220,7 +220,7 @@ class Encoder:
         """The ids of the document."""
         self.asked.append(document)
         if len(self.asked) == self.dies_at:
-            raise Killed("the machine was switched off")
+            raise _Killed("the machine was switched off")
         return letters(document)
 
 
@@ -323,7 +323,7 @@ def _check_killed(check: exercise, mine: Callable, home: Path, contents: list[li
         try:
             mine(copies(), first, END, folder)
             check.that(False, "an error of `encode` must not be swallowed: let it go through")
-        except Killed:
+        except _Killed:
             pass
         finished = {f"{n:04d}.bin" for n in range(len(PIECES))}
         done = finished & {path.name for path in folder.iterdir()}
