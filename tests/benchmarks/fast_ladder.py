@@ -168,6 +168,16 @@ def record_of(recipe: Recipe, seed: int) -> Path:
     return paths.MINE / f"{recipe.name}-seed{seed}" / "record.jsonl"
 
 
+def measured(rung: Rung, seen: list[tuple[Run, Evaluation]]) -> dict[str, Any]:
+    """What the runs of a rung say together, one for each seed; it is printed too."""
+    losses = [result.loss for _, result in seen]
+    spread = statistics.stdev(losses) / len(losses) ** 0.5 if len(losses) > 1 else None
+    print(f"{rung.name:24s} {statistics.mean(losses):.4f} ± {spread or float('nan'):.4f}")
+    figures = {"name": rung.name, "kept": rung.kept, "losses": losses, "loss": statistics.mean(losses)}
+    figures |= {"standard_error": spread, "cpu_seconds": [run.cpu for run, _ in seen]}
+    return figures | {"parameters": seen[0][0].model.n_parameters()}
+
+
 def step_ratios(rungs: list[Rung]) -> list[float]:
     """CPU-seconds of each rung's step over those of the first rung's: the median over turns of five steps.
 
@@ -223,24 +233,16 @@ def main() -> None:
             if run.rung.name in [end.name for end in ends]:
                 run.write(result)
     for rung, ratio, seen in zip(fitted, ratios, results, strict=True):
-        losses = [result.loss for _, result in seen]
-        spread = statistics.stdev(losses) / len(losses) ** 0.5 if len(losses) > 1 else None
+        figures = measured(rung, seen)
         record.write(
             "measurement",
-            name=rung.name,
-            kept=rung.kept,
+            **figures,
             seeds=chosen.seeds,
-            losses=losses,
-            loss=statistics.mean(losses),
-            standard_error=spread,
-            bits_per_character=statistics.mean(losses) / math.log(2),
+            bits_per_character=figures["loss"] / math.log(2),
             step_time_ratio=ratio,
-            cpu_seconds=[run.cpu for run, _ in seen],
             steps=rung.recipe.train.steps,
-            parameters=seen[0][0].model.n_parameters(),
             windows_standard_error=statistics.mean(result.standard_error for _, result in seen),
         )
-        print(f"{rung.name:18s} {statistics.mean(losses):.4f} ± {spread or float('nan'):.4f}")
     record.write("end")
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict
 
 import torch
 from benchmark import open_record, options
-from fast_ladder import Run, Rung, changed, record_of
+from fast_ladder import Run, Rung, changed, measured, record_of
 
 from tinylm.runs.recipes import Recipe, recipe
 
@@ -92,22 +92,13 @@ def main() -> None:
                 run.write(result)
     for rung in rungs:
         seen = results[rung.name]
-        losses = [result.loss for _, result in seen]
-        spread = statistics.stdev(losses) / len(losses) ** 0.5 if len(losses) > 1 else None
         record.write(
             "measurement",
-            name=rung.name,
-            kept=rung.kept,
+            **measured(rung, seen),
             seeds=chosen.seeds,
-            losses=losses,
-            loss=statistics.mean(losses),
-            standard_error=spread,
             bits_per_byte=statistics.mean(result.bits_per_byte for _, result in seen),
             tokens=seen[0][0].tokens,
-            cpu_seconds=[run.cpu for run, _ in seen],
-            parameters=seen[0][0].model.n_parameters(),
         )
-        print(f"{rung.name:24s} {statistics.mean(losses):.4f} ± {spread or float('nan'):.4f}")
     record.write("end")
 
 
