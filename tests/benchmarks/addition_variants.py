@@ -59,7 +59,7 @@ class Run:
         self.cpu += time.process_time() - began
         self.step += steps
         tokens = self.made.dataset.validation[: MEASURED * self.made.dataset.line]
-        result = evaluate(self.model, tokens, loss_fn=self.made.loss_fn, batch_size=256)
+        result = evaluate(self.model, tokens, loss_fn=self.made.loss_fn, keep=self.made.keep, batch_size=256)
         self.steps.append(self.step)
         self.exact.append(round(result.metrics["exact_match"], 5))
 

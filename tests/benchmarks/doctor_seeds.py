@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from benchmark import open_record, options
 from torch import Tensor
 
+from tinylm.batch import Batch
 from tinylm.errors import Divergence
 from tinylm.runs.recipes import recipe, shortened
 from tinylm.runs.run import Run
@@ -56,8 +57,9 @@ class Changed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batches, name)
 
-    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> tuple[Tensor, Tensor]:
-        return self._change(step, *self._batches.batch(step, micro_step, micro_steps))
+    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> Batch:
+        batch = self._batches.batch(step, micro_step, micro_steps)
+        return Batch(*self._change(step, batch.tokens, batch.targets))
 
 
 def shuffled(share: float) -> Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]:

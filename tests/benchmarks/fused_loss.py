@@ -16,6 +16,7 @@ from benchmark import in_turns, open_record, options, report
 from torch import nn
 from torch.nn import functional as F
 
+from tinylm.batch import Batch
 from tinylm.model.losses import fused_loss, next_token_loss
 
 
@@ -38,11 +39,11 @@ class Head(nn.Module):
         return F.linear(self.stream, self.weight)  # (1, N, V)
 
 
-def torchs_loss(model, tokens, targets):
+def torchs_loss(model, batch):
     """torch's, in pieces of 512 positions: left to choose, it cuts small and is slower on a processor."""
     pieces = nn.LinearCrossEntropyOptions(batch_chunk_size=512, chunking_method=None)
     chosen = {"reduction": "sum", "options": pieces}
-    return F.linear_cross_entropy(model.stream[0], model.weight, targets[0], **chosen), {}
+    return F.linear_cross_entropy(model.stream[0], model.weight, batch.targets[0], **chosen), {}
 
 
 def paths(vocab_size: int, width: int, rows: int) -> dict:
@@ -55,7 +56,7 @@ def paths(vocab_size: int, width: int, rows: int) -> dict:
 
     def once(loss_fn):
         model.zero_grad(set_to_none=True)
-        (loss_fn(model, targets, targets)[0] / rows).backward()
+        (loss_fn(model, Batch(targets, targets))[0].sum() / rows).backward()
 
     @torch.no_grad()
     def products():

@@ -18,9 +18,10 @@ from benchmark import open_record, options
 from story_grades import HELD_OUT_SEED, tell_and_grade
 
 from tinylm.model.gpt import GPT
-from tinylm.model.losses import RecallLoss, next_token_loss, token_losses
+from tinylm.model.losses import token_losses
 from tinylm.runs.recipes import recipe
 from tinylm.text.batches import Batches
+from tinylm.text.recall import Recall
 from tinylm.text.tokenizers import BPETokenizer
 from tinylm.text.toyworld.world import STORIES, spaced
 from tinylm.training.optim import build_optimizer
@@ -49,21 +50,19 @@ class Run:
         self.train = replace(BASE.train, steps=steps, seed=seed)
         self.model = GPT(config, generator=torch.Generator().manual_seed(seed))
         T = config.context_length
-        self.batches = Batches(tokens, context_length=T, batch_size=size, seed=seed, begins=begins)
         self.optimizer = build_optimizer(self.model, self.train)
         rare = torch.from_numpy(np.bincount(tokens, minlength=config.vocab_size) < 0.01 * len(tokens))
         rare[self.tokenizer.end_of_text] = False
-        self.loss = RecallLoss(rare, self.tokenizer.end_of_text, 1.0)
+        recall = Recall(rare, end=self.tokenizer.end_of_text, weight=self.recall, n_rows=steps * size)
+        self.batches = Batches(
+            tokens, context_length=T, batch_size=size, seed=seed, begins=begins, weigh=recall
+        )
         self.step, self.measured = 0, {"steps": [], "nats_of_a_name": [], "ratio": []}
 
     def go(self, steps: int) -> None:
         """Train so many more steps, and measure."""
         for step in range(self.step, self.step + steps):
-            left = max(0.0, 1 - step / (0.5 * self.train.steps))
-            self.loss.weight.fill_(1 + (self.recall - 1) * left)
-            loss_fn = next_token_loss if self.recall == 1 else self.loss
-            settings = {"config": self.train, "loss_fn": loss_fn, "log": False}
-            train_step(self.model, self.optimizer, self.batches, step=step, **settings)
+            train_step(self.model, self.optimizer, self.batches, step=step, config=self.train, log=False)
         self.step += steps
         self.measure()
 

@@ -22,7 +22,8 @@ from benchmark import UNKEPT, open_record, options
 
 from tinylm.text import corpora, documents
 from tinylm.text.batches import Batches
-from tinylm.text.shards import Tokens, open_tokens
+from tinylm.text.shards import open_tokens
+from tinylm.text.tokens import Tokens
 
 TEXT_BYTES, TOKENS = 45.97e9, 9_982_590_278  # data/README.md, fineweb-edu
 CHARACTERS, ROW_GROUP = 4_750, 1_000

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from tests.support.tiny import QUIET, V, make_batches, make_config, same, tiny_gpt, weights
+from tinylm.batch import IGNORE_INDEX
 from tinylm.course.doctor import Bands, Doctor, examine, first_bad, magnitudes, smooth
 from tinylm.device import Precision
 from tinylm.errors import ConfigError, Divergence, RunError
-from tinylm.model.losses import IGNORE_INDEX, fused_loss, masked_loss, next_token_loss
+from tinylm.model.losses import fused_loss, next_token_loss
 from tinylm.runs import paths
 from tinylm.runs.records import Record, read_record
 from tinylm.training.loop import train
@@ -36,6 +37,11 @@ def enlarged(model, name, times):
     return model
 
 
+def pair(step):
+    batch = BATCHES.batch(step)
+    return batch.tokens, batch.targets
+
+
 HEALTHY = [{}, {"loss_fn": fused_loss()}, {"precision": in_float16(), "scale": 2.0**10}]
 
 
@@ -43,18 +49,18 @@ HEALTHY = [{}, {"loss_fn": fused_loss()}, {"precision": in_float16(), "scale": 2
 def test_first_bad_finds_nothing_in_a_healthy_model_and_leaves_it_as_it_was(asked):
     model = patient(dropout=0.3).train()
     before, random = weights(model), torch.get_rng_state()
-    assert first_bad(model, *BATCHES.batch(0), **asked) is None
+    assert first_bad(model, *pair(0), **asked) is None
     assert same(before, weights(model)) and model.training and torch.equal(random, torch.get_rng_state())
     assert all(p.grad is None and not p._backward_hooks for p in model.parameters())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
 def test_targets_that_are_not_given_are_the_tokens_that_come_next():
-    tokens, seen = BATCHES.batch(0)[0], []
+    tokens, seen = BATCHES.batch(0).tokens, []
 
-    def loss_fn(model, tokens, targets):
-        seen.append((tokens, targets))
-        return next_token_loss(model, tokens, targets)
+    def loss_fn(model, batch):
+        seen.append((batch.tokens, batch.targets))
+        return next_token_loss(model, batch)
 
     assert first_bad(patient(), tokens, loss_fn=loss_fn) is None
     ((given, targets),) = seen
@@ -75,7 +81,7 @@ def test_first_bad_names_the_module_that_makes_it_forward_or_backward(name):
         model = patient()
         module = model if name == "the model" else model.get_submodule(name)
         module.register_forward_hook(plant)
-        found = first_bad(model, *BATCHES.batch(0))
+        found = first_bad(model, *pair(0))
         assert (found.part, found.name, found.holds) == (part, name, holds)
 
 
@@ -84,7 +90,7 @@ def test_first_bad_names_the_input_of_the_module_after_a_fault_between_two():
     plain = nn.functional.gelu
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(nn.functional, "gelu", lambda x, *a, **k: plain(x, *a, **k).log())
-        found = first_bad(model, *BATCHES.batch(0))
+        found = first_bad(model, *pair(0))
     assert (found.part, found.name, found.holds) == ("input", "blocks.0.mlp.down", "nan")
     assert "the log of 0" in found.cause
 
@@ -116,12 +122,12 @@ class Masked(nn.Module):
 @pytest.mark.parametrize("given", [False, True])
 def test_first_bad_takes_no_mask_for_a_fault(given):
     model = Learners(Masked(given))
-    assert first_bad(model, *BATCHES.batch(0)) is None
-    found = first_bad(enlarged(model, "head.weight", math.inf), *BATCHES.batch(0))
+    assert first_bad(model, *pair(0)) is None
+    found = first_bad(enlarged(model, "head.weight", math.inf), *pair(0))
     assert (found.part, found.name) == ("weight", "head.weight")
     model = Learners(Masked(given))
     model.head.register_forward_hook(one_infinity)
-    assert first_bad(model, *BATCHES.batch(0)).name == "head"
+    assert first_bad(model, *pair(0)).name == "head"
 
 
 class Again(nn.Module):
@@ -144,7 +150,7 @@ class Pair(nn.Module):
 
 @pytest.mark.parametrize("twice, part, name", [(True, "input", "act"), (False, "output", "pair")])
 def test_first_bad_looks_at_each_call_of_a_module_and_at_each_tensor_that_it_makes(twice, part, name):
-    found = first_bad(Learners(Again(twice)), *BATCHES.batch(0))
+    found = first_bad(Learners(Again(twice)), *pair(0))
     assert (found.part, found.name) == (part, f"middle.{name}")
 
 
@@ -156,17 +162,17 @@ def test_first_bad_leaves_a_models_own_memory_and_reads_frozen_and_compiled_ones
     model = Learners(Norm(8))
     before = weights(model)
     with torch.no_grad():
-        assert first_bad(model, *BATCHES.batch(0)) is None
+        assert first_bad(model, *pair(0)) is None
     assert same(before, weights(model))
     model.middle.register_forward_hook(one_infinity)
-    assert first_bad(torch.compile(model, backend="eager"), *BATCHES.batch(0)).name == "middle"
-    assert first_bad(patient().requires_grad_(False), *BATCHES.batch(0)) is None
+    assert first_bad(torch.compile(model, backend="eager"), *pair(0)).name == "middle"
+    assert first_bad(patient().requires_grad_(False), *pair(0)) is None
 
 
 @pytest.mark.parametrize("times, part", [(1e6, "output"), (1.0, "gradient")])
 def test_first_bad_knows_float16s_overflow_by_a_look_in_float32(times, part):
     model = enlarged(patient(), "blocks.1.mlp.up.weight", times)
-    tokens, targets = BATCHES.batch(0)
+    tokens, targets = pair(0)
     found = first_bad(model, tokens, targets, precision=in_float16(), scale=2.0**24)
     size = magnitudes(model, tokens, targets, scale=2.0**24)[found.part, found.name]
     assert found.part == part and found.holds == "infinity" and size > 65_504
@@ -180,14 +186,14 @@ def test_first_bad_knows_float16s_overflow_by_a_look_in_float32(times, part):
 
 def test_first_bad_knows_the_overflow_of_weights_that_are_float16_themselves():
     model = enlarged(patient(), "blocks.1.mlp.up.weight", 1e6).half()
-    found = first_bad(model, *BATCHES.batch(0))
+    found = first_bad(model, *pair(0))
     assert found.name == "blocks.1.mlp.up" and "float16 overflow: 153,8" in found.cause
     assert all(weight.dtype == torch.float16 for weight in model.parameters())
 
 
 def test_first_bad_knows_an_overflow_of_the_scores_which_no_module_returns():
     model = enlarged(patient(attention="explicit"), "blocks.1.attn.qkv.weight", 3e4)
-    found = first_bad(model, *BATCHES.batch(0), precision=in_float16())
+    found = first_bad(model, *pair(0), precision=in_float16())
     assert (found.part, found.name) == ("input", "blocks.1.attn.proj")
     assert "float16's range: it is " in found.cause and "numbers above 65,504, or too small" in found.cause
 
@@ -199,7 +205,7 @@ def test_first_bad_knows_a_rate_that_was_too_high_by_the_weights(optimizer, rate
     config = make_config(optimizer=optimizer, **rates)
     with pytest.raises(Divergence):
         train(model, BATCHES, config, callbacks=[lambda state: done.append(state.progress.step)], **QUIET)
-    found = first_bad(model, *BATCHES.batch(done[-1]))
+    found = first_bad(model, *pair(done[-1]))
     assert "the learning rate was too high: " in found.cause
 
 
@@ -207,17 +213,17 @@ def test_first_bad_finds_a_weight_that_a_loop_without_a_look_has_broken():
     model = patient()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e30)
     for step in range(3):
-        next_token_loss(model, *BATCHES.batch(step))[0].backward()
+        next_token_loss(model, BATCHES.batch(step))[0].sum().backward()
         optimizer.step()
-    found = first_bad(model, *BATCHES.batch(3))
+    found = first_bad(model, *pair(3))
     assert (found.part, found.name) == ("weight", "token_embedding.weight")
     assert str(found).startswith(f"the weight token_embedding.weight holds {found.holds}: an update before")
 
 
-@pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss(), masked_loss(lambda t, y: y > V)])
+@pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss()])
 def test_first_bad_knows_a_batch_without_a_scored_target(loss_fn):
-    tokens, targets = BATCHES.batch(0)
-    unscored = targets if hasattr(loss_fn, "select") else torch.full_like(targets, IGNORE_INDEX)
+    tokens, targets = pair(0)
+    unscored = torch.full_like(targets, IGNORE_INDEX)
     found = first_bad(patient(), tokens, unscored, loss_fn=loss_fn)
     bad = "a bad batch: 0 of 21 targets are scored, so the mean is 0/0"
     assert str(found) == f"the loss of the batch holds nan: {bad}"
@@ -226,9 +232,9 @@ def test_first_bad_knows_a_batch_without_a_scored_target(loss_fn):
 def test_first_bad_looks_at_the_norm_as_the_step_does():
     """Each gradient is finite, and their squares are not."""
     model = enlarged(patient(tied_head=False), "head.weight", 1e21)
-    found = first_bad(model, *BATCHES.batch(0))
+    found = first_bad(model, *pair(0))
     assert (found.part, found.name) == ("norm", "all gradients")
-    assert first_bad(patient(), *BATCHES.batch(0), scale=2.0**90) is None  # a scaler takes it off
+    assert first_bad(patient(), *pair(0), scale=2.0**90) is None  # a scaler takes it off
 
 
 def record(lines, evaluations=(), **changes):

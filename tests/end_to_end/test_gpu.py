@@ -49,7 +49,7 @@ def config(**changes):
 
 @each_shape
 def test_the_logits_are_those_of_the_processor(choice, dtype):
-    model, (tokens, _) = small(**choice).eval(), batches().batch(0)
+    model, tokens = small(**choice).eval(), batches().batch(0).tokens
     with torch.no_grad():
         expected = model(tokens)
         with Precision.of(GPU, dtype).autocast():
@@ -83,11 +83,11 @@ def test_training_learns_in_each_arithmetic_and_only_float16_has_a_scaler(optimi
 @each_shape
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # the compiler's own
 def test_compiled_loss_has_the_loss_and_the_gradient_of_the_plain_one(choice):
-    model, (tokens, targets) = small(**choice).to(GPU), batches().batch(0)
+    model, batch = small(**choice).to(GPU), batches().batch(0).to(GPU)
     found = []
     for loss_fn in (next_token_loss, torch.compile(next_token_loss)):
         model.zero_grad()
-        loss, _ = loss_fn(model, tokens.to(GPU), targets.to(GPU))
+        loss = loss_fn(model, batch)[0].sum()
         loss.backward()
         found.append([loss.detach(), *(parameter.grad for parameter in model.parameters())])
     torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-3)

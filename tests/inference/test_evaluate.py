@@ -15,7 +15,7 @@ from tinylm import device
 from tinylm.errors import ConfigError, DataError, InputError
 from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.model.gpt import GPT
-from tinylm.model.losses import fused_loss, masked_loss, next_token_loss
+from tinylm.model.losses import fused_loss, next_token_loss
 
 V = 7
 T = 11
@@ -106,20 +106,33 @@ def test_max_tokens_reads_whole_windows_spread_over_the_text_always_the_same():
     assert evaluate(flat, tokens, max_tokens=10**6).n_tokens == len(tokens) - 1
 
 
-def test_loss_fn_that_masks_is_divided_by_the_targets_it_scores():
+def high(tokens, targets):
+    return targets > 2
+
+
+@pytest.mark.parametrize(
+    "loss_fn", [next_token_loss, fused_loss(), fused_loss(5)], ids=["plain", "fused", "rows"]
+)
+def test_targets_that_are_kept_alone_are_scored_with_the_error_of_every_loss_alike(loss_fn):
     model, tokens = gpt(), ids(10 * T + 1)
     kept, expected = tokens[1:] > 2, token_by_token(model, tokens)
-    sums, counts = (x.reshape(10, T).sum(axis=1) for x in (np.where(kept, expected, 0), kept))
-    for inner in (next_token_loss, fused_loss(), fused_loss(5)):
-        loss_fn = masked_loss(lambda inputs, targets: targets > 2, inner)
-        measured = evaluate(model, tokens, batch_size=7, loss_fn=loss_fn)
-        assert measured.n_tokens == kept.sum()
-        assert measured.loss == pytest.approx(expected[kept].mean(), rel=1e-5)
-        assert measured.standard_error == pytest.approx(standard_error(sums, counts), rel=1e-4)
+    starts = np.array([0, 20, 21, 60, 90])
+    owner = np.searchsorted(starts, np.arange(1, len(tokens)), side="right") - 1
+    sums = np.bincount(owner, weights=np.where(kept, expected, 0))
+    measured = evaluate(model, tokens, documents=starts, keep=high, batch_size=7, loss_fn=loss_fn)
+    assert measured.n_tokens == kept.sum()
+    assert measured.loss == pytest.approx(expected[kept].mean(), rel=1e-5)
+    counts = np.bincount(owner[kept], minlength=5)
+    assert measured.standard_error == pytest.approx(
+        standard_error(sums[counts > 0], counts[counts > 0]), rel=1e-4
+    )
 
 
-def noting(model, tokens, targets):
-    return next_token_loss(model, tokens, targets)[0], {"first": tokens[:, 0].double().mean()}
+def noting(model, batch):
+    return next_token_loss(model, batch)[0], {
+        "first": batch.tokens[:, 0].double().mean(),
+        "load": batch.tokens.flatten(),  # a vector is for the model, and no number to report
+    }
 
 
 @pytest.mark.parametrize(
@@ -175,7 +188,7 @@ REFUSED = [
     (1, {}, DataError, "1 tokens are too few"),
     (30, {"batch_size": 0}, ConfigError, "batch_size is 0"),
     (30, {"max_tokens": 0}, InputError, NOTHING),
-    (30, {"loss_fn": masked_loss(lambda inputs, targets: targets < 0)}, InputError, NOTHING),
+    (30, {"keep": lambda tokens, targets: targets < 0}, InputError, NOTHING),
 ]
 STARTS = ([], [0, 5, 5], [0, 9, 4], [-1, 3], [0, 20], [3, 7])
 REFUSED += [(20, {"documents": starts}, InputError, DOCUMENTS) for starts in STARTS]
@@ -190,45 +203,86 @@ def test_nothing_to_score_and_documents_outside_the_text_are_refused(n, options,
 # How sure it is
 
 
+SOME = [(13, "8,580", 34), (6, "18,590", 73)]
+
+
 def test_loss_and_standard_error_of_equal_blocks_are_the_textbooks():
     model, tokens = gpt(), ids(30 * T + 1)
-    per_block = token_by_token(model, tokens).reshape(10, 3 * T).mean(axis=1)
+    per_block = token_by_token(model, tokens).reshape(10, 3 * T)
+    halves = per_block.reshape(5, 6 * T)
+    errors = {
+        n: np.std(part.mean(axis=1), ddof=1) / math.sqrt(n) for n, part in ((10, per_block), (5, halves))
+    }
     measured = evaluate(model, tokens, batch_size=4)
     assert measured.loss == pytest.approx(per_block.mean(), rel=1e-5)
-    assert measured.standard_error == pytest.approx(np.std(per_block, ddof=1) / math.sqrt(10), rel=1e-4)
-    assert measured.unit == f"10 blocks of {3 * T} tokens"
+    assert measured.standard_error == pytest.approx(max(errors.values()), rel=1e-4)
+    n = max(errors, key=errors.get)
+    assert measured.unit == f"{n} blocks of {30 * T // n} tokens"
 
 
 @pytest.mark.parametrize(
-    "n, max_tokens, unit",
+    "n, max_tokens, units",
     [
-        (2, None, "1 block of 1 tokens"),
-        (3 * T, None, "3 blocks of 11 tokens"),  # the last window has one token less
-        (111_540, None, "13 blocks of 8,580 tokens"),
-        (111_540, 4 * T, "4 blocks of 8,580 tokens, 11 scored in each"),
-        (111_540, 40 * T, "13 blocks of 8,580 tokens, 34 scored in each"),
+        (2, None, ["1 block of 1 tokens"]),
+        (3 * T, None, ["3 blocks of 11 tokens"]),  # the last window has one token less
+        (111_540, None, ["13 blocks of 8,580 tokens", "6 blocks of 18,590 tokens"]),
+        (111_540, 40 * T, [f"{n} blocks of {m} tokens, {k} scored in each" for n, m, k in SOME]),
     ],
 )
-def test_blocks_are_at_least_8192_tokens_or_ten_and_the_unit_says_so(n, max_tokens, unit):
+def test_blocks_are_at_least_8192_tokens_or_ten_and_the_unit_says_so(n, max_tokens, units):
     measured = evaluate(Bigram(), ids(n), max_tokens=max_tokens, batch_size=1000)
-    assert measured.unit == unit
-    assert math.isnan(measured.standard_error) == unit.startswith("1 ")
+    assert measured.unit in units
+    assert math.isnan(measured.standard_error) == (units[0][:2] == "1 ")
 
 
-def test_interval_by_blocks_holds_the_truth_on_correlated_text_and_by_windows_does_not():
-    known = Bigram(256, torch.tensor([0.65, 0.35]).log().expand(2, 2))  # the best guess without the scene
-    truth, n = -(0.35 * math.log(0.35) + 0.65 * math.log(0.65)), 13 * 8_192 + 1
-    held = {"blocks": 0, "windows": 0}
-    for seed in range(200):
-        rng = np.random.default_rng(seed)  # token 1 has a probability of 0.1 or of 0.6, by turns
-        lengths = rng.geometric(1 / 1_500, size=n // 400)  # of scenes
-        chances = np.where((np.arange(len(lengths)) + rng.integers(2)) % 2, 0.1, 0.6)
-        tokens = (rng.random(n) < np.repeat(chances, lengths)[:n]).astype(np.int64)
-        for name, documents in (("blocks", None), ("windows", np.arange(0, n, 256))):
-            measured = evaluate(known, tokens, documents=documents, batch_size=1000)
-            held[name] += abs(measured.loss - truth) < 1.96 * measured.standard_error
-    assert held["blocks"] >= 0.88 * 200
-    assert held["windows"] < 0.7 * 200
+def scenes(rng, n, mean_length):
+    """Token 1 has a probability of 0.1 or of 0.6, by turns, in scenes of random length."""
+    lengths = rng.geometric(1 / mean_length, size=n // mean_length * 4 + 20)
+    chances = np.where((np.arange(len(lengths)) + rng.integers(2)) % 2, 0.1, 0.6)
+    return (rng.random(n) < np.repeat(chances, lengths)[:n]).astype(np.int64)
+
+
+@pytest.mark.parametrize(
+    "n, mean_length, least, most",
+    [(111_540, 4_000, 0.75, 1.35), (50_000, 2_500, 0.7, 1.4), (111_540, 1, 0.9, 1.35)],
+)
+def test_standard_error_is_the_spread_over_disjoint_pieces_of_one_long_text(n, mean_length, least, most):
+    known, rng = Bigram(256, torch.tensor([0.65, 0.35]).log().expand(2, 2)), np.random.default_rng(1)
+    long = scenes(rng, 40 * n, mean_length)
+    measured = [evaluate(known, piece, batch_size=1000) for piece in long.reshape(40, n)]
+    spread = np.std([one.loss for one in measured], ddof=1)
+    reported = math.sqrt(np.mean([one.standard_error**2 for one in measured]))
+    assert least < reported / spread < most, reported / spread
+
+
+def test_documents_are_read_from_their_beginning_where_that_is_asked():
+    model, tokens, starts = gpt(), ids(120), np.array([0, 1, 3, 20, 52, 53, 119])
+    expected = []
+    for begin, end in itertools.pairwise([0, *(starts[1:] - 1), 119]):  # the id before each document is read
+        for at in range(begin, end, T):
+            expected += token_by_token(model, tokens[at : min(at + T, end) + 1]).tolist()
+    measured = evaluate(model, tokens, documents=starts, from_beginning=True, batch_size=3)
+    assert measured.loss == pytest.approx(np.mean(expected), rel=1e-5)
+    assert (measured.n_tokens, measured.unit) == (119, "6 documents")
+    some = evaluate(model, tokens, documents=starts, from_beginning=True, max_tokens=30)
+    assert 20 <= some.n_tokens <= 45
+
+
+def test_sources_have_a_loss_and_an_error_each():
+    model, tokens, starts = gpt(), ids(120), np.array([0, 20, 52, 53, 90])
+    sources = ["a", "b", "a", "b", "b"]
+    measured = evaluate(model, tokens, documents=starts, sources=sources)
+    losses = token_by_token(model, tokens)
+    owner = np.searchsorted(starts, np.arange(1, 120), side="right") - 1
+    for name, documents in (("a", [0, 2]), ("b", [1, 3, 4])):
+        sums, counts = (np.array([f(losses[owner == d]) for d in documents]) for f in (np.sum, len))
+        assert measured.by_source[name]["loss"] == pytest.approx(sums.sum() / counts.sum(), rel=1e-5)
+        assert measured.by_source[name]["standard_error"] == pytest.approx(
+            standard_error(sums, counts), rel=1e-4
+        )
+    assert evaluate(model, tokens).by_source == {}
+    with pytest.raises(InputError, match="2 sources for 5 documents: name one for each document"):
+        evaluate(model, tokens, documents=starts, sources=["a", "b"])
 
 
 def test_documents_decide_the_unit_and_never_the_loss():

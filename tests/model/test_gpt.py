@@ -20,6 +20,7 @@ from tests.support.settings import (
     random_tokens,
     tied_and_untied,
 )
+from tinylm.batch import Batch
 from tinylm.device import seeded_rng
 from tinylm.errors import TinyLMError
 from tinylm.model.config import ModelConfig
@@ -283,8 +284,8 @@ def test_activation_checkpointing_changes_no_bit_of_the_gradient_also_with_dropo
         torch.compiler.reset()
         how = torch.compile(loss_fn, fullgraph=True, backend="aot_eager") if compiled else loss_fn
         with seeded_rng("cpu", 3):
-            nats, _ = how(model, random_tokens(), random_tokens(seed=1))
-            nats.backward()
+            nats, _ = how(model, Batch(random_tokens(), random_tokens(seed=1)))
+            nats.sum().backward()
         found.append([nats.detach(), *(parameter.grad for parameter in model.parameters())])
     assert_close(*found, rtol=0, atol=0)
 
@@ -313,7 +314,7 @@ def test_padded_vocabulary_shows_in_the_heads_product_and_nowhere_else(choice, l
         rows.clear()
         assert model(random_tokens()).shape == (B, T, 67)
         assert (128 in rows, 67 in rows) == (model is padded, model is plain)
-        nats, _ = loss_fn(model, random_tokens(), random_tokens(seed=1))
-        gradients.append(torch.autograd.grad(nats, list(model.parameters())))
+        nats, _ = loss_fn(model, Batch(random_tokens(), random_tokens(seed=1)))
+        gradients.append(torch.autograd.grad(nats.sum(), list(model.parameters())))
     assert_close(padded(random_tokens()), plain(random_tokens()))
     assert_close(*gradients, rtol=1e-4, atol=1e-5)

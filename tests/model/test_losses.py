@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,21 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.support.settings import OTHERS, SMALL, lively, random_tokens, tied_and_untied
+from tinylm.batch import IGNORE_INDEX, Batch
 from tinylm.errors import InputError
 from tinylm.model.gpt import GPT
-from tinylm.model.losses import (
-    IGNORE_INDEX,
-    RecallLoss,
-    answers,
-    cross_entropy,
-    fused_loss,
-    graded_loss,
-    masked_loss,
-    next_token_loss,
-    select_targets,
-    token_losses,
-)
-from tinylm.text import batches
+from tinylm.model.losses import answers, cross_entropy, fused_loss, graded_loss, next_token_loss, token_losses
 
 B, T, V = 3, 5, 11
 
@@ -43,19 +31,20 @@ def surprise(b, t):
 
 
 def texts(*ignored, batch=B, length=T):
-    """Tokens and targets of SMALL, some of which are not to be scored."""
+    """A batch of SMALL, some of whose targets are not to be scored."""
     tokens = random_tokens(batch=batch, length=length)
     targets = random_tokens(batch=batch, length=length, seed=1)
     for place in ignored:
         targets[place] = IGNORE_INDEX
-    return tokens, targets
+    return Batch(tokens, targets)
 
 
-def value_and_gradients(model, loss_fn, *given):
+def value_and_gradients(model, loss_fn, given):
+    """The nats of each target, and the gradient of a sum that weighs each of them in its own way."""
     model.zero_grad()
-    nats, metrics = loss_fn(model, *given)
-    nats.backward()
-    assert nats.shape == () and nats.dtype == torch.float32 and metrics == {}
+    nats, metrics = loss_fn(model, given)
+    (nats * torch.linspace(0.5, 2.0, nats.numel()).view(nats.shape)).sum().backward()
+    assert nats.shape == given.targets.shape and nats.dtype == torch.float32 and metrics == {}
     return nats.detach(), {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
@@ -68,11 +57,11 @@ def test_losses_are_mean_sum_and_each_of_minus_log_probability_without_the_ignor
     nats = sum(map(sum, by_hand))
     assert_close(token_losses(LOGITS, targets), torch.tensor(by_hand))
     assert cross_entropy(LOGITS, targets).item() == pytest.approx(nats / (B * T - len(ignored)), rel=1e-6)
-    assert next_token_loss(lambda _: LOGITS, targets, targets)[0].item() == pytest.approx(nats, rel=1e-6)
+    assert_close(next_token_loss(lambda _: LOGITS, Batch(targets, targets))[0], torch.tensor(by_hand))
 
 
-def test_ignore_index_is_the_same_for_texts_and_models():
-    assert batches.IGNORE_INDEX == IGNORE_INDEX == torch.nn.CrossEntropyLoss().ignore_index
+def test_ignore_index_is_torchs_own():
+    assert torch.nn.CrossEntropyLoss().ignore_index == IGNORE_INDEX
 
 
 def test_losses_of_half_precision_logits_are_summed_in_float32():
@@ -84,7 +73,7 @@ def test_shapes_that_do_not_belong_together_are_refused():
     with pytest.raises(InputError, match=r"logits \(3, 5, 11\) and targets \(3, 4\)"):
         cross_entropy(LOGITS, TARGETS[:, :4])
     with pytest.raises(InputError, match=r"the stream \(3, 5, 30\) and targets \(3, 4\)"):
-        fused_loss()(GPT(SMALL), texts()[0], TARGETS[:, :4])
+        fused_loss()(GPT(SMALL), Batch(texts().tokens, TARGETS[:, :4]))
 
 
 EACH_LOSS = [next_token_loss, fused_loss(), fused_loss(4)]
@@ -98,10 +87,10 @@ WIDE_TEXTS = {"batch": 13, "length": 23}
 def test_fused_loss_equals_the_plain_one_in_value_and_gradient(choice, rows):
     model = lively(GPT(replace(SMALL, **choice)))
     given = texts((0, 1), (2, slice(None)))
-    plain = value_and_gradients(model, next_token_loss, *given)
-    assert_close(value_and_gradients(model, fused_loss(rows), *given), plain, rtol=1e-5, atol=1e-5)
-    nats, gradients = value_and_gradients(model, fused_loss(rows), *texts(slice(None)))
-    assert nats == 0 and not any(gradient.any() for gradient in gradients.values())
+    plain = value_and_gradients(model, next_token_loss, given)
+    assert_close(value_and_gradients(model, fused_loss(rows), given), plain, rtol=1e-5, atol=1e-5)
+    nats, gradients = value_and_gradients(model, fused_loss(rows), texts(slice(None)))
+    assert not nats.any() and not any(gradient.any() for gradient in gradients.values())
 
 
 @pytest.mark.parametrize("rows", [None, 270])
@@ -109,21 +98,21 @@ def test_fused_loss_equals_the_plain_one_in_value_and_gradient(choice, rows):
 def test_fused_loss_in_several_blocks_equals_the_plain_one(rows, multiple):
     model = lively(GPT(replace(WIDE, tied_head=False, vocab_multiple=multiple)), 0.1)
     given = texts((0, 1), (12, 22), **WIDE_TEXTS)
-    plain = value_and_gradients(model, next_token_loss, *given)
-    assert_close(value_and_gradients(model, fused_loss(rows), *given), plain, rtol=1e-5, atol=1e-5)
+    plain = value_and_gradients(model, next_token_loss, given)
+    assert_close(value_and_gradients(model, fused_loss(rows), given), plain, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.skipif(not hasattr(F, "linear_cross_entropy"), reason="torch 2.13 and newer")
 def test_fused_loss_equals_that_of_torch_itself():
-    model, (tokens, targets) = lively(GPT(WIDE), 0.1), texts((3, 1), **WIDE_TEXTS)
-
-    def torchs(model, tokens, targets):
-        pieces = nn.LinearCrossEntropyOptions(batch_chunk_size=64, chunking_method=None)
-        x, chosen = model.hidden(tokens).flatten(0, 1), {"reduction": "sum", "options": pieces}
-        return F.linear_cross_entropy(x, model.head.weight, targets.flatten(), **chosen), {}
-
-    expected = value_and_gradients(model, torchs, tokens, targets)
-    assert_close(value_and_gradients(model, fused_loss(), tokens, targets), expected, rtol=1e-5, atol=1e-5)
+    model, given = lively(GPT(WIDE), 0.1), texts((3, 1), **WIDE_TEXTS)
+    x, pieces = model.hidden(given.tokens).flatten(0, 1), nn.LinearCrossEntropyOptions(batch_chunk_size=64)
+    theirs = F.linear_cross_entropy(
+        x, model.head.weight, given.targets.flatten(), reduction="sum", options=pieces
+    )
+    ours = fused_loss()(model, given)[0].sum()
+    assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    expected, found = (torch.autograd.grad(nats, list(model.parameters())) for nats in (theirs, ours))
+    assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [None, 4])
@@ -131,7 +120,7 @@ def test_fused_loss_passes_on_the_gradient_that_it_is_given_as_often_as_it_is(ro
     model, first, second = lively(GPT(SMALL)), texts((0, 2)), texts(length=T + 2)
 
     def gradients(loss_fn):
-        one, two = loss_fn(model, *first)[0], loss_fn(model, *second)[0]  # both before either's backward
+        one, two = (loss_fn(model, b)[0].sum() for b in (first, second))  # both before either's backward
         loss = one * -3.7 + two.square() / 100
         return [
             torch.autograd.grad(loss, list(model.parameters()), retain_graph=again) for again in (True, False)
@@ -143,15 +132,17 @@ def test_fused_loss_passes_on_the_gradient_that_it_is_given_as_often_as_it_is(ro
 def test_fused_loss_refuses_a_second_derivative():
     model, given = lively(GPT(SMALL)), texts()
     with pytest.raises(InputError, match="no second derivative: take next_token_loss, or no create_graph"):
-        fused_loss()(model, *given)[0].backward(create_graph=True)
+        fused_loss()(model, given)[0].sum().backward(create_graph=True)
 
 
-def distances(model, loss_fn, given, exact, scale=1.0):
-    """How far each gradient under autocast lies from the exact one, as a share of it."""
+def distances(model, loss_fn, given, exact=None, scale=1.0):
+    """The nats and gradients; with the exact ones, how far each gradient is from them, as a share."""
     model.zero_grad()
-    nats, _ = loss_fn(model, *given)
+    nats, _ = loss_fn(model, given)
     assert nats.dtype == torch.float32
-    (nats * scale).backward()
+    (nats.sum() * scale).backward()
+    if exact is None:
+        return nats.detach(), {name: p.grad.clone() for name, p in model.named_parameters()}
     pairs = {name: (p.grad / scale, exact[1][name]) for name, p in model.named_parameters()}
     return nats.detach(), {name: float((a - b).norm() / b.norm()) for name, (a, b) in pairs.items()}
 
@@ -161,7 +152,7 @@ def distances(model, loss_fn, given, exact, scale=1.0):
 @tied_and_untied
 def test_fused_loss_under_autocast_is_as_near_to_float32_as_the_plain_one(choice, dtype, scale, rows):
     model, given = lively(GPT(replace(SMALL, **choice)), 0.1), texts((1, 3))
-    exact = value_and_gradients(model, next_token_loss, *given)
+    exact = distances(model, next_token_loss, given)
     with torch.autocast("cpu", dtype=dtype):
         plain, found = (distances(model, f, given, exact, scale) for f in (next_token_loss, fused_loss(rows)))
     assert_close(found[0], plain[0], rtol=1e-5, atol=0)
@@ -179,7 +170,7 @@ def test_fused_loss_in_float16_keeps_what_a_scaler_saves_and_overflows_with_the_
         for _ in range(9):
             optimizer.zero_grad()
             with torch.autocast("cpu", dtype=torch.float16):
-                nats.append(loss_fn(model, *given)[0])
+                nats.append(loss_fn(model, given)[0].sum())
             scaler.scale(nats[-1] / B / T).backward()
             scaler.step(optimizer)
             scaler.update()
@@ -218,22 +209,12 @@ def test_fused_loss_never_holds_more_logits_than_once_those_of_its_rows():
 
     def most(loss_fn, batch):
         with MostLogits() as most:  # forward and backward
-            value_and_gradients(model, loss_fn, *texts(batch=batch, length=SMALL.context_length))
+            value_and_gradients(model, loss_fn, texts(batch=batch, length=SMALL.context_length))
         return most.rows
 
     assert most(next_token_loss, 20) > most(next_token_loss, 10) > 2 * 10 * 23
     assert most(fused_loss(), 20) < 1.1 * 20 * 23
     assert most(fused_loss(37), 20) == most(fused_loss(37), 10) <= 2 * 37
-
-
-def test_masked_losses_put_into_one_another_score_what_all_keep():
-    model, (tokens, targets) = lively(GPT(SMALL)), texts((0, 1))
-    low = masked_loss(lambda tokens, targets: targets < 50, fused_loss(4))
-    both = masked_loss(lambda tokens, targets: (targets > 20) & (tokens != tokens[0, 0]), low)
-    kept = (targets > 20) & (targets < 50) & (tokens != tokens[0, 0])
-    assert 0 < kept.sum() < B * T - 1
-    assert torch.equal(select_targets(both, tokens, targets) != IGNORE_INDEX, kept)
-    assert_close(both(model, tokens, targets)[0], token_losses(model(tokens), targets)[kept].sum())
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
@@ -243,11 +224,8 @@ def test_losses_compile_without_a_graph_break_and_to_the_same_bits(choice, loss_
     torch._dynamo.reset()
     model, given = lively(GPT(replace(SMALL, **choice))), texts((0, 2))
     compiled = torch.compile(loss_fn, fullgraph=True, backend="eager")  # the graph is what is asked about
-    found = value_and_gradients(model, compiled, *given)
-    assert_close(found, value_and_gradients(model, loss_fn, *given), rtol=0, atol=0)
-    keep = torch.compile(masked_loss(lambda tokens, targets: targets > 20, loss_fn), backend="eager")
-    assert select_targets(keep, *given) is not given[1]  # a compiled loss still says what it scores
-    assert select_targets(loss_fn, *given) is given[1]
+    found = value_and_gradients(model, compiled, given)
+    assert_close(found, value_and_gradients(model, loss_fn, given), rtol=0, atol=0)
 
 
 def after_the_mark(row, mark, end):
@@ -270,49 +248,16 @@ def test_answers_are_what_follows_a_mark_up_to_and_with_the_next_end():
 
 
 def test_exact_match_counts_the_rows_in_which_every_kept_target_comes_first():
-    model, (tokens, targets) = GPT(SMALL).eval(), texts()
-    first = model(tokens).argmax(-1)  # (B, T)
-    keep = torch.rand(targets.shape, generator=torch.Generator().manual_seed(3)) < 0.5
+    model, given = GPT(SMALL).eval(), texts()
+    first = model(given.tokens).argmax(-1)  # (B, T)
+    keep = torch.rand(first.shape, generator=torch.Generator().manual_seed(3)) < 0.5
     targets = torch.where(keep, first, (first + 1) % SMALL.vocab_size)  # what is not kept is wrong everywhere
     graded = graded_loss(lambda *_: keep)
-    assert graded(model, tokens, targets)[1]["exact_match"] == 1
+    assert graded(model, Batch(given.tokens, targets))[1]["exact_match"] == 1
     place = keep[1].nonzero()[0]
     targets[1, place] = (first[1, place] + 1) % SMALL.vocab_size
-    nats, metrics = graded(model, tokens, targets)
+    nats, metrics = graded(model, Batch(given.tokens, targets))
     assert metrics["exact_match"] == pytest.approx(1 - 1 / B)
-    assert_close(nats, next_token_loss(model, tokens, targets)[0])
+    assert_close(nats, next_token_loss(model, Batch(given.tokens, targets))[0])
     targets[1, place] = IGNORE_INDEX  # what is not scored cannot be wrong
-    assert graded(model, tokens, targets)[1]["exact_match"] == 1
-    masked = masked_loss(lambda *_: keep, graded)(model, tokens, targets)
-    assert masked[1]["exact_match"] == 1 and masked[0] < nats
-
-
-def recalled_slowly(tokens, targets, rare, end):
-    """Row by row and place by place, as the definition says."""
-    found = torch.zeros(targets.shape, dtype=torch.bool)
-    for row, place in np.ndindex(*targets.shape):
-        document = tokens[row, : place + 1].tolist()
-        begins = max((i for i, token in enumerate(document) if token == end), default=0)
-        target = int(targets[row, place])
-        found[row, place] = target >= 0 and bool(rare[target]) and target in document[begins:]
-    return found
-
-
-def test_recall_loss_counts_a_rare_target_that_its_document_has_held_as_often_as_it_says():
-    generator = torch.Generator().manual_seed(5)
-    ids = torch.randint(0, 11, (7, 30), generator=generator)
-    tokens, targets = ids[:, :-1], ids[:, 1:].clone()
-    targets[2, 19:] = IGNORE_INDEX
-    rare, table = torch.arange(11) % 3 > 0, torch.randn(11, 11, generator=generator, requires_grad=True)
-    loss_fn = RecallLoss(rare, end=4, weight=1.0)
-    model = nn.Embedding.from_pretrained(table, freeze=False)
-    plain = next_token_loss(model, tokens, targets)[0]
-    torch.testing.assert_close(loss_fn(model, tokens, targets)[0], plain)  # at 1 it is the plain one
-    recalled = recalled_slowly(tokens, targets, rare, end=4)
-    assert 20 < int(recalled.sum()) < 150
-    assert torch.equal(loss_fn.recalled(tokens, targets), recalled)
-    loss_fn.weight.fill_(5.0)
-    scored = targets != IGNORE_INDEX
-    weights = (1 + 4 * recalled) * scored
-    expected = (token_losses(table[tokens], targets) * weights).sum() * scored.sum() / weights.sum()
-    torch.testing.assert_close(loss_fn(model, tokens, targets)[0], expected)
+    assert graded(model, Batch(given.tokens, targets))[1]["exact_match"] == 1

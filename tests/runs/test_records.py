@@ -95,8 +95,8 @@ def test_record_header_holds_what_a_repeat_needs_and_tells_no_host_no_user_and_n
 
 
 def test_record_is_a_callback_of_logged_steps_and_evaluations(tmp_path):
-    def with_metrics(model, tokens, targets):
-        return next_token_loss(model, tokens, targets)[0], {"odd": torch.tensor(0.5)}
+    def with_metrics(model, batch):
+        return next_token_loss(model, batch)[0], {"odd": torch.tensor(0.5)}
 
     record = RunRecord(tmp_path / "r.jsonl", HEADER)
     config, more = make_config(steps=7, log_every=4, eval_every=3), {"loss_fn": with_metrics, **QUIET}

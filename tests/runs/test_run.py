@@ -20,7 +20,7 @@ from tinylm.errors import CheckpointError, ConfigError, CorpusMissing, Divergenc
 from tinylm.inference.evaluate import evaluate
 from tinylm.model.cost import flops_per_token
 from tinylm.model.gpt import GPT
-from tinylm.model.losses import RecallLoss, next_token_loss
+from tinylm.model.losses import next_token_loss
 from tinylm.runs import paths, run, scoring
 from tinylm.runs.paths import open_checkpoint
 from tinylm.runs.records import RunRecord, read_record, record_header
@@ -56,7 +56,7 @@ def test_recipe_is_read_as_its_data_settings_say_and_trains_on_no_character_of_t
     decode, vocab_size = ready.tokenizer.decode, ready.tokenizer.vocab_size
     assert decode(ready.batches.tokens) == text.train.lower()
     assert decode(ready.dataset.validation) == text.validation.lower()
-    tokens, _ = ready.batches.batch(0)
+    tokens = ready.batches.batch(0).tokens
     assert ready.model(tokens).shape == (3, 31, vocab_size) and ready.recipe.model == ready.model.config
     part = Run(tiny(data={"train_share": 0.3, "lowercase": False}))
     assert part.tokenizer.decode(part.batches.tokens) == text.train[: round(0.3 * len(text.train))]
@@ -68,7 +68,7 @@ def test_same_recipe_is_the_same_run_and_the_global_generator_is_left_alone():
     assert torch.equal(torch.get_rng_state(), before)
     assert first.provenance == second.provenance != other.provenance
     assert_same_weights(first.model, second.model)
-    for of in (lambda run: run.model.token_embedding.weight, lambda run: run.batches.batch(3)[0]):
+    for of in (lambda run: run.model.token_embedding.weight, lambda run: run.batches.batch(3).tokens):
         assert not torch.equal(of(first), of(other))
 
 
@@ -227,8 +227,8 @@ def test_run_trains_and_measures_with_the_fused_loss_where_nobody_asks_for_the_l
         torch.testing.assert_close(one, other)
     run_recipe(stories(data={"recall": 3.0}), command="")
     assert handed[0].__qualname__.startswith("fused_loss.") and handed[1] is next_token_loss
-    assert isinstance(handed[2], RecallLoss)
-    assert [settings["fused_loss"] for settings in measured] == [True, False, False]
+    assert handed[2].__qualname__.startswith("fused_loss.")  # recall is a weight of the data
+    assert [settings["fused_loss"] for settings in measured] == [True, False, True]
     assert {settings["compile"] for settings in measured} == {False}
 
 
@@ -451,18 +451,18 @@ def test_story_model_trains_resumes_and_evaluates_by_the_tokenizer_that_its_chec
 def test_run_that_weighs_what_is_recalled_resumes_to_the_bit_and_is_evaluated_plainly(mine, monkeypatch):
     recipe = stories(model={"context_length": 24})
     recipe = replace(recipe, data=replace(recipe.data, rows="documents", recall=20.0))
-    monkeypatch.setattr("tinylm.text.shards.READ_AT_ONCE", 997)
+    monkeypatch.setattr("tinylm.text.tokens.READ_AT_ONCE", 997)
     trained = run_recipe(recipe, name="complete", command="")
     data, end = trained.dataset, trained.tokenizer.end_of_text
     assert trained.begins.tolist() == np.flatnonzero(np.asarray(data.train) == end).tolist()
-    assert {int(row) for row in trained.batches.batch(3)[0][:, 0]} == {end}
-    assert float(trained.recall.weight) == 1.0  # in the last 40% of the steps
-    trained.weigh(0)
-    assert float(trained.recall.weight) == 20.0
+    assert {int(row) for row in trained.batches.batch(3).tokens[:, 0]} == {end}
+    weigh = trained.batches.weigh
+    assert (weigh.weight, weigh.end, weigh.n_rows) == (20.0, end, 7 * 3)
     counts = np.bincount(np.asarray(data.train), minlength=300)
     counts[end] = len(data.train)  # each row of a document begins with it: it is never rare
-    assert trained.recall.rare.tolist() == (counts < 0.01 * len(data.train)).tolist()
-    plain = evaluate(open_checkpoint("complete").model, data.validation, documents=data.documents)
+    assert trained.rare.tolist() == (counts < 0.01 * len(data.train)).tolist()
+    model = open_checkpoint("complete").model
+    plain = evaluate(model, data.validation, documents=data.documents, from_beginning=True)
     assert record_of(mine / "complete").evaluations[-1]["loss"] == pytest.approx(plain.loss)
     cut(monkeypatch, "parts", recipe, call=1)
     assert_resumes_and_evaluates(mine, "toyworld-stories", "generated")

@@ -10,6 +10,7 @@ import torch
 
 from tests.support.settings import SMALL, random_tokens
 from tests.support.tiny_run import files, interrupt_at, tiny
+from tinylm.batch import Batch
 from tinylm.cli.commands import perform
 from tinylm.cli.options import parse
 from tinylm.errors import ConfigError, InputError
@@ -41,13 +42,12 @@ def sums(**data):
 
 def test_each_row_is_one_sum_and_only_its_result_is_scored():
     ready = Run(sums())
-    tokens, targets = ready.batches.batch(5)
-    rows = [ready.tokenizer.decode(row) for row in tokens]
+    batch = ready.batches.batch(5)
+    rows = [ready.tokenizer.decode(row) for row in batch.tokens]
     assert grade("".join(rows)) == (3, 3)
-    scored = ready.loss_fn.select(tokens, targets)
-    kept = [ready.tokenizer.decode(row[row >= 0]) for row in scored]
+    kept = [ready.tokenizer.decode(row[row >= 0]) for row in batch.targets]
     assert kept == [row.partition("=")[2] for row in rows]
-    assert not hasattr(Run(sums(scored="all")).loss_fn, "select")
+    assert (Run(sums(scored="all")).batches.batch(5).targets >= 0).all()
     assert Run(tiny()).loss_fn is next_token_loss and Run(tiny()).prompt is None
 
 
@@ -82,7 +82,11 @@ def test_exact_match_is_the_share_of_rows_that_greedy_generation_would_write():
     rows[0, 3] = (rows[0, 3] + 1) % SMALL.vocab_size  # another question asks for another answer
     other = list(generate(model, rows[0, :8], greedy, generator=torch.Generator())) != rows[0, 8:].tolist()
     in_answer = torch.arange(12) >= 7
-    metrics = graded_loss(lambda tokens, _: in_answer.expand_as(tokens))(model, rows[:, :-1], rows[:, 1:])[1]
+    graded, batch = (
+        graded_loss(lambda tokens, _: in_answer.expand_as(tokens)),
+        Batch(rows[:, :-1], rows[:, 1:]),
+    )
+    metrics = graded(model, batch)[1]
     assert metrics["exact_match"] == pytest.approx(1 - (len(spoiled) + other) / 12)
 
 

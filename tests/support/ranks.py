@@ -102,9 +102,9 @@ class Noting(Batches):
     """Batches that note which rows were read in which step."""
 
     def batch(self, step, micro_step=0, micro_steps=1):
-        tokens, targets = super().batch(step, micro_step, micro_steps)
-        self.read.extend((step, tuple(row)) for row in tokens.tolist())
-        return tokens, targets
+        batch = super().batch(step, micro_step, micro_steps)
+        self.read.extend((step, tuple(row)) for row in batch.tokens.tolist())
+        return batch
 
 
 def trained(world, bucket_bytes=ddp.BUCKET_BYTES, **options):
@@ -154,13 +154,13 @@ def beside_torchs(bucket_bytes):
         theirs = torch.nn.parallel.DistributedDataParallel(theirs)
         worst = 0.0
         for step in range(3):
-            tokens, targets = batches.batch(step)
+            batch = batches.batch(step)
             for each, averaging in (
                 (model, world.averaging(model.parameters())),
                 (theirs, contextlib.nullcontext()),
             ):
                 each.zero_grad()
-                loss = torch.nn.functional.cross_entropy(each(tokens).flatten(0, 1), targets.flatten())
+                loss = torch.nn.functional.cross_entropy(each(batch.tokens).mT, batch.targets)
                 with averaging:
                     loss.backward()
             for a, b in zip(model.parameters(), theirs.parameters(), strict=True):

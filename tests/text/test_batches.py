@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from tinylm.batch import IGNORE_INDEX
 from tinylm.errors import ConfigError, DataError
 from tinylm.text import batches as batches_module
-from tinylm.text.batches import IGNORE_INDEX, Batches, evaluation_windows
-from tinylm.text.shards import Tokens
+from tinylm.text.batches import Batches, EvaluationRows
+from tinylm.text.tokens import Tokens
 
 # Tokens that are their own positions: a row says where it was read.
 SIZES = [  # tokens, context_length, batch_size: primes, among them one window only and less than one batch
@@ -36,20 +37,21 @@ def read_epoch(batches: Batches, epoch: int) -> list[int]:
     first = epoch * batches.windows_per_epoch
     last = first + batches.windows_per_epoch
     steps = range(first // batches.batch_size, -(-last // batches.batch_size))
-    rows = [int(row) for step in steps for row in batches.batch(step)[0][:, 0]]
+    rows = [int(row) for step in steps for row in batches.batch(step).tokens[:, 0]]
     skip = first - steps.start * batches.batch_size
     return rows[skip : skip + batches.windows_per_epoch]
 
 
 def equal(one, other) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    return torch.equal(one.tokens, other.tokens) and torch.equal(one.targets, other.targets)
 
 
 @pytest.mark.parametrize(("n", "length", "size"), SIZES)
 def test_targets_are_the_tokens_shifted_by_one(n, length, size):
     batches = make(n, context_length=length, batch_size=size)
     for step in range(17):
-        tokens, targets = batches.batch(step)
+        batch = batches.batch(step)
+        tokens, targets = batch.tokens, batch.targets
         assert tokens.dtype == targets.dtype == torch.int64
         assert tokens.shape == targets.shape == (size, length)
         assert tokens.is_contiguous() and targets.is_contiguous()
@@ -82,9 +84,8 @@ def test_ranks_and_micro_batches_together_read_what_one_rank_with_the_big_batch_
     ]
     for step in range(23):  # several epochs, most of them begun inside a batch
         parts = [r.batch(step, m, micro_steps) for m in range(micro_steps) for r in ranks]
-        assert equal(one.batch(step), (torch.cat(part) for part in zip(*parts, strict=True)))
-        scored = sum(int((targets != IGNORE_INDEX).sum()) for _, targets in parts)
-        assert scored == sum(r.count_targets(step, micro_steps) for r in ranks)
+        assert torch.equal(one.batch(step).tokens, torch.cat([part.tokens for part in parts]))
+        assert torch.equal(one.batch(step).targets, torch.cat([part.targets for part in parts]))
 
 
 def test_batch_is_a_pure_function_of_the_step_in_any_order_and_in_several_threads():
@@ -94,7 +95,7 @@ def test_batch_is_a_pure_function_of_the_step_in_any_order_and_in_several_thread
     with ThreadPoolExecutor(3) as pool:
         for read in [pool.submit(lambda o=order: [(s, batches.batch(s)) for s in o]) for order in orders]:
             assert all(equal(batch, expected[step]) for step, batch in read.result())
-    batches.batch(0)[0].zero_()  # what is handed out is the caller's own
+    batches.batch(0).tokens.zero_()  # what is handed out is the caller's own
     assert equal(batches.batch(0), expected[0])
     assert (np.random.get_state()[1] == numpy_before).all()
     assert torch.equal(torch.get_rng_state(), torch_before)
@@ -112,24 +113,54 @@ def test_epochs_differ_in_order_and_in_offset():
 
 
 @pytest.mark.parametrize(("n", "length", "size"), [*SIZES, (36, 7, 5), (2, 3, 2), (78, 7, 11)])
-def test_evaluation_windows_score_every_token_exactly_once_and_any_may_be_chosen(n, length, size):
-    scored, previous, rows = [], [], []
-    for tokens, targets in evaluation_windows(numbered(n), length, size):
-        assert tokens.dtype == targets.dtype == torch.int64
-        assert tokens.shape == targets.shape and tokens.shape[1] == length and 1 <= len(tokens) <= size
-        assert (tokens >= 0).all()
-        counted = targets != IGNORE_INDEX
-        scored += targets[counted].tolist()
-        previous += tokens[counted].tolist()
-        assert (~counted).sum() < length  # only the last window is padded
-        rows += zip(tokens, targets, strict=True)
-    assert scored == list(range(1, n))
-    assert previous == list(range(n - 1))
-    for chosen in (range(0, len(rows), 2), list(range(len(rows)))[::-3], []):
-        some = evaluation_windows(numbered(n), length, size, chosen=list(chosen))
-        cut = [row for batch in some for row in zip(*batch, strict=True)]
-        assert len(cut) == len(chosen)
-        assert all(equal(row, rows[window]) for row, window in zip(cut, chosen, strict=True))
+def test_evaluation_rows_score_every_token_exactly_once_and_any_may_be_chosen(n, length, size):
+    rows = EvaluationRows(numbered(n), context_length=length)
+    batch = rows.rows(range(len(rows)))
+    assert batch.tokens.dtype == batch.targets.dtype == torch.int64
+    assert batch.tokens.shape == batch.targets.shape == (len(rows), length)
+    counted = batch.targets != IGNORE_INDEX
+    assert batch.targets[counted].tolist() == list(range(1, n))
+    assert batch.tokens[counted].tolist() == list(range(n - 1))
+    assert (~counted).sum() < length  # only the last window is padded
+    for chosen in (range(0, len(rows), 2), range(len(rows) - 1, -1, -3)):
+        some = rows.rows(chosen)
+        assert torch.equal(some.tokens, batch.tokens[list(chosen)])
+        assert torch.equal(some.targets, batch.targets[list(chosen)])
+
+
+@pytest.mark.parametrize("starts", [[0], [0, 1, 2], [0, 5, 17, 18, 47, 100, 210], [0, 210]])
+def test_evaluation_rows_of_documents_begin_with_each_and_hold_no_other(starts):
+    starts, n, length = np.array(starts), 211, 7
+    rows = EvaluationRows(numbered(n), context_length=length, documents=starts)
+    batch = rows.rows(range(len(rows)))
+    counted = batch.targets != IGNORE_INDEX
+    assert batch.targets[counted].tolist() == list(range(1, n))
+    owner = np.searchsorted(starts, np.arange(n), side="right")
+    for targets, scored, begin in zip(batch.targets, counted, rows.begins, strict=True):
+        assert len({owner[target] for target in targets[scored]}) == 1 and targets[0] == begin + 1
+    firsts = {int(start) for start in starts if start > 0}  # position 0 has no predecessor
+    assert firsts <= {int(targets[0]) for targets in batch.targets}
+
+
+def test_keep_says_which_targets_are_scored_in_training_and_evaluation():
+    def keep(tokens, targets):
+        return targets % 3 == 0
+
+    for batch in (
+        make(keep=keep).batch(4),
+        EvaluationRows(numbered(211), context_length=7, keep=keep).rows([0, 3]),
+    ):
+        every = batch.tokens + 1
+        assert torch.equal(batch.targets, torch.where(every % 3 == 0, every, IGNORE_INDEX))
+    assert make(keep=keep).fingerprint() == make().fingerprint()
+
+
+def test_documents_of_a_row_begin_with_the_id_that_ends_the_one_before():
+    ids = np.array([4, 1, 2, 0, 3, 0, 5, 6, 7, 1, 2])
+    batch = Batches(ids, context_length=9, batch_size=1, seed=0, end_of_text=0).batch(0)
+    expected = (batch.tokens[0] == 0).cumsum(0)
+    assert expected[-1] == 2 and torch.equal(batch.documents[0], expected)
+    assert make().batch(0).documents is None
 
 
 def test_memmap_and_parts_are_read_like_an_array(tmp_path):
@@ -138,11 +169,13 @@ def test_memmap_and_parts_are_read_like_an_array(tmp_path):
     for tokens in (mapped, Tokens([mapped[:5], mapped[5:6], mapped[6:100], mapped[100:]])):
         for step in range(23):
             assert equal(make(tokens=tokens).batch(step), make().batch(step))
-        pairs = zip(evaluation_windows(tokens, 13, 5), evaluation_windows(numbered(211), 13, 5), strict=True)
-        assert all(equal(one, other) for one, other in pairs)
+        one, other = (
+            EvaluationRows(ids, context_length=13).rows(range(17)) for ids in (tokens, numbered(211))
+        )
+        assert equal(one, other)
         assert make(tokens=tokens).fingerprint() == make().fingerprint()
     high = np.arange(4_000_000_000, 4_000_000_050, dtype=np.uint32)  # and ids above 31 bits keep their value
-    assert make(tokens=high).batch(0)[0].min() >= 4_000_000_000
+    assert make(tokens=high).batch(0).tokens.min() >= 4_000_000_000
 
 
 def test_too_few_tokens_are_refused_with_an_advice_that_works():
@@ -152,7 +185,7 @@ def test_too_few_tokens_are_refused_with_an_advice_that_works():
             make(n, context_length=13)
         make(n, context_length=n - 1)
     with pytest.raises(DataError, match=r"1 tokens are too few .*: give at least 2"):
-        next(evaluation_windows(numbered(1), 13, 1))
+        EvaluationRows(numbered(1), context_length=13)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +225,7 @@ def test_fingerprint_depends_on_all_but_the_step_its_division_and_the_type_of_th
 
 def test_fingerprint_is_the_one_of_earlier_versions(monkeypatch):
     """Else no run could be resumed after an update. Ids are hashed in parts, or known by what was given."""
-    monkeypatch.setattr("tinylm.text.shards.READ_AT_ONCE", 13)
+    monkeypatch.setattr("tinylm.text.tokens.READ_AT_ONCE", 13)
     assert make().fingerprint() == {
         "tokens": hashlib.sha256(numbered(211).astype("<u4").tobytes()).hexdigest(),
         **{"count": 211, "context_length": 7, "seed": 17},
@@ -228,8 +261,8 @@ def test_rows_that_begin_at_documents_read_each_of_them_once_an_epoch():
     assert batches.windows_per_epoch == 8
     assert sorted(read_epoch(batches, 0)) == sorted(read_epoch(batches, 1)) == whole
     assert read_epoch(batches, 0) != read_epoch(batches, 1)
-    tokens, targets = batches.batch(5)
-    assert torch.equal(targets, tokens + 1)
+    batch = batches.batch(5)
+    assert torch.equal(batch.targets, batch.tokens + 1)
     assert batches.fingerprint() != make().fingerprint()
     with pytest.raises(DataError, match="2 documents in 211 tokens give 0 rows of 7: give more"):
         make(begins=np.array([205, 209]))

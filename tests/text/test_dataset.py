@@ -13,8 +13,8 @@ from tinylm.text import corpora, dataset
 from tinylm.text.dataset import load_dataset
 from tinylm.text.download import RemoteFile
 from tinylm.text.prepare import prepare
-from tinylm.text.shards import Tokens
 from tinylm.text.tokenizers import BPETokenizer, CharTokenizer
+from tinylm.text.tokens import Tokens
 
 TEXT = "Ein Reiter, naïve – ß 🎭 und zurück.\nQ\n" * 29 + "XYZ"  # the last characters are in no training text
 BYTES = TEXT.encode()
@@ -344,7 +344,7 @@ def test_shards_are_read_through_before_the_first_step_only_where_they_are_few(m
 
 def test_documents_of_shards_end_with_the_end_of_text(monkeypatch):
     monkeypatch.setattr(CharTokenizer, "end_of_text", 3)
-    monkeypatch.setattr("tinylm.text.shards.READ_AT_ONCE", 13)
+    monkeypatch.setattr("tinylm.text.tokens.READ_AT_ONCE", 13)
     for last in (5, 3):  # the last document is cut short, or it is complete
         shards(f"ids{last}", np.append(IDS[:-1], last))
         data = load_dataset(f"ids{last}")

@@ -8,8 +8,9 @@ import pytest
 from tests.support.shards import write_shards
 from tinylm.errors import DataError
 from tinylm.text import shards
-from tinylm.text.shards import Tokens, open_tokens, read_manifest, write_manifest, write_shard
+from tinylm.text.shards import open_tokens, read_manifest, write_manifest, write_shard
 from tinylm.text.tokenizers import CharTokenizer
+from tinylm.text.tokens import Tokens
 
 TOKENIZER = CharTokenizer("".join(map(chr, range(300, 1003))))  # 703 ids
 GENERATOR = np.random.default_rng(1)

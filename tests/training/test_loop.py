@@ -137,9 +137,9 @@ def test_what_does_not_belong_together_is_refused_before_anything_moves(changes,
 def spoiled(at, factor=math.nan):
     """A loss function: that of this call, and of no other, is multiplied by nan or infinity."""
 
-    def loss_fn(model, tokens, targets):
+    def loss_fn(model, batch):
         calls.append(1)
-        nats, metrics = next_token_loss(model, tokens, targets)
+        nats, metrics = next_token_loss(model, batch)
         return nats * (factor if len(calls) == at + 1 else 1), metrics
 
     calls = []

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from tests.support.settings import random_tokens
+from tinylm.batch import Batch
 from tinylm.errors import ConfigError
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
-from tinylm.model.losses import RecallLoss, fused_loss, masked_loss, next_token_loss, select_targets
+from tinylm.model.losses import fused_loss, next_token_loss
 from tinylm.training import speed as speeds
 from tinylm.training.speed import compile_loss, measure_speed, threads_for
 
@@ -57,31 +58,21 @@ def compiled_by(monkeypatch, backend):
 
 
 def batch():
-    return random_tokens(SMALL, batch=3), random_tokens(SMALL, batch=3, seed=1)
+    return Batch(random_tokens(SMALL, batch=3), random_tokens(SMALL, batch=3, seed=1))
 
 
-def test_compiled_loss_has_the_plain_ones_numbers_and_attributes_for_more_models_than_torch_compiles(
+def test_compiled_loss_has_the_plain_ones_numbers_for_more_models_than_torch_compiles(
     monkeypatch,
 ):
     graphs = []
     compiled_by(monkeypatch, lambda graph, inputs: graphs.append(graph) or graph.forward)
     for n_layer in range(1, 11):  # torch runs the ninth version of one function as it stands
         model = GPT(replace(SMALL, n_layer=n_layer))
-        plain = masked_loss(lambda tokens, targets: targets > 5, fused_loss())
+        plain = fused_loss()
         loss_fn = compile_loss(plain)
         for _ in range(2):
-            assert torch.equal(loss_fn(model, *batch())[0], plain(model, *batch())[0])
+            assert torch.equal(loss_fn(model, batch())[0], plain(model, batch())[0])
         assert len(graphs) == n_layer
-        assert torch.equal(select_targets(loss_fn, *batch()), select_targets(plain, *batch()))
-
-
-def test_compiled_recall_loss_follows_the_weight_that_a_run_brings_down(monkeypatch):
-    compiled_by(monkeypatch, "eager")
-    model, recall = GPT(SMALL), RecallLoss(torch.arange(31) % 2 > 0, end=4, weight=9.0)
-    loss_fn = compile_loss(recall)
-    for weight in (9.0, 5.0, 1.0):
-        recall.weight.fill_(weight)
-        torch.testing.assert_close(loss_fn(model, *batch())[0], recall(model, *batch())[0])
 
 
 def test_loss_that_cannot_be_compiled_says_why_and_what_to_do_and_other_errors_stay_their_own(monkeypatch):
@@ -98,11 +89,11 @@ def test_loss_that_cannot_be_compiled_says_why_and_what_to_do_and_other_errors_s
     compiled_by(monkeypatch, no_compiler)
     words = r"^the loss cannot be compiled here \(No working C\+\+ compiler found\): install a C\+\+ com"
     with pytest.raises(ConfigError, match=words):
-        compile_loss(next_token_loss)(GPT(SMALL), *batch())
+        compile_loss(next_token_loss)(GPT(SMALL), batch())
     monkeypatch.undo()
     compiled_by(monkeypatch, out_of_memory)
     with pytest.raises(RuntimeError, match=r"^out of memory$"):
-        compile_loss(next_token_loss)(GPT(SMALL), *batch())
+        compile_loss(next_token_loss)(GPT(SMALL), batch())
 
 
 def test_threads_follow_the_work_unless_they_are_asked_for(monkeypatch):

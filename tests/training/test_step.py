@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from tests.support.tiny import B, T, Tiny, V, bits_of, make_batches, make_config, same, sgd, tiny_gpt, weights
+from tinylm.batch import IGNORE_INDEX
 from tinylm.device import Precision
 from tinylm.errors import ConfigError, Divergence
-from tinylm.model.losses import masked_loss, next_token_loss
-from tinylm.text.batches import IGNORE_INDEX, Batches
+from tinylm.model.losses import next_token_loss
+from tinylm.text.batches import Batches
 from tinylm.training.ddp import World
 from tinylm.training.optim import adamw, build_optimizer, scheduled_rate
 from tinylm.training.step import train_step
@@ -30,36 +31,70 @@ def keep(tokens, targets):
     return targets > 7 - 2 * tokens[:, :1] % 3
 
 
-class Sparse(Batches):
-    """Batches that know themselves which targets are scored."""
-
-    def batch(self, step, micro_step=0, micro_steps=1):
-        tokens, targets = super().batch(step, micro_step, micro_steps)
-        return tokens, torch.where(keep(tokens, targets), targets, IGNORE_INDEX)
-
-    def count_targets(self, step, micro_steps=1):
-        pieces = (self.batch(step, i, micro_steps) for i in range(micro_steps))
-        return sum(int((targets != IGNORE_INDEX).sum()) for _, targets in pieces)
+def weigh(numbers, batch):
+    """Each row has another weight, and each target."""
+    return 1 + torch.tensor(numbers)[:, None] % 5 + batch.targets.clamp_min(0) / 7
 
 
-def four_steps(kind, micro_batch_size, loss_fn):
-    model = Tiny().double()
-    batches = kind(make_batches().tokens, context_length=T, batch_size=micro_batch_size, seed=5)
+def four_steps(choice, micro_batch_size, model=None):
+    model = model or Tiny().double()
+    batches = Batches(make_batches().tokens, context_length=T, batch_size=micro_batch_size, seed=5, **choice)
     config = make_config(micro_batch_size=micro_batch_size, tokens_per_step=6 * T, grad_clip=0)
-    options = {"optimizer": sgd(model), "batches": batches, "config": config, "loss_fn": loss_fn}
-    return [step_of(model, step, **options).loss for step in range(4)], weights(model)
+    steps = (step_of(model, i, optimizer=sgd(model), batches=batches, config=config) for i in range(4))
+    return [result.loss for result in steps], weights(model)
 
 
 @pytest.mark.parametrize(
-    "kinds",
-    [[(Batches, next_token_loss)], [(Sparse, next_token_loss), (Batches, masked_loss(keep))]],
-    ids=["all targets", "some"],
+    "choice", [{}, {"keep": keep}, {"weigh": weigh}, {"keep": keep, "weigh": weigh}], ids=" ".join
 )
-def test_accumulated_micro_batches_equal_the_big_batch_whoever_leaves_targets_out(kinds):
-    (losses, end), *others = (four_steps(kind, size, loss_fn) for kind, loss_fn in kinds for size in (2, 6))
-    for other_losses, other_end in others:
+def test_accumulated_micro_batches_equal_the_big_batch_whatever_is_scored_and_how_much(choice):
+    losses, end = four_steps(choice, 6)
+    for micro_batch_size in (1, 2, 3):
+        other_losses, other_end = four_steps(choice, micro_batch_size)
         assert other_losses == pytest.approx(losses, rel=1e-6)  # the loss itself is float32
         torch.testing.assert_close(other_end, end, rtol=1e-5, atol=1e-6)
+
+
+def test_weighted_step_is_the_weighted_mean_of_the_nats():
+    batches, model = make_batches(keep=keep, weigh=weigh), Tiny()
+    batch = batches.batch(0)
+    nats = nn.functional.cross_entropy(model(batch.tokens).mT, batch.targets, reduction="none")
+    counted = weigh(range(B), batch) * (batch.targets != IGNORE_INDEX)
+    expected = float((nats * counted).sum().detach() / counted.sum())
+    assert step_of(model, batches=batches).loss == pytest.approx(expected, rel=1e-6)
+
+
+class Loads(Tiny):
+    """A model that is told what its loss function noted, after each update that was applied."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def after_step(self, metrics):
+        self.told.append((weights(self), metrics))
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_vector_metrics_go_to_after_step_as_means_and_scalars_are_logged(log):
+    def loss_fn(model, batch):
+        nats, _ = next_token_loss(model, batch)
+        seen.append(torch.bincount(batch.tokens.flatten(), minlength=V).float())
+        return nats, {"load": seen[-1], "spread": seen[-1].std()}
+
+    model, seen = Loads(), []
+    config = make_config(tokens_per_step=3 * B * T)
+    result = step_of(model, config=config, loss_fn=loss_fn, log=log)
+    assert result.metrics.keys() == {"spread"}
+    ((at, metrics),) = model.told
+    assert same(at, weights(model))  # the update was applied before
+    torch.testing.assert_close(metrics["load"], torch.stack(seen).mean(0))
+
+
+def test_after_step_is_not_called_where_float16_left_the_update_out():
+    model = Loads()
+    model.norm.register_full_backward_hook(overflow)
+    assert step_of(model, precision=Float16.scaled(2.0**10)).skipped and not model.told
 
 
 def test_steps_equal_plain_torch():
@@ -76,9 +111,9 @@ def test_steps_equal_plain_torch():
         for group in groups:
             group["lr"] = rate
         result = step_of(model, step, optimizer=optimizer, batches=batches, config=config)
-        tokens, targets = batches.batch(step)
+        batch = batches.batch(step)
         theirs.zero_grad()
-        loss = nn.functional.cross_entropy(reference(tokens).flatten(0, 1), targets.flatten())
+        loss = nn.functional.cross_entropy(reference(batch.tokens).mT, batch.targets)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(reference.parameters(), 0.05)
         theirs.step()
@@ -89,10 +124,10 @@ def test_steps_equal_plain_torch():
 
 @pytest.mark.parametrize("log", [True, False])
 def test_loss_function_is_handed_in_and_its_metrics_are_logged_as_means(log):
-    def loss_fn(model, tokens, targets):
-        nats, _ = next_token_loss(model, tokens, targets)
-        seen.append(float(tokens.float().mean()))
-        return nats, {"mean_token": tokens.float().mean(), "nats": nats.detach()}
+    def loss_fn(model, batch):
+        nats, _ = next_token_loss(model, batch)
+        seen.append(float(batch.tokens.float().mean()))
+        return nats, {"mean_token": batch.tokens.float().mean(), "nats": nats.detach().sum()}
 
     seen = []
     result = step_of(Tiny(), config=make_config(tokens_per_step=3 * B * T), loss_fn=loss_fn, log=log)
@@ -104,30 +139,13 @@ def test_loss_function_is_handed_in_and_its_metrics_are_logged_as_means(log):
 @pytest.mark.parametrize("norm", ["above", "below", "just below"])
 def test_gradient_is_clipped_to_the_norm_and_the_true_norm_is_reported(norm):
     model, reference = Tiny(), Tiny()
-    next_token_loss(reference, *make_batches().batch(0))[0].div(B * T).backward()
+    next_token_loss(reference, make_batches().batch(0))[0].sum().div(B * T).backward()
     true = float(nn.utils.get_total_norm([p.grad for p in reference.parameters()]))
     limit = {"above": 0.01, "below": 2 * true, "just below": true * (1 + 1e-7)}[norm]
     nn.utils.clip_grad_norm_(reference.parameters(), limit)
     assert step_of(model, config=make_config(grad_clip=limit)).grad_norm == pytest.approx(true)
     for p, q in zip(model.parameters(), reference.parameters(), strict=True):
         assert torch.equal(p.grad, q.grad)
-
-
-def test_micro_batches_are_fetched_while_the_device_works_on_the_one_before():
-    order = []
-
-    class Telling(Batches):
-        def batch(self, step, micro_step=0, micro_steps=1):
-            order.append(micro_step)
-            return super().batch(step, micro_step, micro_steps)
-
-    def loss_fn(*given):
-        order.append("forward")
-        return next_token_loss(*given)
-
-    batches = Telling(make_batches().tokens, context_length=T, batch_size=B, seed=5)
-    step_of(Tiny(), batches=batches, config=make_config(tokens_per_step=3 * B * T), loss_fn=loss_fn)
-    assert order == [0, "forward", 1, "forward", 2, "forward"]
 
 
 def test_update_ratio_is_norm_of_update_over_norm_of_weights():
@@ -182,9 +200,9 @@ class Both(World):
 def test_ranks_with_different_numbers_of_targets_move_together_as_one_does_with_the_big_batch():
     def result_and_weights(size, **options):
         model, world = Tiny().double(), options.pop("world", World())
-        options |= {"batch_size": size, "context_length": T, "seed": 5}
+        options |= {"batch_size": size, "context_length": T, "seed": 5, "keep": keep, "weigh": weigh}
         config = make_config(micro_batch_size=size, tokens_per_step=4 * T, grad_clip=0.05)
-        batches = Sparse(make_batches().tokens, **options)
+        batches = Batches(make_batches().tokens, **options)
         return step_of(model, batches=batches, config=config, world=world), weights(model)
 
     said, (expected, moved) = {}, result_and_weights(4)

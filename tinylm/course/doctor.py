@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from tinylm.batch import IGNORE_INDEX, Batch
 from tinylm.device import Precision, seeded_rng
 from tinylm.errors import ConfigError, RunError
-from tinylm.model.losses import IGNORE_INDEX, LossFn, next_token_loss, select_targets
+from tinylm.model.losses import LossFn, next_token_loss
 from tinylm.runs import paths
 from tinylm.runs.records import Record, read_record
 from tinylm.training.progress import TrainingState, differences
@@ -71,7 +72,7 @@ def first_bad(
         exact = magnitudes(copy.deepcopy(model).float(), tokens, targets, loss_fn, None, scale)[found]
     if found[0] == "weight":
         cause = "an update before broke it: its learning rate was too high, or its gradient was not finite"
-    elif found[0] == "loss" and not (select_targets(loss_fn, tokens, targets) != IGNORE_INDEX).any():
+    elif found[0] == "loss" and not (targets != IGNORE_INDEX).any():
         cause = f"a bad batch: 0 of {targets.numel():,} targets are scored, so the mean is 0/0"
     elif math.isfinite(exact):  # too large for float16 alone, here or in what was computed on the way
         cause = f"float16 overflow: {exact:,.0f} is above {most:,.0f}"
@@ -103,7 +104,7 @@ def magnitudes(
     model = getattr(model, "_orig_mod", model)  # of a compiled one: there hooks are not asked
     seen, hooks, device = {}, [], next(model.parameters()).device
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]  # a BatchNorm writes into its own
-    tokens, targets = tokens.to(device), targets.to(device)
+    batch = Batch(tokens, targets).to(device)
 
     def look(part: str, name: str, tensors: object) -> None:
         for tensor in tensors if isinstance(tensors, tuple) else (tensors,):
@@ -125,8 +126,8 @@ def magnitudes(
             hooks.append(module.register_forward_hook(lambda _, __, made, at=at: look("output", at, made)))
         with seeded_rng(device, 0), torch.enable_grad():
             with contextlib.nullcontext() if precision is None else precision.autocast():
-                nats, _ = loss_fn(model, tokens, targets)
-            loss = nats / (select_targets(loss_fn, tokens, targets) != IGNORE_INDEX).sum()
+                nats, _ = loss_fn(model, batch)
+            loss = (nats * batch.scored()).sum() / batch.scored().sum()
             look("loss", "the batch", loss)
             learned = [weight for weight in model.parameters() if weight.requires_grad]
             gradients = torch.autograd.grad(loss * scale, learned, allow_unused=True) if learned else ()

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from tinylm.device import Precision
-from tinylm.errors import InputError
+from tinylm.errors import InputError, require_count
 from tinylm.model.gpt import eval_mode
-from tinylm.model.losses import LossFn, next_token_loss, select_targets, token_losses
-from tinylm.text.batches import IGNORE_INDEX, evaluation_windows
+from tinylm.model.losses import LossFn, next_token_loss
+from tinylm.text.batches import EvaluationRows, Keep
 
-BLOCK_TOKENS, MIN_BLOCKS = 8_192, 10
+BLOCK_TOKENS, FIRST_BLOCKS, MIN_BLOCKS = 8_192, 10, 5
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Evaluation:
     """loss / ln 2 / bytes per token; None when the bytes per token were not given."""
     unit: str = ""  # What the standard error was taken over: "412 documents" or "13 blocks of 8,580 tokens".
     metrics: dict[str, float] = field(default_factory=dict)  # The loss function's own, means over the rows.
+    by_source: dict[str, dict[str, float]] = field(default_factory=dict)
+    """The loss and its standard error for each source of a mixture, by name."""
 
     @property
     def perplexity(self) -> float:
@@ -62,6 +64,9 @@ def evaluate(
     tokens: np.ndarray,
     *,
     documents: Sequence[int] | np.ndarray | None = None,
+    sources: Sequence[str] | None = None,
+    from_beginning: bool = False,
+    keep: Keep | None = None,
     batch_size: int = 32,
     max_tokens: int | None = None,
     bytes_per_token: float | None = None,
@@ -69,75 +74,86 @@ def evaluate(
     loss_fn: LossFn = next_token_loss,
     world: Any = None,
 ) -> Evaluation:
-    """The mean loss over a whole text, read in non-overlapping windows as long as the model's context.
+    """Return the mean loss over a whole text, read in windows as long as the model's context.
 
-    tokens (N,) ids. Each of the N - 1 tokens that have a predecessor is scored once. A token early in its
-    window sees little context, so the number is a little above what the model reaches with a full one.
-    max_tokens scores about that many, in whole windows spread evenly over the text and always the same.
+    tokens (N,) ids. Each of the N - 1 tokens that have a predecessor is scored once, or those of them that
+    keep(tokens, targets) -> bool (B, T) chooses. A token early in its window sees little context, so the
+    number is a little above what the model reaches with a full one. max_tokens scores about that many, in
+    whole rows spread evenly over the text and always the same.
 
     The standard error says how far another text of this kind may lie, so its units must not depend on one
     another. Neighbouring windows do: they share a scene. `documents`, the positions (D,) at which documents
-    begin, from 0 on, makes each a unit; it changes nothing in the loss. Running text is cut into blocks of at
-    least 8,192 tokens, or 10 blocks where it is short. That is long for stories and short for plays: on Tiny
-    Shakespeare's validation text it gives 3.2 times what windows of 256 say (0.0290, 0.0091), and blocks
-    twice as long 1.2 to 1.5 times as much again, though 6 or 7 of them cannot make one sure.
+    begin, from 0 on, makes each document a unit. With from_beginning each document is also read from its
+    beginning, as a model does that was trained so; else `documents` changes nothing in the loss. `sources`
+    names the source of each document, (D,): the loss and error of each one are then in `by_source`.
+    Running text without borders is cut into blocks (`_blocks`): of at least 8,192 tokens, or 10 where it is
+    short, and larger ones where neighbouring blocks turn out to be alike.
 
-    loss_fn scores in place of the cross-entropy; what it leaves out is not counted. It gives one sum for a
-    batch, so its units are blocks even where there are documents. What it logs becomes `metrics`. dtype is
-    the arithmetic of the matrix products ("auto": the device's). world: a training/ddp.World, of which each
-    process reads its share.
+    loss_fn gives the nats of each target; the metrics it gives become `metrics`, means over the rows. dtype
+    is the arithmetic of the matrix products ("auto": the device's). world: a training/ddp.World, of which
+    each process reads its share.
 
-    The model is read in eval mode and all its parts are left as they were. Weights that are not finite give a
-    loss of nan: what that means is for the caller to say. Raises InputError when nothing is to score."""
+    The model is read in evaluation mode and all its parts are left as they were. Weights that are not finite
+    give a loss of nan. Raises InputError when nothing is to score or the documents do not fit the tokens."""
+    require_count("batch_size", batch_size)
     precision = Precision.of(next((p.device for p in model.parameters()), "cpu"), dtype)
     context_length, n_targets = model.config.context_length, len(tokens) - 1
-    n_windows = math.ceil(n_targets / context_length)
-    n_chosen = n_windows if max_tokens is None else min(n_windows, math.ceil(max_tokens / context_length))
+    borders = None if documents is None else _checked_borders(documents, len(tokens))
+    rows = EvaluationRows(
+        tokens, context_length=context_length, documents=borders if from_beginning else None, keep=keep
+    )
+    per_row = n_targets / len(rows) if from_beginning else context_length
+    n_chosen = len(rows) if max_tokens is None else min(len(rows), math.ceil(max_tokens / per_row))
     rank, size = (0, 1) if world is None else (world.rank, world.size)
     back = size - 1 - rank  # the last share is never empty: it is rank 0's, which names the metrics
     share = range(n_chosen * back // size, n_chosen * (back + 1) // size)
-    windows = [i * n_windows // n_chosen for i in share]
-    chosen = None if len(windows) == n_windows else windows  # all of them are cut in bulk
-    if loss_fn is not next_token_loss:
-        documents = None
-    starts = _unit_starts(documents, len(tokens), context_length)
+    chosen = np.array([i * len(rows) // n_chosen for i in share], dtype=np.int64)
 
+    # The finest units: documents, or else the windows themselves, which are joined into blocks later.
+    starts = 1 + rows.begins if borders is None else borders  # position 0 has no predecessor
     sums, counts = np.zeros((2, len(starts)))
-    noted: dict[str, float] = {}  # each metric, summed over rows
-    batches = evaluation_windows(tokens, context_length, batch_size, chosen=chosen)
+    totals: dict[str, float] = {}  # each metric, summed over rows
     with eval_mode(model.modules()), torch.no_grad(), precision.autocast():
-        for n, batch in enumerate(batches):
-            inputs, targets = (ids.to(precision.device) for ids in batch)  # (B, T) each
-            first = 1 + context_length * np.array(windows[n * batch_size :][: len(inputs)])  # (B,)
-            units = np.searchsorted(starts, first[:, None] + np.arange(context_length), side="right") - 1
-            if loss_fn is next_token_loss:
-                scored = (targets != IGNORE_INDEX).cpu().numpy()  # (B, T)
-                losses = token_losses(model(inputs), targets).cpu().double().numpy()  # (B, T)
-                # In float64, so that the order of thousands of float32 losses does not show.
-                sums += np.bincount(units[scored], weights=losses[scored], minlength=len(sums))
-                counts += np.bincount(units[scored], minlength=len(counts))
-            else:
-                for unit in np.unique(units[:, 0]):  # a block is made of whole windows
-                    rows = torch.from_numpy(units[:, 0] == unit)  # (B,)
-                    pair = inputs[rows], targets[rows]
-                    nats, logged = loss_fn(model, *pair)
-                    sums[unit] += float(nats)
-                    for name, mean in logged.items():
-                        noted[name] = noted.get(name, 0.0) + float(mean) * int(rows.sum())
-                    counts[unit] += int((select_targets(loss_fn, *pair) != IGNORE_INDEX).sum())
+        for numbers in np.split(chosen, range(batch_size, len(chosen), batch_size)):
+            if len(numbers) == 0:  # a process without a share
+                continue
+            batch = rows.rows(numbers).to(precision.device)
+            nats, metrics = loss_fn(model, batch)  # (B, T)
+            # In float64, so that the order of thousands of float32 losses does not show.
+            weights = batch.scored().cpu().double().numpy()  # (B, T)
+            scored = weights > 0
+            places = rows.begins[numbers, None] + 1 + np.arange(context_length)  # (B, T) of the targets
+            units = np.searchsorted(starts, places[scored], side="right") - 1  # (M,)
+            losses = nats.cpu().double().numpy()[scored] * weights[scored]  # (M,)
+            sums += np.bincount(units, weights=losses, minlength=len(sums))
+            counts += np.bincount(units, weights=weights[scored], minlength=len(counts))
+            for name, mean in metrics.items():
+                if mean.ndim == 0:
+                    totals[name] = totals.get(name, 0.0) + float(mean) * len(numbers)
     if world is not None:
         sums, counts = world.sum(torch.from_numpy(np.stack((sums, counts)))).numpy()  # (units,) each
-        names = world.broadcast(" ".join(noted)).split()
-        noted = {name: float(world.sum(torch.tensor(noted.get(name, 0.0)).double())) for name in names}
+        names = world.broadcast(" ".join(totals)).split()
+        totals = {name: float(world.sum(torch.tensor(totals.get(name, 0.0)).double())) for name in names}
 
+    by_source = {}
+    if sources is not None:
+        named = np.asarray(sources)
+        if borders is None or len(named) != len(starts):
+            raise InputError(f"{len(named)} sources for {len(starts)} documents: name one for each document")
+        for name in dict.fromkeys(sources):
+            part = summarize(sums[named == name], counts[named == name], unit="documents")
+            by_source[name] = {"loss": part.loss, "standard_error": part.standard_error}
+    if borders is None:
+        sums, counts = _blocks(sums, counts, n_targets)
     k = int(np.count_nonzero(counts))
-    unit = f"{k:,} {'block' if documents is None else 'document'}{'' if k == 1 else 's'}"
-    if documents is None:
-        unit += f" of {n_targets / len(starts):,.0f} tokens"
-    if n_chosen < n_windows:
+    unit = f"{k:,} {'block' if borders is None else 'document'}{'' if k == 1 else 's'}"
+    if borders is None:
+        unit += f" of {n_targets / len(counts):,.0f} tokens"
+    if n_chosen < len(rows):
         unit += f", {counts.sum() / max(k, 1):,.0f} scored in each"
     result = summarize(sums, counts, unit=unit, bytes_per_token=bytes_per_token)
-    return replace(result, metrics={name: total / n_chosen for name, total in noted.items()})
+    means = {name: total / n_chosen for name, total in totals.items()}
+    return replace(result, metrics=means, by_source=by_source)
 
 
 def summarize(
@@ -163,13 +179,29 @@ def summarize(
     )
 
 
-def _unit_starts(documents: Sequence[int] | np.ndarray | None, n_tokens: int, context_length: int) -> Any:
-    """The positions at which documents or blocks of whole windows begin: (units,)."""
-    if documents is None:
-        n_windows = math.ceil((n_tokens - 1) / context_length)
-        n_blocks = min(n_windows, max((n_tokens - 1) // BLOCK_TOKENS, MIN_BLOCKS))
-        first = -(-np.arange(n_blocks) * n_windows // n_blocks)  # (blocks,) the window that each begins with
-        return 1 + first * context_length  # position 0 has no predecessor
+def _blocks(sums: np.ndarray, counts: np.ndarray, n_targets: int) -> tuple[np.ndarray, np.ndarray]:
+    """Join neighbouring windows, (N,) each, into blocks that hardly depend on one another.
+
+    They begin with blocks of at least 8,192 tokens, or 10 blocks where the text is short. Plays have longer
+    moods than that: then neighbouring blocks are alike, and fewer, longer blocks give a larger error. So
+    twice and four times as long ones are tried too, while at least MIN_BLOCKS remain, and the size with the
+    largest error is taken (Flyvbjerg and Petersen 1989, J. Chem. Phys. 91, 461: the error grows with the
+    block until blocks are independent). Where they were, it errs on the large side by about a tenth."""
+    best, largest = None, -1.0
+    finest = min(len(sums), max(n_targets // BLOCK_TOKENS, FIRST_BLOCKS))
+    for n_blocks in (finest, finest // 2, finest // 4):
+        if best is not None and n_blocks < MIN_BLOCKS:
+            break
+        firsts = -(-np.arange(n_blocks) * len(sums) // n_blocks)  # the window that each block begins with
+        blocks = np.add.reduceat(sums, firsts), np.add.reduceat(counts, firsts)
+        error = summarize(*blocks, unit="").standard_error if counts.any() else 0.0
+        if best is None or error > largest:
+            best, largest = blocks, error
+    return best
+
+
+def _checked_borders(documents: Sequence[int] | np.ndarray, n_tokens: int) -> np.ndarray:
+    """The positions at which documents begin, (D,). Raises InputError unless they rise from 0."""
     starts = np.asarray(documents)
     if len(starts) == 0 or starts[0] != 0 or bool((np.diff(starts, append=n_tokens) <= 0).any()):
         raise InputError(f"{len(starts)} documents in {n_tokens} tokens: give rising positions, 0 first")

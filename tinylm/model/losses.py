@@ -1,9 +1,9 @@
 """Losses: how surprised the model was by the text that really came next, in nats per token.
 
-A loss that trains or evaluates is a function (model, tokens, targets) -> (summed nats, what to log): it runs
-the model itself, so that it may also run it in pieces. Sums, not means: pieces of a batch that hold unequal
-numbers of targets then add up to the whole, and who divides knows by how many.
-Taught in notebooks 01_characters, 06_custom_losses and 10_speed. Source: Shannon 1948."""
+A loss that trains or evaluates is a function (model, batch) -> (nats (B, T), metrics). It runs the model
+itself, so it may do so in pieces. It returns the nats of each target and divides by nothing: whoever sums
+them knows which targets count, by how much, and how many there are in the whole step. Taught in notebooks
+01_characters, 06_custom_losses and 10_speed. Source: Shannon 1948."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinylm.batch import IGNORE_INDEX, Batch
 from tinylm.errors import InputError
 
-LossFn = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
-IGNORE_INDEX = nn.CrossEntropyLoss().ignore_index  # -100: a target that is not scored
+LossFn = Callable[[nn.Module, Batch], tuple[Tensor, dict[str, Tensor]]]
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean of -ln p(target), in nats per token, over the targets that are not IGNORE_INDEX.
+    """Return the mean of -ln p(target), in nats per token, over the targets that are not IGNORE_INDEX.
 
     logits (..., V) of any float type; the arithmetic is float32. targets (...) int64. Returns a scalar.
     A batch in which every target is ignored has no mean: the result is nan.
@@ -27,21 +27,21 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """-ln p(target) at every position, in nats; exactly 0 where the target is IGNORE_INDEX.
+    """Return -ln p(target) at every position, in nats; exactly 0 where the target is IGNORE_INDEX.
 
     logits (..., V), targets (...). Returns float32 of the shape of targets."""
     return F.cross_entropy(*_flatten(logits, targets), reduction="none").view(targets.shape)  # (...)
 
 
-def next_token_loss(model: nn.Module, tokens: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """The summed nats of all targets that are not IGNORE_INDEX, a float32 scalar, and nothing to log.
+def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the nats of each target, (B, T) float32, and no metrics. The default everywhere.
 
-    The default everywhere. model: anything that makes logits (B, T, V) of tokens (B, T); targets (B, T)."""
-    return F.cross_entropy(*_flatten(model(tokens), targets), reduction="sum"), {}
+    model: anything that makes logits (B, T, V) from tokens (B, T)."""
+    return token_losses(model(batch.tokens), batch.targets), {}
 
 
 def fused_loss(rows: int | None = None) -> LossFn:
-    """next_token_loss, equal in value and gradient, in half the memory: head and cross-entropy in one.
+    """Return next_token_loss, equal in value and gradient, in half the memory: head and cross-entropy in one.
 
     The logits are the largest tensor of a small model with a large vocabulary: 16,384 positions of GPT-2 make
     3.3 GB in float32, and the plain path holds their log-probabilities and their gradient beside them. Here
@@ -53,16 +53,17 @@ def fused_loss(rows: int | None = None) -> LossFn:
     Source: Hsu et al. 2024 (Liger Kernel), arXiv:2410.10989, where the products too are made some rows at a
     time, in the forward pass, before the scale of float16's gradient is known."""
 
-    def loss_fn(model: nn.Module, tokens: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        x, targets = _flatten(model.hidden(tokens), targets, "the stream")  # (N, C), (N,)
-        sizes = min(rows or len(x), len(x)), model.config.vocab_size
-        return _FusedCrossEntropy.apply(x, model.head_weight(), targets, *sizes), {}
+    def loss_fn(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        x, targets = _flatten(model.hidden(batch.tokens), batch.targets, "the stream")  # (N, C), (N,)
+        at_once = min(rows or len(x), len(x))
+        nats = _FusedCrossEntropy.apply(x, model.head_weight(), targets, at_once, model.config.vocab_size)
+        return nats.view(batch.targets.shape), {}
 
     return loss_fn
 
 
 class _FusedCrossEntropy(torch.autograd.Function):
-    """x (N, C), weight (V or more, C), targets (N,) to summed nats; logits after the first V do not count."""
+    """x (N, C), weight (V or more, C), targets (N,) to nats (N,); logits after the first V do not count."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, targets: Tensor, rows: int, V: int) -> Tensor:
@@ -81,7 +82,7 @@ class _FusedCrossEntropy(torch.autograd.Function):
         ctx.logits = buffer if rows == len(x) else None
         ctx.sizes, ctx.dtype = (rows, V), dtype
         ctx.save_for_backward(x, weight, scored, ids, log_sums)
-        return ((log_sums - at_ids) * scored).sum()
+        return ((log_sums - at_ids) * scored).squeeze(1)  # (N,)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -92,7 +93,7 @@ class _FusedCrossEntropy(torch.autograd.Function):
         kept, ctx.logits = ctx.logits, None  # used up: a graph that is retained computes them again
         buffer = w.new_empty(rows, len(w)) if kept is None else kept
         # Before it is rounded to the products' type: float16 loses what is small, and a scaler saves it.
-        scales = gradient * scored  # (N, 1)
+        scales = gradient[:, None] * scored  # (N, 1)
         of_x, of_weight = torch.empty_like(x), None
         for h, of_h, *columns in _in_pieces(rows, x, of_x, ids, log_sums, scales):
             h = h.to(ctx.dtype)
@@ -118,70 +119,27 @@ def _in_blocks(logits: Tensor, *columns: Tensor) -> Iterator[tuple[Tensor, ...]]
     return _in_pieces(len(logits) if compiling else max(1, most // logits.size(1)), logits, *columns)
 
 
-def masked_loss(keep: Callable[[Tensor, Tensor], Tensor], loss_fn: LossFn = next_token_loss) -> LossFn:
-    """`loss_fn` that scores only the targets where keep(tokens, targets), a bool (B, T), is True.
-
-    Its attribute `select` makes the others IGNORE_INDEX: a training step counts with it what will be scored,
-    since the mean is over those."""
-
-    def select(tokens: Tensor, targets: Tensor) -> Tensor:
-        return select_targets(loss_fn, tokens, targets.masked_fill(~keep(tokens, targets), IGNORE_INDEX))
-
-    def masked(model: nn.Module, tokens: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return loss_fn(model, tokens, select(tokens, targets))
-
-    masked.select = select
-    return masked
-
-
 def graded_loss(keep: Callable[[Tensor, Tensor], Tensor]) -> LossFn:
-    """next_token_loss that also logs "exact_match": in what share of the rows every target where
-    keep(tokens, targets) is True is the model's first choice.
+    """Return next_token_loss that also gives the metric "exact_match".
 
-    In such a row the model, writing the most probable token each time, would write just these targets: each
-    is predicted from the right ones before it, and the first that is not right spoils the row either way."""
+    It is the share of rows in which every scored target where keep(tokens, targets) is True is the model's
+    first choice. In such a row the model, writing the most probable token each time, would write just these
+    targets: each is predicted from the right ones before it, and the first wrong one spoils the row."""
 
-    def graded(model: nn.Module, tokens: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        logits = model(tokens)  # (B, T, V)
-        wrong = keep(tokens, targets) & (targets != IGNORE_INDEX) & (logits.argmax(-1) != targets)  # (B, T)
-        exact_match = (~wrong.any(-1)).float().mean()
-        return F.cross_entropy(*_flatten(logits, targets), reduction="sum"), {"exact_match": exact_match}
+    def graded(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        logits, targets = model(batch.tokens), batch.targets  # (B, T, V), (B, T)
+        asked = keep(batch.tokens, targets) & (targets != IGNORE_INDEX)  # (B, T)
+        wrong = asked & (logits.argmax(-1) != targets)  # (B, T)
+        return token_losses(logits, targets), {"exact_match": (~wrong.any(-1)).float().mean()}
 
     return graded
 
 
-class RecallLoss:
-    """next_token_loss in which a rare token that its document has held before counts `weight` times.
-
-    Such a token is recalled: a name, an object. In a story they are few, so the gradient of all the others
-    hides theirs, and a small model learns every list of words before it copies its first name. The nats of a
-    batch are scaled so that the weights are 1 on average. A weight that looks at the target leans towards
-    repeats: it is for the beginning, and `weight`, a 0-dim tensor, is brought down while the model trains.
-
-    rare: (V,) bool, True for the ids that count. end: the id that ends each document."""
-
-    def __init__(self, rare: Tensor, end: int, weight: float) -> None:
-        self.rare, self.end, self.weight = rare, end, torch.tensor(weight)
-
-    def __call__(self, model: nn.Module, tokens: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        losses = token_losses(model(tokens), targets)  # (B, T), 0 where nothing is scored
-        recalled = self.recalled(tokens, targets)
-        weights = (targets != IGNORE_INDEX) * (1 + (self.weight - 1) * recalled)  # (B, T)
-        share = (targets != IGNORE_INDEX).sum() / weights.sum().clamp_min(1)
-        return (losses * weights).sum() * share, {}
-
-    def recalled(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Which targets are rare and stand in their document before: bool (B, T)."""
-        documents = (tokens == self.end).cumsum(-1)  # (B, T) which document each token is of
-        same = documents[:, :, None] == documents[:, None, :]  # (B, T, T)
-        before = same & (targets[:, :, None] == tokens[:, None, :])  # (B, T, T) a target, a token before it
-        rare = self.rare.to(targets.device)[targets.clamp_min(0)]
-        return before.tril().any(-1) & rare  # (B, T)
-
-
 def answers(mark: int, end: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """What masked_loss and graded_loss ask: True for the targets that follow a token `mark`, up to and with
-    the next `end`. For lines such as "12+34=46" these are the ids of "=" and of the line's end."""
+    """Return a function keep(tokens, targets) -> bool (B, T) that is True for targets after a token `mark`.
+
+    It is True up to the next `end`, that one included. For lines such as "12+34=46" give the ids of "=" and
+    of the line's end."""
 
     def keep(tokens: Tensor, targets: Tensor) -> Tensor:
         places = torch.arange(1, tokens.size(-1) + 1, device=tokens.device)  # (T,)
@@ -189,12 +147,6 @@ def answers(mark: int, end: int) -> Callable[[Tensor, Tensor], Tensor]:
         return marked > ended  # the last mark stands after the last end
 
     return keep
-
-
-def select_targets(loss_fn: LossFn, tokens: Tensor, targets: Tensor) -> Tensor:
-    """The targets as that loss scores them: those that it leaves out are IGNORE_INDEX. All (B, T)."""
-    select = getattr(loss_fn, "select", None)
-    return targets if select is None else select(tokens, targets)
 
 
 def _flatten(logits: Tensor, targets: Tensor, name: str = "logits") -> tuple[Tensor, Tensor]:

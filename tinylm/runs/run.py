@@ -32,6 +32,7 @@ from tinylm.storage import atomic, checkpoint, weights
 from tinylm.storage.checkpoint import TrainingCheckpoint, folder_of, load_newest, saved_steps
 from tinylm.text.batches import Batches
 from tinylm.text.dataset import Dataset
+from tinylm.text.recall import Recall
 from tinylm.training.ddp import SINGLE, World, joined
 from tinylm.training.forecast import check_memory, forecast, plain_duration
 from tinylm.training.loop import train
@@ -42,7 +43,6 @@ TORCHRUN = "torchrun --nproc-per-node=%d"
 FREE = {"dropout", "attention", "residual_init"}  # may differ from those of the weights
 FREE |= {"vocab_multiple", "activation_checkpointing"}
 ENDED = ("seconds", "tokens", "skipped", "interrupted", "stopped_early")  # what the end line says
-RECALLED = 0.6  # of the steps: after these all tokens count alike
 SAMPLE = GenerationConfig(max_new_tokens=72, temperature=0.8)  # a line
 
 
@@ -69,7 +69,7 @@ def run_recipe(
         recipe.train.grad_accum_steps(context_length)
     plan = recipe.train.divided(context_length, world.size)
     dtype, _ = (device.resolve_dtype(best, name) for name in (plan.dtype, plan.eval_dtype))
-    if recipe.data.recall != 1 or recipe.data.scored == "answers":  # these losses want all logits
+    if recipe.data.scored == "answers":  # whether an answer is right takes all logits
         plan = replace(plan, fused_loss=False)
     if best.type == "cpu":
         memory = device.cpu_memory_bytes()
@@ -171,7 +171,11 @@ class Run(Task):
         self.model = GPT(config, generator=torch.Generator().manual_seed(self.plan.seed))
         sizes = {"context_length": context_length, "batch_size": self.plan.micro_batch_size}
         sizes |= {"rank": world.rank, "world_size": world.size, "align": dataset.line}
-        more = {"begins": self.begins, "fingerprint": dataset.fingerprint}
+        more = {"begins": self.begins, "keep": self.keep, "fingerprint": dataset.fingerprint}
+        if self.rare is not None:
+            n_rows = recipe.train.steps * (recipe.train.tokens_per_step // context_length)
+            end, weight = self.tokenizer.end_of_text, recipe.data.recall
+            more["weigh"] = Recall(self.rare, end=end, weight=weight, n_rows=n_rows)
         self.batches = Batches(dataset.train, **sizes, **more, seed=self.plan.seed)
         self.provenance = {
             "recipe": recipe.name,
@@ -225,8 +229,7 @@ class Run(Task):
         name, home = folder.name, folder / paths.KEPT
         shown, go_on = paths.display_path(folder), f"`python -m tinylm resume {name}` goes on"
         print(f"writing to {shown}; Ctrl-C ends the run early and keeps the model", flush=True)
-        self.weigh(saved.progress.step if saved else 0)
-        is_plain = self.recall is None and self.loss_fn is next_token_loss  # nobody asks for its logits
+        is_plain = self.loss_fn is next_token_loss  # nobody asks for its logits
         try:
             history = train(
                 self.model.to(self.world.device),
@@ -235,7 +238,7 @@ class Run(Task):
                 evaluate=self.evaluate,
                 save=self.save,
                 callbacks=[self, *([record] if record else [])],
-                loss_fn=fused_loss() if config.fused_loss and is_plain else self.recall or self.loss_fn,
+                loss_fn=fused_loss() if config.fused_loss and is_plain else self.loss_fn,
                 resume=saved,
                 provenance=self.provenance,
                 world=self.world,
@@ -278,7 +281,6 @@ class Run(Task):
 
         The line has a generator of its own, so that training sees none of its random numbers."""
         self.progress = state.progress
-        self.weigh(state.progress.step)
         if state.evaluation is not None and state.world.rank == 0:
             step = state.progress.step
             tqdm.write(f"step {step}: {state.evaluation.described(self.dataset.unit)}")
@@ -286,12 +288,6 @@ class Run(Task):
             sample = replace(SAMPLE, temperature=0.0, stop=("\n",)) if self.prompt else SAMPLE
             line = generate_text(state.model, self.tokenizer, prompt, sample, generator=generator)
             tqdm.write(f"  {(self.prompt or '') + line!r}")
-
-    def weigh(self, step: int) -> None:
-        """Set how many times a token that is recalled counts in this step: by the step alone."""
-        if self.recall is not None:
-            left = max(0.0, 1 - step / (RECALLED * self.recipe.train.steps))
-            self.recall.weight.fill_(1 + (self.recipe.data.recall - 1) * left)
 
     def save(self, state: TrainingState) -> str:
         """Save a checkpoint and remove those no longer wanted. Returns its name as it can be typed."""

@@ -16,16 +16,17 @@ from tinylm.errors import ConfigError, require_choice, require_count
 from tinylm.inference.choices import score_choices
 from tinylm.inference.evaluate import Evaluation, evaluate
 from tinylm.model.gpt import GPT
-from tinylm.model.losses import LossFn, RecallLoss, answers, graded_loss, masked_loss, next_token_loss
+from tinylm.model.losses import LossFn, answers, graded_loss, next_token_loss
 from tinylm.runs import paths
 from tinylm.runs.cards import measurement
 from tinylm.runs.recipes import DataConfig
 from tinylm.runs.records import RunRecord, record_header
 from tinylm.storage import weights
 from tinylm.text import corpora
+from tinylm.text.batches import Keep
 from tinylm.text.choices import read_hellaswag, toyworld_choices
 from tinylm.text.dataset import Dataset, load_dataset
-from tinylm.text.shards import in_pieces
+from tinylm.text.tokens import in_pieces
 
 RARE = 0.01  # of all tokens: words of grammar are more frequent
 MARK, END = "=", "\n"  # an answer stands between them
@@ -52,7 +53,10 @@ class Task:
         named = weights.TOKENIZER if data.tokenizer.endswith(".json") else data.tokenizer
         self.data = replace(data, corpus=corpus, tokenizer=named)
         self.loss_fn: LossFn = next_token_loss
-        self.recall: RecallLoss | None = None  # what trains in its place, where the recipe asks for it
+        self.keep: Keep | None = None  # which targets are scored, where not all are
+        self.rare: torch.Tensor | None = (
+            None  # (V,) the ids that may be recalled, where the recipe asks for it
+        )
         self.begins: np.ndarray | None = None  # of the documents to train on, where rows begin there
         end = self.tokenizer.end_of_text
         if end is None and (recall != 1 or rows == "documents"):
@@ -66,19 +70,26 @@ class Task:
             counts = sum(np.bincount(piece, minlength=n) for _, piece in in_pieces(dataset.train))  # (V,)
             rare = torch.from_numpy(counts < RARE * len(dataset.train))
             rare[end] = False  # each row of a document begins with it, so that it would always be recalled
-            self.recall = RecallLoss(rare, end, recall)
+            self.rare = rare
         self.prompt: str | None = None  # the first question that is held out, up to its =
         if has_answers(dataset, data):  # then the loss function also logs exact_match
             keep = answers(*(int(self.tokenizer.encode(text)[0]) for text in (MARK, END)))
-            graded = graded_loss(keep)
-            self.loss_fn = masked_loss(keep, graded) if scored == "answers" else graded
+            self.loss_fn = graded_loss(keep)
+            self.keep = keep if scored == "answers" else None
             self.prompt = self.tokenizer.decode(dataset.validation[: dataset.line]).partition(MARK)[0] + MARK
 
     def measure(self, model: GPT, **settings: Any) -> Evaluation:
         """The loss on the validation text; a part of the text, such as the answers, has no bits per byte."""
-        n_bytes = None if hasattr(self.loss_fn, "select") else self.dataset.bytes_per_token
-        about = {"documents": self.dataset.documents, "bytes_per_token": n_bytes, "loss_fn": self.loss_fn}
-        return evaluate(model, self.dataset.validation, **about, **settings)
+        return evaluate(
+            model,
+            self.dataset.validation,
+            documents=self.dataset.documents,
+            from_beginning=self.data.rows == "documents",
+            keep=self.keep,
+            bytes_per_token=None if self.keep else self.dataset.bytes_per_token,
+            loss_fn=self.loss_fn,
+            **settings,
+        )
 
 
 def stored(data: DataConfig, checkpoint: str | Path) -> DataConfig:

@@ -4,19 +4,23 @@ No position is kept, so there is nothing to save: a resumed run reads what it wo
 Taught in notebook 04_training (one process) and 11_ddp (ranks)."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tinylm.batch import IGNORE_INDEX, Batch
 from tinylm.errors import ConfigError, DataError, require_count
-from tinylm.text.shards import Tokens, in_pieces
+from tinylm.text.tokens import Tokens, in_pieces
 
-IGNORE_INDEX = nn.CrossEntropyLoss().ignore_index  # a target that is not scored: torch's own, -100
 ORDER_SEEN = 1024  # positions of the first epoch, enough to notice that numpy has come to permute otherwise
+
+Keep = Callable[[Tensor, Tensor], Tensor]  # (tokens, targets), (B, T) each, to bool (B, T): what is scored
+Weigh = Callable[[Sequence[int], Batch], Tensor]  # row numbers (B,) and their batch to weights (B, T)
 
 
 class TrainingBatches(Protocol):
@@ -27,18 +31,15 @@ class TrainingBatches(Protocol):
     rank: int
     world_size: int
 
-    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> tuple[Tensor, Tensor]:
-        """(tokens, targets) of this rank, int64, (B, T) each; targets are the next ids or IGNORE_INDEX."""
-
-    def count_targets(self, step: int, micro_steps: int = 1) -> int:
-        """How many targets of this rank are scored in that step, known before they are read."""
+    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> Batch:
+        """Return the batch of this rank: (B, T), targets are the next ids or IGNORE_INDEX."""
 
     def fingerprint(self) -> dict[str, Any]:
-        """What must not change in a resumed run, as plain JSON: nothing of how a step is divided."""
+        """Return what must not change in a resumed run, as plain JSON: nothing of how a step is divided."""
 
 
 class Batches:
-    """Seeded batches of (tokens, targets) from one long row of ids.
+    """Seeded batches from one long sequence of ids.
 
     Rows are counted through the whole run: step by step, micro-batch by micro-batch, rank by rank. Row r
     belongs to epoch r // windows_per_epoch. One epoch is a seeded permutation of windows that do not
@@ -46,15 +47,18 @@ class Batches:
     meet, and any division of the same global batch into ranks and micro-batches reads the same rows.
     A batch may hold the end of one epoch and the beginning of the next, so no window is ever skipped.
 
-    tokens: whole numbers, shape (N,), an array, a memmap or `shards.Tokens`.
+    tokens: integers, shape (N,), an array, a memmap or `tokens.Tokens`.
     batch_size: rows per micro-batch and rank. The permutation costs 8 bytes per window (80 MB for ten
     billion tokens in windows of 1024) and is numpy's own: resume with the same numpy.
     align: windows begin at multiples of it: with the length of a line, each row is made of whole lines. The
     last line of all is read only where an id follows it, because the last target would be missing.
-    begins: rows begin at these ids alone, (D,), each once an epoch in a seeded order, as at the beginnings of
-    documents; the rest of a document that is longer than a row is not read.
-    fingerprint: what the ids are known by, such as Dataset.fingerprint; without it they are hashed.
-    Raises ConfigError for sizes that cannot be and DataError for too few tokens."""
+    begins: rows begin at these positions alone, (D,), each once an epoch in a seeded order, as at the
+    beginnings of documents; the rest of a document that is longer than a row is not read.
+    keep: which targets are scored, keep(tokens, targets) -> bool (B, T); the others become IGNORE_INDEX.
+    weigh: how much each target counts, weigh(row numbers, batch) -> float (B, T): a pure function too.
+    end_of_text: the id that ends each document; with it attention stays inside documents (Batch.documents).
+    fingerprint: a hash of the ids that is known already, such as Dataset.fingerprint; without it they are
+    hashed here. Raises ConfigError for sizes that cannot be and DataError for too few tokens."""
 
     def __init__(
         self,
@@ -67,6 +71,9 @@ class Batches:
         world_size: int = 1,
         align: int = 1,
         begins: np.ndarray | None = None,
+        keep: Keep | None = None,
+        weigh: Weigh | None = None,
+        end_of_text: int | None = None,
         fingerprint: str | None = None,
     ) -> None:
         require_count("seed", seed, least=0)
@@ -84,6 +91,7 @@ class Batches:
         # leaves, so that the last id is reached as well as the first.
         self.windows_per_epoch = max(1, len(tokens) // context_length - 1)
         self._max_offset = len(tokens) - 1 - self.windows_per_epoch * context_length
+        self.keep, self.weigh, self.end_of_text = keep, weigh, end_of_text
         self._begins = begins
         if begins is not None:
             self._begins = begins[begins + context_length < len(tokens)]
@@ -92,24 +100,27 @@ class Batches:
                 raise DataError(f"{few} give {n} rows of {context_length}: give more")
             self.windows_per_epoch = n
         self._tokens_sha256 = fingerprint
-        self._order = lru_cache(maxsize=2)(self._order)  # a batch may stand between two epochs
+        self._order = lru_cache(maxsize=2)(self._permutation)  # a batch may lie between two epochs
 
-    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> tuple[Tensor, Tensor]:
-        """The (tokens, targets) of this rank, int64, shape (B, T) each; targets are the next ids."""
+    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> Batch:
+        """Return the batch of this rank in this step: the rows that `rows` gives for its numbers."""
         if step < 0 or not 0 <= micro_step < micro_steps:
             raise DataError(f"no step {step}, micro_step {micro_step} of {micro_steps}: count from 0")
         first = ((step * micro_steps + micro_step) * self.world_size + self.rank) * self.batch_size
-        places = (divmod(row, self.windows_per_epoch) for row in range(first, first + self.batch_size))
-        begins = [int(self._order(epoch)[place]) for epoch, place in places]
-        return _rows(self.tokens, begins, self.context_length)
+        return self.rows(range(first, first + self.batch_size))
 
-    def count_targets(self, step: int, micro_steps: int = 1) -> int:
-        """How many targets of this rank are scored in that step: all of them."""
-        return micro_steps * self.batch_size * self.context_length
+    def rows(self, numbers: Sequence[int]) -> Batch:
+        """Return the rows with these numbers, counted from 0 through all epochs: (B, T) each."""
+        places = (divmod(number, self.windows_per_epoch) for number in numbers)
+        begins = np.array([self._order(epoch)[place] for epoch, place in places])  # (B,)
+        batch = _cut(self.tokens, begins, self.context_length, self.keep)
+        if self.end_of_text is not None:  # the end of one document is what the next one is predicted from
+            batch = replace(batch, documents=(batch.tokens == self.end_of_text).cumsum(-1))
+        return batch if self.weigh is None else replace(batch, weights=self.weigh(numbers, batch))
 
     def fingerprint(self) -> dict[str, Any]:
-        """What these batches are: two with the same fingerprint read the same rows in a step of as many, on
-        however many ranks and in whatever micro-batches."""
+        """Return what these batches are: two with the same fingerprint read the same rows in a step of as
+        many, on however many ranks and in whatever micro-batches."""
         self._tokens_sha256 = self._tokens_sha256 or _sha256(self.tokens)
         order = self._order(0)[:ORDER_SEEN].astype("<i8")
         return {
@@ -120,7 +131,7 @@ class Batches:
             "order": hashlib.sha256(order.tobytes()).hexdigest(),
         }
 
-    def _order(self, epoch: int) -> np.ndarray:
+    def _permutation(self, epoch: int) -> np.ndarray:
         """The positions of one epoch in the order of reading, shape (windows_per_epoch,)."""
         generator = np.random.default_rng([self.seed, epoch])
         if self._begins is not None:
@@ -132,32 +143,62 @@ class Batches:
         return order
 
 
-def evaluation_windows(
-    tokens: np.ndarray | Tokens, context_length: int, batch_size: int, *, chosen: Sequence[int] | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Fixed windows in reading order, for evaluation: (tokens, targets), int64, (B, T) each.
+class EvaluationRows:
+    """Rows that score every id but the first exactly once, in reading order, the same ones each time.
 
-    Every id but the first is a target exactly once. The last window is padded: its tokens with 0, its
-    targets with IGNORE_INDEX. The last batch may have fewer rows. With `chosen`, only the windows with
-    these numbers are read, in that order; they count from 0, and window i scores the ids after i * T.
-    Raises ConfigError for sizes that cannot be and DataError for fewer than 2 ids."""
-    tokens = _checked(tokens, context_length, batch_size, least=2)
-    n_windows = -(-(len(tokens) - 1) // context_length)
-    windows = range(n_windows) if chosen is None else chosen
-    for at in range(0, len(windows), batch_size):
-        begins = [window * context_length for window in windows[at : at + batch_size]]
-        yield _rows(tokens, begins, context_length)
+    They are windows of context_length; row i scores the ids after i * T. With `documents`, the positions (D,)
+    at which documents begin, from 0 on, each document is read from its beginning, after the id that ended
+    the one before: a row then never holds two documents, and a long document has several rows.
+
+    begins (N,): where each row begins; it scores the ids after that. Where a row is shorter than
+    context_length its tokens are filled up with 0 and its targets with IGNORE_INDEX.
+    keep: as for Batches. Raises ConfigError for sizes that cannot be and DataError for fewer than 2 ids."""
+
+    def __init__(
+        self,
+        tokens: np.ndarray | Tokens,
+        *,
+        context_length: int,
+        documents: np.ndarray | None = None,
+        keep: Keep | None = None,
+    ) -> None:
+        self.tokens = _checked(tokens, context_length, batch_size=1, least=2)
+        self.context_length, self.keep = context_length, keep
+        starts = np.zeros(1, dtype=np.int64) if documents is None else np.maximum(documents - 1, 0)  # (D,)
+        stops = np.append(starts[1:], len(tokens) - 1)  # (D,) the last position that each scores
+        n_rows = -(-(stops - starts) // context_length)  # (D,)
+        within = np.arange(n_rows.sum()) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)  # (N,) 0, 1, …
+        self.begins = np.repeat(starts, n_rows) + within * context_length  # (N,)
+        self._ends = np.minimum(self.begins + context_length, np.repeat(stops, n_rows))  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    def rows(self, numbers: Sequence[int]) -> Batch:
+        """Return the rows with these numbers, counted from 0: (B, T) each."""
+        chosen = np.asarray(numbers)
+        return _cut(self.tokens, self.begins[chosen], self.context_length, self.keep, self._ends[chosen])
 
 
-def _rows(tokens: np.ndarray | Tokens, begins: list[int], context_length: int) -> tuple[Tensor, Tensor]:
-    """The ids from each of `begins` on as (tokens, targets), (B, T) each, padded where the ids end."""
+def _cut(
+    tokens: np.ndarray | Tokens,
+    begins: np.ndarray,
+    context_length: int,
+    keep: Keep | None,
+    ends: np.ndarray | None = None,
+) -> Batch:
+    """The ids from each of `begins` on, (B, T), up to those at `ends`, which are the last targets."""
     inputs = np.zeros((len(begins), context_length), dtype=np.int64)
     targets = np.full_like(inputs, IGNORE_INDEX)
-    for row, begin in enumerate(begins):
-        ids = np.asarray(tokens[begin : begin + context_length + 1])
+    ends = begins + context_length if ends is None else ends
+    for row, (begin, end) in enumerate(zip(begins.tolist(), ends.tolist(), strict=True)):
+        ids = np.asarray(tokens[begin : end + 1])
         inputs[row, : len(ids) - 1] = ids[:-1]
         targets[row, : len(ids) - 1] = ids[1:]
-    return torch.from_numpy(inputs), torch.from_numpy(targets)
+    batch = Batch(torch.from_numpy(inputs), torch.from_numpy(targets))
+    if keep is None:
+        return batch
+    return replace(batch, targets=batch.targets.masked_fill(~keep(batch.tokens, batch.targets), IGNORE_INDEX))
 
 
 def _sha256(tokens: np.ndarray | Tokens) -> str:

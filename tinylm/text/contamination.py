@@ -14,8 +14,8 @@ import numpy as np
 import regex
 
 from tinylm.errors import InputError, require_count
-from tinylm.text.shards import in_pieces
 from tinylm.text.tokenizers import Tokenizer
+from tinylm.text.tokens import in_pieces
 
 WORD = regex.compile(r"[^\W_]+")  # letters and digits; everything else only parts them
 UNSEEN = regex.compile(r"\p{Cf}+")  # a soft hyphen, a joiner: it parts nothing

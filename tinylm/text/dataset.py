@@ -15,8 +15,9 @@ import numpy as np
 from tinylm.errors import ConfigError, DataError, require_choice, require_number, short
 from tinylm.text import corpora, documents, tokenizers
 from tinylm.text.prepare import prepared, tokenizer_of
-from tinylm.text.shards import MANIFEST, Tokens, in_pieces, open_tokens, read_manifest
+from tinylm.text.shards import MANIFEST, open_tokens, read_manifest
 from tinylm.text.tokenizers import CharTokenizer, Tokenizer, checked_ids, tokenizer_named
+from tinylm.text.tokens import Tokens, in_pieces
 
 VERIFIED_IDS = 2**28  # more than these are not read through before the first step: minutes for ten billion
 

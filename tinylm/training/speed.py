@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tinylm.batch import Batch
 from tinylm.device import Precision
 from tinylm.errors import ConfigError
 from tinylm.model.losses import LossFn, fused_loss, next_token_loss
@@ -55,19 +56,19 @@ def compile_loss(loss_fn: LossFn) -> LossFn:
     """The same loss, compiled at its first call and for each new shape, which takes from seconds to minutes.
 
     The function is compiled and never the model: generation with a cache would compile for every token. It
-    keeps its attributes, such as `select`, and draws dropout's masks by the same seed in another way. Raises
+    draws dropout's masks by the same seed in another way. Raises
     ConfigError where nothing can be compiled."""
     torch.compiler.reset()  # a ninth model in one process would else be run as it stands, without a word
     compiled = None
 
     @functools.wraps(loss_fn)
-    def loss(model: nn.Module, tokens: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         nonlocal compiled
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what the compiler says of its own parts
                 compiled = compiled or torch.compile(loss_fn, dynamic=False)  # a run has one shape
-                return compiled(model, tokens, targets)
+                return compiled(model, batch)
         except RuntimeError as error:
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise

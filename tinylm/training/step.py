@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinylm.device import Precision, copy_to, seeded_rng, synchronize
+from tinylm.device import Precision, seeded_rng, synchronize
 from tinylm.errors import ConfigError, Divergence
-from tinylm.model.losses import LossFn, next_token_loss, select_targets
-from tinylm.text.batches import IGNORE_INDEX, TrainingBatches
+from tinylm.model.losses import LossFn, next_token_loss
+from tinylm.text.batches import TrainingBatches
 from tinylm.training.config import TrainConfig
 from tinylm.training.ddp import SINGLE, World
 from tinylm.training.finite import check_finite
@@ -52,12 +52,17 @@ def train_step(
     log: bool = True,
     unchecked: list[tuple[int, float, Tensor]] | None = None,
 ) -> StepResult:
-    """One optimiser step on config.tokens_per_step tokens, a pure function of (weights, config.seed, step).
+    """Do one optimiser step on config.tokens_per_step tokens: a pure function of (weights, config.seed,
+    step).
 
-    The micro-batches add up to the gradient of the whole batch: each divides its summed loss by the
-    number of targets in all of them, on all ranks. `skipped` is how many steps before were left out: the
-    data goes by the step, the learning rate by those that were applied. log=False leaves the numbers on the
-    device. Raises Divergence, with the weights as they were, when the loss or the gradient is not finite, but
+    The micro-batches add up to the gradient of the whole batch: each divides its summed nats by what is
+    scored in all of them, on all ranks. `skipped` is how many steps before were left out: the data goes by
+    the step, the learning rate by those that were applied. log=False leaves the numbers on the device. A
+    metric of the loss function is averaged over micro-batches and ranks; a scalar is part of the result.
+    After an update that was applied, model.after_step(metrics) is called where the model has it, with vectors
+    too.
+
+    Raises Divergence, with the weights as they were, when the loss or the gradient is not finite, except
     for an overflow of float16; where the device runs ahead of Python, a step that is not logged is added to
     `unchecked`, for check_finite."""
     if precision is None:
@@ -70,35 +75,31 @@ def train_step(
         synchronize(device)
     started = time.perf_counter()
     micro_steps = config.grad_accum_steps(batches.context_length, batches.world_size)
-    # Each is fetched when the work on the one before has been queued: a GPU computes meanwhile.
-    micro_batches = (batches.batch(step, i, micro_steps) for i in range(micro_steps))
-    if hasattr(loss_fn, "select"):  # it has to read them all to know how many targets it scores
-        micro_batches = list(micro_batches)
-        scored = [select_targets(loss_fn, *micro_batch) != IGNORE_INDEX for micro_batch in micro_batches]
-        n_targets = sum(int(targets.sum()) for targets in scored)
-    else:
-        n_targets = batches.count_targets(step, micro_steps)
-    n_targets = world.mean(torch.full((), float(n_targets), device=device))  # each rank divides by the mean
+    # All are read first, a few MB: only then is it known how much is scored. Each rank divides by the mean.
+    micro_batches = [batches.batch(step, i, micro_steps) for i in range(micro_steps)]
+    n_scored = sum(batch.scored().double().sum() for batch in micro_batches)
+    n_scored = world.mean(n_scored.float().to(device))
 
     rate = set_learning_rate(optimizer, step - skipped, config)  # never by the micro-step
     optimizer.zero_grad(set_to_none=True)  # once a step: the micro-batches accumulate
     losses, metrics, place = [], [], {p: i for i, p in enumerate(model.parameters())}
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     in_order = sorted(trained, key=lambda p: place.get(p, -1))  # the backward pass comes to the last first
-    for micro_step, (tokens, targets) in enumerate(micro_batches):
+    for micro_step, batch in enumerate(micro_batches):
         number = micro_step * batches.world_size + batches.rank  # among all of the step: ranks do not show
         dropout_seed = np.random.SeedSequence([config.seed, step, number]).generate_state(1)[0]
         with seeded_rng(device, int(dropout_seed)), precision.products():
+            batch = batch.to(device)
             with precision.autocast():
-                nats, logged = loss_fn(model, copy_to(device, tokens), copy_to(device, targets))  # a sum
-            loss = nats / n_targets
+                nats, said = loss_fn(model, batch)  # (B, T)
+            loss = (nats * batch.scored()).sum() / n_scored
             with world.averaging(in_order) if micro_step + 1 == micro_steps else contextlib.nullcontext():
                 scaler.scale(loss).backward()
             losses.append(loss.detach())
-            metrics.append(logged)
+            metrics.append(said)
     # Processes tell one another all before the update: one that is lost leaves the others' weights whole.
     loss = world.mean(losses[0] if micro_steps == 1 else torch.stack(losses).sum())
-    said = {name: world.mean(torch.stack([m[name].detach() for m in metrics]).mean()) for name in metrics[0]}
+    said = {name: world.mean(torch.stack([m[name].detach() for m in metrics]).mean(0)) for name in metrics[0]}
 
     parameters = [p for p in trained if p.grad is not None]
     scaler.unscale_(optimizer)  # before clipping, which is for the gradient as it is
@@ -123,6 +124,9 @@ def train_step(
         what = f"float16's scale has fallen to {now:g} because every gradient overflows"
         raise Divergence(f"{what} at step {step} with learning rate {rate:g}")
 
+    if hasattr(model, "after_step") and not left_out:
+        model.after_step(said)
+    said = {name: value for name, value in said.items() if value.ndim == 0}
     if not log:
         return StepResult(step, loss, rate, grad_norm, metrics=said, skipped=left_out)
     synchronize(device)

@@ -4,9 +4,8 @@ import pytest
 
 from tests.course.exercises.marking import assert_right, assert_wrong, function
 from tinylm.course.exercises import nb06
-from tinylm.model.losses import next_token_loss
 
-NOTEBOOK = {"EQUALS": nb06.EQUALS, "is_result": nb06.given_is_result, "next_token_loss": next_token_loss}
+NOTEBOOK = {"EQUALS": nb06.EQUALS, "is_result": nb06.given_is_result}
 
 LINE = "f'{a:03d}+{b:03d}={a + b:04d}\\n'"
 SUMS = function(
@@ -77,81 +76,58 @@ MASKS = function(
     ("m = tokens == equals\nm[:, 1:] = m[:, 1:] | m[:, :-1]\nreturn m", None),
     ("return ((tokens == equals).cumsum(1) > 0).roll(-1, 1)", None),
 )
+READ = "tokens, targets = batch.tokens, batch.targets\n"
 LOG_P = "p = model(tokens).log_softmax(-1).gather(-1, targets[..., None])[..., 0]\n"
-KEPT = "keep = is_result(tokens, EQUALS)\n"
+KEPT = READ + "keep = is_result(tokens, EQUALS)\n"
 CUT = KEPT + "targets = targets.masked_fill(~keep, -100)\n"
+EACH = KEPT + "each = F.cross_entropy(model(tokens).mT, targets, reduction='none')\n"
+NATS = "return F.cross_entropy(model(tokens).mT, targets, reduction='none'), {}"
 LOSSES = function(
-    "result_loss(model, tokens, targets)",
-    (CUT + "return F.cross_entropy(model(tokens).mT, targets), {}", "do not average"),
-    (
-        CUT + "return F.cross_entropy(model(tokens).mT, targets, reduction='sum') / len(tokens), {}",
-        "divided by",
-    ),
-    ("return F.cross_entropy(model(tokens).mT, targets, reduction='sum'), {}", "whole line"),
-    ("return F.cross_entropy(model(tokens).mT, targets), {}", "mean of the whole line"),
-    (CUT.replace("~", "") + "return next_token_loss(model, tokens, targets)[0], {}", "turn the mask over"),
+    "result_loss(model, batch)",
+    (CUT + "return F.cross_entropy(model(tokens).mT, targets), {}", "this is their mean"),
+    (CUT + "return F.cross_entropy(model(tokens).mT, targets, reduction='sum'), {}", "this is their sum"),
+    (READ + NATS, "whole line"),
+    (READ + "return F.cross_entropy(model(tokens).mT, targets), {}", "mean of the whole line"),
+    (READ + NATS.replace("none", "sum"), "sum of the whole line"),
+    (EACH + "return each[keep], {}", "a mask as an index"),
+    (CUT.replace("~", "") + NATS, "turn the mask over"),
     (
         KEPT
-        + "x = model(tokens) * keep[..., None]\nreturn F.cross_entropy(x.mT, targets, reduction='sum'), {}",
+        + "x = model(tokens) * keep[..., None]\nreturn F.cross_entropy(x.mT, targets, reduction='none'), {}",
         "masking logits",
     ),
-    (CUT + "return F.cross_entropy(model(tokens).mT, targets, reduction='sum')", "two things"),
-    (CUT + "return next_token_loss(model, tokens, targets)[0].item(), {}", "nothing can be learnt"),
-    (
-        CUT + "with torch.no_grad():\n    return next_token_loss(model, tokens, targets)",
-        "nothing can be learnt",
-    ),
-    (
-        KEPT
-        + "x = F.cross_entropy(model(tokens).mT, targets, reduction='none')\nreturn (x * keep).mean(), {}",
-        "divided by all targets",
-    ),
-    (KEPT + LOG_P + "return p[keep].sum(), {}", "sign is wrong"),
-    (KEPT + LOG_P + "return p.exp()[keep].sum(), {}", "not p"),
-    (
-        KEPT
-        + "x = F.cross_entropy(model(tokens).mT, targets, reduction='none')\nreturn (x * keep).sum(1), {}",
-        "not one for each",
-    ),
-    (CUT + "next_token_loss(model, tokens, targets)", "is `return` missing?"),
+    (CUT + "return F.cross_entropy(model(tokens).mT, targets, reduction='none')", "two things"),
+    (EACH + "return (each * keep).detach(), {}", "nothing can be learnt"),
+    (EACH + "return each * keep / targets.numel(), {}", "dividing is the loop's"),
+    (KEPT + LOG_P + "return p * keep, {}", "sign is wrong"),
+    (KEPT + LOG_P + "return p.exp() * keep, {}", "not p"),
+    (EACH + "return (each * keep).sum(1), {}", "not one for each row"),
+    (CUT + "F.cross_entropy(model(tokens).mT, targets, reduction='none')", "is `return` missing?"),
     (
         CUT + "with torch.no_grad():\n    x = model(tokens)\n"
-        "return F.cross_entropy(x.mT, targets, reduction='sum'), {}",
+        "return F.cross_entropy(x.mT, targets, reduction='none'), {}",
         "nothing can be learnt",
     ),
-    (CUT + "return next_token_loss(model, targets.clamp(0), targets)", "the model reads"),
+    (CUT + "tokens = targets.clamp(0)\n" + NATS, "the model reads"),
+    (CUT + "tokens = tokens * ~keep\n" + NATS, "the model reads"),
+    (EACH + "(each * keep).sum().backward()\nreturn each * keep, {}", "the loop"),
     (
-        KEPT + "return next_token_loss(model, tokens * ~keep, targets.masked_fill(~keep, -100))",
-        "the model reads",
-    ),
-    (CUT + "nats, _ = next_token_loss(model, tokens, targets)\nnats.backward()\nreturn nats, {}", "the loop"),
-    (
-        "keep = is_result(targets, EQUALS)\ntargets = targets.masked_fill(~keep, -100)\n"
-        "return next_token_loss(model, tokens, targets)",
+        READ + "keep = is_result(targets, EQUALS)\ntargets = targets.masked_fill(~keep, -100)\n" + NATS,
         "in targets it stands",
     ),
     (
-        CUT + "return F.cross_entropy(model(tokens).softmax(-1).mT, targets, reduction='sum'), {}",
+        CUT + "return F.cross_entropy(model(tokens).softmax(-1).mT, targets, reduction='none'), {}",
         "no softmax",
     ),
-    (
-        CUT.replace("-100", "0") + "return F.cross_entropy(model(tokens).mT, targets, reduction='sum'), {}",
-        "0 is a character",
-    ),
+    (CUT.replace("-100", "0") + NATS, "0 is a character"),
     (
         CUT + "x = model(tokens)\nx = x.reshape(len(x), 13, -1)\n"
-        "return F.cross_entropy(x, targets, reduction='sum'), {}",
+        "return F.cross_entropy(x, targets, reduction='none'), {}",
         ".mT",
     ),
-    (CUT + "return next_token_loss(model, tokens, targets)[0], None", "two things"),
+    (CUT + NATS.replace("{}", "None"), "two things"),
     (
-        "tokens = tokens.masked_fill(~is_result(tokens, EQUALS), -100)\n"
-        "return F.cross_entropy(model(tokens).mT, targets, reduction='sum'), {}",
-        "whole line",
-    ),
-    (
-        KEPT + "keep = keep & (tokens != EQUALS)\n"
-        "return next_token_loss(model, tokens, targets.masked_fill(~keep, -100))",
+        KEPT + "keep = keep & (tokens != EQUALS)\ntargets = targets.masked_fill(~keep, -100)\n" + NATS,
         "target of the = counts",
     ),
 )
@@ -205,22 +181,21 @@ SORTED = function(
     ("return digits + ' = ' + ''.join(sorted(digits)) + '\\n'", "no spaces"),
     ("print(digits + '=' + ''.join(sorted(digits)))", "is `return` missing?"),
 )
-EACH = KEPT + "each = F.cross_entropy(model(tokens).mT, targets, reduction='none')\n"
-R, Q = "each[keep].sum()", "each[~keep].sum()"
+R, Q = "each * keep", "each * ~keep"
 WEIGHTED = function(
-    "weighted_loss(model, tokens, targets, weight)",
+    "weighted_loss(model, batch, weight)",
     (EACH + f"return weight * {R} + {Q}, {{}}", "result counts in full"),
     (EACH + f"return {R}, {{}}", "question is missing"),
     (EACH + f"return {R} + {Q}, {{}}", "this is 1 for it"),
     (EACH + f"return weight * ({R} + {Q}), {{}}", "both are weighted"),
-    (EACH + "return each[keep].mean() + weight * each[~keep].mean(), {}", "not means"),
-    (EACH + f"return ({R} + weight * {Q}) / targets.numel(), {{}}", "divided by nothing"),
-    (EACH + f"return ({R} + weight * {Q}) / len(tokens), {{}}", "number of rows"),
+    (EACH + f"return ({R} + weight * {Q}).sum(), {{}}", "this is their sum"),
+    (EACH + f"return ({R} + weight * {Q}).mean(), {{}}", "this is their mean"),
+    (EACH + f"return ({R} + weight * {Q}) / targets.numel(), {{}}", "dividing is the loop's"),
     (EACH + f"return (1 - weight) * {R} + weight * {Q}, {{}}", "1 − weight"),
     (EACH + f"return weight * {Q}, {{}}", "result is missing"),
     (EACH + f"return {R} - weight * {Q}, {{}}", "a minus"),
     (EACH + f"return {R} + weight * {Q}", "two things"),
-    (EACH + f"return ({R} + weight * {Q}).item(), {{}}", "nothing can be learnt"),
+    (EACH + f"return ({R} + weight * {Q}).detach(), {{}}", "nothing can be learnt"),
     (EACH + f"return {R} + 0.25 * {Q}, {{}}", "does not use its argument `weight`"),
 )
 ANSWERS = {
@@ -240,8 +215,8 @@ RIGHT = {  # other ways that are as good as the solution's
     "least_loss": ["return -(digits + digits - 1) * math.log(0.1) / (3 * (digits + 1))"],
     "is_result": ["return (tokens == equals).float().cummax(1).values.bool()"],
     "result_loss": [
-        EACH + "return (each * keep).sum(), {}",
-        EACH + "return each[keep].sum(), {'scored': keep.sum()}",
+        EACH + "return each * keep, {}",
+        EACH + "return torch.where(keep, each, 0.0), {'scored': keep.sum()}",
     ],
     "exact_match": [
         HIT + "return 1 - (~hit & scored).any(1).float().mean()",
@@ -250,7 +225,7 @@ RIGHT = {  # other ways that are as good as the solution's
     ],
     "waits": ["return (a % 100 // 10) + (b % 100 // 10) == 9"],
     "sort_line": ["return f\"{digits}={''.join(sorted(list(digits)))}\\n\""],
-    "weighted_loss": [EACH + "w = torch.where(keep, 1.0, weight)\nreturn (w * each).sum(), {}"],
+    "weighted_loss": [EACH + "w = torch.where(keep, 1.0, weight)\nreturn w * each, {}"],
 }
 
 

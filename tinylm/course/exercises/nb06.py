@@ -5,9 +5,10 @@ import math
 import torch
 import torch.nn.functional as F
 
+from tinylm.batch import IGNORE_INDEX, Batch
 from tinylm.course.checks import difference, exercise, marked
 from tinylm.course.exercises.nb02 import random
-from tinylm.model.losses import IGNORE_INDEX, next_token_loss
+from tinylm.model.losses import token_losses
 from tinylm.text import addition
 
 EQUALS = 12  # in the alphabet of the sums, "\n+0123456789="
@@ -29,9 +30,10 @@ def given_is_result(tokens, equals):
     return (tokens == equals).cumsum(dim=1) > 0
 
 
-def given_result_loss(model, tokens, targets):
-    """The summed nats of the result's targets alone, and nothing to log."""
-    return next_token_loss(model, tokens, targets.masked_fill(~given_is_result(tokens, EQUALS), IGNORE_INDEX))
+def given_result_loss(model, batch):
+    """The nats of the result's targets, 0 for all others, and no metrics."""
+    kept = given_is_result(batch.tokens, EQUALS)
+    return token_losses(model(batch.tokens), batch.targets.masked_fill(~kept, IGNORE_INDEX)), {}
 
 
 def given_exact_match(logits, targets, scored):
@@ -167,45 +169,45 @@ def is_result(check: exercise, mine) -> None:
 
 @marked("6.5 · the loss of the result", given=given_result_loss)
 def result_loss(check: exercise, mine) -> None:
-    """Summed nats of what is_result keeps, with a gradient, and a dictionary."""
+    """The nats of what is_result keeps, 0 elsewhere, with a gradient, and a dictionary."""
     for pairs, digits in ((((7, 45), (999, 1), (120, 3)), 3), (((3, 4), (61, 7)), 2)):
         tokens, targets = sums(*pairs, digits=digits)
         logits = random(*tokens.shape, 13, seed=digits).requires_grad_()
         kept = given_is_result(tokens, EQUALS)
         each = F.cross_entropy(logits.mT, targets, reduction="none").detach()  # (B, T)
-        right = given_result_loss(model_of(logits, tokens), tokens, targets)[0]
-        empty = F.cross_entropy((logits * kept[..., None]).mT, targets, reduction="sum").detach()
+        right = given_result_loss(model_of(logits, tokens), Batch(tokens, targets))[0]
+        empty = F.cross_entropy((logits * kept[..., None]).mT, targets, reduction="none").detach()
         chance = torch.softmax(logits, -1).gather(-1, targets[..., None])[..., 0].detach()
-        early = each[given_is_result(targets, EQUALS)].sum()
         mean = F.cross_entropy(torch.softmax(logits, -1).mT, targets, reduction="none").detach()
-        squeezed, (B, V) = mean[kept].sum(), (len(tokens), 13)
-        zeros = F.cross_entropy(logits.mT, targets.masked_fill(~kept, 0), reduction="sum").detach()
-        cut = F.cross_entropy(logits.reshape(B, V, -1), targets, reduction="none")
-        cut_anew = cut[kept].sum().detach()
+        zeros = F.cross_entropy(logits.mT, targets.masked_fill(~kept, 0), reduction="none").detach()
+        cut = F.cross_entropy(logits.reshape(len(tokens), 13, -1), targets, reduction="none").detach()
+        places = torch.arange(tokens.shape[1]) >= 7
         usual = {
-            "sum, do not average: reduction='sum'": each[kept].mean(),
-            "the sum over all rows, divided by nothing": each[kept].sum() / len(tokens),
-            "only the result counts, this is the whole line": each.sum(),
-            "only the result counts, this is the mean of the whole line": each.mean(),
-            "this is the question's loss: turn the mask over": each[~kept].sum(),
+            "one number for each target, (B, T): this is their sum": (each * kept).sum(),
+            "one number for each target, (B, T): this is their mean": each[kept].mean(),
+            "one number for each target, (B, T): this is the sum of the whole line": each.sum(),
+            "one number for each target, (B, T): this is the mean of the whole line": each.mean(),
+            "(B, T), with 0 where nothing counts: a mask as an index drops those places": each[kept],
+            "only the result counts, this is the whole line": each,
+            "this is the question's loss: turn the mask over": each * ~kept,
             "masking logits does not help, each still costs ln V: mask the targets": empty,
-            "divided by all targets": (each * kept).mean(),
-            "nats are −ln p: the sign is wrong": -each[kept].sum(),
-            "nats are −ln p, not p": chance[kept].sum(),
-            "look for the = in tokens: in targets it stands one place earlier": early,
-            "cross_entropy wants logits: no softmax before it": squeezed,
+            "divided by the number of targets: dividing is the loop's": each * kept / targets.numel(),
+            "nats are −ln p: the sign is wrong": -each * kept,
+            "nats are −ln p, not p": chance * kept,
+            "look for the = in tokens: in targets it stands one place earlier": each
+            * given_is_result(targets, EQUALS),
+            "cross_entropy wants logits: no softmax before it": mean * kept,
             "−100 leaves a target out; 0 is a character": zeros,
-            ".mT exchanges the last two dimensions, view does not": cut_anew,
-            "the line's end counts too": each[:, :-1][kept[:, :-1]].sum(),
-            "the = need not stand at place 7: use is_result": each[:, 7:].sum() if digits < 3 else 0.0,
-            "one sum for all rows, not one for each": (each * kept).sum(1),
-            "one sum, not one number for each target": each * kept,
-            "the target of the = counts too": each[kept & (tokens != EQUALS)].sum(),
+            ".mT exchanges the last two dimensions, view does not": cut * kept,
+            "the line's end counts too": each * kept * (torch.arange(tokens.shape[1]) < tokens.shape[1] - 1),
+            "the = need not stand at place 7: use is_result": each * places if digits < 3 else each * 0,
+            "one number for each target, not one for each row": (each * kept).sum(1),
+            "the target of the = counts too": each * kept * (tokens != EQUALS),
         }
-        answer = check.run(mine, model_of(logits, tokens, check), tokens, targets)
+        answer = check.run(mine, model_of(logits, tokens, check), Batch(tokens, targets))
         pair = isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)
         check.that(pair, "return two things, as in `return nats, {}`")
-        check.close(answer[0], right, "the sum of −ln p(target) where is_result is True", usual=usual)
+        check.close(answer[0], right, "−ln p(target) where is_result is True, 0 elsewhere", usual=usual)
         check.that(logits.grad is None, "the loss only counts: backward() belongs to the loop")
         learns = isinstance(answer[0], torch.Tensor) and answer[0].requires_grad
         check.that(learns, "nothing can be learnt through it: no .item(), .detach() or no_grad")
@@ -305,23 +307,23 @@ def weighted_loss(check: exercise, mine) -> None:
         logits = random(*tokens.shape, 13, seed=seed).requires_grad_()
         kept = given_is_result(tokens, EQUALS)
         each = F.cross_entropy(logits.mT, targets, reduction="none")  # (B, T)
-        result, question = each[kept].sum(), each[~kept].sum()
+        result, question = each * kept, each * ~kept  # (B, T)
         right = result + weight * question
         usual = {
             "the question is weighted, the result counts in full": weight * result + question,
             "the question is missing": result,
             "the question has the weight, this is 1 for it": result + question,
             "both are weighted, the result should count in full": weight * (result + question),
-            "sums, not means": each[kept].mean() + weight * each[~kept].mean(),
-            "divided by nothing": right / targets.numel(),
-            "divided by the number of rows": right / len(tokens),
+            "one number for each target, (B, T): this is their sum": right.sum(),
+            "one number for each target, (B, T): this is their mean": right.mean(),
+            "divided by the number of targets: dividing is the loop's": right / targets.numel(),
             "the weight is multiplied, once": result + weight**2 * question,
             "1 − weight is not asked for": (1 - weight) * result + weight * question,
             "the result is missing": weight * question,
             "a minus in place of a plus": result - weight * question,
         }
         usual = {said: value.detach() for said, value in usual.items() if weight == 0.25}
-        answer = check.run(mine, model_of(logits, tokens, check), tokens, targets, weight)
+        answer = check.run(mine, model_of(logits, tokens, check), Batch(tokens, targets), weight)
         pair = isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)
         check.that(pair, "return two things, as in `return nats, {}`")
         check.close(answer[0], right, "the result's nats, plus weight times the question's", usual=usual)

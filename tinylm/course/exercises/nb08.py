@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tinylm.course.checks import exercise, marked
 from tinylm.course.exercises.nb02 import random
-from tinylm.model.losses import RecallLoss
+from tinylm.text import recall
 from tinylm.text.toyworld.world import Grade
 
 LARGEST = 2**16 - 1  # what two bytes hold
@@ -85,7 +85,7 @@ def given_shares(stories, grade):
 
 def given_recalled(tokens, targets, rare, end):
     """Which targets are rare and stand among the tokens of their story so far: bool (B, T)."""
-    return RecallLoss(rare, end, 1.0).recalled(tokens, targets)
+    return recall.recalled(tokens, targets, rare, end)
 
 
 class Bytes:
