@@ -4,11 +4,13 @@ Imports between floors are import-linter's to check; pickle, global seeds, parse
 and docstrings are ruff's. pyproject.toml configures both, and planted faults show here that they look."""
 
 import ast
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+import tokenize
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -25,16 +27,14 @@ from tests.authoring.traces import MACHINE_PATH
 from tinylm.cli.options import COMMANDS
 from tinylm.runs.records import read_record
 
-LINES = {"ground": 280, "text": 2434, "model": 1000, "training": 1310, "storage": 763, "inference": 860}
-LINES |= {"runs": 1201, "serving": 300, "course": 1826, "cli": 325, "__main__": 50}  # for all 24 notebooks
-LINES_NOW = 9984  # drawings, copies 290, sums 220, packs 135, BPE 390, shards 500, ranks 330, layouts 290
-FLOOR_OF = {
-    "errors.py": "ground",
-    "batch.py": "ground",
-    "device.py": "ground",
-    "__init__.py": "ground",
-    "__main__.py": "__main__",
-}
+# Lines of code, without blank lines, comments and docstrings: the most that a floor may have for all 24 notebooks,
+# and the most that it has now, which only falls until the next part is begun.
+BUDGET = {"ground": 196, "text": 1458, "model": 565, "training": 770, "storage": 435, "inference": 510}
+BUDGET |= {"runs": 690, "serving": 150, "course": 1065, "cli": 180, "the package": 6020}
+NOW = {"ground": 216, "text": 1708, "model": 533, "training": 914, "storage": 520, "inference": 574}
+NOW |= {"runs": 908, "serving": 0, "course": 1320, "cli": 221, "the package": 6914, "tests": 15365}
+NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE}
+NO_CODE |= {tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc", "tools"}
 IGNORED = {".git", ".venv", "my_notebooks", "cache", "mine", "slides", "__pycache__", ".ipynb_checkpoints"}
 DATA, DATA_BYTES = {".jsonl", ".json", ".md", ".safetensors", ".png"}, 5_000_000
@@ -81,20 +81,29 @@ def init_files_are_docstrings(root):
     return [f"{path} is not a docstring alone" for path in (*wrong, *missing)]
 
 
+def code_lines(path):
+    """How many lines of a file are code: no blank lines, comments or docstrings."""
+    text, lines = path.read_text(encoding="utf-8"), set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in NO_CODE:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):  # a string by itself is a docstring, also below a field
+        if isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str):
+            lines.difference_update(range(node.lineno, node.end_lineno + 1))
+    return len(lines)
+
+
 def floors_keep_their_lines(root):
     lines = Counter()
     for path in (root / "tinylm").rglob("*.py"):
         first, *rest = path.relative_to(root / "tinylm").parts
         if rest[:1] != ["exercises"]:
-            floor = FLOOR_OF.get(first, "ground") if not rest else first
-            lines[floor] += len(path.read_text(encoding="utf-8").splitlines())
+            lines[first if rest else "ground"] += code_lines(path)
     lines["the package"] = lines.total()
-    most = LINES | {"the package": LINES_NOW}
-    return [
-        f"{floor}: {n} lines, {most.get(floor)} at most"
-        for floor, n in lines.items()
-        if n > most.get(floor, 0)
-    ]
+    tests = [path for path in (root / "tests").rglob("*.py") if "exercises" not in path.parts]
+    lines["tests"] = sum(map(code_lines, tests))
+    above = [floor for floor, n in lines.items() if n > NOW.get(floor, 0)]
+    return [f"{floor}: {lines[floor]} lines, {NOW.get(floor, 0)} at most" for floor in above]
 
 
 def names_say_something(root):
@@ -244,7 +253,7 @@ HOUSE = {
 SLASH, WORDS = "/", "tinylm/text/words.py"
 FAULTS = {  # a rule, a file, and what is added at its end
     "init_files_are_docstrings": ("tinylm/text/__init__.py", "x = 1\n"),
-    "floors_keep_their_lines": (WORDS, "x = 1\n" * LINES["text"]),
+    "floors_keep_their_lines": (WORDS, "x = 1\n" * NOW["text"]),
     "names_say_something": ("tinylm/text/word_helpers.py", ""),
     "words_of_one_file_stand_in_it": (WORDS, 'x = x.to("cuda:0")\n'),
     "text_is_written_with_its_line_ends_named": (WORDS, "x.write_text('a', encoding='utf-8')\n"),
