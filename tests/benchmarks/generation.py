@@ -51,7 +51,7 @@ def products(model):
 
 def ours(model, n):
     config = GenerationConfig(temperature=0.0, max_new_tokens=n)
-    return lambda: list(generate(model, PROMPT, config, generator=torch.Generator()))
+    return lambda: list(generate(model, [PROMPT], config, generator=torch.Generator()))
 
 
 def period(model, n_prompt):
@@ -60,7 +60,7 @@ def period(model, n_prompt):
     config, prompt = GenerationConfig(max_new_tokens=T - T // 2 + 2), list(range(n_prompt))
 
     def run():
-        stream = generate(model, prompt, config, generator=torch.Generator().manual_seed(0))
+        stream = generate(model, [prompt], config, generator=torch.Generator().manual_seed(0))
         next(stream)  # reads the prompt
         began = time.perf_counter()
         for _ in stream:

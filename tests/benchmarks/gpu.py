@@ -23,7 +23,7 @@ from benchmark import ROOT, open_record, options
 from tinylm.device import Precision, best_device, describe_device, resolve_dtype, synchronize
 from tinylm.errors import TinyLMError
 from tinylm.inference.config import GenerationConfig
-from tinylm.inference.generate import generate_batch
+from tinylm.inference.generate import generate
 from tinylm.model.config import ModelConfig
 from tinylm.model.cost import flops_per_token, memory_bytes
 from tinylm.model.gpt import GPT
@@ -102,7 +102,7 @@ def token_seconds(model: GPT, rows: int) -> float:
     for _ in range(4):  # the first one warms up
         synchronize(device)
         began = time.perf_counter()
-        for _ in generate_batch(model, [[1, 2, 3]] * rows, config, generator=torch.Generator()):
+        for _ in generate(model, [[1, 2, 3]] * rows, config, generator=torch.Generator()):
             pass
         synchronize(device)
         times.append((time.perf_counter() - began) / WRITTEN)

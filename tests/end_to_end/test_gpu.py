@@ -101,5 +101,5 @@ def test_the_cache_writes_the_same_text_and_as_on_the_processor(choice):
             parameter.normal_(0.0, 0.3, generator=torch.Generator().manual_seed(parameter.numel()))
     for device, use_cache in (("cpu", True), (GPU, True), (GPU, False)):
         options = GenerationConfig(temperature=0.0, max_new_tokens=20, use_cache=use_cache)
-        texts.append(list(generate(model.to(device), [3, 5, 7], options, generator=torch.Generator())))
+        texts.append(list(generate(model.to(device), [[3, 5, 7]], options, generator=torch.Generator())))
     assert texts[0] == texts[1] == texts[2]

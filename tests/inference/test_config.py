@@ -13,10 +13,9 @@ SETTINGS = {  # what is taken, what is refused, and what is said then
     "top_p": ([1e-9, 1], [0, -0.5, 1.01, math.nan], "above 0 and at most 1: use 0.9"),
     "min_p": ([0, 1.0], [-0.01, 1.01, math.nan], "from 0 to 1: use 0.1"),
     "repetition_penalty": ([0.01, 100], [0, 1e-300, 1e30, math.nan], "from 0.01 to 100: use 1.2"),
-    "max_new_tokens": ([0, 10**9], [-1, False], "it must be"),
+    "max_new_tokens": ([1, 10**9], [0, -1, False], "it must be"),
     "stop": ([(), ("\n\n", "KING")], ["\n", ["\n"], (3,)], "give a tuple of texts"),
     "use_cache": ([False], [1], "use True or False"),
-    "window": (["half", "sliding"], ["whole", None], "use 'half' or 'sliding'"),
 }
 
 

@@ -17,10 +17,8 @@ from tinylm.inference import generate as generation
 from tinylm.inference.config import DEFAULT, GenerationConfig
 from tinylm.inference.generate import (
     generate,
-    generate_batch,
     generate_text,
     generate_texts,
-    next_logits,
     row_generators,
     stream_text,
 )
@@ -31,7 +29,6 @@ from tinylm.text.tokenizers import CharTokenizer
 T = 11
 ROWS = [[4, 7, 1], [2], [5, 5, 9, 0, 12, 3, 8], [1, 6, 2]]
 with_and_without_cache = pytest.mark.parametrize("use_cache", [True, False])
-each_window = pytest.mark.parametrize("window", ["half", "sliding"])
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -61,58 +58,57 @@ def asked(n: int, **settings) -> GenerationConfig:
     return GenerationConfig(max_new_tokens=n, **settings)
 
 
-def windows_of(text: list[int], n_prompt: int, window: str, context_length: int = T) -> list[list[int]]:
+def written(model, prompt, config, source: torch.Generator | None = None) -> list[int]:
+    """What follows a single prompt."""
+    return [token for (token,) in generate(model, [prompt], config, generator=source or seeded())]
+
+
+def windows_of(text: list[int], n_prompt: int) -> list[list[int]]:
     """What the model is to see before each token that follows the prompt: the law, written out."""
-    seen, size = [], min(n_prompt, context_length)
+    seen, size = [], min(n_prompt, T)
     for end in range(n_prompt, len(text)):
         seen.append(text[end - size : end])
-        full = context_length if window == "sliding" else context_length // 2
-        size = size + 1 if size < context_length else full
+        size = size + 1 if size < T else T // 2
     return seen
 
 
 # What is drawn, from what the model sees
 
 
-@each_window
 @with_and_without_cache
 @pytest.mark.parametrize("prompt", [[4, 7, 1], [5] * T + [12, 0]], ids=["short", "longer than the context"])
-def test_each_token_is_drawn_from_the_prediction_after_its_window(prompt, use_cache, window):
+def test_each_token_is_drawn_from_the_prediction_after_its_window(prompt, use_cache):
     model, source = tiny(), seeded(3)
-    config = asked(29, temperature=2.5, use_cache=use_cache, window=window)  # well past the context length
-    new = list(generate(model, torch.tensor(prompt), config, generator=seeded(3)))
-    for expected, seen in zip(new, windows_of(prompt + new, len(prompt), window), strict=True):
+    config = asked(29, temperature=2.5, use_cache=use_cache)  # well past the context length
+    new = written(model, torch.tensor(prompt), config, seeded(3))
+    for expected, seen in zip(new, windows_of(prompt + new, len(prompt)), strict=True):
         with torch.no_grad():
             weights = probabilities(model(torch.tensor([seen]))[:, -1], config)
         assert int(torch.multinomial(weights, 1, generator=source)) == expected
 
 
-@each_window
 @one_choice_at_a_time
-def test_cached_logits_equal_the_uncached_models_on_each_rows_own_window(choice, window, monkeypatch):
+def test_cached_logits_equal_the_uncached_models_on_each_rows_own_window(choice, monkeypatch):
     model, logits = tiny(**choice).double(), []
     real = generation.sample
     monkeypatch.setattr(
         generation, "sample", lambda row, *args, **named: logits.append(row) or real(row, *args, **named)
     )
-    config = asked(2 * T, temperature=3.0, window=window)
-    new = list(generate_batch(model, ROWS, config, generator=seeded(2)))
+    new = list(generate(model, ROWS, asked(2 * T, temperature=3.0), generator=row_generators(seeded(2), 4)))
     for i, row in enumerate(ROWS):
         text = row + [tokens[i] for tokens in new]
-        for step, seen in enumerate(windows_of(text, len(row), window)):
-            assert_close(logits[step][i], next_logits(model, [seen])[0], rtol=1e-9, atol=1e-10)
+        for step, seen in enumerate(windows_of(text, len(row))):
+            with torch.no_grad():
+                assert_close(logits[step][i], model(torch.tensor([seen]))[0, -1], rtol=1e-9, atol=1e-10)
 
 
 def test_cache_reads_each_token_once_and_alone_and_half_the_context_when_it_is_full(monkeypatch):
     model, read = tiny(), []
     real = model.embed
     monkeypatch.setattr(model, "embed", lambda ids, *at: read.append(ids[0].tolist()) or real(ids, *at))
-    text = [4, 7, 1, *generate(model, [4, 7, 1], asked(17), generator=seeded())]
+    text = [4, 7, 1, *written(model, [4, 7, 1], asked(17))]
     alone = [[token] for token in text]
     assert read == [text[:3], *alone[3:11], text[7:12], *alone[12:18], text[14:19]]
-    read.clear()
-    text = [4, 7, 1, *generate(model, [4, 7, 1], asked(11, window="sliding"), generator=seeded())]
-    assert read == [text[:3], *[[token] for token in text[3:11]], text[1:12], text[2:13]]
 
 
 def test_penalty_counts_the_prompt_and_what_was_written_also_when_it_left_the_window():
@@ -126,16 +122,17 @@ def test_penalty_counts_the_prompt_and_what_was_written_also_when_it_left_the_wi
     strong = replace(plain, repetition_penalty=60.0)  # a seen token is less probable than any other
     for prompt in ([18, 7], [1, 0, 3, 3, 3, 3, 3]):  # the context is 5
         unseen = [token for token in range(19) if token not in prompt]
-        assert list(generate(Ranked(19), prompt, strong, generator=seeded())) == unseen[:15]
-    assert list(generate(Ranked(19), [18, 7], plain, generator=seeded())) == [0] * 15
+        assert written(Ranked(19), prompt, strong) == unseen[:15]
+    assert written(Ranked(19), [18, 7], plain) == [0] * 15
 
 
 def test_seed_repeats_the_text_rows_draw_each_for_itself_and_the_global_generator_is_not_touched():
     before = torch.get_rng_state()
-    texts = [list(generate(tiny(), [2, 5], asked(31), generator=seeded(s))) for s in (1, 1, 2)]
+    texts = [written(tiny(), [2, 5], asked(31), seeded(s)) for s in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]
-    together = generate_batch(tiny(), [[3]] * 5, asked(17), generator=seeded())
-    assert len(set(zip(*together, strict=True))) == 5
+    for generators in (seeded(), row_generators(seeded(), 5)):
+        together = generate(tiny(), [[3]] * 5, asked(17), generator=generators)
+        assert len(set(zip(*together, strict=True))) == 5
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -143,20 +140,18 @@ def test_seed_repeats_the_text_rows_draw_each_for_itself_and_the_global_generato
 
 
 @with_and_without_cache
-@each_window
 @pytest.mark.parametrize("position", ["learned", "rotary"])
-def test_batch_row_equals_generate_with_its_own_generator_whatever_stands_beside_it(
-    position, window, use_cache
-):
+def test_batch_row_equals_generate_with_its_own_generator_whatever_stands_beside_it(position, use_cache):
     model, prompts = tiny(position=position), [*ROWS, list(range(13)) * 2]  # one is longer than the context
-    config = asked(2 * T, repetition_penalty=2.0, use_cache=use_cache, window=window)
+    config = asked(2 * T, repetition_penalty=2.0, use_cache=use_cache)
     alone = [
-        tuple(generate(model, prompt, config, generator=source))
+        tuple(written(model, prompt, config, source))
         for prompt, source in zip(prompts, row_generators(seeded(4), 5), strict=True)
     ]
     assert len(set(alone)) == 5
     for beside in (prompts, [prompts[0], [3], prompts[2]], prompts[:1]):
-        rows = list(zip(*generate_batch(model, beside, config, generator=seeded(4)), strict=True))
+        sources = row_generators(seeded(4), len(beside))
+        rows = list(zip(*generate(model, beside, config, generator=sources), strict=True))
         assert [row == text for row, text in zip(rows, alone, strict=False)] == [
             row == prompt for row, prompt in zip(beside, prompts, strict=False)
         ]
@@ -171,19 +166,19 @@ def test_model_is_read_without_dropout_and_each_part_is_left_as_it_was_between_t
         return [m.training for m in model.modules()], [(p.stride(), p.data_ptr()) for p in model.parameters()]
 
     model, config = tiny(dropout=0.5), asked(17, use_cache=use_cache)
-    calm = list(generate(model, [3], config, generator=seeded(1)))
+    calm = written(model, [3], config, seeded(1))
     model.train()
     model.blocks[1].eval()  # a part that somebody froze
     before = state()
-    long = generate(model, [3], config, generator=seeded(1))
-    first = [next(long)]
+    long = generate(model, [[3]], config, generator=seeded(1))
+    first = next(long)
     assert state() == before
-    assert list(generate(model, [3], replace(config, max_new_tokens=2), generator=seeded(1))) == calm[:2]
-    assert first + list(long) == calm and state() == before
+    assert written(model, [3], replace(config, max_new_tokens=2), seeded(1)) == calm[:2]
+    assert first + [token for (token,) in long] == calm and state() == before
     with pytest.raises(InputError):
-        next(generate(model, [13], config, generator=seeded()))
+        next(generate(model, [[13]], config, generator=seeded()))
     assert state() == before
-    left = generate(model, [3], config, generator=seeded(1))
+    left = generate(model, [[3]], config, generator=seeded(1))
     next(left)
     model.eval()
     left.close()  # a reader who has had enough
@@ -193,26 +188,22 @@ def test_model_is_read_without_dropout_and_each_part_is_left_as_it_was_between_t
 # What is handed in
 
 
-def test_prompt_of_any_kind_is_left_as_it_was_and_zero_new_tokens_are_allowed():
+def test_prompt_of_any_kind_is_left_as_it_was():
     read_only = np.array([2, 0, 1], dtype="<u2")
     read_only.setflags(write=False)  # a view of a file, as shards.open_tokens gives it
     for prompt in (read_only, torch.tensor([2, 0, 1]), [2, 0, 1]):
-        assert list(generate(tiny(), prompt, asked(0), generator=seeded())) == []
-        text = list(generate(tiny(), prompt, asked(5), generator=seeded(1)))
+        text = written(tiny(), prompt, asked(5), seeded(1))
         assert list(prompt) == [2, 0, 1]
-        assert text == list(generate(tiny(), [2, 0, 1], asked(5), generator=seeded(1)))
+        assert text == written(tiny(), [2, 0, 1], asked(5), seeded(1))
 
 
 STOP = GenerationConfig(stop=("a",))
 REFUSED = [
-    (generate, (torch.tensor([], dtype=torch.int64),), "the prompt has 0 tokens and needs at least 1"),
-    (generate, (torch.tensor([[1, 2]]),), r"shape \(1, 2\): pass one row of ids"),
-    (generate, ([1.0],), "a prompt of torch.float32"),
-    (generate, ([True],), "a prompt of torch.bool"),
-    (generate, ("abc",), "'abc' is text and must be token ids"),
-    (generate, ([1], STOP), "stop sequences are text and these are ids"),
-    (generate_batch, ([[1]], STOP), "stop sequences are text and these are ids"),
-    (generate_batch, ([],), "0 prompts: give at least 1"),
+    (generate, ([[1], torch.tensor([], dtype=torch.int64)],), "the prompt has 0 tokens and needs at least 1"),
+    (generate, ([1, 2],), r"the prompts \[1, 2\] must be rows of token ids"),
+    (generate, (["abc"],), "'abc'.* must be rows of token ids"),
+    (generate, ([],), "0 prompts: give at least 1"),
+    (generate, ([[1]], STOP), "stop sequences are text and these are ids"),
     (generate_texts, (LETTERS, "abc"), "are one text and must be a list"),
     (generate_texts, (LETTERS, ["cab", "cat"]), "'t'"),
     (stream_text, (LETTERS, "cat"), "'t'"),
@@ -226,6 +217,12 @@ def test_prompt_that_cannot_be_continued_is_refused_at_the_call(call, given, wor
         call(tiny(), *given, generator=seeded())
 
 
+@pytest.mark.parametrize("prompt", [[1.0], [True], [[1, 2]]])
+def test_prompt_of_no_ids_is_refused_at_the_first_token(prompt):
+    with pytest.raises(InputError, match=r"tokens are torch\.(float32|bool)|are not \(B, T\)"):
+        next(generate(tiny(), [prompt], generator=seeded()))
+
+
 # Text
 
 
@@ -233,7 +230,7 @@ def test_streamed_pieces_join_to_the_generated_text_without_the_prompt():
     config = asked(23, temperature=0.7)
     pieces = list(stream_text(tiny(), LETTERS, "cab", config, generator=seeded(6)))
     text = generate_text(tiny(), LETTERS, "cab", config, generator=seeded(6))
-    ids = list(generate(tiny(), torch.tensor([2, 0, 1]), config, generator=seeded(6)))
+    ids = written(tiny(), [2, 0, 1], config, seeded(6))
     assert "".join(pieces) == text == LETTERS.decode(ids)
     assert len(pieces) == 23
 
@@ -272,8 +269,7 @@ def test_column_major_storage_changes_no_number_and_no_greedy_text():
     for p, q in zip(model.parameters(), by_columns.parameters(), strict=True):
         assert torch.equal(p, q)
     greedy = replace(DEFAULT, temperature=0.0, max_new_tokens=29)
-    texts = [list(generate(m, [3, 1], greedy, generator=seeded())) for m in (model, by_columns)]
-    assert texts[0] == texts[1]
+    assert written(model, [3, 1], greedy) == written(by_columns, [3, 1], greedy)
 
 
 # Documents
@@ -295,8 +291,8 @@ def test_prompt_begins_a_document_and_the_text_ends_where_the_model_ends_the_doc
     model = Recorder(DOCUMENTS.vocab_size)
     whole = "abcdefghijkl"  # each id after the one before, from end_of_text to end_of_text
     for prompt in ("", "c", "hij"):
-        written = generate_text(model, DOCUMENTS, prompt, asked(99), generator=seeded())
-        assert prompt + written == whole[whole.index(prompt) :]
+        text = generate_text(model, DOCUMENTS, prompt, asked(99), generator=seeded())
+        assert prompt + text == whole[whole.index(prompt) :]
     assert model.seen[0] == [0] and model.seen[12] == [8, 9, 10, 11, 12]  # nothing is computed after the end
     assert [0, 3] in model.seen and [0, 8, 9, 10] in model.seen
     texts = generate_texts(model, DOCUMENTS, ["k", "", "l#"], asked(5), generator=seeded())

@@ -20,10 +20,10 @@ class Pieces:
 
 
 class Bytes:
-    """A tokenizer whose token i is the byte i: most characters are several tokens."""
+    """A tokenizer whose tokens are bytes, mostly one each: then most characters are several tokens."""
 
     def token_bytes(self, token):
-        return bytes([token])
+        return token if isinstance(token, bytes) else bytes([token])
 
 
 def before_the_first_to_be_complete(text, stop):
@@ -72,6 +72,7 @@ def test_stop_sequence_complete_first_ends_the_text_however_it_is_cut_into_token
         (b"aaaca", ("aab", "ca"), ["", "", "a", "aa", ""], ""),
         (b"babcb", ("abc",), ["b", "", "", "", ""], ""),
         (b"f" + "é\nx".encode(), ("é\n",), ["f", "", "", "", ""], ""),
+        ([b"a \xe2", b"\x82"], (" ",), ["a", ""], ""),  # bytes behind the stop sequence are never said
     ],
 )
 def test_stream_emits_what_is_certain_at_once_and_what_it_held_back_at_the_end(tokens, stop, said, rest):

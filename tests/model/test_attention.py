@@ -14,6 +14,7 @@ from tinylm.model.attention import (
     explicit_attention,
     fused_attention,
 )
+from tinylm.model.config import ModelConfig
 from tinylm.model.rope import rotary_tables
 
 B, H, T, D = 2, 3, 11, 14
@@ -25,9 +26,8 @@ def qkv(dtype=torch.float64):
     return [random(B, H, T, D, seed=seed, dtype=dtype) for seed in range(3)]
 
 
-def layer(*, bias=True, qk_norm=False, fused=True):
-    attention = CausalSelfAttention(C, H, bias=bias, dropout=0.0, qk_norm=qk_norm, fused=fused)
-    return lively(attention.double(), 0.3)
+def layer(**choice):
+    return CausalSelfAttention(ModelConfig(n_embd=C, n_head=H, **choice)).double()
 
 
 def test_explicit_attention_is_the_papers_formula_number_by_number():
@@ -62,7 +62,7 @@ def test_explicit_and_fused_attention_agree_in_value_and_in_gradient(dtype, tole
 
 @pytest.mark.parametrize("qk_norm", [False, True])
 def test_rotary_scores_of_equal_inputs_depend_on_the_distance_alone(qk_norm):
-    attention = layer(qk_norm=qk_norm)  # its gains differ, which breaks the law after the rotation
+    attention = lively(layer(qk_norm=qk_norm), 0.3)  # gains that differ break the law after the rotation
     q, k, _ = attention.qkv_heads(random(C).expand(1, T, C), ROTARY)
     scores = q @ k.mT  # (1, H, T, T)
     for distance in range(T):
@@ -71,7 +71,7 @@ def test_rotary_scores_of_equal_inputs_depend_on_the_distance_alone(qk_norm):
 
 
 def test_qk_norm_bounds_the_scores_however_large_the_weights():
-    attention = CausalSelfAttention(C, H, bias=False, dropout=0.0, qk_norm=True).double()
+    attention = layer(bias=False, qk_norm=True)
     with torch.no_grad():
         attention.qkv.weight.mul_(1e4)
     q, k, _ = attention.qkv_heads(random(B, T, C), None)

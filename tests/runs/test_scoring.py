@@ -74,13 +74,15 @@ def test_exact_match_is_the_share_of_rows_that_greedy_generation_would_write():
     model, greedy = GPT(SMALL).eval(), GenerationConfig(max_new_tokens=5, temperature=0.0)
     rows = []
     for question in random_tokens(batch=12, length=8).tolist():
-        rows.append(question + list(generate(model, question, greedy, generator=torch.Generator())))
+        answer = generate(model, [question], greedy, generator=torch.Generator())
+        rows.append(question + [token for (token,) in answer])
     rows = torch.tensor(rows)  # (12, 13)
     spoiled = {1: 8, 4: 10, 6: 12}  # row and place, in an answer
     for row, place in spoiled.items():
         rows[row, place] = (rows[row, place] + 1) % SMALL.vocab_size
     rows[0, 3] = (rows[0, 3] + 1) % SMALL.vocab_size  # another question asks for another answer
-    other = list(generate(model, rows[0, :8], greedy, generator=torch.Generator())) != rows[0, 8:].tolist()
+    answer = generate(model, rows[:1, :8], greedy, generator=torch.Generator())
+    other = [token for (token,) in answer] != rows[0, 8:].tolist()
     in_answer = torch.arange(12) >= 7
     graded, batch = (
         graded_loss(lambda tokens, _: in_answer.expand_as(tokens)),

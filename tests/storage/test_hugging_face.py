@@ -63,7 +63,7 @@ def assert_same_logits_and_greedy_ids(ours, theirs):
     written = theirs.generate(
         prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=50, do_sample=False, pad_token_id=0
     )
-    mine = [*generate(ours, prompt[0].tolist(), config, generator=torch.Generator())]
+    mine = [token for (token,) in generate(ours, prompt, config, generator=torch.Generator())]
     assert len(mine) == 50 and mine == written[0, 5:].tolist()
 
 

@@ -1,9 +1,9 @@
-"""Choices: which of some endings a model finds likeliest, how often it is right, and how sure that number is.
+"""Choices: which of several endings a model finds likeliest, how often it is right, and how sure that is.
 
-Taught in notebook 13_evaluation. Source: lm-evaluation-harness, whose log-probabilities these are."""
+Taught in notebook 13_evaluation. The log-probabilities are those of lm-evaluation-harness (lm-eval)."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, NamedTuple
@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm  # that of notebooks does not know disable=None
+from tqdm import tqdm  # not tqdm.auto: in a notebook it does not know disable=None
 
 from tinylm.device import Precision
 from tinylm.errors import Divergence, InputError, require_choice
+from tinylm.model.context import Documents
 from tinylm.model.gpt import eval_mode
-from tinylm.model.kv_cache import Branches
 from tinylm.model.losses import token_losses
 from tinylm.text.choices import Choice
 
@@ -24,7 +24,7 @@ Item = tuple[np.ndarray, list[np.ndarray]]  # the ids of a context and of its en
 
 
 class Accuracy(NamedTuple):
-    """A share of right answers, with its interval and what guessing gives."""
+    """A share of right answers, with its 95% interval and the share that guessing gives."""
 
     mean: float
     low: float
@@ -35,11 +35,11 @@ class Accuracy(NamedTuple):
 
     @property
     def standard_error(self) -> float:
-        """sqrt(p (1 - p) / (n - 1)), as lm-eval says it; nan for one item."""
+        """sqrt(p (1 - p) / (n - 1)), as lm-eval reports it; nan for one item."""
         return math.sqrt(self.mean * (1 - self.mean) / (self.n - 1)) if self.n > 1 else math.nan
 
     def described(self) -> str:
-        """One line for a person."""
+        """Return one line for a person."""
         error = f" ± {self.standard_error:.2%}" if self.n > 1 else ""
         between = f"95% interval {self.low:.2%} to {self.high:.2%}"
         what = "accuracy" if self.per == "ending" else f"accuracy per {self.per}"
@@ -48,64 +48,68 @@ class Accuracy(NamedTuple):
 
 @dataclass(frozen=True)
 class ChoiceScores:
-    """How likely a model finds each of E endings of N items."""
+    """The log-probability of each of E endings of N items, and the lengths of the endings."""
 
     nats: np.ndarray  # (N, E), ln p of each ending given its context, summed over its tokens
-    tokens: np.ndarray  # (N, E) whole numbers, as the two below: of what was scored
+    tokens: np.ndarray  # (N, E) integers, like the next two: the tokens that were scored
     characters: np.ndarray  # of the ending without the space that joins it to the context, as in lm-eval
-    bytes: np.ndarray  # the same in UTF-8
+    bytes: np.ndarray  # of the same text, in UTF-8
     labels: np.ndarray  # (N,) which ending is right
 
     def correct(self, per: str = "ending") -> np.ndarray:
-        """Whether the likeliest ending of each item is the right one: (N,) bool. The first of several counts.
+        """Return whether the likeliest ending of each item is the right one: (N,) bool. Of equals, the first.
 
-        per "ending" compares the sums (lm-eval's acc), which favours short endings; "character" (acc_norm),
-        "byte" (acc_bytes) and "token" divide each by its length first. Raises ConfigError for another."""
+        per "ending" compares the sums (lm-eval's acc), which favours short endings. "character" (acc_norm),
+        "byte" (acc_bytes) and "token" divide each sum by that length first. Raises ConfigError otherwise."""
         require_choice("per", per, ("ending", "character", "byte", "token"))
         lengths = {"character": self.characters, "byte": self.bytes, "token": self.tokens}
         return (self.nats / lengths.get(per, 1)).argmax(axis=1) == self.labels  # (N,)
 
     def accuracy(self, per: str = "ending") -> Accuracy:
-        """The share of right answers, with its 95% interval."""
-        n_right, (n, n_endings) = int(self.correct(per).sum()), self.nats.shape
+        """Return the share of right answers, with its 95% interval. per: see `correct`."""
+        n, n_endings = self.nats.shape
+        n_right = int(self.correct(per).sum())
         return Accuracy(n_right / n, *interval(n_right, n), n, 1 / n_endings, per)
 
 
 def interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """(low, high): the shares from which so many right answers of n are not surprising.
+    """Return Wilson's confidence interval (low, high) of a share, given so many correct answers of n.
 
-    Wilson's interval (1927, JASA 22, eq. 2): it stays between 0 and 1 and has a width at 0 and n right, where
-    mean ± 1.96 standard errors has none. Raises InputError for no items, and more right ones than those."""
+    It stays between 0 and 1, and has a width even if none or all are correct, where mean ± 1.96 standard
+    errors has none. Raises InputError for no items, or for more correct answers than items.
+    Source: Wilson 1927, JASA 22, equation 2."""
     if n < 1 or not 0 <= correct <= n or not 0 < level < 1:
         raise InputError(f"{correct} right of {n} at level {level}: give 0 to n of at least 1, below level 1")
     z = NormalDist().inv_cdf((1 + level) / 2)
-    middle, width = correct + z * z / 2, z * math.sqrt(correct * (n - correct) / n + z * z / 4)
+    middle = correct + z * z / 2
+    width = z * math.sqrt(correct * (n - correct) / n + z * z / 4)
     return (middle - width) / (n + z * z), min(1.0, (middle + width) / (n + z * z))
 
 
 class Difference(NamedTuple):
-    """How much better the first of two models is, on the same items."""
+    """How much better the first of two models is on the same items."""
 
     mean: float
     standard_error: float  # of the mean; nan for one item
-    p: float  # how often two equal models differ at least so much; nan where the items do not tell
+    p: float  # how often two equal models differ at least this much; nan where the items cannot tell
     n: int
 
     def described(self) -> str:
-        """One line for a person."""
+        """Return one line for a person."""
         error = f" ± {self.standard_error:.4f}" if self.n > 1 else ""
         return f"difference {self.mean:+.4f}{error} over {self.n:,} items, p {self.p:.2g}"
 
 
 def paired(a: Sequence | np.ndarray, b: Sequence | np.ndarray) -> Difference:
-    """Is a model better than another one on the same items? a and b (N,): right or not, or a loss of each.
+    """Compare two models on the same items. a and b (N,): right or wrong, or a loss, for each item.
 
-    What both find hard cancels out: the error is that of the mean of a - b (Miller 2024, arXiv:2411.00640,
-    section 4.2), smaller than that of two accuracies apart. p of right and wrong answers, which is what rows
-    of nothing but 0 and 1 are, is exact (McNemar 1947, by the binomial): of the items that only one model has
-    right, is each as often that one as a coin says? p of other numbers is the normal's, for some thirty items
-    or more; it is nan for one item, and for differences that are all the same and not 0. Raises InputError
-    for rows of different lengths, and for what is no number."""
+    Items that are hard for both cancel out: the standard error is that of the mean of a - b (Miller 2024,
+    arXiv:2411.00640, section 4.2), smaller than the one from two separate accuracies. If a and b hold only 0
+    and 1, they are right and wrong answers, and p is exact (McNemar 1947, by the binomial): among the items
+    that only one model has right, how unlikely is this division by fair coin flips? For other numbers p comes
+    from a normal distribution, good from about thirty items. p is nan for a single item, and if all
+    differences are equal and not 0. Raises InputError for different lengths and for values that are not
+    finite."""
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape or a.ndim != 1 or not len(a):
         raise InputError(f"{a.shape} and {b.shape} are not two rows of the same items: score both on all")
@@ -117,7 +121,7 @@ def paired(a: Sequence | np.ndarray, b: Sequence | np.ndarray) -> Difference:
     if np.isin([a, b], (0, 1)).all():
         fewer, more = sorted((int((difference > 0).sum()), int((difference < 0).sum())))
         p = _coin(fewer, fewer + more)
-    elif error > 1e-14 * np.abs([a, b]).max():  # less is the rounding of the subtraction
+    elif error > 1e-14 * np.abs([a, b]).max():  # anything less is the rounding of the subtraction
         p = math.erfc(abs(mean) / error / math.sqrt(2))
     else:
         p = 1.0 if n > 1 and mean == 0 else math.nan
@@ -125,7 +129,9 @@ def paired(a: Sequence | np.ndarray, b: Sequence | np.ndarray) -> Difference:
 
 
 def _coin(heads: int, throws: int) -> float:
-    """How often a coin shows at most so many heads or at most so many tails; heads <= throws / 2."""
+    """Return how often a fair coin shows at most this many heads or at most this many tails.
+
+    heads must be at most throws / 2."""
     ways = total = 1
     for k in range(heads):
         ways = ways * (throws - k) // (k + 1)  # throws over k + 1
@@ -138,95 +144,91 @@ def score_choices(
     tokenizer: Any,
     choices: Iterable[Choice],
     *,
-    world: Any = None,
-    batch_tokens: int | None = None,
+    batch_size: int | None = None,
 ) -> ChoiceScores:
-    """How likely the model finds each ending of each item, after its context and a space.
+    """Compute the log-probability of each ending of each item, after its context and a space.
 
-    The tokens of an ending are those of context and ending that follow as many as the context alone has. So
-    ln p is lm-eval's, but after a context that ends in white space, as toyworld's do: there lm-eval lets the
-    ending begin with it. The arithmetic is float32 on any device, because bfloat16 is too coarse to compare.
+    An ending's tokens are the tokens of context and ending together, without as many as the context alone
+    has. ln p therefore equals lm-eval's, except after a context that ends in white space, as toyworld's do:
+    lm-eval moves that space into the ending. Computed in float32 on any device; bfloat16 is too coarse to
+    compare endings.
 
-    model: a GPT. A batch has so many tokens at most, or one item: by default 1,024 on a processor, whose
-    cache holds no more, and 65,536 on a GPU. world: a training/ddp.World, of which each scores its share.
+    model: a GPT. batch_size: how many items are scored at once, by default 4 on a CPU, whose cache holds no
+    more, and 64 on a GPU.
 
-    Raises InputError, before anything is scored, for items with unequal numbers of endings, for those longer
-    than the model's context (they are never cut) or with an ending of no token, and without a tokenizer;
-    Divergence for weights that are not finite."""
-    choices, most = list(choices), model.config.context_length
-    counts = {len(choice.endings) for choice in choices}
-    if tokenizer is None or len(counts) != 1:
-        found = f"{len(choices)} items of {' or '.join(map(str, sorted(counts))) or 'no'} endings"
-        found += " and a model without a tokenizer" * (tokenizer is None)
-        raise InputError(f"{found}: give 1 item or more, all of as many endings, and a tokenizer")
-    items = list(_encoded(tokenizer, choices))
-    if bare := [item for item in items if not all(map(len, (item[0], *item[1])))]:
-        raise InputError(f"{len(bare)} of {len(items)} items have a text of 0 tokens: leave them out")
-    longest = [len(context) + max(map(len, endings)) - 1 for context, endings in items]
-    if n_long := sum(n > most for n in longest):
-        found = f"{n_long:,} of {len(items):,} items do not fit the model's context of {most:,} tokens"
-        raise InputError(f"{found}, the longest has {max(longest):,}: leave them out, or use another model")
-
+    Raises InputError before scoring if items have different numbers of endings, if any is longer than the
+    model's context (items are never cut) or has an ending without tokens, and without a tokenizer; Divergence
+    for weights that are not finite."""
+    choices = list(choices)
+    items = _encoded(tokenizer, choices, model.config.context_length)
     precision = Precision.of(next((p.device for p in model.parameters()), "cpu"), "float32")
+    if batch_size is None:
+        batch_size = 4 if precision.is_synchronous else 64
     lengths = [len(context) + sum(map(len, endings)) for context, endings in items]
-    order = sorted(range(len(items)), key=lengths.__getitem__)
-    batches, nats = [], np.zeros((len(items), *counts))
-    while order:  # the longest first: what asks for too much memory is heard of at once
-        n = max(1, (batch_tokens or 1024 * 64 ** (not precision.is_synchronous)) // lengths[order[-1]])
-        batches.append(order[-n:])
-        del order[-n:]
-    rank, size = (0, 1) if world is None else (world.rank, world.size)
+    order = np.argsort(lengths)[::-1]  # the longest first: if memory is short, that shows at once
+    nats = np.zeros((len(items), len(choices[0].endings)))
     with eval_mode(model.modules()), torch.no_grad(), precision.autocast():
-        for batch in tqdm(batches[rank::size], leave=False, disable=rank > 0 or None):  # seen in a terminal
+        for begin in tqdm(range(0, len(items), batch_size), leave=False, disable=None):  # in a terminal only
+            batch = order[begin : begin + batch_size]
             nats[batch] = _scores(model, [items[i] for i in batch], precision.device)
-    if world is not None:
-        nats = world.sum(torch.from_numpy(nats)).numpy()
     if wrong := int((~np.isfinite(nats)).any(axis=1).sum()):
         raise Divergence(f"{wrong:,} of {len(items):,} items have no score: the weights are not finite")
     return ChoiceScores(
         nats=nats,
-        tokens=np.array([[*map(len, endings)] for _, endings in items]),
-        characters=np.array([[*map(len, choice.endings)] for choice in choices]),
+        tokens=np.array([[len(ending) for ending in endings] for _, endings in items]),
+        characters=np.array([[len(ending) for ending in choice.endings] for choice in choices]),
         bytes=np.array([[len(ending.encode("utf-8")) for ending in choice.endings] for choice in choices]),
         labels=np.array([choice.label for choice in choices]),
     )
 
 
-def _encoded(tokenizer: Any, choices: Sequence[Choice]) -> Iterator[Item]:
-    """The ids of each context, (T,), and of its endings."""
+def _encoded(tokenizer: Any, choices: Sequence[Choice], context_length: int) -> list[Item]:
+    """Return the ids of each context, (T,), and of its endings. Raises InputError if one cannot be scored."""
+    counts = sorted({len(choice.endings) for choice in choices})
+    if tokenizer is None or len(counts) != 1:
+        found = f"{len(choices)} items of {' or '.join(map(str, counts)) or 'no'} endings"
+        found += " and a model without a tokenizer" * (tokenizer is None)
+        raise InputError(f"{found}: give 1 item or more, all of as many endings, and a tokenizer")
     texts = [f"{item.context}{end}" for item in choices for end in ("", *(f" {e}" for e in item.endings))]
-    if hasattr(tokenizer, "encode_documents"):  # the same ids and an end, much quicker
+    if hasattr(tokenizer, "encode_documents"):  # the same ids and end_of_text, but much faster
         n_end = int(tokenizer.end_of_text is not None)
         rows = (ids[: len(ids) - n_end] for ids in tokenizer.encode_documents(texts))
     else:
         rows = map(tokenizer.encode, texts)
-    for item in choices:
+    items = []
+    for choice in choices:
         context = next(rows)
-        yield context, [next(rows)[len(context) :] for _ in item.endings]
+        items.append((context, [next(rows)[len(context) :] for _ in choice.endings]))
+    if n_empty := sum(len(context) == 0 or min(map(len, endings)) == 0 for context, endings in items):
+        raise InputError(f"{n_empty} of {len(items)} items have a text of 0 tokens: leave them out")
+    lengths = [len(context) + max(map(len, endings)) - 1 for context, endings in items]
+    if n_long := sum(length > context_length for length in lengths):
+        found = (
+            f"{n_long:,} of {len(items):,} items do not fit the model's context of {context_length:,} tokens"
+        )
+        raise InputError(f"{found}, the longest has {max(lengths):,}: leave them out, or use another model")
+    return items
 
 
 def _scores(model: nn.Module, items: Sequence[Item], device: torch.device) -> np.ndarray:
-    """ln p of each ending of a batch, (B, E). A row is a context and its endings, without their last ids."""
-    shape = len(items), max(len(c) + sum(map(len, endings)) - len(endings) for c, endings in items)
-    tokens, positions, previous = np.zeros((3, *shape), dtype=np.int64)
-    branch = np.full(shape, -1)  # what fills a row up
-    read, targets, owners = [], [], []  # of each id of an ending: the place that predicts it, itself, whose
+    """Return ln p of each ending of a batch, (B, E). A row holds a context, once, and all of its endings."""
+    lengths = [[len(context), *map(len, endings)] for context, endings in items]
+    shape = (len(items), max(map(sum, lengths)))
+    tokens = np.zeros(shape, dtype=np.int64)
+    documents = np.full(shape, -1)  # what fills up a row
     for row, (context, endings) in enumerate(items):
-        at = n = len(context)
-        tokens[row, :n], positions[row, :n], previous[row, :n] = context, range(n), range(-1, n - 1)
-        branch[row, :n] = 0
-        for number, ending in enumerate(endings, start=1):
-            begin, at = at, at + len(ending) - 1
-            places = np.r_[n - 1, begin:at]
-            tokens[row, begin:at], previous[row, begin:at] = ending[:-1], places[:-1]
-            positions[row, begin:at], branch[row, begin:at] = range(n, n + at - begin), number
-            read.append(row * shape[1] + places)
-            targets.append(ending)
-            owners += [row * len(endings) + number - 1] * len(ending)
-    rows = [tokens, branch, previous, positions, np.concatenate(read), np.concatenate(targets)]
-    ids, *about, places, wanted = (torch.from_numpy(values).to(device) for values in rows)
-    hidden = model.hidden(ids, Branches(len(model.blocks), *about)).flatten(0, 1)[places]  # (M, C)
+        n = sum(lengths[row])
+        tokens[row, :n] = np.concatenate([context, *endings])
+        documents[row, :n] = np.repeat(range(len(lengths[row])), lengths[row])
+    ids, of = torch.from_numpy(tokens).to(device), torch.from_numpy(documents).to(device)  # (B, T) each
+    context = Documents(of, shared_beginning=True)
+    # The last id of an ending and the filler predict nothing here: any position will do for them.
+    context.position_ids.clamp_(max=model.config.context_length - 1)
+    hidden = model.hidden(ids, context)  # (B, T, C)
+    row, place = torch.where(of > 0)  # (M,) each, ending after ending
+    stream = hidden[row, context.previous[row, place]]  # (M, C): what predicts each id of an ending
     some = max(1, 2 ** (21 if device.type == "cpu" else 27) // model.config.vocab_size)  # rows of logits
-    pieces = zip(hidden.split(some), wanted.split(some), strict=True)
-    losses = torch.cat([token_losses(model.logits(h), ids) for h, ids in pieces]).cpu().double()  # (M,)
-    return -np.bincount(owners, losses.numpy()).reshape(len(items), -1)
+    pieces = zip(stream.split(some), ids[row, place].split(some), strict=True)
+    losses = torch.cat([token_losses(model.logits(h), targets) for h, targets in pieces]).cpu().double()
+    begins = np.cumsum([0, *(n for row in lengths for n in row[1:])])[:-1]  # of each ending in the losses
+    return -np.add.reduceat(losses.numpy(), begins).reshape(len(items), -1)  # (B, E)

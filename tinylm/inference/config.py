@@ -1,9 +1,9 @@
-"""The settings that say how a text is continued: how each token is chosen, and when it ends.
+"""Settings for writing text: how each token is chosen, and when the text ends.
 
 Taught in notebook 05_sampling."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from tinylm.errors import Config, ConfigError
 
@@ -12,13 +12,13 @@ from tinylm.errors import Config, ConfigError
 class SamplingConfig(Config):
     """How a token is chosen. The defaults change nothing: every token with the model's own probability."""
 
-    temperature: float = 1.0  # Below 1 favourites gain, above 1 rare tokens; 0 takes the most probable.
+    temperature: float = 1.0  # Below 1 favours probable tokens, above 1 rare ones; 0 takes the most probable.
     top_k: int = 0  # Draw from the k most probable tokens only; 0 keeps all.
     top_p: float = 1.0  # Draw from the fewest tokens that hold this share of the probability; 1 keeps all.
-    min_p: float = 0.0  # Drop what has less than this share of the favourite's probability; 0 keeps all.
+    min_p: float = 0.0  # Drop tokens below this share of the top token's probability; 0 keeps all.
     repetition_penalty: float = 1.0  # Above 1, tokens already in the text become less probable.
 
-    # The outer bounds keep float32 finite: a logit divided by 1e-39 is infinite, and the model is blamed.
+    # The outer bounds keep float32 finite: a logit divided by 1e-39 is infinite, and looks like a bad model.
     BOUNDS: ClassVar[dict] = {
         "temperature": (lambda t: 0 <= t <= 1e6, "from 0 to 1,000,000: use 0.8, or 0 for greedy"),
         "top_k": (0,),
@@ -30,16 +30,11 @@ class SamplingConfig(Config):
 
 @dataclass(frozen=True)
 class GenerationConfig(SamplingConfig):
-    """How a text is continued: how each token is chosen, what the model sees of it, and when it ends."""
+    """How a text is continued: how each token is chosen, and when the text ends."""
 
-    max_new_tokens: int = 500  # How much to write at most.
-    stop: tuple[str, ...] = ()  # Texts at which to end; they are not written.
+    max_new_tokens: int = 500  # How many tokens to write at most.
+    stop: tuple[str, ...] = ()  # Texts to stop at; they are not written.
     use_cache: bool = True  # Keep each token's keys and values: the same text, faster.
-    window: Literal["half", "sliding"] = "half"
-    """When the context is full: go on from its last half ("half"), or move it by one token each time and
-    compute every position again ("sliding"), which sees more of the text and is many times slower."""
-
-    BOUNDS: ClassVar[dict] = SamplingConfig.BOUNDS | {"max_new_tokens": (0,)}
 
     def __post_init__(self) -> None:
         super().__post_init__()

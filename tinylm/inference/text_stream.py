@@ -9,34 +9,37 @@ from typing import Any
 
 
 class TextStream:
-    """The text of one row of tokens as it comes, ended by the first of the stop sequences to be complete, or
-    by the tokenizer's end_of_text, of which nothing is emitted either.
+    """The text of one row of tokens as it arrives, until a stop sequence or the tokenizer's end_of_text.
 
-    However it is cut into tokens, all is emitted that stands before the stop sequence that is complete first
-    (of several that end there, the longest), and nothing of that one."""
+    The text ends before the stop sequence that is complete first (if several end at the same character, the
+    longest). Everything before it is emitted, and nothing of it or after it, however the text is cut into
+    tokens."""
 
     def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:
         self.tokenizer = tokenizer
         self.stop = tuple(stop)
         self.stopped = False
-        # It keeps the bytes that may still become a character; those that cannot come out as U+FFFD at once.
+        # The decoder keeps bytes that may still become a character. Others become U+FFFD at once.
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._beginnings = {text[:n] for text in self.stop for n in range(1, len(text))}
-        self._held = ""  # the longest end of the text so far that may be the beginning of a stop sequence
+        self._held = ""  # the longest end of the text so far that a stop sequence may begin with
 
     def add(self, token: int) -> str:
-        """Hand in the next token. Returns the text that is certain now, often "" or more than one token's."""
+        """Take the next token id. Return the text that is certain now, often "" or that of several tokens."""
         if self.stopped:
             return ""
         if token == getattr(self.tokenizer, "end_of_text", None):
-            rest, self.stopped = self.end(), True
+            rest = self.end()
+            self.stopped = True
             return rest
         if not hasattr(self.tokenizer, "token_bytes"):  # each of its tokens is whole characters
             return self._emit(self.tokenizer.decode([token]))
         return self._emit(self._utf8.decode(self.tokenizer.token_bytes(token)))
 
     def end(self) -> str:
-        """There are no more tokens: the text that was still waiting."""
+        """Return the text that was still waiting, "" after a stop. To be called when no more tokens come."""
+        if self.stopped:
+            return ""
         emitted = self._emit(self._utf8.decode(b"", final=True)) + self._held
         self._held = ""
         return emitted
@@ -45,7 +48,8 @@ class TextStream:
         text = self._held + text
         found = [(at + len(stop), at) for stop in self.stop if (at := text.find(stop)) >= 0]
         if found:
-            self.stopped, self._held = True, ""
+            self.stopped = True
+            self._held = ""
             return text[: min(found)[1]]
         self._held = max((b for b in self._beginnings if text.endswith(b)), key=len, default="")
         return text.removesuffix(self._held)

@@ -1,6 +1,6 @@
 """Attention: every position takes a weighted average of the positions up to and including its own.
 
-The formula, the same thing in one fused call, and the layer with several heads around either.
+This file has the formula, the same in one fused call, and the layer with several heads that uses either.
 Taught in notebook 02_attention. Source: Vaswani et al. 2017, section 3.2."""
 
 import math
@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinylm.model.kv_cache import LayerCache
+from tinylm.model.config import ModelConfig
+from tinylm.model.context import Context
 from tinylm.model.layers import RMSNorm, Role
 from tinylm.model.rope import apply_rotary
 
@@ -17,8 +18,9 @@ Rotary = tuple[Tensor, Tensor]
 
 
 def causal_mask(T: int, S: int | None = None, device: torch.device | str | None = None) -> Tensor:
-    """(T, S) bool: True where row i may look at column j. The T rows are the last of S positions, by default
-    all of them: then row i is position i, and it may look where j <= i."""
+    """Return a bool mask (T, S): True where query i may look at position j.
+
+    The T queries are the last of the S positions. By default S = T: query i may look where j <= i."""
     S = T if S is None else S
     return torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
 
@@ -26,14 +28,14 @@ def causal_mask(T: int, S: int | None = None, device: torch.device | str | None 
 def explicit_attention(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, dropout: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """softmax(q k^T / sqrt(D)) v with the future masked: equation 1 of Vaswani et al. 2017, line by line.
+    """Compute softmax(q k^T / sqrt(D)) v with the future masked: equation 1 of Vaswani et al. 2017.
 
-    q (B, H, T, D); k, v (B, H, S, D), where the T queries are the last of the S positions (all, while
-    training). mask: True where a query may look, by default the past and itself. Returns the output
+    q (B, H, T, D); k, v (B, H, S, D). The T queries are the last of the S positions; in training, S = T.
+    mask: True where a query may look, by default its own position and those before it. Returns the output
     (B, H, T, D) and the weights before dropout (B, H, T, S)."""
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (B, H, T, S)
     seen = causal_mask(q.size(-2), k.size(-2), device=q.device) if mask is None else mask  # (T, S)
-    scores = scores.masked_fill(~seen, -math.inf)  # by place, never by value: a score of 0 is a score
+    scores = scores.masked_fill(~seen, -math.inf)  # by position, never by value: a score of 0 is a score
     weights = scores.softmax(dim=-1)  # every row sums to 1
     return F.dropout(weights, dropout) @ v, weights  # (B, H, T, D), (B, H, T, S)
 
@@ -41,28 +43,29 @@ def explicit_attention(
 def fused_attention(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, dropout: float = 0.0
 ) -> Tensor:
-    """The same output (B, H, T, D) in one call that never stores the (T, S) weights (Dao et al. 2022).
+    """Compute the same output (B, H, T, D) in one call that never stores the (T, S) weights.
 
-    The call's own causal mask counts queries from position 0, so it is right only when T = S."""
+    The call's own causal mask counts queries from position 0, so it is used only when T = S.
+    Source: Dao et al. 2022 (FlashAttention)."""
     T, S = q.size(-2), k.size(-2)
     causal = mask is None and T == S
-    if mask is None and 1 < T < S:  # a single query is the last position and sees all
+    if mask is None and 1 < T < S:  # a single query is the last position and sees everything
         mask = causal_mask(T, S, device=q.device)  # (T, S)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
 
 
 class TokenShift(nn.Module):
-    """x_t + weight * x_(t-1): every position also carries a learned share, per channel, of the one before.
+    """x_t + weight * x_(t-1): each position also carries a learned share, per channel, of the one before.
 
-    The weight starts at 0. To read two neighbours as one, attention needs a layer of its own; this needs one
-    number per channel. Peng et al. 2023 (RWKV), section 3.1; So et al. 2021 have a convolution here."""
+    The weight starts at 0. Attention needs a whole layer to read two neighbours as one; a token shift needs
+    one number per channel. Source: Peng et al. 2023 (RWKV), section 3.1. So et al. 2021 use a convolution."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(size))  # not decayed: 0 is no better than another share
+        self.weight = nn.Parameter(torch.zeros(size))  # no weight decay: 0 is no better than another share
 
     def forward(self, x: Tensor, before: Tensor | None = None) -> Tensor:
-        """x (B, T, C) to (B, T, C). before: x one position earlier, by default with 0 first."""
+        """Map x (B, T, C) to (B, T, C). before: x one position earlier, by default with 0 at the start."""
         if before is None:
             before = F.pad(x[:, :-1], (0, 0, 1, 0))  # (B, T, C)
         return torch.addcmul(x, before, self.weight)  # (B, T, C)
@@ -72,35 +75,29 @@ class CausalSelfAttention(nn.Module):
     """n_head attentions side by side, each in its own n_embd / n_head dimensions.
 
     With qk_norm, queries and keys are RMS-normalised per head, with a learned gain (Dehghani et al. 2023;
-    Qwen3), before the rotation: a gain after it would make scores depend on more than distance. With
-    token_shift, each position brings a share of the one before it into all three."""
+    Qwen3). This happens before the rotation: with a gain after it, scores would depend on more than distance.
+    With token_shift, each position brings a share of the position before it into queries, keys and values.
 
-    def __init__(
-        self,
-        n_embd: int,
-        n_head: int,
-        *,
-        bias: bool,
-        dropout: float,
-        qk_norm: bool,
-        token_shift: bool = False,
-        fused: bool = True,
-    ) -> None:
+    layer: the number of this layer in its model, under which a context stores its keys and values."""
+
+    def __init__(self, config: ModelConfig, layer: int = 0) -> None:
         super().__init__()
-        self.n_head = n_head
-        self.dropout = dropout
-        self.fused = fused
-        self.head_dim = n_embd // n_head
-        self.qkv_sizes = (n_embd, n_embd, n_embd)  # of queries, keys and values
-        self.qkv = nn.Linear(n_embd, sum(self.qkv_sizes), bias=bias)  # one matrix product instead of three
-        self.proj = nn.Linear(n_embd, n_embd, bias=bias)
-        self.q_norm = RMSNorm(self.head_dim) if qk_norm else None
-        self.k_norm = RMSNorm(self.head_dim) if qk_norm else None
-        self.shift = TokenShift(n_embd) if token_shift else None
+        self.layer = layer
+        self.dropout = config.dropout
+        self.fused = config.attention == "fused"
+        self.head_dim = config.head_dim
+        self.qkv_sizes = config.qkv_sizes
+        self.qkv = nn.Linear(config.n_embd, sum(self.qkv_sizes), bias=config.bias)  # one product, not three
+        self.proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.q_norm = RMSNorm(self.head_dim) if config.qk_norm else None
+        self.k_norm = RMSNorm(self.head_dim) if config.qk_norm else None
+        self.shift = TokenShift(config.n_embd) if config.token_shift else None
 
     def parameter_roles(self) -> dict[str, Role]:
-        """Two matrices for Muon. qkv is cut into one for each head's queries, keys and values: what is strong
-        in one head should not decide how another one moves. proj writes into the residual stream."""
+        """Return the roles of two matrices for Muon; proj writes into the residual stream.
+
+        qkv is split into one matrix for each head's queries, keys and values, so that a head with large
+        gradients does not decide how the other heads move."""
         n_matrices = sum(self.qkv_sizes) // self.head_dim
         return {
             "qkv.weight": Role(muon=True, splits=n_matrices, decay=True),
@@ -108,11 +105,12 @@ class CausalSelfAttention(nn.Module):
         }
 
     def qkv_heads(
-        self, x: Tensor, rotary: Rotary | None, cache: LayerCache | None = None
+        self, x: Tensor, rotary: Rotary | None, context: Context | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """x (B, T, C) to q, k, v: (B, H, T, D) each, shifted, normalised and turned as the settings say."""
+        """Return q, k, v of x (B, T, C), (B, H, T, D) each: shifted, normalised and rotated as configured."""
         if self.shift is not None:
-            x = self.shift(x, None if cache is None else cache.previous_inputs(x))  # (B, T, C)
+            before = None if context is None else context.previous_inputs(self.layer, x)  # (B, T, C)
+            x = self.shift(x, before)  # (B, T, C)
         B, T, _ = x.shape
         parts = self.qkv(x).split(self.qkv_sizes, dim=-1)  # (B, T, C) each
         q, k, v = (part.view(B, T, -1, self.head_dim).transpose(1, 2) for part in parts)  # (B, H, T, D) each
@@ -122,14 +120,14 @@ class CausalSelfAttention(nn.Module):
             q, k = apply_rotary(q, *rotary), apply_rotary(k, *rotary)
         return q, k, v
 
-    def forward(self, x: Tensor, rotary: Rotary | None = None, cache: LayerCache | None = None) -> Tensor:
-        """x (B, T, C) to (B, T, C). rotary: the (cos, sin) tables of exactly these T positions, or None.
+    def forward(self, x: Tensor, rotary: Rotary | None = None, context: Context | None = None) -> Tensor:
+        """Map x (B, T, C) to (B, T, C). rotary: the (cos, sin) tables of exactly these T positions, or None.
 
-        With a cache, x is what follows the tokens in it: it looks at their keys and values too."""
-        q, k, v = self.qkv_heads(x, rotary, cache)
+        context: what the tokens may look at, by default everything up to themselves in x."""
+        q, k, v = self.qkv_heads(x, rotary, context)
         mask = None
-        if cache is not None:
-            k, v, mask = cache.append(k, v)  # (B, H, S, D) each
+        if context is not None:
+            k, v, mask = context.attend(self.layer, k, v)  # (B, H, S, D) each
         dropout = self.dropout if self.training else 0.0
         if self.fused:
             out = fused_attention(q, k, v, mask=mask, dropout=dropout)
@@ -139,6 +137,6 @@ class CausalSelfAttention(nn.Module):
         return F.dropout(out, self.dropout) if self.training else out
 
     def weights(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
-        """Who looks at whom: (B, H, T, T), rows sum to 1. Needs the formula, whichever forward uses."""
+        """Return who looks at whom in x (B, T, C): (B, H, T, T), rows sum to 1. Always by the formula."""
         q, k, v = self.qkv_heads(x, rotary)
         return explicit_attention(q, k, v)[1]

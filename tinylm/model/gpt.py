@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from tinylm.errors import InputError
 from tinylm.model.attention import CausalSelfAttention, Rotary
 from tinylm.model.config import ModelConfig
-from tinylm.model.kv_cache import KVCache, LayerCache, Positions
+from tinylm.model.context import Context, KVCache, Positions
 from tinylm.model.layers import MLP, make_norm, parameter_roles
 from tinylm.model.rope import rotary_tables
 
@@ -22,43 +22,41 @@ INIT_STD = 0.02  # GPT-2's
 
 
 class Block(nn.Module):
-    """Look around (attention), then think (MLP); each adds its result to the residual stream x."""
+    """Look around (attention), then think (MLP). Each adds its result to the residual stream x."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer: int = 0) -> None:
         super().__init__()
-        C, bias, dropout = config.n_embd, config.bias, config.dropout
-        self.attn_norm = make_norm(config.norm, C, bias)
-        chosen = {"qk_norm": config.qk_norm, "token_shift": config.token_shift}
-        chosen["fused"] = config.attention == "fused"
-        self.attn = CausalSelfAttention(C, config.n_head, bias=bias, dropout=dropout, **chosen)
-        self.mlp_norm = make_norm(config.norm, C, bias)
-        self.mlp = MLP(C, config.mlp_hidden, activation=config.activation, bias=bias, dropout=dropout)
+        self.attn_norm = make_norm(config)
+        self.attn = CausalSelfAttention(config, layer)
+        self.mlp_norm = make_norm(config)
+        self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, rotary: Rotary | None = None, cache: LayerCache | None = None) -> Tensor:
-        x = x + self.attn(self.attn_norm(x), rotary, cache)  # (B, T, C)
+    def forward(self, x: Tensor, rotary: Rotary | None = None, context: Context | None = None) -> Tensor:
+        """Map x (B, T, C) to (B, T, C). The other arguments are those of CausalSelfAttention."""
+        x = x + self.attn(self.attn_norm(x), rotary, context)  # (B, T, C)
         return x + self.mlp(self.mlp_norm(x))  # (B, T, C)
 
 
 class GPT(nn.Module):
-    """logits = GPT(config)(tokens): (B, T) token ids to (B, T, V), a score for every possible next token.
+    """Map token ids (B, T) to logits (B, T, V), a score for every possible next token: GPT(config)(tokens).
 
-    The weights are drawn from `generator`, by default a fresh one with seed 0: the same config gives the same
-    model. The global random state is left as it was."""
+    The initial weights are drawn from `generator`, by default a new one with seed 0, so the same config gives
+    the same model. The global random state is not touched."""
 
     def __init__(self, config: ModelConfig, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
         C, V = config.n_embd, config.vocab_size
         rotary = config.position == "rotary"
-        with torch.random.fork_rng(devices=[]):  # torch's own initialisation must not be felt outside
+        with torch.random.fork_rng(devices=[]):  # torch's own initialisation draws too
             self.token_embedding = nn.Embedding(V, C)
             self.position_embedding = None if rotary else nn.Embedding(config.context_length, C)
-            self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-            self.final_norm = make_norm(config.norm, C, config.bias)
+            self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+            self.final_norm = make_norm(config)
             self.head = nn.Linear(C, V, bias=False)
         if config.tied_head:
             self.head.weight = self.token_embedding.weight  # one parameter under two names
-        if rotary:  # computed once, moved with the model, never saved: they are not learned
+        if rotary:  # computed once and moved with the model, but not saved: they are not learned
             cos, sin = rotary_tables(config.head_dim, config.context_length, config.rope_base)
             self.register_buffer("rotary_cos", cos.to(self.head.weight.device), persistent=False)
             self.register_buffer("rotary_sin", sin.to(self.head.weight.device), persistent=False)
@@ -66,13 +64,13 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> None:
-        """Matrices N(0, 0.02), gains 1, biases and token shifts 0, as in GPT-2 and as their roles say.
+        """Draw matrices from N(0, 0.02) and set biases and token shifts to 0, as GPT-2 does. Gains stay 1.
 
-        The 2 n_layer matrices that write into the residual stream are drawn smaller by sqrt(2 n_layer), so
-        that their sum does not grow with depth; with residual_init "zero" they are 0."""
+        The 2 n_layer matrices that write into the residual stream are drawn smaller by sqrt(2 n_layer). This
+        way their sum does not grow with depth. With residual_init "zero" they are 0."""
         scaled = self.config.residual_init == "scaled"
         residual_std = INIT_STD / math.sqrt(2 * self.config.n_layer) if scaled else 0.0
-        for name, role in parameter_roles(self).items():  # a tied head comes up once
+        for name, role in parameter_roles(self).items():  # a tied head is listed once
             parameter = self.get_parameter(name)
             if role.init in ("normal", "residual"):
                 std = residual_std if role.init == "residual" else INIT_STD
@@ -80,74 +78,81 @@ class GPT(nn.Module):
             elif role.init == "zero":
                 parameter.zero_()
 
-    def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
-        """tokens: (B, T) int64, T at most context_length. Returns logits (B, T, V).
+    def forward(self, tokens: Tensor, context: Context | None = None) -> Tensor:
+        """Map token ids (B, T), int64, T at most context_length, to logits (B, T, V).
 
-        With a cache (`new_cache`), the tokens follow those in it, and are added to it. Raises InputError for
-        what cannot be read, ids outside the vocabulary on the CPU only; the cache is then as it was."""
-        return self.logits(self.hidden(tokens, cache))  # (B, T, V)
+        context: what the tokens may look at besides the tokens before them in their row. With a cache
+        (`new_cache`), they follow the tokens in it and are added to it. With `Documents`, each sees its own
+        document only. Raises InputError for tokens that cannot be read; ids outside the vocabulary are
+        noticed on the CPU only. A cache is then as it was before."""
+        return self.logits(self.hidden(tokens, context))  # (B, T, V)
 
-    def hidden(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
-        """The residual stream after the last norm, ready for the head: (B, T) to (B, T, C)."""
-        layers = [None] * len(self.blocks) if cache is None else cache.layers
-        positions = self._positions(tokens, cache)
+    def hidden(self, tokens: Tensor, context: Context | None = None) -> Tensor:
+        """Return the residual stream after the final norm, ready for the head: (B, T) to (B, T, C)."""
+        positions = self._positions(tokens, context)
         x = self.embed(tokens, positions)  # (B, T, C)
         rotary = self.rotary(positions)
-        again = self.config.activation_checkpointing and cache is None  # a cache must be written to once
-        how = {"use_reentrant": False, "preserve_rng_state": self.config.dropout > 0}  # the same masks twice
-        for block, layer in zip(self.blocks, layers, strict=True):
-            x = checkpoint(block, x, rotary, **how) if again else block(x, rotary, layer)  # (B, T, C)
-        if cache is not None:
-            cache.commit(*tokens.shape)
+        # A block that writes into a cache must be computed only once.
+        recompute = self.config.activation_checkpointing and (context is None or not context.stateful)
+        random = self.config.dropout > 0  # then the second pass must draw the same dropout masks
+        for block in self.blocks:  # x stays (B, T, C)
+            if recompute:
+                x = checkpoint(block, x, rotary, context, use_reentrant=False, preserve_rng_state=random)
+            else:
+                x = block(x, rotary, context)
+        if context is not None:
+            context.commit(*tokens.shape)
         return self.final_norm(x)  # (B, T, C)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """The head: (..., C) to (..., V)."""
-        if (weight := self.head_weight()) is self.head.weight:
+        """Apply the head: (..., C) to (..., V)."""
+        if self.config.vocab_multiple == 1:
             return self.head(hidden)  # (..., V)
-        return F.linear(hidden, weight)[..., : self.config.vocab_size]  # (..., V)
+        return F.linear(hidden, self.head_weight())[..., : self.config.vocab_size]  # (..., V)
 
     def head_weight(self) -> Tensor:
-        """The head's matrix as it is multiplied, (V + n_more, C): zeros fill V up to a multiple, for speed.
+        """Return the head's matrix with V padded up to vocab_multiple, for speed: (V + n_more, C).
 
-        Whoever multiplies by it leaves the last n_more logits out: they are no tokens'."""
+        The last n_more rows are 0, and their logits belong to no token: slice them off."""
         n_more = -self.config.vocab_size % self.config.vocab_multiple
         return F.pad(self.head.weight, (0, 0, 0, n_more)) if n_more else self.head.weight
 
     def embed(self, tokens: Tensor, positions: Positions | None = None) -> Tensor:
-        """The residual stream before the first block: (B, T) to (B, T, C). positions: 0 to T - 1."""
+        """Return the residual stream before the first block: (B, T) to (B, T, C).
+
+        positions: those of the tokens, by default 0 to T - 1."""
         if positions is None:
             positions = self._positions(tokens)
         try:
             x = self.token_embedding(tokens)  # (B, T, C)
-        except IndexError:  # asked only after the fact: looking at every id first would slow every step
+        except IndexError:  # checked only afterwards: looking at every id first would slow every step
             ids, V = f"token ids from {tokens.min()} to {tokens.max()}", self.config.vocab_size
             tokenizer = "was the text encoded with this model's tokenizer?"
             raise InputError(f"{ids} do not fit vocab_size {V}: {tokenizer}") from None
         if self.position_embedding is not None:
-            x = x + self.position_embedding.weight[positions]  # (B, T, C) + (T, C), with padding (B, T, C)
+            x = x + self.position_embedding.weight[positions]  # (B, T, C) + (T, C) or (B, T, C)
         return F.dropout(x, self.config.dropout) if self.training else x
 
     def rotary(self, positions: Positions) -> Rotary | None:
-        """The rotary tables at these positions; None with learned ones.
+        """Return the rotary tables (cos, sin) at these positions; None where positions are learned.
 
-        (T, D/2) each for a slice, (B, 1, T, D/2) for positions (B, T) that differ from row to row."""
+        (T, D/2) each for a slice, (B, 1, T, D/2) for positions (B, T)."""
         if self.position_embedding is not None:
             return None
         cos, sin = self.rotary_cos[positions], self.rotary_sin[positions]
         return (cos, sin) if isinstance(positions, slice) else (cos.unsqueeze(1), sin.unsqueeze(1))
 
     def new_cache(self, padding: Tensor | None = None) -> KVCache:
-        """An empty cache for one batch, for up to context_length tokens. padding: see KVCache."""
-        return KVCache(self.config.n_layer, self.config.context_length, padding)
+        """Return an empty cache for one batch of up to context_length tokens a row. padding: see KVCache."""
+        return KVCache(self.config.context_length, padding)
 
     def n_parameters(self) -> int:
-        """How many numbers are learned; a tied head counts once."""
+        """Count the learned numbers; a tied head counts once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     @torch.no_grad()
     def residual_stream(self, tokens: Tensor) -> list[Tensor]:
-        """For looking inside: (B, T, C) after the embedding and after each block, n_layer + 1 of them."""
+        """Return (B, T, C) after the embedding and after each block, n_layer + 1 tensors, to look inside."""
         with eval_mode(self.modules()):
             stream = [self.embed(tokens)]
             for block in self.blocks:
@@ -156,31 +161,34 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def attention_maps(self, tokens: Tensor) -> list[Tensor]:
-        """For looking inside: who looks at whom, (B, H, T, T) for each layer; rows sum to 1."""
+        """Return who looks at whom, (B, H, T, T) for each layer, to look inside. Rows sum to 1."""
         stream = self.residual_stream(tokens)
         rotary = self.rotary(slice(tokens.size(1)))
         layers = zip(self.blocks, stream[:-1], strict=True)
         return [block.attn.weights(block.attn_norm(x), rotary) for block, x in layers]
 
-    def _positions(self, tokens: Tensor, cache: KVCache | None = None) -> Positions:
-        most = max(self.config.context_length, 0 if cache is None else cache.capacity)
+    def _positions(self, tokens: Tensor, context: Context | None = None) -> Positions:
+        """Return the positions of tokens (B, T). Raises InputError for tokens that cannot be read."""
         if tokens.dtype not in (torch.int64, torch.int32):
             raise InputError(f"tokens are {tokens.dtype}, ids must be int64: convert them with .long()")
         if tokens.dim() != 2:
             raise InputError(f"tokens {tuple(tokens.shape)} are not (B, T): add a batch with tokens[None]")
-        if not 1 <= (T := tokens.size(1)) <= most:
+        T, most = tokens.size(1), self.config.context_length
+        if context is not None and context.capacity is not None:
+            most = context.capacity
+        if not 1 <= T <= most:
             unfit = f"{T} tokens do not fit context_length {most}"
             raise InputError(f"{unfit}: pass 1 to {most}, such as tokens[:, -{most}:]")
-        return slice(T) if cache is None else cache.reserve(*tokens.shape)
+        return slice(T) if context is None else context.positions(*tokens.shape)
 
 
 @contextmanager
 def eval_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Read without dropout inside the block; afterwards every module is in the mode it was in.
+    """Put modules into eval mode inside the block, so without dropout; afterwards restore each one's mode.
 
-    modules: model.modules(), or a list of them, which is faster when it is asked for at every token."""
+    modules: model.modules(), or a list of them, which is faster if this happens at every token."""
     training = [module for module in modules if module.training]
-    for module in training:  # by object's setter: nn.Module's is ten times as slow, which shows in sampling
+    for module in training:  # object's setter: nn.Module's takes ten times as long, which shows in sampling
         object.__setattr__(module, "training", False)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Layers: the norms and the MLP, which work on each position by itself, and what role each parameter plays.
+"""Layers: the norms and the MLP, which work on each position by itself, and the role of each parameter.
 
 Taught in notebook 03_transformer."""
 
@@ -9,37 +9,39 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinylm.errors import ConfigError
+from tinylm.model.config import ModelConfig
 
 EPSILON = 1e-5  # GPT-2's
 
 
 @dataclass(frozen=True)
 class Role:
-    """What a parameter is to those who draw its first weights, decay it or move it. Its module says so.
+    """How a parameter is initialised, decayed and updated. Its module declares it.
 
-    Nothing is guessed from a name or a dimension: by dimension, a router of experts would go to Muon and
-    stacked experts (E, 4C, C) would lose their weight decay, without a word."""
+    Nothing is guessed from a name or from the number of dimensions. A guess by dimensions would give a
+    router of experts to Muon and take the weight decay from stacked experts (E, 4C, C), silently."""
 
-    muon: bool = False  # Muon may move it: a matrix between two streams of activations, not a table of rows.
+    muon: bool = False  # Muon may update it: a matrix between two streams of activations, not a lookup table.
     splits: int = 1  # How many independent matrices are stacked along its rows, such as one per head in qkv.
-    decay: bool = False  # Weight decay pulls it to 0.
+    decay: bool = False  # Weight decay pulls it towards 0.
     init: Literal["normal", "residual", "zero", "keep"] = "normal"
-    """Its first weights: N(0, 0.02); smaller or 0 where it writes into the residual stream; 0; or what its
-    module put there, such as the 1 of a norm."""
+    """Its initial values: N(0, 0.02); smaller or 0 where it writes into the residual stream; 0; or the values
+    its module gave it, such as the 1 of a norm."""
 
 
 TORCH_ROLES = {"weight": Role(decay=True), "bias": Role(init="zero")}  # of nn.Linear and nn.Embedding
 
 
 def parameter_roles(model: nn.Module) -> dict[str, Role]:
-    """The role of each parameter by its full name, in the order of model.named_parameters(): a tied one once.
+    """Return the role of each parameter by its full name, in the order of model.named_parameters().
 
-    A module declares them by a method parameter_roles() -> {relative name: Role}, and what a module says of
-    the parameters inside its parts goes before what these say of themselves. nn.Linear and nn.Embedding are
-    known. A parameter of one dimension may go undeclared: it is neither decayed nor drawn. Raises ConfigError
-    for another that is not declared, and for a declared one that is not there."""
+    A tied parameter is listed once. A module declares roles with a method parameter_roles() that returns
+    {relative name: Role}. It may declare parameters of its submodules, and then overrides what they say.
+    nn.Linear and nn.Embedding are known. A parameter of one dimension may be undeclared: it gets no weight
+    decay and keeps its initial values. Raises ConfigError for any other undeclared parameter, and for a
+    declared parameter that does not exist."""
     declared: dict[str, Role] = {}
-    for prefix, module in reversed(list(model.named_modules())):  # the parts before what they are parts of
+    for prefix, module in reversed(list(model.named_modules())):  # submodules first, so that parents override
         roles: dict[str, Role] = {}
         if hasattr(module, "parameter_roles"):
             roles = module.parameter_roles()
@@ -64,43 +66,48 @@ def parameter_roles(model: nn.Module) -> dict[str, Role]:
 class RMSNorm(nn.RMSNorm):
     """x / sqrt(mean(x^2) + epsilon) * weight, over the last dimension (Zhang and Sennrich 2019).
 
-    torch's, but under autocast the result keeps the dtype of x."""
+    This is torch's norm, except that under autocast the result keeps the dtype of x."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size, eps=EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map x (..., size) to the same shape and dtype."""
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), EPSILON)
 
 
-def make_norm(kind: str, size: int, bias: bool) -> nn.Module:
-    """The norm called "layernorm" (Ba et al. 2016) or "rmsnorm"; the second never has a bias."""
-    return nn.LayerNorm(size, eps=EPSILON, bias=bias) if kind == "layernorm" else RMSNorm(size)
+def make_norm(config: ModelConfig) -> nn.Module:
+    """Return the configured norm over n_embd numbers: LayerNorm (Ba et al. 2016), or RMSNorm without bias."""
+    if config.norm == "layernorm":
+        return nn.LayerNorm(config.n_embd, eps=EPSILON, bias=config.bias)
+    return RMSNorm(config.n_embd)
 
 
 def activate(kind: str, x: Tensor) -> Tensor:
-    """ "gelu": GPT-2's tanh approximation of x * Phi(x) (Hendrycks and Gimpel 2016). "relu2": max(0, x)^2."""
+    """Apply "gelu", GPT-2's tanh approximation of x * Phi(x) (Hendrycks and Gimpel 2016), or "relu2",
+    max(0, x)^2 (So et al. 2021), to each number of x."""
     return F.gelu(x, approximate="tanh") if kind == "gelu" else F.relu(x).square()
 
 
 class MLP(nn.Module):
-    """From C numbers to `hidden`, an activation function, and back (Vaswani et al. 2017, section 3.3)."""
+    """From C numbers to mlp_hidden, an activation function, and back (Vaswani et al. 2017, section 3.3)."""
 
-    def __init__(self, n_embd: int, hidden: int, *, activation: str, bias: bool, dropout: float) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.activation = activation
-        self.dropout = dropout
-        self.up = nn.Linear(n_embd, hidden, bias=bias)
-        self.down = nn.Linear(hidden, n_embd, bias=bias)
+        self.activation = config.activation
+        self.dropout = config.dropout
+        self.up = nn.Linear(config.n_embd, config.mlp_hidden, bias=config.bias)
+        self.down = nn.Linear(config.mlp_hidden, config.n_embd, bias=config.bias)
 
     def parameter_roles(self) -> dict[str, Role]:
-        """Two matrices for Muon; the second writes into the residual stream."""
+        """Return the roles of two matrices for Muon; the second writes into the residual stream."""
         return {
             "up.weight": Role(muon=True, decay=True),
             "down.weight": Role(muon=True, decay=True, init="residual"),
         }
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, T, C) to (B, T, C), each position by itself."""
         hidden = activate(self.activation, self.up(x))  # (B, T, hidden)
         out = self.down(hidden)  # (B, T, C)
         return F.dropout(out, self.dropout) if self.training else out

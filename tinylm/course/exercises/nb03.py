@@ -22,7 +22,7 @@ class GivenAttention(PackageAttention):
     """The package's layer with GPT-2's settings."""
 
     def __init__(self, n_embd: int, n_head: int) -> None:
-        super().__init__(n_embd, n_head, bias=True, dropout=0.0, qk_norm=False)
+        super().__init__(ModelConfig(n_embd=n_embd, n_head=n_head))
 
 
 def given_embed(tokens, token_table, position_table):

@@ -12,7 +12,7 @@ from tinylm.course.exercises.nb02 import blank_module, given_split_heads, random
 from tinylm.course.exercises.nb03 import GivenGPT, GivenMLP, same_weights
 from tinylm.inference import sampling
 from tinylm.model.attention import explicit_attention
-from tinylm.model.kv_cache import KVCache
+from tinylm.model.context import KVCache
 
 LOGITS = "return logits: softmax comes after all rules"
 CUT = "a dropped token gets −∞: a logit of {} is a score like any other"
@@ -606,6 +606,6 @@ def padding_mask(check: exercise, mine) -> None:
         }
         told = "slot t of row b stands at position t − padding[b], and never below 0"
         check.close(answer[1], positions, told, usual=usual)
-        cache = KVCache(1, S, padding)
-        check.close(answer[1], cache.reserve(len(padding), S), "not the positions of tinylm's cache")
+        cache = KVCache(S, padding)
+        check.close(answer[1], cache.positions(len(padding), S), "not the positions of tinylm's cache")
         check.close(answer[0], cache.mask[:, 0], "not the mask of tinylm's cache")
