@@ -63,7 +63,7 @@ def test_roles_of_what_nobody_declares_or_has_are_refused_with_what_to_write():
     )
     model = DeclaredExperts()
     del model.router
-    with pytest.raises(ConfigError, match="names router, which is none of the 4 parameters"):
+    with pytest.raises(ConfigError, match="names router, which is none of 4 parameters"):
         parameter_roles(model)
 
 

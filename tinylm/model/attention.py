@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tinylm.model.config import ModelConfig
 from tinylm.model.context import Context
-from tinylm.model.layers import RMSNorm, Role
+from tinylm.model.layers import EPSILON, RMSNorm, Role
 from tinylm.model.rope import apply_rotary
 
 Rotary = tuple[Tensor, Tensor]
@@ -89,8 +89,8 @@ class CausalSelfAttention(nn.Module):
         self.qkv_sizes = config.qkv_sizes
         self.qkv = nn.Linear(config.n_embd, sum(self.qkv_sizes), bias=config.bias)  # one product, not three
         self.proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
-        self.q_norm = RMSNorm(self.head_dim) if config.qk_norm else None
-        self.k_norm = RMSNorm(self.head_dim) if config.qk_norm else None
+        self.q_norm = RMSNorm(self.head_dim, eps=EPSILON) if config.qk_norm else None
+        self.k_norm = RMSNorm(self.head_dim, eps=EPSILON) if config.qk_norm else None
         self.shift = TokenShift(config.n_embd) if config.token_shift else None
 
     def parameter_roles(self) -> dict[str, Role]:
@@ -135,8 +135,3 @@ class CausalSelfAttention(nn.Module):
             out, _ = explicit_attention(q, k, v, mask=mask, dropout=dropout)
         out = self.proj(out.transpose(1, 2).flatten(2))  # (B, T, C)
         return F.dropout(out, self.dropout) if self.training else out
-
-    def weights(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
-        """Return who looks at whom in x (B, T, C): (B, H, T, T), rows sum to 1. Always by the formula."""
-        q, k, v = self.qkv_heads(x, rotary)
-        return explicit_attention(q, k, v)[1]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tinylm.errors import InputError
-from tinylm.model.attention import CausalSelfAttention, Rotary
+from tinylm.model.attention import CausalSelfAttention, Rotary, explicit_attention
 from tinylm.model.config import ModelConfig
 from tinylm.model.context import Context, KVCache, Positions
 from tinylm.model.layers import MLP, make_norm, parameter_roles
@@ -162,10 +162,12 @@ class GPT(nn.Module):
     @torch.no_grad()
     def attention_maps(self, tokens: Tensor) -> list[Tensor]:
         """Return who looks at whom, (B, H, T, T) for each layer, to look inside. Rows sum to 1."""
-        stream = self.residual_stream(tokens)
         rotary = self.rotary(slice(tokens.size(1)))
-        layers = zip(self.blocks, stream[:-1], strict=True)
-        return [block.attn.weights(block.attn_norm(x), rotary) for block, x in layers]
+        maps = []
+        for block, x in zip(self.blocks, self.residual_stream(tokens)[:-1], strict=True):
+            _, weights = explicit_attention(*block.attn.qkv_heads(block.attn_norm(x), rotary))
+            maps.append(weights)  # (B, H, T, T)
+        return maps
 
     def _positions(self, tokens: Tensor, context: Context | None = None) -> Positions:
         """Return the positions of tokens (B, T). Raises InputError for tokens that cannot be read."""

@@ -50,9 +50,7 @@ def parameter_roles(model: nn.Module) -> dict[str, Role]:
         declared |= {f"{prefix}.{name}" if prefix else name: role for name, role in roles.items()}
     names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     if strange := sorted(declared.keys() - names):
-        raise ConfigError(
-            f"parameter_roles() names {strange[0]}, which is none of the {len(names)} parameters"
-        )
+        raise ConfigError(f"parameter_roles() names {strange[0]}, which is none of {len(names)} parameters")
     for name, parameter in model.named_parameters():
         if name not in declared and parameter.ndim > 1:
             last = name.rpartition(".")[2]
@@ -68,19 +66,16 @@ class RMSNorm(nn.RMSNorm):
 
     This is torch's norm, except that under autocast the result keeps the dtype of x."""
 
-    def __init__(self, size: int) -> None:
-        super().__init__(size, eps=EPSILON)
-
     def forward(self, x: Tensor) -> Tensor:
         """Map x (..., size) to the same shape and dtype."""
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), EPSILON)
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
     """Return the configured norm over n_embd numbers: LayerNorm (Ba et al. 2016), or RMSNorm without bias."""
     if config.norm == "layernorm":
         return nn.LayerNorm(config.n_embd, eps=EPSILON, bias=config.bias)
-    return RMSNorm(config.n_embd)
+    return RMSNorm(config.n_embd, eps=EPSILON)
 
 
 def activate(kind: str, x: Tensor) -> Tensor:
