@@ -6,7 +6,7 @@ import pytest
 
 from tinylm.errors import ConfigError
 from tinylm.model.config import parameter_counts
-from tinylm.runs.recipes import RECIPES, recipe, shortened
+from tinylm.runs.recipes import RECIPES, read_recipes, recipe, shortened
 from tinylm.text.corpora import CORPORA
 
 EACH = [(name, scale) for name, made in RECIPES.items() for scale in (None, *made.scales)]
@@ -89,7 +89,53 @@ def test_full_scale_is_the_recipe_as_it_stands_and_a_scale_that_is_not_there_is_
     assert recipe("tinystories_51m", "full") == recipe("tinystories_51m") == RECIPES["tinystories_51m"]
     for name, scale, words in (
         ("tinystories_51m", "tiny", "scale is 'tiny': use 'small' or 'medium' or 'full'"),
-        ("shakespeare_char", "small", "shakespeare_char has one scale alone, and not 'small'"),
+        ("shakespeare_char", "small", "shakespeare_char has only one scale, and not 'small'"),
     ):
         with pytest.raises(ConfigError, match=words):
             recipe(name, scale)
+
+
+OWN = """
+[deep]
+base = "wide"
+[deep.train]
+steps = 11
+[wide]
+about = "a wide one"
+[wide.model]
+n_embd = 8
+[wide.train]
+steps = 7
+warmup_steps = 2
+[wide.small.model]
+n_layer = 1
+"""
+MISTAKES = [
+    ("n_embd = 8", "n_emb = 8", r"^\[wide\.model\] of the recipes sets 'n_emb': did you mean n_embd\?"),
+    ("wide.small.model", "wide.small.modle", r"\[wide\.small\] of the recipes sets 'modle': did you mean mo"),
+    (
+        "n_layer = 1",
+        "n_layers = 1",
+        r"\[wide\.small\.model\] of the recipes sets 'n_layers': did you mean n_l",
+    ),
+    ("wide.small.model", "wide.smal.model", r"\[wide\] of the recipes sets 'smal': did you mean small"),
+    ('base = "wide"', 'base = "wid"', "deep is based on the recipe 'wid': did you mean wide"),
+    ('about = "', 'base = "deep"\nabout = "', "the recipes deep → wide → deep are each based on the next"),
+]
+
+
+def test_recipe_takes_from_its_base_what_it_does_not_set_and_no_scale_that_it_does_not_name(tmp_path):
+    (tmp_path / "own.toml").write_text(OWN)
+    own = read_recipes(tmp_path / "own.toml")
+    assert (own["deep"].model, own["deep"].about) == (own["wide"].model, "a wide one")
+    assert (own["deep"].train.steps, own["deep"].train.warmup_steps, own["wide"].train.steps) == (11, 2, 7)
+    assert own["wide"].scales == {"small": {"model": {"n_layer": 1}}} and own["deep"].scales == {}
+
+
+@pytest.mark.parametrize("right, wrong, words", MISTAKES)
+def test_recipe_with_an_unknown_name_or_a_circle_of_bases_is_refused_in_a_sentence(
+    tmp_path, right, wrong, words
+):
+    (tmp_path / "own.toml").write_text(OWN.replace(right, wrong))
+    with pytest.raises(ConfigError, match=words):
+        read_recipes(tmp_path / "own.toml")
