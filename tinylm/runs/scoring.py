@@ -47,7 +47,7 @@ class Task:
         corpus = dataset.name
         if corpus not in corpora.CORPORA:
             path = os.path.expanduser(corpus)
-            corpus = paths.display_path(path, paths.HOME)
+            corpus = paths.relative_path(path, paths.HOME)
             dataset = replace(dataset, name=Path(path).resolve().name)
         self.dataset, self.tokenizer = dataset, dataset.tokenizer
         named = weights.TOKENIZER if data.tokenizer.endswith(".json") else data.tokenizer
