@@ -21,10 +21,11 @@ from tinylm.inference.evaluate import evaluate
 from tinylm.model.cost import flops_per_token
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import next_token_loss
-from tinylm.runs import paths, run, scoring
+from tinylm.runs import paths, run, task
 from tinylm.runs.paths import open_checkpoint
 from tinylm.runs.records import RunRecord, read_record, record_header
 from tinylm.runs.run import Run, new_folder, resume, run_recipe
+from tinylm.runs.scoring import validate
 from tinylm.storage import weights
 from tinylm.text import corpora
 from tinylm.text.tokenizers import BPETokenizer, CharTokenizer
@@ -55,9 +56,9 @@ def test_recipe_is_read_as_its_data_settings_say_and_trains_on_no_character_of_t
     ready, text = Run(tiny()), corpora.load("toyworld-plays")
     decode, vocab_size = ready.tokenizer.decode, ready.tokenizer.vocab_size
     assert decode(ready.batches.tokens) == text.train.lower()
-    assert decode(ready.dataset.validation) == text.validation.lower()
-    tokens = ready.batches.batch(0).tokens
-    assert ready.model(tokens).shape == (3, 31, vocab_size) and ready.recipe.model == ready.model.config
+    assert decode(ready.task.dataset.validation) == text.validation.lower()
+    assert ready.model(ready.batches.batch(0).tokens).shape == (3, 31, vocab_size)
+    assert ready.recipe.model == ready.model.config
     part = Run(tiny(data={"train_share": 0.3, "lowercase": False}))
     assert part.tokenizer.decode(part.batches.tokens) == text.train[: round(0.3 * len(text.train))]
 
@@ -153,7 +154,7 @@ def test_run_leaves_its_record_its_checkpoints_and_its_model(mine, capsys):
     assert header["command"] == "python -m tinylm train shakespeare_char"
     assert header["data"] == header["reading"]["corpus"] == "toyworld-plays"
     assert (header["recipe"], header["tokens"], header["threads"]) == ("shakespeare_char", 7 * 3 * 31, 1)
-    read = 3 * len(result.dataset.validation) / 3  # evaluations, whose forward pass is a third of a step
+    read = 3 * len(result.task.dataset.validation) / 3  # evaluations, whose forward pass is a third of a step
     assert header["forecast_seconds"] == pytest.approx((7 * 3 * 31 + read) / 12345)
     assert (header["model"], header["train"]["steps"]) == (result.model.config.to_json(), 7)
     assert [line["step"] for line in record.steps] == [0, 2, 4, 6] and "metrics" not in record.steps[0]
@@ -167,7 +168,7 @@ def test_run_leaves_its_record_its_checkpoints_and_its_model(mine, capsys):
     opened = open_checkpoint("one")
     assert_same_weights(result.model, opened.model)
     assert (opened.notes["step"], opened.corpus, opened.notes["loss"]) == (7, "toyworld-plays", last["loss"])
-    measured, dataset = run.validate("one")
+    measured, dataset = validate("one")
     assert (measured.n_tokens, measured.unit) == (last["n_tokens"], last["unit"])
     assert measured.loss == pytest.approx(last["loss"], rel=1e-6)
     assert measured.bits_per_byte == pytest.approx(last["bits_per_byte"], rel=1e-6)
@@ -202,17 +203,15 @@ def test_finished_run_of_a_scale_says_how_its_weights_go_on_in_that_scale(mine):
 
 
 def test_checkpoint_carries_the_loss_of_its_own_weights_or_none(mine, monkeypatch):
-    real = Run.__call__
+    real = Run.on_event
 
     def stop(self, state):
         real(self, state)
         if state.result is not None and state.result.step == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "__call__", stop)
-    monkeypatch.setattr(
-        scoring, "evaluate", lambda *_, **__: replace(evaluation(1.0), standard_error=math.nan)
-    )
+    monkeypatch.setattr(Run, "on_event", stop)
+    monkeypatch.setattr(task, "evaluate", lambda *_, **__: replace(evaluation(1.0), standard_error=math.nan))
     run_recipe(tiny(), name="between", command="")
     notes = [weights.load(mine / "between" / "checkpoints" / f"step_0000000{n}").notes for n in (3, 4)]
     assert ["loss" in said for said in notes] == [True, False] and "standard_error" not in notes[0]
@@ -226,8 +225,8 @@ def test_run_trains_and_measures_with_the_fused_loss_where_nobody_asks_for_the_l
     for one, other in zip(fused.model.parameters(), plain.model.parameters(), strict=True):
         torch.testing.assert_close(one, other)
     run_recipe(stories(data={"recall": 3.0}), command="")
-    assert handed[0].__qualname__.startswith("fused_loss.") and handed[1] is next_token_loss
-    assert handed[2].__qualname__.startswith("fused_loss.")  # recall is a weight of the data
+    assert all(handed[i].__qualname__.startswith("fused_loss.") for i in (0, 2))
+    assert handed[1] is next_token_loss
     assert [settings["fused_loss"] for settings in measured] == [True, False, True]
     assert {settings["compile"] for settings in measured} == {False}
 
@@ -240,7 +239,7 @@ def test_run_has_the_threads_that_one_of_its_micro_batches_is_worth(monkeypatch)
 
 
 def test_evaluation_takes_the_settings_of_training_and_dataset(monkeypatch):
-    monkeypatch.setattr(scoring, "evaluate", lambda *_, **more: more)
+    monkeypatch.setattr(task, "evaluate", lambda *_, **more: more)
     ready, gpu = Run(tiny()), SimpleNamespace(device="a GPU", dtype="bfloat16")
     changes = {"eval_tokens": 500, "eval_dtype": "float32"}
     for settings, n, dtype in (({}, None, "bfloat16"), (changes, 500, "float32")):
@@ -258,11 +257,11 @@ def test_checkpoint_without_a_run_is_validated_as_its_tokenizer_reads_and_on_its
     notes = {"corpus": "own.txt"}
     weights.save(tmp_path / "shipped", model, tokenizer=tokenizer.to_json(), notes=notes)
     (tmp_path / "own.txt").write_text("abcD\n" * 90)
-    measured, dataset = run.validate(tmp_path / "shipped")
+    measured, dataset = validate(tmp_path / "shipped")
     assert (measured.n_tokens, dataset.name, dataset.source) == (44, "own.txt", "file")
     (tmp_path / "own.txt").write_text("abcE\n" * 90)
     with pytest.raises(CheckpointError, match=r"own\.txt has changed since .*shipped was trained on it"):
-        run.validate(tmp_path / "shipped")
+        validate(tmp_path / "shipped")
 
 
 # --- runs that break
@@ -303,7 +302,7 @@ def test_output_that_nobody_reads_or_a_folder_that_is_gone_ends_a_run_with_what_
 
     for name, owner, function, breaking, words in (
         ("piped", run.tqdm, "write", closed, r"step 3, because .* refused: Broken pipe; .* resume piped"),
-        ("gone", scoring, "evaluate", removing, r"step 3, .*: No such file .* also as --run gone"),
+        ("gone", task, "evaluate", removing, r"step 3, .*: No such file .* also as --run gone"),
     ):
         refusal = pytest.raises(RunError, match=f"run {name} stopped after {words}")
         with monkeypatch.context() as patched, refusal:
@@ -378,7 +377,7 @@ def assert_resumes_and_evaluates(mine, name, source):
     """`parts` ends as `complete` did, and its own validation text gives the last loss of its record."""
     resume("parts")
     assert files(mine / "parts") == files(mine / "complete")
-    measured, dataset = run.validate("parts")
+    measured, dataset = validate("parts")
     assert (dataset.name, dataset.source) == (name, source)
     assert measured.loss == pytest.approx(record_of(mine / "parts").evaluations[-1]["loss"])
 
@@ -404,7 +403,7 @@ def test_own_text_trains_resumes_and_evaluates_from_any_folder(mine, tmp_path, m
         resume("stale")
     for name in ("stale", "complete"):
         with pytest.raises(CheckpointError, match=rf"{path.name} has changed since .*mine/{name}/.* trained"):
-            run.validate(name)
+            validate(name)
 
 
 def test_shards_train_resume_and_evaluate(mine, tmp_path, monkeypatch):
@@ -436,7 +435,7 @@ def test_story_model_trains_resumes_and_evaluates_by_the_tokenizer_that_its_chec
     assert_resumes_and_evaluates(mine, "toyworld-stories", "generated")
     opened, header = open_checkpoint("parts"), record_of(mine / "parts").header
     assert opened.tokenizer == trained.tokenizer and opened.tokenizer.end_of_text == 299
-    assert opened.notes["tokenizer"] == {"named": "bpe-300", "file": "tokenizer.json"}[kind]
+    assert opened.provenance["data"]["tokenizer"] == {"named": "bpe-300", "file": "tokenizer.json"}[kind]
     assert (header["holds"], header["data"]) == ("whole", "toyworld-stories")
     assert str(tmp_path) not in json.dumps([header, opened.notes])
     last = record_of(mine / "parts").evaluations[-1]
@@ -445,7 +444,7 @@ def test_story_model_trains_resumes_and_evaluates_by_the_tokenizer_that_its_chec
     assert f" bits per token, {last['bits_per_byte']:.4f} bits per byte (± over " in printed
     folder = tmp_path / "shipped"  # without its run
     weights.save(folder, opened.model, tokenizer=opened.tokenizer.to_json(), notes={"corpus": opened.corpus})
-    assert run.validate(folder)[0].loss == pytest.approx(last["loss"])
+    assert validate(folder)[0].loss == pytest.approx(last["loss"])
 
 
 def test_run_that_weighs_what_is_recalled_resumes_to_the_bit_and_is_evaluated_plainly(mine, monkeypatch):
@@ -453,16 +452,16 @@ def test_run_that_weighs_what_is_recalled_resumes_to_the_bit_and_is_evaluated_pl
     recipe = replace(recipe, data=replace(recipe.data, rows="documents", recall=20.0))
     monkeypatch.setattr("tinylm.text.tokens.READ_AT_ONCE", 997)
     trained = run_recipe(recipe, name="complete", command="")
-    data, end = trained.dataset, trained.tokenizer.end_of_text
-    assert trained.begins.tolist() == np.flatnonzero(np.asarray(data.train) == end).tolist()
+    data, end = trained.task.dataset, trained.tokenizer.end_of_text
+    assert trained.task.begins.tolist() == np.flatnonzero(np.asarray(data.train) == end).tolist()
     assert {int(row) for row in trained.batches.batch(3).tokens[:, 0]} == {end}
     weigh = trained.batches.weigh
-    assert (weigh.weight, weigh.end, weigh.n_rows) == (20.0, end, 7 * 3)
+    assert (weigh.weight, weigh.n_rows, weigh.end) == (20.0, 7 * 3, end)
     counts = np.bincount(np.asarray(data.train), minlength=300)
     counts[end] = len(data.train)  # each row of a document begins with it: it is never rare
-    assert trained.rare.tolist() == (counts < 0.01 * len(data.train)).tolist()
-    model = open_checkpoint("complete").model
-    plain = evaluate(model, data.validation, documents=data.documents, from_beginning=True)
+    assert weigh.rare.tolist() == (counts < 0.01 * len(data.train)).tolist()
+    model, beginnings = open_checkpoint("complete").model, {"from_beginning": True}
+    plain = evaluate(model, data.validation, documents=data.documents, **beginnings)
     assert record_of(mine / "complete").evaluations[-1]["loss"] == pytest.approx(plain.loss)
     cut(monkeypatch, "parts", recipe, call=1)
     assert_resumes_and_evaluates(mine, "toyworld-stories", "generated")
@@ -484,7 +483,7 @@ def test_story_model_is_trained_on_only_by_its_own_tokenizer_and_the_refusal_say
     file = str(no.value).partition("--data.tokenizer ")[2].partition(",")[0]
     second = Run(tiny(data=own | {"tokenizer": file}, init_from="first"))
     assert second.tokenizer == open_checkpoint("first").tokenizer
-    assert second.data.tokenizer == "tokenizer.json"
+    assert second.task.data.tokenizer == "tokenizer.json"
 
 
 def test_run_on_a_part_of_a_corpus_says_so_wherever_it_names_it(mine, tmp_path, monkeypatch, capsys):
@@ -504,14 +503,14 @@ def test_run_on_a_part_of_a_corpus_says_so_wherever_it_names_it(mine, tmp_path, 
     assert capsys.readouterr().out.count("tinystories (a part: a few stories, pack)") == 1
     header = record_of(mine / "part").header
     assert (header["holds"], header["scale"]) == ("part", "small")
-    assert run.validate("part")[1].described == "tinystories (a part: a few stories, pack)"
+    assert validate("part")[1].described == "tinystories (a part: a few stories, pack)"
 
 
 def test_init_from_starts_with_those_weights_and_is_part_of_what_must_not_change(mine, monkeypatch):
     first = run_recipe(tiny(), name="first", command="").model
     recipe = tiny(init_from="first", steps=1, warmup_steps=0, learning_rate=0.0, min_learning_rate=0.0)
     assert_same_weights(first, run_recipe(recipe, name="second", command="").model)
-    made = json.loads((paths.find("second") / "training.json").read_text())["provenance"]["init_from"]
+    made = json.loads((paths.find("second") / "tinylm.json").read_text())["provenance"]["init_from"]
     assert made["name"] == "first" and len(made["sha256"]) == 64
     run_recipe(tiny(init_from="first"), name="complete", command="")
     cut(monkeypatch, recipe=tiny(init_from="first"))
@@ -523,7 +522,7 @@ def test_init_from_starts_with_those_weights_and_is_part_of_what_must_not_change
 def test_init_from_weights_that_do_not_fit_is_refused_with_both_values(mine):
     run_recipe(tiny(), name="first", command="")
     for settings, words in (
-        ({"model": {"n_layer": 2}}, "n_layer was 1 and is 2"),
+        ({"model": {"n_layer": 2}}, "n_layer is 1 there and 2 here"),
         ({"data": {"lowercase": False}}, "reads 39 characters and toyworld-plays has 65, not"),
     ):
         with pytest.raises(CheckpointError, match=rf"first .*{words}"):

@@ -50,8 +50,11 @@ def find(name: str | Path) -> Path:
     Raises CheckpointError with the nearest name, or if the run ended before its first checkpoint."""
     shipped = {folder.name: folder for folder in SHIPPED.glob("*/")}
     folder = _search(name, "checkpoint", shipped | _runs())
-    if not _is_run(folder):
-        return folder
+    return newest(folder) if _is_run(folder) else folder
+
+
+def newest(folder: Path) -> Path:
+    """Return the newest checkpoint in the folder of a run. Raises CheckpointError if none was saved."""
     if steps := saved_steps(folder / KEPT):
         return folder / KEPT / folder_of(steps[-1])
     empty = f"there is no checkpoint in {display_path(folder)}, the run ended before its first was saved"

@@ -38,6 +38,12 @@ class DataConfig(Config):
     fallback: str = "toyworld-plays"
     """The generated text that stands in for a missing corpus, and only when that is asked for."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("corpus", "tokenizer", "fallback"):
+            if not isinstance(value := getattr(self, name), str):
+                raise ConfigError(f"{name} is {short(value)}: it must be a name or a path")
+
 
 PARTS: dict[str, type[Config]] = {"model": ModelConfig, "train": TrainConfig, "data": DataConfig}
 SCALES = ("small", "medium")  # below "full", which is a recipe as it stands
