@@ -54,7 +54,7 @@ def home(folders):
     """The checkpoints of mine/run-1: one after 7 steps; and shipped/famous."""
     write(folders / "shipped" / "famous")
     home = folders / "mine" / "run-1" / "checkpoints"
-    write(home / "step_00000007", corpus="toyworld-plays", step=7)
+    write(home / "step_00000007", corpus="toyworld-plays", step=7, prompt="a")
     return home
 
 
@@ -178,7 +178,8 @@ def test_hand_edited_about_file_under_its_own_seal_is_refused_in_a_sentence_or_i
         file.write_text(json.dumps(edited | {SEAL: seal(edited)}))
         try:
             opened = open_checkpoint("run-1")
-            assert isinstance(opened.corpus, str) and len(opened.tokenizer.encode("cab")) == 3
+            assert isinstance(opened.corpus, str) and isinstance(opened.prompt, str | None)
+            assert len(opened.tokenizer.encode("cab")) == 3
         except TinyLMError as error:
             refused += 1
             assert len(str(error)) < 400 and "\n" not in str(error), edited

@@ -6,14 +6,17 @@ import hashlib
 import json
 import math
 import shutil
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+import tinylm
 from tests.support.shards import write_shards
 from tests.support.tiny_run import contents, evaluation, files, interrupt_at, losses_are, tiny
 from tinylm.errors import CheckpointError, ConfigError, CorpusMissing, Divergence, RunError
@@ -26,7 +29,7 @@ from tinylm.runs.paths import open_checkpoint
 from tinylm.runs.records import RunRecord, read_record, record_header
 from tinylm.runs.run import Run, new_folder, resume, run_recipe
 from tinylm.runs.scoring import validate
-from tinylm.storage import weights
+from tinylm.storage import atomic, weights
 from tinylm.text import corpora
 from tinylm.text.tokenizers import BPETokenizer, CharTokenizer
 
@@ -89,11 +92,15 @@ def test_missing_corpus_is_replaced_only_when_that_is_asked_for_and_resume_needs
 # --- names and folders
 
 
-def test_unnamed_runs_are_numbered_and_a_name_that_is_taken_is_refused_with_the_way_out(mine):
+def test_unnamed_runs_are_numbered_and_a_name_that_is_taken_is_refused_with_the_way_out(mine, monkeypatch):
     assert new_folder("small") == new_folder("small") == mine / "small-1"  # asking makes nothing
     for taken in ("small-1", "small-2"):
         (mine / taken).mkdir(parents=True)
     assert new_folder("small") == mine / "small-3"
+    asked, real = [], run.new_folder  # two more trainings ask at the same time and are faster
+    monkeypatch.setattr(run, "new_folder", lambda *of: asked.append(1) or mine / f"small-{len(asked)}")
+    assert run._make_folder("small", None) == mine / "small-3"
+    monkeypatch.setattr(run, "new_folder", real)
     run_recipe(tiny(), name="old", command="")
     RunRecord(mine / "timed" / "record.jsonl", record_header("benchmark", command=""))  # at work
     for taken in ("old", "timed"):
@@ -370,6 +377,93 @@ def test_resume_that_is_refused_changes_nothing(mine, monkeypatch):
         assert contents(mine / name) == before
 
 
+def sealed_anew(checkpoint, file, change):
+    """Change one of a checkpoint's two JSON files, as somebody would who knows how they are sealed."""
+    about, training = (checkpoint / name for name in ("tinylm.json", "training.json"))
+    for path in (about, training):
+        data = json.loads(path.read_text())
+        del data["content_sha256"]
+        if path.name == file:
+            change(data)
+        if path is training:
+            content = about.read_bytes()
+            data["files"]["tinylm.json"] = {
+                "bytes": len(content),
+                "sha256": hashlib.sha256(content).hexdigest(),
+            }
+        atomic.write_json(path, data, sealed=True)
+
+
+def provenance(**changes):
+    return lambda data: data["provenance"].update(changes)
+
+
+def reading(**changes):
+    return lambda data: data["provenance"]["data"].update(changes)
+
+
+HOSTILE = {
+    "another optimiser": ("training.json", lambda data: data.update(optimizer="Muon")),
+    "no recipe": ("tinylm.json", lambda data: data["provenance"].pop("recipe")),
+    "no name": ("tinylm.json", provenance(about=[1])),
+    "no data": ("tinylm.json", lambda data: data["provenance"].pop("data")),
+    "data of a wrong type": ("tinylm.json", provenance(data=[])),
+    "corpus 5": ("tinylm.json", reading(corpus=5)),
+    "a setting that nothing has": ("tinylm.json", reading(row="lines")),
+    "rows of no kind": ("tinylm.json", reading(rows=None)),
+    "no batches": ("tinylm.json", provenance(batches=None)),
+    "batches of a wrong type": ("tinylm.json", provenance(batches=[])),
+    "a number for the training": ("tinylm.json", provenance(train=5)),
+    "no provenance": ("tinylm.json", lambda data: data["provenance"].clear()),
+    "tokens of a wrong type": ("training.json", lambda data: data["progress"].update(tokens="many")),
+}
+
+
+def test_resume_of_a_checkpoint_that_was_altered_and_sealed_anew_changes_nothing(mine, monkeypatch):
+    cut(monkeypatch)
+    for what, (file, change) in HOSTILE.items():
+        shutil.copytree(mine / "cut", mine / "altered")
+        for checkpoint in (mine / "altered" / "checkpoints").iterdir():
+            sealed_anew(checkpoint, file, change)
+        before = contents(mine / "altered")
+        with pytest.raises(CheckpointError) as refusal:
+            resume("altered")
+        assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 500, what
+        assert contents(mine / "altered") == before, what
+        shutil.rmtree(mine / "altered")
+
+
+def test_record_is_on_the_disk_before_the_checkpoint_that_knows_of_its_lines(mine, monkeypatch):
+    flushed, real = [], atomic.flush
+    monkeypatch.setattr(atomic, "flush", lambda path: flushed.append(path.name) or real(path))
+    run_recipe(tiny(), name="one", command="")
+    order = [name for name in flushed if name in ("record.jsonl", "training.json")]
+    assert order == ["record.jsonl", "training.json"] * 4  # after 0, 3, 6 and 7 steps
+
+
+def functions(call):
+    """Which functions of the package a call runs: files and names."""
+    seen, root = set(), str(Path(tinylm.__file__).parent)
+
+    def look(frame, event, _):
+        if event == "call" and frame.f_code.co_filename.startswith(root):
+            seen.add((frame.f_code.co_filename, frame.f_code.co_qualname))
+
+    sys.setprofile(look)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return seen
+
+
+def test_resume_passes_through_at_most_twelve_files_for_what_a_fresh_run_does_not_do(monkeypatch):
+    fresh = functions(lambda: run_recipe(tiny(), name="fresh", command=""))
+    cut(monkeypatch)
+    own = {file for file, _ in functions(lambda: resume("cut")) - fresh}
+    assert 5 < len(own) <= 12, own
+
+
 # --- text of one's own, and weights to start from
 
 
@@ -519,13 +613,19 @@ def test_init_from_starts_with_those_weights_and_is_part_of_what_must_not_change
     assert files(mine / "cut") == files(mine / "complete")
 
 
+def test_init_from_weights_of_another_shape_is_refused_before_the_text_is_read(mine, monkeypatch):
+    run_recipe(tiny(), name="first", command="")
+    monkeypatch.setattr(run, "read_dataset", None)
+    with pytest.raises(
+        CheckpointError, match=r"first do not fit: n_layer is 1 there and 2 here; use the same"
+    ):
+        run_recipe(tiny(init_from="first", model={"n_layer": 2}), command="")
+
+
 def test_init_from_weights_that_do_not_fit_is_refused_with_both_values(mine):
     run_recipe(tiny(), name="first", command="")
-    for settings, words in (
-        ({"model": {"n_layer": 2}}, "n_layer is 1 there and 2 here"),
-        ({"data": {"lowercase": False}}, "reads 39 characters and toyworld-plays has 65, not"),
-    ):
-        with pytest.raises(CheckpointError, match=rf"first .*{words}"):
-            run_recipe(tiny(init_from="first", **settings), command="")
+    words = "first reads 39 characters and toyworld-plays has 65, not the same"
+    with pytest.raises(CheckpointError, match=words):
+        run_recipe(tiny(init_from="first", data={"lowercase": False}), command="")
     free = {"dropout": 0.3, "attention": "explicit", "vocab_multiple": 64, "activation_checkpointing": True}
     Run(tiny(init_from="first", model=free))

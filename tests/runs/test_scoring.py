@@ -216,6 +216,20 @@ def test_score_is_of_1000_items_of_toyworld_in_float32_whatever_the_device_takes
 ITEMS = toyworld_choices(3, seed=2)
 
 
+def test_score_of_n_items_draws_them_from_all_of_the_file_and_draws_the_same_again(
+    told, hellaswag, monkeypatch
+):
+    scored = []
+    monkeypatch.setattr(scoring, "read_hellaswag", lambda *_: [*range(100)])
+    monkeypatch.setattr(
+        scoring, "score_choices", lambda *_: scored.append(_[2]) or score_choices(*_[:2], ITEMS)
+    )
+    for n in (20, 20, None, 100):
+        score("told", "hellaswag", n)
+    assert scored[0] == scored[1] == sorted(scored[0]) != [*range(20)] and scored[2:] == [[*range(100)]] * 2
+    assert len(set(scored[0])) == 20 and max(scored[0]) > 50
+
+
 def test_run_keeps_the_score_of_each_checkpoint_and_of_each_number_of_items(told, hellaswag):
     typed = "python -m tinylm evaluate"
     early = score(told / "checkpoints" / "step_00000003", "toyworld", 3)

@@ -5,7 +5,7 @@ Taught in notebook 04_training."""
 import difflib
 import tomllib
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,7 +45,7 @@ class DataConfig(Config):
                 raise ConfigError(f"{name} is {short(value)}: it must be a name or a path")
 
 
-PARTS: dict[str, type[Config]] = {"model": ModelConfig, "train": TrainConfig, "data": DataConfig}
+PARTS = ("model", "train", "data")
 SCALES = ("small", "medium")  # below "full", which is a recipe as it stands
 
 
@@ -68,60 +68,38 @@ class Recipe:
 def read_recipes(path: Path) -> dict[str, Recipe]:
     """Read every recipe of a TOML file; recipes.toml says at its top how one is written.
 
-    Raises ConfigError for a name that nothing has, and for recipes that are based on each other."""
-    tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    recipes = {}
-    for name in tables:
-        table = _with_base(name, tables)
-        configs = {part: kind(**table[part]) for part, kind in PARTS.items()}
-        scales = {scale: table[scale] for scale in SCALES if scale in table}
-        recipes[name] = Recipe(
-            name=name,
-            about=table["about"],
-            model=configs["model"],
-            train=configs["train"],
-            data=configs["data"],
-            init_from=table.get("init_from"),
-            scale="full" if scales else None,
-            scales=scales,
-        )
+    Raises ConfigError for a name that nothing has, and for a base that is not further up in the file."""
+    recipes: dict[str, Recipe] = {}
+    for name, table in tomllib.loads(path.read_text(encoding="utf-8")).items():
+        base = Recipe(name=name, about="", model=ModelConfig(), train=TrainConfig(), data=DataConfig())
+        if "base" in table:
+            based_on = table.pop("base")
+            if based_on not in recipes:
+                raise ConfigError(f"{name} is based on {based_on!r}, and no recipe above it has that name")
+            base = replace(recipes[based_on], name=name)
+        scales = {scale: table.pop(scale) for scale in SCALES if scale in table}
+        full = _changed(base, table)
+        recipes[name] = replace(full, scale="full" if scales else None, scales=scales)
+        for changes in scales.values():
+            _changed(full, changes)  # refused now, and not when somebody asks for it
     return recipes
 
 
-def _with_base(name: str, tables: dict[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return a recipe's table, filled up with what it inherits. `path` are the recipes that led here."""
-    if name in path:
-        circle = " → ".join([*path[path.index(name) :], name])
-        raise ConfigError(f"the recipes {circle} are each based on the next: give one of them no base")
-    if name not in tables:
-        raise ConfigError(f"{path[-1]} is based on the recipe {name!r}: {did_you_mean(name, tables)}")
-    own = tables[name]
-    _check_names(name, own, ("base", "about", "init_from", *PARTS, *SCALES))
-    base = _with_base(own["base"], tables, (*path, name)) if "base" in own else {}
-    table = base | own | _with_parts(name, base, own)
-    for scale in SCALES:
-        table.pop(scale, None)  # a scale is inherited only if the recipe names it
-        if scale in own:
-            _check_names(f"{name}.{scale}", own[scale], PARTS)
-            parts = _with_parts(f"{name}.{scale}", base.get(scale, {}), own[scale])
-            table[scale] = {part: settings for part, settings in parts.items() if settings}
-    return table
-
-
-def _with_parts(where: str, base: dict[str, Any], own: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the settings of each part: those of the base, and on top of them the recipe's own."""
-    parts = {}
-    for part, kind in PARTS.items():
-        settings = own.get(part, {})
-        _check_names(f"{where}.{part}", settings, [setting.name for setting in fields(kind)])
-        parts[part] = base.get(part, {}) | settings
-    return parts
+def _changed(recipe: Recipe, table: dict[str, Any]) -> Recipe:
+    """Return the recipe with these settings changed, for example {"model": {"n_layer": 4}}."""
+    changed = dict(table)
+    _check_names(recipe.name, table, (*PARTS, *SCALES, "base", "about", "init_from"))
+    for part in PARTS:
+        config, settings = getattr(recipe, part), table.get(part, {})
+        _check_names(f"{recipe.name}, {part}", settings, config.to_json())
+        changed[part] = replace(config, **settings)
+    return replace(recipe, **changed)
 
 
 def _check_names(where: str, table: dict[str, Any], known: Collection[str]) -> None:
     for name in table:
         if name not in known:
-            raise ConfigError(f"[{where}] of the recipes sets {short(name)}: {did_you_mean(name, known)}")
+            raise ConfigError(f"the recipe {where} sets {short(name)}: {did_you_mean(name, known)}")
 
 
 def recipe(name: str, scale: str | None = None) -> Recipe:
@@ -136,9 +114,7 @@ def recipe(name: str, scale: str | None = None) -> Recipe:
     if not full.scales:
         raise ConfigError(f"{name} has only one scale, and not {short(scale)}: leave the scale out")
     require_choice("scale", scale, [*full.scales, full.scale])
-    changes = full.scales[scale]
-    changed = {part: replace(getattr(full, part), **settings) for part, settings in changes.items()}
-    return replace(full, **changed, scale=scale)
+    return replace(_changed(full, full.scales[scale]), scale=scale)
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:

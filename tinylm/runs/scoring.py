@@ -5,6 +5,8 @@ Taught in notebook 13_evaluation."""
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinylm.device import best_device
 from tinylm.errors import require_choice, require_count
 from tinylm.inference.choices import score_choices
@@ -17,6 +19,8 @@ from tinylm.text import corpora
 from tinylm.text.choices import read_hellaswag, toyworld_choices
 from tinylm.text.dataset import Dataset
 
+SEED = 1  # of the items that are drawn
+
 
 def validate(name: str | Path) -> tuple[Evaluation, Dataset]:
     """Return a model's loss on the validation text of its own corpus, and that dataset.
@@ -28,16 +32,23 @@ def validate(name: str | Path) -> tuple[Evaluation, Dataset]:
 
 
 def score(name: str | Path, on: str, n: int | None = None) -> list[dict[str, Any]]:
-    """How often a model finds the right ending likeliest, of the first n items of "hellaswag" or "toyworld".
+    """Measure how often a model finds the right ending likeliest, in the items of "hellaswag" or "toyworld".
 
-    A record's line for each way to count, which is printed. One of your runs then keeps them for its card, in
-    a file beside its record for each checkpoint and number of items. Raises CheckpointError, CorpusMissing,
-    and InputError for items that do not fit the model's context."""
+    With n, so many items are drawn by a seed, the same ones each time: the published file is ordered by where
+    its texts are from. Prints and returns a line of a record for each way to count. If the model is of one of
+    your runs, the lines are also kept beside its record, in a file for each checkpoint and number of items.
+    Raises CheckpointError, CorpusMissing, and InputError for items that do not fit the model's context."""
     require_choice("what --items are of", on, ("hellaswag", "toyworld"))
     require_count("items", 1 if n is None else n)
-    opened, files = paths.open_checkpoint(name), {} if on == "toyworld" else corpora.fetch(on)
-    items = read_hellaswag(*files.values())[:n] if files else toyworld_choices(n or 1_000, seed=1)
-    what = corpora.corpus_here(on).what if files else ""  # where it is not the published file
+    opened, what = paths.open_checkpoint(name), ""
+    if on == "toyworld":
+        items = toyworld_choices(n or 1_000, seed=SEED)
+    else:
+        items = read_hellaswag(*corpora.fetch(on).values())
+        what = corpora.corpus_here(on).what  # in words, if it is not the published file
+        if n is not None and n < len(items):
+            drawn = np.random.default_rng(SEED).choice(len(items), n, replace=False)
+            items = [items[i] for i in sorted(drawn)]
     scores = score_choices(opened.model.to(best_device()), opened.tokenizer, items)
     step, folder = {"step": opened.notes.get("step")}, Path(opened.name).resolve()
     run = folder.parents[1] if (folder.parents[1] / "record.jsonl").is_file() else None
@@ -50,7 +61,8 @@ def score(name: str | Path, on: str, n: int | None = None) -> list[dict[str, Any
         draft = run / f"{on}_{folder.name}_{len(items)}.part"
         draft.unlink(missing_ok=True)
         record = RunRecord(draft, record_header("evaluation", command=command))
-        for kind, line in [*(("measurement", line) for line in lines), ("end", {})]:
-            record.write(kind, **line)
+        for line in lines:
+            record.write("measurement", **line)
+        record.write("end")
         draft.replace(draft.with_suffix(".jsonl"))
     return lines

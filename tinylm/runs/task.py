@@ -4,7 +4,7 @@ A text of lines such as 12+34=46 asks questions: what follows the = is the answe
 right can be counted. Taught in notebook 06_custom_losses."""
 
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -127,10 +127,10 @@ class Task:
 def stored_data(opened: weights.Checkpoint) -> DataConfig:
     """Return the settings by which a checkpoint's text is read here. Raises CheckpointError for none."""
     try:
-        data = DataConfig.from_json(opened.provenance["data"])
-    except (AttributeError, ConfigError, KeyError, TypeError) as error:
-        where = f"{opened.name}/{weights.ABOUT}"
-        raise atomic.damaged(where, f"its provenance does not say how its text is read ({error})") from error
+        data = DataConfig.from_json(asdict(DataConfig()) | opened.provenance["data"])
+    except (ConfigError, KeyError, TypeError) as error:
+        why = str(error) if isinstance(error, ConfigError) else "no settings of a text"
+        raise atomic.damaged(f"{opened.name}/{weights.ABOUT}", f"its provenance has {why}") from error
     tokenizer = data.tokenizer
     if tokenizer == weights.TOKENIZER:
         tokenizer = _own_tokenizer(opened.name)
