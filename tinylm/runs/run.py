@@ -251,15 +251,16 @@ class Run:
 
     def header(self, expected: Forecast, command: str) -> dict[str, Any]:
         """Return the header of the run's record: what the table of results and the card need."""
-        here, plan, dataset, n = self.world.device, self.plan, self.task.dataset, self.world.size
-        if n > 1:
+        here, plan, dataset = self.world.device, self.plan, self.task.dataset
+        if self.world.size > 1:
             command = command.replace("python", TORCHRUN % self.world.on_machine, 1)
-        header = record_header(
+        return record_header(
             "training",
             command=command,
             device="cpu" if here.type == "cpu" else device.describe_device(here),
             dtype=device.resolve_dtype(here, plan.dtype),
             threads=torch.get_num_threads(),
+            processes=self.world.size,
             seed=plan.seed,
             tokens=expected.tokens,
             parameters=expected.parameters,
@@ -269,8 +270,8 @@ class Run:
             reading=asdict(self.recipe.data) | {"corpus": dataset.name},
             init_from=self.provenance.get("init_from"),
             forecast_seconds=expected.seconds,
+            **_described(self.provenance),
         )
-        return header | _described(self.provenance) | ({"processes": n} if n > 1 else {})
 
     def go(
         self,
