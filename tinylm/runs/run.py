@@ -112,15 +112,14 @@ def resume(name: str, *, world: World = SINGLE) -> "Run":
             how = f"`python -m tinylm train {again} --init-from {folder.name}` trains on from its weights"
             ended = f"the run {folder.name} ended after {done.step} of {saved.config.steps} steps"
             raise RunError(f"{ended}: {how}")
+        # Every rank reads the record, so that all of them refuse it. Rank 0 writes to it.
+        going_on = RunRecord.resumed(folder / "record.jsonl", done, saved.config)
         run = Run.from_provenance(saved, world=world)
-        going_on = None
-        if world.rank == 0:
-            going_on = RunRecord.resumed(folder / "record.jsonl", done, saved.config)
         with run.at_work():
             print(f"going on from {saved.name}: {done.step:,} of {saved.config.steps:,} steps are done")
             if rounding := saved.rounding(world.device.type, run.plan, world.size):
                 print(rounding)
-            return run.go(folder, going_on, record.forecast_seconds, saved)
+            return run.go(folder, going_on if world.rank == 0 else None, record.forecast_seconds, saved)
 
 
 class Run:
@@ -185,19 +184,9 @@ class Run:
         made, data = saved.provenance, stored_data(saved.model)
         for name in ("recipe", "about"):
             if not isinstance(made.get(name), str):
-                where = f"{saved.model.name}/{weights.ABOUT}"
-                raise atomic.damaged(where, f"its provenance has no {name}")
-        run = cls(
-            Recipe(
-                name=made["recipe"],
-                about=made["about"],
-                model=saved.model.config,
-                train=saved.config,
-                data=data,
-                scale=made.get("scale"),
-            ),
-            world=world,
-        )
+                raise atomic.damaged(f"{saved.model.name}/{weights.ABOUT}", f"its provenance has no {name}")
+        recipe = Recipe(made["recipe"], made["about"], saved.model.config, saved.config, data)
+        run = cls(replace(recipe, scale=made.get("scale")), world=world)
         if "init_from" in made:  # its weights have become those of the checkpoint
             run.provenance["init_from"] = made["init_from"]
         return run
@@ -285,6 +274,8 @@ class Run:
         name, home = folder.name, folder / paths.KEPT
         shown, go_on = paths.display_path(folder), f"`python -m tinylm resume {name}` goes on"
         print(f"writing to {shown}; Ctrl-C ends the run early and keeps the model", flush=True)
+        # The record comes first: a second Ctrl-C may cut off the text that on_event prints, but no line.
+        callbacks = [self.on_event] if record is None else [record.on_event, self.on_event]
         try:
             history = train(
                 self.model.to(self.world.device),
@@ -292,7 +283,7 @@ class Run:
                 self.plan,
                 evaluate=self.evaluate,
                 save=self.save,
-                callbacks=[self.on_event, *([record.on_event] if record else [])],
+                callbacks=callbacks,
                 loss_fn=fused_loss() if self.plan.fused_loss else self.task.loss_fn,
                 resume=saved,
                 provenance=self.provenance,

@@ -162,13 +162,14 @@ def _has_answers(dataset: Dataset, data: DataConfig) -> bool:
 
     Raises ConfigError if answers are to be scored and a line has none."""
     n, without = 0, 0
-    if data.rows == "lines":
-        for part in (dataset.train, dataset.validation):
-            lines = np.asarray(part[: len(part) // dataset.line * dataset.line]).reshape(-1, dataset.line)
-            mark = dataset.tokenizer.characters.find(MARK)  # lines are of characters; -1 is no id
-            n += len(lines)
-            without += int((lines != mark).all(axis=1).sum())
-    if data.scored == "answers" and (n == 0 or without):
+    for part in (dataset.train, dataset.validation) if data.rows == "lines" else ():
+        whole = np.asarray(part[: len(part) // dataset.line * dataset.line]).reshape(-1, dataset.line)
+        mark = dataset.tokenizer.characters.find(MARK)  # lines are of characters; -1 is no id
+        n += len(whole)
+        without += int((whole != mark).all(axis=1).sum())
+    if n > 0 and without == 0:
+        return True
+    if data.scored == "answers":
         found = f"{without:,} of {n:,} lines have none" if n else f"rows are {data.rows!r}"
         raise ConfigError(f"scored 'answers' needs an {MARK} in each of rows 'lines', {found}: use 'all'")
-    return n > 0 and without == 0
+    return False
