@@ -53,13 +53,14 @@ class Run:
 
     def go(self, steps: int) -> None:
         """Train so many more steps, and measure."""
-        began, settings = time.process_time(), {"config": self.train, "loss_fn": self.made.loss_fn}
+        began, settings = time.process_time(), {"config": self.train, "loss_fn": self.made.task.loss_fn}
         for step in range(self.step, self.step + steps):
             train_step(self.model, self.optimizer, self.made.batches, step=step, log=False, **settings)
         self.cpu += time.process_time() - began
         self.step += steps
-        tokens = self.made.dataset.validation[: MEASURED * self.made.dataset.line]
-        result = evaluate(self.model, tokens, loss_fn=self.made.loss_fn, keep=self.made.keep, batch_size=256)
+        task = self.made.task
+        tokens = task.dataset.validation[: MEASURED * task.dataset.line]
+        result = evaluate(self.model, tokens, loss_fn=task.loss_fn, keep=task.keep, batch_size=256)
         self.steps.append(self.step)
         self.exact.append(round(result.metrics["exact_match"], 5))
 

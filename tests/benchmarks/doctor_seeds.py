@@ -101,7 +101,7 @@ def trained(name: str, seed: int) -> dict[str, Any]:
     batches = Changed(run.batches, change) if change else run.batches
     if name == "validation text trained on":
         sizes = {"context_length": batches.context_length, "batch_size": batches.batch_size}
-        batches = Batches(run.dataset.validation, **sizes, seed=seed)
+        batches = Batches(run.task.dataset.validation, **sizes, seed=seed)
     began, steps, evaluation, died = time.process_time(), [], None, None
 
     def write(state: Any) -> None:

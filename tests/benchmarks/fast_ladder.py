@@ -111,7 +111,8 @@ class Run:
 
     def __init__(self, rung: Rung, seed: int) -> None:
         self.rung, self.ready = rung, RecipeRun(changed(rung.recipe, seed=seed))
-        self.model, self.train, self.dataset = self.ready.model, self.ready.recipe.train, self.ready.dataset
+        self.model, self.train = self.ready.model, self.ready.recipe.train
+        self.dataset = self.ready.task.dataset
         self.optimizer = build_optimizer(self.model, self.train)
         self.model.train()
         average = get_ema_multi_avg_fn(rung.averaged)

@@ -43,7 +43,7 @@ def measured(variant: str, seed: int, steps: int) -> dict[str, float]:
     history = train(run.model, run.batches, plan, precision=precision, show_progress=False)
     seconds = (time.perf_counter() - began) / steps
     last = statistics.mean(step.loss for step in history.steps[-LAST:])
-    validation = run.measure(run.model, dtype="float32", max_tokens=20_000).loss
+    validation = run.task.measure(run.model, dtype="float32", max_tokens=20_000).loss
     return {"loss": last, "val_loss": validation, "skipped": history.skipped, "step_seconds": seconds}
 
 

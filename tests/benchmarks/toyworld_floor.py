@@ -74,7 +74,7 @@ def main() -> None:
     n_texts = min(steps * B, 50_000)  # most rows are read once, none more than a few times
     batches = batches_of_texts(tokenizer, PLAYS.texts(n_texts, TRAIN_SEED), chosen.seed)
     began = time.perf_counter()
-    history = train(model, batches, training, callbacks=[record])
+    history = train(model, batches, training, callbacks=[record.on_event])
     seconds = time.perf_counter() - began
     held_out = PLAYS.texts(chosen.held_out, HELD_OUT_SEED)
     score = evaluate_texts(model.eval(), tokenizer, held_out)

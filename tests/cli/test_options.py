@@ -114,7 +114,7 @@ REFUSED = {  # what is typed, and some words of the sentence
     "train shakespeare_cha": "did you mean shakespeare_char",
     "train": "name a recipe first",
     "train tinystories_51m --scale huge": "scale is 'huge': use 'small' or 'medium' or 'full'",
-    f"{SMALL} --scale small": "shakespeare_char has one scale alone, and not 'small'",
+    f"{SMALL} --scale small": "shakespeare_char has only one scale, and not 'small'",
     "prepare toyworld-stories": "toyworld-stories needs no shards",
     "prepare": "CORPUS is missing",
     SMALL: "`python -m tinylm fetch tinyshakespeare` gets it",

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.fault_injection import Faults, PowerCut
 from tests.support.tiny_run import evaluation, interrupt_at, the_end, tiny
-from tinylm.runs import run, scoring
+from tinylm.runs import run, task
 from tinylm.runs.records import read_record
 from tinylm.storage.checkpoint import load_newest, saved_steps
 
@@ -37,7 +37,7 @@ def go_on(folder):
 
 @pytest.mark.parametrize("kind", ["refused", "cut"])
 def test_disk_fault_at_any_call_loses_no_checkpoint_and_the_end_is_the_same(mine, monkeypatch, kind):
-    monkeypatch.setattr(scoring, "evaluate", lambda *_, **__: evaluation(1.5))
+    monkeypatch.setattr(task, "evaluate", lambda *_, **__: evaluation(1.5))
     monkeypatch.setattr(run, "generate_text", lambda *_, **__: "")
     story(monkeypatch, mine / "whole")
     expected, seen, found = the_end(mine / "whole"), set(), set()

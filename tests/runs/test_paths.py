@@ -15,7 +15,15 @@ from tinylm.errors import CheckpointError, ConfigError, TinyLMError
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.runs import paths
-from tinylm.runs.paths import LONGEST, display_path, find, find_run, open_checkpoint, validate_name
+from tinylm.runs.paths import (
+    LONGEST,
+    display_path,
+    find,
+    find_run,
+    open_checkpoint,
+    relative_path,
+    validate_name,
+)
 from tinylm.storage import weights
 from tinylm.storage.atomic import SEAL, seal
 from tinylm.storage.export import write_hugging_face
@@ -46,7 +54,7 @@ def home(folders):
     """The checkpoints of mine/run-1: one after 7 steps; and shipped/famous."""
     write(folders / "shipped" / "famous")
     home = folders / "mine" / "run-1" / "checkpoints"
-    write(home / "step_00000007", corpus="toyworld-plays", step=7)
+    write(home / "step_00000007", corpus="toyworld-plays", step=7, prompt="a")
     return home
 
 
@@ -99,7 +107,7 @@ def test_folder_of_hugging_faces_and_a_name_on_the_hub_are_opened_as_checkpoints
     assert asked == ["ada/gpt"]
 
 
-NOWHERE = ["famus", "", "/", "x" * 300, "x/" * 3000, "a\0b", "y" * 5000]
+NOWHERE = ["famus", "", "/", "x" * 300, "x/" * 3000, "a\0b", "y" * 5000, "fam\nous", "\u2028"]
 
 
 @pytest.mark.parametrize("name", NOWHERE)
@@ -110,18 +118,27 @@ def test_checkpoint_that_is_not_there_is_refused_in_a_short_sentence_with_the_ne
     for look, words in listed.items():
         with pytest.raises(CheckpointError, match=words) as refusal:
             look(name)
-        assert len(str(refusal.value)) < 150
+        assert len(str(refusal.value)) < 150 and len(str(refusal.value).splitlines()) == 1
         assert name != "famus" or look is find_run or "did you mean famous?" in str(refusal.value)
 
 
-def test_display_path_is_what_can_be_typed_from_here_and_on_another_drive_in_full(folders, monkeypatch):
+def test_display_path_is_the_way_to_the_courses_own_folders_and_what_was_typed_elsewhere(
+    folders, monkeypatch
+):
+    monkeypatch.setattr(paths, "HOME", folders / "home")
+    assert display_path(folders / "mine" / "run-1") == "mine/run-1"
+    assert display_path(folders / "home" / "data") == "home/data"
+    for typed in ("my.txt", "../my.txt", (folders / "out").as_posix()):
+        assert display_path(typed) == typed
+
+
+def test_relative_path_is_in_full_where_no_way_leads(folders, monkeypatch):
     def windows(path, start=None):
         raise ValueError("path is on mount 'D:', start on mount 'C:'")
 
-    assert display_path(folders / "mine" / "run-1") == "mine/run-1"
+    assert relative_path(folders / "a" / "my.txt", folders / "b") == "../a/my.txt"
     monkeypatch.setattr(os.path, "relpath", windows)
-    assert display_path("/elsewhere/my.txt", paths.HOME) == "/elsewhere/my.txt"
-    assert display_path("my.txt") == (folders / "my.txt").as_posix()
+    assert relative_path("my.txt", paths.HOME) == (folders / "my.txt").as_posix()
 
 
 @pytest.mark.parametrize("name", ["one", "my-first_run.2", "_", "7", "x" * LONGEST, "console", "a..b"])
@@ -161,7 +178,8 @@ def test_hand_edited_about_file_under_its_own_seal_is_refused_in_a_sentence_or_i
         file.write_text(json.dumps(edited | {SEAL: seal(edited)}))
         try:
             opened = open_checkpoint("run-1")
-            assert isinstance(opened.corpus, str) and len(opened.tokenizer.encode("cab")) == 3
+            assert isinstance(opened.corpus, str) and isinstance(opened.prompt, str | None)
+            assert len(opened.tokenizer.encode("cab")) == 3
         except TinyLMError as error:
             refused += 1
             assert len(str(error)) < 400 and "\n" not in str(error), edited

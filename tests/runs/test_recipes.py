@@ -6,7 +6,7 @@ import pytest
 
 from tinylm.errors import ConfigError
 from tinylm.model.config import parameter_counts
-from tinylm.runs.recipes import RECIPES, recipe, shortened
+from tinylm.runs.recipes import RECIPES, read_recipes, recipe, shortened
 from tinylm.text.corpora import CORPORA
 
 EACH = [(name, scale) for name, made in RECIPES.items() for scale in (None, *made.scales)]
@@ -89,7 +89,47 @@ def test_full_scale_is_the_recipe_as_it_stands_and_a_scale_that_is_not_there_is_
     assert recipe("tinystories_51m", "full") == recipe("tinystories_51m") == RECIPES["tinystories_51m"]
     for name, scale, words in (
         ("tinystories_51m", "tiny", "scale is 'tiny': use 'small' or 'medium' or 'full'"),
-        ("shakespeare_char", "small", "shakespeare_char has one scale alone, and not 'small'"),
+        ("shakespeare_char", "small", "shakespeare_char has only one scale, and not 'small'"),
     ):
         with pytest.raises(ConfigError, match=words):
             recipe(name, scale)
+
+
+OWN = """
+[wide]
+about = "a wide one"
+[wide.model]
+n_embd = 8
+[wide.train]
+steps = 7
+warmup_steps = 2
+[wide.small.model]
+n_layer = 1
+[deep]
+base = "wide"
+[deep.train]
+steps = 11
+"""
+MISTAKES = [
+    ("n_embd = 8", "n_emb = 8", "the recipe wide, model sets 'n_emb': did you mean n_embd"),
+    ("wide.small.model", "wide.small.modle", "the recipe wide sets 'modle': did you mean model"),
+    ("n_layer = 1", "n_layers = 1", "the recipe wide, model sets 'n_layers': did you mean n_layer"),
+    ("wide.small.model", "wide.smal.model", "the recipe wide sets 'smal': did you mean small"),
+    ('base = "wide"', 'base = "wid"', "deep is based on 'wid', and no recipe above it has that name"),
+    ('about = "', 'base = "deep"\nabout = "', "wide is based on 'deep', and no recipe above it"),
+]
+
+
+def test_recipe_takes_from_its_base_all_that_it_does_not_set_except_its_scales(tmp_path):
+    (tmp_path / "own.toml").write_text(OWN)
+    own = read_recipes(tmp_path / "own.toml")
+    assert (own["deep"].model, own["deep"].about) == (own["wide"].model, "a wide one")
+    assert (own["deep"].train.steps, own["deep"].train.warmup_steps, own["wide"].train.steps) == (11, 2, 7)
+    assert own["wide"].scales == {"small": {"model": {"n_layer": 1}}} and own["deep"].scales == {}
+
+
+@pytest.mark.parametrize("right, wrong, words", MISTAKES)
+def test_recipe_with_a_name_that_nothing_has_is_refused_in_a_sentence(tmp_path, right, wrong, words):
+    (tmp_path / "own.toml").write_text(OWN.replace(right, wrong))
+    with pytest.raises(ConfigError, match=words):
+        read_recipes(tmp_path / "own.toml")

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import socket
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -47,19 +48,8 @@ def test_record_that_was_written_is_read_back(path):
     assert record.end == {"seconds": 90.0} and record.has_ended
 
 
-def test_record_lines_reach_the_file_at_once_and_evaluations_the_disk(tmp_path, monkeypatch):
-    synced = []
-    monkeypatch.setattr(os, "fsync", synced.append)  # the checkpoint that follows knows of the evaluation
-    record = RunRecord(tmp_path / "r.jsonl", HEADER)
-    record.write("step", step=0, loss=1.0)
-    assert len(read_record(tmp_path / "r.jsonl").steps) == 1 and synced == []
-    assert read_record(tmp_path / "r.jsonl").end is None
-    record.write("evaluation", step=1, loss=1.0)
-    assert len(synced) == 1
-
-
 ODD = ["5", "null", '{"kind": "rumour"}', '{"kind": ["step"]}', '{"kind": "step", "st', "\udcff"]
-ODD += ['{"kind": "step", "step": ' + "9" * 5000 + "}"]
+ODD += ['{"kind": "step", "step": ' + "9" * 5000 + "}", '{"x": ' + "[" * 100_000]
 
 
 @pytest.mark.parametrize("line", ODD)
@@ -100,7 +90,8 @@ def test_record_is_a_callback_of_logged_steps_and_evaluations(tmp_path):
 
     record = RunRecord(tmp_path / "r.jsonl", HEADER)
     config, more = make_config(steps=7, log_every=4, eval_every=3), {"loss_fn": with_metrics, **QUIET}
-    train(tiny_gpt(), make_batches(), config, evaluate=lambda state: 1.25, callbacks=[record], **more)
+    more["callbacks"] = [record.on_event]
+    train(tiny_gpt(), make_batches(), config, evaluate=lambda state: 1.25, **more)
     read = read_record(tmp_path / "r.jsonl")
     assert [line["step"] for line in read.steps] == [0, 4, 6]
     assert {"loss", "learning_rate", "grad_norm", "update_ratio", "seconds"} < set(read.steps[0])
@@ -118,23 +109,26 @@ def lines(path):
     return [line["step"] for line in record.steps], [line["step"] for line in record.evaluations], resumed
 
 
+def resumed(path, step, evaluated):
+    """Resume the record from a checkpoint that knows so many finished steps and these evaluations."""
+    done = Progress(step, val_losses=[(n, 1.0) for n in evaluated])
+    return RunRecord.resumed(path, done, make_config(steps=9, log_every=2))
+
+
 KNOWN = {  # what a checkpoint knows: finished steps, evaluations; and what is left of the record
     "nothing": (0, [], [], []),
     "an evaluation": (3, [3], [0, 2], [3]),
     "all but the evaluation that is due": (7, [3], [0, 2, 4, 6], [3]),  # it will be done again
-    "more than the record": (99, [3, 7], [0, 2, 4, 6], [3, 7]),
 }
 
 
-def resumed(path, step, evaluated):
-    return RunRecord.resumed(path, Progress(step, val_losses=[(n, 1.0) for n in evaluated]))
-
-
 @pytest.mark.parametrize("what", KNOWN)
-def test_resumed_record_is_cut_to_what_the_checkpoint_knows_and_says_so(path, what):
+def test_resumed_record_is_cut_at_the_first_event_to_what_the_checkpoint_knows_and_says_so(path, what):
     step, evaluated, *expected = KNOWN[what]
     before = path.read_bytes()
-    resumed(path, step, evaluated)
+    record = resumed(path, step, evaluated)
+    assert path.read_bytes() == before  # until then the resume may be refused
+    record.on_event(SimpleNamespace(progress=Progress(step), evaluation=None, logged=False))
     assert lines(path) == (*expected, [step])
     assert before.startswith(path.read_bytes().partition(b'{"kind": "resumed"')[0])
 
@@ -144,5 +138,26 @@ def test_resumed_record_loses_a_line_that_a_kill_cut_off_even_in_the_middle_of_a
     line = '{"kind": "step", "step": 8, "note": "é"}\n'.encode()
     for length in range(1, len(line)):
         path.write_bytes(complete + line[:length])
-        resumed(path, 99, [3, 7])
-        assert lines(path) == ([0, 2, 4, 6], [3, 7], [99])
+        resumed(path, 8, [3, 7]).write("end")
+        assert lines(path) == ([0, 2, 4, 6], [3, 7], [8])
+
+
+SPOILT = {  # lines: header, steps 0 and 2, evaluation 3, steps 4 and 6, evaluation 7, end
+    "a step is missing": lambda lines: [*lines[:2], *lines[3:]],
+    "an evaluation is missing": lambda lines: [*lines[:3], *lines[4:]],
+    "a step is a text": lambda lines: [line.replace(b'"step": 2', b'"step": "x"') for line in lines],
+    "a step is another": lambda lines: [line.replace(b'"step": 2', b'"step": 99') for line in lines],
+    "a step is there twice": lambda lines: [*lines[:3], *lines[2:]],
+    "a step has no end": lambda lines: [*lines[:2], b'{"kind": "end"}', *lines[2:]],
+    "the record is shorter": lambda lines: lines[:5],
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_record_that_lacks_a_line_before_the_checkpoint_is_refused_and_left_alone(path, what):
+    spoilt = b"\n".join([*SPOILT[what](path.read_bytes().splitlines()), b""])
+    path.write_bytes(spoilt)
+    words = r"record.jsonl has \d of the [24] (step|evaluation) lines in order up to step 7, .*: restore the"
+    with pytest.raises(RunError, match=words):
+        resumed(path, 7, [3, 7])
+    assert path.read_bytes() == spoilt

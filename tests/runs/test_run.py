@@ -6,14 +6,17 @@ import hashlib
 import json
 import math
 import shutil
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+import tinylm
 from tests.support.shards import write_shards
 from tests.support.tiny_run import contents, evaluation, files, interrupt_at, losses_are, tiny
 from tinylm.errors import CheckpointError, ConfigError, CorpusMissing, Divergence, RunError
@@ -21,11 +24,12 @@ from tinylm.inference.evaluate import evaluate
 from tinylm.model.cost import flops_per_token
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import next_token_loss
-from tinylm.runs import paths, run, scoring
+from tinylm.runs import paths, run, task
 from tinylm.runs.paths import open_checkpoint
 from tinylm.runs.records import RunRecord, read_record, record_header
 from tinylm.runs.run import Run, new_folder, resume, run_recipe
-from tinylm.storage import weights
+from tinylm.runs.scoring import validate
+from tinylm.storage import atomic, weights
 from tinylm.text import corpora
 from tinylm.text.tokenizers import BPETokenizer, CharTokenizer
 
@@ -55,9 +59,9 @@ def test_recipe_is_read_as_its_data_settings_say_and_trains_on_no_character_of_t
     ready, text = Run(tiny()), corpora.load("toyworld-plays")
     decode, vocab_size = ready.tokenizer.decode, ready.tokenizer.vocab_size
     assert decode(ready.batches.tokens) == text.train.lower()
-    assert decode(ready.dataset.validation) == text.validation.lower()
-    tokens = ready.batches.batch(0).tokens
-    assert ready.model(tokens).shape == (3, 31, vocab_size) and ready.recipe.model == ready.model.config
+    assert decode(ready.task.dataset.validation) == text.validation.lower()
+    assert ready.model(ready.batches.batch(0).tokens).shape == (3, 31, vocab_size)
+    assert ready.recipe.model == ready.model.config
     part = Run(tiny(data={"train_share": 0.3, "lowercase": False}))
     assert part.tokenizer.decode(part.batches.tokens) == text.train[: round(0.3 * len(text.train))]
 
@@ -88,11 +92,15 @@ def test_missing_corpus_is_replaced_only_when_that_is_asked_for_and_resume_needs
 # --- names and folders
 
 
-def test_unnamed_runs_are_numbered_and_a_name_that_is_taken_is_refused_with_the_way_out(mine):
+def test_unnamed_runs_are_numbered_and_a_name_that_is_taken_is_refused_with_the_way_out(mine, monkeypatch):
     assert new_folder("small") == new_folder("small") == mine / "small-1"  # asking makes nothing
     for taken in ("small-1", "small-2"):
         (mine / taken).mkdir(parents=True)
     assert new_folder("small") == mine / "small-3"
+    asked, real = [], run.new_folder  # two more trainings ask at the same time and are faster
+    monkeypatch.setattr(run, "new_folder", lambda *of: asked.append(1) or mine / f"small-{len(asked)}")
+    assert run._make_folder("small", None) == mine / "small-3"
+    monkeypatch.setattr(run, "new_folder", real)
     run_recipe(tiny(), name="old", command="")
     RunRecord(mine / "timed" / "record.jsonl", record_header("benchmark", command=""))  # at work
     for taken in ("old", "timed"):
@@ -153,7 +161,7 @@ def test_run_leaves_its_record_its_checkpoints_and_its_model(mine, capsys):
     assert header["command"] == "python -m tinylm train shakespeare_char"
     assert header["data"] == header["reading"]["corpus"] == "toyworld-plays"
     assert (header["recipe"], header["tokens"], header["threads"]) == ("shakespeare_char", 7 * 3 * 31, 1)
-    read = 3 * len(result.dataset.validation) / 3  # evaluations, whose forward pass is a third of a step
+    read = 3 * len(result.task.dataset.validation) / 3  # evaluations, whose forward pass is a third of a step
     assert header["forecast_seconds"] == pytest.approx((7 * 3 * 31 + read) / 12345)
     assert (header["model"], header["train"]["steps"]) == (result.model.config.to_json(), 7)
     assert [line["step"] for line in record.steps] == [0, 2, 4, 6] and "metrics" not in record.steps[0]
@@ -167,7 +175,7 @@ def test_run_leaves_its_record_its_checkpoints_and_its_model(mine, capsys):
     opened = open_checkpoint("one")
     assert_same_weights(result.model, opened.model)
     assert (opened.notes["step"], opened.corpus, opened.notes["loss"]) == (7, "toyworld-plays", last["loss"])
-    measured, dataset = run.validate("one")
+    measured, dataset = validate("one")
     assert (measured.n_tokens, measured.unit) == (last["n_tokens"], last["unit"])
     assert measured.loss == pytest.approx(last["loss"], rel=1e-6)
     assert measured.bits_per_byte == pytest.approx(last["bits_per_byte"], rel=1e-6)
@@ -184,35 +192,26 @@ def test_last_checkpoints_and_the_best_are_kept(mine, monkeypatch):
 
 def test_early_stop_is_printed_and_written_down(mine, monkeypatch, capsys):
     losses_are(monkeypatch, 2.0, 2.1, 2.0, 9.0)
-    run_recipe(tiny(eval_every=1, patience=2), name="early", command="")
+    run_recipe(replace(tiny(eval_every=1, patience=2), scale="small"), name="early", command="")
     end = record_of(mine / "early").end
     assert end["stopped_early"] is True and end["interrupted"] is False and end["tokens"] == 3 * 93
     printed = capsys.readouterr().out
     assert "stopped early, after 3 steps: 2 evaluations had not lowered the loss" in printed
     assert open_checkpoint(printed.partition("the lowest is kept: ")[2].splitlines()[0]).notes["loss"] == 2.0
-    with pytest.raises(RunError, match=r"ended after 3 of 7 steps: .* shakespeare_char --init-from early`"):
+    with pytest.raises(RunError, match=r"ended after 3 of 7 steps: .* --scale small --init-from early`"):
         resume("early")
 
 
-def test_finished_run_of_a_scale_says_how_its_weights_go_on_in_that_scale(mine):
-    made = replace(tiny(eval_every=0), scale="small")
-    run_recipe(made, name="over", command="")
-    with pytest.raises(RunError, match=r"train shakespeare_char --scale small --init-from over`"):
-        resume("over")
-
-
 def test_checkpoint_carries_the_loss_of_its_own_weights_or_none(mine, monkeypatch):
-    real = Run.__call__
+    real = Run.on_event
 
     def stop(self, state):
         real(self, state)
         if state.result is not None and state.result.step == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "__call__", stop)
-    monkeypatch.setattr(
-        scoring, "evaluate", lambda *_, **__: replace(evaluation(1.0), standard_error=math.nan)
-    )
+    monkeypatch.setattr(Run, "on_event", stop)
+    monkeypatch.setattr(task, "evaluate", lambda *_, **__: replace(evaluation(1.0), standard_error=math.nan))
     run_recipe(tiny(), name="between", command="")
     notes = [weights.load(mine / "between" / "checkpoints" / f"step_0000000{n}").notes for n in (3, 4)]
     assert ["loss" in said for said in notes] == [True, False] and "standard_error" not in notes[0]
@@ -226,8 +225,8 @@ def test_run_trains_and_measures_with_the_fused_loss_where_nobody_asks_for_the_l
     for one, other in zip(fused.model.parameters(), plain.model.parameters(), strict=True):
         torch.testing.assert_close(one, other)
     run_recipe(stories(data={"recall": 3.0}), command="")
-    assert handed[0].__qualname__.startswith("fused_loss.") and handed[1] is next_token_loss
-    assert handed[2].__qualname__.startswith("fused_loss.")  # recall is a weight of the data
+    assert all(handed[i].__qualname__.startswith("fused_loss.") for i in (0, 2))
+    assert handed[1] is next_token_loss
     assert [settings["fused_loss"] for settings in measured] == [True, False, True]
     assert {settings["compile"] for settings in measured} == {False}
 
@@ -240,7 +239,7 @@ def test_run_has_the_threads_that_one_of_its_micro_batches_is_worth(monkeypatch)
 
 
 def test_evaluation_takes_the_settings_of_training_and_dataset(monkeypatch):
-    monkeypatch.setattr(scoring, "evaluate", lambda *_, **more: more)
+    monkeypatch.setattr(task, "evaluate", lambda *_, **more: more)
     ready, gpu = Run(tiny()), SimpleNamespace(device="a GPU", dtype="bfloat16")
     changes = {"eval_tokens": 500, "eval_dtype": "float32"}
     for settings, n, dtype in (({}, None, "bfloat16"), (changes, 500, "float32")):
@@ -258,11 +257,11 @@ def test_checkpoint_without_a_run_is_validated_as_its_tokenizer_reads_and_on_its
     notes = {"corpus": "own.txt"}
     weights.save(tmp_path / "shipped", model, tokenizer=tokenizer.to_json(), notes=notes)
     (tmp_path / "own.txt").write_text("abcD\n" * 90)
-    measured, dataset = run.validate(tmp_path / "shipped")
+    measured, dataset = validate(tmp_path / "shipped")
     assert (measured.n_tokens, dataset.name, dataset.source) == (44, "own.txt", "file")
     (tmp_path / "own.txt").write_text("abcE\n" * 90)
     with pytest.raises(CheckpointError, match=r"own\.txt has changed since .*shipped was trained on it"):
-        run.validate(tmp_path / "shipped")
+        validate(tmp_path / "shipped")
 
 
 # --- runs that break
@@ -303,7 +302,7 @@ def test_output_that_nobody_reads_or_a_folder_that_is_gone_ends_a_run_with_what_
 
     for name, owner, function, breaking, words in (
         ("piped", run.tqdm, "write", closed, r"step 3, because .* refused: Broken pipe; .* resume piped"),
-        ("gone", scoring, "evaluate", removing, r"step 3, .*: No such file .* also as --run gone"),
+        ("gone", task, "evaluate", removing, r"step 3, .*: No such file .* also as --run gone"),
     ):
         refusal = pytest.raises(RunError, match=f"run {name} stopped after {words}")
         with monkeypatch.context() as patched, refusal:
@@ -371,6 +370,93 @@ def test_resume_that_is_refused_changes_nothing(mine, monkeypatch):
         assert contents(mine / name) == before
 
 
+def sealed_anew(checkpoint, file, change):
+    """Change one of a checkpoint's two JSON files, as somebody would who knows how they are sealed."""
+    about, training = (checkpoint / name for name in ("tinylm.json", "training.json"))
+    for path in (about, training):
+        data = json.loads(path.read_text())
+        del data["content_sha256"]
+        if path.name == file:
+            change(data)
+        if path is training:
+            content = about.read_bytes()
+            data["files"]["tinylm.json"] = {
+                "bytes": len(content),
+                "sha256": hashlib.sha256(content).hexdigest(),
+            }
+        atomic.write_json(path, data, sealed=True)
+
+
+def provenance(**changes):
+    return lambda data: data["provenance"].update(changes)
+
+
+def reading(**changes):
+    return lambda data: data["provenance"]["data"].update(changes)
+
+
+HOSTILE = {
+    "another optimiser": ("training.json", lambda data: data.update(optimizer="Muon")),
+    "no recipe": ("tinylm.json", lambda data: data["provenance"].pop("recipe")),
+    "no name": ("tinylm.json", provenance(about=[1])),
+    "no data": ("tinylm.json", lambda data: data["provenance"].pop("data")),
+    "data of a wrong type": ("tinylm.json", provenance(data=[])),
+    "corpus 5": ("tinylm.json", reading(corpus=5)),
+    "a setting that nothing has": ("tinylm.json", reading(row="lines")),
+    "rows of no kind": ("tinylm.json", reading(rows=None)),
+    "no batches": ("tinylm.json", provenance(batches=None)),
+    "batches of a wrong type": ("tinylm.json", provenance(batches=[])),
+    "a number for the training": ("tinylm.json", provenance(train=5)),
+    "no provenance": ("tinylm.json", lambda data: data["provenance"].clear()),
+    "tokens of a wrong type": ("training.json", lambda data: data["progress"].update(tokens="many")),
+}
+
+
+def test_resume_of_a_checkpoint_that_was_altered_and_sealed_anew_changes_nothing(mine, monkeypatch):
+    cut(monkeypatch)
+    for what, (file, change) in HOSTILE.items():
+        shutil.copytree(mine / "cut", mine / "altered")
+        for checkpoint in (mine / "altered" / "checkpoints").iterdir():
+            sealed_anew(checkpoint, file, change)
+        before = contents(mine / "altered")
+        with pytest.raises(CheckpointError) as refusal:
+            resume("altered")
+        assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 500, what
+        assert contents(mine / "altered") == before, what
+        shutil.rmtree(mine / "altered")
+
+
+def test_record_is_on_the_disk_before_the_checkpoint_that_knows_of_its_lines(mine, monkeypatch):
+    flushed, real = [], atomic.flush
+    monkeypatch.setattr(atomic, "flush", lambda path: flushed.append(path.name) or real(path))
+    run_recipe(tiny(), name="one", command="")
+    order = [name for name in flushed if name in ("record.jsonl", "training.json")]
+    assert order == ["record.jsonl", "training.json"] * 4  # after 0, 3, 6 and 7 steps
+
+
+def functions(call):
+    """Which functions of the package a call runs: files and names."""
+    seen, root = set(), str(Path(tinylm.__file__).parent)
+
+    def look(frame, event, _):
+        if event == "call" and frame.f_code.co_filename.startswith(root):
+            seen.add((frame.f_code.co_filename, frame.f_code.co_qualname))
+
+    sys.setprofile(look)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return seen
+
+
+def test_resume_passes_through_at_most_twelve_files_for_what_a_fresh_run_does_not_do(monkeypatch):
+    fresh = functions(lambda: run_recipe(tiny(), name="fresh", command=""))
+    cut(monkeypatch)
+    own = {file for file, _ in functions(lambda: resume("cut")) - fresh}
+    assert 5 < len(own) <= 12, own
+
+
 # --- text of one's own, and weights to start from
 
 
@@ -378,7 +464,7 @@ def assert_resumes_and_evaluates(mine, name, source):
     """`parts` ends as `complete` did, and its own validation text gives the last loss of its record."""
     resume("parts")
     assert files(mine / "parts") == files(mine / "complete")
-    measured, dataset = run.validate("parts")
+    measured, dataset = validate("parts")
     assert (dataset.name, dataset.source) == (name, source)
     assert measured.loss == pytest.approx(record_of(mine / "parts").evaluations[-1]["loss"])
 
@@ -404,7 +490,7 @@ def test_own_text_trains_resumes_and_evaluates_from_any_folder(mine, tmp_path, m
         resume("stale")
     for name in ("stale", "complete"):
         with pytest.raises(CheckpointError, match=rf"{path.name} has changed since .*mine/{name}/.* trained"):
-            run.validate(name)
+            validate(name)
 
 
 def test_shards_train_resume_and_evaluate(mine, tmp_path, monkeypatch):
@@ -436,7 +522,7 @@ def test_story_model_trains_resumes_and_evaluates_by_the_tokenizer_that_its_chec
     assert_resumes_and_evaluates(mine, "toyworld-stories", "generated")
     opened, header = open_checkpoint("parts"), record_of(mine / "parts").header
     assert opened.tokenizer == trained.tokenizer and opened.tokenizer.end_of_text == 299
-    assert opened.notes["tokenizer"] == {"named": "bpe-300", "file": "tokenizer.json"}[kind]
+    assert opened.provenance["data"]["tokenizer"] == {"named": "bpe-300", "file": "tokenizer.json"}[kind]
     assert (header["holds"], header["data"]) == ("whole", "toyworld-stories")
     assert str(tmp_path) not in json.dumps([header, opened.notes])
     last = record_of(mine / "parts").evaluations[-1]
@@ -445,7 +531,7 @@ def test_story_model_trains_resumes_and_evaluates_by_the_tokenizer_that_its_chec
     assert f" bits per token, {last['bits_per_byte']:.4f} bits per byte (± over " in printed
     folder = tmp_path / "shipped"  # without its run
     weights.save(folder, opened.model, tokenizer=opened.tokenizer.to_json(), notes={"corpus": opened.corpus})
-    assert run.validate(folder)[0].loss == pytest.approx(last["loss"])
+    assert validate(folder)[0].loss == pytest.approx(last["loss"])
 
 
 def test_run_that_weighs_what_is_recalled_resumes_to_the_bit_and_is_evaluated_plainly(mine, monkeypatch):
@@ -453,16 +539,16 @@ def test_run_that_weighs_what_is_recalled_resumes_to_the_bit_and_is_evaluated_pl
     recipe = replace(recipe, data=replace(recipe.data, rows="documents", recall=20.0))
     monkeypatch.setattr("tinylm.text.tokens.READ_AT_ONCE", 997)
     trained = run_recipe(recipe, name="complete", command="")
-    data, end = trained.dataset, trained.tokenizer.end_of_text
-    assert trained.begins.tolist() == np.flatnonzero(np.asarray(data.train) == end).tolist()
+    data, end = trained.task.dataset, trained.tokenizer.end_of_text
+    assert trained.task.begins.tolist() == np.flatnonzero(np.asarray(data.train) == end).tolist()
     assert {int(row) for row in trained.batches.batch(3).tokens[:, 0]} == {end}
     weigh = trained.batches.weigh
-    assert (weigh.weight, weigh.end, weigh.n_rows) == (20.0, end, 7 * 3)
+    assert (weigh.weight, weigh.n_rows, weigh.end) == (20.0, 7 * 3, end)
     counts = np.bincount(np.asarray(data.train), minlength=300)
     counts[end] = len(data.train)  # each row of a document begins with it: it is never rare
-    assert trained.rare.tolist() == (counts < 0.01 * len(data.train)).tolist()
-    model = open_checkpoint("complete").model
-    plain = evaluate(model, data.validation, documents=data.documents, from_beginning=True)
+    assert weigh.rare.tolist() == (counts < 0.01 * len(data.train)).tolist()
+    model, beginnings = open_checkpoint("complete").model, {"from_beginning": True}
+    plain = evaluate(model, data.validation, documents=data.documents, **beginnings)
     assert record_of(mine / "complete").evaluations[-1]["loss"] == pytest.approx(plain.loss)
     cut(monkeypatch, "parts", recipe, call=1)
     assert_resumes_and_evaluates(mine, "toyworld-stories", "generated")
@@ -484,7 +570,7 @@ def test_story_model_is_trained_on_only_by_its_own_tokenizer_and_the_refusal_say
     file = str(no.value).partition("--data.tokenizer ")[2].partition(",")[0]
     second = Run(tiny(data=own | {"tokenizer": file}, init_from="first"))
     assert second.tokenizer == open_checkpoint("first").tokenizer
-    assert second.data.tokenizer == "tokenizer.json"
+    assert second.task.data.tokenizer == "tokenizer.json"
 
 
 def test_run_on_a_part_of_a_corpus_says_so_wherever_it_names_it(mine, tmp_path, monkeypatch, capsys):
@@ -504,14 +590,14 @@ def test_run_on_a_part_of_a_corpus_says_so_wherever_it_names_it(mine, tmp_path, 
     assert capsys.readouterr().out.count("tinystories (a part: a few stories, pack)") == 1
     header = record_of(mine / "part").header
     assert (header["holds"], header["scale"]) == ("part", "small")
-    assert run.validate("part")[1].described == "tinystories (a part: a few stories, pack)"
+    assert validate("part")[1].described == "tinystories (a part: a few stories, pack)"
 
 
 def test_init_from_starts_with_those_weights_and_is_part_of_what_must_not_change(mine, monkeypatch):
     first = run_recipe(tiny(), name="first", command="").model
     recipe = tiny(init_from="first", steps=1, warmup_steps=0, learning_rate=0.0, min_learning_rate=0.0)
     assert_same_weights(first, run_recipe(recipe, name="second", command="").model)
-    made = json.loads((paths.find("second") / "training.json").read_text())["provenance"]["init_from"]
+    made = json.loads((paths.find("second") / "tinylm.json").read_text())["provenance"]["init_from"]
     assert made["name"] == "first" and len(made["sha256"]) == 64
     run_recipe(tiny(init_from="first"), name="complete", command="")
     cut(monkeypatch, recipe=tiny(init_from="first"))
@@ -520,13 +606,17 @@ def test_init_from_starts_with_those_weights_and_is_part_of_what_must_not_change
     assert files(mine / "cut") == files(mine / "complete")
 
 
-def test_init_from_weights_that_do_not_fit_is_refused_with_both_values(mine):
+def test_init_from_weights_that_do_not_fit_is_refused_where_it_can_be_before_the_text_is_read(
+    mine, monkeypatch
+):
     run_recipe(tiny(), name="first", command="")
-    for settings, words in (
-        ({"model": {"n_layer": 2}}, "n_layer was 1 and is 2"),
-        ({"data": {"lowercase": False}}, "reads 39 characters and toyworld-plays has 65, not"),
-    ):
-        with pytest.raises(CheckpointError, match=rf"first .*{words}"):
-            run_recipe(tiny(init_from="first", **settings), command="")
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "read_dataset", None)
+        words = "first do not fit: n_layer is 1 there and 2 here; use the same"
+        with pytest.raises(CheckpointError, match=words):
+            run_recipe(tiny(init_from="first", model={"n_layer": 2}), command="")
+    words = "first reads 39 characters and toyworld-plays has 65, not the same"
+    with pytest.raises(CheckpointError, match=words):
+        run_recipe(tiny(init_from="first", data={"lowercase": False}), command="")
     free = {"dropout": 0.3, "attention": "explicit", "vocab_multiple": 64, "activation_checkpointing": True}
     Run(tiny(init_from="first", model=free))

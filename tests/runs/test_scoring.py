@@ -1,190 +1,24 @@
-"""Scoring: a run on lines of questions and answers trains, is resumed, evaluated and asked as one."""
+"""Scoring: how often a model chooses the right ending, and where the score is kept."""
 
 import json
-from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
-from tests.support.settings import SMALL, random_tokens
-from tests.support.tiny_run import files, interrupt_at, tiny
-from tinylm.batch import Batch
-from tinylm.cli.commands import perform
-from tinylm.cli.options import parse
-from tinylm.errors import ConfigError, InputError
+from tests.support.tiny_run import tiny
+from tinylm.errors import InputError
 from tinylm.inference import choices
 from tinylm.inference.choices import score_choices
-from tinylm.inference.config import GenerationConfig
-from tinylm.inference.generate import generate
-from tinylm.model.config import ModelConfig
-from tinylm.model.gpt import GPT
-from tinylm.model.losses import graded_loss, next_token_loss
-from tinylm.runs import run, scoring
+from tinylm.runs import scoring
 from tinylm.runs.cards import card_of
-from tinylm.runs.paths import DATA, open_checkpoint
+from tinylm.runs.paths import open_checkpoint
 from tinylm.runs.records import read_record
-from tinylm.runs.run import Run, resume, run_recipe, validate
+from tinylm.runs.run import run_recipe
 from tinylm.runs.scoring import score
 from tinylm.storage import weights
 from tinylm.text import corpora
-from tinylm.text.addition import LINE, grade
 from tinylm.text.choices import toyworld_choices
 
 pytestmark = pytest.mark.usefixtures("mine")
-SUMS = {"corpus": "addition", "rows": "lines", "scored": "answers", "lowercase": False}
-
-
-def sums(**data):
-    return tiny(model={"context_length": LINE}, data=SUMS | data, eval_every=3)
-
-
-def test_each_row_is_one_sum_and_only_its_result_is_scored():
-    ready = Run(sums())
-    batch = ready.batches.batch(5)
-    rows = [ready.tokenizer.decode(row) for row in batch.tokens]
-    assert grade("".join(rows)) == (3, 3)
-    kept = [ready.tokenizer.decode(row[row >= 0]) for row in batch.targets]
-    assert kept == [row.partition("=")[2] for row in rows]
-    assert (Run(sums(scored="all")).batches.batch(5).targets >= 0).all()
-    assert Run(tiny()).loss_fn is next_token_loss and Run(tiny()).prompt is None
-
-
-def test_run_on_sums_records_exact_match_and_is_evaluated_by_what_its_checkpoint_knows(mine, capsys):
-    for scored in ("answers", "all"):
-        trained = run_recipe(sums(scored=scored), name=scored, command="")
-        last = read_record(mine / scored / "record.jsonl").evaluations[-1]
-        result, dataset = validate(scored)
-        assert result.loss == pytest.approx(last["loss"], rel=1e-5)
-        assert result.metrics == last["metrics"] and set(result.metrics) == {"exact_match"}
-        n_sums = len(dataset.validation) // LINE
-        assert result.n_tokens == (n_sums * len("0579\n") if scored == "answers" else n_sums * LINE - 1)
-        assert (result.bits_per_byte is None) == (scored == "answers")
-        assert result.described("character").endswith("%")
-        question = trained.tokenizer.decode(dataset.validation[:8])
-        assert open_checkpoint(scored).prompt == trained.prompt == question
-        capsys.readouterr()
-        assert perform(parse(["sample", scored]), []) == 0
-        written = capsys.readouterr().out
-        assert written.startswith(question) and written.count("\n") == 1
-
-
-def test_exact_match_is_the_share_of_rows_that_greedy_generation_would_write():
-    model, greedy = GPT(SMALL).eval(), GenerationConfig(max_new_tokens=5, temperature=0.0)
-    rows = []
-    for question in random_tokens(batch=12, length=8).tolist():
-        answer = generate(model, [question], greedy, generator=torch.Generator())
-        rows.append(question + [token for (token,) in answer])
-    rows = torch.tensor(rows)  # (12, 13)
-    spoiled = {1: 8, 4: 10, 6: 12}  # row and place, in an answer
-    for row, place in spoiled.items():
-        rows[row, place] = (rows[row, place] + 1) % SMALL.vocab_size
-    rows[0, 3] = (rows[0, 3] + 1) % SMALL.vocab_size  # another question asks for another answer
-    answer = generate(model, rows[:1, :8], greedy, generator=torch.Generator())
-    other = [token for (token,) in answer] != rows[0, 8:].tolist()
-    in_answer = torch.arange(12) >= 7
-    graded, batch = (
-        graded_loss(lambda tokens, _: in_answer.expand_as(tokens)),
-        Batch(rows[:, :-1], rows[:, 1:]),
-    )
-    metrics = graded(model, batch)[1]
-    assert metrics["exact_match"] == pytest.approx(1 - (len(spoiled) + other) / 12)
-
-
-def test_interrupted_run_on_sums_resumes_to_the_same_bits(mine, monkeypatch):
-    run_recipe(sums(), name="whole", command="")
-    with monkeypatch.context() as patched:
-        interrupt_at(patched, 1)
-        assert run_recipe(sums(), name="cut", command="").interrupted
-    assert not resume("cut").interrupted
-    weights, lines = files(mine / "cut")
-    expected, recorded = files(mine / "whole")
-    last = max(name for name in expected if "model" in name)
-    assert weights[last] == expected[last] and lines == recorded
-
-
-def test_run_from_before_these_settings_resumes_as_it_was(mine, monkeypatch):
-    with monkeypatch.context() as patched:
-        interrupt_at(patched, 2)
-        run_recipe(tiny(), name="old", command="")
-    newest = run.load_newest
-
-    def without(folder):
-        saved, passed_over = newest(folder)
-        for setting in ("rows", "scored"):
-            del saved.provenance["data"][setting]
-        return saved, passed_over
-
-    monkeypatch.setattr(run, "load_newest", without)
-    assert not resume("old").interrupted
-
-
-def test_own_lines_of_questions_are_read_like_sums(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    digits = np.random.default_rng(1).integers(10, size=(100, 3))
-    lines = ("".join(map(str, row)) + "=" + "".join(map(str, sorted(row))) for row in digits.tolist())
-    Path("sorting.txt").write_text("\n".join(lines))
-    recipe = sums(corpus="sorting.txt")
-    trained = run_recipe(
-        replace(
-            recipe,
-            model=replace(recipe.model, context_length=8),
-            train=replace(recipe.train, tokens_per_step=24),
-        ),
-        name="sort",
-        command="",
-    )
-    assert trained.prompt[3:] == "=" and "exact_match" in validate("sort")[0].metrics
-
-
-LINES = "".join(f"{n:02d}={n % 10}{n // 10}\n" for n in range(40))
-
-
-@pytest.mark.parametrize(
-    ("text", "rows", "message"),
-    [
-        (LINES.replace("=", "-"), "lines", "needs an = in each of rows 'lines', 40 of 40 lines have none"),
-        (LINES.replace("39=", "39-"), "lines", "1 of 40 lines have none: use 'all'"),
-        (LINES, "windows", "needs an = in each of rows 'lines', rows are 'windows': use 'all'"),
-    ],
-)
-def test_answers_are_refused_where_a_line_has_none(text, rows, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("my.txt").write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        Run(tiny(data={"corpus": "my.txt", "rows": rows, "scored": "answers"}, model={"context_length": 6}))
-
-
-def test_rows_that_ask_nothing_are_not_graded(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("my.txt").write_text(LINES.replace("39=", "39-"))
-    ready = Run(tiny(data={"corpus": "my.txt", "rows": "lines"}, model={"context_length": 6}))
-    assert ready.loss_fn is next_token_loss and ready.prompt is None
-
-
-def test_shipped_adder_adds_as_its_notes_say(monkeypatch):
-    monkeypatch.setattr(corpora, "GENERATED_CHARACTERS", 1_000_000)  # as outside of tests
-    corpora._generated.cache_clear()
-    result, notes = validate("addition")[0], open_checkpoint("addition").notes
-    corpora._generated.cache_clear()
-    assert result.metrics == pytest.approx(notes["metrics"], rel=1e-3)
-    assert result.metrics["exact_match"] > 0.99
-    assert (result.n_tokens, result.bits_per_byte) == (notes["n_tokens"], None)
-
-
-@pytest.mark.parametrize(("name", "run"), [("tinystories_fast", "-seed1"), ("toyworld_stories", "")])
-def test_shipped_storyteller_is_the_one_of_its_record(name, run):
-    told, record = open_checkpoint(name), read_record(DATA / "runs" / f"{name}{run}.jsonl")
-    evaluation, header = record.evaluations[-1], record.header
-    assert {name: told.notes[name] for name in ("loss", "step")} == {
-        n: evaluation[n] for n in ("loss", "step")
-    }
-    made = (header["train"], ModelConfig.from_json(header["model"]))  # with settings that came later
-    assert (told.notes["train"], told.config) == made
-    assert told.tokenizer.fingerprint == header["tokenizer"]
-    assert (told.model.n_parameters(), told.notes["recipe"]) == (header["parameters"], header["recipe"])
-
 
 STORIES = {"corpus": "toyworld-stories", "tokenizer": "bpe-300", "lowercase": False}
 
@@ -235,6 +69,20 @@ def test_score_is_of_1000_items_of_toyworld_in_float32_whatever_the_device_takes
 
 
 ITEMS = toyworld_choices(3, seed=2)
+
+
+def test_score_of_n_items_draws_them_from_all_of_the_file_and_draws_the_same_again(
+    told, hellaswag, monkeypatch
+):
+    scored = []
+    monkeypatch.setattr(scoring, "read_hellaswag", lambda *_: [*range(100)])
+    monkeypatch.setattr(
+        scoring, "score_choices", lambda *_: scored.append(_[2]) or score_choices(*_[:2], ITEMS)
+    )
+    for n in (20, 20, None, 100):
+        score("told", "hellaswag", n)
+    assert scored[0] == scored[1] == sorted(scored[0]) != [*range(20)] and scored[2:] == [[*range(100)]] * 2
+    assert len(set(scored[0])) == 20 and max(scored[0]) > 50
 
 
 def test_run_keeps_the_score_of_each_checkpoint_and_of_each_number_of_items(told, hellaswag):

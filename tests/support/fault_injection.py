@@ -54,5 +54,5 @@ def _half(name: str, arguments: tuple) -> None:
         with arguments[0].open("wb") as file:
             file.write(content[: len(content) // 2])
     elif name == "write":
-        with arguments[0]._path.open("a", newline="\n") as file:
+        with arguments[0].path.open("a", newline="\n") as file:
             file.write('{"kind": "step", "st')

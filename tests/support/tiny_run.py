@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tinylm.inference.evaluate import Evaluation
-from tinylm.runs import scoring
+from tinylm.runs import task
 from tinylm.runs.recipes import Recipe, recipe
 from tinylm.runs.records import read_record
 from tinylm.storage.checkpoint import folder_of, saved_steps
@@ -25,7 +25,7 @@ def tiny(*, data=None, init_from=None, model=None, **train) -> Recipe:
 
 def interrupt_at(monkeypatch, call: int) -> None:
     """Ctrl-C is pressed in the evaluation of that number, counted from 1."""
-    calls, evaluate = [], scoring.evaluate
+    calls, evaluate = [], task.evaluate
 
     def interrupted(model, *args, **kwargs):
         calls.append(1)
@@ -33,7 +33,7 @@ def interrupt_at(monkeypatch, call: int) -> None:
             raise KeyboardInterrupt
         return evaluate(model, *args, **kwargs)
 
-    monkeypatch.setattr(scoring, "evaluate", interrupted)
+    monkeypatch.setattr(task, "evaluate", interrupted)
 
 
 def evaluation(loss: float) -> Evaluation:
@@ -43,7 +43,7 @@ def evaluation(loss: float) -> Evaluation:
 def losses_are(monkeypatch, *losses: float) -> None:
     """What the evaluations of a run find, one after the other."""
     coming = iter(losses)
-    monkeypatch.setattr(scoring, "evaluate", lambda *_, **__: evaluation(next(coming)))
+    monkeypatch.setattr(task, "evaluate", lambda *_, **__: evaluation(next(coming)))
 
 
 def contents(folder):

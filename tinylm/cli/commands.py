@@ -42,7 +42,7 @@ def perform(asked: Any, typed: list[str]) -> int:
         case options.Sample(checkpoint, prompt, generation, seed):
             write(paths.open_checkpoint(checkpoint), prompt, generation, seed)
         case options.Evaluate(checkpoint, "validation", None):
-            result, text = run.validate(checkpoint)
+            result, text = scoring.validate(checkpoint)
             print(result.described(text.unit))
             print(f"{result.n_tokens:,} {text.unit}s of {text.described}, each predicted once")
         case options.Evaluate(checkpoint, on, items):

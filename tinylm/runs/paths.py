@@ -1,11 +1,10 @@
-"""Paths: where runs and trained models are kept, what they may be called, and how one is opened by its name.
+"""Paths: where runs and checkpoints are, what they may be called, and how to open one by its name.
 
 data/mine/RUN/checkpoints/step_00000200 is from one of your runs, data/checkpoints/NAME came with the course.
 Taught in notebooks 04_training and 05_sampling."""
 
 import os
 import re
-from collections.abc import Collection
 from pathlib import Path
 
 from tinylm.errors import CheckpointError, ConfigError, short
@@ -26,16 +25,16 @@ DEVICE = r"(?!(?i:con|prn|aux|nul|com\d|lpt\d)(\.|$))"  # what Windows takes for
 
 
 def open_checkpoint(name: str | Path) -> weights.Checkpoint:
-    """Open a checkpoint by its folder, its run's folder or name, or its shipped or Hub's name, on the CPU.
+    """Open a checkpoint on the CPU, by its folder, its run's folder or name, or a shipped or Hub name.
 
-    Raises CheckpointError when there is none, or when its files are damaged or do not belong together; of a
-    run that has an earlier checkpoint, that one is named."""
+    Raises CheckpointError when there is none, or when its files are damaged or do not belong together. If its
+    run has an earlier checkpoint, the error names that one."""
     if is_hugging_face(name):
         return open_hugging_face(name)
     folder = find(name)
     try:
-        checkpoint = weights.load(display_path(folder))  # an error then shows no more than could be typed
-        _ = checkpoint.model  # built now: tensors that do not fit it are refused here
+        checkpoint = weights.load(display_path(folder))  # so an error shows a path that can be typed
+        _ = checkpoint.model  # built now, so that tensors that do not fit it are refused here
     except CheckpointError as damaged:
         earlier = [saved for step in saved_steps(folder.parent) if (saved := folder_of(step)) < folder.name]
         if not earlier:
@@ -46,44 +45,57 @@ def open_checkpoint(name: str | Path) -> weights.Checkpoint:
 
 
 def find(name: str | Path) -> Path:
-    """The folder that holds the checkpoint, of a run the newest; whether it is complete is not looked at.
+    """Return the folder of a checkpoint, the newest one for a run. It may be incomplete: nothing is read.
 
-    Raises CheckpointError with the nearest name, or where a run saved none yet, which loses nothing."""
-    named = {folder.name: folder for folder in SHIPPED.glob("*/")} | _runs()
-    folder = named.get(str(Path(name)), Path(name))
-    if os.path.isfile(folder / "record.jsonl"):  # which takes any name, also one that no file can have
-        if steps := saved_steps(folder / KEPT):
-            return folder / KEPT / folder_of(steps[-1])
-        empty = f"there is no checkpoint in {display_path(folder)}, the run ended before its first was saved"
-        raise CheckpointError(f"{empty}: train it again, also as --run {folder.name}")
-    if str(name).strip("/\\ ") and os.path.isdir(folder):
-        return folder
-    raise _not_there("checkpoint", name, named)
+    Raises CheckpointError with the nearest name, or if the run ended before its first checkpoint."""
+    shipped = {folder.name: folder for folder in SHIPPED.glob("*/")}
+    folder = _search(name, "checkpoint", shipped | _runs())
+    return newest(folder) if _is_run(folder) else folder
+
+
+def newest(folder: Path) -> Path:
+    """Return the newest checkpoint in the folder of a run. Raises CheckpointError if none was saved."""
+    if steps := saved_steps(folder / KEPT):
+        return folder / KEPT / folder_of(steps[-1])
+    empty = f"there is no checkpoint in {display_path(folder)}, the run ended before its first was saved"
+    raise CheckpointError(f"{empty}: train it again, also as --run {folder.name}")
 
 
 def find_run(name: str | Path) -> Path:
-    """The folder of a run, by its name or by the folder. Raises CheckpointError with the nearest name."""
-    named = _runs()
-    folder = named.get(str(Path(name)), Path(name))
-    if os.path.isfile(folder / "record.jsonl"):
+    """Return the folder of a run, by its name or folder. Raises CheckpointError with the nearest name."""
+    return _search(name, "run", _runs())
+
+
+def _search(name: str | Path, what: str, known: dict[str, Path]) -> Path:
+    """Return the folder that is known by that name, or that is named itself."""
+    folder = known.get(str(Path(name)), Path(name))
+    if _is_run(folder) or (what == "checkpoint" and str(name).strip("/\\ ") and os.path.isdir(folder)):
         return folder
-    raise _not_there("run", name, named)
+    typed = str(name)
+    if not typed.isprintable() or not 0 < len(typed) <= LONGEST:
+        typed = short(typed, most=40)
+    near = did_you_mean(typed, known) if known else "`python -m tinylm train shakespeare_char` makes one"
+    raise CheckpointError(f"there is no {what} {typed}: {near}")
 
 
 def _runs() -> dict[str, Path]:
     return {record.parent.name: record.parent for record in MINE.glob("*/record.jsonl")}
 
 
-def _not_there(what: str, name: str | Path, known: Collection[str]) -> CheckpointError:
-    cut = (str(name) or "''") if len(str(name)) <= LONGEST else f"{str(name)[:20]}…"
-    near = did_you_mean(cut, known) if known else "`python -m tinylm train shakespeare_char` makes one"
-    return CheckpointError(f"there is no {what} {cut}: {near}")
+def _is_run(folder: Path) -> bool:
+    return os.path.isfile(folder / "record.jsonl")  # which takes any name, also one that no file can have
 
 
-def display_path(path: str | Path, start: str | Path = ".") -> str:
-    """A path as it can be typed from where we are or from `start`, without the path that leads there.
+def display_path(path: str | Path) -> str:
+    """Return a path as a sentence shows it: what was typed, or for a path of the course the way from here.
 
-    On Windows no relative path leads to another drive: there it is shown in full."""
+    A path of the course is never shown in full, because notebooks store what they print."""
+    own = any(Path(path).absolute().is_relative_to(folder) for folder in (HOME, MINE))
+    return relative_path(path, ".") if own else Path(path).as_posix()
+
+
+def relative_path(path: str | Path, start: str | Path) -> str:
+    """Return the way to a path from `start`. Between two drives of Windows there is none: then in full."""
     try:
         return Path(os.path.relpath(path, start)).as_posix()
     except ValueError:
@@ -91,7 +103,7 @@ def display_path(path: str | Path, start: str | Path = ".") -> str:
 
 
 def validate_name(name: str, what: str) -> str:
-    """The name itself. Raises ConfigError, which says that it cannot name `what` ("a run") and why."""
+    """Return the name itself. Raises ConfigError if it cannot name `what` ("a run") on every system."""
     if not re.fullmatch(rf"{DEVICE}\w[\w.-]{{0,{LONGEST - 1}}}(?<!\.)", name, re.ASCII):
         rule = f"letters, digits, - and _, at most {LONGEST} of them, and no device of Windows"
         raise ConfigError(f"{short(name)} cannot name {what}: use {rule}")

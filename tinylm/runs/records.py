@@ -1,7 +1,8 @@
-"""Records: what is measured is written down, line by line, so that every number in prose can be looked up.
+"""Records: what is measured is written down line by line, so that every number in prose can be looked up.
 
-One header, then a line for each step, evaluation or measurement, then one end. A record is written once: an
-existing file is refused, a cut-off last line is survived. It never holds a host name, a user or a path.
+A record has one header, then a line for each logged step, evaluation or measurement, then one end. It is
+written once: an existing file is refused. A last line that a crash cut off is left out when the record is
+read. It never holds a host name, a user or a path.
 Taught in notebook 04_training."""
 
 import json
@@ -19,16 +20,17 @@ from typing import Any, Self
 from tinylm import device
 from tinylm.errors import RunError
 from tinylm.runs.paths import IN_REPOSITORY, REPOSITORY
+from tinylm.training.config import TrainConfig
 from tinylm.training.progress import Progress, TrainingState
 
 KINDS = ("header", "step", "evaluation", "measurement", "resumed", "end")
 
 
 def record_header(what: str, *, command: str, **more: Any) -> dict[str, Any]:
-    """The first line of any record: what it is of, what to type for it, and on which machine and versions.
+    """Return the first line of a record: what it is of, the command, the machine and the versions.
 
-    `what` is "training" for a run of a recipe, which says all that run_recipe does, and another word for all
-    else, such as "benchmark". `command` is what to type to have it again, `more` what else a reader needs."""
+    `what` is "training" for a run of a recipe and another word for anything else, such as "benchmark".
+    `command` is what to type to repeat it, `more` what else a reader needs."""
     return {
         "what": what,
         "command": command,
@@ -41,35 +43,46 @@ def record_header(what: str, *, command: str, **more: Any) -> dict[str, Any]:
 
 
 class RunRecord:
-    """A record being written, each line at once. As a callback it writes each logged step and evaluation.
+    """A record that is being written: `on_event` is a callback, and each line reaches the file at once.
 
-    Raises FileExistsError: a record is written only once."""
+    Raises FileExistsError if there is one already: a record is never overwritten."""
 
     def __init__(self, path: str | Path, header: dict[str, Any]) -> None:
-        self._path = Path(path)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.touch(exist_ok=False)
+        self.path = Path(path)
+        self._rewind: tuple[int, int] | None = None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.touch(exist_ok=False)
         self.write("header", **header)
 
     @classmethod
-    def resumed(cls, path: str | Path, done: Progress) -> Self:
-        """Go on with a record from a checkpoint.
+    def resumed(cls, path: str | Path, done: Progress, config: TrainConfig) -> Self:
+        """Continue a record from a checkpoint that has `done` part of a training with this config.
 
-        What the checkpoint has not `done` is cut off, because it will be done again, an evaluation that is
-        due by now too. Lines are in the order of time: a kill leaves the longer or the shorter file."""
-        record, size = cls.__new__(cls), 0
-        record._path = Path(path)
-        known = {"step": range(done.step), "evaluation": [step for step, _ in done.val_losses]}  # from 0
-        for length, kind, said in _lines(record._path):
-            if kind not in ("header", "resumed") and said.get("step") not in known.get(kind, ()):
+        Later lines will be written again, so they are cut off, but not before the first event: until then a
+        resume may be refused, and a refusal changes nothing. Raises RunError unless every line up to the
+        checkpoint is there."""
+        ends = config.steps - 1  # the last step always has a line
+        logged = [step for step in range(done.step) if step % config.log_every == 0 or step == ends]
+        expected = {"step": logged, "evaluation": [step for step, _ in done.val_losses]}
+        kept: dict[str, list[int]] = {"step": [], "evaluation": []}
+        record = cls.__new__(cls)
+        record.path, size = Path(path), 0
+        for length, kind, line in _lines(record.path):
+            if kind in kept and line.get("step") in expected[kind]:
+                kept[kind].append(line["step"])
+            elif kind not in ("header", "resumed"):
                 break
             size += length
-        os.truncate(path, size)
-        record.write("resumed", step=done.step)
+        for kind, steps in expected.items():
+            if kept[kind] != steps:
+                found = f"{record.path.name} has {len(kept[kind])} of the {len(steps)} {kind} lines in order"
+                raise RunError(f"{found} up to step {done.step}, where the checkpoint is: restore the file")
+        record._rewind = size, done.step
         return record
 
-    def __call__(self, state: TrainingState) -> None:
-        """The callback: write down what has just happened, a logged step or an evaluation."""
+    def on_event(self, state: TrainingState) -> None:
+        """Write down what has just happened: a logged step or an evaluation. The loop calls this."""
+        self._cut_off()
         progress, evaluation = state.progress, state.evaluation
         if evaluation is not None:
             numbers = asdict(evaluation) if is_dataclass(evaluation) else {"loss": evaluation}
@@ -80,23 +93,26 @@ class RunRecord:
             self.write("step", **numbers, seconds=progress.seconds)
 
     def write(self, kind: str, **numbers: Any) -> None:
-        """One line: a logged "step", an "evaluation" (step= are the finished ones), a "measurement" of
-        anything else (its name, and numbers that carry their unit in their name), or the "end".
-
-        An evaluation survives a power cut: the next checkpoint must not know of one that the record lost."""
+        """Write one line: a logged "step", an "evaluation" (its step counts the finished ones), a
+        "measurement" of anything else (its name, and numbers with their unit in their name), or the "end"."""
+        self._cut_off()
         line = json.dumps({"kind": kind, **numbers})
-        line = json.loads(line, parse_constant=lambda _: None)  # JSON has no nan and no infinity, but null
-        with self._path.open("r+", encoding="utf-8", newline="\n") as file:  # one that is gone stays away
+        line = json.loads(line, parse_constant=lambda _: None)  # JSON has null, but no nan and no infinity
+        with self.path.open("r+", encoding="utf-8", newline="\n") as file:  # "r+" makes no new file
             file.seek(0, os.SEEK_END)
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            if kind == "evaluation":
-                file.flush()
-                os.fsync(file.fileno())
+
+    def _cut_off(self) -> None:
+        """Remove the lines that will be written again, if that is still to be done."""
+        if self._rewind is not None:
+            (size, step), self._rewind = self._rewind, None
+            os.truncate(self.path, size)
+            self.write("resumed", step=step)
 
 
 @dataclass(frozen=True)
 class Record:
-    """A record read back. `end` is None when it was cut off."""
+    """A record that was read. `end` is None if the record was cut off, or is still being written."""
 
     header: dict[str, Any]
     steps: list[dict[str, Any]]
@@ -106,17 +122,23 @@ class Record:
 
     @property
     def what(self) -> str:
-        """What it is a record of: "training" (also where the header does not say) or another word."""
+        """What it is a record of: "training", also if the header does not say, or another word."""
         return str(self.header.get("what", "training"))
 
     @property
     def has_ended(self) -> bool:
-        """Whether the run came to its end, and was not interrupted."""
+        """Whether the run came to its end and was not interrupted."""
         return self.end is not None and not self.end.get("interrupted")
+
+    @property
+    def forecast_seconds(self) -> float | None:
+        """What the run was expected to take; None if the header does not say."""
+        seconds = self.header.get("forecast_seconds")
+        return seconds if isinstance(seconds, int | float) else None
 
 
 def read_record(path: str | Path) -> Record:
-    """Read a record, but for a last line that is cut off. Raises RunError for any other line that is odd."""
+    """Read a record, except a last line that was cut off. Raises RunError for any other line that is odd."""
     lines = [(kind, said) for _, kind, said in _lines(Path(path))]
     header, steps, evaluations, measurements = ([x for k, x in lines if k == kind] for kind in KINDS[:4])
     if len(header) != 1:
@@ -126,14 +148,14 @@ def read_record(path: str | Path) -> Record:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Each line's length in bytes, its kind and what it says. "cut" is the kind of a last one cut off."""
+    """Yield each line's length in bytes, its kind and its fields. A last line cut off has the kind "cut"."""
     lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         try:
             said = json.loads(line if line.endswith(b"\n") else b"")
             if (kind := said.pop("kind")) not in KINDS:
                 raise ValueError(kind)
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             if number < len(lines):
                 found = f"line {number} of {len(lines)} in {path.name} is not a record's"
                 raise RunError(f"{found}: restore the file") from None
@@ -142,17 +164,17 @@ def _lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
 
 
 def commit() -> str:
-    """The commit this code is from, marked when files have changed since; "unknown" outside a repository."""
+    """Return the commit of this code, marked if files have changed since; "unknown" outside a repository."""
     words = ["describe", "--always", "--abbrev=12", "--exclude=*", "--dirty= with changes"]
     asked, found = ["git", "-C", str(REPOSITORY), *words], None
     with suppress(OSError, subprocess.SubprocessError):
-        if IN_REPOSITORY:  # installed inside another repository, it is not that one's
+        if IN_REPOSITORY:  # a package installed inside another repository is not of its commit
             found = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10)
     return found.stdout.strip() if found else "unknown"
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """The version of Python, and of each of these packages that is installed."""
+    """Return the version of Python, and of each of these packages that is installed."""
     found = {"python": platform.python_version()}
     for name in packages:
         with suppress(metadata.PackageNotFoundError):

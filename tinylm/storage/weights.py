@@ -6,7 +6,7 @@
 
 Nothing in them is code, and nothing is loaded that fits only partly. Taught in notebook 04_training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from tinylm.errors import CheckpointError, ConfigError, DataError
+from tinylm.errors import CheckpointError, ConfigError, DataError, short
 from tinylm.model.config import ModelConfig, parameter_counts
 from tinylm.model.gpt import GPT
 from tinylm.storage import atomic
@@ -24,6 +24,7 @@ from tinylm.training.finite import first_nonfinite
 FORMAT, VERSION = "tinylm checkpoint", 3  # version 3 is sealed
 WEIGHTS, TOKENIZER, ABOUT = "model.safetensors", "tokenizer.json", "tinylm.json"
 FIELDS = {"format": (FORMAT,), "version": (1, 2, VERSION), "config": dict, "notes": dict, "files": dict}
+FIELDS |= {"provenance": dict}
 
 
 @dataclass(frozen=True)
@@ -34,21 +35,27 @@ class Checkpoint:
     config: ModelConfig
     tensors: dict[str, Tensor]
     tokenizer: Tokenizer
-    notes: atomic.JSON  # What the run wrote about itself: its recipe, corpus, steps and loss.
+    notes: atomic.JSON  # What is known of it: the steps that were done, its loss.
+    provenance: atomic.JSON = field(default_factory=dict)
+    """What the run was made of: recipe, data, settings. Empty for a model of no run."""
 
     @property
     def corpus(self) -> str:
         """The corpus that it was trained on. Raises CheckpointError when its notes do not say."""
-        if not isinstance(self.notes.get("corpus"), str):
+        corpus = self.provenance.get("data", self.notes).get("corpus")
+        if not isinstance(corpus, str):
             raise CheckpointError(
                 "the checkpoint names no corpus: train it again, or import it with --corpus"
             )
-        return self.notes["corpus"]
+        return corpus
 
     @property
     def prompt(self) -> str | None:
         """The question that it was asked while it learned; None for a model of running text."""
-        return self.notes.get("prompt")
+        prompt = self.notes.get("prompt")
+        if not isinstance(prompt, str | None):
+            raise atomic.damaged(f"{self.name}/{ABOUT}", f"prompt is {short(prompt)}")
+        return prompt
 
     @cached_property
     def model(self) -> GPT:
@@ -66,13 +73,27 @@ class Checkpoint:
         model.load_state_dict(self.tensors | tied)
 
 
-def save(folder: str | Path, model: GPT, *, tokenizer: atomic.JSON, notes: atomic.JSON) -> None:
+def save(
+    folder: str | Path,
+    model: GPT,
+    *,
+    tokenizer: atomic.JSON,
+    notes: atomic.JSON,
+    provenance: atomic.JSON | None = None,
+) -> None:
     """Write the checkpoint folder in one step, in place of an earlier checkpoint but of nothing else."""
     with atomic.atomic_directory(Path(folder).resolve(), {WEIGHTS, TOKENIZER, ABOUT}) as beside:
-        write(beside, model, tokenizer=tokenizer, notes=notes)
+        write(beside, model, tokenizer=tokenizer, notes=notes, provenance=provenance)
 
 
-def write(folder: Path, model: GPT, *, tokenizer: atomic.JSON, notes: atomic.JSON) -> atomic.JSON:
+def write(
+    folder: Path,
+    model: GPT,
+    *,
+    tokenizer: atomic.JSON,
+    notes: atomic.JSON,
+    provenance: atomic.JSON | None = None,
+) -> atomic.JSON:
     """Write the three files into a folder that is there; the caller sees to it that they appear together.
 
     Returns the digest of tinylm.json. Raises CheckpointError for what could not be read back."""
@@ -82,7 +103,8 @@ def write(folder: Path, model: GPT, *, tokenizer: atomic.JSON, notes: atomic.JSO
     files = {TOKENIZER: atomic.write_json(folder / TOKENIZER, tokenizer)}
     files[WEIGHTS] = write_tensors(tensors_of(model), folder / WEIGHTS)
     about = {"format": FORMAT, "version": VERSION, "config": model.config.to_json()}
-    return atomic.write_json(folder / ABOUT, about | {"notes": notes, "files": files}, sealed=True)
+    about |= {"provenance": provenance or {}, "notes": notes, "files": files}
+    return atomic.write_json(folder / ABOUT, about, sealed=True)
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict | None = None) -> atomic.JSON:
@@ -109,7 +131,7 @@ def load(folder: str | Path) -> Checkpoint:
     tokenizer = tokenizer_of(config, atomic.read_json(home, TOKENIZER, folder))
     tensors = read_tensors(home / WEIGHTS, folder)
     check_shapes(str(folder), tensors, config)
-    return Checkpoint(str(folder), config, tensors, tokenizer, about["notes"])
+    return Checkpoint(str(folder), config, tensors, tokenizer, about["notes"], about["provenance"])
 
 
 def read_tensors(path: Path, shown: str | Path) -> dict[str, Tensor]:
