@@ -286,32 +286,25 @@ def test_part_of_a_pack_is_packed_again_as_a_part(stories, monkeypatch, tmp_path
         pack(tmp_path / "usb")
 
 
+WHOLE = {"name": "train.txt", "size": 1, "sha256": ""}
+LIES = [
+    *({"name": odd} for odd in ("../x", "", None, 5)),
+    *({"size": odd} for odd in ("5", None, [], True, -1, 2**70)),
+    *({"sha256": odd} for odd in (None, 5, "x", [])),
+]
+
+
 @pytest.mark.parametrize(
     ("changes", "data", "message"),
     [
         ({}, b"Es war keinmal\n<|endoftext|>\n", "the pack's train.txt is damaged, expected .*found"),
         ({}, None, "the pack declares train.txt and lacks it"),
         ({"files": []}, b"", "pack.json is damaged"),
-        ({"files": [{"name": "../x", "size": 1, "sha256": ""}]}, b"", "pack.json is damaged"),
         ({"files": [{"name": "train.txt"}]}, b"", "pack.json is damaged"),
         ({"what": None}, b"", "pack.json is damaged"),
         ({"holds": ["part"] * 999}, b"", "pack.json is damaged, .it holds"),
         ({"holds": "banana"}, b"", "it holds 'banana', not whole, part or stand-in"),
-        *(
-            ({"files": [{"name": "train.txt", "size": 1, "sha256": ""} | lie]}, b"", "pack.json is damaged")
-            for lie in (
-                {"size": "5"},
-                {"size": None},
-                {"size": []},
-                {"size": True},
-                {"size": -1},
-                {"size": 2**70},
-            )
-        ),
-        *(
-            ({"files": [{"name": "train.txt", "size": 1, "sha256": lie}]}, b"", "pack.json is damaged")
-            for lie in (None, 5, "x", [])
-        ),
+        *(({"files": [WHOLE | lie]}, b"", "pack.json is damaged") for lie in LIES),
     ],
 )
 def test_damaged_part_is_refused_in_a_sentence_and_never_replaced(stories, tmp_path, changes, data, message):

@@ -29,7 +29,6 @@ from tinylm.text.toyworld.world import STORIES
 
 TEXTS = STORIES.joined(20_000, seed=3).split("\n\n")
 TRAIN, VALIDATION = [text for text in TEXTS[:-20] if text], [text for text in TEXTS[-20:] if text]
-PARTS = ("train", "validation")
 END = "<|endoftext|>"
 PIECE = 1_500  # bytes: some ten pieces
 
@@ -88,9 +87,7 @@ def test_ids_are_those_of_the_plain_loop_for_any_workers_and_pieces(monkeypatch,
     for part, texts in (("train", TRAIN), ("validation", VALIDATION)):
         tokens, manifest = open_tokens(folder / part), read_manifest(folder / part)
         assert np.array_equal(np.asarray(tokens), plain_loop(tokenizer, texts))
-        assert len(manifest["shards"]) == (
-            1 if piece == 10**9 else len(texts) if piece == 1 else len(manifest["shards"])
-        )
+        assert len(manifest["shards"]) == {1: len(texts), 10**9: 1}.get(piece, len(manifest["shards"]))
         assert tokens.dtype == np.uint16 and manifest["tokenizer_sha256"] == tokenizer.fingerprint
         files = [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in CORPORA["stories"].files]
         about = {"corpus": "stories", "holds": "whole", "what": "", "tokenizer": tokenizer.fingerprint[:12]}
@@ -106,19 +103,6 @@ def test_named_tokenizer_is_trained_on_the_training_text_and_kept_with_its_ids()
     tokenizer = BPETokenizer.train(TRAIN, 300)
     assert read_manifest(folder / "train")["tokenizer"] == json.loads(json.dumps(tokenizer.to_json()))
     assert np.array_equal(np.asarray(open_tokens(folder / "train")), plain_loop(tokenizer, TRAIN))
-    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    assert prepare("stories", "bpe-300") == folder
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == times  # what is ready stays
-
-
-def test_shards_of_other_files_are_made_again_and_not_used(monkeypatch, tmp_path):
-    folder = prepare("stories", "bpe-300")
-    register(monkeypatch, tmp_path, TRAIN[1:])
-    assert prepared("stories", "bpe-300") is None
-    assert load_dataset("stories", tokenizer="bpe-300").source == "cache"
-    assert prepare("stories", "bpe-300") == folder == prepared("stories", "bpe-300")
-    data = load_dataset("stories", tokenizer="bpe-300")
-    assert data.source == "prepared" and data.tokenizer.decode(data.train[:200]).startswith(TRAIN[1][:99])
 
 
 CODE = """
@@ -298,23 +282,21 @@ def test_ready_shards_need_no_right_to_write(monkeypatch, tokenizer):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a limit on the size of files stands in for a full disk")
-@pytest.mark.parametrize("processes", [1, 2])
-def test_full_disk_is_one_sentence_and_what_is_finished_stays(tmp_path, tokenizer, processes):
+def test_full_disk_is_one_sentence_and_what_is_finished_stays(tmp_path, tokenizer):
     import resource
 
     texts = [*TRAIN[:10], "x" * 500_000, *TRAIN[10:]]
     (tmp_path / "my.txt").write_bytes(written(texts))
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, old[1]))
-    options = {"processes": processes, "folder": "ready"}
     try:
         match = r"the disk refused: .*: see to that and prepare it again"
-        refused(match, "my.txt", "tokenizer.json", **options)
+        refused(match, "my.txt", "tokenizer.json", folder="ready")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     finished = made_at(tmp_path / "ready")
     assert finished and not [*(tmp_path / "ready").glob("*.part")]  # no half takes room
-    folder = prepare("my.txt", "tokenizer.json", **options)
+    folder = prepare("my.txt", "tokenizer.json", folder="ready")
     assert finished.items() <= made_at(folder).items()
     assert np.array_equal(np.asarray(open_tokens(folder)), plain_loop(tokenizer, texts))
 
@@ -326,14 +308,18 @@ def test_second_preparation_of_a_folder_is_refused_while_the_first_one_runs(tmp_
     prepare("stories", "tokenizer.json", folder="ready")
 
 
-def test_what_was_begun_for_another_text_is_not_resumed(monkeypatch, tmp_path, tokenizer):
+def test_shards_of_another_text_finished_or_not_are_neither_used_nor_resumed(monkeypatch, tmp_path):
     with monkeypatch.context() as patch, pytest.raises(PowerCut):
         Faults(patch, 12, "cut")
         prepare("stories", "bpe-300")
-    assert made_at(corpora.cache() / "prepared" / "stories-bpe-300")
-    register(monkeypatch, tmp_path, TRAIN[1:])
-    folder = prepare("stories", "bpe-300")
-    assert contents(folder) == contents(prepare("stories", "bpe-300", folder="plain"))
+    for begin in (1, 2):
+        register(monkeypatch, tmp_path, TRAIN[begin:])
+        assert prepared("stories", "bpe-300") is None
+        assert load_dataset("stories", tokenizer="bpe-300").source == "cache"
+        folder = prepare("stories", "bpe-300")
+        assert contents(folder) == contents(prepare("stories", "bpe-300", folder=f"plain {begin}"))
+    data = load_dataset("stories", tokenizer="bpe-300")
+    assert data.source == "prepared" and data.tokenizer.decode(data.train[:200]).startswith(TRAIN[2][:99])
 
 
 def test_end_of_text_inside_a_document_stays_text(tmp_path, tokenizer):
@@ -436,14 +422,3 @@ def test_documents_of_a_part_are_set_aside_one_by_one_and_never_change_sides(
     assert {*tenth} < {text.strip("\n") for text in validation}
     assert not {text.strip() for text in train} & {text.strip() for text in validation}
     assert len(train) + len(validation) == len(mixed)
-
-
-def test_documents_are_set_aside_alike_for_any_workers_and_pieces(monkeypatch, tmp_path, tokenizer):
-    declare(monkeypatch, tmp_path, TRAIN)
-    expected = [np.asarray(open_tokens(prepared("stories", "tokenizer.json") / part)) for part in PARTS]
-    for number, (processes, piece) in enumerate([(2, 700), (3, 10**6)]):
-        monkeypatch.setitem(CORPORA, "stories", CORPORA["stories"]._replace(piece=piece))
-        folder = prepare("stories", "tokenizer.json", processes=processes, folder=str(number))
-        for part, ids in zip(PARTS, expected, strict=True):
-            assert np.array_equal(np.asarray(open_tokens(folder / part)), ids)
-            assert len(read_manifest(folder / part)["shards"]) > (part == "train") + 1 or piece > 700

@@ -95,7 +95,7 @@ def test_altered_shard_is_refused_by_name_with_both_hashes(folder):
     path = folder / "train_001.bin"
     path.write_bytes(path.read_bytes()[::-1])
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    refused(folder, f"_001.bin: expected sha256 {expected}, found {found}")
+    refused(folder, f"_001.bin: expected sha256 '{expected}', found '{found}'")
     assert len(open_tokens(folder, verify=False)) == 403
     # which of a file's bytes are ids only the manifest tells
     refused(path, r"'train_001.bin' lies beside a manifest.json: open the folder")

@@ -157,8 +157,7 @@ def _declared(corpus: Corpus, entry: dict[str, Any]) -> Corpus:
     if holds not in ("part", "stand-in"):
         raise ValueError(f"it holds {short(holds)}, not whole, part or stand-in")
     files = tuple(RemoteFile(file["name"], "", file["size"], file["sha256"]) for file in entry["files"])
-    for file in files:
-        # A pack may come from anywhere: its files must not lead out of its folder.
+    for file in files:  # a pack may come from anywhere: its files must not lead out of its folder
         is_plain = re.fullmatch(r"\w[\w .-]{0,99}", file.name) and re.fullmatch("[0-9a-f]{64}|", file.sha256)
         if not is_plain or type(file.size) is not int or not 0 <= file.size < 2**63:
             raise ValueError(f"{short(file.name)} has an odd name, size or sha256")

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from itertools import groupby
+from itertools import groupby, islice
 from multiprocessing import get_context, parent_process
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -30,6 +30,7 @@ from tqdm.auto import tqdm
 from tinylm.errors import DataError, require_count, short
 from tinylm.text import corpora, documents
 from tinylm.text.corpora import END_OF_TEXT, Corpus, is_aside
+from tinylm.text.documents import Document
 from tinylm.text.download import RemoteFile, sha256, write_json
 from tinylm.text.shards import MANIFEST, open_tokens, read_manifest, write_manifest, write_shard
 from tinylm.text.tokenizers import BPETokenizer, fingerprint, tokenizer_from_json, tokenizer_named
@@ -39,7 +40,7 @@ AGAIN = "prepare it again, and what is finished stays"
 TRAINED_ON = 10**8  # characters: more text hardly changes the merges
 WAIT = 600  # seconds for another process that prepares the same text, where it is small
 ALONE = 2 * documents.PIECE  # bytes: for less than that, starting workers is not worth while
-CHUNK = 1 << 20  # characters that a worker encodes at once
+TOGETHER = 64  # documents that a worker encodes at once
 AHEAD = 2  # chunks for each worker that wait for it, so that it never waits for the reader
 
 
@@ -235,27 +236,27 @@ def _remove_damaged(folder: Path) -> None:
 def _chunks(
     folder: Path, text: Corpus, part: str, paths: dict[str, Path], bar: tqdm
 ) -> Iterator[tuple[Path, list[str]]]:
-    """Yield (shard, documents in it), a chunk at a time, and read past the shards that are there already."""
+    """Yield (shard, some of its documents), and read past the shards that are there already."""
     aside = part == "validation" if text.by_document else None
     number = 0
     for name in text.parts[part]:
-        stream, done = documents.stream(paths[name], text.piece), 0
-        for _, piece in groupby(stream, key=attrgetter("piece")):
+        stream = documents.stream(paths[name], text.piece)
+        for _, piece in groupby(_shown(stream, bar), key=attrgetter("piece")):
             shard = folder / f"{part or 'tokens'}_{number:03d}.bin"
-            number, is_finished = number + 1, shard.exists()
-            texts, characters = [], 0
-            for document in piece:
-                bar.update(document.end - done)
-                done = document.end
-                if is_finished or not _belongs(document.text, aside):
-                    continue
-                texts.append(document.text)
-                characters += len(document.text)
-                if characters >= CHUNK:
-                    yield shard, texts
-                    texts, characters = [], 0
-            if texts:
-                yield shard, texts
+            number += 1
+            if not shard.exists():
+                texts = (document.text for document in piece if _belongs(document.text, aside))
+                while some := [*islice(texts, TOGETHER)]:
+                    yield shard, some
+
+
+def _shown(stream: Iterator[Document], bar: tqdm) -> Iterator[Document]:
+    """Yield the documents of a file, and show how much of it was read."""
+    done = 0
+    for document in stream:
+        bar.update(document.end - done)
+        done = document.end
+        yield document
 
 
 def _belongs(text: str, aside: bool | None) -> bool:

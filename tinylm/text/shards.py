@@ -149,4 +149,4 @@ def _expect(
     path: Path, what: str, expected: Any, found: Any, way_out: str = "write or fetch it again"
 ) -> None:
     if expected != found:
-        raise DataError(f"{path.name}: expected {what} {expected}, found {found}: {way_out}")
+        raise DataError(f"{path.name}: expected {what} {short(expected)}, found {short(found)}: {way_out}")
