@@ -137,7 +137,9 @@ def made_at(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.bin")}
 
 
-def test_preparation_ended_at_five_seeded_moments_makes_no_shard_twice_and_ends_the_same(tmp_path, tokenizer):
+def test_preparation_killed_at_five_seeded_moments_does_no_finished_shard_again_and_ends_the_same(
+    tmp_path, tokenizer
+):
     (tmp_path / "large").mkdir()
     (tmp_path / "large" / "a.txt").write_bytes(written(TRAIN * 120))
     rows = pyarrow.table({"text": TRAIN * 120, "id": range(len(TRAIN) * 120)})

@@ -119,8 +119,6 @@ def _request(file: RemoteFile, part: Path) -> str:
     with response:
         status = response.status_code
         coming = response.raw.length_remaining  # bytes; None where the server doesn't say
-        if status == 416:
-            part.unlink(missing_ok=True)  # the server's file ends before that byte: start again
         if status not in (200, 206):
             return f"the server answered {status}"
         begin = begin if status == 206 else 0  # 200: the server sends all of it, Range or not

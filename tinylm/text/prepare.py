@@ -41,6 +41,7 @@ TRAINED_ON = 10**8  # characters: more text hardly changes the merges
 WAIT = 600  # seconds for another process that prepares the same text, where it is small
 ALONE = 2 * documents.PIECE  # bytes: for less than that, starting workers is not worth while
 TOGETHER = 64  # documents that a worker encodes at once
+Chunk = tuple[Path, list[str]]  # a shard, and documents that belong in it
 AHEAD = 2  # chunks for each worker that wait for it, so that it never waits for the reader
 
 
@@ -221,21 +222,17 @@ def _begun(home: Path, text: Corpus, source: dict) -> dict[str, Any] | None:
 def _remove_damaged(folder: Path) -> None:
     """Remove the shards that differ from the folder's manifest; all of them, where that is damaged itself."""
     folder.mkdir(exist_ok=True)
-    known = {}
-    try:
-        known = {shard["file"]: shard["sha256"] for shard in read_manifest(folder)["shards"]}
-    except DataError:
-        (folder / MANIFEST).unlink()
-    except FileNotFoundError:
+    if not (folder / MANIFEST).is_file():
         return  # not all shards were made, and those that have their names are complete
+    known = {}
+    with suppress(DataError):
+        known = {shard["file"]: shard["sha256"] for shard in read_manifest(folder)["shards"]}
     for shard in folder.glob("*.bin"):
         if sha256(shard) != known.get(shard.name):
             shard.unlink()
 
 
-def _chunks(
-    folder: Path, text: Corpus, part: str, paths: dict[str, Path], bar: tqdm
-) -> Iterator[tuple[Path, list[str]]]:
+def _chunks(folder: Path, text: Corpus, part: str, paths: dict[str, Path], bar: tqdm) -> Iterator[Chunk]:
     """Yield (shard, some of its documents), and read past the shards that are there already."""
     aside = part == "validation" if text.by_document else None
     number = 0
@@ -264,9 +261,7 @@ def _belongs(text: str, aside: bool | None) -> bool:
     return documents.is_kept(text) and (aside is None or is_aside(text) == aside)
 
 
-def _in_order(
-    pool: Executor, chunks: Iterator[tuple[Path, list[str]]], ahead: int
-) -> Iterator[tuple[Path, np.ndarray]]:
+def _in_order(pool: Executor, chunks: Iterator[Chunk], ahead: int) -> Iterator[tuple[Path, np.ndarray]]:
     """Yield (shard, ids) of each chunk, in order. At most `ahead` chunks are in memory."""
     waiting = deque()
     for shard, texts in chunks:
