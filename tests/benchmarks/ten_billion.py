@@ -40,9 +40,9 @@ if __name__ == "__main__":
 
 def written(path, corpus, copies):
     """A parquet file of these documents, cut and so many times over; returns the bytes of its text."""
-    (piece,) = documents.pieces(corpora.fetch(corpus)["modules.jsonl"])
+    path = corpora.fetch(corpus)["modules.jsonl"]
     texts = [
-        text[at : at + CHARACTERS] for text in documents.read(piece) for at in range(0, len(text), CHARACTERS)
+        text[at : at + CHARACTERS] for text in documents.read(path) for at in range(0, len(text), CHARACTERS)
     ]
     urls = [f"https://example.org/{i:030d}" for i in range(len(texts))]
     table = pyarrow.table({"text": texts, "url": urls, "token_count": range(len(texts))})

@@ -154,13 +154,14 @@ def test_machine_and_lab_call_what_does_it(monkeypatch, printed):
 
 
 def test_fetch_and_pack_report_the_files(monkeypatch, printed, tmp_path):
-    monkeypatch.setattr(corpora, "fetch", lambda name: {"a.txt": tmp_path, "b.txt": tmp_path})
+    found = {"a.txt": ("network", tmp_path), "b.txt": ("cache", tmp_path)}
+    monkeypatch.setattr(corpora, "obtain", lambda name: found)
     monkeypatch.setattr(corpora, "pack", lambda folder, *names: [folder / "x", *names])
     for typed in (["fetch", "tinyshakespeare"], ["fetch", "--all"]):
-        assert "tinyshakespeare: a.txt, b.txt\n" in printed(*typed)
-    many = {f"{i}.bin": tmp_path for i in range(100)}
-    monkeypatch.setattr(corpora, "fetch", lambda name: many)
-    said = "fineweb-edu-shards: 100 files, checked by their size alone\n"
+        assert "tinyshakespeare: a.txt, b.txt, from the cache and from the network\n" in printed(*typed)
+    many = {f"{i}.bin": ("pack", tmp_path) for i in range(100)}
+    monkeypatch.setattr(corpora, "obtain", lambda name: many)
+    said = "fineweb-edu-shards: 100 files, from the pack, checked by their size alone\n"
     assert said in printed("fetch", "fineweb-edu-shards")
     found = shlex.quote(corpora.as_variable("a stick"))
     assert f"1 files: set TINYLM_DATA={found}," in printed("pack", "a stick")

@@ -72,9 +72,12 @@ def test_entries_have_secure_addresses_and_cards_with_source_licence_size_and_ha
         card = re.search(rf"^## .*\b{name}\b.*\n(?P<card>(?s:.*?))(?=^## |\Z)", cards, re.M)["card"]
         assert "| licence |" in card and "| source |" in card
         addresses = {file.url.rpartition("/")[0] for file in corpus.files}
-        assert addresses <= {"pack:"} or {urlparse(address).scheme for address in addresses} == {"https"}
+        assert addresses <= {""} or {urlparse(address).scheme for address in addresses} == {"https"}
+        assert corpus.licence and (corpus.hub is None or re.fullmatch(r"[\w.-]+/[\w.-]+", corpus.hub))
         for file in corpus.files:
-            assert re.fullmatch(r"[A-Za-z0-9._-]+", file.name) and file.url.endswith(f"/{file.name}")
+            assert re.fullmatch(r"[A-Za-z0-9._-]+", file.name) and file.url.endswith(
+                file.name * bool(file.url)
+            )
             assert file.size > 0 and re.fullmatch(r"[0-9a-f]{64}|", file.sha256)
             assert file.sha256 or "size alone" in card  # whoever fetches it is told what was not checked
             for fact in (f"{name}/{file.name}", f"{file.size:,} bytes", file.sha256):
@@ -87,6 +90,7 @@ def test_pack_comes_before_the_cache_and_the_cache_before_the_network(monkeypatc
     assert locate("small") is None
     assert load("small").source == "network"
     assert locate("small") == load("small").source == "cache"
+    assert corpora.obtain("small") == {"input.txt": ("cache", tmp_path / "cache" / "small" / "input.txt")}
     (tmp_path / "pack").mkdir()
     monkeypatch.setenv("TINYLM_DATA", str(tmp_path / "pack"))
     assert locate("small") == load("small").source == "cache"  # a pack without it
@@ -158,7 +162,8 @@ def test_fallback_is_announced_in_exactly_one_line(monkeypatch, tmp_path, capsys
     text = load("small", fallback="toyworld-plays")
     assert capsys.readouterr() == (
         "small is not here (no pack or cache has it, and TINYLM_OFFLINE forbids the network): "
-        "using toyworld-plays instead; `python -m tinylm fetch small` gets it\n",
+        "using toyworld-plays instead; `python -m tinylm fetch small` gets it with a network and without "
+        "TINYLM_OFFLINE, or set TINYLM_DATA to a pack that has small\n",
         "",
     )
     assert text == load("toyworld-plays")
@@ -206,11 +211,11 @@ def test_pack_holds_the_files_of_all_corpora_and_can_be_used_as_one(monkeypatch,
     written[0].write_bytes(OTHER)
 
     def full(source, target):
-        Path(target).write_bytes(b"a part")
+        target.write(b"a part")
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(DataError, match="cannot be written: No space left"):
-        patch.setattr(corpora.shutil, "copyfile", full)
+        patch.setattr(corpora.shutil, "copyfileobj", full)
         pack(tmp_path / "usb")
     assert written[0].read_bytes() == OTHER  # and never leaves a part of one
     pack(tmp_path / "usb")
@@ -281,17 +286,25 @@ def test_part_of_a_pack_is_packed_again_as_a_part(stories, monkeypatch, tmp_path
         pack(tmp_path / "usb")
 
 
+WHOLE = {"name": "train.txt", "size": 1, "sha256": ""}
+LIES = [
+    *({"name": odd} for odd in ("../x", "", None, 5)),
+    *({"size": odd} for odd in ("5", None, [], True, -1, 2**70)),
+    *({"sha256": odd} for odd in (None, 5, "x", [])),
+]
+
+
 @pytest.mark.parametrize(
     ("changes", "data", "message"),
     [
         ({}, b"Es war keinmal\n<|endoftext|>\n", "the pack's train.txt is damaged, expected .*found"),
         ({}, None, "the pack declares train.txt and lacks it"),
         ({"files": []}, b"", "pack.json is damaged"),
-        ({"files": [{"name": "../x", "size": 1, "sha256": ""}]}, b"", "pack.json is damaged"),
         ({"files": [{"name": "train.txt"}]}, b"", "pack.json is damaged"),
         ({"what": None}, b"", "pack.json is damaged"),
         ({"holds": ["part"] * 999}, b"", "pack.json is damaged, .it holds"),
         ({"holds": "banana"}, b"", "it holds 'banana', not whole, part or stand-in"),
+        *(({"files": [WHOLE | lie]}, b"", "pack.json is damaged") for lie in LIES),
     ],
 )
 def test_damaged_part_is_refused_in_a_sentence_and_never_replaced(stories, tmp_path, changes, data, message):
@@ -306,12 +319,20 @@ def test_damaged_part_is_refused_in_a_sentence_and_never_replaced(stories, tmp_p
         assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"\xff\xfe", b'{"stories": 3}', b'{"a":' * 100_000])
-def test_pack_json_that_is_none_is_refused_in_a_sentence(stories, text):
+NO_JSON = [b"", b"[]", b"5", b"null", b"{", b"\xff\xfe", b'{"a":' * 100_000, b'{"a": 1' + b"0" * 5000 + b"}"]
+
+
+@pytest.mark.parametrize("text", [*NO_JSON, b'{"stories": 3}', b'{"stories": {}}'], ids=len)
+def test_pack_json_that_is_none_is_refused_in_a_sentence(stories, tmp_path, text):
     declare(stories)
     (stories / "pack.json").write_bytes(text)
     with pytest.raises(DataError, match=r"the pack's pack.json is damaged, .*: make the pack again"):
         load("stories")
+    (tmp_path / "usb").mkdir()
+    (tmp_path / "usb" / "pack.json").write_bytes(text)
+    if text in NO_JSON:
+        with pytest.raises(DataError, match=r"usb cannot be written: its pack.json is damaged, remove it"):
+            pack(tmp_path / "usb", "toyworld-plays")
 
 
 def test_large_corpus_is_neither_read_at_once_nor_fetched_or_packed_unless_it_is_named(

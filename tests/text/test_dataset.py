@@ -99,7 +99,7 @@ def put_published(monkeypatch, tmp_path, parts):
         header[:3] = 20240520, 1, len(ids)
         (folder / name).write_bytes(header.tobytes() + np.asarray(ids, dtype="<u2").tobytes())
         files.append(RemoteFile(name, f"https://127.0.0.1:9/{name}", 1024 + 2 * len(ids), ""))
-    entry = corpora.Corpus(tuple(files), endings=(".bin",), aside=("_val_",))
+    entry = corpora.Corpus(tuple(files), endings=(".bin",), validation=("_val_",))
     monkeypatch.setitem(corpora.CORPORA, "published", entry)
     return files, folder
 

@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,6 @@ from tinylm.text.toyworld.world import STORIES
 
 TEXTS = STORIES.joined(20_000, seed=3).split("\n\n")
 TRAIN, VALIDATION = [text for text in TEXTS[:-20] if text], [text for text in TEXTS[-20:] if text]
-PARTS = ("train", "validation")
 END = "<|endoftext|>"
 PIECE = 1_500  # bytes: some ten pieces
 
@@ -87,9 +87,7 @@ def test_ids_are_those_of_the_plain_loop_for_any_workers_and_pieces(monkeypatch,
     for part, texts in (("train", TRAIN), ("validation", VALIDATION)):
         tokens, manifest = open_tokens(folder / part), read_manifest(folder / part)
         assert np.array_equal(np.asarray(tokens), plain_loop(tokenizer, texts))
-        assert len(manifest["shards"]) == (
-            1 if piece == 10**9 else len(texts) if piece == 1 else len(manifest["shards"])
-        )
+        assert len(manifest["shards"]) == {1: len(texts), 10**9: 1}.get(piece, len(manifest["shards"]))
         assert tokens.dtype == np.uint16 and manifest["tokenizer_sha256"] == tokenizer.fingerprint
         files = [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in CORPORA["stories"].files]
         about = {"corpus": "stories", "holds": "whole", "what": "", "tokenizer": tokenizer.fingerprint[:12]}
@@ -105,19 +103,6 @@ def test_named_tokenizer_is_trained_on_the_training_text_and_kept_with_its_ids()
     tokenizer = BPETokenizer.train(TRAIN, 300)
     assert read_manifest(folder / "train")["tokenizer"] == json.loads(json.dumps(tokenizer.to_json()))
     assert np.array_equal(np.asarray(open_tokens(folder / "train")), plain_loop(tokenizer, TRAIN))
-    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    assert prepare("stories", "bpe-300") == folder
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == times  # what is ready stays
-
-
-def test_shards_of_other_files_are_made_again_and_not_used(monkeypatch, tmp_path):
-    folder = prepare("stories", "bpe-300")
-    register(monkeypatch, tmp_path, TRAIN[1:])
-    assert prepared("stories", "bpe-300") is None
-    assert load_dataset("stories", tokenizer="bpe-300").source == "cache"
-    assert prepare("stories", "bpe-300") == folder == prepared("stories", "bpe-300")
-    data = load_dataset("stories", tokenizer="bpe-300")
-    assert data.source == "prepared" and data.tokenizer.decode(data.train[:200]).startswith(TRAIN[1][:99])
 
 
 CODE = """
@@ -135,9 +120,8 @@ def start(tmp_path, processes):
     """A preparation of some megabytes by so many workers, as a process of its own."""
     (tmp_path / "start.py").write_text(CODE.format(processes=processes))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "start.py"], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL
-    )
+    with open(tmp_path / "said.txt", "w") as said:
+        return subprocess.Popen([sys.executable, "start.py"], cwd=tmp_path, env=environment, stderr=said)
 
 
 def until(happened, seconds=120):
@@ -147,36 +131,44 @@ def until(happened, seconds=120):
         time.sleep(0.002)
 
 
+def made_at(folder):
+    """When each shard was made: one that is made again has another time."""
+    time.sleep(0.01)
+    return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.bin")}
+
+
 def test_preparation_killed_at_five_seeded_moments_does_no_finished_shard_again_and_ends_the_same(
     tmp_path, tokenizer
 ):
     (tmp_path / "large").mkdir()
-    (tmp_path / "large" / "a.txt").write_bytes(written(TRAIN * 200))
-    rows = pyarrow.table({"text": TRAIN * 200, "id": range(len(TRAIN) * 200)})
+    (tmp_path / "large" / "a.txt").write_bytes(written(TRAIN * 120))
+    rows = pyarrow.table({"text": TRAIN * 120, "id": range(len(TRAIN) * 120)})
     pyarrow.parquet.write_table(rows, tmp_path / "large" / "b.parquet", row_group_size=40)
-    draft, home, finished = tmp_path / "ready.part", tmp_path / "ready", {}
+    home, finished = tmp_path / "ready", {}
     draw = random.Random(12)
-    for processes in (2, 3, 1, 2, 3):
+    for processes, ended_by in zip((2, 3, 1, 2, 3), ("KILL", "KILL", "KILL", "TERM", "INT"), strict=True):
         enough = len(finished) + draw.randrange(2, 9)
         running = start(tmp_path, processes)
-        until(lambda: len([*draft.glob("*_*.bin")]) >= enough or running.poll() is not None)  # noqa: B023
+        until(lambda: len([*home.glob("*.bin")]) >= enough or running.poll() is not None)  # noqa: B023
         time.sleep(draw.random() / 100)
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
         workers = children.read_text().split() if children.exists() else []
-        running.send_signal(signal.SIGKILL)
-        assert running.wait() == -signal.SIGKILL
+        running.send_signal(getattr(signal, f"SIG{ended_by}"))
+        assert running.wait() == {"KILL": -9, "TERM": 143, "INT": -2}[ended_by]
+        assert ended_by == "KILL" or "leaked" not in (tmp_path / "said.txt").read_text()
         until(lambda: not any(_alive(pid) for pid in workers))  # noqa: B023  (they end with their parent)
-        now = {path.stem: path.stat().st_mtime_ns for path in draft.glob("*_*.bin")}
-        assert not home.exists() and len(now) >= enough and finished.items() <= now.items()
+        now = made_at(home)
+        assert (
+            not (home / "manifest.json").exists() and len(now) >= enough and finished.items() <= now.items()
+        )
         finished = now
-    time.sleep(0.02)  # a shard that is made again has another time
     assert start(tmp_path, 2).wait(120) == 0  # and without torch
-    assert len(finished) < len([*home.glob("*.bin")])
-    assert {name: (home / f"{name}.bin").stat().st_mtime_ns for name in finished} == finished
+    assert len(finished) < len(made_at(home)) and finished.items() <= made_at(home).items()
+    assert not [*home.rglob("*.part")]
     os.rename(home, tmp_path / "resumed")
-    assert start(tmp_path, 1).wait(120) == 0  # left in peace
+    assert start(tmp_path, 1).wait(120) == 0  # without interruption
     assert contents(tmp_path / "resumed") == contents(home)
-    assert np.array_equal(np.asarray(open_tokens(home)), plain_loop(tokenizer, TRAIN * 400))
+    assert np.array_equal(np.asarray(open_tokens(home)), plain_loop(tokenizer, TRAIN * 240))
 
 
 def _alive(pid):
@@ -194,30 +186,105 @@ def test_preparation_survives_a_fault_at_every_call_that_touches_the_disk(
     monkeypatch.setattr(documents, "PIECE", 6_000)
     expected = contents(prepare("stories", "tokenizer.json", folder="whole"))
     for at in count():
-        before = set(tmp_path.iterdir())
         with monkeypatch.context() as patch:
             faults = Faults(patch, at, kind)
             try:
-                prepare("stories", "tokenizer.json", folder="ready")
+                prepare("stories", "tokenizer.json")
             except PowerCut:
                 assert kind == "cut"
             except DataError as error:
-                assert kind == "refused" and "the disk refused: No space left on device: see to that" in str(
-                    error
-                )
+                assert kind == "refused"
+                assert "the disk refused: No space left on device: see to that" in str(error)
         if faults.hit is None:
             break
-        folder = prepare("stories", "tokenizer.json", folder="ready")
-        assert contents(folder) == expected
-        folder.rename(tmp_path / f"done_{at}")
-        new = {path.name for path in set(tmp_path.iterdir()) - before}
-        assert new <= {f"done_{at}", "ready.lock"}  # nothing is left lying about
+        folder = prepare("stories", "tokenizer.json")
+        assert contents(folder) == expected  # nothing is left lying about
+        shutil.rmtree(folder)
     assert at > 8
 
 
+def test_text_that_cannot_be_read_to_its_end_leaves_what_is_finished(monkeypatch, tmp_path, tokenizer):
+    plain = contents(prepare("stories", "tokenizer.json", folder="plain"))
+    whole = documents.stream
+    for error, match in (
+        (MemoryError(), "there was too little memory, .*: prepare it again, and what is finished stays"),
+        (OSError(5, "Input/output error"), "the disk refused: Input/output error: see to that and prepare"),
+    ):
+
+        def broken(path, size, error=error):
+            for n, document in enumerate(whole(path, size)):
+                if n == 15:
+                    raise error
+                yield document
+
+        with monkeypatch.context() as patch:
+            patch.setattr(documents, "stream", broken)
+            refused(match, "stories", "tokenizer.json", processes=1)
+        home = corpora.cache() / "prepared" / f"stories-{tokenizer.fingerprint[:12]}"
+        finished = made_at(home)
+        assert len(finished) > 1
+        assert prepare("stories", "tokenizer.json") == home and contents(home) == plain
+        assert finished.items() <= made_at(home).items()
+        shutil.rmtree(home)
+
+
+def test_broken_line_is_named_before_anything_is_encoded_and_leaves_nothing(tmp_path, tokenizer):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.txt").write_bytes(written(TRAIN))
+    (tmp_path / "mine" / "b.txt").write_bytes(written(TRAIN) + "naïve".encode("latin-1"))
+    for processes in (1, 2):
+        refused("b.txt is no text in UTF-8", "mine", "tokenizer.json", processes=processes)
+    assert not [*(corpora.cache() / "prepared").glob("mine*/*")]
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[7] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [cut_short, flip, Path.unlink])
+@pytest.mark.parametrize(
+    "name", ["train/train_002.bin", "train/manifest.json", "validation/validation_000.bin"]
+)
+def test_damage_is_found_and_named_and_preparing_again_makes_only_that_anew(
+    tmp_path, tokenizer, damage, name
+):
+    folder = prepare("stories", "tokenizer.json")
+    before, times = contents(folder), made_at(folder)
+    damage(folder / name)
+    if name.endswith(".bin"):
+        with pytest.raises(DataError, match="prepare 'stories' again, which makes the damaged shards anew"):
+            open_tokens((folder / name).parent)
+    if damage is flip and name.endswith(".bin"):  # which only reading it all finds
+        assert prepared("stories", "tokenizer.json") == folder
+    else:
+        assert prepared("stories", "tokenizer.json") is None
+    assert prepare("stories", "tokenizer.json") == folder
+    assert contents(folder) == before
+    again = {shard for shard, time in made_at(folder).items() if times[shard] != time}
+    assert again == {Path(name).name} - {"manifest.json"} or (
+        name[-4:] == "json" and damage is not Path.unlink
+    )
+
+
+def test_ready_shards_need_no_right_to_write(monkeypatch, tokenizer):
+    folder = prepare("stories", "tokenizer.json")
+
+    def read_only(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tinylm.text.prepare.FileLock", read_only)
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    assert prepare("stories", "tokenizer.json") == folder
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a limit on the size of files stands in for a full disk")
-@pytest.mark.parametrize("processes", [1, 2])
-def test_full_disk_is_one_sentence_and_what_is_finished_stays(tmp_path, tokenizer, processes):
+def test_full_disk_is_one_sentence_and_what_is_finished_stays(tmp_path, tokenizer):
     import resource
 
     texts = [*TRAIN[:10], "x" * 500_000, *TRAIN[10:]]
@@ -225,47 +292,36 @@ def test_full_disk_is_one_sentence_and_what_is_finished_stays(tmp_path, tokenize
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, old[1]))
     try:
-        refused(
-            r"the disk refused: .*: see to that and prepare it again",
-            "my.txt",
-            "tokenizer.json",
-            processes=processes,
-            folder="ready",
-        )
+        match = r"the disk refused: .*: see to that and prepare it again"
+        refused(match, "my.txt", "tokenizer.json", folder="ready")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
-    draft = tmp_path / "ready.part"
-    finished = {path.stem: path.stat().st_mtime_ns for path in draft.glob("*_*.bin")}
-    assert finished and not [*draft.glob("*.part")]  # no half takes room
-    folder = prepare("my.txt", "tokenizer.json", processes=processes, folder="ready")
-    assert {name: (folder / f"{name}.bin").stat().st_mtime_ns for name in finished} == finished
+    finished = made_at(tmp_path / "ready")
+    assert finished and not [*(tmp_path / "ready").glob("*.part")]  # no half takes room
+    folder = prepare("my.txt", "tokenizer.json", folder="ready")
+    assert finished.items() <= made_at(folder).items()
     assert np.array_equal(np.asarray(open_tokens(folder)), plain_loop(tokenizer, texts))
 
 
 def test_second_preparation_of_a_folder_is_refused_while_the_first_one_runs(tmp_path, tokenizer):
+    match = "ready is being prepared by another process: wait"
     with FileLock(tmp_path / "ready.lock"):
-        refused(
-            "ready is being prepared by another process: wait", "stories", "tokenizer.json", folder="ready"
-        )
+        refused(match, "stories", "tokenizer.json", folder="ready")
     prepare("stories", "tokenizer.json", folder="ready")
 
 
-def test_draft_of_another_text_or_tokenizer_is_not_gone_on_with(monkeypatch, tmp_path, tokenizer):
-    for change in (lambda: register(monkeypatch, tmp_path, TRAIN[1:]), lambda: other_tokenizer(tmp_path)):
-        with monkeypatch.context() as patch, pytest.raises(PowerCut):
-            Faults(patch, 9, "cut")
-            prepare("stories", "tokenizer.json", folder="ready")
-        assert [*(tmp_path / "ready.part").rglob("*.json")]
-        change()
-        prepare("stories", "tokenizer.json", folder="ready").rename(tmp_path / "resumed")
-        prepare("stories", "tokenizer.json", folder="ready").rename(tmp_path / "again")
-        assert contents(tmp_path / "resumed") == contents(tmp_path / "again")
-        for name in ("resumed", "again"):
-            (tmp_path / name).rename(tmp_path / f"{name} {id(change)}")
-
-
-def other_tokenizer(tmp_path):
-    (tmp_path / "tokenizer.json").write_text(json.dumps(BPETokenizer.train(TRAIN, 290).to_json()))
+def test_shards_of_another_text_finished_or_not_are_neither_used_nor_resumed(monkeypatch, tmp_path):
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        Faults(patch, 12, "cut")
+        prepare("stories", "bpe-300")
+    for begin in (1, 2):
+        register(monkeypatch, tmp_path, TRAIN[begin:])
+        assert prepared("stories", "bpe-300") is None
+        assert load_dataset("stories", tokenizer="bpe-300").source == "cache"
+        folder = prepare("stories", "bpe-300")
+        assert contents(folder) == contents(prepare("stories", "bpe-300", folder=f"plain {begin}"))
+    data = load_dataset("stories", tokenizer="bpe-300")
+    assert data.source == "prepared" and data.tokenizer.decode(data.train[:200]).startswith(TRAIN[2][:99])
 
 
 def test_end_of_text_inside_a_document_stays_text(tmp_path, tokenizer):
@@ -302,7 +358,6 @@ def test_texts_of_ones_own_are_a_file_or_a_folder_with_what_is_set_aside_by_name
 def test_bad_input_is_refused_in_a_sentence(tmp_path, tokenizer):
     plain = BPETokenizer(tokenizer.merges, special=("<|im_start|>",))
     (tmp_path / "endless.json").write_text(json.dumps(plain.to_json()))
-    (tmp_path / "latin.txt").write_bytes("naïve".encode("latin-1"))
     (tmp_path / "cut.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "empty.txt").write_bytes(b"\n\n")
     (tmp_path / "taken").mkdir()
@@ -316,7 +371,6 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path, tokenizer):
     refused("there is no tokenizer 'gpt3'", "stories", "gpt3")
     refused("there is no tokenizer", "stories", "../bpe-300")
     refused("no <|endoftext|>".replace("|", r"\|"), "stories", "endless.json")
-    refused("is no text in UTF-8", "latin.txt", name)
     refused("cannot be read as parquet", "cut.parquet", name)
     refused("there is no document in 'empty.txt': write one into it first", "empty.txt", name)
     refused("the folder taken exists already", "stories", name, folder="taken")
@@ -370,20 +424,3 @@ def test_documents_of_a_part_are_set_aside_one_by_one_and_never_change_sides(
     assert {*tenth} < {text.strip("\n") for text in validation}
     assert not {text.strip() for text in train} & {text.strip() for text in validation}
     assert len(train) + len(validation) == len(mixed)
-
-
-def test_documents_are_set_aside_alike_for_any_workers_and_pieces(monkeypatch, tmp_path, tokenizer):
-    declare(monkeypatch, tmp_path, TRAIN)
-    expected = [np.asarray(open_tokens(prepared("stories", "tokenizer.json") / part)) for part in PARTS]
-    for number, (processes, piece) in enumerate([(2, 700), (3, 10**6)]):
-        monkeypatch.setitem(CORPORA, "stories", CORPORA["stories"]._replace(piece=piece))
-        folder = prepare("stories", "tokenizer.json", processes=processes, folder=str(number))
-        for part, ids in zip(PARTS, expected, strict=True):
-            assert np.array_equal(np.asarray(open_tokens(folder / part)), ids)
-            assert len(read_manifest(folder / part)["shards"]) > (part == "train") + 1 or piece > 700
-
-
-def test_bad_document_found_by_a_worker_is_the_same_sentence(tmp_path, tokenizer):
-    (tmp_path / "latin.txt").write_bytes(written(TRAIN) + "naïve".encode("latin-1"))
-    refused("latin.txt is no text in UTF-8", "latin.txt", "tokenizer.json", processes=2)
-    assert not [*tmp_path.rglob("*.part")]  # the text must change, so that draft would never be gone on with

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.shards import write_shards
 from tinylm.errors import DataError
-from tinylm.text import shards
+from tinylm.text import download
 from tinylm.text.shards import open_tokens, read_manifest, write_manifest, write_shard
 from tinylm.text.tokenizers import CharTokenizer
 from tinylm.text.tokens import Tokens
@@ -95,7 +95,7 @@ def test_altered_shard_is_refused_by_name_with_both_hashes(folder):
     path = folder / "train_001.bin"
     path.write_bytes(path.read_bytes()[::-1])
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    refused(folder, f"_001.bin: expected sha256 {expected}, found {found}")
+    refused(folder, f"_001.bin: expected sha256 '{expected}', found '{found}'")
     assert len(open_tokens(folder, verify=False)) == 403
     # which of a file's bytes are ids only the manifest tells
     refused(path, r"'train_001.bin' lies beside a manifest.json: open the folder")
@@ -103,8 +103,7 @@ def test_altered_shard_is_refused_by_name_with_both_hashes(folder):
     for verify in (True, False):
         refused(folder, r"train_001.bin: expected bytes 402, found 400", verify=verify)
     path.unlink()
-    with pytest.raises(DataError, match=r"no file .train_001.bin.: write the shards first"):
-        open_tokens(folder)
+    refused(folder, r"train_001.bin: expected bytes 402, found 0")
 
 
 ABSENT = object()
@@ -158,6 +157,13 @@ def test_altered_manifest_is_refused_in_one_sentence(folder, place, value):
     refused(folder, r"the manifest.json of train is damaged \(.*\): write it again$|expected (sha256|bytes)")
 
 
+def test_shard_that_is_listed_twice_is_refused(folder):
+    shard = write(folder)["shards"][0]
+    alter(folder, ("shards",), [shard, shard])
+    alter(folder, ("count",), 806)
+    refused(folder, "2 shards have 1 names: list each once")
+
+
 @pytest.mark.parametrize("text", [b"", b"[]", b"null", b'{"shards"', b'{"a":' * 100_000, b"{}", b"\xff\xfe{"])
 def test_manifest_that_is_none_is_refused_in_one_sentence(folder, text):
     write(folder)
@@ -186,6 +192,7 @@ def test_foreign_file_that_is_no_row_of_ids_is_refused(tmp_path):
         ({"count": 4}, "expected bytes 1032, found 1030"),
         ({"version": 2}, r"expected magic number and version \(20240520, 1\), found \(20240520, 2\)"),
         ({"magic": 20240801, "version": 7}, r"expected .* \(20240520, 1\), found \(20240801, 7\)"),
+        ({"ids": []}, "expected 2-byte ids, at least one, found 0 bytes"),
     ):
         headed(path, **change)
         refused(path, f"fineweb.bin: {message}")
@@ -194,7 +201,7 @@ def test_foreign_file_that_is_no_row_of_ids_is_refused(tmp_path):
     refused(path, "expected bytes 1026, found 100")
     for data in (b"", b"abc"):
         path.write_bytes(data)
-        refused(path, f"fineweb.bin: expected .* found {len(data)} bytes")
+        refused(path, f"fineweb.bin: expected 2-byte ids, at least one, found {len(data)} bytes")
 
 
 def test_shard_and_manifest_appear_whole_or_not_at_all(folder, monkeypatch):
@@ -207,7 +214,7 @@ def test_shard_and_manifest_appear_whole_or_not_at_all(folder, monkeypatch):
         (len(IDS), hashlib.sha256(IDS.astype("<u2").tobytes()).hexdigest()),
     )
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(shards.os, "fsync", full)
+        patch.setattr(download.os, "fsync", full)
         write_shard(path, ROWS, 703)
     for rows, message in (
         ([ROWS[0], [3, 703]], "id 703 is outside the tokenizer's 703"),

@@ -54,11 +54,13 @@ def perform(asked: Any, typed: list[str]) -> int:
             if (corpus is None) != is_all:
                 raise ConfigError(f"name one corpus or give --all: {', '.join(corpora.CORPORA)}")
             for name in corpora.unnamed() if is_all else [corpus]:
-                files, here = corpora.fetch(name), corpora.corpus_here(name)
+                files, here = corpora.obtain(name), corpora.corpus_here(name)
                 part = "" if here.holds == "whole" else f", a {here.holds}: {here.what}"
                 part += "" if all(file.sha256 for file in here.files) else ", checked by their size alone"
                 said = ", ".join(files) if len(files) < 20 else f"{len(files)} files"
-                print(f"{name}: {said or 'is generated, there is nothing to fetch'}{part}")
+                sources = " and ".join(sorted({f"from the {source}" for source, _ in files.values()}))
+                said = f"{said}, {sources}" if files else "is generated, there is nothing to fetch"
+                print(f"{name}: {said}{part}")
         case options.Prepare(corpus, tokenizer, processes):
             folder = prepare.prepare(corpus, tokenizer, processes=processes)
             data = corpus if corpus in corpora.CORPORA else shlex.quote(paths.display_path(folder))

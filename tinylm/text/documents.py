@@ -1,115 +1,127 @@
 """Documents: the texts in a file, one after the other, however large the file is.
 
 A .txt file has `<|endoftext|>` on a line of its own between them (spaces beside it are no text), a .jsonl
-file one in the field "text" of each line, a .parquet file one in each row of its column "text". Inside a
+file has one in the field "text" of each line, a .parquet file one in each row of its column "text". Inside a
 document that word is text like any other. Taught in notebook 08_tinystories."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from itertools import chain, pairwise
+from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tinylm.errors import DataError, short
 from tinylm.text.bpe import as_unicode
-from tinylm.text.corpora import END_OF_TEXT, is_aside
+from tinylm.text.corpora import END_OF_TEXT
 
 SUFFIXES = (".txt", ".jsonl", ".parquet")
-PIECE = 1 << 26  # bytes, about; a process holds one at a time
-SEPARATOR = re.compile(rb"\n[ \t]*<\|endoftext\|>[ \t]*\r?(?=\n|\Z)")  # END_OF_TEXT alone in a line
+PIECE = 1 << 26  # bytes of a piece, about
 
 
-class Piece(NamedTuple):
-    """Whole documents of a file: its bytes from `begin` to `end`, or its row groups if it is a .parquet."""
+class Document(NamedTuple):
+    """A document of a file, and where it lies: a piece is a run of whole documents of about so many bytes."""
 
-    path: Path
-    begin: int
-    end: int
-    size: int  # bytes
-    aside: bool | None = None  # only the documents for validation, or only the others; None for all
+    text: str
+    piece: int  # rising from 0
+    end: int  # bytes of the file up to the document's end; of a .parquet file, up to its row group's
 
 
-def pieces(path: Path, size: int | None = None) -> list[Piece]:
-    """The file in pieces of about `size` bytes, which end where a document ends. Raises DataError for one
-    that is of no kind known here, or not whole."""
-    size = size or PIECE
-    if (suffix := path.suffix.lower()) not in SUFFIXES:
+def read(path: Path) -> Iterator[str]:
+    """Yield the documents of a file, without those that are empty. Raises as `stream`."""
+    return (document.text for document in stream(path) if is_kept(document.text))
+
+
+def stream(path: Path, size: int | None = None) -> Iterator[Document]:
+    """Yield all documents of a file, also empty ones, in pieces of about `size` bytes.
+
+    A piece ends with a document, and has at least one, if only an empty one. The file is read on the way: one
+    document is in memory at a time, or some rows. Raises DataError for a file of an unknown kind and for what
+    cannot be read as a document, and OSError where the disk fails."""
+    size, suffix = size or PIECE, path.suffix.lower()
+    if suffix not in SUFFIXES:
         raise DataError(f"{short(path.name)} is not read as documents: use a file in {', '.join(SUFFIXES)}")
     if suffix == ".parquet":
-        return [*_row_groups(path, size)]
-    cuts, total = [0], path.stat().st_size
+        yield from _rows(path, size)
+        return
     with open(path, "rb") as file:
-        while cuts[-1] < total:
-            file.seek(min(cuts[-1] + size, total))
-            line = file.readline()  # the rest of it
-            while suffix == ".txt" and (line := file.readline()) and not SEPARATOR.match(b"\n" + line):
-                pass
-            cuts.append(file.tell())
-    return [Piece(path, begin, end, end - begin) for begin, end in pairwise(cuts)]
-
-
-def read(piece: Piece) -> Iterator[str]:
-    """The documents of a piece; without those that are empty. Raises DataError for what is no such file."""
-    if (suffix := piece.path.suffix.lower()) == ".parquet":
-        texts = _in_rows(piece)
-    else:
-        with open(piece.path, "rb") as file:
-            file.seek(piece.begin)
-            data = file.read(piece.size)
-        texts = (_in_lines if suffix == ".jsonl" else _between_separators)(data, piece.path.name)
-    return (text for text in _kept(texts) if piece.aside is None or piece.aside == is_aside(text))
+        piece, begin = 0, 0
+        documents = _lines(file, path.name) if suffix == ".jsonl" else _between_separators(file, path.name)
+        for text, last_line, end in documents:
+            yield Document(text, piece, end)
+            if last_line > begin + size:
+                piece, begin = piece + 1, end
 
 
 def split(text: str, separator: str) -> list[str]:
-    """The documents of a text in memory; the separator is END_OF_TEXT, as in a .txt file, or line ends."""
+    """Split a text in memory into documents. The separator is END_OF_TEXT, as in a .txt file, or line
+    ends."""
     if separator == END_OF_TEXT:
-        return [*_kept(_between_separators(text.encode("utf-8"), "the text"))]
-    return [*_kept(part.strip("\n") for part in text.split(separator))]
+        parts = (part for part, _, _ in _between_separators(BytesIO(text.encode("utf-8")), "the text"))
+    else:
+        parts = (part.strip("\n") for part in text.split(separator))
+    return [part for part in parts if is_kept(part)]
 
 
-def _kept(texts: Iterable[str]) -> Iterator[str]:
-    return (text for text in texts if text and not text.isspace())
+def is_kept(text: str) -> bool:
+    """Return whether a document has more than white space in it."""
+    return bool(text) and not text.isspace()
 
 
 def beginning(texts: Iterable[str], characters: int) -> Iterator[str]:
-    """The first texts, which together have at least so many characters."""
+    """Yield the first texts, until they have at least so many characters together."""
     for text in texts:
         yield text
-        if (characters := characters - len(text)) <= 0:
+        characters -= len(text)
+        if characters <= 0:
             return
 
 
-def decoded(data: bytes, name: str) -> str:
-    """The text of a file of that name. Raises DataError for what is not UTF-8."""
+def decoded(data: bytes, name: str, begin: int = 0) -> str:
+    """Return the text of a file of that name, or of its bytes from `begin` on.
+
+    Raises DataError for what is not UTF-8, with the place in the file."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        wrong = f"byte {error.start:,} after {short(data[max(0, error.start - 20) : error.start])}"
+        wrong = f"byte {begin + error.start:,} after {short(data[max(0, error.start - 20) : error.start])}"
         what = f"{name} is no text in UTF-8 ({wrong} is {data[error.start]:#x})"
         raise DataError(f"{what}: save it as UTF-8 first") from error
 
 
-def _between_separators(data: bytes, name: str) -> Iterator[str]:
-    lines, begin = b"\n" + data, 0  # a separator may stand on the first line
-    for end, following in chain((found.span() for found in SEPARATOR.finditer(lines)), [(len(lines), 0)]):
-        text = decoded(lines[max(begin, 1) : end], name).replace("\r\n", "\n").strip("\r\n")
-        yield text.removeprefix("\ufeff")  # as Windows' editor begins a file
-        begin = following
+def _between_separators(file: Iterable[bytes], name: str) -> Iterator[tuple[str, int, int]]:
+    """Yield (document, where its last line begins, where it ends), the separator's line included."""
+    lines, begin, end = [], 0, 0
+    for line in file:
+        last_line, end = end, end + len(line)
+        if line.removesuffix(b"\n").removesuffix(b"\r").strip(b" \t") == END_OF_TEXT.encode():
+            yield _between(lines, name, begin), last_line, end
+            lines, begin = [], end
+        else:
+            lines.append(line)
+    if lines:
+        yield _between(lines, name, begin), begin, end
 
 
-def _in_lines(data: bytes, name: str) -> Iterator[str]:
-    for line in data.splitlines():
-        text = decoded(line, name).removeprefix("\ufeff")
+def _between(lines: list[bytes], name: str, begin: int) -> str:
+    text = decoded(b"".join(lines), name, begin).replace("\r\n", "\n").strip("\r\n")
+    return text.removeprefix("\ufeff")  # Windows' editor begins a file with it
+
+
+def _lines(file: Iterable[bytes], name: str) -> Iterator[tuple[str, int, int]]:
+    """Yield (document, where the file goes on after its line, the same), one document a line."""
+    end = 0
+    for number, line in enumerate(file, start=1):
+        text = decoded(line, name, end).removeprefix("\ufeff")
+        end += len(line)
         try:
             row = json.loads(text) if text.strip() else {"text": ""}
-            yield as_unicode(row["text"] or "")
+            document = as_unicode(row["text"] or "")
         except KeyError:
             raise _without_text(name, row) from None
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            wrong = f"{name} has a line that is no object with a text, {short(text)}"
+            wrong = f"line {number:,} of {name} is no object with a text, {short(text.rstrip())}"
             raise DataError(f"{wrong}: write it again") from error
+        yield document, end, end
 
 
 def _without_text(name: str, columns: Iterable[str]) -> DataError:
@@ -117,36 +129,35 @@ def _without_text(name: str, columns: Iterable[str]) -> DataError:
     return DataError(f"{name} has no column 'text', it has {there}: call the one with the texts so")
 
 
-@contextmanager
-def _parquet(path: Path) -> Iterator[Any]:
-    """A .parquet file with a column of texts. Raises DataError for what cannot be read as one."""
+def _rows(path: Path, size: int) -> Iterator[Document]:
+    """Yield the rows of a .parquet file, and an empty document at the end of each row group."""
     import pyarrow
     from pyarrow.parquet import ParquetFile  # a tenth of a second, which only these files cost
 
+    place = ""
     try:
-        with ParquetFile(path, pre_buffer=False) as file:  # a tenth of a gigabyte instead of the piece's size
-            schema = file.schema_arrow
+        with ParquetFile(path, pre_buffer=False) as file:  # pre_buffer would hold all of a row group
+            schema, groups, total = file.schema_arrow, file.metadata.num_row_groups, path.stat().st_size
             if "text" not in schema.names:
                 raise _without_text(path.name, schema.names)
-            if (kind := str(schema.field("text").type)) not in ("string", "large_string"):
-                raise pyarrow.ArrowInvalid(f"its column text is {kind}")
-            yield file
-    except (pyarrow.ArrowException, OSError) as error:
+            kinds = [str(field.type) for field in schema if field.name == "text"]
+            if kinds not in (["string"], ["large_string"]):
+                raise pyarrow.ArrowInvalid(f"its column text is {' and '.join(kinds)}, not one string")
+            piece, in_piece = 0, 0
+            for group in range(groups):
+                place = f"in row group {group:,} of {groups:,}, "
+                end = total * (group + 1) // groups
+                for batch in file.iter_batches(1000, row_groups=[group], columns=["text"]):
+                    for text in batch.column(0).to_pylist():
+                        yield Document(text or "", piece, end)
+                yield Document("", piece, end)
+                in_piece += file.metadata.row_group(group).total_byte_size
+                if in_piece >= size:
+                    piece, in_piece = piece + 1, 0
+    except MemoryError:
+        raise  # pyarrow's is an ArrowException too, and says nothing of the file
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the disk, not what is on it
         why = short(str(error).partition("\n")[0].replace(str(path), path.name))
-        raise DataError(f"{path.name} cannot be read as parquet ({why}): fetch or write it again") from error
-
-
-def _row_groups(path: Path, size: int) -> Iterator[Piece]:
-    with _parquet(path) as file:
-        begin, total, n = 0, 0, file.metadata.num_row_groups
-        for end in range(1, n + 1):
-            total += file.metadata.row_group(end - 1).total_byte_size
-            if total >= size or end == n:
-                yield Piece(path, begin, end, total)
-                begin, total = end, 0
-
-
-def _in_rows(piece: Piece) -> Iterator[str]:
-    with _parquet(piece.path) as file:
-        for batch in file.iter_batches(1000, row_groups=range(piece.begin, piece.end), columns=["text"]):
-            yield from batch.column(0).to_pylist()
+        raise DataError(f"{path.name} cannot be read as parquet ({place}{why}): write it again") from error

@@ -1,16 +1,17 @@
-"""Downloads: a file arrives whole or not at all.
+"""Downloads: a file arrives complete and correct, or it doesn't appear under its name.
 
-Whole means of the expected size and sha256. Until then its bytes wait in a `.part` file beside the target,
-so a broken download goes on where it stopped. Used by corpora, taught in notebook 01_characters."""
+Until its size and sha256 are right, its bytes wait in a `.part` file beside the target, so an interrupted
+download resumes where it stopped. Used by corpora, taught in notebook 01_characters."""
 
 import contextlib
 import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import requests
 import urllib3
@@ -19,24 +20,24 @@ from tqdm.auto import tqdm
 
 from tinylm.errors import DownloadError
 
-TIMEOUTS = (3.0, 30.0)  # seconds for a connection, and of silence in the middle of a file
-ATTEMPTS = 3  # in a row that bring nothing new
-PAUSE = 1.0  # seconds before another attempt, twice as many before the one after it
+TIMEOUTS = (3.0, 30.0)  # seconds to connect, and of silence in the middle of a file
+ATTEMPTS = 3  # connections in a row that may bring less than PROGRESS
+PROGRESS = 1 << 20  # bytes: a server that sends less on each connection would keep us waiting for ever
+PAUSE = 1.0  # seconds before the second attempt, twice as many before the third
 CHUNK = 1 << 16
-AGAIN = (408, 416, 429, 500, 502, 503, 504)  # answers that may be another one in a moment
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a corpus: where it comes from (nowhere: ""), its bytes, and its sha256 ("": unknown)."""
+    """A file of a corpus. `url` is "" where only a pack has it, `sha256` is "" where none is known."""
 
     name: str
     url: str
-    size: int
+    size: int  # bytes
     sha256: str
 
     def difference(self, path: Path) -> str | None:
-        """None where `path` is this file, whole; otherwise what was expected and what was found."""
+        """Return None where `path` is exactly this file, otherwise what was expected and what was found."""
         try:
             if (found := path.stat().st_size) != self.size:
                 return f"expected {self.size:,} bytes, found {found:,}"
@@ -48,76 +49,89 @@ class RemoteFile:
 
 
 def sha256(path: Path) -> str:
-    """The hash of a file's bytes."""
+    """Return the sha256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a draft for writing, and rename it to `path` when the block ends without an error.
+
+    The rename is atomic, and the bytes are on the disk before it: a file under its final name is complete,
+    even after a power cut. An error removes the draft, which makes room on a full disk."""
+    draft = Path(f"{path}.part")
+    try:
+        with open(draft, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def write_json(path: Path, data: Any) -> None:
-    """Write a JSON file that is on the disk, whole, before it has its name."""
-    with open(f"{path}.part", "wb") as file:
+    """Write a JSON file atomically."""
+    with atomic_file(path) as file:
         file.write(json.dumps(data, indent=1).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.part", path)
 
 
 def download(file: RemoteFile, target: Path) -> None:
-    """Bring the file to `target`; goes on from `target`.part where there is one.
+    """Download a file to `target`, resuming from `target.part` where an earlier download was interrupted.
 
-    Processes that ask for the same target wait for one another, and one of them downloads. A connection that
-    breaks and a busy server are tried again. Raises DownloadError without a path in it, and removes what
-    turned out to be another file; raises OSError where the disk refuses."""
+    Processes that want the same target wait for one another, and only one of them downloads. A file with a
+    wrong hash is removed. Raises DownloadError, whose message names no path, and OSError where the disk
+    refuses."""
+    # huggingface_hub would do for some of the files, but since its version 2 an interrupted download begins
+    # again from nothing, and these files have up to 2 GB.
     part = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(f"{target.name}.lock")):
         if not file.difference(target):
             return  # another process was first
-        if _size(part) > file.size:
-            part.unlink()  # of an earlier version of the file
-        most, failures = _size(part), 0
-        while _size(part) < file.size:
+        have, failures = _size(part), 0
+        while have < file.size:
             time.sleep(PAUSE * failures)
             why = _request(file, part)
-            have = _size(part)
-            failures, most = (0, have) if have > most else (failures + 1, most)
-            if failures == ATTEMPTS:
-                raise DownloadError(f"{why} at {have:,} of {file.size:,} bytes: try again, it goes on there")
+            before, have = have, _size(part)
+            failures = 0 if have - before >= PROGRESS else failures + 1
+            if failures == ATTEMPTS and have < file.size:
+                raise DownloadError(f"{why} at {have:,} of {file.size:,} bytes: try again, it resumes there")
         if wrong := file.difference(part):
             part.unlink()
             raise DownloadError(f"another file came, {wrong}: try again")
         with open(part, "rb+") as done:
             os.fsync(done.fileno())
-        os.replace(part, target)  # a reader sees the old file or the new one, never a half
+        os.replace(part, target)
 
 
 def _request(file: RemoteFile, part: Path) -> str:
-    """Ask once for what is missing of `part`; why it ended, should it be too early."""
-    begin, size = _size(part), file.size
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begin}-"} if begin else {})
+    """Ask the server once for what `part` lacks. Return why the answer ended too early, if it did."""
+    begin = _size(part)
+    headers = {"Accept-Encoding": "identity"}  # a compressed answer could not be resumed by its bytes
+    if begin:
+        headers["Range"] = f"bytes={begin}-"
     try:
         response = requests.get(file.url, headers=headers, stream=True, timeout=TIMEOUTS)
-    except (requests.RequestException, ValueError) as error:  # ValueError: an address that is none
+    except (requests.RequestException, ValueError) as error:  # ValueError: a redirect to a broken address
         raise DownloadError(f"no connection ({type(error).__name__})") from error
     with response:
-        status, coming = response.status_code, response.raw.length_remaining  # None where it is not told
-        if status == 416:
-            part.unlink(missing_ok=True)  # what is here is no beginning of that file: start again
-        if status in AGAIN:
-            return f"the server answered {status}"
+        status = response.status_code
+        coming = response.raw.length_remaining  # bytes; None where the server doesn't say
         if status not in (200, 206):
-            raise DownloadError(f"the server answered {status}")
-        begin = begin if status == 206 else 0
-        if coming not in (None, size - begin):
-            if begin:  # no login page: what is kept came from that other file
-                part.unlink()
-            raise DownloadError(f"another file came, expected {size:,} bytes, found {begin + coming:,}")
+            return f"the server answered {status}"
+        begin = begin if status == 206 else 0  # 200: the server sends all of it, Range or not
+        if coming not in (None, file.size - begin):  # a login page, say: keep the bytes that we have
+            found = begin + coming
+            raise DownloadError(f"another file came, expected {file.size:,} bytes, found {found:,}")
+        shown = {"desc": file.name, "unit": "B", "unit_scale": True, "leave": False}
         with (
-            tqdm(desc=file.name, total=size, initial=begin, unit="B", unit_scale=True, leave=False) as bar,
+            tqdm(total=file.size, initial=begin, **shown) as bar,
             open(part, "ab" if begin else "wb") as out,
             contextlib.suppress(urllib3.exceptions.HTTPError),  # what came before a break counts
         ):
-            while out.tell() <= size and (chunk := response.raw.read1(CHUNK, decode_content=True)):
+            while out.tell() <= file.size and (chunk := response.raw.read1(CHUNK, decode_content=True)):
                 out.write(chunk)
                 bar.update(len(chunk))
     return "the connection broke"

@@ -1,69 +1,79 @@
 """Preparing: a corpus becomes shards of tokens, once, on every core, whatever interrupts it.
 
-The text is cut into pieces, which end where a document ends; each becomes a shard by itself, so that workers
-need not know of each other, and the ids are the same for any number of them. What is finished is never done
-again. Taught in notebook 08_tinystories."""
+One process reads the documents and writes the shards, and workers encode chunks of documents for it. The
+order stays, so the shards are the same for any number of workers. A shard under its final name is complete:
+after an interruption, `prepare` reads past it, which is quick, and encodes the rest. Taught in notebook
+08_tinystories."""
 
 import json
 import os
 import re
 import shutil
 import signal
+import sys
 import threading
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from functools import lru_cache
+from contextlib import contextmanager, suppress
+from itertools import groupby, islice
 from multiprocessing import get_context, parent_process
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from tinylm.errors import DataError, require_count, short
 from tinylm.text import corpora, documents
-from tinylm.text.corpora import END_OF_TEXT, Corpus
-from tinylm.text.documents import Piece
+from tinylm.text.corpora import END_OF_TEXT, Corpus, is_aside
+from tinylm.text.documents import Document
 from tinylm.text.download import RemoteFile, sha256, write_json
-from tinylm.text.shards import read_manifest, write_manifest, write_shard
-from tinylm.text.tokenizers import BPETokenizer, Tokenizer, fingerprint, tokenizer_from_json, tokenizer_named
+from tinylm.text.shards import MANIFEST, open_tokens, read_manifest, write_manifest, write_shard
+from tinylm.text.tokenizers import BPETokenizer, fingerprint, tokenizer_from_json, tokenizer_named
 
-PLAN = "preparation.json"  # what is being prepared, and the tokenizer, for a preparation that goes on
+PLAN = "preparation.json"  # beside the shards: what they are made of, and by which tokenizer
 AGAIN = "prepare it again, and what is finished stays"
-TRAINED_ON = 10**8  # characters: the merges of more text are hardly others
+TRAINED_ON = 10**8  # characters: more text hardly changes the merges
 WAIT = 600  # seconds for another process that prepares the same text, where it is small
 ALONE = 2 * documents.PIECE  # bytes: for less than that, starting workers is not worth while
+TOGETHER = 64  # documents that a worker encodes at once
+Chunk = tuple[Path, list[str]]  # a shard, and documents that belong in it
+AHEAD = 2  # chunks for each worker that wait for it, so that it never waits for the reader
 
 
 def prepare(
     corpus: str, tokenizer: str = "gpt2", *, processes: int | None = None, folder: str | Path | None = None
 ) -> Path:
-    """The folder with the shards of a corpus, which is made first where it is not there, whole and of that
-    text and tokenizer: `train` and `validation`, or no folders in it where nothing is set aside.
+    """Return the folder with the shards of a corpus. Make it first where it is missing or damaged, or belongs
+    to another text. It holds `train` and `validation`, or the shards of a text that is not split.
 
     `corpus` is a name of the registry with documents, or the path of a file or folder of texts as
-    documents.py reads them; `tokenizer` as for tokenizer_named. `processes` are by default as many as there
-    are cores. One that was killed, or stopped for want of room, goes on with the shards that are missing.
-    Raises ConfigError, DataError, and CorpusMissing."""
+    documents.py reads them; `tokenizer` as for tokenizer_named. `processes` is the number of cores, if not
+    given. Shards that are there are checked by their sha256. After a kill, a full disk or too little memory,
+    `prepare` again makes the shards that are missing. Raises ConfigError, DataError, and CorpusMissing."""
     require_count("processes", 1 if processes is None else processes)
     text, source = _source(corpus, tokenizer)
     if corpus in corpora.CORPORA and ("" in text.parts or ".bin" in text.endings):
         raise DataError(f"{corpus} needs no shards: give its name and the tokenizer's to a run")
     home = Path(folder) if folder else _home(source)
+    if _is_ready(home, text, source, verify=True):  # needs no right to write: a cache may be read-only
+        return home
+    if folder and home.exists() and not _begun(home, text, source):
+        raise DataError(f"the folder {home.name} exists already: remove it, or name another")
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
         wait = 0 if folder or corpora.size(text) > documents.PIECE else WAIT
-        with FileLock(home.with_name(f"{home.name}.lock"), timeout=wait):
-            if not _is_ready(home, text, source):
-                if folder and home.exists():
-                    raise DataError(f"the folder {home.name} exists already: remove it, or name another")
+        with FileLock(home.with_name(f"{home.name}.lock"), timeout=wait), _ended_by_sigterm():
+            if not _is_ready(home, text, source, verify=True):  # made while this process waited
                 _make(home, corpus, tokenizer, text, source, processes)
     except Timeout as error:
         raise DataError(f"{home.name} is being prepared by another process: wait for that one") from error
-    except BrokenProcessPool as error:
-        why = "a worker was ended from outside, perhaps for want of memory"
+    except (BrokenProcessPool, MemoryError) as error:
+        why = "there was too little memory, or a worker was ended from outside"
         raise DataError(f"{home.name} is not ready, {why}: {AGAIN}, with fewer processes") from error
     except OSError as error:
         why = f"the disk refused: {error.strerror or error}"
@@ -72,18 +82,21 @@ def prepare(
 
 
 def prepared(corpus: str, tokenizer: str) -> Path | None:
-    """The folder of a corpus of the registry that was prepared with that tokenizer, from the files that
-    stand for it here; None where there is none. What is small and has no file to validate on is prepared
-    first, because which of its documents are set aside is decided there and nowhere else."""
+    """Return the folder of a corpus of the registry that was prepared with that tokenizer.
+
+    None where there is no such folder, or it was made from other files than those that stand for the corpus
+    here, or a shard is missing or has another size.
+    A small corpus without a file for validation is prepared first: only there its documents are split."""
     text, source = _source(corpus, tokenizer)
-    if _is_ready(home := _home(source), text, source):
+    home = _home(source)
+    if _is_ready(home, text, source, verify=False):
         return home
     is_small = corpora.size(text) <= corpora.LARGE
     return prepare(corpus, tokenizer) if text.by_document and is_small and corpora.locate(corpus) else None
 
 
 def tokenizer_of(name: str, texts: Iterable[str]) -> BPETokenizer:
-    """The tokenizer of that name, trained on these texts where it is read from no file.
+    """Return the tokenizer of that name, trained on these texts where it is read from no file.
 
     Raises DataError for one without an end of text: documents would run into each other."""
     tokenizer = tokenizer_named(name, documents.beginning(texts, TRAINED_ON))
@@ -93,7 +106,7 @@ def tokenizer_of(name: str, texts: Iterable[str]) -> BPETokenizer:
 
 
 def _source(corpus: str, tokenizer: str) -> tuple[Corpus, dict[str, Any]]:
-    """The text and what its shards rest on: they are the same where that is. Opens no registry's files."""
+    """Return the text, and what determines its shards, as plain JSON. Opens no file of the registry."""
     if tokenizer == "characters":
         raise DataError("shards are for tokens, not for characters: use gpt2, bpe-4096 or a tokenizer.json")
     if not re.fullmatch(r"gpt2|bpe-[0-9]{1,7}", tokenizer):
@@ -124,81 +137,162 @@ def _home(source: dict) -> Path:
     return corpora.cache() / "prepared" / name
 
 
-def _is_ready(home: Path, text: Corpus, source: dict) -> bool:
+def _is_ready(home: Path, text: Corpus, source: dict, *, verify: bool) -> bool:
+    """Return whether the shards are there, of that text and tokenizer, and undamaged: by their sizes, or with
+    `verify` by their sha256, which reads them all."""
     with suppress(OSError, DataError):
-        return all(read_manifest(home / part)["source"] == source for part in text.parts)
+        folders = [home / part for part in text.parts]
+        if all(read_manifest(folder)["source"] == source for folder in folders):
+            for folder in folders:
+                open_tokens(folder, verify=verify)
+            return True
     return False
 
 
-def _make(home: Path, corpus: str, tokenizer: str, text: Corpus, source: dict, processes: int | None) -> None:
-    """Fill a draft beside `home`, shard by shard, and give it that name. Of a draft that is there already,
-    what is whole stays."""
-    draft = home.with_name(f"{home.name}.part")
-    paths = corpora.fetch(corpus) if corpus in corpora.CORPORA else {p.name: p for p in _own_files(corpus)}
-    jobs = {}  # a shard -> what is in it
-    for part, names in text.parts.items():
-        aside = part == "validation" if text.by_document else None
-        cut = (piece for name in names for piece in documents.pieces(paths[name], text.piece))
-        for n, piece in enumerate(cut):
-            jobs[draft / part / f"{part or 'tokens'}_{n:03d}.bin"] = piece._replace(aside=aside)
-    train = [piece for shard, piece in jobs.items() if shard.parent.name != "validation"]
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """End the block on SIGTERM by SystemExit, so that the workers and their semaphores are cleared away."""
+    if threading.current_thread() is not threading.main_thread():  # no other thread may handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        plan = source | {"piece": text.piece or documents.PIECE}
-        made = _tokenizer_of(draft, plan, text.parts, tokenizer, train)
-        _tokenise(jobs, json.dumps(made), processes)
-        for part, names in text.parts.items():
-            shards = [shard for shard in jobs if shard.parent == draft / part]
-            if not any(shard.stat().st_size for shard in shards):
-                raise DataError(f"there is no document in {short(', '.join(names))}: write one into it first")
-            write_manifest(draft / part, shards, made, source)
-    except DataError:
-        shutil.rmtree(draft, ignore_errors=True)  # once the text is put right, it is another one
-        raise
-    if home.exists():  # of another text or tokenizer
-        shutil.rmtree(home)
-    draft.rename(home)
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def _tokenizer_of(draft: Path, plan: dict, parts: Iterable[str], name: str, train: list[Piece]) -> dict:
-    """The tokenizer as JSON: the draft's, if it was begun for the same plan, else a new draft's."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        if (begun := json.loads((draft / PLAN).read_bytes()))["plan"] == plan:
-            return begun["tokenizer"]
-    shutil.rmtree(draft, ignore_errors=True)
-    tokenizer = tokenizer_of(name, (text for piece in train for text in documents.read(piece)))
-    for part in parts:
-        (draft / part).mkdir(parents=True)
-    write_json(draft / PLAN, {"plan": plan, "tokenizer": tokenizer.to_json()})
-    return tokenizer.to_json()
-
-
-def _tokenise(jobs: dict[Path, Piece], tokenizer: str, processes: int | None) -> None:
-    todo = {shard: piece for shard, piece in jobs.items() if not shard.exists()}
-    left, total = (sum(piece.size for piece in some.values()) for some in (todo, jobs))
-    processes = min(processes or (os.cpu_count() or 1 if left > ALONE else 1), len(todo))
-    shown = {"unit": "B", "unit_scale": True, "leave": False, "disable": total <= documents.PIECE}
-    arguments = [*todo], [*todo.values()], [tokenizer] * len(todo)
+def _make(home: Path, corpus: str, tokenizer: str, text: Corpus, source: dict, processes: int | None) -> None:
+    """Fill `home` shard by shard; its manifests come last, and without them it is not ready."""
+    paths = corpora.fetch(corpus) if corpus in corpora.CORPORA else {p.name: p for p in _own_files(corpus)}
+    total = sum(paths[name].stat().st_size for names in text.parts.values() for name in names)
+    if processes is None:
+        processes = (os.cpu_count() or 1) if total > ALONE else 1
+    made = _begin(home, tokenizer, text, source, paths)
+    vocab_size, is_short = tokenizer_from_json(made).vocab_size, total <= documents.PIECE
     with (
-        tqdm(desc="tokens", total=total, initial=total - left, **shown) as bar,
-        ProcessPoolExecutor(max(processes, 1), get_context("spawn"), _as_worker) as pool,  # starts none yet
+        tqdm(desc="tokens", total=total, unit="B", unit_scale=True, leave=False, disable=is_short) as bar,
+        _pool(processes, made) as pool,
     ):
-        for size in (pool.map if processes > 1 else map)(_write, *arguments):
-            bar.update(size)
+        for part, names in text.parts.items():
+            chunks = _chunks(home / part, text, part, paths, bar)
+            encoded = _in_order(pool, chunks, AHEAD * processes)
+            for shard, some in groupby(encoded, key=itemgetter(0)):
+                write_shard(shard, (ids for _, ids in some), vocab_size)
+            shards = sorted((home / part).glob("*.bin"), key=lambda path: (len(path.name), path.name))
+            if not shards:
+                shutil.rmtree(home)
+                what = f"there is no document in {short(', '.join(names))}"
+                raise DataError(f"{what}: write one into it first")
+            write_manifest(home / part, shards, made, source)
 
 
-def _as_worker() -> None:
-    """A worker leaves Ctrl-C to its parent and ends with it, even where that is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+def _begin(home: Path, name: str, text: Corpus, source: dict, paths: dict[str, Path]) -> dict[str, Any]:
+    """Return the tokenizer as JSON. What is finished of the same text stays in `home`, and nothing else."""
+    if made := _begun(home, text, source):
+        for part in text.parts:
+            _remove_damaged(home / part)
+        return made
+    shutil.rmtree(home, ignore_errors=True)
+    if source["corpus"] not in corpora.CORPORA:  # find a broken line now, not after hours of encoding
+        for path in tqdm(paths.values(), desc="reading", leave=False, disable=len(paths) == 1):
+            deque(documents.stream(path), maxlen=0)
+    train = next(iter(text.parts.values()))
+    found = (document.text for file in train for document in documents.stream(paths[file]))
+    aside = False if text.by_document else None
+    made = tokenizer_of(name, (text for text in found if _belongs(text, aside))).to_json()
+    for part in text.parts:
+        (home / part).mkdir(parents=True)
+    write_json(home / PLAN, {"plan": _plan(text, source), "tokenizer": made})
+    return made
 
 
-def _write(shard: Path, piece: Piece, tokenizer: str) -> int:
-    """Write the shard of a piece, whose size in bytes of text it returns."""
-    encoder = _tokenizer(tokenizer)
-    write_shard(shard, encoder.encode_documents(documents.read(piece)), encoder.vocab_size)
-    return piece.size
+def _plan(text: Corpus, source: dict) -> dict[str, Any]:
+    return source | {"piece": text.piece or documents.PIECE}
 
 
-@lru_cache(maxsize=1)
-def _tokenizer(data: str) -> Tokenizer:
-    return tokenizer_from_json(json.loads(data))
+def _begun(home: Path, text: Corpus, source: dict) -> dict[str, Any] | None:
+    """Return the tokenizer of a folder that was begun for the same text, or None."""
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        begun = json.loads((home / PLAN).read_bytes())
+        return begun["tokenizer"] if begun["plan"] == _plan(text, source) else None
+    return None
+
+
+def _remove_damaged(folder: Path) -> None:
+    """Remove the shards that differ from the folder's manifest; all of them, where that is damaged itself."""
+    folder.mkdir(exist_ok=True)
+    if not (folder / MANIFEST).is_file():
+        return  # not all shards were made, and those that have their names are complete
+    known = {}
+    with suppress(DataError):
+        known = {shard["file"]: shard["sha256"] for shard in read_manifest(folder)["shards"]}
+    for shard in folder.glob("*.bin"):
+        if sha256(shard) != known.get(shard.name):
+            shard.unlink()
+
+
+def _chunks(folder: Path, text: Corpus, part: str, paths: dict[str, Path], bar: tqdm) -> Iterator[Chunk]:
+    """Yield (shard, some of its documents), and read past the shards that are there already."""
+    aside = part == "validation" if text.by_document else None
+    number = 0
+    for name in text.parts[part]:
+        stream = documents.stream(paths[name], text.piece)
+        for _, piece in groupby(_shown(stream, bar), key=attrgetter("piece")):
+            shard = folder / f"{part or 'tokens'}_{number:03d}.bin"
+            number += 1
+            if not shard.exists():
+                texts = (document.text for document in piece if _belongs(document.text, aside))
+                while some := [*islice(texts, TOGETHER)]:
+                    yield shard, some
+
+
+def _shown(stream: Iterator[Document], bar: tqdm) -> Iterator[Document]:
+    """Yield the documents of a file, and show how much of it was read."""
+    done = 0
+    for document in stream:
+        bar.update(document.end - done)
+        done = document.end
+        yield document
+
+
+def _belongs(text: str, aside: bool | None) -> bool:
+    """Return whether a document is of the validation part, of the training part, or (None) of any."""
+    return documents.is_kept(text) and (aside is None or is_aside(text) == aside)
+
+
+def _in_order(pool: Executor, chunks: Iterator[Chunk], ahead: int) -> Iterator[tuple[Path, np.ndarray]]:
+    """Yield (shard, ids) of each chunk, in order. At most `ahead` chunks are in memory."""
+    waiting = deque()
+    for shard, texts in chunks:
+        waiting.append((shard, pool.submit(_encode, texts)))
+        if len(waiting) == ahead:
+            first, ids = waiting.popleft()
+            yield first, ids.result()
+    for shard, ids in waiting:
+        yield shard, ids.result()
+
+
+def _pool(processes: int, tokenizer: dict) -> Executor:
+    """Return as many workers; a single one is a thread."""
+    if processes == 1:
+        return ThreadPoolExecutor(1, initializer=_begin_worker, initargs=(tokenizer,))
+    return ProcessPoolExecutor(processes, get_context("spawn"), _begin_worker, (tokenizer,))
+
+
+_worker = threading.local()  # its encoder is too large to come with every chunk
+
+
+def _begin_worker(tokenizer: dict) -> None:
+    """Prepare a worker. A process leaves Ctrl-C to its parent and ends with it, even where that is killed."""
+    _worker.encoder = tokenizer_from_json(tokenizer)
+    if parent := parent_process():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _encode(texts: list[str]) -> np.ndarray:
+    """Return the ids of some documents, one after the other, (T,)."""
+    return np.concatenate([*_worker.encoder.encode_documents(texts)]).astype(
+        np.uint32
+    )  # half of int64 to send
