@@ -1,5 +1,4 @@
 import json
-import os
 import re
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 
 from tests.support.byte_pairs import gpt2
 from tinylm.errors import CorpusMissing, DataError
+from tinylm.text import tokenizers
 from tinylm.text.tokenizers import (
     BPETokenizer,
     CharTokenizer,
@@ -81,7 +81,12 @@ def test_decode_takes_arrays_tensors_lists_and_single_ids_and_refuses_what_means
         assert tokenizer.decode(ids) == "cab"
     assert tokenizer.decode(1) == tokenizer.decode(torch.tensor(1)) == "b"
     assert tokenizer.decode([]) == tokenizer.decode(torch.empty(0)) == ""
-    for wrong, said in (([0, 3], "id 3 .* 0 to 2"), ([0, -1], "id -1"), ([[0, 1]], "row"), ([0.0], "row")):
+    for wrong, said in (
+        ([0, 3], "id 3 .* 0 to 2"),
+        ([0, -1], "id -1"),
+        ([[0, 1]], "not one seq"),
+        ([0.0], "not one seq"),
+    ):
         with pytest.raises(DataError, match=said):
             tokenizer.decode(wrong)
 
@@ -97,19 +102,19 @@ def test_decode_takes_arrays_tensors_lists_and_single_ids_and_refuses_what_means
         (SAVED | {"extra": 1}, "lacks or should not have .*'extra'"),
         ({"kind": "characters", "characters": "ab", "lowercase": False}, "lacks or should .*'unknown'"),
         *(
-            (SAVED | {"characters": odd}, "the vocabulary .* is not one string of 1 or more char")
+            (SAVED | {"characters": odd}, "the vocabulary .* is not one string of 1 or more distinct char")
             for odd in (None, *ODD, {"a"}, "", "aa", "a\ud800")
         ),
         *((SAVED | {"lowercase": odd}, "lowercase=.* does not fit") for odd in (None, *ODD, 0, 1, "yes")),
         (SAVED | {"characters": "aB", "lowercase": True}, "lowercase=True.* does not fit .*'aB'"),
         *((SAVED | {"unknown": odd}, "unknown=.* does not fit") for odd in (*ODD, "", "ab", "c", True)),
-        *((PAIRS | {"merges": odd}, "the merges .* are no text") for odd in (None, *ODD)),
+        *((PAIRS | {"merges": odd}, "the merges .* are not text") for odd in (None, *ODD)),
         *(
             (PAIRS | {"merges": f"a b\n{odd}\n"}, f"^line 2 of 2 merges is {odd!r}: write two tokens, each")
             for odd in ("a", "", "ab", "a b", "bc d", "a  b", "a b c", "a 漢", "Ā ĀĀ", "#version: 0.2")
         ),
         *(
-            (PAIRS | {"special": odd}, f"the {n} special tokens .* give each once, and none that is empty")
+            (PAIRS | {"special": odd}, f"the {n} special tokens .* give each name once, and no empty one")
             for n, odd in [(1, None), (1, 5), (1, "<|a|>"), (2, ["a", "a"]), (2, ["a", ""]), (2, ["a", 5])]
         ),
         (PAIRS | {"special": ["\ud83d"]}, "the 1 special tokens"),
@@ -174,7 +179,12 @@ def test_byte_pairs_decode_what_is_no_character_to_replacements_and_refuse_what_
     half = tokenizer.encode("é")[:1]
     assert tokenizer.decode(half) == "\ufffd" and len(tokenizer.token_bytes(half)) == 1
     assert tokenizer.decode(torch.tensor([256, 257])) == "ab<|endoftext|>" and tokenizer.decode([]) == ""
-    for wrong, said in (([258], "id 258 .* 0 to 257"), ([-1], "id -1"), ([[0]], "row"), ([0.0], "row")):
+    for wrong, said in (
+        ([258], "id 258 .* 0 to 257"),
+        ([-1], "id -1"),
+        ([[0]], "not one seq"),
+        ([0.0], "not one seq"),
+    ):
         with pytest.raises(DataError, match=said):
             tokenizer.decode(wrong)
         with pytest.raises(DataError, match=said):
@@ -188,20 +198,6 @@ def test_gpt2s_own_tokens_have_their_numbers():
     assert [ours.token_bytes(i) for i in range(50257)] == list(map(theirs.decode_bytes, zip(range(50257))))
 
 
-def test_tiktokens_own_is_made_of_the_files_at_hand_and_leaves_its_settings_as_they_were(
-    monkeypatch, tmp_path
-):
-    gpt2()
-    monkeypatch.setattr("tiktoken.registry.ENCODINGS", {})
-    monkeypatch.setattr("requests.get", None)  # nothing is fetched
-    for before in (None, str(tmp_path)):
-        monkeypatch.delenv("TIKTOKEN_CACHE_DIR", raising=False)
-        if before:
-            monkeypatch.setenv("TIKTOKEN_CACHE_DIR", before)
-        assert tiktoken_gpt2().n_vocab == 50257
-        assert os.environ.get("TIKTOKEN_CACHE_DIR") == before and not list(tmp_path.iterdir())
-
-
 def test_tokenizer_is_found_by_its_name_or_by_the_path_of_its_file(tmp_path):
     texts = [TEXT, "z"]
     assert tokenizer_named("characters", texts) == CharTokenizer.train(TEXT + "z")
@@ -209,18 +205,34 @@ def test_tokenizer_is_found_by_its_name_or_by_the_path_of_its_file(tmp_path):
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(PAIRS), encoding="utf-8", newline="\n")
     assert tokenizer_named(str(path)) == BPETokenizer("a b")
-    for name, said in (
-        ("gpt3", "no tokenizer 'gpt3' here: use"),
-        ("bpe-", "no tokenizer"),
-        ("bpe-100", "of 100 has no room"),
-        (str(tmp_path / "none.json"), "no saved tokenizer .No such file"),
-        (str(tmp_path / ".json"), "no saved tokenizer .it is no JSON"),
-    ):
-        (tmp_path / ".json").write_bytes(b"\xff{")
+    for name, said in (("gpt3", "no tokenizer 'gpt3' here: use"), ("bpe-", "no tok"), ("bpe-100", "no room")):
         with pytest.raises(DataError, match=said):
             tokenizer_named(name, texts)
     with pytest.raises(DataError, match="with texts to train on"):
         tokenizer_named("bpe-4096")
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (None, "(No such file or directory)"),
+        (b"", "(it is not JSON that can be read)"),
+        (b"\xff{", "(it is not JSON that can be read)"),
+        (b"[" * 100_000, "(it is not JSON that can be read)"),
+        (b"9" * 5_000, "(it is not JSON that can be read)"),
+        (b" " * 2_001 + b"{}", "(it has more than 2,000 bytes)"),
+        (b'["a"]', "a tokenizer of kind None is not known here"),
+    ],
+    ids=["missing", "empty", "no text", "deep", "long number", "large", "list"],
+)
+def test_file_that_is_no_tokenizer_is_refused_in_one_sentence(tmp_path, monkeypatch, data, why):
+    monkeypatch.setattr(tokenizers, "LARGEST_FILE", 2_000 if data and b"{" in data else 200_000)
+    path = tmp_path / "odd.json"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(DataError) as caught:
+        tokenizer_named(str(path))
+    assert why in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_gpt2s_vocabulary_that_no_source_has_is_said_with_the_command_that_gets_it(
