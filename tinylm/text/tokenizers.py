@@ -1,16 +1,12 @@
 """Tokenizers: text to ids and back, exactly. Taught in notebooks 01_characters and 07_tokenizers."""
 
-import difflib
 import hashlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -32,6 +28,7 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> np.ndarray: ...
     def decode(self, ids: Any) -> str: ...
+    def token_bytes(self, token: int) -> bytes: ...
 
     def to_json(self) -> dict:
         """Return plain JSON from which `tokenizer_from_json` makes the same tokenizer."""
@@ -139,6 +136,10 @@ class CharTokenizer(Tokenizer):
         row = checked_ids(ids, self.vocab_size)
         return self._points[row].tobytes().decode("utf-32-le") if row.size else ""
 
+    def token_bytes(self, token: int) -> bytes:
+        """Return the UTF-8 bytes of one id's character. Raises as `checked_ids`."""
+        return self.decode(token).encode("utf-8")
+
 
 @dataclass(frozen=True)
 class BPETokenizer(Tokenizer):
@@ -208,9 +209,8 @@ class BPETokenizer(Tokenizer):
         """Return the id of a special token. Raises DataError for a name that is none."""
         if name in self.special:
             return len(self._bytes) - len(self.special) + self.special.index(name)
-        near = difflib.get_close_matches(str(name), self.special, n=1) or [" or ".join(self.special)]
-        hint = f"use {near[0]}, or add it by with_special" if self.special else "add it by with_special"
-        raise DataError(f"{short(name)} is no special token here: {hint}")
+        there = ", ".join(self.special) or "none"
+        raise DataError(f"{short(name)} is no special token here, there is {there}: add it by with_special")
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of one id, which are often not whole characters. Raises as `checked_ids`."""
@@ -255,18 +255,17 @@ def gpt2_tokenizer() -> BPETokenizer:
 
 
 def tiktoken_gpt2() -> Any:
-    """Return tiktoken's own "gpt2" without the network, to compare with. Raises CorpusMissing.
+    """Return tiktoken's own "gpt2", made from the files of "gpt2-bpe", to compare with.
 
-    tiktoken finds the files in a cache folder, under the names that it gives to them there."""
-    from unittest.mock import patch  # sets a variable of the environment and restores it
-
-    import tiktoken
+    Raises CorpusMissing if no source has them."""
+    from tiktoken import Encoding
+    from tiktoken.load import data_gym_to_mergeable_bpe_ranks
+    from tiktoken_ext.openai_public import r50k_pat_str
 
     files = corpora.fetch("gpt2-bpe")
-    with TemporaryDirectory() as folder, patch.dict(os.environ, TIKTOKEN_CACHE_DIR=folder):
-        for file in corpora.CORPORA["gpt2-bpe"].files:
-            shutil.copyfile(files[file.name], Path(folder, hashlib.sha1(file.url.encode()).hexdigest()))
-        return tiktoken.get_encoding("gpt2")
+    ranks = data_gym_to_mergeable_bpe_ranks(str(files["vocab.bpe"]), str(files["encoder.json"]))
+    special = {END_OF_TEXT: len(ranks)}
+    return Encoding("gpt2", pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens=special)
 
 
 def tokenizer_named(name: str, texts: Iterable[str] | None = None) -> Tokenizer:
