@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tinylm.errors import DataError
+from tinylm.errors import ConfigError, DataError
 from tinylm.text import corpora
-from tinylm.text.choices import Choice, read_hellaswag, toyworld_choices
+from tinylm.text.choices import Choice, draw, read_hellaswag, toyworld_choices
 from tinylm.text.toyworld.world import STORIES, spaced, unspaced
 
 ROOF = {  # the first item of the file
@@ -178,6 +178,20 @@ def test_line_that_is_no_item_is_refused_in_a_sentence_that_names_it(file, row, 
 def test_choice_that_is_none_is_refused(item, message):
     with pytest.raises(DataError, match=message):
         Choice(*item)
+
+
+def test_drawn_items_are_a_sample_of_all_in_their_order_and_a_seed_draws_the_same_ones(items):
+    half = draw(items, 1_000, seed=7)
+    at = [items.index(item) for item in half]
+    assert at == sorted(set(at)) and len(at) == 1_000
+    assert (
+        abs(sum(i < 1_001 for i in at) - 500) < 4 * 11.2
+    )  # of the first half; hypergeometric, 11.2 is one sigma
+    assert draw(items, 1_000, seed=7) == half != draw(items, 1_000, seed=8)
+    assert all(item in half for item in draw(items, 31, seed=7))
+    assert draw(items, len(items), seed=7) == items == draw(items, 10**6, seed=7)
+    with pytest.raises(ConfigError, match="n is 0: it must be at least 1"):
+        draw(items, 0, seed=7)
 
 
 # Toyworld
