@@ -55,11 +55,6 @@ def test_one_word_written_in_two_ways_is_one():
     assert overlap([plain], [plain.replace("é", "e")]) == [0.0]
 
 
-def test_text_shorter_than_a_row_counts_where_all_of_it_stands_in_a_document():
-    short = "seven copper kettles"
-    assert overlap([short, "eleven copper kettles", LEAK], [LEAK]).tolist() == [1.0, 0.0, 1.0]
-
-
 def test_overlap_refuses_a_text_without_words_and_rows_of_none():
     with pytest.raises(InputError, match="1 of 2 texts have no word, as number 1: leave it out"):
         overlap(["a", "--- ?"], ["a"])

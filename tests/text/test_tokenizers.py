@@ -19,52 +19,42 @@ from tinylm.text.tokenizers import (
 )
 
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\r\n\tnaïve – ß 🎭 end"
+ADDED = ("<|im_start|>", "<|im_end|>", "<|pad|>")
 STRANGERS = ["!", "é", "🎭", "b", "\udc80"]  # the last is half a character
 ODD = [5, float("nan"), ["a"], {"a": 1}]
 PAIRS = {"kind": "bpe", "merges": "a b", "special": ["<|endoftext|>"]}
 SAVED = {"kind": "characters", "characters": "ab", "lowercase": False, "unknown": None}
 
 
-def test_encode_agrees_with_looking_up_one_character_at_a_time_and_decode_gives_the_text_back():
+def test_characters_have_their_place_in_the_sorted_vocabulary_as_ids_and_come_back():
     tokenizer = CharTokenizer.train(TEXT)
+    assert tokenizer == CharTokenizer.train(TEXT[::-1])
+    assert list(tokenizer.characters) == sorted(set(TEXT))
     ids = tokenizer.encode(TEXT)
     assert ids.dtype == np.int64 and ids.shape == (len(TEXT),)
     assert ids.tolist() == [tokenizer.characters.index(c) for c in TEXT]
-    assert tokenizer.decode(ids) == TEXT
-    assert tokenizer.decode(tokenizer.encode("")) == ""
-
-
-def test_vocabulary_is_sorted_by_code_point_whatever_the_order_of_the_text():
-    assert CharTokenizer.train(TEXT) == CharTokenizer.train(TEXT[::-1])
-    assert list(CharTokenizer.train(TEXT).characters) == sorted(set(TEXT))
+    assert tokenizer.decode(ids) == TEXT and tokenizer.decode(tokenizer.encode("")) == ""
+    assert b"".join(map(tokenizer.token_bytes, ids)) == TEXT.encode()
+    assert CharTokenizer("zay").encode("azzy").tolist() == [1, 0, 0, 2]  # as they stand, not sorted
     folded = CharTokenizer.train("Hear Me", lowercase=True)
-    assert folded.characters == " aehmr"
-    assert folded.decode(folded.encode("HEAR ME")) == "hear me"
+    assert folded.characters == " aehmr" and folded.decode(folded.encode("HEAR ME")) == "hear me"
 
 
-def test_order_of_the_vocabulary_is_the_order_of_the_ids_and_is_saved():
-    tokenizer = CharTokenizer("zay")
-    assert tokenizer.encode("azzy").tolist() == [1, 0, 0, 2]
-    for made in (tokenizer, CharTokenizer.train(TEXT, lowercase=True, unknown=" ")):
-        again = tokenizer_from_json(json.loads(json.dumps(made.to_json())))
-        assert again == made
-        assert again.fingerprint == made.fingerprint == fingerprint(made.to_json())
-    with pytest.raises(AttributeError):
-        tokenizer.characters = "yaz"  # it cannot be changed after it was made
-
-
-def test_fingerprint_changes_with_everything_that_changes_the_ids_and_never_with_the_version():
+def test_tokenizers_are_saved_as_plain_json_and_their_fingerprint_tells_what_changes_an_id():
     tokenizers = [
-        CharTokenizer("abc"),
-        CharTokenizer("acb"),
-        CharTokenizer("abcd"),
-        CharTokenizer("abc", lowercase=True),
-        CharTokenizer("abc", unknown="c"),
+        *(CharTokenizer("abc"), CharTokenizer("acb"), CharTokenizer("abcd")),
+        *(CharTokenizer("abc", lowercase=True), CharTokenizer("abc", unknown="c")),
+        *(BPETokenizer("a b"), BPETokenizer("b a"), BPETokenizer("a b", ()), BPETokenizer("a b\nab c")),
+        BPETokenizer.train([TEXT], 300).with_special(*ADDED),
     ]
-    assert len({t.fingerprint for t in tokenizers}) == len(tokenizers)
-    shuffled = dict(reversed(tokenizers[0].to_json().items()))
-    assert fingerprint(shuffled) == tokenizers[0].fingerprint
-    assert CharTokenizer("ab").to_json() == SAVED  # the format of the first version
+    for made in tokenizers:
+        again = tokenizer_from_json(json.loads(json.dumps(made.to_json())))
+        assert again == made and again.encode("abc").tolist() == made.encode("abc").tolist()
+        assert again.fingerprint == made.fingerprint == fingerprint(dict(reversed(made.to_json().items())))
+    assert len({made.fingerprint for made in tokenizers}) == len(tokenizers)
+    assert BPETokenizer("a b\n") == BPETokenizer("a b")
+    assert CharTokenizer("ab").to_json() == SAVED  # otherwise no checkpoint could be read after an update
+    assert json.loads(json.dumps(BPETokenizer("a b").to_json())) == PAIRS
 
 
 @pytest.mark.parametrize("stranger", STRANGERS)
@@ -75,20 +65,25 @@ def test_unknown_character_is_refused_with_its_name_and_position_or_replaced_whe
     assert tokenizer.decode(tokenizer.encode("ac" + stranger + "a")) == "ac?a"
 
 
-def test_decode_takes_arrays_tensors_lists_and_single_ids_and_refuses_what_means_no_character():
-    tokenizer = CharTokenizer("abc")
-    for ids in ([2, 0, 1], np.array([2, 0, 1], dtype=np.uint16), torch.tensor([2, 0, 1])):
+@pytest.mark.parametrize("tokenizer", [CharTokenizer("abc"), BPETokenizer("", ())], ids=["characters", "bpe"])
+def test_decode_takes_arrays_tensors_lists_and_single_ids_and_refuses_what_means_nothing(tokenizer):
+    c, a, b = (int(tokenizer.encode(letter)[0]) for letter in "cab")
+    for ids in ([c, a, b], np.array([c, a, b], dtype=np.uint16), torch.tensor([c, a, b])):
         assert tokenizer.decode(ids) == "cab"
-    assert tokenizer.decode(1) == tokenizer.decode(torch.tensor(1)) == "b"
+    assert (
+        tokenizer.decode(b) == tokenizer.decode(torch.tensor(b)) == tokenizer.token_bytes(b).decode() == "b"
+    )
     assert tokenizer.decode([]) == tokenizer.decode(torch.empty(0)) == ""
+    n = tokenizer.vocab_size
     for wrong, said in (
-        ([0, 3], "id 3 .* 0 to 2"),
-        ([0, -1], "id -1"),
-        ([[0, 1]], "not one seq"),
-        ([0.0], "not one seq"),
+        ([n], f"id {n} .* 0 to {n - 1}"),
+        ([-1], "id -1"),
+        ([[0]], "not one"),
+        ([0.0], "not one"),
     ):
-        with pytest.raises(DataError, match=said):
-            tokenizer.decode(wrong)
+        for read in (tokenizer.decode, tokenizer.token_bytes):
+            with pytest.raises(DataError, match=said):
+                read(wrong)
 
 
 @pytest.mark.parametrize(
@@ -128,9 +123,6 @@ def test_settings_that_make_no_tokenizer_are_refused_in_one_sentence(data, said)
     assert "\n" not in str(caught.value) and len(str(caught.value).encode()) < 300
 
 
-ADDED = ("<|im_start|>", "<|im_end|>", "<|pad|>")
-
-
 def test_special_tokens_follow_the_merges_and_no_text_is_ever_encoded_to_one():
     tokenizer = BPETokenizer.train([TEXT + "<|endoftext|>" * 9], 280)
     chat = tokenizer.with_special(*ADDED)
@@ -142,7 +134,8 @@ def test_special_tokens_follow_the_merges_and_no_text_is_ever_encoded_to_one():
             assert ids.max() < 279 and chat.decode(ids) == text
             assert ids.tolist() == tokenizer.encode(text).tolist()
         assert chat.decode([chat.id_of(name)]) == name == chat.token_bytes(chat.id_of(name)).decode()
-    assert chat.with_special().special == ("<|endoftext|>", *ADDED)
+    half = chat.encode("é")[:1]
+    assert chat.decode([*half, 279]) == "\ufffd<|endoftext|>" and len(chat.token_bytes(half)) == 1
 
 
 @pytest.mark.parametrize("name", ["<|im_stat|>", "", None])
@@ -161,34 +154,6 @@ def test_vocabulary_is_as_large_as_asked_or_as_the_text_allows_and_never_too_sma
     assert BPETokenizer.train([], 256, special=()).merges == ""
     with pytest.raises(DataError, match=r"of 259 has no room for 256 bytes and 4 special .* use 260 or more"):
         BPETokenizer.train([TEXT], 259, special=("<|endoftext|>", *ADDED))
-
-
-def test_byte_pairs_are_saved_as_plain_json_and_come_back_the_same():
-    tokenizer = BPETokenizer.train([TEXT], 300).with_special(*ADDED)
-    again = tokenizer_from_json(json.loads(json.dumps(tokenizer.to_json())))
-    assert again == tokenizer and again.fingerprint == tokenizer.fingerprint == fingerprint(again.to_json())
-    assert again.encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
-    assert BPETokenizer(tokenizer.merges + "\n", tokenizer.special) == tokenizer
-    others = [BPETokenizer("a b"), BPETokenizer("b a"), BPETokenizer("a b", ()), BPETokenizer("a b\nab c")]
-    assert len({other.fingerprint for other in others}) == len(others)
-    assert json.loads(json.dumps(BPETokenizer("a b").to_json())) == PAIRS  # the format of the first version
-
-
-def test_byte_pairs_decode_what_is_no_character_to_replacements_and_refuse_what_is_no_id():
-    tokenizer = BPETokenizer("a b")
-    half = tokenizer.encode("é")[:1]
-    assert tokenizer.decode(half) == "\ufffd" and len(tokenizer.token_bytes(half)) == 1
-    assert tokenizer.decode(torch.tensor([256, 257])) == "ab<|endoftext|>" and tokenizer.decode([]) == ""
-    for wrong, said in (
-        ([258], "id 258 .* 0 to 257"),
-        ([-1], "id -1"),
-        ([[0]], "not one seq"),
-        ([0.0], "not one seq"),
-    ):
-        with pytest.raises(DataError, match=said):
-            tokenizer.decode(wrong)
-        with pytest.raises(DataError, match=said):
-            tokenizer.token_bytes(wrong)
 
 
 def test_gpt2s_own_tokens_have_their_numbers():
