@@ -26,7 +26,7 @@ PAIRS = {"kind": "bpe", "merges": "a b", "special": ["<|endoftext|>"]}
 SAVED = {"kind": "characters", "characters": "ab", "lowercase": False, "unknown": None}
 
 
-def test_characters_have_their_place_in_the_sorted_vocabulary_as_ids_and_come_back():
+def test_order_of_the_vocabulary_is_the_order_of_the_ids_and_is_saved():
     tokenizer = CharTokenizer.train(TEXT)
     assert tokenizer == CharTokenizer.train(TEXT[::-1])
     assert list(tokenizer.characters) == sorted(set(TEXT))
@@ -35,12 +35,13 @@ def test_characters_have_their_place_in_the_sorted_vocabulary_as_ids_and_come_ba
     assert ids.tolist() == [tokenizer.characters.index(c) for c in TEXT]
     assert tokenizer.decode(ids) == TEXT and tokenizer.decode(tokenizer.encode("")) == ""
     assert b"".join(map(tokenizer.token_bytes, ids)) == TEXT.encode()
-    assert CharTokenizer("zay").encode("azzy").tolist() == [1, 0, 0, 2]  # as they stand, not sorted
+    unsorted = tokenizer_from_json(json.loads(json.dumps(CharTokenizer("zay").to_json())))
+    assert unsorted.encode("azzy").tolist() == [1, 0, 0, 2]
     folded = CharTokenizer.train("Hear Me", lowercase=True)
     assert folded.characters == " aehmr" and folded.decode(folded.encode("HEAR ME")) == "hear me"
 
 
-def test_tokenizers_are_saved_as_plain_json_and_their_fingerprint_tells_what_changes_an_id():
+def test_tokenizers_are_saved_as_plain_json_and_come_back_the_same():
     tokenizers = [
         *(CharTokenizer("abc"), CharTokenizer("acb"), CharTokenizer("abcd")),
         *(CharTokenizer("abc", lowercase=True), CharTokenizer("abc", unknown="c")),
@@ -66,7 +67,7 @@ def test_unknown_character_is_refused_with_its_name_and_position_or_replaced_whe
 
 
 @pytest.mark.parametrize("tokenizer", [CharTokenizer("abc"), BPETokenizer("", ())], ids=["characters", "bpe"])
-def test_decode_takes_arrays_tensors_lists_and_single_ids_and_refuses_what_means_nothing(tokenizer):
+def test_decode_gives_replacements_for_what_is_no_character_and_refuses_what_is_no_id(tokenizer):
     c, a, b = (int(tokenizer.encode(letter)[0]) for letter in "cab")
     for ids in ([c, a, b], np.array([c, a, b], dtype=np.uint16), torch.tensor([c, a, b])):
         assert tokenizer.decode(ids) == "cab"
@@ -74,6 +75,9 @@ def test_decode_takes_arrays_tensors_lists_and_single_ids_and_refuses_what_means
         tokenizer.decode(b) == tokenizer.decode(torch.tensor(b)) == tokenizer.token_bytes(b).decode() == "b"
     )
     assert tokenizer.decode([]) == tokenizer.decode(torch.empty(0)) == ""
+    if tokenizer.unit == "token":
+        half = tokenizer.encode("é")[:1]
+        assert tokenizer.decode(half) == "\ufffd" and len(tokenizer.token_bytes(half)) == 1
     n = tokenizer.vocab_size
     for wrong, said in (
         ([n], f"id {n} .* 0 to {n - 1}"),
@@ -134,8 +138,6 @@ def test_special_tokens_follow_the_merges_and_no_text_is_ever_encoded_to_one():
             assert ids.max() < 279 and chat.decode(ids) == text
             assert ids.tolist() == tokenizer.encode(text).tolist()
         assert chat.decode([chat.id_of(name)]) == name == chat.token_bytes(chat.id_of(name)).decode()
-    half = chat.encode("é")[:1]
-    assert chat.decode([*half, 279]) == "\ufffd<|endoftext|>" and len(chat.token_bytes(half)) == 1
 
 
 @pytest.mark.parametrize("name", ["<|im_stat|>", "", None])
