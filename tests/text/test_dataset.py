@@ -101,7 +101,6 @@ def put_published(monkeypatch, tmp_path, parts):
         files.append(RemoteFile(name, f"https://127.0.0.1:9/{name}", 1024 + 2 * len(ids), ""))
     entry = corpora.Corpus(tuple(files), endings=(".bin",), aside=("_val_",))
     monkeypatch.setitem(corpora.CORPORA, "published", entry)
-    return files, folder
 
 
 def test_published_shards_are_read_as_they_are_with_the_end_of_text_before_each_document(
@@ -111,7 +110,7 @@ def test_published_shards_are_read_as_they_are_with_the_end_of_text_before_each_
     rows = [[tokenizer.end_of_text, *tokenizer.encode(text)] for text in STORIES]
     train, validation = np.concatenate(rows[:31]), np.concatenate(rows[31:])
     parts = {"x_val_0.bin": validation, "x_train_1.bin": train[:101], "x_train_2.bin": train[101:]}
-    folder = put_published(monkeypatch, tmp_path, parts)[1]
+    put_published(monkeypatch, tmp_path, parts)
     monkeypatch.setattr(dataset, "tokenizer_named", {"gpt2": tokenizer}.__getitem__)
     data = load_dataset("published", tokenizer="gpt2")
     assert np.array_equal(np.asarray(data.train), train) and data.source == "cache"
@@ -122,12 +121,9 @@ def test_published_shards_are_read_as_they_are_with_the_end_of_text_before_each_
     for wrong in ("characters", "bpe-300"):
         with pytest.raises(ConfigError, match="gpt2"):
             load_dataset("published", tokenizer=wrong)
-    shorter = put_published(monkeypatch, tmp_path, parts | {"x_train_2.bin": train[101:-1]})[0]
+    put_published(monkeypatch, tmp_path, parts | {"x_train_2.bin": train[101:-1]})
     assert load_dataset("published", tokenizer="gpt2").fingerprint != data.fingerprint
-    (folder / "x_train_2.bin").write_bytes(b"")  # there is no hash, and the size is looked at
-    with pytest.raises(CorpusMissing, match=rf"expected {shorter[2].size:,} bytes, found 0"):
-        load_dataset("published", tokenizer="gpt2")
-    (folder / "x_train_2.bin").unlink()
+    (tmp_path / "cache" / "published" / "x_train_2.bin").unlink()
     with pytest.raises(CorpusMissing, match="`python -m tinylm fetch published` gets it"):
         load_dataset("published", tokenizer="gpt2")
     assert load_dataset("published", tokenizer="bpe-300", fallback="toyworld-stories").source == "generated"
@@ -258,9 +254,7 @@ def test_own_text_is_found_by_any_path(tmp_path, monkeypatch):
     [
         (b"", "'my.txt' has 0 characters, too few to train on and to validate: give 10,000 or more"),
         (b"x" * 19 + b"\n" * 9, "'my.txt' has 19 characters, too few"),
-        (TEXT.encode("latin-1", "replace"), "no text in UTF-8 .byte 14 after .* is 0xef.: save it as UTF-8"),
         (TEXT.encode("utf-16"), "no text in UTF-8 .byte 0 after b'' is 0xff.: save it as UTF-8"),
-        (b"abc" * 9 + b"\xed\xa0\x80", "no text in UTF-8"),  # half a character
     ],
 )
 def test_own_text_that_cannot_be_read_as_one_is_refused(data, message):
@@ -278,11 +272,9 @@ def test_file_that_is_not_there_is_refused_with_the_way_out(name):
 def test_settings_that_cannot_work_are_refused_with_what_to_type():
     with pytest.raises(DataError, match="no tokenizer 'gpt' here: use characters or bpe-4096"):
         own(tokenizer="gpt")
-    with pytest.raises(
-        ConfigError, match=r"'bpe-300' keeps capital letters: use .* \(--data.no-lowercase\)$"
-    ):
+    with pytest.raises(ConfigError, match=r"'bpe-300' keeps capital .*: use --data.no-lowercase \("):
         own(tokenizer="bpe-300", lowercase=True)
-    with pytest.raises(ConfigError, match=r"the tokenizer is 'bpe-300': use .* \(--data.rows windows\)$"):
+    with pytest.raises(ConfigError, match=r"the tokenizer is 'bpe-300': use --data.rows windows \("):
         own(tokenizer="bpe-300", rows="lines")
     with pytest.raises(ConfigError, match="rows is 'row': use 'windows' or 'lines'"):
         own(rows="row")

@@ -122,10 +122,10 @@ def load_dataset(
         raise ConfigError(f"train_share is {train_share}: it must be above 0 and at most 1")
     if lowercase and not characters:
         why = f"lowercase folds characters, and the tokenizer {short(tokenizer)} keeps capital letters"
-        raise ConfigError(f"{why}: use lowercase=False (--data.no-lowercase)")
+        raise ConfigError(f"{why}: use --data.no-lowercase (in Python lowercase=False)")
     if rows == "lines" and not characters:
         why = f"rows 'lines' count characters, and the tokenizer is {short(tokenizer)}"
-        raise ConfigError(f"{why}: use rows 'windows' (--data.rows windows)")
+        raise ConfigError(f"{why}: use --data.rows windows (in Python rows='windows')")
     path = os.path.expanduser(corpus)
     is_path = "/" in corpus or os.sep in corpus or corpus.lower().endswith(".txt") or os.path.exists(path)
     if corpus in corpora.CORPORA or not is_path:
