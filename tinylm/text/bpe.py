@@ -17,6 +17,8 @@ from tinylm.errors import DataError, short
 
 # GPT-2's words. No merge crosses a word's end, otherwise "dog." and "dog!" would become tokens.
 SPLIT = regex.compile(r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+# The same words for tiktoken: without ++, which never backtracks, its stack overflows on a million spaces.
+FAST_SPLIT = SPLIT.pattern.replace(r"\s+(?!\S)", r"\s++$|\s+(?!\S)")
 # A word begins at this white space. Python's own \s counts four control characters more.
 WORD_BEGINS = regex.compile(r"\s\S")
 PIECE = 500_000  # characters, about

@@ -22,7 +22,6 @@ from tinylm.text.tokenizers import CharTokenizer, Tokenizer, checked_ids, tokeni
 from tinylm.text.tokens import Tokens, in_pieces
 
 VERIFIED_IDS = 2**28  # larger shards are not checked before the first step: ten billion ids take minutes
-FEWEST = 20  # characters of one's own text: fewer have no tenth to validate on
 BORDER = re.compile(rf"^[ \t]*{re.escape(END_OF_TEXT)}[ \t]*$", re.MULTILINE)  # on a line of its own
 Ids = np.ndarray | Tokens  # (N,): in memory, a memmap, or several files as one
 
@@ -39,7 +38,7 @@ class Dataset:
     fingerprint: str  # sha256 that tells this data from any other
     holds: str = "whole"  # of the corpus; or "part" or "stand-in", and then every result must say so
     what: str = ""  # what the part or the stand-in is, in words
-    separator: str | None = None  # of the documents in a text of characters
+    separator: str = END_OF_TEXT  # of the documents in a text of characters
     line: int = 1  # a row of a batch begins at a multiple of this: the length of a line if rows are lines
 
     @property
@@ -76,12 +75,10 @@ class Dataset:
             ends = np.concatenate(ends)
             if ends[:1] != 0:  # llm.c's shards have the end of text before each document, ours after it
                 ends += 1
-        elif self.separator:
+        else:
             border = BORDER if self.separator == END_OF_TEXT else re.compile(re.escape(self.separator))
             text = self.tokenizer.decode(self.validation)
             ends = np.array([found.end() for found in border.finditer(text)])
-        else:
-            return None
         begins = np.union1d(0, ends[ends < len(self.validation)])
         return begins if len(begins) > 1 else None
 
@@ -163,7 +160,7 @@ def _own_text(path: str, name: str, tokenizer: str) -> corpora.Text:
         raise DataError(f"{short(name)} is not read into memory: {command} says which folder to give instead")
     text = documents.decoded(Path(path).read_bytes(), short(name))
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")  # as Windows begins a file and ends its lines
-    if len(text.strip()) < FEWEST:
+    if len(text.strip()) < 20:  # such a text has no tenth to validate on
         short_of = f"{short(name)} has {len(text.strip())} characters, too few to train on and to validate"
         raise DataError(f"{short_of}: give 10,000 or more")
     train, validation = corpora.split(text, name)

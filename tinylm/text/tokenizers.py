@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -14,8 +17,6 @@ import numpy as np
 from tinylm.errors import DataError, short
 from tinylm.text import bpe, corpora
 from tinylm.text.corpora import END_OF_TEXT
-
-LARGEST_FILE = 100_000_000  # bytes of a tokenizer.json; GPT-2's has one million
 
 
 class Tokenizer(Protocol):
@@ -232,11 +233,9 @@ class BPETokenizer(Tokenizer):
     @cached_property
     def _tiktoken(self) -> Any:
         import tiktoken
-        from tiktoken_ext.openai_public import r50k_pat_str
 
         ranks = {token: i for i, token in enumerate(bpe.tokens_of(self.merges))}
-        words = r50k_pat_str  # finds the words of bpe.SPLIT, also at the end of a million spaces
-        return tiktoken.Encoding("tinylm", pat_str=words, mergeable_ranks=ranks, special_tokens={})
+        return tiktoken.Encoding("tinylm", pat_str=bpe.FAST_SPLIT, mergeable_ranks=ranks, special_tokens={})
 
     def decode(self, ids: Any) -> str:
         """Return the text of one sequence of ids. Raises as `checked_ids`.
@@ -255,17 +254,19 @@ def gpt2_tokenizer() -> BPETokenizer:
 
 
 def tiktoken_gpt2() -> Any:
-    """Return tiktoken's own "gpt2", made from the files of "gpt2-bpe", to compare with.
+    """Return tiktoken's own "gpt2" without the network, to compare with.
 
-    Raises CorpusMissing if no source has them."""
-    from tiktoken import Encoding
-    from tiktoken.load import data_gym_to_mergeable_bpe_ranks
-    from tiktoken_ext.openai_public import r50k_pat_str
+    tiktoken looks for the files in a cache folder, where it has names of its own for them. Raises
+    CorpusMissing if no source has them."""
+    from unittest.mock import patch  # sets a variable of the environment and restores it
+
+    import tiktoken
 
     files = corpora.fetch("gpt2-bpe")
-    ranks = data_gym_to_mergeable_bpe_ranks(str(files["vocab.bpe"]), str(files["encoder.json"]))
-    special = {END_OF_TEXT: len(ranks)}
-    return Encoding("gpt2", pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens=special)
+    with TemporaryDirectory() as folder, patch.dict(os.environ, TIKTOKEN_CACHE_DIR=folder):
+        for file in corpora.CORPORA["gpt2-bpe"].files:
+            shutil.copyfile(files[file.name], Path(folder, hashlib.sha1(file.url.encode()).hexdigest()))
+        return tiktoken.get_encoding("gpt2")
 
 
 def tokenizer_named(name: str, texts: Iterable[str] | None = None) -> Tokenizer:
@@ -286,14 +287,10 @@ def tokenizer_named(name: str, texts: Iterable[str] | None = None) -> Tokenizer:
 
 def _read_json(name: str) -> Any:
     try:
-        with Path(name).expanduser().open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
-        if len(data) <= LARGEST_FILE:
-            return json.loads(data)
-        why = f"it has more than {LARGEST_FILE:,} bytes"
+        return json.loads(Path(name).expanduser().read_bytes())
     except OSError as error:
         why = error.strerror
-    except (ValueError, RecursionError):  # no JSON, no UTF-8, a number of 5,000 digits, 10,000 brackets
+    except (ValueError, RecursionError, MemoryError):  # no JSON, no UTF-8, a number of 5,000 digits, too deep
         why = "it is not JSON that can be read"
     raise DataError(f"{short(name)} is no saved tokenizer ({why}): give a tokenizer.json")
 
