@@ -14,15 +14,14 @@ from tinylm.text import bpe, corpora
 from tinylm.text.tokenizers import BPETokenizer, gpt2_tokenizer, tiktoken_gpt2
 from tinylm.text.toyworld.world import STORIES
 
-ASSIGNED = st.characters(
-    exclude_categories=["Cn"]
-)  # two libraries disagree on what Unicode has yet to define
+# For training: `regex`, which counts words for us, has a newer Unicode than `tokenizers`.
+ASSIGNED = st.characters(exclude_categories=["Cn"])
 KINDS = st.sampled_from(list(" \t\n\r\u00a0\u3000'’stvlredmaZéß漢9½٣-=_.,!<|>🎭\u0301\u200d\ud800\udc00"))
 RUNS = st.tuples(
-    st.one_of(KINDS, ASSIGNED, st.text(KINDS, max_size=4)), st.sampled_from([1, 1, 2, 3, 40, 300])
+    st.one_of(KINDS, st.characters(), st.text(KINDS, max_size=4)), st.sampled_from([1, 1, 2, 3, 40, 300])
 )
 TEXTS = st.one_of(
-    st.text(ASSIGNED), st.text(KINDS), st.lists(RUNS).map(lambda runs: "".join(text * n for text, n in runs))
+    st.text(), st.text(KINDS), st.lists(RUNS).map(lambda runs: "".join(text * n for text, n in runs))
 )
 any_text = settings(
     max_examples=500,

@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tinylm.errors import DataError
+from tinylm.errors import ConfigError, DataError
 from tinylm.text import corpora
-from tinylm.text.choices import Choice, read_hellaswag, toyworld_choices
+from tinylm.text.choices import Choice, draw, read_hellaswag, toyworld_choices
 from tinylm.text.toyworld.world import STORIES, spaced, unspaced
 
 ROOF = {  # the first item of the file
@@ -42,22 +42,6 @@ def file(tmp_path):
 
 
 # HellaSwag
-
-
-def test_raw_rows_are_read_as_they_are_meant(file):
-    wikihow = ROOF | {
-        "ctx_a": "[header] How to sit [title] Find a chair.  [step] It [so to say] waits.",
-        "ctx_b": "",
-    }
-    wikihow |= {"activity_label": "Home", "endings": ["[substeps] Sit.", "Stand. [title] Go", "b  c", "d"]}
-    loud = ROOF | {"ctx_b": "the man on TV"}
-    roof, home, tv = read_hellaswag(file(ROOF, wikihow, loud))
-    assert roof == Choice(
-        "Roof shingle removal: A man is sitting on a roof. He", tuple(ROOF["endings"]), 3, "24"
-    )
-    assert home.context == "Home: How to sit. Find a chair.  It waits."
-    assert home.endings == (" Sit.", "Stand.. Go", "b c", "d")
-    assert tv.context.endswith("a roof. The man on tv")
 
 
 def by_lm_eval(doc):
@@ -96,7 +80,10 @@ def test_raw_rows_are_read_as_lm_eval_reads_them(file):
 
 def test_label_is_a_number_or_as_on_the_hub_its_digit(file):
     rows = [ROOF | {"label": label} for label in ("3", 2, "1", "0")]
-    assert [item.label for item in read_hellaswag(file(*rows))] == [3, 2, 1, 0]
+    items = read_hellaswag(file(*rows))
+    assert [item.label for item in items] == [3, 2, 1, 0]
+    read = "Roof shingle removal: A man is sitting on a roof. He", tuple(ROOF["endings"]), 3, "24"
+    assert items[0] == Choice(*read)
 
 
 def test_preprocessed_rows_get_the_capital_where_the_unfinished_sentence_begins(file):
@@ -161,23 +148,24 @@ def test_line_that_is_no_item_is_refused_in_a_sentence_that_names_it(file, row, 
     assert message in said and "\n" not in said and str(path.parent) not in said and len(said) < 250
 
 
-@pytest.mark.parametrize(
-    ("item", "message"),
-    [
-        (("a", ("b",), 1), "label 1 is none of 1 endings: use 0 to 1"),
-        (("a", ("b",), 0), "label 0 is none of 1 endings"),
-        (("a", (), 0), "label 0 is none of 0 endings"),
-        ((" ", ("a", "b"), 0), "' ' is no text to score"),
-        (("a", ("b", "\n"), 0), r"'\\n' is no text to score"),
-        (("a", ("b", 3), 0), "3 is no text to score"),
-        (("a", ("b", "c\udfffd"), 0), "is no text to score"),
-        (("a", ("b", "c"), True), "label True is none of 2 endings"),
-        (("a", ("b", "c"), 2), "label 2 is none of 2 endings: use 0 to 1"),
-    ],
-)
-def test_choice_that_is_none_is_refused(item, message):
-    with pytest.raises(DataError, match=message):
-        Choice(*item)
+@pytest.mark.parametrize(("endings", "label"), [((), 0), (("b",), 0), (("b",), 1)])
+def test_choice_of_fewer_than_two_endings_is_refused(endings, label):
+    with pytest.raises(DataError, match=rf"label {label} is none of {len(endings)} endings: use 0 to 1"):
+        Choice("a", endings, label)
+
+
+def test_drawn_items_are_a_sample_of_all_in_their_order_and_a_seed_draws_the_same_ones(items):
+    half = draw(items, 1_000, seed=7)
+    at = [items.index(item) for item in half]
+    assert at == sorted(set(at)) and len(at) == 1_000
+    assert (
+        abs(sum(i < 1_001 for i in at) - 500) < 4 * 11.2
+    )  # of the first half; hypergeometric, 11.2 is one sigma
+    assert draw(items, 1_000, seed=7) == half != draw(items, 1_000, seed=8)
+    assert all(item in half for item in draw(items, 31, seed=7))
+    assert draw(items, len(items), seed=7) == items == draw(items, 10**6, seed=7)
+    with pytest.raises(ConfigError, match="n is 0: it must be at least 1"):
+        draw(items, 0, seed=7)
 
 
 # Toyworld

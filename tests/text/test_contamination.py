@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 from tinylm.errors import ConfigError, InputError
-from tinylm.text import shards
-from tinylm.text.contamination import overlap, training_documents
+from tinylm.text.contamination import overlap
 from tinylm.text.dataset import load_dataset
 from tinylm.text.prepare import prepare
-from tinylm.text.tokenizers import CharTokenizer
 from tinylm.text.toyworld.world import PLAYS, STORIES
 
 LEAK = "The otter counted seven copper kettles, then eleven; the ferry never came back before dark that year."
@@ -57,11 +55,6 @@ def test_one_word_written_in_two_ways_is_one():
     assert overlap([plain], [plain.replace("é", "e")]) == [0.0]
 
 
-def test_text_shorter_than_a_row_counts_where_all_of_it_stands_in_a_document():
-    short = "seven copper kettles"
-    assert overlap([short, "eleven copper kettles", LEAK], [LEAK]).tolist() == [1.0, 0.0, 1.0]
-
-
 def test_overlap_refuses_a_text_without_words_and_rows_of_none():
     with pytest.raises(InputError, match="1 of 2 texts have no word, as number 1: leave it out"):
         overlap(["a", "--- ?"], ["a"])
@@ -78,22 +71,14 @@ def test_overlap_refuses_a_text_without_words_and_rows_of_none():
 
 
 @pytest.mark.usefixtures("nothing_at_hand")
-def test_planted_leak_is_found_in_a_prepared_corpus_and_nothing_else_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "READ_AT_ONCE", 101)  # documents go on from one piece to the next
+def test_planted_leak_is_found_in_a_prepared_corpus_and_nothing_else_is(tmp_path):
     own, play = [f"Once. {LEAK} The end.", *stories(3)], PLAYS.joined(3_000, seed=1)
     (tmp_path / "own.txt").write_text("\n<|endoftext|>\n".join(own), encoding="utf-8")
     dataset = load_dataset(str(prepare(str(tmp_path / "own.txt"), "bpe-300", folder=tmp_path / "prepared")))
-    read = [*training_documents(dataset.train, dataset.tokenizer)]
-    assert read[:-1] == own[: len(read) - 1] and len(read) > 0.8 * len(own)  # a tenth is set aside
-    assert overlap([LEAK, play], iter(read)).tolist() == [1.0, 0.0]
-    aside = training_documents(dataset.validation, dataset.tokenizer)
-    assert overlap([LEAK, play], aside).tolist() == [0.0, 0.0]
-
-
-def test_documents_of_characters_are_read_as_one_text(monkeypatch):
-    monkeypatch.setattr(shards, "READ_AT_ONCE", 11)
-    tokenizer = CharTokenizer.train(LEAK)
-    assert [*training_documents(tokenizer.encode(LEAK), tokenizer)] == [LEAK]
+    for part, share in ((dataset.train, 1.0), (dataset.validation, 0.0)):  # the first document is trained on
+        ends = np.flatnonzero(np.asarray(part) == dataset.tokenizer.end_of_text)
+        read = [dataset.tokenizer.decode(document) for document in np.split(np.asarray(part), ends)]
+        assert len(read) > 2 and overlap([LEAK, play], iter(read)).tolist() == [share, 0.0]
 
 
 def test_memory_grows_with_the_texts_and_not_with_what_they_are_looked_for_in():

@@ -4,8 +4,9 @@ Plain JSON both ways: what it cannot be is a sentence here, and a panic in that 
 
 from tinylm.errors import CheckpointError, short
 from tinylm.storage.atomic import JSON
+from tinylm.text.bpe import LETTERS
 from tinylm.text.corpora import END_OF_TEXT
-from tinylm.text.tokenizers import LETTERS, BPETokenizer, CharTokenizer, Tokenizer
+from tinylm.text.tokenizers import BPETokenizer, CharTokenizer, Tokenizer
 
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 WORDS_OF_GPT2 = {"normalizer": None, "pre_tokenizer": BYTES, "decoder": BYTES}

@@ -1,28 +1,42 @@
-"""Byte pair encoding: a text is cut into words, words into bytes, and the pair seen most often is joined.
+"""Byte pair encoding: learn from a text which pairs of tokens to merge, the most frequent pair first.
 
-Sennrich et al. (arXiv:1508.07909), on bytes as in GPT-2 (Radford et al., 2019). An id below 256 is a byte,
-and 256 + i is what the i-th merge makes of two earlier ids. Taught in notebook 07_tokenizers."""
+A text is cut into words, a word into bytes, and training joins the pair that occurs most often, again and
+again. Sennrich et al. (arXiv:1508.07909), on bytes as in GPT-2 (Radford et al., 2019). An id below 256 is a
+byte, and 256 + i is what the i-th merge makes of two earlier ids. Encoding is tiktoken's work, see
+tokenizers.BPETokenizer; notebook 07_tokenizers writes both by hand."""
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import pairwise
 
 import regex
 
-# GPT-2's words. No merge crosses them, or "dog." and "dog!" would become tokens.
+from tinylm.errors import DataError, short
+
+# GPT-2's words. No merge crosses a word's end, otherwise "dog." and "dog!" would become tokens.
 SPLIT = regex.compile(r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
-# GPT-2 counts the printable bytes first, and the order matters: of equal pairs the smallest is joined.
+# The same words for tiktoken: without ++, which never backtracks, its stack overflows on a million spaces.
+FAST_SPLIT = SPLIT.pattern.replace(r"\s+(?!\S)", r"\s++$|\s+(?!\S)")
+# A word begins at this white space. Python's own \s counts four control characters more.
+WORD_BEGINS = regex.compile(r"\s\S")
+PIECE = 500_000  # characters, about
+# GPT-2 numbers the printable bytes first. The order matters: of equally frequent pairs the smallest is
+# merged.
 BYTES = bytes([*range(33, 127), *range(161, 173), *range(174, 256), *range(33), *range(127, 161), 173])
 ID_OF_BYTE = bytes.maketrans(BYTES, bytes(range(256)))
+# How GPT-2 writes each byte as a letter, in the order of the ids: a space is "Ġ", a line end "Ċ".
+LETTERS = "".join(chr(byte) if i < 188 else chr(68 + i) for i, byte in enumerate(BYTES))
 
 Pair = tuple[int, int]
 
 
 def as_unicode(text: str) -> str:
-    """The text with each lone surrogate as U+FFFD, because UTF-8 has no bytes for half a character.
+    """Return the text with each lone surrogate replaced by U+FFFD, as tiktoken does.
 
-    Two halves in order become their character. This is tiktoken's rule."""
+    A surrogate is half of a character, and UTF-8 has no bytes for one. Two halves in order become their
+    character."""
     try:
         text.encode("utf-8")
         return text
@@ -30,8 +44,23 @@ def as_unicode(text: str) -> str:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def in_pieces(text: str) -> Iterator[str]:
+    """Cut a text into pieces of PIECE characters or a little more, each of whole words.
+
+    The ids of the pieces are the ids of the text. tiktoken needs the cuts: it panics on 999,999 white spaces
+    before a word (a piece has fewer, or ends with them), and its list of ids takes nine times their
+    memory."""
+    begin = 0
+    while len(text) - begin > PIECE and (found := WORD_BEGINS.search(text, begin + PIECE)):
+        yield text[begin : found.start()]
+        begin = found.start()
+    yield text[begin:]
+
+
 def count_words(texts: Iterable[str]) -> Counter[bytes]:
-    """How often each word stands in the texts: all that training needs, and few, as words are repeated."""
+    """Count how often each word occurs in the texts.
+
+    Training needs nothing else. The count is small, because texts repeat their words."""
     words: Counter[str] = Counter()
     for text in texts:
         words.update(SPLIT.findall(as_unicode(text)))
@@ -39,14 +68,14 @@ def count_words(texts: Iterable[str]) -> Counter[bytes]:
 
 
 def train_merges(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
-    """The pairs to join, most frequent first, of equal ones the smallest; fewer where no pair is left.
+    """Return the pairs to merge, in order: the most frequent first, of equally frequent ones the smallest.
 
-    Counting all pairs again for each merge would read all words each time. Only words that hold the merged
-    pair change, so only their pairs are counted again."""
-    spelled = [list(word.translate(ID_OF_BYTE)) for word in words]  # each word as its ids so far
+    There are fewer than `n_merges` if no pair is left. Counting all pairs again for each merge would read all
+    words each time. Only words that hold the merged pair change, so only their pairs are counted again."""
+    spelled = [list(word.translate(ID_OF_BYTE)) for word in words]  # each word as the ids it has so far
     times = list(words.values())
     counts: Counter[Pair] = Counter()
-    holders: defaultdict[Pair, set[int]] = defaultdict(set)  # which words hold a pair, or once held it
+    holders: defaultdict[Pair, set[int]] = defaultdict(set)  # which words hold a pair, or held it once
     for number, ids in enumerate(spelled):
         for pair in pairwise(ids):
             counts[pair] += times[number]
@@ -56,7 +85,7 @@ def train_merges(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
     merges: list[Pair] = []
     while queue and len(merges) < n_merges:
         count, pair = heapq.heappop(queue)
-        if counts[pair] != -count:  # some of it was merged away since it was counted
+        if counts[pair] != -count:  # other merges took some of these pairs since the count
             if counts[pair]:
                 heapq.heappush(queue, (-counts[pair], pair))
             continue
@@ -67,7 +96,8 @@ def train_merges(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
             after = spelled[number] = merged(before, pair, new)
             if len(after) == len(before):
                 continue
-            for old in pairwise(before):  # all are taken away and the new ones added: in "aaaa" pairs overlap
+            # Subtract all old pairs and add all new ones: in "aaaa" pairs overlap, so no shortcut is safe.
+            for old in pairwise(before):
                 counts[old] -= times[number]
             for made in pairwise(after):
                 counts[made] += times[number]
@@ -80,40 +110,30 @@ def train_merges(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
 
 
 def merged(ids: list[int], pair: Pair, new: int) -> list[int]:
-    """The ids with each occurrence of the pair, from left to right, replaced by the new id."""
+    """Return the ids with each occurrence of the pair replaced by the new id, from left to right."""
     first, second = pair
     out: list[int] = []
     for token in ids:
-        if token == second and out and out[-1] == first:  # one in a pair has become `new`
-            out[-1] = new
+        if token == second and out and out[-1] == first:
+            out[-1] = new  # which is in no pair itself: "aaa" has one pair of a, not two
         else:
             out.append(token)
     return out
 
 
-def encode_word(word: bytes, ids_of: Mapping[Pair, int]) -> list[int]:
-    """The ids of one word: of the merges that its pairs allow, the earliest is made first, as in training.
+@lru_cache(maxsize=8)
+def tokens_of(merges: str) -> tuple[bytes, ...]:
+    """Return the bytes of each id from the text of the merges: the 256 bytes, then a token for each line.
 
-    The pairs wait by the merge that joins them: to look through the word for each merge would take n² steps,
-    and a heap of pairs four times as long. What a merge makes only later ones join, so each has one turn, and
-    it goes from left to right where that matters: two equal ids are noted as they are made."""
-    ids = list(word.translate(ID_OF_BYTE))
-    after = [*range(1, len(ids)), -1]  # the neighbours of each place, which a merge brings together
-    before = [*range(-1, len(ids) - 1)]
-    places: dict[int, list[int]] = {}  # a merge -> where the pairs begin that it joins
-    for at, pair in enumerate(pairwise(ids)):
-        if (made := ids_of.get(pair)) is not None:
-            places.setdefault(made, []).append(at)
-    while places:
-        for at in places.pop(new := min(places)):
-            right = after[at]
-            if right < 0 or ids_of.get((ids[at], ids[right])) != new:  # one of the two was merged since
-                continue
-            ids[at], ids[right], after[at] = new, -1, after[right]  # -1 is in no pair
-            if (left := before[at]) >= 0 and (made := ids_of.get((ids[left], new))) is not None:
-                places.setdefault(made, []).append(left)
-            if (right := after[at]) >= 0:
-                before[right] = at
-                if (made := ids_of.get((new, ids[right]))) is not None:
-                    places.setdefault(made, []).append(at)
-    return [token for token in ids if token >= 0]
+    A line is "Ġ t": two tokens, each a byte in GPT-2's letters or made by a line above. Raises DataError for
+    a line that is not, and for one whose token is there already."""
+    tokens = {letter: bytes([byte]) for letter, byte in zip(LETTERS, BYTES, strict=True)}  # as their ids
+    lines = merges.split("\n") if merges else []
+    for number, line in enumerate(lines, start=1):
+        left, _, right = line.partition(" ")
+        if left not in tokens or right not in tokens or left + right in tokens:
+            wrong = f"line {number} of {len(lines):,} merges is {short(line)}"
+            way_out = "write two tokens, each a byte or made above, that make a new one"
+            raise DataError(f"{wrong}: {way_out}, as in GPT-2's vocab.bpe below its first line")
+        tokens[left + right] = tokens[left] + tokens[right]
+    return tuple(tokens.values())

@@ -1,22 +1,25 @@
-"""Choices: a beginning and some endings, of which one is right. HellaSwag's items, and toyworld's own.
+"""Choices: a context and some endings, one of which is right. HellaSwag's items, and toyworld's own.
 
-Taught in notebook 13_evaluation. How a model's answers are counted stands in inference/choices."""
+Taught in notebook 13_evaluation. A model's answers are scored in inference/choices."""
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tinylm.errors import DataError, short
+from tinylm.errors import DataError, require_count, short
 
 TEXT = re.compile(r"\s*[^\s\ud800-\udfff][^\ud800-\udfff]*")  # half a surrogate pair is no UTF-8
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One item: a model reads `context + " " + ending` for each ending. Raises DataError for what is none."""
+    """One item: a model reads `context + " " + ending` for each ending.
+
+    Raises DataError for a text without a word, half a surrogate pair, or a label that is no ending's."""
 
     context: str
     endings: tuple[str, ...]
@@ -31,17 +34,29 @@ class Choice:
             raise DataError(f"label {short(self.label)} is none of {n} endings: use 0 to {max(n - 1, 1)}")
 
 
+def draw(items: Sequence[Choice], n: int, seed: int = 1) -> list[Choice]:
+    """Return n items drawn at random without replacement, in their own order; all of them if n is larger.
+
+    The first n of a file are not a random sample: all of HellaSwag's first 3,243 items come from ActivityNet,
+    and the others from WikiHow. The same seed draws the same items, and a larger n keeps them and adds more.
+    Raises ConfigError for an n below 1."""
+    require_count("n", n)
+    drawn = np.random.default_rng(seed).permutation(len(items))[:n]
+    return [items[i] for i in sorted(drawn)]
+
+
 def read_hellaswag(path: str | Path) -> list[Choice]:
-    """The items of HellaSwag's file (Zellers et al. 2019, arXiv:1905.07830), in its order.
+    """Read the items of HellaSwag's file (Zellers et al. 2019, arXiv:1905.07830), in its order.
 
-    They are read as lm-eval's task "hellaswag" reads them, character for character: the activity, a colon,
-    ctx_a, ctx_b with a capital first letter, and nothing that stands in brackets.
+    The texts are those of lm-eval's task "hellaswag", character for character: the activity, a colon, ctx_a,
+    ctx_b with a capital first letter, and nothing that is in brackets.
 
-    Rows without ctx_a and ctx_b are taken for preprocessed ones: brackets are gone, and so is the place where
-    ctx_b began. It is then what follows the last full stop of a context that ends without one. Such texts are
-    close to lm-eval's: spaces and capitals may differ wherever a bracket stood in the 6,799 items from
-    WikiHow, a capital where ctx_a ends without a full stop in the 3,243 others: how often, only the raw file
-    tells. Raises DataError for a line that is no item."""
+    Lines without ctx_a and ctx_b are preprocessed ones: their brackets are gone, and so is the place where
+    ctx_b begins. We take what follows the last full stop of a context that ends without one. Such texts are
+    close to lm-eval's: of a thousand items that OLMo published, about one context in twelve differs in a
+    space or a capital, and in half of the items an ending lacks the space that a bracket left before it.
+
+    Raises DataError for a line that is no item."""
     items, name = [], short(Path(path).name)
     for number, line in enumerate(Path(path).read_bytes().splitlines(), start=1):
         try:
@@ -67,19 +82,19 @@ def _context(row: dict) -> str:
 
 
 def without_brackets(text: str) -> str:
-    """A text without WikiHow's "[title]" and the like, to the character as lm-eval leaves it."""
+    """Return the text without WikiHow's "[title]" and the like, character for character as lm-eval does."""
     return re.sub(r"\[.*?\]", "", text.strip().replace(" [title]", ". ")).replace("  ", " ")
 
 
 def toyworld_choices(n: int, seed: int) -> list[Choice]:
-    """n items from toyworld's stories: a story without its last line, and four last lines for it.
+    """Make n items from toyworld's stories: a story without its last line, and four last lines for it.
 
-    The four differ in one fact alone, wherever the line says it: the name of the child or of the friend, its
-    kind, the toy or the home. All are grammatical; one keeps to what the first line settled, and with that
-    one only STORIES.grade accepts the whole story (`unspaced`). The wrong words are drawn from those that fit
-    the line as well, each as likely as another: without the context nobody does better than one in four. To
-    see which word stands in the context is enough: what is asked for is memory of a story, and no thought.
-    There is a space before each line, as in "toyworld-library". The same seed gives the same items."""
+    The four differ in one fact, wherever the line says it: the name of the child or of the friend, its kind,
+    the toy or the home. All are grammatical, and one agrees with the first line: STORIES.grade accepts the
+    whole story (`unspaced`) with that one only. The wrong words are drawn uniformly from those that fit the
+    line, so without the context nobody is right more often than one time in four. It is enough to see which
+    word the context has: the items test memory of a story, not reasoning. Each line begins with a space, as
+    in "toyworld-library". The same seed gives the same items."""
     from tinylm.text.toyworld.world import STORIES, spaced  # its grammar is only read when it is wanted
 
     rng, items = np.random.default_rng(seed), []

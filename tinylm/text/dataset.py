@@ -6,45 +6,81 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, field, replace
+import shlex
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tinylm.errors import ConfigError, DataError, require_choice, require_number, short
+from tinylm.errors import ConfigError, DataError, require_choice, short
 from tinylm.text import corpora, documents, tokenizers
+from tinylm.text.corpora import END_OF_TEXT
 from tinylm.text.prepare import prepared, tokenizer_of
 from tinylm.text.shards import MANIFEST, open_tokens, read_manifest
 from tinylm.text.tokenizers import CharTokenizer, Tokenizer, checked_ids, tokenizer_named
 from tinylm.text.tokens import Tokens, in_pieces
 
-VERIFIED_IDS = 2**28  # more than these are not read through before the first step: minutes for ten billion
+VERIFIED_IDS = 2**28  # larger shards are not checked before the first step: ten billion ids take minutes
+BORDER = re.compile(rf"^[ \t]*{re.escape(END_OF_TEXT)}[ \t]*$", re.MULTILINE)  # on a line of its own
+Ids = np.ndarray | Tokens  # (N,): in memory, a memmap, or several files as one
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is trained on, whatever the text is: characters of one file or a hundred shards of tokens."""
+    """What a model is trained on: the characters of one file or a hundred shards of tokens."""
 
-    name: str  # the corpus, or the file or folder as it was asked for
+    name: str  # the corpus, or the file or folder as the user typed it
     source: str  # "pack", "cache", "network", "generated", "file", "shards" or "prepared"
     tokenizer: Tokenizer
-    train: np.ndarray | Tokens = field(repr=False)  # ids, (N,): an array, a memmap or shards.Tokens
-    validation: np.ndarray | Tokens = field(repr=False)  # ids of the fixed validation text, (M,)
-    bytes_per_token: float  # UTF-8 bytes of the validation text over its tokens, for bits per byte
-    fingerprint: str  # sha256 that tells this data from any other; from the manifest where there is one
-    unit: str = "token"  # what one id is called in a sentence: "character" or "token"
-    documents: np.ndarray | None = field(default=None, repr=False)
-    """Where the documents of `validation` begin, (D,) rising from 0; None for running text."""
-    line: int = 1  # A row of a batch begins at multiples of so many ids: where each row is made of lines.
-    holds: str = "whole"  # of the corpus; or "part" or "stand-in", which whatever rests on it must say
+    train: Ids = field(repr=False)
+    validation: Ids = field(repr=False)  # always the same part of the text
+    fingerprint: str  # sha256 that tells this data from any other
+    holds: str = "whole"  # of the corpus; or "part" or "stand-in", and then every result must say so
     what: str = ""  # what the part or the stand-in is, in words
+    separator: str = END_OF_TEXT  # of the documents in a text of characters
+    line: int = 1  # a row of a batch begins at a multiple of this: the length of a line if rows are lines
 
     @property
     def described(self) -> str:
-        """Name and source for a sentence, and what it holds where that is not the whole."""
-        part = "" if self.holds == "whole" else f"a {self.holds}: {self.what}, "
-        return f"{self.name} ({part}{self.source})"
+        """Name and source for a sentence, and how the text differs from the corpus of that name."""
+        said = [self.source] if self.holds == "whole" else [f"a {self.holds}: {self.what}", self.source]
+        if getattr(self.tokenizer, "lowercase", False):
+            said.append("folded to lower case")
+        return f"{self.name} ({', '.join(said)})"
+
+    @property
+    def unit(self) -> str:
+        """What one id is called in a sentence: "character" or "token"."""
+        return self.tokenizer.unit
+
+    @cached_property
+    def bytes_per_token(self) -> float:
+        """UTF-8 bytes of the validation text over its tokens, for bits per byte; an end of text has none.
+
+        Raises DataError for an id outside the vocabulary."""
+        counts = np.zeros(self.tokenizer.vocab_size, dtype=np.int64)  # (V,)
+        for _, ids in in_pieces(self.validation):
+            counts += np.bincount(checked_ids(ids, len(counts)), minlength=len(counts))
+        used = [token for token in counts.nonzero()[0] if token != self.tokenizer.end_of_text]
+        n_bytes = sum(int(counts[token]) * len(self.tokenizer.token_bytes(token)) for token in used)
+        return n_bytes / len(self.validation)
+
+    @cached_property
+    def documents(self) -> np.ndarray | None:
+        """Where the documents of `validation` begin, (D,) rising from 0; None if there are fewer than two."""
+        end = self.tokenizer.end_of_text
+        if end is not None:
+            ends = [begin + np.flatnonzero(ids == end) for begin, ids in in_pieces(self.validation)]
+            ends = np.concatenate(ends)
+            if ends[:1] != 0:  # llm.c's shards have the end of text before each document, ours after it
+                ends += 1
+        else:
+            border = BORDER if self.separator == END_OF_TEXT else re.compile(re.escape(self.separator))
+            text = self.tokenizer.decode(self.validation)
+            ends = np.array([found.end() for found in border.finditer(text)])
+        begins = np.union1d(0, ends[ends < len(self.validation)])
+        return begins if len(begins) > 1 else None
 
 
 def load_dataset(
@@ -56,159 +92,146 @@ def load_dataset(
     rows: str = "windows",
     fallback: str | None = None,
 ) -> Dataset:
-    """The dataset of a corpus of the registry, of a UTF-8 text file, or of a folder of shards.
+    """Load a corpus of the registry, a UTF-8 text file of one's own, or a folder of shards.
 
-    A path is what is no name of the registry and holds a separator, ends in .txt or exists; it counts from
-    the working folder. A folder of shards holds a manifest.json, or two folders, train and validation, that
-    do; its tokenizer is the manifest's: `tokenizer` names that one or is left as it is. Where nothing else is
-    set aside for validation, the last tenth is. `train_share` reads only the beginning of the training text.
-    `tokenizer` is "characters", or as for tokenizer_named. An alphabet is that of all of the text, because a
-    character that only another part has would otherwise have no id; "bpe-4096" is trained on the training
-    text. Its tokens are of documents: each is followed by the end of text, and what stands between them in
-    the file is left out. They come from the folder of `prepare` where that rests on the same files.
-    With rows="lines" all lines of the text must be of one length, which is the dataset's `line`.
-    `fallback` names a generated corpus that stands in for one that no source has.
-    Raises ConfigError, DataError and CorpusMissing."""
+    A name outside the registry is a path if it has a separator, ends in .txt or exists; it counts from the
+    working folder. If nothing else is set aside for validation, the last tenth of the text is. `train_share`
+    keeps only the beginning of the training text.
+
+    `tokenizer` is "characters", or a name for tokenizer_named. The alphabet is that of the whole text,
+    otherwise a character that occurs only in the validation part would have no id. "bpe-4096" is trained on
+    the training text. Tokens are those of documents: the end of text follows each, and what separates them in
+    the file is left out. They come from the folder of `prepare` if that was made from the same files. A
+    folder of shards has its own tokenizer: `tokenizer` names that one or keeps its default.
+
+    A text of several documents (books, say) has <|endoftext|> on a line of its own between them. Then a loss
+    has its standard error over documents. A character model still reads the line as text like any other.
+
+    With rows="lines" all lines of the text must have one length, which becomes the dataset's `line`.
+    `fallback` names a generated corpus to use instead of one that no source has.
+
+    Raises ConfigError for settings that do not fit each other, DataError for a text or shards that cannot be
+    used, and CorpusMissing."""
     characters = tokenizer == "characters"
-    require_choice("rows", rows, ["windows", "lines"] if characters else ["windows"])
-    require_choice("lowercase", lowercase, [False, True] if characters else [False])
-    require_number("train_share", train_share, lambda share: 0 < share <= 1, "above 0 and at most 1")
+    require_choice("rows", rows, ["windows", "lines"])
+    require_choice("lowercase", lowercase, [False, True])
+    if not 0 < train_share <= 1:
+        raise ConfigError(f"train_share is {train_share}: it must be above 0 and at most 1")
+    if lowercase and not characters:
+        why = f"lowercase folds characters, and the tokenizer {short(tokenizer)} keeps capital letters"
+        raise ConfigError(f"{why}: use --data.no-lowercase (in Python lowercase=False)")
+    if rows == "lines" and not characters:
+        why = f"rows 'lines' count characters, and the tokenizer is {short(tokenizer)}"
+        raise ConfigError(f"{why}: use --data.rows windows (in Python rows='windows')")
     path = os.path.expanduser(corpus)
     is_path = "/" in corpus or os.sep in corpus or corpus.lower().endswith(".txt") or os.path.exists(path)
     if corpus in corpora.CORPORA or not is_path:
-        entry = corpora.corpus_here(corpus)
-        if ".bin" in entry.endings and corpora.locate(corpus):
-            return _from_published(corpus, entry, train_share, tokenizer)
-        if not characters and (ready := prepared(corpus, tokenizer)):
-            return _from_shards(ready, corpus, train_share, tokenizer, source="prepared")
+        if ".bin" in corpora.corpus_here(corpus).endings and corpora.locate(corpus):
+            return _of_published(corpus, tokenizer, train_share)
+        if not characters and (folder := prepared(corpus, tokenizer)):
+            return _of_shards(folder, corpus, tokenizer, train_share, source="prepared")
         text = corpora.load(corpus, fallback=fallback, tokenizer=tokenizer)
-    elif os.path.isdir(path) or path.endswith(".bin"):  # one .bin file has no tokenizer either
+    elif os.path.isdir(path) or path.endswith(".bin"):  # a single .bin file has no tokenizer either
         require_choice("rows of shards", rows, ["windows"])
-        return _from_shards(Path(path), corpus, train_share, tokenizer)
+        return _of_shards(Path(path), corpus, tokenizer, train_share)
     else:
         text = _own_text(path, corpus, tokenizer)
     if characters:
-        return _from_characters(text, lowercase, train_share, rows)
-    return _from_documents(text, tokenizer, train_share)
+        return _of_characters(text, lowercase, rows, train_share)
+    return _of_documents(text, tokenizer, train_share)
 
 
-def _dataset(tokenizer: Tokenizer, share: float, *, train: Any, validation: Any, **others: Any) -> Dataset:
-    """The dataset of these ids; bytes and documents are counted in them. Raises ConfigError where fewer than
-    2 are left to train on."""
-    if (kept := round(share * len(train))) < 2:
+def _beginning(train: Ids, share: float) -> Ids:
+    """The share of the training ids that is kept. Raises ConfigError for fewer than 2."""
+    kept = round(share * len(train))
+    if kept < 2:
         left = f"train_share {share} leaves {kept} of {len(train):,}"
         raise ConfigError(f"{left}: use {2 / len(train):.1g} or more")
-    counts, end = np.zeros(tokenizer.vocab_size, dtype=np.int64), tokenizer.end_of_text
-    begins = int(np.asarray(validation[:1])[0] == end)  # llm.c's shards have it before each document
-    ends = [0][begins:]
-    for at, piece in in_pieces(validation):
-        counts += np.bincount(checked_ids(piece, len(counts)), minlength=len(counts))
-        ends += (np.flatnonzero(piece == end) + at + 1 - begins).tolist()
-    bytes_of = getattr(tokenizer, "token_bytes", lambda token: tokenizer.decode(token).encode())
-    n_bytes = sum(int(counts[token]) * len(bytes_of(token)) for token in counts.nonzero()[0] if token != end)
-    return Dataset(
-        tokenizer=tokenizer,
-        train=train[:kept],
-        validation=validation,
-        bytes_per_token=n_bytes / len(validation),
-        unit=tokenizer.unit,
-        **{"documents": None if end is None else _starts(ends, len(validation))} | others,
-    )
-
-
-def _starts(ends: list[int], n: int) -> np.ndarray:
-    """Where documents begin, (D,), from 0 and where they end: the last one may be cut short."""
-    return np.array([end for end in ends if end < n], dtype=np.int64)
+    return train[:kept]
 
 
 def _own_text(path: str, name: str, tokenizer: str) -> corpora.Text:
+    """The text of a user's own file, as it would be on any system. Raises DataError."""
     if not os.path.isfile(path):
         raise DataError(f"there is no file {short(name)}: give the path of a text file, or a corpus by name")
-    if tokenizer != "characters" and (
-        path.lower().endswith((".jsonl", ".parquet")) or os.path.getsize(path) > corpora.LARGE
-    ):
-        way_out = f"`python -m tinylm prepare {Path(path).name} --tokenizer {tokenizer}`"
-        raise DataError(f"{short(name)} is not read at once: {way_out} says which folder to give instead")
+    is_prepared = path.lower().endswith((".jsonl", ".parquet")) or os.path.getsize(path) > corpora.LARGE
+    if tokenizer != "characters" and is_prepared:
+        command = f"`python -m tinylm prepare {shlex.quote(name)} --tokenizer {tokenizer}`"
+        raise DataError(f"{short(name)} is not read into memory: {command} says which folder to give instead")
     text = documents.decoded(Path(path).read_bytes(), short(name))
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")  # as Windows begins a file and ends lines
-    return corpora.Text(*corpora.split(text, name), name=name, source="file")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")  # as Windows begins a file and ends its lines
+    if len(text.strip()) < 20:  # such a text has no tenth to validate on
+        short_of = f"{short(name)} has {len(text.strip())} characters, too few to train on and to validate"
+        raise DataError(f"{short_of}: give 10,000 or more")
+    train, validation = corpora.split(text, name)
+    return corpora.Text(train, validation, name=name, source="file")
 
 
-def _line_length(text: corpora.Text) -> int:
-    """Characters of each line with its end. Raises DataError where two differ."""
-    lengths = sorted({len(line) + 1 for line in (text.train + text.validation).rstrip("\n").split("\n")})
+def _of_characters(text: corpora.Text, lowercase: bool, rows: str, train_share: float) -> Dataset:
+    train, validation, line = text.train, text.validation, 1
+    if rows == "lines":
+        if lowercase:  # before the lines are measured: it may change their length
+            train, validation = train.lower(), validation.lower()
+        line = _line_length(train + validation, text.name)
+        cut = len(train) // line * line  # the two parts meet at the end of a line
+        train, validation = train[:cut], train[cut:] + validation
+    tokenizer = CharTokenizer.train(train + validation, lowercase=lowercase)
+    identity = _sha256(train + validation + json.dumps([tokenizer.fingerprint, len(train), train_share]))
+    kept = _beginning(tokenizer.encode(train), train_share)
+    ids = kept, tokenizer.encode(validation)
+    separator = _entry(text.name).separator or END_OF_TEXT
+    return Dataset(text.name, text.source, tokenizer, *ids, identity, text.holds, text.what, separator, line)
+
+
+def _line_length(text: str, name: str) -> int:
+    """Characters of each line with its end. Raises DataError if two lines differ or there is only one."""
+    lines = text.rstrip("\n").split("\n")
+    lengths = sorted({len(line) + 1 for line in lines})
     if len(lengths) > 1:
-        unlike = f"{short(text.name)} has lines of {lengths[0]:,} and of {lengths[-1]:,} characters"
-        way_out = "fill them up with spaces, or use rows 'windows'"
-        raise DataError(f"{unlike}, so a row cannot be a line: {way_out}")
+        unlike = f"{short(name)} has lines of {lengths[0]:,} and of {lengths[-1]:,} characters"
+        raise DataError(f"{unlike}, so a row cannot be a line: pad them with spaces, or use rows 'windows'")
+    if len(lines) < 2:
+        raise DataError(f"{short(name)} has 1 line of {lengths[0]} characters: give more lines")
     return lengths[0]
 
 
-def _from_characters(text: corpora.Text, lowercase: bool, train_share: float, rows: str) -> Dataset:
-    line = 1
-    if rows == "lines":
-        if lowercase:  # it may change a text's length
-            text = replace(text, train=text.train.lower(), validation=text.validation.lower())
-        line = _line_length(text)
-        cut = len(text.train) // line * line  # the cut between the parts goes to the beginning of a line
-        if not cut:
-            n = len(text.train + text.validation)
-            raise DataError(f"{short(text.name)} has 1 line of {n} characters: give more lines")
-        text = replace(text, train=text.train[:cut], validation=text.train[cut:] + text.validation)
-    whole, separator, starts = text.train + text.validation, _entry(text.name).separator, None
-    tokenizer = CharTokenizer.train(whole, lowercase=lowercase)
-    if separator:
-        ends = [found.end() for found in re.finditer(re.escape(separator), text.validation)]
-        starts = _starts([0, *ends], len(text.validation))
-    identity = json.dumps([tokenizer.fingerprint, len(text.train), train_share])
-    about = {"fingerprint": hashlib.sha256((whole + identity).encode()).hexdigest(), "documents": starts}
-    ids = {"train": tokenizer.encode(text.train), "validation": tokenizer.encode(text.validation)}
-    return _dataset(tokenizer, train_share, line=line, **asdict(text) | ids | about)
-
-
-def _from_documents(text: corpora.Text, name: str, train_share: float) -> Dataset:
-    separator = _entry(text.name).separator or corpora.END_OF_TEXT
-    parts = [documents.split(part, separator) for part in (text.train, text.validation)]
-    if not all(parts):
+def _of_documents(text: corpora.Text, named: str, train_share: float) -> Dataset:
+    separator = _entry(text.name).separator or END_OF_TEXT
+    train, validation = documents.split(text.train, separator), documents.split(text.validation, separator)
+    if not (train and validation):
         raise DataError(f"{short(text.name)} has no document to train on or none to validate: give more text")
-    tokenizer = tokenizer_of(name, parts[0])
-    train, validation = (np.concatenate([*tokenizer.encode_documents(part)]) for part in parts)
-    whole = hashlib.sha256(f"{len(text.train)} {text.train}{text.validation}".encode()).hexdigest()
-    about = {"train": train, "validation": validation}
-    about["fingerprint"] = _identity(text.name, whole, tokenizer, train_share)
-    return _dataset(tokenizer, train_share, **asdict(text) | about)
+    tokenizer = tokenizer_of(named, train)
+    whole = _sha256(f"{len(text.train)} {text.train}{text.validation}")
+    identity = _identity(text.name, whole, tokenizer, train_share)
+    train, validation = (np.concatenate([*tokenizer.encode_documents(part)]) for part in (train, validation))
+    kept = _beginning(train, train_share)
+    return Dataset(text.name, text.source, tokenizer, kept, validation, identity, text.holds, text.what)
 
 
-def _entry(name: str) -> corpora.Corpus:
-    """Its entry in the registry; for a text of one's own, that of one running text."""
-    return corpora.corpus_here(name) if name in corpora.CORPORA else corpora.Corpus()
-
-
-def _identity(name: str, whole: str, tokenizer: Tokenizer, train_share: float) -> str:
-    """The fingerprint of documents: the same in memory and prepared, where they rest on the same files."""
-    text = [file.sha256 or f"{file.url} {file.size}" for file in _entry(name).files] or whole
-    about = {"text": text, "tokenizer": tokenizer.fingerprint, "train_share": train_share}
-    return tokenizers.fingerprint(about)
-
-
-def _from_published(name: str, entry: corpora.Corpus, train_share: float, named: str) -> Dataset:
+def _of_published(name: str, named: str, train_share: float) -> Dataset:
     """The dataset of llm.c's shards of GPT-2's ids, as they were published."""
     require_choice("tokenizer", named, ["gpt2"])
-    paths, tokenizer = corpora.fetch(name), tokenizer_named("gpt2")
-    rows = [Tokens([open_tokens(paths[file]) for file in files]) for files in entry.parts.values()]
-    train, validation = rows if len(rows) == 2 else corpora.split(rows[0], name)
-    said = {"name": name, "source": corpora.locate(name).split()[0], "holds": entry.holds, "what": entry.what}
-    said["fingerprint"] = _identity(name, "", tokenizer, train_share)
-    return _dataset(tokenizer, train_share, train=train, validation=validation, **said)
+    entry, paths, tokenizer = corpora.corpus_here(name), corpora.fetch(name), tokenizer_named("gpt2")
+    parts = [Tokens([open_tokens(paths[file]) for file in files]) for files in entry.parts.values()]
+    train, validation = parts if len(parts) == 2 else corpora.split(parts[0], name)
+    source = corpora.locate(name).split()[0]
+    identity = _identity(name, "", tokenizer, train_share)
+    kept = _beginning(train, train_share)
+    return Dataset(name, source, tokenizer, kept, validation, identity, entry.holds, entry.what)
 
 
-def _from_shards(folder: Path, name: str, train_share: float, named: str, source: str = "shards") -> Dataset:
-    folders = [folder] if (folder / MANIFEST).is_file() else [folder / "train", folder / "validation"]
-    if not all((part / MANIFEST).is_file() for part in folders):
-        why = f"{short(name)} has no {MANIFEST} to say by which tokenizer its ids were made"
+def _of_shards(folder: Path, name: str, named: str, train_share: float, source: str = "shards") -> Dataset:
+    """The dataset of a folder with a manifest.json, or of two folders in it, train and validation."""
+    parts = [folder] if (folder / MANIFEST).is_file() else [folder / "train", folder / "validation"]
+    if not all((part / MANIFEST).is_file() for part in parts):
+        if any(file.suffix.lower() in documents.SUFFIXES for file in folder.glob("*")):
+            asked = "" if named == "characters" else f" --tokenizer {named}"
+            command = f"`python -m tinylm prepare {shlex.quote(name)}{asked}`"
+            raise DataError(f"{short(name)} has texts and no shards: {command} says which folder to give")
+        why = f"{short(name)} has no {MANIFEST} to say which tokenizer made its ids"
         way_out = "write it with tinylm.text.shards.write_manifest, or give the path of a text file"
         raise DataError(f"{why}: {way_out}")
-    manifests = [read_manifest(part) for part in folders]
+    manifests = [read_manifest(part) for part in parts]
     hashes = {manifest["tokenizer_sha256"][:16] for manifest in manifests}
     if len(hashes) > 1:
         raise DataError(f"{short(name)} was made by two tokenizers, {' and '.join(hashes)}: use one")
@@ -219,12 +242,29 @@ def _from_shards(folder: Path, name: str, train_share: float, named: str, source
         way_out = f"leave it out, or use shards made by {named}"
         raise DataError(f"{short(name)} was made by another tokenizer than {named}: {way_out}")
     verify = sum(manifest["count"] for manifest in manifests) <= VERIFIED_IDS
-    tokens = [open_tokens(part, verify=verify) for part in folders]
-    train, validation = tokens if len(tokens) == 2 else corpora.split(tokens[0], name)
-    identity = json.dumps([[manifest["shards"] for manifest in manifests], *hashes, train_share])
-    identity = hashlib.sha256(identity.encode()).hexdigest()
+    ids = [open_tokens(part, verify=verify) for part in parts]
+    train, validation = ids if len(ids) == 2 else corpora.split(ids[0], name)
+    identity = _sha256(json.dumps([[manifest["shards"] for manifest in manifests], *hashes, train_share]))
     if source == "prepared":
         identity = _identity(name, identity, tokenizer, train_share)
-    said = {"name": name, "source": source, "fingerprint": identity}
-    said |= {"holds": str(about.get("holds", "whole")), "what": str(about.get("what", ""))}
-    return _dataset(tokenizer, train_share, train=train, validation=validation, **said)
+    kept = _beginning(train, train_share)
+    holds, what = str(about.get("holds", "whole")), str(about.get("what", ""))
+    return Dataset(name, source, tokenizer, kept, validation, identity, holds, what)
+
+
+def _entry(name: str) -> corpora.Corpus:
+    """Its entry in the registry; for a text of one's own, an empty entry."""
+    return corpora.corpus_here(name) if name in corpora.CORPORA else corpora.Corpus()
+
+
+def _identity(name: str, whole: str, tokenizer: Tokenizer, train_share: float) -> str:
+    """The fingerprint of documents: the same in memory and prepared, if they rest on the same files.
+
+    `whole` is the sha256 of a text that has no files in the registry."""
+    text = [file.sha256 or f"{file.url} {file.size}" for file in _entry(name).files] or whole
+    about = {"text": text, "tokenizer": tokenizer.fingerprint, "train_share": train_share}
+    return tokenizers.fingerprint(about)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

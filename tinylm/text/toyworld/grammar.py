@@ -1,16 +1,16 @@
-"""A grammar of template sentences: how a text is drawn, and how it is read back.
+"""A grammar of template sentences: how a text is drawn at random, and how it is parsed.
 
 Taught in notebook 01_characters. A text is made by a chain of draws: a plot; the scene, which is all that the
-plot settles before its first line (who, what, where); then for each line a template and its words.
+plot settles before its first line (who, what, where); then for each line a template and its words. The exact
+entropy of that chain is computed in `entropy`.
 
-Reading back rests on three facts: the first line gives away its plot and its scene, no line can be made in
-two ways, and no line holds a separator. They are not checked here. tests/text/toyworld/test_world.py proves
-them of both worlds, so that is where an edit of a world's text file that breaks one is found."""
+Parsing rests on three facts: the first line gives away its plot and its scene, no line can be made in two
+ways, and no line contains a separator. They are not checked here: tests/text/toyworld/test_world.py proves
+them for both worlds, and fails if an edit of a world's text file breaks one."""
 
-import math
 import re
 from bisect import bisect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Choice(Generic[T]):
-    """One draw: the options and the probability of each, by default the same for all."""
+    """One draw: the options and the probability of each, by default equal ones."""
 
     def __init__(self, options: Sequence[T], probabilities: Sequence[float] | None = None) -> None:
         self.options = list(options)
@@ -31,32 +31,23 @@ class Choice(Generic[T]):
         self._cumulative = list(accumulate(self.probabilities))
 
     def items(self) -> list[tuple[T, float]]:
-        """The options with their probabilities."""
+        """Return the options with their probabilities."""
         return list(zip(self.options, self.probabilities, strict=True))
 
     def draw(self, rng: np.random.Generator) -> T:
-        """One option. Takes one random number, or none where there is nothing to choose."""
+        """Draw one option. Takes one random number, or none if there is only one option."""
         if len(self.options) == 1:
             return self.options[0]
         return self.options[min(bisect(self._cumulative, rng.random()), len(self.options) - 1)]
 
-    def mean(self, quantity: Callable[[T], float]) -> float:
-        """The expected value of a quantity of the option drawn."""
-        return sum(p * quantity(option) for option, p in self.items())
-
-    @property
-    def entropy(self) -> float:
-        """H = -sum p ln p, in nats (Shannon 1948, section 6)."""
-        return -math.fsum(p * math.log(p) for p in self.probabilities if p > 0)
-
 
 Scene = dict[str, str]  # field -> word
-Variable = Choice[Scene]  # what a scene settles at once: fields that agree, {"thing": "boots", "is": "are"}
+Variable = Choice[Scene]  # what a scene settles together, as {"thing": "boots", "is": "are"}
 Recalled = tuple[tuple[str, str], ...]  # (field, word) in a line's order: (("hero", "Anna"), ...)
 
 
 class Token:
-    """One stretch of a template: plain text, a word drawn from a list, or the scene's word for a field."""
+    """A part of a template: plain text, a word drawn from a list, or the scene's word for a field."""
 
     def __init__(self, words: Choice[str], field: str | None = None, *, is_capital: bool = False) -> None:
         texts = [word[:1].upper() + word[1:] if is_capital else word for word in words.options]
@@ -65,19 +56,19 @@ class Token:
         self.words = {text: word for word, text in self._texts.items()}
 
     def write(self, scene: Scene, rng: np.random.Generator) -> str:
-        """The text of this token in a scene, drawn at random where there is a choice."""
+        """Return the text of this token in a scene, drawn at random if there is a choice."""
         return self._texts[scene[self.field]] if self.field else self.choice.draw(rng)
 
 
 class Template:
-    """A sentence with gaps: `[list]` draws a word from a list, `{field}` recalls what the scene settled."""
+    """A sentence with gaps: `[list]` draws a word from a list, `{field}` repeats what the scene settled."""
 
     def __init__(self, source: str, gaps: Mapping[str, Token]) -> None:
-        """gaps: "[list]" or "{field}" -> its token. Raises KeyError for any other gap."""
+        """Parse a source; `gaps` maps "[list]" and "{field}" to tokens. Raises KeyError for another gap."""
         self.tokens = [gaps[p] if GAP.match(p) else Token(Choice([p])) for p in GAP.split(source) if p]
 
     def write(self, scene: Scene, rng: np.random.Generator) -> str:
-        """The sentence in a scene, its words drawn at random."""
+        """Return the sentence in a scene, its words drawn at random."""
         return "".join(token.write(scene, rng) for token in self.tokens)
 
     @cached_property
@@ -85,19 +76,11 @@ class Template:
         return re.compile("".join(f"({'|'.join(map(re.escape, token.words))})" for token in self.tokens))
 
     def reading(self, line: str) -> Recalled | None:
-        """What the line recalls of the scene if this template made it; None if it cannot have made it."""
+        """Return what the line repeats of the scene if this template can have made it, otherwise None."""
         if not (found := self._pattern.fullmatch(line)):
             return None
         said = zip(self.tokens, found.groups(), strict=True)
         return tuple((token.field, token.words[text]) for token, text in said if token.field)
-
-    def entropy(self) -> float:
-        """Entropy of its words in nats, given the scene: a field is certain then."""
-        return sum(token.choice.entropy for token in self.tokens if not token.field)
-
-    def mean_length(self) -> float:
-        """Expected number of characters."""
-        return sum(token.choice.mean(len) for token in self.tokens)
 
 
 @dataclass(frozen=True)
@@ -107,18 +90,15 @@ class Plot:
     settled: list[Variable]
     lines: list[Choice[Template]]
 
-    def entropy(self) -> float:
-        """Entropy of a text of this plot in nats: its scene, and each line given the scene."""
-        lines = sum(pool.entropy + pool.mean(Template.entropy) for pool in self.lines)
-        return sum(variable.entropy for variable in self.settled) + lines
-
     def reading(self, index: int, line: str) -> Recalled | None:
-        """What the line recalls of the scene as this plot's number `index`; None if it cannot be that."""
+        """Return what the line repeats of the scene as this plot's line number `index`, from 0 on.
+
+        None if no template of that line can have made it."""
         readings = (template.reading(line) for template in self.lines[index].options)
         return next((recalled for recalled in readings if recalled is not None), None)
 
     def scene(self, recalled: Sequence[tuple[str, str]]) -> Scene | None:
-        """The first scene that agrees with all that is recalled; None if there is none."""
+        """Return the first scene that agrees with everything recalled, None if there is none."""
         scene: Scene = {}
         for variable in self.settled:
             own = {pair for pair in recalled if pair[0] in variable.options[0]}

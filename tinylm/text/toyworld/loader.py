@@ -1,14 +1,14 @@
 """Toyworld's text files: the format in which a person writes a world, and its reader.
 
 Used by world for the text files beside this one. Blocks are separated by blank lines; a line that begins with
-# is a comment; a line that ends with | goes on in the next one. The first line of a block says what it is:
+# is a comment; a line that ends with | continues in the next one. The first line of a block says what it is:
 
-    list colour                         A word list. The weight after @ is 1 where none stands, and an entry
-    red | blue @2 | dark [shade]        may hold lists that stand above it.
+    list colour                         A word list. A weight follows @, and is 1 if there is none. An entry
+    red | blue @2 | dark [shade]        may contain lists from above it.
 
-    scene thing (object), a, is         What a text settles before its first line: fields that belong to one
-    hat | drum: a, is                   another, and for each word the forms that agree, all equally likely.
-    boots: some, are                    In brackets: what the grader calls the field.
+    scene thing (object), a, is         What a text settles before its first line: fields that agree, and for
+    hat | drum: a, is                   each word the forms that go with it, all equally likely. In brackets:
+    boots: some, are                    what the grader calls the field.
 
     plot lost, line 1                   The templates for a line of a plot, all equally likely: [colour] is a
     {hero} lost {a} [colour] {thing}.   word from the list, {thing} what the scene settled, \\n a line break;
@@ -28,13 +28,15 @@ from tinylm.text.toyworld.grammar import GAP, Choice, Plot, Template, Token, Var
 
 
 def load(*names: str) -> tuple[Choice[Plot], dict[str, str]]:
-    """What the named files of this folder describe together, see parse."""
+    """Parse the named files of this folder together, see `parse`."""
     return parse("\n\n".join(files(__package__).joinpath(name).read_text(encoding="utf-8") for name in names))
 
 
 def parse(text: str) -> tuple[Choice[Plot], dict[str, str]]:
-    """(the plots, the grader's labels). Raises DataError for a block of no kind, KeyError for a gap that
-    nothing fills, ValueError for a word of a scene with too few or too many forms."""
+    """Return the plots and the grader's labels.
+
+    Raises DataError for a block that is no list, scene or plot, KeyError for a gap that nothing fills,
+    ValueError for a word of a scene with too few or too many forms."""
     lists: dict[str, Token] = {}
     labels: dict[str, str] = {}
     variables: list[Variable] = []

@@ -1,7 +1,8 @@
 """Toyworld: a small world to train on, whose entropy is known exactly and whose texts can be graded.
 
-Taught in notebooks 00_start_here and 01_characters. Two flavours: PLAYS (little scenes in Tiny Shakespeare's
-65 characters) and STORIES (about a hundred words). Seeded and endless. Their words stand in .txt files."""
+Taught in notebooks 00_start_here and 01_characters. Two flavours: PLAYS (short scenes in Tiny Shakespeare's
+65 characters) and STORIES (about a hundred words each). Both are seeded and endless. Their words are in the
+.txt files beside this one, and the exact entropy is computed in `entropy`."""
 
 import io
 import re
@@ -14,12 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from tinylm.errors import short
-from tinylm.text.toyworld.grammar import Choice, Plot, Template
+from tinylm.text.toyworld.entropy import text_entropy, text_length
+from tinylm.text.toyworld.grammar import Choice, Plot
 from tinylm.text.toyworld.loader import load
 
 
 class Grade(NamedTuple):
-    """What the grader says of a text."""
+    """What the grader says about a text."""
 
     grammatical: bool  # every line is a line of this world, in its place
     faithful: bool  # grammatical, and every later line agrees with the first about who and what
@@ -30,8 +32,8 @@ class Grade(NamedTuple):
 class World:
     """A flavour of toyworld: texts with their exact entropy and grade.
 
-    A text is held without its separator; in joined text the separator follows each text, and no text
-    contains it. Entropy and lengths count text and separator together."""
+    A text comes without its separator. In joined text the separator follows each text, and no text contains
+    it. Entropy and length are those of a text with its separator."""
 
     plots: Choice[Plot]
     labels: dict[str, str]  # field -> what the grader calls it; a field without one is a word that agrees
@@ -39,7 +41,7 @@ class World:
     separator: str
 
     def stream(self, seed: int) -> Iterator[str]:
-        """Texts without end. The same seed gives the same texts."""
+        """Yield texts without end. The same seed gives the same texts."""
         rng = np.random.default_rng(seed)
         while True:
             plot = self.plots.draw(rng)
@@ -47,11 +49,11 @@ class World:
             yield self.line_separator.join(pool.draw(rng).write(scene, rng) for pool in plot.lines)
 
     def texts(self, n: int, seed: int) -> list[str]:
-        """The first n texts of a seed."""
+        """Return the first n texts of a seed."""
         return list(islice(self.stream(seed), n))
 
     def joined(self, n_characters: int, seed: int) -> str:
-        """Whole texts, each followed by the separator: the fewest that make n_characters or more."""
+        """Join whole texts, each followed by the separator: the fewest that have n_characters or more."""
         stream, text = self.stream(seed), io.StringIO()
         while text.tell() < n_characters:
             text.write(next(stream) + self.separator)
@@ -59,28 +61,23 @@ class World:
 
     @cached_property
     def entropy(self) -> float:
-        """Entropy of a text, nats per text, in closed form: nothing here is estimated.
-
-        A text is made by a chain of draws, whose entropies add up (Shannon 1948, section 6). The sum is that
-        of the text itself because every draw can be read off the finished text: see grammar's three facts."""
-        return self.plots.entropy + self.plots.mean(Plot.entropy)
+        """The exact entropy of a text, nats per text: see the module `entropy`."""
+        return text_entropy(self.plots)
 
     @cached_property
     def mean_length(self) -> float:
-        """Expected length of a text, characters per text, separator included. Exact."""
-        between, length = len(self.line_separator), Template.mean_length
-        lengths = self.plots.mean(lambda plot: sum(pool.mean(length) + between for pool in plot.lines))
-        return lengths - between + len(self.separator)
+        """The exact expected length of a text, characters per text, separator included."""
+        return text_length(self.plots, self.line_separator) + len(self.separator)
 
     @property
     def floor(self) -> float:
-        """The floor under the loss: no model has a lower expected loss on this world, nats per character."""
+        """The lowest expected loss that any model can have on this world, nats per character."""
         return self.entropy / self.mean_length
 
     def grade(self, text: str) -> Grade:
-        """Is the text one that this world could have made, and if not, why not? Exact, by reading it back.
+        """Decide by parsing whether this world can have made the text, and say why not. This is exact.
 
-        The separator may stand behind it."""
+        The text may end with the separator."""
         lines = text.removesuffix(self.separator).split(self.line_separator)
         shown = [short(line.replace("\n", " ")) for line in lines]
         plot = next((plot for plot in self.plots.options if plot.reading(0, lines[0]) is not None), None)
@@ -109,13 +106,13 @@ STORIES = World(*load("words.txt", "stories.txt"), line_separator="\n", separato
 
 
 def spaced(text: str) -> str:
-    """The text with a space before each line that is not empty: its first word follows one, as others do.
+    """Return the text with a space before each line that is not empty.
 
-    GPT-2's way to cut keeps that space with the word, so " Luke" and the "Luke" that begins a line are two
-    ids. A model that is to say again who was named would learn for each name which two belong together."""
+    GPT-2's tokenizer keeps a space with the word after it, so " Luke" and a "Luke" that begins a line are two
+    ids. Without this, a model that repeats a name would have to learn for each name which two ids it has."""
     return LINE_BEGIN.sub(" ", text)
 
 
 def unspaced(text: str) -> str:
-    """The text without the space that `spaced` puts before each line."""
+    """Return the text without the space that `spaced` puts before each line."""
     return LINE_SPACE.sub("", text)
