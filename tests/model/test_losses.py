@@ -261,3 +261,16 @@ def test_exact_match_counts_the_rows_in_which_every_kept_target_comes_first():
     assert_close(nats, next_token_loss(model, Batch(given.tokens, targets))[0])
     targets[1, place] = IGNORE_INDEX  # what is not scored cannot be wrong
     assert graded(model, Batch(given.tokens, targets))[1]["exact_match"] == 1
+
+
+@pytest.mark.parametrize("loss_fn", EACH_LOSS, ids=["plain", "fused", "rows"])
+@tied_and_untied
+def test_losses_of_packed_rows_are_those_of_each_document_in_a_row_of_its_own(choice, loss_fn):
+    model, given = lively(GPT(replace(SMALL, **choice))), texts(batch=1, length=9)
+    packed = replace(given, documents=torch.tensor([[0, 0, 0, 0, 1, 1, 2, 2, 2]]))
+    alone = [
+        loss_fn(model, Batch(given.tokens[:, begin:end], given.targets[:, begin:end]))[0]
+        for begin, end in ((0, 4), (4, 6), (6, 9))
+    ]
+    assert_close(loss_fn(model, packed)[0], torch.cat(alone, dim=1))
+    assert (loss_fn(model, packed)[0] != loss_fn(model, given)[0])[:, 4:].all()

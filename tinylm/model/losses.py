@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tinylm.batch import IGNORE_INDEX, Batch
 from tinylm.errors import InputError
+from tinylm.model.context import Documents
 
 LossFn = Callable[[nn.Module, Batch], tuple[Tensor, dict[str, Tensor]]]
 
@@ -36,8 +37,9 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
 def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the nats of each target, (B, T) float32, and no metrics. The default everywhere.
 
-    model: anything that makes logits (B, T, V) from tokens (B, T)."""
-    return token_losses(model(batch.tokens), batch.targets), {}
+    model: anything that makes logits (B, T, V) from tokens (B, T). Where the batch says which document each token
+    belongs to, the model also gets that as its context: attention then stays inside documents."""
+    return token_losses(model(*_read(batch)), batch.targets), {}
 
 
 def fused_loss(rows: int | None = None) -> LossFn:
@@ -54,7 +56,7 @@ def fused_loss(rows: int | None = None) -> LossFn:
     time, in the forward pass, before the scale of float16's gradient is known."""
 
     def loss_fn(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        x, targets = _flatten(model.hidden(batch.tokens), batch.targets, "the stream")  # (N, C), (N,)
+        x, targets = _flatten(model.hidden(*_read(batch)), batch.targets, "the stream")  # (N, C), (N,)
         at_once = min(rows or len(x), len(x))
         nats = _FusedCrossEntropy.apply(x, model.head_weight(), targets, at_once, model.config.vocab_size)
         return nats.view(batch.targets.shape), {}
@@ -127,7 +129,7 @@ def graded_loss(keep: Callable[[Tensor, Tensor], Tensor]) -> LossFn:
     targets: each is predicted from the right ones before it, and the first wrong one spoils the row."""
 
     def graded(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        logits, targets = model(batch.tokens), batch.targets  # (B, T, V), (B, T)
+        logits, targets = model(*_read(batch)), batch.targets  # (B, T, V), (B, T)
         asked = keep(batch.tokens, targets) & (targets != IGNORE_INDEX)  # (B, T)
         wrong = asked & (logits.argmax(-1) != targets)  # (B, T)
         return token_losses(logits, targets), {"exact_match": (~wrong.any(-1)).float().mean()}
@@ -147,6 +149,13 @@ def answers(mark: int, end: int) -> Callable[[Tensor, Tensor], Tensor]:
         return marked > ended  # the last mark stands after the last end
 
     return keep
+
+
+def _read(batch: Batch) -> tuple[Tensor] | tuple[Tensor, Documents]:
+    """What the model is called with: the tokens, and their documents where the batch has them."""
+    if batch.documents is None:
+        return (batch.tokens,)
+    return batch.tokens, Documents(batch.documents)
 
 
 def _flatten(logits: Tensor, targets: Tensor, name: str = "logits") -> tuple[Tensor, Tensor]:

@@ -5,8 +5,6 @@ Taught in notebook 13_evaluation."""
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tinylm.device import best_device
 from tinylm.errors import require_choice, require_count
 from tinylm.inference.choices import score_choices
@@ -16,7 +14,7 @@ from tinylm.runs.cards import measurement
 from tinylm.runs.records import RunRecord, record_header
 from tinylm.runs.task import Task
 from tinylm.text import corpora
-from tinylm.text.choices import read_hellaswag, toyworld_choices
+from tinylm.text.choices import draw, read_hellaswag, toyworld_choices
 from tinylm.text.dataset import Dataset
 
 SEED = 1  # of the items that are drawn
@@ -46,9 +44,8 @@ def score(name: str | Path, on: str, n: int | None = None) -> list[dict[str, Any
     else:
         items = read_hellaswag(*corpora.fetch(on).values())
         what = corpora.corpus_here(on).what  # in words, if it is not the published file
-        if n is not None and n < len(items):
-            drawn = np.random.default_rng(SEED).choice(len(items), n, replace=False)
-            items = [items[i] for i in sorted(drawn)]
+        if n is not None:  # the first ones are no random sample: the file is ordered
+            items = draw(items, n, seed=SEED)
     scores = score_choices(opened.model.to(best_device()), opened.tokenizer, items)
     step, folder = {"step": opened.notes.get("step")}, Path(opened.name).resolve()
     run = folder.parents[1] if (folder.parents[1] / "record.jsonl").is_file() else None
