@@ -37,8 +37,8 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
 def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the nats of each target, (B, T) float32, and no metrics. The default everywhere.
 
-    model: anything that makes logits (B, T, V) from tokens (B, T). Where the batch says which document each token
-    belongs to, the model also gets that as its context: attention then stays inside documents."""
+    model: anything that makes logits (B, T, V) from tokens (B, T). Where the batch says which document each
+    token belongs to, the model also gets that as its context: attention then stays inside documents."""
     return token_losses(model(*_read(batch)), batch.targets), {}
 
 
