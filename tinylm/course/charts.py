@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinylm.course import style
-from tinylm.course.doctor import Bands, smooth
+from tinylm.course.doctor import healthy_band, training_curve
 from tinylm.runs.records import Record
 from tinylm.training.forecast import plain_duration
 
@@ -137,15 +137,17 @@ def dots(values: Mapping[str, tuple[float, float]], *, pale: Sequence[str] = (),
         axes.grid(axis="both")
 
 
-def in_band(bands: Bands, runs: Mapping[str, Record], *, alt: str = "", **named: str) -> None:
-    """The training losses of some runs, smoothed as the doctor does, over the band of healthy ones."""
-    steps, (low, high) = list(bands.training), zip(*bands.training.values(), strict=True)
-    told = f"The band where {bands.n} healthy runs went, over the steps, and the curves of {', '.join(runs)}."
-    with style.figure(alt or told, height=4.5) as axes:
-        axes.fill_between(steps, low, high, color=style.PALE, label=f"{bands.n} healthy runs")
+def in_band(healthy: Sequence[Record], runs: Mapping[str, Record], **named: str) -> None:
+    """Draw the training losses of some runs, smoothed as the doctor does, over the band of healthy runs."""
+    n = len(healthy)
+    band = healthy_band([training_curve(record) for record in healthy])
+    low, high = zip(*band.values(), strict=True)
+    told = f"The band where {n} healthy runs went, over the steps, and the curves of {', '.join(runs)}."
+    with style.figure(told, height=4.5) as axes:
+        axes.fill_between(list(band), low, high, color=style.PALE, label=f"{n} healthy runs")
         for look, (name, record) in zip(style.LOOKS(), runs.items(), strict=False):
-            losses = smooth([line["loss"] for line in record.steps])
-            axes.plot([line["step"] for line in record.steps], losses, label=name, **look | {"marker": None})
+            curve = training_curve(record)
+            axes.plot(list(curve), list(curve.values()), label=name, **look | {"marker": None})
         axes.set(**{"xlabel": "step", "ylabel": "training loss, smoothed (nats per token)"} | named)
         axes.grid(axis="y")
         axes.figure.legend(loc="outside lower center", ncols=3, handlelength=3)
