@@ -76,7 +76,7 @@ class exercise:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         if error is None and not self.checks:
             raise TinyLMError(f'exercise "{self.name}" checks nothing: add check.that or check.close')
-        if error is not None and not isinstance(error, Exception):
+        if error is not None and not isinstance(error, Exception | SystemExit):
             return False  # KeyboardInterrupt and the like belong to Jupyter
         self.verdict = _verdict(error) if error else "correct"
         goes_on = "going on with yours" if self.verdict == "correct" else "going on with tinylm's"
@@ -163,13 +163,18 @@ def _overlooked(function: Any) -> str | None:
     return f"your function does not use its argument `{unused[0]}`{instead}"
 
 
-def _verdict(error: Exception) -> str:
-    """What is said of what ended an exercise: a check, a stub's own error, or one of the learner's code.
+def _verdict(error: Exception | SystemExit) -> str:
+    """Return the verdict for what ended an exercise: a check, a stub's own error, or an error of the learner.
 
-    Of the last its type, its message, and the innermost line of a notebook cell."""
-    message = " ".join(str(error).split())
+    An error of the learner is given with its type, its message, and the innermost line of a notebook cell."""
     if isinstance(error, _Ended):
         return str(error)
+    try:
+        message = " ".join(str(error).split())
+    except Exception:  # the learner's own error class, whose __str__ is broken
+        message = ""
+    if isinstance(error, SystemExit):
+        message = "sys.exit() ends the whole program, so use `return` to end a function"
     on_dots = isinstance(error, TypeError | AttributeError) and "ellipsis" in message.lower()
     if on_dots or isinstance(error, NotImplementedError):
         return BLANK
