@@ -3,9 +3,11 @@
 `architecture` is read off the model that it is given, layer by layer, so that it cannot drift from the code.
 Shown in notebooks 00_start_here and 03_transformer."""
 
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -14,32 +16,28 @@ from torch import nn
 
 from tinylm.course import style
 from tinylm.course.style import BLUE, GREY, INK, PALE
+from tinylm.runs import machine
 
-LADDER = (  # notebooks, name, size, what it does
-    ("00–06", "Characters", "0.8M", "guesses the next letter of Shakespeare"),
-    ("07–10", "TinyStories", "51M", "tells a short story that hangs together"),
-    ("11–13", "GPT-2", "124M", "GPT-2's own size, on text from the web"),
-    ("14–16", "Modern", "MoE", "today's blocks, a mixture of experts"),
-    ("17–18", "Chat", "", "answers when it is asked"),
-    ("19", "Demo", "", "on a web page, for others to try"),
-)
-
+DRAWINGS = tomllib.loads(Path(__file__).with_name("drawings.toml").read_text("utf-8"))
 Point = tuple[float, float]
 STREAM, LEFT, RIGHT, COUNT = 1.45, 2.15, 3.35, 8.85  # inches: the stream, a branch's two boxes, the counts
 
 
 def ladder(here: str) -> None:
-    """The course's ladder of models, from the lowest rung up; `here` names the rung where we are."""
-    rungs = ", ".join(name + (f" ({size})" if size else "") for _, name, size, _ in LADDER)
+    """Draw the course's ladder of models, from the lowest rung up; `here` names the rung where we are."""
+    sizes = [name.split()[0] for name in machine.ladder()]  # of "0.8M Shakespeare"
+    sizes += ["MoE", "", ""]
+    named = zip((name for _, name, _ in DRAWINGS["ladder"]), sizes, strict=True)
+    rungs = ", ".join(f"{name} ({size})" if size else name for name, size in named)
     alt = f"The ladder of models, from the lowest rung up: {rungs}. We are at {here}."
     with paper(alt, 9.4, 6 * 0.8 + 0.1) as axes:
-        for i, (notebooks, name, size, about) in enumerate(LADDER):
+        for i, (notebooks, name, about) in enumerate(DRAWINGS["ladder"]):
             left, y = 0.05 + 0.32 * i, 0.43 + 0.8 * i
             ground, ink = (BLUE, "white") if name == here else (PALE, INK)
             box(axes, left, y, 7.6, 0.66, facecolor=ground, edgecolor=BLUE)
             write(axes, left + 0.16, y, notebooks, color=ink)
             write(axes, left + 0.95, y, name, 15, color=ink, weight="bold")
-            write(axes, left + 2.62, y, size, 15, color=ink)
+            write(axes, left + 2.62, y, sizes[i], 15, color=ink)
             write(axes, left + 3.5, y, about, color=ink)
             if name == here:
                 write(axes, left + 7.7, y, "◀ here", color=BLUE)

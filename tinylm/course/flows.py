@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinylm.course import style
-from tinylm.course.diagrams import arrow, box, line, paper, plus, write
+from tinylm.course.diagrams import DRAWINGS, arrow, box, line, paper, plus, write
 from tinylm.course.style import BLUE, COLOURS, GREY, INK
 
 SENTENCE = ("the", "queen", "said", "that", "she", "was", "tired")
 HIGH, GAP, LANE = 0.78, 0.3, 0.94  # inches: a box, the arrow to the next one, from lane to lane
-Box = tuple[float, float, str]  # column and lane, from the top left, and the text
+Box = Sequence[Any]  # column and lane, from the top left, and the text
 
 
 def flow(boxes: Mapping[str, Box], arrows: str, *, title: str, alt: str) -> None:
@@ -39,27 +39,10 @@ def flow(boxes: Mapping[str, Box], arrows: str, *, title: str, alt: str) -> None
             arrow(axes, begin, (left[to], high - (other + 0.5) * LANE))
 
 
-def language_model() -> None:
-    """From a text to the probabilities of what comes next: the whole way."""
-    texts = ("text\nthe queen said", "ids\n0 1 2", "vectors\n(T, C)", "blocks\nlook, think", "logits\n(T, V)")
-    boxes = {str(i): (i, 0, text) for i, text in enumerate((*texts, "probabilities\nthat … 0.4"))}
-    told = "A text becomes ids, ids become vectors; blocks change them; logits and probabilities come out."
-    flow(boxes, "0>1 1>2 2>3 3>4 4>5", title="A language model", alt=told)
-
-
-def attention() -> None:
-    """One head: query and key make the scores, softmax the weights, weights and values the result."""
-    boxes = {
-        "x": (0, 1, "x\n(T, C)"),
-        "q": (1, 0, "query\nx W_q  (T, D)"),
-        "k": (1, 1, "key\nx W_k  (T, D)"),
-        "v": (1, 2, "value\nx W_v  (T, D)"),
-        "s": (2, 0.5, "scores\nq · k / √D  (T, T)"),
-        "w": (3, 0.5, "weights\nmask, softmax"),
-        "o": (4, 1, "result\nΣ weight · value"),
-    }
-    told = "x makes queries, keys and values; queries and keys make scores, softmax makes weights of them, "
-    flow(boxes, "x>q x>k x>v q>s k>s s>w w>o v>o", title="One head", alt=told + "and they weigh the values.")
+def drawing(name: str) -> None:
+    """Draw one of the fixed flows in drawings.toml: "language_model" or "attention"."""
+    fixed = DRAWINGS[name]
+    flow(fixed["boxes"], fixed["arrows"], title=fixed["title"], alt=fixed["alt"])
 
 
 def heads(n_head: int) -> None:
