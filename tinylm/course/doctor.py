@@ -37,10 +37,10 @@ def first_bad(
 ) -> str | None:
     """Name the first tensor of a forward and a backward pass that is not finite, and the likely cause.
 
-    `scale` multiplies the loss before the backward pass, as a gradient scaler does. A module's *input* is named
-    when no output before it is bad: an operation between two modules made it. Returns one sentence, or None
-    when weights, loss and gradients are finite: an infinity that masks a score is fine. The model and the
-    random state stay as they were."""
+    `scale` multiplies the loss before the backward pass, as a gradient scaler does. A module's *input* is
+    named when no output before it is bad: an operation between two modules made it. Returns a sentence,
+    or None when weights, loss and gradients are finite: an infinity that masks a score is fine. The model and
+    the random state stay as they were."""
     sizes = magnitudes(model, batch, loss_fn, precision, scale)
     bad = [key for key, size in sizes.items() if not math.isfinite(size)]
     if not any(part in ("weight", "loss", "norm") for part, _ in bad):
