@@ -51,16 +51,11 @@ def test_durations_end_at_their_time_on_a_logarithmic_axis_and_say_it_in_words(d
     assert {label.get_text(): seconds for seconds, label in ticks}["1 day"] == 24 * 60 * 60
 
 
-def test_curve_of_values_alone_begins_at_step_0(drawn):
-    charts.curve({"loss": [3.0, 2.0, 1.5], "other": ([4, 8], [1.0, 2.0])})
-    assert [line.get_xdata().tolist() for line in drawn.axes.lines] == [[0, 1, 2], [4, 8]]
-
-
-def test_curve_draws_the_points_it_was_given(drawn):
-    charts.curve({"training": (X, FALLS)})
-    x, y = drawn.axes.lines[0].get_data()
-    assert np.array_equal(x, X) and np.array_equal(y, FALLS)
-    assert drawn.axes.get_legend() is None  # a single line needs no name
+def test_curve_draws_the_points_it_was_given_from_step_0_where_no_steps_are_given(drawn):
+    charts.curve({"loss": [3.0, 2.0, 1.5], "training": (X, FALLS)})
+    values, given = drawn.axes.lines
+    assert values.get_xdata().tolist() == [0, 1, 2]
+    assert np.array_equal(given.get_xdata(), X) and np.array_equal(given.get_ydata(), FALLS)
 
 
 def test_curve_of_few_places_on_a_logarithmic_axis_names_each_of_them(drawn):

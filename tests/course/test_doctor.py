@@ -109,7 +109,7 @@ def test_first_bad_takes_no_mask_for_a_fault(given):
     model.head.register_forward_hook(one_infinity)
     assert "output of head" in first_bad(model, BATCHES.batch(0))
     found = first_bad(enlarged(model, "head.weight", math.inf), BATCHES.batch(0))
-    assert found.startswith("the weight head.weight holds infinity")
+    assert found.startswith("the weight head.weight holds infinity: an update before broke it")
 
 
 class Pair(nn.Module):
@@ -188,13 +188,6 @@ def test_first_bad_knows_a_rate_that_was_too_high_by_the_weights(optimizer, rate
     with pytest.raises(Divergence):
         train(model, BATCHES, config, callbacks=[lambda state: done.append(state.progress.step)], **QUIET)
     assert "the learning rate was too high: " in first_bad(model, BATCHES.batch(done[-1]))
-
-
-def test_first_bad_finds_a_weight_that_a_loop_without_a_look_has_broken():
-    model = patient()
-    enlarged(model, "token_embedding.weight", math.nan)
-    found = first_bad(model, BATCHES.batch(3))
-    assert found.startswith("the weight token_embedding.weight holds nan: an update before broke it")
 
 
 @pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss()])
