@@ -6,6 +6,7 @@ Used in notebook 00_start_here."""
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -94,10 +95,8 @@ def open_lab(
     """Copy the notebooks, and run JupyterLab in this process, opened on the first one, until it is ended.
 
     arguments are handed to JupyterLab, for example ["--no-browser"]. Of its log only the address and errors
-    are shown. Ctrl-C twice ends it, and so does SIGTERM: it saves, and stops its kernels. Returns 0; where
+    are shown. Ctrl-C twice ends it, and so does SIGTERM: it saves, and stops its kernels. Returns 0; if
     JupyterLab cannot start it raises SystemExit."""
-    from jupyterlab.labapp import LabApp  # takes a second, and nothing else needs it
-
     folder = mine / "solved" if solved else mine
     page = (folder / min(copy_notebooks(notebooks, folder, solved))).relative_to(mine).as_posix()
     if getattr(os, "geteuid", lambda: -1)() == 0 and "--allow-root" not in arguments:
@@ -116,5 +115,7 @@ def open_lab(
         os.environ["TINYLM_MINE"] = "data/mine/solved"  # keep apart what the learner trained
     os.chdir(mine)
     print("JupyterLab is starting. Ctrl-C twice ends it", flush=True)
-    LabApp.launch_instance([f"--LabApp.default_url=/lab/tree/{page}", "--log-level=ERROR", *arguments])
+    # imported here: it takes a second and nothing else needs it; it comes with jupyter
+    labapp = importlib.import_module("jupyterlab.labapp")
+    labapp.LabApp.launch_instance([f"--LabApp.default_url=/lab/tree/{page}", "--log-level=ERROR", *arguments])
     return 0
