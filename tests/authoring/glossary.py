@@ -3,12 +3,13 @@
 data/glossary.json is a list of
 
     {"term": "batch", "sentence": "Several rows …", "notebook": "01_characters", "cell": "its id",
-     "uses": ["batches"], "everyday": {"a batch of bread": "why these words are not the term"}}
+     "uses": ["batches"], "everyday": true}
 
-`uses` are other spellings; a plural with s and a space for a hyphen are found without. `everyday` are
-phrases of the notebooks in which the word is not the term. Code, formulas and the works under "Further
-reading" are not read. Two uses may come early: in a notebook's first cell, whose goal names what it is going
-to teach; and in a sentence that names the notebook which introduces the term.
+`uses` are other spellings; a plural with s and a space for a hyphen are found without. An `everyday` term is
+also an everyday word, such as process or overlap, and free to use as one anywhere: the glossary defines
+terms, and reserves no words. Code, formulas and the works under "Further reading" are not read. A term may
+be used early in two places: in a notebook's first cell, whose goal names what it is going to teach; and in
+a sentence that names the notebook which introduces the term.
 
     python -m tests.authoring.glossary     gives an entry whose cell is gone the cell that now has its term
 
@@ -17,9 +18,8 @@ Cells are named after headings, so that a changed heading moves every entry belo
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
-from types import MappingProxyType
 from typing import NamedTuple
 
 import nbformat
@@ -27,7 +27,7 @@ import nbformat
 from tests.authoring.execute import NOTEBOOKS, ROOT
 
 PATH = ROOT / "data" / "glossary.json"
-SENTENCE_WORDS, EVERYDAY = (5, 40), 20  # words in a sentence; everyday phrases in the whole glossary
+SENTENCE_WORDS = (5, 40)
 END = r"(?<=[.!?])\s|\n\n|\n(?=[-|#])"  # of a sentence
 UNREAD = (r"(?s)```.*?```", r"`[^`\n]*`", r"(?s)\$\$.*?\$\$", r"\$[^$\n]+\$", r"<[^>]*>", r"\]\([^)]*\)")
 
@@ -40,7 +40,7 @@ class Term(NamedTuple):
     notebook: str
     cell: str
     uses: tuple[str, ...] = ()
-    everyday: Mapping[str, str] = MappingProxyType({})
+    everyday: bool = False
 
     @property
     def place(self) -> tuple[str, str]:
@@ -107,18 +107,16 @@ def read_aloud(markdown: str) -> str:
 
 def found(text: str, glossary: list[Term]) -> Iterator[tuple[Term, re.Match[str]]]:
     """Each use of a term in `text`. The longest wins: a "learning rate" is no use of "rate"."""
-    spellings = {spelling: None for entry in glossary for spelling in entry.everyday}
-    spellings |= {spelling: entry for entry in glossary for spelling in (entry.term, *entry.uses)}
+    spellings = {spelling: entry for entry in glossary for spelling in (entry.term, *entry.uses)}
     longest = sorted(spellings, key=len, reverse=True)
     words = [r"[-\s]+".join(map(re.escape, re.split(r"[- ]", spelling))) for spelling in longest]
     everything = "|".join(rf"(?P<t{n}>{word}(?:s|es)?)" for n, word in enumerate(words))
     for match in re.finditer(rf"(?i)(?<![\w-])(?:{everything})(?!\w)", text):
-        if (entry := spellings[longest[int(match.lastgroup[1:])]]) is not None:
-            yield entry, match
+        yield spellings[longest[int(match.lastgroup[1:])]], match
 
 
 def ill_formed(glossary: list[Term]) -> Iterator[str]:
-    """Terms are sorted, and each stands there once; a sentence is one; a reason stands for each way out."""
+    """Terms are sorted, each is there once, and has one sentence."""
     for a, b in pairwise(glossary):
         if a.term.casefold() > b.term.casefold():
             yield f"{b.term!r} stands after {a.term!r}"
@@ -129,31 +127,26 @@ def ill_formed(glossary: list[Term]) -> Iterator[str]:
         is_one = re.fullmatch(r"[A-Z][^.!?]+\.", entry.sentence)
         if not is_one or not few <= len(entry.sentence.split()) <= many:
             yield f"{entry.term!r}: {entry.sentence!r} is not one sentence of {few} to {many} words"
-        yield from (f"{entry.term!r}: no reason for {p!r}" for p, why in entry.everyday.items() if not why)
-    if (n := sum(len(entry.everyday) for entry in glossary)) > EVERYDAY:
-        yield f"{n} everyday phrases, {EVERYDAY} at most: use other words in the notebooks"
 
 
 def not_introduced(glossary: list[Term], cells: list[Cell]) -> Iterator[str]:
-    """Each term stands in the cell that is said to introduce it, each everyday phrase somewhere."""
+    """Each term is used in the cell that is said to introduce it."""
     texts = {cell.place: cell.text for cell in cells}
-    everything = " ".join(" ".join(texts.values()).split())
     for entry in glossary:
         if entry.place not in texts:
             yield f"{entry.term!r}: there is no cell of prose {entry.cell} in {entry.notebook}"
         elif not any(e is entry for e, _ in found(texts[entry.place].replace("*", ""), glossary)):
             yield f"{entry.term!r} does not stand in {entry.notebook}, {entry.cell}"
-        yield from (f"{p!r} stands nowhere any more" for p in entry.everyday if p not in everything)
 
 
 def used_before(glossary: list[Term], cells: list[Cell]) -> Iterator[str]:
-    """No term is used in a cell before the one that introduces it."""
+    """No term is used in a cell before the one that introduces it, unless it is an everyday word as well."""
     order = {cell.place: n for n, cell in enumerate(cells)}
     for n, cell in enumerate(cells):
         for sentence in re.split(END, read_aloud(cell.text)):
             for entry, match in found(sentence, glossary):
-                is_goal = cell.is_first and cell.notebook == entry.notebook
-                if n < order.get(entry.place, 0) and not is_goal and entry.notebook not in sentence:
+                is_free = entry.everyday or (cell.is_first and cell.notebook == entry.notebook)
+                if n < order.get(entry.place, 0) and not is_free and entry.notebook not in sentence:
                     where, introduced = (", ".join(place) for place in (cell.place, entry.place))
                     yield f"{where}: {match[0]!r} in {' '.join(sentence.split())!r}, before {introduced}"
 
@@ -163,7 +156,8 @@ def explained_by_later_ones(glossary: list[Term], cells: list[Cell]) -> Iterator
     order = {cell.place: n for n, cell in enumerate(cells)}
     for entry in glossary:
         for other, match in found(entry.sentence, glossary):
-            if other is not entry and order.get(other.place, 0) > order.get(entry.place, 0):
+            is_free = other is entry or other.everyday
+            if not is_free and order.get(other.place, 0) > order.get(entry.place, 0):
                 yield f"{entry.term!r} is explained by {match[0]!r}, which is introduced later"
 
 
@@ -172,7 +166,7 @@ def main() -> None:
     before = terms()
     after = placed(before, prose())
     entries = [{key: value for key, value in entry._asdict().items() if value} for entry in after]
-    text = json.dumps(entries, indent=1, ensure_ascii=False, default=dict) + "\n"
+    text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
     PATH.write_text(text, encoding="utf-8", newline="\n")
     for a, b in zip(before, after, strict=True):
         if a != b:

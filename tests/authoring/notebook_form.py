@@ -18,7 +18,7 @@ from tinylm.course.notebooks import FENCE
 
 TAGS = {"setup", "predict", "exercise", "check", "solution", "real-text", "nbval-ignore-output", "nbval-skip"}
 UNCOMPARED = {"nbval-ignore-output", "nbval-skip"}
-CELLS, CODE_LINES, CLASS_LINES, WORDS, BYTES = (30, 80), 20, 30, 120, 300_000
+CODE_LINES, CLASS_LINES, BYTES = 20, 30, 300_000
 
 
 class Notebook:
@@ -139,17 +139,12 @@ def what_is_ignored_is_asserted(notebook: Notebook) -> Iterator[str]:
 
 @rule
 def within_limits(notebook: Notebook) -> Iterator[str]:
-    """Few and small cells: a reader's attention is what a course spends."""
-    if not CELLS[0] <= len(notebook.cells) <= CELLS[1]:
-        yield f"{len(notebook.cells)} cells: between {CELLS[0]} and {CELLS[1]}"
+    """Code that fits on a screen, and a file that a browser opens. Prose is as long as its idea needs."""
     fences = [(i, fence) for i, cell in notebook.prose for fence in FENCE.findall(cell.source)]
     for i, source in [(i, cell.source) for i, cell in notebook.code] + fences:
         limit = CLASS_LINES if re.search(r"^class ", source, re.MULTILINE) else CODE_LINES
         if (lines := len(source.rstrip().splitlines())) > limit:
             yield f"cell {i} has {lines} lines of code: {limit} at most"
-    for i, cell in notebook.prose:
-        if (words := count_words(cell.source)) > WORDS:
-            yield f"cell {i} has {words} words: {WORDS} at most"
     if (size := len(notebook.text.encode())) > BYTES:
         yield f"{size / 1000:.0f} KB: {BYTES / 1000:.0f} at most"
 

@@ -65,14 +65,11 @@ def executed(tmp_path_factory):
     return path
 
 
-def test_execute_stores_what_the_cells_print_and_no_state_of_a_widget(executed):
+def test_execute_stores_what_the_cells_print_and_no_state_of_a_widget_and_twice_is_as_once(executed):
     nb = nbformat.read(executed, as_version=4)
     assert [printed(cell) for cell in nb.cells] == list(SOURCES.values())
     assert [cell.execution_count for cell in nb.cells] == [1, 2, 3, 4, 5]
     assert nb.cells[4].outputs == [] and "widgets" not in nb.metadata
-
-
-def test_executing_twice_changes_nothing(executed):
     before = executed.read_bytes()
     execute(executed)
     assert executed.read_bytes() == before

@@ -91,7 +91,6 @@ def mostly_ignored(nb: NotebookNode) -> None:
 def no_exercise(nb: NotebookNode) -> None:
     """A fault: prose where the exercise was."""
     nb.cells[9:14] = [md("Here.") for _ in range(5)]
-    nb.cells[0].source = nb.cells[0].source.replace("10 minutes", "5 minutes")
     normalise(nb)
 
 
@@ -115,11 +114,9 @@ FAULTS = {
     "too little compared on toyworld": ("enough_is_compared", tagged("real-text", cells=range(15, 41))),
     "ignored without an assert": ("what_is_ignored_is_asserted", reads(8, 'print("three")')),
     "ignored and asserted in silence": ("what_is_ignored_is_asserted", adds(*IN_SILENCE)),
-    "too many cells": ("within_limits", adds(*(md("Here.") for _ in range(45)))),
     "a long code cell": ("within_limits", reads(16, "\n".join(f"a{i} = {i}" for i in range(21)))),
     "a long class": ("within_limits", reads(16, "class A:\n" + "    a = 1\n" * 30)),
     "a long solution": ("within_limits", replaces(13, "    return", "    n += 0\n" * 19 + "    return")),
-    "long prose": ("within_limits", reads(15, "word " * 121)),
     "a big file": ("within_limits", says("stream", name="stdout", text="x" * 300_000)),
     "a path in a source": ("no_trace_of_a_machine", reads(15, f"See {HOME}.")),
     "a path in an output": ("no_trace_of_a_machine", says("stream", name="stdout", text=HOME)),
@@ -128,7 +125,8 @@ FAULTS = {
     "a semicolon": ("plain_python", reads(16, "x = 1;")),
     "no title": ("opens_with_its_goal", replaces(0, "# 2 · Attention", "Attention")),
     "no goal": ("opens_with_its_goal", replaces(0, "Goal", "Aim")),
-    "other minutes": ("opens_with_its_goal", replaces(0, "10 minutes", "15 minutes")),
+    "too few minutes": ("opens_with_its_goal", replaces(0, "10 minutes", "5 minutes")),
+    "too many minutes": ("opens_with_its_goal", replaces(0, "10 minutes", "125 minutes")),
     "no setup cell": ("starts_with_the_setup_cell", tagged("real-text", cells=range(1, 2))),
     "two setup cells": ("starts_with_the_setup_cell", tagged("setup", cells=range(2, 3))),
     "nothing to predict": ("predicts_and_binds", sets("cells 3 metadata tags", ["real-text"])),

@@ -172,22 +172,15 @@ def test_words_that_only_look_like_a_trace_are_no_trace(course, monkeypatch):
     assert promote("one")
 
 
-def test_record_that_is_kept_is_never_replaced_and_no_name_leads_elsewhere(course):
-    write(course, made(2.0))
-    promote("one")
-    write(course, made(1.0))
-    refused(course, "exists already: choose another NAME")
-    refused(course, "cannot name a record", name="../x")
-
-
-def test_run_that_is_not_there_and_a_readme_without_marks_are_refused(course):
+def test_record_that_is_kept_is_never_replaced_and_a_run_a_name_or_marks_that_are_not_there_are_refused(
+    course,
+):
     refused(course, r"no run two with a record in it \(there is none yet", "two")
     write(course, made(2.0))
     refused(course, "there is one", "two")
+    refused(course, "cannot name a record", name="../x")
+    promote("one")
+    write(course, made(1.0))
+    refused(course, "exists already: choose another NAME")
     (course / "README.md").write_text("# tinylm\n")
-    refused(course, "<!-- results -->")
-
-
-def test_record_that_the_course_ships_would_be_promoted_again(course):
-    write(course, made(2.0), "again").write_bytes((paths.DATA / "runs" / "overfit.jsonl").read_bytes())
-    assert promote("again").is_file()
+    refused(course, "<!-- results -->", name="three")

@@ -109,7 +109,7 @@ def test_doctor_says_what_it_found_or_that_all_is_well_and_refuses_a_run_that_no
     my_runs, monkeypatch, printed, capsys
 ):
     assert main(["doctor", "tiny"]) == 2
-    assert_one_sentence(capsys.readouterr().err, "the course has 0 records with the text, model, steps")
+    assert_one_sentence(capsys.readouterr().err, "the doctor compares a run with 3 or more healthy ones")
     for found, said in ((["a", "b"], "a\nb\n"), ([], "both losses stay where those of healthy runs do\n")):
         monkeypatch.setattr("tinylm.course.doctor.examine", lambda record, found=found: found)
         assert printed("doctor", "tiny") == printed("doctor", str(my_runs / "tiny")) == said

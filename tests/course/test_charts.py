@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from tinylm.course import charts
-from tinylm.course.doctor import Bands
 from tinylm.runs.records import Record
 
 X = np.arange(0, 1100, 100)
@@ -52,16 +51,11 @@ def test_durations_end_at_their_time_on_a_logarithmic_axis_and_say_it_in_words(d
     assert {label.get_text(): seconds for seconds, label in ticks}["1 day"] == 24 * 60 * 60
 
 
-def test_curve_of_values_alone_begins_at_step_0(drawn):
-    charts.curve({"loss": [3.0, 2.0, 1.5], "other": ([4, 8], [1.0, 2.0])})
-    assert [line.get_xdata().tolist() for line in drawn.axes.lines] == [[0, 1, 2], [4, 8]]
-
-
-def test_curve_draws_the_points_it_was_given(drawn):
-    charts.curve({"training": (X, FALLS)})
-    x, y = drawn.axes.lines[0].get_data()
-    assert np.array_equal(x, X) and np.array_equal(y, FALLS)
-    assert drawn.axes.get_legend() is None  # a single line needs no name
+def test_curve_draws_the_points_it_was_given_from_step_0_where_no_steps_are_given(drawn):
+    charts.curve({"loss": [3.0, 2.0, 1.5], "training": (X, FALLS)})
+    values, given = drawn.axes.lines
+    assert values.get_xdata().tolist() == [0, 1, 2]
+    assert np.array_equal(given.get_xdata(), X) and np.array_equal(given.get_ydata(), FALLS)
 
 
 def test_curve_of_few_places_on_a_logarithmic_axis_names_each_of_them(drawn):
@@ -134,13 +128,16 @@ def test_dots_stand_at_the_values_with_bars_as_long_as_the_errors_the_first_row_
 
 
 def test_in_band_draws_the_edges_of_the_band_and_the_smoothed_losses_over_it(drawn):
-    band = {0: (3.0, 5.0), 10: (2.0, 3.0), 20: (1.0, 2.0)}
-    bands = Bands(5, {}, training=band, validation={}, updates={})
-    steps = [{"step": step, "loss": loss} for step, loss in ((0, 4.0), (10, 3.0), (20, None))]
-    charts.in_band(bands, {"mine": Record({}, steps, [])}, title="Mine")
+    def record(*losses):
+        return Record({}, [{"step": 10 * i, "loss": loss} for i, loss in enumerate(losses)], [])
+
+    healthy = [record(loss, loss) for loss in (1.9, 2.0, 2.1)]
+    charts.in_band(healthy, {"mine": record(4.0, 3.0, None)}, title="Mine")
     (area,), (line,) = drawn.axes.collections, drawn.axes.lines
-    edges = {(step, edge) for step, both in band.items() for edge in both}
-    assert edges <= {tuple(point) for point in area.get_paths()[0].vertices.tolist()}
+    half = 6 * 0.05 * 2 * (4 / 3) ** 0.5
+    edges = [[step, 2 + side * half] for step in (0, 10) for side in (-1, 1)]
+    for edge in edges:
+        assert any(point == pytest.approx(edge) for point in area.get_paths()[0].vertices.tolist())
     assert line.get_xdata().tolist() == [0, 10, 20]
     assert line.get_ydata().tolist() == pytest.approx([4.0, 3.8, math.nan], nan_ok=True)
-    assert {"mine", "5 healthy runs", "Mine"} <= {*drawn.words()} and "5 healthy runs" in drawn.alt
+    assert {"mine", "3 healthy runs", "Mine"} <= {*drawn.words()} and "3 healthy runs" in drawn.alt

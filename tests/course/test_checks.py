@@ -1,6 +1,7 @@
 """Laws of the exercise checks: one line, whatever the learner wrote, and what differs from the right one."""
 
 import linecache
+import sys
 from collections import Counter
 
 import numpy as np
@@ -88,9 +89,16 @@ def test_check_tolerates_what_its_author_allows(mark):
     assert mark(lambda check: check.close(1.2, 1.0, usual={"double": 1.21}, rtol=0.1)) == "not yet: double"
 
 
+class Unreadable(Exception):
+    def __str__(self):
+        raise ValueError
+
+
 @pytest.mark.parametrize(
     "judge, words",
     [
+        (lambda check: sys.exit(3), "raised SystemExit: sys.exit() ends the whole program, so use `return`"),
+        (lambda check: (_ for _ in ()).throw(Unreadable()), "raised Unreadable"),
         (lambda check: check.close(1 / 0, 1), "raised ZeroDivisionError: division by zero"),
         (lambda check: check.that(undefined, "x"), "not defined (run the cells above, from the top)"),  # noqa: F821
         (lambda check: exec("raise ValueError('x\\n' * 999)"), "raised ValueError: x x x"),

@@ -11,8 +11,8 @@ from tokenizers.models import BPE
 from tinylm.course import flows
 
 FLOWS = {
-    "language model": (flows.language_model, 6, 5),
-    "attention": (flows.attention, 7, 8),
+    "language model": (lambda: flows.drawing("language_model"), 6, 5),
+    "attention": (lambda: flows.drawing("attention"), 7, 8),
     "heads": (lambda: flows.heads(5), 8, 11),
 }
 

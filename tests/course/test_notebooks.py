@@ -1,14 +1,12 @@
 """Laws of the learner's notebooks: work is never lost, and JupyterLab opens on it with this clone's code."""
 
-import io
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
+from jupyterlab.labapp import LabApp
 
 from tinylm.course import notebooks
 from tinylm.course.notebooks import copy_notebooks
@@ -45,19 +43,16 @@ def take(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_copy_is_made_of_every_notebook_without_its_outputs(course, capsys):
+def test_copy_is_made_of_every_notebook_without_its_outputs_and_a_second_time_nothing_is_written(
+    course, capsys
+):
     given, mine, copy = course
+    before = [path.read_bytes() for path in given.iterdir()]
     assert copy() == {"00_start_here.ipynb": "new", NAME: "new"}
     assert capsys.readouterr().out == "00_start_here: new\n01_characters: new\n"
     for a, b in zip(take(mine / NAME)["cells"], take(given / NAME)["cells"], strict=True):
         assert a["source"] == b["source"] and a["metadata"] == b["metadata"]
         assert a.get("outputs", []) == [] and a.get("execution_count") is None
-
-
-def test_copy_never_writes_what_is_given_and_a_second_time_nothing_at_all(course):
-    given, mine, copy = course
-    before = [path.read_bytes() for path in given.iterdir()]
-    copy()
     assert [path.read_bytes() for path in given.iterdir()] == before
     written = [path.stat().st_mtime_ns for path in mine.iterdir()]
     assert set(copy().values()) == {"unchanged"}
@@ -187,116 +182,45 @@ def test_solved_copies_and_the_learners_own_know_nothing_of_each_other(course, e
     assert take(mine / "solved" / NAME) == remark
 
 
-ADDRESS = "http://localhost:8888/lab/tree/00_start_here.ipynb?token=ab12"
-LOG = f"""[I 2026-01-02 03:04:05.678 ServerApp] jupyter_lsp | extension was successfully linked.
-[W 2026-01-02 03:04:05.678 ServerApp] a package is old
-[I 2026-01-02 03:04:05.678 ServerApp] {ADDRESS}
-[I 2026-01-02 03:04:05.678 ServerApp]     {ADDRESS.replace("localhost", "127.0.0.1")}
-[C 2026-01-02 03:04:05.678 ServerApp]\x20
-    Or copy and paste one of these URLs:
-        {ADDRESS}
-"""
-HEAD = f"JupyterLab is open at {ADDRESS}\nCtrl-C twice ends it.\n"
-ERROR = "[E 2026-01-02 03:04:05.678 ServerApp] it broke\n    in this line\n"
-TRACE = "Traceback (most recent call last):\n  here\nOSError: full\n"
-MISSING = "No module named jupyterlab\n"
-
-
-@pytest.mark.parametrize(
-    "log, said", [(LOG + ERROR + LOG, HEAD + ERROR), (LOG + TRACE, HEAD + TRACE), (MISSING, MISSING)]
-)
-def test_lab_log_is_the_address_once_and_errors_with_the_lines_that_follow(capsys, log, said):
-    notebooks.print_log(io.StringIO(log))
-    assert capsys.readouterr().out == said
-
-
-def test_lab_log_is_read_to_its_end_when_the_output_is_closed(monkeypatch):
-    said, stream = io.StringIO(), io.StringIO(LOG + LOG)
-    said.close()
-    monkeypatch.setattr(sys, "stdout", said)
-    stream.close = lambda: None
-    notebooks.print_log(stream)
-    assert stream.read() == ""
-
-
-LAB = """import json, os, sys, time
-if os.environ["PYTHONPATH"].split(os.pathsep)[0] not in sys.path:
-    sys.exit("not on the path")
-import tinylm
-seen = {"arguments": sys.argv[1:], "folder": os.getcwd(), "tinylm": tinylm.__file__, "pid": os.getpid()}
-with open("lab.json", "w") as file:
-    json.dump(seen | {"environment": dict(os.environ)}, file)
-os.rename("lab.json", "lab.started")
-time.sleep(60 if "--wait" in sys.argv else 0)
-sys.exit(3)
-"""
-
-
 @pytest.fixture
-def fake_lab(course, tmp_path, monkeypatch):
-    """A jupyterlab that writes down how it was started; the learner has a file json.py of their own."""
-    given, mine, copy = course
-    copy()
-    (tmp_path / "jupyterlab.py").write_text(LAB)
-    (mine / "json.py").write_text("raise SystemExit('the learner must not be imported')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return lambda *given_to, **how: notebooks.open_lab(given_to, notebooks=given, mine=mine, **how)
-
-
-def test_lab_opens_the_first_notebook_with_this_interpreter_and_this_clones_package(course, fake_lab):
-    assert fake_lab("--no-browser") == 3
-    _, mine, _ = course
-    started = take(mine / "lab.started")
-    assert started["arguments"][:2] == ["--LabApp.default_url=/lab/tree/00_start_here.ipynb", "--no-browser"]
-    assert started["folder"] == str(mine)
-    assert started["tinylm"] == str(notebooks.ROOT / "tinylm" / "__init__.py")
-    first = {name: value.split(os.pathsep)[0] for name, value in started["environment"].items()}
-    assert first["PATH"] == os.path.dirname(sys.executable) and first["PYTHONPATH"] == str(notebooks.ROOT)
-    assert first["JUPYTER_PREFER_ENV_PATH"] == "1" and first["JUPYTER_CONFIG_PATH"] == str(mine / ".lab")
-    assert take(mine / ".lab/labconfig/default_setting_overrides.json") == notebooks.SETTINGS
-
-
-def test_lab_with_solutions_opens_on_the_solved_copy_and_keeps_what_it_trains_apart(course, fake_lab):
-    _, mine, _ = course
-    fake_lab()
-    assert take(mine / "lab.started")["environment"].get("TINYLM_MINE") == os.environ.get("TINYLM_MINE")
-    fake_lab(solved=True)
-    started = take(mine / "lab.started")
-    assert started["arguments"][0] == "--LabApp.default_url=/lab/tree/solved/00_start_here.ipynb"
-    assert started["folder"] == str(mine) and (mine / "solved" / "00_start_here.ipynb").exists()
-    assert started["environment"]["TINYLM_MINE"] == "data/mine/solved"
-
-
-@pytest.mark.parametrize(
-    "user, given, warned, passed", [(0, (), 1, 1), (0, ("--allow-root",), 0, 1), (1000, (), 0, 0)]
-)
-def test_lab_runs_for_root_with_one_line_of_warning(
-    course, fake_lab, monkeypatch, capsys, user, given, warned, passed
-):
-    monkeypatch.setattr(os, "geteuid", lambda: user, raising=False)
-    fake_lab(*given)
-    assert take(course[1] / "lab.started")["arguments"].count("--allow-root") == passed
-    assert capsys.readouterr().out.count("running as root") == warned
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
-def test_lab_goes_on_after_ctrl_c_which_jupyterlab_answers_itself_and_ends_with_it_when_terminated(
-    course, fake_lab
-):
+def lab(course, monkeypatch):
+    """A function that opens a JupyterLab which only notes its arguments, its folder and its environment."""
     given, mine, _ = course
-    code = "import sys; from pathlib import Path; from tinylm.course.notebooks import open_lab; "
-    code += f"sys.exit(open_lab(['--wait'], notebooks=Path({str(given)!r}), mine=Path({str(mine)!r})))"
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, cwd=notebooks.ROOT)
-    started = mine / "lab.started"
-    while not started.exists():
-        assert parent.poll() is None
-        time.sleep(0.05)
-    lab = take(started)["pid"]
-    parent.send_signal(signal.SIGINT)
-    with pytest.raises(subprocess.TimeoutExpired):
-        parent.wait(timeout=0.5)
-    parent.send_signal(signal.SIGTERM)
-    assert parent.wait(timeout=30) == 128 + signal.SIGTERM
-    with pytest.raises(ProcessLookupError):  # one that was left running ends after a minute
-        os.kill(lab, 0)
+    monkeypatch.chdir(given.parent)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.delenv("TINYLM_MINE", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000, raising=False)
+    started = []
+    monkeypatch.setattr(
+        LabApp, "launch_instance", lambda argv: started.append((argv, Path.cwd(), os.environ))
+    )
+
+    def opened(*arguments, **how):
+        assert notebooks.open_lab(arguments, notebooks=given, mine=mine, **how) == 0
+        return started.pop()
+
+    return opened
+
+
+def test_lab_opens_the_first_notebook_with_this_interpreter_and_this_clones_package(course, lab):
+    arguments, folder, environment = lab("--no-browser")
+    assert arguments[0] == "--LabApp.default_url=/lab/tree/00_start_here.ipynb" and folder == course[1]
+    assert arguments[-1] == "--no-browser" and "TINYLM_MINE" not in environment
+    first = {name: value.split(os.pathsep)[0] for name, value in environment.items() if value}
+    assert first["PATH"] == os.path.dirname(sys.executable) and first["PYTHONPATH"] == str(notebooks.ROOT)
+    assert first["JUPYTER_PREFER_ENV_PATH"] == "1"
+    assert (Path(first["JUPYTER_CONFIG_PATH"]) / "labconfig" / "default_setting_overrides.json").exists()
+
+
+def test_lab_with_solutions_opens_on_the_solved_copy_and_keeps_what_it_trains_apart(course, lab):
+    arguments, folder, environment = lab(solved=True)
+    assert arguments[0] == "--LabApp.default_url=/lab/tree/solved/00_start_here.ipynb" and folder == course[1]
+    assert (folder / "solved" / "00_start_here.ipynb").exists()
+    assert environment["TINYLM_MINE"] == "data/mine/solved"
+
+
+def test_lab_runs_for_root_with_one_line_of_warning(lab, monkeypatch, capsys):
+    assert "--allow-root" not in lab()[0] and "running as root" not in capsys.readouterr().out
+    monkeypatch.setattr(os, "geteuid", lambda: 0, raising=False)
+    assert lab()[0].count("--allow-root") == 1 and capsys.readouterr().out.count("running as root") == 1
+    assert lab("--allow-root")[0].count("--allow-root") == 1 and "as root" not in capsys.readouterr().out

@@ -5,11 +5,8 @@ import io
 
 import matplotlib
 import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pytest
-from nbclient import NotebookClient
-from nbconvert import HTMLExporter
 from PIL import Image
 
 from tinylm.course import charts, style
@@ -83,27 +80,3 @@ def test_figure_has_the_courses_look_and_leaves_the_learners_settings_alone(draw
         charts.bars(["a"], [1], alt="One bar.")
         assert not drawn.axes.spines["top"].get_visible()
         assert matplotlib.rcParams["font.size"] == 7 and matplotlib.rcParams["axes.spines.top"]
-
-
-def test_real_notebook_gets_figure_text_and_widget_without_a_warning():
-    cells = [
-        "from tinylm.course import charts, style, widgets\n\ncharts.curve({'loss': ([0, 1], [2, 1])})",
-        "import matplotlib.pyplot as plt\n\nfigure, axes = plt.subplots()\n_ = axes.plot([1, 2])\n"
-        "style.show(figure, 'My own line rises.')",
-        "def draw(k):\n    charts.bars(['a'], [k], alt=f'A bar of {k}.')\n\n\n"
-        "box = widgets.explore(draw, k=(0, 5))",
-        "box.children[0].value = 3",
-    ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
-    first, own, *widget = (cell.outputs for cell in notebook.cells)
-    assert [o.output_type for o in first] == ["display_data", "display_data"]
-    assert first[0].metadata["image/png"]["alt"].endswith("against step: loss falls.")
-    assert own[0].data["text/plain"] == "figure: My own line rises."
-    assert len([o for o in own if "image/png" in o.get("data", {})]) == 1
-    assert widget == [[], []]
-    widgets = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values()
-    (paper,) = (w["state"]["outputs"] for w in widgets if "outputs" in w["state"])
-    assert [o["data"].get("text/plain") for o in paper] == ["figure: A bar of 3.", None]
-    html, _ = HTMLExporter().from_notebook_node(notebook)
-    assert "Figure: My own line rises." in html

@@ -1,7 +1,8 @@
-"""Charts: numbers as bars, durations, curves, and dots with errors.
+"""Charts: draw numbers as bars, durations, curves, and dots with errors.
 
-Each function draws, shows and returns nothing. The alternative text says what was drawn, without a measured
-number, so that it is the same on every machine; `alt` replaces it. Shown in notebook 00_start_here."""
+Each function draws and shows, and returns nothing. The alternative text says what was drawn. It holds no
+measured number, since outputs are compared between machines. `alt` replaces it.
+Shown in notebook 00_start_here."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinylm.course import style
-from tinylm.course.doctor import Bands, smooth
+from tinylm.course.doctor import healthy_band, training_curve
 from tinylm.runs.records import Record
 from tinylm.training.forecast import plain_duration
 
@@ -19,10 +20,11 @@ TIMES = {"1 s": 1, "1 min": 60, "1 hour": 3600, "1 day": 86400, "1 year": 31_536
 
 
 def bars(labels: Sequence[str], values: Any, *, top: int = 0, alt: str = "", **named: str) -> None:
-    """One bar per label; {"before": values, "after": values} gives a bar of each kind per label.
+    """Draw one bar for each label, or with {"before": values, "after": values} a bar of each kind.
 
-    top: only so many labels, those with the largest values, in the order of the first kind. Without it all
-    are drawn as they stand; up to about 40 are readable. named: title and ylabel, else "probability"."""
+    top: draw only this many labels, those with the largest values, in the order of the first kind. By default
+    all labels are drawn in the given order; about 40 stay readable.
+    named: title and ylabel, by default "probability"."""
     kinds, named = values if isinstance(values, Mapping) else {"": values}, {"ylabel": "probability"} | named
     names = np.array(style.show_whitespace(labels), dtype=object)
     sizes = np.array([style.to_numpy(kind) for kind in kinds.values()])  # (kinds, labels)
@@ -53,7 +55,7 @@ def bars(labels: Sequence[str], values: Any, *, top: int = 0, alt: str = "", **n
 
 
 def durations(seconds: Mapping[str, float], *, title: str) -> None:
-    """A bar for each name, from the lowest up, on a logarithmic axis; at its end the time in words."""
+    """Draw a bar for each name, from the bottom up, on a logarithmic axis, with the time in words."""
     times, names = list(seconds.values()), sorted(seconds, key=lambda name: seconds[name])
     told = f"Bars of time on a logarithmic axis, the shortest first: {', '.join(names)}."
     with style.figure(told, height=1.2 + 0.6 * len(times)) as axes:
@@ -76,11 +78,11 @@ def curve(
     alt: str = "",
     **named: str,
 ) -> None:
-    """Lines by name: {"training": (steps, losses)}, or {"training": losses} where the steps are 0, 1, 2, …
+    """Draw lines by name: {"training": (steps, losses)}, or {"training": losses} for the steps 0, 1, 2, …
 
-    levels are horizontal lines by name, e.g. {"ln V: knows nothing": 4.174, "floor": 0.61}.
-    Where a line has 30 points or fewer they are marked; of several lines with up to 400, about a dozen.
-    named: title, xlabel, ylabel. Without `alt` the text says where each line falls and rises."""
+    levels: horizontal lines by name, for example {"ln V: knows nothing": 4.174, "floor": 0.61}.
+    A line of up to 30 points has a marker at each. Several lines of up to 400 points have about a dozen each.
+    named: title, xlabel, ylabel. The default alternative text says where each line falls and rises."""
     levels, named = levels or {}, {"xlabel": "step", "ylabel": "loss (nats per token)"} | named
     pairs = {name: y if isinstance(y, tuple) else (range(len(y)), y) for name, y in lines.items()}
     drawn = {name: (style.to_numpy(x), style.to_numpy(y)) for name, (x, y) in pairs.items()}
@@ -110,7 +112,7 @@ def curve(
 
 
 def _way(y: np.ndarray) -> str:
-    """Where a line goes: "falls, then rises". Less than a quarter of its range is no turn, but noise."""
+    """Say where a line goes: "falls, then rises". A turn of less than a quarter of its range is noise."""
     ways, low, high = [], y[0], y[0]
     for value in y:
         low, high = min(low, value), max(high, value)
@@ -121,10 +123,10 @@ def _way(y: np.ndarray) -> str:
 
 
 def dots(values: Mapping[str, tuple[float, float]], *, pale: Sequence[str] = (), **named: str) -> None:
-    """One row for each name, from the top: a dot at the value, a bar from value - error to value + error.
+    """Draw a row for each name, from the top: a dot at the value, a bar from value - error to value + error.
 
-    pale names rows to be drawn hollow and grey, such as what was tried and not kept. The axis need not begin
-    at zero, as it must for bars: what is read is the place of a dot, not a length."""
+    pale: names to be drawn hollow and grey, for example what was tried and not kept. The axis doesn't need to
+    begin at zero, as it must for bars: one reads the place of a dot, not a length."""
     lowest = min(values, key=lambda name: values[name][0])
     told = f"A dot with its error for each of {', '.join(values)}; the lowest value is that of {lowest}."
     with style.figure(told, height=1.5 + 0.32 * len(values)) as axes:
@@ -137,15 +139,17 @@ def dots(values: Mapping[str, tuple[float, float]], *, pale: Sequence[str] = (),
         axes.grid(axis="both")
 
 
-def in_band(bands: Bands, runs: Mapping[str, Record], *, alt: str = "", **named: str) -> None:
-    """The training losses of some runs, smoothed as the doctor does, over the band of healthy ones."""
-    steps, (low, high) = list(bands.training), zip(*bands.training.values(), strict=True)
-    told = f"The band where {bands.n} healthy runs went, over the steps, and the curves of {', '.join(runs)}."
-    with style.figure(alt or told, height=4.5) as axes:
-        axes.fill_between(steps, low, high, color=style.PALE, label=f"{bands.n} healthy runs")
+def in_band(healthy: Sequence[Record], runs: Mapping[str, Record], **named: str) -> None:
+    """Draw the training losses of some runs, smoothed as the doctor does, over the band of healthy runs."""
+    n = len(healthy)
+    band = healthy_band([training_curve(record) for record in healthy])
+    low, high = zip(*band.values(), strict=True)
+    told = f"The band where {n} healthy runs went, over the steps, and the curves of {', '.join(runs)}."
+    with style.figure(told, height=4.5) as axes:
+        axes.fill_between(list(band), low, high, color=style.PALE, label=f"{n} healthy runs")
         for look, (name, record) in zip(style.LOOKS(), runs.items(), strict=False):
-            losses = smooth([line["loss"] for line in record.steps])
-            axes.plot([line["step"] for line in record.steps], losses, label=name, **look | {"marker": None})
+            curve = training_curve(record)
+            axes.plot(list(curve), list(curve.values()), label=name, **look | {"marker": None})
         axes.set(**{"xlabel": "step", "ylabel": "training loss, smoothed (nats per token)"} | named)
         axes.grid(axis="y")
         axes.figure.legend(loc="outside lower center", ncols=3, handlelength=3)

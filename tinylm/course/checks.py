@@ -1,14 +1,15 @@
-"""Checks: an exercise is marked in one line, and a wrong answer is told what usually causes it.
+"""Checks: mark an exercise in one line, and say what usually causes a wrong answer.
 
-The checks stand in `exercises`, out of sight, because they hold the answers. One of them is a function of the
-check and of what the learner wrote:
+The checks are in `exercises`, out of sight, because they hold the answers. Each is a function of the check
+and of what the learner wrote:
 
     @marked("2.1 · mask the future", given=causal_mask)
     def mask(check, mine):
         check.close(check.run(mine, 5), right, "a position may see itself", usual={"upside down?": right.T})
 
-and a notebook says `mask = exercises.mask(mask)`: it goes on with the learner's own where that is right, else
-with what is `given`. `difference` says in a sentence how two answers differ. Shown in 00_start_here."""
+and a notebook says `mask = exercises.mask(mask)`: it goes on with the learner's own answer if that is right,
+and otherwise with the package's, `given`. `difference` says in a sentence how two answers differ.
+Shown in 00_start_here."""
 
 import copy
 import dis
@@ -34,10 +35,10 @@ DATA = (torch.Tensor, np.ndarray, list, tuple, dict, str, int, float)
 
 
 def marked(name: str, *, given: Any = None) -> Callable[[Callable], Callable[[Any], Any]]:
-    """Make of a check(check, answer) what a notebook calls with the answer: it prints one line.
+    """Turn check(check, answer) into the function that a notebook calls with the answer: it prints one line.
 
-    What comes back is what the notebook goes on with: the answer, or, where that is blank or wrong, the
-    package's own, `given`. Without `given` nothing follows from the exercise."""
+    That function returns what the notebook goes on with: the answer, or the package's own, `given`, if the
+    answer is blank or wrong. Without `given` it always returns the answer."""
 
     def decorate(marking: Callable) -> Callable[[Any], Any]:
         @functools.wraps(marking)
@@ -60,9 +61,9 @@ class _Ended(Exception):
 class exercise:
     """Mark one exercise: print one line when the block ends, whatever error the learner made.
 
-    The line is "NAME: correct", "NAME: not attempted yet" or "NAME: not yet: DIAGNOSIS"; where the notebook
-    goes on with the answer (`bound`), it also says with whose. The first check that fails ends the block.
-    Raises TinyLMError for an exercise that checks nothing: the author's mistake."""
+    The line is "NAME: correct", "NAME: not attempted yet" or "NAME: not yet: DIAGNOSIS". If the notebook goes
+    on with the answer (`bound`), it also says with whose. The first check that fails ends the block.
+    Raises TinyLMError for an exercise that checks nothing, which is its author's mistake."""
 
     name: str
     bound: bool = False
@@ -76,7 +77,7 @@ class exercise:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         if error is None and not self.checks:
             raise TinyLMError(f'exercise "{self.name}" checks nothing: add check.that or check.close')
-        if error is not None and not isinstance(error, Exception):
+        if error is not None and not isinstance(error, Exception | SystemExit):
             return False  # KeyboardInterrupt and the like belong to Jupyter
         self.verdict = _verdict(error) if error else "correct"
         goes_on = "going on with yours" if self.verdict == "correct" else "going on with tinylm's"
@@ -84,9 +85,9 @@ class exercise:
         return True
 
     def run(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        """What the learner's function returns for these arguments, which it may read and not change.
+        """Return what the learner's function returns for these arguments, which it must not change.
 
-        A function still blank ends the exercise, and so does one that returns None."""
+        A function that is still blank ends the exercise, and so does one that returns None."""
         own = [copy.deepcopy(a) if isinstance(a, torch.Tensor) else a for a in arguments]
         answer = function(*own, **named)
         if answer is None:
@@ -99,7 +100,7 @@ class exercise:
         return answer
 
     def forbid(self, function: Any, *names: str) -> None:
-        """None of these names may stand in the function: the contract asks the learner to do without."""
+        """Refuse a function that uses one of these names: the contract asks the learner to do without."""
         if used := {*names} & {name for code in _codes(function) for name in code.co_names}:
             raise _Ended(f"not yet: the contract asks you to do without `{min(used)}`")
 
@@ -109,7 +110,7 @@ class exercise:
             raise _Ended(BLANK)
 
     def that(self, condition: Any, diagnosis: str) -> None:
-        """The condition must hold. A tensor or array of booleans must hold everywhere."""
+        """Demand that the condition holds. A tensor or array of booleans must be true everywhere."""
         self.attempted(condition)
         self.checks += 1
         if not bool(condition.all() if hasattr(condition, "all") else condition):
@@ -118,10 +119,10 @@ class exercise:
     def close(
         self, mine: Any, expected: Any, diagnosis: str = "", *, usual: dict | None = None, **near: float
     ) -> None:
-        """`mine` must equal `expected`: floats up to rtol and atol (1e-4, 1e-6), everything else exactly.
+        """Demand that `mine` equals `expected`: floats up to rtol and atol (1e-4, 1e-6), the rest exactly.
 
-        usual maps a sentence to the value that a usual mistake gives: when `mine` is that value, the
-        sentence is the diagnosis. Otherwise it is shape, dtype, nan, or `diagnosis` with the worst value."""
+        usual: {sentence: the value that this mistake gives}. If `mine` is such a value, its sentence is the
+        diagnosis. Otherwise the diagnosis is shape, dtype or nan, or `diagnosis` with the worst value."""
         self.attempted(mine)
         self.checks += 1
         if problem := difference(mine, expected, **near):
@@ -135,10 +136,10 @@ class exercise:
 
 
 def _codes(function: Any) -> Iterator[CodeType]:
-    """The code of a function, of what is defined inside it, or of all methods of a class."""
+    """Yield the code of a function, of what is defined inside it, or of all methods of a class."""
     waiting = [function]
     while waiting:
-        found = inspect.unwrap(waiting.pop())  # also of what stands under @torch.no_grad()
+        found = inspect.unwrap(waiting.pop())  # also what is under @torch.no_grad()
         if inspect.isclass(found):
             waiting += [member for member in vars(found).values() if inspect.isroutine(member)]
         elif code := found if isinstance(found, CodeType) else getattr(found, "__code__", None):
@@ -147,7 +148,7 @@ def _codes(function: Any) -> Iterator[CodeType]:
 
 
 def _overlooked(function: Any) -> str | None:
-    """What is told of a wrong function that never looks at one of its arguments, or None."""
+    """Return the diagnosis of a wrong function that never uses one of its arguments, or None."""
     function = inspect.unwrap(function) if callable(function) else None
     if not inspect.isfunction(function):
         return None
@@ -163,13 +164,18 @@ def _overlooked(function: Any) -> str | None:
     return f"your function does not use its argument `{unused[0]}`{instead}"
 
 
-def _verdict(error: Exception) -> str:
-    """What is said of what ended an exercise: a check, a stub's own error, or one of the learner's code.
+def _verdict(error: Exception | SystemExit) -> str:
+    """Return the verdict for what ended an exercise: a check, a stub's own error, or an error of the learner.
 
-    Of the last its type, its message, and the innermost line of a notebook cell."""
-    message = " ".join(str(error).split())
+    An error of the learner is given with its type, its message, and the innermost line of a notebook cell."""
     if isinstance(error, _Ended):
         return str(error)
+    try:
+        message = " ".join(str(error).split())
+    except Exception:  # the learner's own error class, whose __str__ is broken
+        message = ""
+    if isinstance(error, SystemExit):
+        message = "sys.exit() ends the whole program, so use `return` to end a function"
     on_dots = isinstance(error, TypeError | AttributeError) and "ellipsis" in message.lower()
     if on_dots or isinstance(error, NotImplementedError):
         return BLANK
@@ -188,10 +194,10 @@ def _verdict(error: Exception) -> str:
 def difference(
     mine: Any, expected: Any, *, rtol: float = 1e-4, atol: float = 1e-6, kinds: bool = True
 ) -> tuple[str, bool] | None:
-    """None when equal (floats up to rtol, atol; the rest exactly), or what differs first.
+    """Return None when equal (floats up to rtol and atol, the rest exactly), or what differs first.
 
-    That is one sentence, and whether it concerns the values (not shape, dtype, type or nan). Without `kinds`
-    a list may stand for a tensor, and floats for whole numbers or booleans."""
+    That is one sentence, and whether it is about the values, and not about shape, dtype, type or nan. Without
+    `kinds` a list may replace a tensor, and floats may replace integers or booleans."""
     near = {"rtol": rtol, "atol": atol, "kinds": kinds}
     a, b = _as_array(mine), _as_array(expected)
     if b is None:
@@ -215,7 +221,7 @@ def difference(
 
 
 def _as_array(value: Any) -> np.ndarray | None:
-    """A numpy array of booleans, whole numbers or floats, or None when the value is not numbers."""
+    """Return a numpy array of booleans, integers or floats, or None when the value is not numbers."""
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         return (value.double() if value.is_floating_point() else value).numpy()
@@ -229,7 +235,7 @@ def _as_array(value: Any) -> np.ndarray | None:
 
 
 def _difference_of_others(mine: Any, expected: Any, near: dict[str, Any]) -> tuple[str, bool] | None:
-    """Lists, tuples and dictionaries item by item; strings and all the rest are equal or not."""
+    """Compare lists, tuples and dictionaries item by item, and everything else as equal or not."""
     if isinstance(mine, np.ndarray) and isinstance(expected, np.ndarray):  # of strings, of anything
         mine, expected = mine.tolist(), expected.tolist()
     dictionaries = isinstance(mine, dict) and isinstance(expected, dict)  # a Counter is one, too

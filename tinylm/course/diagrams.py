@@ -1,11 +1,13 @@
-"""Diagrams: two drawings of the course: the ladder of models, and a model's own plan.
+"""Diagrams: draw the ladder of models and the plan of a model, and the pen for both: boxes, arrows, texts.
 
-`architecture` is read off the model that it is given, layer by layer, so that it cannot drift from the code.
+`architecture` reads the model that it is given, layer by layer, so the drawing can't drift from the code.
 Shown in notebooks 00_start_here and 03_transformer."""
 
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -14,41 +16,37 @@ from torch import nn
 
 from tinylm.course import style
 from tinylm.course.style import BLUE, GREY, INK, PALE
+from tinylm.runs import machine
 
-LADDER = (  # notebooks, name, size, what it does
-    ("00–06", "Characters", "0.8M", "guesses the next letter of Shakespeare"),
-    ("07–10", "TinyStories", "51M", "tells a short story that hangs together"),
-    ("11–13", "GPT-2", "124M", "GPT-2's own size, on text from the web"),
-    ("14–16", "Modern", "MoE", "today's blocks, a mixture of experts"),
-    ("17–18", "Chat", "", "answers when it is asked"),
-    ("19", "Demo", "", "on a web page, for others to try"),
-)
-
+DRAWINGS = tomllib.loads(Path(__file__).with_name("drawings.toml").read_text("utf-8"))
 Point = tuple[float, float]
 STREAM, LEFT, RIGHT, COUNT = 1.45, 2.15, 3.35, 8.85  # inches: the stream, a branch's two boxes, the counts
 
 
 def ladder(here: str) -> None:
-    """The course's ladder of models, from the lowest rung up; `here` names the rung where we are."""
-    rungs = ", ".join(name + (f" ({size})" if size else "") for _, name, size, _ in LADDER)
+    """Draw the course's ladder of models, from the lowest rung up; `here` names the rung where we are."""
+    sizes = [name.split()[0] for name in machine.ladder()]  # of "0.8M Shakespeare"
+    sizes += ["MoE", "", ""]
+    named = zip((name for _, name, _ in DRAWINGS["ladder"]), sizes, strict=True)
+    rungs = ", ".join(f"{name} ({size})" if size else name for name, size in named)
     alt = f"The ladder of models, from the lowest rung up: {rungs}. We are at {here}."
     with paper(alt, 9.4, 6 * 0.8 + 0.1) as axes:
-        for i, (notebooks, name, size, about) in enumerate(LADDER):
+        for i, (notebooks, name, about) in enumerate(DRAWINGS["ladder"]):
             left, y = 0.05 + 0.32 * i, 0.43 + 0.8 * i
             ground, ink = (BLUE, "white") if name == here else (PALE, INK)
             box(axes, left, y, 7.6, 0.66, facecolor=ground, edgecolor=BLUE)
             write(axes, left + 0.16, y, notebooks, color=ink)
             write(axes, left + 0.95, y, name, 15, color=ink, weight="bold")
-            write(axes, left + 2.62, y, size, 15, color=ink)
+            write(axes, left + 2.62, y, sizes[i], 15, color=ink)
             write(axes, left + 3.5, y, about, color=ink)
             if name == here:
                 write(axes, left + 7.7, y, "◀ here", color=BLUE)
 
 
 def architecture(model: nn.Module) -> None:
-    """Draw a GPT from itself: the residual stream upwards, what adds to it, shapes and parameters.
+    """Draw a GPT: its residual stream upwards, the parts that add to it, their shapes and parameters.
 
-    Neighbouring blocks with the same parts are drawn once, with how many there are."""
+    Neighbouring blocks with the same parts are drawn once, with their number."""
     embedding, head, blocks = model.token_embedding, model.head, list(model.blocks)
     channels, tied, total = embedding.embedding_dim, head.weight is embedding.weight, _count(model)
     alt = f"Plan of the model, from tokens below to logits above: embeddings of width {channels}, "
@@ -81,7 +79,7 @@ def architecture(model: nn.Module) -> None:
 def _row(
     axes: Axes, y: float, left: float, width: float, name: str, part: nn.Module, colour: Any, *told: str
 ) -> None:
-    """A part's box, and beside it its sizes and its number of parameters, or what is told in their place."""
+    """Draw a part's box, and beside it its sizes and its number of parameters, or the two texts `told`."""
     inside, count = told or (_inside(part), f"{_count(part):,}")
     box(axes, left, y, width, 0.46, name, facecolor=colour)
     write(axes, left + width + 0.2, y, inside)
@@ -89,7 +87,7 @@ def _row(
 
 
 def _blocks(axes: Axes, low: float, block: nn.Module, *others: nn.Module) -> float:
-    """One block in a dashed frame, and how many of its kind follow one another. Returns how high it is."""
+    """Draw one block in a dashed frame, with the number of its kind. Returns the height of its upper end."""
     n, each, y, centre = 1 + len(others), _count(block), low + 0.1, RIGHT + 2.1
     attention, mlp = (block.attn_norm, "attention", block.attn), (block.mlp_norm, "MLP", block.mlp)
     for (norm, name, part), colour in ((attention, style.GREEN), (mlp, style.PINK)):
@@ -113,7 +111,7 @@ def _blocks(axes: Axes, low: float, block: nn.Module, *others: nn.Module) -> flo
 
 @contextmanager
 def paper(alt: str, width: float, high: float, low: float = 0.0, title: str = "") -> Iterator[Axes]:
-    """A figure to draw on in inches: x from 0 to width, y from low to high; shown when the block ends."""
+    """Open a figure to draw on in inches: x from 0 to width, y from low to high. It is shown at the end."""
     with style.figure(alt, width, high - low + (0.5 if title else 0.1)) as axes:
         axes.set(xlim=(0, width), ylim=(low, high), title=title)
         axes.axis("off")
@@ -121,19 +119,19 @@ def paper(alt: str, width: float, high: float, low: float = 0.0, title: str = ""
 
 
 def line(axes: Axes, x: Any, y: Any, linewidth: float = 1.8) -> None:
-    """A line through the points, under everything else."""
+    """Draw a line through the points, below everything else."""
     axes.plot(x, y, color=INK, linewidth=linewidth, linestyle="-", zorder=0)
 
 
 def plus(axes: Axes, start: Point, end: Point) -> None:
-    """An arrow to the sign of an addition."""
+    """Draw an arrow that ends in a plus sign."""
     arrow(axes, start, end, shrinkB=10)
     axes.plot(*end, "o", markersize=19, color="white", markeredgecolor=INK, markeredgewidth=1.8)
     axes.plot(*end, "+", markersize=12, color=INK, markeredgewidth=2.2)
 
 
 def box(axes: Axes, left: float, y: float, width: float, height: float, *text: str, **look: Any) -> None:
-    """A rounded box whose middle is at the height y, its name, and under it, smaller, what is inside."""
+    """Draw a rounded box around the height y, with its name, and below it, smaller, what it holds."""
     name, inside = (*text, "", "")[:2]
     weight, shape = look.pop("weight", "normal"), "round,pad=0,rounding_size=0.1"
     look = {"facecolor": PALE, "edgecolor": INK, "linewidth": 1.4} | look
@@ -143,13 +141,13 @@ def box(axes: Axes, left: float, y: float, width: float, height: float, *text: s
 
 
 def arrow(axes: Axes, start: Point, end: Point, **look: Any) -> None:
-    """An arrow from (x, y) to (x, y)."""
+    """Draw an arrow from (x, y) to (x, y)."""
     look = {"arrowstyle": "-|>", "mutation_scale": 14, "linewidth": 1.8, "color": INK, "shrinkB": 0} | look
     axes.add_patch(FancyArrowPatch(start, end, shrinkA=0, **look))
 
 
 def write(axes: Axes, x: float, y: float, text: str, size: int = 13, **look: Any) -> None:
-    """A text that begins at x; its middle is at the height y."""
+    """Write a text that begins at x, with its middle at the height y."""
     axes.text(x, y, text, **({"va": "center", "fontsize": size, "color": INK} | look))
 
 
@@ -158,7 +156,7 @@ def _count(part: nn.Module) -> int:
 
 
 def _inside(part: nn.Module) -> str:
-    """What a part is made of: its own matrices, as sizes."""
+    """Return what a part is made of: the sizes of its own matrices."""
     if isinstance(part, nn.Embedding):
         return f"{part.num_embeddings:,} × {part.embedding_dim}"
     if isinstance(part, nn.Linear):

@@ -1,24 +1,24 @@
-"""Flows: drawings of what goes where: boxes with arrows, grids, who looks at whom, vectors as arrows.
+"""Flows: draw what goes where: boxes with arrows, grids of numbers, who looks at whom, vectors as arrows.
 
-One style, and where there are words, those of the course's example sentence. Shown in 01 to 03."""
+All have one style, and their words are those of the course's example sentence. Shown in 01 to 03 and 07."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinylm.course import style
-from tinylm.course.diagrams import arrow, box, line, paper, plus, write
+from tinylm.course.diagrams import DRAWINGS, arrow, box, line, paper, plus, write
 from tinylm.course.style import BLUE, COLOURS, GREY, INK
 
 SENTENCE = ("the", "queen", "said", "that", "she", "was", "tired")
 HIGH, GAP, LANE = 0.78, 0.3, 0.94  # inches: a box, the arrow to the next one, from lane to lane
-Box = tuple[float, float, str]  # column and lane, from the top left, and the text
+Box = Sequence[Any]  # column and lane, from the top left, and the text
 
 
 def flow(boxes: Mapping[str, Box], arrows: str, *, title: str, alt: str) -> None:
-    """Boxes with arrows between them: {"q": (1, 0, "query\\n(T, D)")} and "x>q x>k q>s".
+    """Draw boxes with arrows between them: {"q": (1, 0, "query\\n(T, D)")} and "x>q x>k q>s".
 
-    A text's first line is the box's name, in bold; the second says what is in it."""
+    The first line of a box's text is its name, in bold. The second line says what the box holds."""
 
     def width(text: str) -> float:
         name, _, inside = text.partition("\n")
@@ -39,31 +39,14 @@ def flow(boxes: Mapping[str, Box], arrows: str, *, title: str, alt: str) -> None
             arrow(axes, begin, (left[to], high - (other + 0.5) * LANE))
 
 
-def language_model() -> None:
-    """From a text to the probabilities of what comes next: the whole way."""
-    texts = ("text\nthe queen said", "ids\n0 1 2", "vectors\n(T, C)", "blocks\nlook, think", "logits\n(T, V)")
-    boxes = {str(i): (i, 0, text) for i, text in enumerate((*texts, "probabilities\nthat … 0.4"))}
-    told = "A text becomes ids, ids become vectors; blocks change them; logits and probabilities come out."
-    flow(boxes, "0>1 1>2 2>3 3>4 4>5", title="A language model", alt=told)
-
-
-def attention() -> None:
-    """One head: query and key make the scores, softmax the weights, weights and values the result."""
-    boxes = {
-        "x": (0, 1, "x\n(T, C)"),
-        "q": (1, 0, "query\nx W_q  (T, D)"),
-        "k": (1, 1, "key\nx W_k  (T, D)"),
-        "v": (1, 2, "value\nx W_v  (T, D)"),
-        "s": (2, 0.5, "scores\nq · k / √D  (T, T)"),
-        "w": (3, 0.5, "weights\nmask, softmax"),
-        "o": (4, 1, "result\nΣ weight · value"),
-    }
-    told = "x makes queries, keys and values; queries and keys make scores, softmax makes weights of them, "
-    flow(boxes, "x>q x>k x>v q>s k>s s>w w>o v>o", title="One head", alt=told + "and they weigh the values.")
+def drawing(name: str) -> None:
+    """Draw one of the fixed flows in drawings.toml: "language_model" or "attention"."""
+    fixed = DRAWINGS[name]
+    flow(fixed["boxes"], fixed["arrows"], title=fixed["title"], alt=fixed["alt"])
 
 
 def heads(n_head: int) -> None:
-    """Several heads side by side, and the matrix that mixes what they found."""
+    """Draw `n_head` heads side by side, and the matrix that mixes their results."""
     middle = (n_head - 1) / 2
     boxes = {"x": (0, middle, "x\n(T, C)")}
     boxes |= {f"h{i}": (1, i, f"head {i}\n(T, D)") for i in range(n_head)}
@@ -74,9 +57,9 @@ def heads(n_head: int) -> None:
 
 
 def residual_stream(words: Sequence[str] = SENTENCE, position: int = 4) -> None:
-    """A line for each word, straight through one block, and what is added to the line at `position`.
+    """Draw a line for each word, straight through one block, and what is added to the line at `position`.
 
-    Attention reads the lines above as well, the MLP this line alone. Later words are grey."""
+    Attention reads this line and the lines above it, the MLP reads this line alone. Later words are grey."""
     word = f"“{words[position]}”"
     told = f"The words “{' '.join(words)}” are straight lines through a block. Attention reads a normed copy "
     told += f"of the line of {word} and of those above, and adds its result a to the line of {word}. "
@@ -107,9 +90,9 @@ def residual_stream(words: Sequence[str] = SENTENCE, position: int = 4) -> None:
 
 
 def look_back(words: Sequence[str], position: int, weights: Any, *, title: str) -> None:
-    """A row of words, and from the word at `position` an arc to each that it looks at; weights (T,).
+    """Draw a row of words, with an arc from the word at `position` to each word that it looks at.
 
-    The heavier the weight, the thicker the arc; what comes after the position is grey."""
+    weights (T,): the larger a weight, the thicker its arc. Words after the position are grey."""
     weights, middles, at = style.to_numpy(weights), [], 0.0
     for word in words:
         middles.append(at + 0.08 * len(word) + 0.2)
@@ -131,7 +114,7 @@ def look_back(words: Sequence[str], position: int, weights: Any, *, title: str) 
 
 
 def arrows(vectors: Mapping[str, Sequence[float]], *, title: str, xlabel: str, ylabel: str) -> None:
-    """Vectors of two numbers as named arrows from one point: those that are alike point the same way."""
+    """Draw vectors of two numbers as named arrows from one point. Similar vectors point the same way."""
     points = {name: style.to_numpy(vector) for name, vector in vectors.items()}
     most = 1.25 * max(1.0, *(float(n) for point in points.values() for n in point))
     least = 1.25 * min(0.0, *(float(n) for point in points.values() for n in point)) - 0.2
@@ -149,7 +132,7 @@ def arrows(vectors: Mapping[str, Sequence[float]], *, title: str, xlabel: str, y
 
 
 def grids(tensors: Mapping[str, Any], *, title: str) -> None:
-    """Small tensors as grids of numbers side by side, each with its name above and its shape below."""
+    """Draw small tensors as grids of numbers side by side, with their names above and their shapes below."""
     told = "; ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
     wide = 0.4 + max(max(0.5 * tensor.shape[-1], 0.13 * len(name)) for name, tensor in tensors.items())
     high = 0.8 + 0.5 * max(tensor.numel() // tensor.shape[-1] for tensor in tensors.values())
@@ -163,15 +146,15 @@ def grids(tensors: Mapping[str, Any], *, title: str) -> None:
 
 
 def merge_tree(word: str, merges: Sequence[tuple[bytes, bytes]], *, title: str) -> None:
-    """How merges make tokens of a word: its bytes below, a joint for each merge with its number, its tokens.
+    """Draw how merges turn a word's bytes, at the bottom, into tokens, at the top. Each joint has its number.
 
-    merges: pairs of bytes in their order, [(b"a", b"b"), …], of which the first has the number 0; those that
-    the word does not meet are passed over. Up to about 18 bytes are readable."""
+    merges: pairs of bytes in their order, [(b"a", b"b"), …], counted from 0. Merges that don't occur in the
+    word are ignored. Up to about 18 bytes are readable."""
     letters, joints = [bytes([byte]) for byte in word.encode()], []
     step = min(0.85, 9.2 / len(letters))  # inches from byte to byte
     row = [(letter, (i + 0.5) * step, 0.66) for i, letter in enumerate(letters)]  # a piece, and where it ends
     for number, pair in enumerate(merges):
-        for i in range(len(row)):  # the row becomes shorter: behind its end there is no pair
+        for i in range(len(row)):  # a merge shortens the row: past its end there is no pair
             if tuple(piece for piece, _, _ in row[i : i + 2]) == pair:
                 (left, x, y), (right, far, other) = row[i : i + 2]
                 high = max(y, other) + 0.55

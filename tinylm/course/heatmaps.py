@@ -15,9 +15,9 @@ Labels = Sequence[str]
 
 
 def heatmap(table: Any, *, rows: Labels = (), columns: Labels = (), colours: str = "", **named: str) -> None:
-    """A table (R, K) of numbers as colour, around zero where it has both signs; `colours` names the scale.
+    """Draw a table (R, K) of numbers as colour, around zero if it has both signs; `colours` names the scale.
 
-    named: title, xlabel, ylabel. One-character labels stay readable up to about 65 rows."""
+    named: title, xlabel, ylabel. Labels of one character stay readable up to about 65 rows."""
     table = style.to_numpy(table)
     n_rows, n_columns = table.shape
     cell = min(0.62, 7.0 / n_columns)
@@ -31,10 +31,10 @@ def heatmap(table: Any, *, rows: Labels = (), columns: Labels = (), colours: str
 def attention_map(
     weights: Any, tokens: Labels, *, title: str = "", numbers: bool = True, **named: str
 ) -> None:
-    """Attention weights (T, T): each row is the token that asks (query), each column one that is asked (key).
+    """Draw attention weights (T, T): a row for each token that asks (query), a column for each asked (key).
 
-    numbers: write the weights into the cells where T <= 8. Readable up to T of about 40.
-    named: xlabel and ylabel, for a table of weights that no queries and keys have made."""
+    numbers: write the weights into the cells where T <= 8. Readable up to a T of about 40.
+    named: xlabel and ylabel, for weights that were not made by queries and keys."""
     weights, t = _without_future(style.to_numpy(weights)), len(tokens)
     cell, named = min(0.75, 6.2 / t), {"xlabel": "key", "ylabel": "query"} | named
     triangle = "; the future, the upper right triangle, is masked" if np.isnan(weights).any() else ""
@@ -43,23 +43,21 @@ def attention_map(
     with style.figure(alt, max(4.6, t * cell + 2.0), max(4.0, t * cell + 1.2)) as axes:
         _add_scale(_paint(axes, weights, tokens, tokens, cell, (0, 1)), "attention weight")
         axes.set(title=title, **named)
-        if numbers and t <= 8:
-            look = {"ha": "center", "va": "center", "fontsize": min(14.0, 72 * cell / 3.2)}
-            for i, j in np.argwhere(~np.isnan(weights)):
-                colour = "white" if weights[i, j] > 0.574 else "black"  # from here on the cell is dark
-                axes.text(j, i, f"{weights[i, j]:.2f}", color=colour, **look)
+        for i, j in np.argwhere(~np.isnan(weights)) if numbers and t <= 8 else ():
+            colour = "white" if weights[i, j] > 0.574 else "black"  # from here on the cell is dark
+            size = min(14.0, 72 * cell / 3.2)
+            axes.text(j, i, f"{weights[i, j]:.2f}", ha="center", va="center", color=colour, fontsize=size)
 
 
 def attention_heads(weights: Any, tokens: Labels, *, title: str = "", names: Labels = ()) -> None:
-    """Several heads (H, T, T) as small maps on one scale. Tokens are written where they fit (T <= 16)."""
+    """Draw several heads (H, T, T) as small maps on one scale, with the tokens where they fit (T <= 16)."""
     weights = style.to_numpy(weights)
     heads, t = weights.shape[0], len(tokens)
     columns = min(heads, 4)
     rows, side = -(-heads // columns), 8.6 / columns
     shown, cell = tokens if t <= 16 else (), (side - 0.4) / t
     alt = f"Attention maps{title and f' of {title}'}: {heads} heads over {t} tokens, a row for each query."
-    many = {"nrows": rows, "ncols": columns, "squeeze": False}
-    with style.figure(alt, 8.6, rows * (side + 0.45) + 0.7, **many) as grid:
+    with style.figure(alt, 8.6, rows * (side + 0.45) + 0.7, nrows=rows, ncols=columns, squeeze=False) as grid:
         for axes in grid.flat[heads:]:
             axes.axis("off")
         for i, (axes, head) in enumerate(zip(grid.flat, weights, strict=False)):
@@ -74,7 +72,7 @@ def attention_heads(weights: Any, tokens: Labels, *, title: str = "", names: Lab
 
 
 def _without_future(weights: np.ndarray) -> np.ndarray:
-    """Weights (T, T) with nan, drawn grey, where a position looks ahead; as they are if one really does."""
+    """Return weights (T, T) with nan, drawn grey, where a position would look ahead, unless one does."""
     ahead = np.triu(np.ones(weights.shape, dtype=bool), 1)
     return weights if weights[ahead].any() else np.where(ahead, np.nan, weights)
 
@@ -82,7 +80,7 @@ def _without_future(weights: np.ndarray) -> np.ndarray:
 def _paint(
     axes: Axes, table: np.ndarray, rows: Labels, columns: Labels, cell: float, limits: Any = ()
 ) -> Any:
-    """Colour the table, whose cells are `cell` inches high, and label it. Returns matplotlib's image.
+    """Colour a table whose cells are `cell` inches high, and label it. Returns matplotlib's image.
 
     Where rows are lower than letters, every second label steps aside."""
     low, high = limits or (float(np.nanmin(table)), float(np.nanmax(table)))
@@ -105,7 +103,7 @@ def _paint(
 
 
 def _add_scale(image: Any, name: str) -> None:
-    """A scale as high as the table."""
+    """Add a colour scale as high as the table."""
     bar = image.figure.colorbar(image, cax=image.axes.inset_axes((1.03, 0.0, 0.04, 1.0)))
     bar.outline.set_color(style.GREY)
     bar.set_label(name)

@@ -1,109 +1,53 @@
-"""Install: makes the .venv in which `make lab` and `make test` run, and says how far it is.
+"""Install: make the .venv in which `make lab` and `make test` run.
 
-Any Python runs it: it needs the standard library alone. .venv/ready holds the place of the clone and what is
-installed. The .venv of a clone that was moved or copied would import another clone's code, or none: it is
-corrected in place, without a network. An interrupted installation has no .venv/ready: it begins again."""
+Any Python can run this file: it imports the standard library alone. .venv/ready is written last, so an
+interrupted installation begins again. It holds the place of the clone and the pins that are installed."""
 
-import contextlib
-import json
 import os
-import re
-import shutil
 import subprocess
 import sys
-import sysconfig
-import time
-import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 READY = VENV / "ready"
-DOWNLOADS = VENV / "downloads"  # not in the system's folder for temporary files, which is often small
-BIN, PACKAGES = (Path(sysconfig.get_path(p, "venv", {"base": str(VENV)})) for p in ("scripts", "purelib"))
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+PIP = ["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r", "requirements.txt"]
 
 
 def main() -> int:
-    """Make .venv ready, if it is not. Returns an exit code."""
-    wanted = {
-        "root": str(ROOT),
-        "requirements": (ROOT / "requirements.txt").read_text(encoding="utf-8"),
-        "project": tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"],
-    }
-    ready = {}
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        ready = dict(json.loads(READY.read_text(encoding="utf-8")))
-    inside = Path(sys.prefix).resolve() == VENV.resolve()  # run by .venv's own Python
-    if inside and ready == wanted:
+    """Make .venv if it is not ready, or if the pins have changed. Returns an exit code."""
+    wanted = f"{ROOT}\n{(ROOT / 'requirements.txt').read_text(encoding='utf-8')}"
+    ready = READY.read_text(encoding="utf-8") if READY.exists() else ""
+    if ready == wanted:
         return 0
-    try:
-        old = ready.get("root", wanted["root"])
-        if inside and old != wanted["root"]:
-            print(f"This clone was moved or copied from {old}: .venv is set to its new place")
-            relocate(old)
-        if not (inside and ready | {"root": wanted["root"]} == wanted and imports_this_clone()):
-            READY.unlink(missing_ok=True)
-            print("Setting up .venv (2 GB of disk; 4 on Linux with CUDA)", flush=True)
-            make = [sys.executable, "-m", "venv", "--clear", str(VENV)]
-            if code := (0 if inside else subprocess.run(make).returncode) or pip_install():
-                print("The set-up did not succeed, .venv/pip.log says why; the same command begins it again")
-                return code
-    except KeyboardInterrupt:
-        print("\nStopped; the same command begins the set-up again")
-        return 130
-    READY.write_text(json.dumps(wanted), encoding="utf-8", newline="\n")
+    if ready and ready.splitlines()[0] != str(ROOT):
+        # its scripts and its editable tinylm name the old place: another clone's code might be imported
+        old = ready.splitlines()[0]
+        print(f"This clone was moved or copied from {old}: delete .venv and set up again (make clean lab)")
+        return 1
+    print("Setting up .venv: some minutes, 2 GB of disk (4 on Linux with CUDA)", flush=True)
+    READY.unlink(missing_ok=True)
+    is_inside = Path(sys.prefix).resolve() == VENV.resolve()  # only the pins have changed
+    make = [] if is_inside else [[sys.executable, "-m", "venv", "--clear", VENV]]
+    # pip unpacks gigabytes, and the system's folder for temporary files is often small
+    environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(VENV))
+    for command in (*make, [PYTHON, *PIP]):
+        pipe = {"stdout": subprocess.PIPE, "text": True, "errors": "replace"}
+        with subprocess.Popen(command, cwd=ROOT, env=environment, **pipe) as running:
+            for line in running.stdout:
+                if sys.stdout.isatty():  # one line, written over and over
+                    print(f"\r  {line.strip()[:70]:70}", end="", flush=True)
+        if running.returncode:
+            print("\nThe set-up did not succeed: see the error above. The same command begins it again")
+            return running.returncode
+    print("\n.venv is ready")
+    READY.write_text(wanted, encoding="utf-8", newline="\n")
     return 0
 
 
-def relocate(old: str) -> None:
-    """Write this clone's place wherever .venv holds the old one: in the editable tinylm and in scripts."""
-    whole = re.compile(re.escape(old.encode()) + rb"(?![\w.-])")  # course2 is not course
-    for path in (VENV / "pyvenv.cfg", *BIN.iterdir(), *PACKAGES.glob("__editable__*tinylm*")):
-        if path.is_file() and not path.is_symlink():
-            path.write_bytes(whole.sub(lambda _: str(ROOT).encode(), path.read_bytes()))
-
-
-def imports_this_clone() -> bool:
-    """Whether .venv's Python, wherever it is started, finds this clone's tinylm."""
-    ask = "import tinylm; print(tinylm.__file__)"
-    done = subprocess.run([BIN / "python", "-I", "-c", ask], cwd=VENV, capture_output=True, text=True)
-    return done.returncode == 0 and Path(done.stdout.strip()) == ROOT / "tinylm" / "__init__.py"
-
-
-def pip_install() -> int:
-    """Install requirements.txt with pip, and say every few seconds how far it is. Returns pip's exit code."""
-    DOWNLOADS.mkdir(exist_ok=True)
-    command = [BIN / "python", "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    command += ["--progress-bar", "off", "-r", "requirements.txt"]
-    environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(DOWNLOADS))
-    log, began, before = VENV / "pip.log", time.monotonic(), [*PACKAGES.glob("*.dist-info")]
-    with log.open("wb") as out:
-        pip = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
-    said = ""
-    try:
-        while pip.poll() is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                pip.wait(5.0)
-            said = log.read_text(encoding="utf-8", errors="replace")
-            print(f"  {time.monotonic() - began:3.0f} s: {progress(said, len(before))}", flush=True)
-        print(*re.findall("^ERROR.*\n", said, re.MULTILINE | re.IGNORECASE), sep="", end="", flush=True)
-        return pip.returncode
-    finally:
-        pip.terminate()
-        pip.wait()
-        shutil.rmtree(DOWNLOADS, ignore_errors=True)
-
-
-def progress(said: str, before: int) -> str:
-    """How far pip is, from what it said, what it has downloaded, and how many packages there were before."""
-    if collected := re.search("^Installing collected packages: (.*)", said, re.MULTILINE):
-        installed = len([*PACKAGES.glob("*.dist-info")]) - before
-        return f"installed {installed} of {collected[1].count(',') + 1} packages"
-    found, size = len(re.findall("^ *(?:Collecting|Requirement) ", said, re.MULTILINE)), 0
-    with contextlib.suppress(OSError):  # pip takes a file away when it likes
-        size = sum(path.stat().st_size for path in DOWNLOADS.glob("**/*.whl"))
-    return f"found {found} packages, downloaded {size / 1e6:,.0f} MB"
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\nStopped. The same command begins the set-up again")

@@ -1,8 +1,8 @@
-"""Style: how every figure of the course looks, and how it is told to someone who does not see it.
+"""Style: give every figure of the course one look, and an alternative text for someone who can't see it.
 
-Colours that stay apart for any colour vision (Okabe and Ito 2008, "Color Universal Design"), letters that are
-readable from the back row, and `show`, which puts a small PNG and its alternative text into the notebook.
-Used by every figure; `figure` and `show` are also for the learner's own. Shown in notebook 00_start_here."""
+The colours can be told apart with any colour vision (Okabe and Ito 2008, "Color Universal Design"), and the
+letters can be read from the back row. `show` puts a small PNG and its alternative text into the notebook.
+Learners can use `figure` and `show` for figures of their own. Shown in notebook 00_start_here."""
 
 import base64
 import html
@@ -53,9 +53,9 @@ SHEET = Path(__file__).with_suffix(".mplstyle")  # the rest of it
 
 @contextmanager
 def figure(alt: str, width: float = WIDTH, height: float = 4.0, **subplots: Any) -> Iterator[Any]:
-    """`with figure(alt) as axes:` draw in the course's style; at the end it is shown with alternative text.
+    """Open a figure in the course's style, `with figure(alt) as axes:`, and show it when the block ends.
 
-    The axes are an array where there are several. The learner's own settings stay as they were."""
+    `axes` is an array when `subplots` asks for several. The learner's own settings stay as they were."""
     with matplotlib.rc_context(STYLE, SHEET):
         drawn = Figure(figsize=(width, height), layout="constrained")  # pyplot does not know it
         yield drawn.subplots(**subplots)
@@ -63,12 +63,12 @@ def figure(alt: str, width: float = WIDTH, height: float = 4.0, **subplots: Any)
 
 
 def tint(colour: str) -> tuple[float, ...]:
-    """The colour mixed with white, so that dark text reads well on it."""
+    """Mix the colour with white, so that dark text is readable on it."""
     return tuple(1 - 0.45 * (1 - part) for part in to_rgb(colour))
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as a small PNG, drawn at DPI in PNG_COLOURS colours, or LINE_COLOURS without images."""
+    """Return the figure as a small PNG, with PNG_COLOURS colours, or LINE_COLOURS if it has no image."""
     raw, small = io.BytesIO(), io.BytesIO()
     options = {"bbox_inches": "tight", "pad_inches": 0.12, "metadata": {"Software": None}}
     figure.savefig(raw, format="png", dpi=DPI, **options)
@@ -80,11 +80,11 @@ def to_png(figure: Figure) -> bytes:
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Show a figure (also one made with pyplot, which is closed) with its alternative text.
+    """Show a figure with its alternative text, and close it if pyplot made it.
 
-    alt says in a sentence or two what there is to see; keep numbers in it that every machine gives. It is
-    the image's metadata, which HTML pages use; JupyterLab draws images without alternative text, so it
-    follows as text that only screen readers meet. Outside Jupyter "figure: ALT" is printed."""
+    alt: one or two sentences on what there is to see, with only such numbers as every machine gives. HTML
+    pages read it from the image's metadata. JupyterLab shows images without alternative text, so the text
+    follows as HTML that only screen readers meet. Outside Jupyter this prints "figure: ALT"."""
     alt = " ".join(alt.split())
     if get_ipython() is None:
         print(f"figure: {alt}")
@@ -98,22 +98,22 @@ def show(figure: Figure, alt: str) -> None:
 
 
 def to_numpy(values: Any) -> np.ndarray:
-    """A tensor, array or list as a numpy array of floats, to be drawn."""
+    """Return a tensor, array or list as a numpy array of floats, for drawing."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().double().numpy()
     return np.asarray(values, dtype=float)
 
 
 def show_whitespace(labels: Iterable[str]) -> list[str]:
-    """Tokens with their outer spaces and their newlines made visible: " the" -> "␣the", "\\n" -> "↵"."""
+    """Return tokens with their outer spaces and newlines made visible: " the" -> "␣the", "\\n" -> "↵"."""
     shown = (re.sub(r"^ +| +\Z", lambda spaces: "␣" * len(spaces[0]), str(label)) for label in labels)
     return [label.replace("\n", "↵").replace("\t", "⇥") for label in shown]
 
 
 def show_bytes(piece: bytes, drawn: bool = False) -> str:
-    """A token's bytes as text; what is no visible character stands in hex: b" \\xf0\\x9f" -> "␣⟨F0 9F⟩".
+    """Return a token's bytes as text, with hex for bytes that show nothing: b" \\xf0\\x9f" -> "␣⟨F0 9F⟩".
 
-    drawn: for a figure, whose letters lack other scripts: there they stand in hex, too."""
+    drawn: write characters in hex that the letters of a figure lack."""
     text, parts, last = piece.decode("utf-8", "surrogateescape"), [], DRAWN if drawn else chr(sys.maxunicode)
     for seen, run in groupby(text, lambda c: c in "\n\t" or (c.isprintable() and c < last)):
         part = "".join(run)

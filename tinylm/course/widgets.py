@@ -1,7 +1,7 @@
-"""Widgets: move a slider, see what changes. ipywidgets around plain functions that return a string of HTML.
+"""Widgets: move a slider and see what changes. They are ipywidgets around functions that return HTML.
 
-They need a kernel and no network. What goes wrong is one sentence in the widget, never a traceback. The HTML
-has no script in it, and every text is escaped. Used in every notebook, from 00_start_here on."""
+They need a kernel and no network. An error is one sentence in the widget, never a traceback. The HTML holds
+no script, and every text is escaped. Used in every notebook, from 00_start_here on."""
 
 import functools
 import hashlib
@@ -27,12 +27,12 @@ from tinylm.model.gpt import eval_mode
 
 
 def explore(function: Callable[..., str | None], *, height: str | None = None, **controls: Any) -> Any:
-    """Controls above the result of function(**values), redrawn whenever one of them moves.
+    """Show controls above the result of function(**values), which is redrawn whenever a control moves.
 
-    A control is an ipywidget, or short for one: (1, 64) or (0.1, 3.0, 0.1) is a slider from, to, by, and a
-    fourth number says where it begins; "text" a text box; ["a", "b"] a menu. The function returns a string of
-    HTML, replaced in place, or draws a chart: then height, e.g. "420px", keeps the page still. A value that
-    is called text is never empty: that is told to whoever typed."""
+    A control is an ipywidget or a short form: (1, 64) or (0.1, 3.0, 0.1) is a slider (from, to, by), and a
+    fourth number is its first value; "text" is a text box; ["a", "b"] is a menu. The function returns a
+    string of HTML, or draws a chart: then a height such as "420px" keeps the page from jumping. A control
+    called text must not be empty: the widget says so."""
     knobs = {name: _control(name, short) for name, short in controls.items()}
     page, faults = ipywidgets.HTML(), []
 
@@ -41,21 +41,21 @@ def explore(function: Callable[..., str | None], *, height: str | None = None, *
             if values.get("text") == "":
                 raise InputError("there is no text: type at least one character")
             page.value = function(**values) or ""
-        except Exception as error:  # a TinyLMError speaks for itself, another is named
+        except Exception as error:  # the message of a TinyLMError is enough, another error needs its name
             kind = "" if isinstance(error, TinyLMError) else f"{type(error).__name__}: "
             faults.extend([error] if kind else [])
             message = " ".join(f"{kind}{error}".split())
             page.value = html_page(f'<span role="alert" class="wrong">{html.escape(message)}</span>')
 
     paper = ipywidgets.interactive_output(draw, knobs)
-    if faults:  # the cell is wrong, and not what was chosen
+    if faults:  # it fails with its first values, so the cell is wrong and not the choice
         raise faults[0]
     paper.layout.min_height = height
     return ipywidgets.VBox([*knobs.values(), page, paper])
 
 
 def _control(name: str, short: Any) -> Any:
-    """The widget that ipywidgets makes of a short form, with a readable name."""
+    """Return the widget for a short form, with a readable name."""
     if isinstance(short, ipywidgets.Widget):
         return short
     control = ipywidgets.interactive.widget_from_abbrev(short[:3] if isinstance(short, tuple) else short)
@@ -69,9 +69,9 @@ def _control(name: str, short: Any) -> Any:
 
 
 def next_character(predict: Callable[[str], Any], tokenizer: Any, text: str) -> Any:
-    """Type a text, see the dozen characters that are most probable next.
+    """Type a text, and see the twelve most probable next characters.
 
-    predict: a function from a text, never an empty one, to probabilities (V,)."""
+    predict: a function from a text, which is never empty, to probabilities (V,)."""
     labels = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
 
     def draw(text: str) -> str:
@@ -81,10 +81,10 @@ def next_character(predict: Callable[[str], Any], tokenizer: Any, text: str) -> 
 
 
 def sampling_widget(model: nn.Module, tokenizer: Any, text: str) -> Any:
-    """Type a text, move the sampling rules, and see which tokens may still follow, and what would be written.
+    """Type a text, move the sampling rules, and see which tokens may still follow and what is written.
 
-    Every token of the vocabulary has its row: its probability by the model, and after the rules, which at
-    first change nothing. Below stand 120 tokens drawn by these rules; the seed decides which."""
+    Every token of the vocabulary has a row with its probability before and after the rules. At first the
+    rules change nothing. Below are 120 tokens drawn with these rules and this seed."""
     labels = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
 
     def draw(text: str, seed: int, repetition: float, **rules: Any) -> str:
@@ -106,9 +106,9 @@ def sampling_widget(model: nn.Module, tokenizer: Any, text: str) -> Any:
 
 
 def attention_viewer(model: nn.Module, tokenizer: Any, text: str) -> Any:
-    """Which tokens each token looks at: choose the layer, the head and the position, or point at a token.
+    """See which tokens each token looks at: choose the layer, the head and the position, or point at a token.
 
-    Reads the text's first 48 tokens, never more than the model's context_length."""
+    Only the first 48 tokens of the text are read, or context_length if that is less."""
     limit = min(48, model.config.context_length)
     device = next(model.parameters()).device
 
@@ -120,7 +120,7 @@ def attention_viewer(model: nn.Module, tokenizer: Any, text: str) -> Any:
 
     def draw(text: str, layer: int, head: int, position: int) -> str:
         tokens, maps = read(text)
-        where.max = len(tokens) - 1  # where the text has become shorter, the slider moves to its end
+        where.max = len(tokens) - 1  # a shorter text moves the slider back to its end
         weights = maps[layer].mean(0) if head < 0 else maps[layer][head]  # (T, T)
         return html_attention(tokens, weights, min(position, len(tokens) - 1))
 
@@ -131,7 +131,7 @@ def attention_viewer(model: nn.Module, tokenizer: Any, text: str) -> Any:
 
 
 def token_colours(tokenizers: Mapping[str, Any], text: str) -> Any:
-    """Type a text, choose one of the tokenizers by its name, see the text cut into tokens, and how many."""
+    """Type a text, choose a tokenizer by its name, and see the text cut into tokens, with their number."""
 
     def draw(text: str, tokenizer: str) -> str:
         chosen = tokenizers[tokenizer]
@@ -152,7 +152,7 @@ FAINTEST = 0.01  # a weight below this gets no colour on hovering
 
 
 def html_page(inner: str) -> str:
-    """A white page that reads the same in Jupyter's light and dark themes."""
+    """Return a white page that looks the same in Jupyter's light and dark themes."""
     return f'<style>{SHEET}</style><div class="tinylm">{inner}</div>'
 
 
@@ -161,7 +161,7 @@ def _heading(bold: str, rest: str = "") -> str:
 
 
 def _rows(rows: Iterable[tuple[str, Sequence[float], str]], kind: str = "rows") -> str:
-    """A row for each (label, parts of the full length, what is said at its end)."""
+    """Return a row for each (label, lengths of its bars from 0 to 1, text at its end)."""
     shown = ""
     for label, parts, said in rows:
         bars = "".join(f"<i style='width:{100 * min(max(part, 0.0), 1.0):.2f}%'></i>" for part in parts)
@@ -172,7 +172,7 @@ def _rows(rows: Iterable[tuple[str, Sequence[float], str]], kind: str = "rows") 
 
 
 def html_bars(labels: Sequence[str], values: Any, *, title: str = "", top: int | None = None) -> str:
-    """One horizontal bar per label, values between 0 and 1; with top, only so many, largest first."""
+    """Return one horizontal bar for each label, values from 0 to 1. `top` keeps the largest, in order."""
     values = to_numpy(values)
     order = np.arange(len(values)) if top is None else np.argsort(-values, kind="stable")[:top]
     shown = _heading(title) + _rows((labels[i], [values[i]], f"{values[i]:.1%}") for i in order)
@@ -182,9 +182,9 @@ def html_bars(labels: Sequence[str], values: Any, *, title: str = "", top: int |
 
 
 def html_before_after(labels: Sequence[str], before: Any, after: Any, *, title: str = "") -> str:
-    """A row for each label, the most probable first: a pale bar before the rules, a dark one after.
+    """Return a row for each label, the most probable first: a pale bar before the rules, a dark one after.
 
-    before, after: probabilities (V,). A label that may no longer be drawn says so."""
+    before, after: probabilities (V,). A label that can't be drawn any more says "never"."""
     before, after = to_numpy(before), to_numpy(after)  # (V,) each
     full = max(float(before.max()), float(after.max()))  # the longest bar fills its place
     said = [f"{b:.1%} → " + (f"{a:.1%}" if a > 0 else "never") for b, a in zip(before, after, strict=True)]
@@ -195,10 +195,10 @@ def html_before_after(labels: Sequence[str], before: Any, after: Any, *, title: 
 
 
 def html_attention(tokens: Sequence[str], weights: Any, position: int) -> str:
-    """The text with each token coloured by how much `position` looks at it; weights (T, T).
+    """Return the text with each token coloured by how much `position` looks at it; weights (T, T).
 
-    The chosen token is framed, the future is grey. Pointing at another token shows what that one looks at
-    (style sheets alone do it). The five heaviest weights follow as bars."""
+    The chosen token is framed, later tokens are grey. Pointing at another token shows what it looks at, by
+    style sheets alone. The five largest weights follow as bars."""
     weights, names = to_numpy(weights), show_whitespace(tokens)
     row, shown = weights[position], [html.escape(name) for name in names]
     # a name of its own, so that two texts on one page do not colour each other
@@ -221,11 +221,11 @@ def html_attention(tokens: Sequence[str], weights: Any, position: int) -> str:
 
 
 def html_tokens(pieces: Sequence[str | bytes], ids: Sequence[int] | None = None, title: str = "") -> str:
-    """A text cut into tokens, each on a colour of its own; six colours follow one another, borders do too.
+    """Return a text cut into tokens, with six colours in turn and a border around each token.
 
-    pieces: the tokens as text or, where a token may be a part of a character, as bytes: what is no visible
-    character is shown by its bytes in hex. Pointing at a token shows its id and its bytes. Tokens stand from
-    left to right in any script, in the order of the ids."""
+    pieces: the tokens as text, or as bytes if a token may be a part of a character. Bytes that show nothing
+    are written in hex. Pointing at a token shows its id and its bytes. Tokens go from left to right in any
+    script, in the order of the ids."""
     colours = [to_hex(style.tint(colour)) for colour in style.COLOURS]
     shown = ""
     for i, piece in enumerate(pieces):
