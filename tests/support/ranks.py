@@ -27,7 +27,7 @@ from tinylm.runs import paths
 from tinylm.text import corpora
 from tinylm.training import ddp
 from tinylm.training.loop import train
-from tinylm.training.progress import fingerprint
+from tinylm.training.provenance import fingerprint
 
 PATIENCE = 120  # seconds
 _stores = []

@@ -17,7 +17,8 @@ from tinylm.text.batches import Batches
 from tinylm.training.ddp import World
 from tinylm.training.loop import train
 from tinylm.training.optim import learning_rate, scheduled_rate
-from tinylm.training.progress import Progress, differences
+from tinylm.training.progress import Progress
+from tinylm.training.provenance import differences
 
 
 def run(model=None, config=None, batches=None, **options):

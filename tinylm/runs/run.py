@@ -34,9 +34,8 @@ from tinylm.text.batches import Batches
 from tinylm.training.ddp import SINGLE, World, joined
 from tinylm.training.forecast import Forecast, check_memory, forecast, plain_duration
 from tinylm.training.loop import History, train
-from tinylm.training.progress import (
-    Progress,
-    TrainingState,
+from tinylm.training.progress import Progress, TrainingState
+from tinylm.training.provenance import (
     check_same,
     check_unchanged,
     default_provenance,

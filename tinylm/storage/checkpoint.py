@@ -23,7 +23,8 @@ from torch import Tensor
 from tinylm.errors import CheckpointError, ConfigError, require_count, short
 from tinylm.storage import atomic, weights
 from tinylm.training.config import TrainConfig
-from tinylm.training.progress import Progress, TrainingState, check_unchanged, differences
+from tinylm.training.progress import Progress, TrainingState
+from tinylm.training.provenance import check_unchanged, differences
 
 FORMAT, VERSION = "tinylm training", 3
 TENSORS, TRAINING = "training.safetensors", "training.json"
