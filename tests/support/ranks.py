@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 
@@ -21,8 +20,9 @@ from tests.support.command_line import CHARACTERS
 from tests.support.tiny import Batches, T, make_batches, make_config, tiny_gpt
 from tinylm.__main__ import main
 from tinylm.cli import commands  # noqa: F401  imported once, for all
-from tinylm.errors import ConfigError, WorldLost
+from tinylm.errors import ConfigError, TinyLMError, WorldLost
 from tinylm.inference.evaluate import evaluate
+from tinylm.model.losses import next_token_loss
 from tinylm.runs import paths
 from tinylm.text import corpora
 from tinylm.training import ddp
@@ -44,7 +44,8 @@ def context():
 
 def start(size, work, *options, folder=None, **variables):
     """Processes that call work(*options), which stands in a module, with torchrun's variables; and a pipe
-    from each. What they print goes to files in `folder`. They meet in this process, as in torchrun's."""
+    from each. What they print goes to files in `folder`, where errors are recorded as torchrun asks for them.
+    They meet in this process, as in torchrun's."""
     _stores.append(dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False))
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_stores[-1].port), "OMP_NUM_THREADS": "1"}
     meeting |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
@@ -52,6 +53,8 @@ def start(size, work, *options, folder=None, **variables):
     for rank in range(size):
         place = {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
         place["LOCAL_WORLD_SIZE"] = str(size)
+        if folder is not None:
+            place["TORCHELASTIC_ERROR_FILE"] = str(folder / f"error{rank}.json")
         ours, theirs = context().Pipe(duplex=False)
         words = (theirs, ddp.environment() | meeting | place | variables, folder, work, options)
         process = context().Process(target=_rank, args=words, daemon=True)
@@ -107,33 +110,17 @@ class Noting(Batches):
         return batch
 
 
-def trained(world, bucket_bytes=ddp.BUCKET_BYTES, **options):
-    """What twenty steps leave: losses, rows read, weights, and how many numbers each reduce summed, with
-    a 0 where a backward pass was through with the last of 2 blocks."""
-    ddp.BUCKET_BYTES = bucket_bytes
+def trained(world, **options):
+    """What twenty steps leave: losses, norms, rows read, weights and an evaluation."""
     model, batches, config = setting(world=world, **options)
     batches.__class__, batches.read = Noting, []
-    sums, all_reduce = [], dist.all_reduce
-    first = model.get_parameter("blocks.1.attn_norm.weight")
-    first.register_post_accumulate_grad_hook(lambda p: sums.append(0))
-
-    def counted(tensor, *args, **kwargs):
-        sums.append(tensor.numel())
-        return all_reduce(tensor, *args, **kwargs)
-
-    dist.all_reduce = counted
-    try:
-        history = train(model, batches, config, world=world, show_progress=False)
-    finally:
-        dist.all_reduce = all_reduce
+    history = train(model, batches, config, world=world, show_progress=False)
     ids = make_batches().tokens
     return {
         "losses": [float(step.loss) for step in history.steps],
         "norms": [step.grad_norm for step in history.steps],
         "rows": batches.read,
         "weights": torch.cat([p.detach().reshape(-1) for p in model.parameters()]).numpy(),
-        "sums": sums,
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "evaluation": evaluate(model, ids, world=None if world is ddp.SINGLE else world, batch_size=5).loss,
     }
 
@@ -144,31 +131,31 @@ def train_here(options):
         return trained(world, **options)
 
 
-def beside_torchs(bucket_bytes):
-    """The greatest difference between our averages and what torch's DistributedDataParallel makes of the same
-    losses, relative to the greatest gradient, in a model of many buckets; and how many buckets there were."""
-    ddp.BUCKET_BYTES = bucket_bytes
+def beside_by_hand():
+    """The greatest difference between the engine's gradients and averages made by hand, relative to the
+    greatest gradient, after two micro-batches; the same for what each rank has after the first of them, and
+    for what it would have if that one had been averaged."""
     with ddp.joined(60) as world:
         model, batches, _ = setting(world=world)
-        theirs, _, _ = setting(world=world)
-        theirs = torch.nn.parallel.DistributedDataParallel(theirs)
-        worst = 0.0
+        other, _, _ = setting(world=world)
+        engine, worst = world.engine(model, next_token_loss), []
+
+        def differ(average):
+            for p, q in zip(model.parameters(), other.parameters(), strict=True):
+                expected = world.mean(q.grad) if average else q.grad
+                yield float((p.grad - expected).abs().max() / expected.abs().max())
+
         for step in range(3):
-            batch = batches.batch(step)
-            for each, averaging in (
-                (model, world.averaging(model.parameters())),
-                (theirs, contextlib.nullcontext()),
-            ):
-                each.zero_grad()
-                loss = torch.nn.functional.cross_entropy(each(batch.tokens).mT, batch.targets)
-                with averaging:
-                    loss.backward()
-            for a, b in zip(model.parameters(), theirs.parameters(), strict=True):
-                worst = max(worst, float((a.grad - b.grad).abs().max() / b.grad.abs().max()))
-        # One that outlives the group takes it down while it holds Python's lock, which gloo's thread may be
-        # waiting for: one process in fifteen never ended (torch 2.13).
-        del theirs, each
-        return worst, len([*ddp._buckets(model.parameters())])
+            model.zero_grad(), other.zero_grad()
+            for micro_step in range(2):
+                batch = batches.batch(step, micro_step, 2)
+                with contextlib.nullcontext() if micro_step else world.accumulating(engine):
+                    engine(batch)[0].sum().backward()
+                next_token_loss(other, batch)[0].sum().backward()
+                if micro_step == 0:
+                    local, averaged = max(differ(average=False)), max(differ(average=True))
+            worst.append((max(differ(average=True)), local, averaged))
+        return worst
 
 
 def said(values):
@@ -182,14 +169,21 @@ def said(values):
         return world.broadcast(mine), *more, world.any(world.rank == 1), world.any(False), order
 
 
-def uneven():
-    """What averages leave where the processes have gradients of other parameters: of all, of 1, of none."""
-    with ddp.joined(60) as world:
-        named = {name: torch.nn.Parameter(torch.zeros(2)) for name in ("all", "first", "second", "none")}
-        named["frozen"] = torch.nn.Parameter(torch.zeros(3), requires_grad=False)
-        with world.averaging(named.values()):
-            (named["all"].sum() * (world.rank + 1) + named[("first", "second")[world.rank]].sum()).backward()
-        return {name: None if p.grad is None else p.grad.tolist() for name, p in named.items()}
+def uneven(rank):
+    """What a run ends with on each process where a parameter has no part in this rank's loss, or in any."""
+
+    def loss_fn(model, batch):
+        nats, metrics = next_token_loss(model, batch)
+        return nats + (0 if rank in (None, world.rank) else model.extra.sum()), metrics
+
+    try:
+        with ddp.joined(60) as world:
+            model, batches, config = setting(world=world)
+            model.extra = torch.nn.Parameter(torch.zeros(2))
+            before = fingerprint(model)
+            train(model, batches, config, world=world, loss_fn=loss_fn, show_progress=False)
+    except TinyLMError as error:
+        return f"{type(error).__name__}: {error}", fingerprint(model) == before
 
 
 def at_odds(odd):
@@ -225,32 +219,10 @@ def silent(seconds):
 
 def at_fault(rank):
     """What each process ends with where this one makes a mistake, or all do."""
-    ddp.LAST_WORDS = 1, 1
     with ddp.joined(60) as world:
         if rank in (None, world.rank):
             raise ConfigError(f"{world.rank} made a mistake")
         world.any(False)
-
-
-def leaving():
-    """How long it takes rank 0 to hear that rank 1 has given up, where an error's frames hold a message, as
-    torch's do, and where it goes on living for a while: seconds."""
-
-    def give_up(world):
-        work = dist.all_reduce(torch.zeros(9), async_op=True)
-        work.wait()
-        if world.rank == 1:
-            world.device = torch.device("meta")  # as on a card: the group is not destroyed but aborted
-            raise WorldLost("another one is gone")
-        world.any(False)
-
-    ddp.LAST_WORDS = 9, 9
-    began = time.perf_counter()
-    try:
-        with ddp.joined(60) as world:
-            give_up(world)
-    except WorldLost:
-        return time.perf_counter() - began
 
 
 def parting():
@@ -262,35 +234,13 @@ def parting():
 
 
 def told():
-    """What rank 0 makes of a SIGTERM while it reads a file, and who hears the next ones."""
-    try:
-        with ddp.joined(60) as world:
-            if world.rank == 0:
-                with contextlib.suppress(Exception):  # the file is damaged, says the reader
-                    os.kill(os.getpid(), signal.SIGTERM)
-                    time.sleep(9)
-            world.any(False)
-    except WorldLost as error:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return str(error), signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-def handlers():
-    """Who hears SIGTERM in a world and after it: where nobody did, in a thread, where somebody does."""
-    heard = []
-
-    def join():
-        with ddp.joined(60):
-            heard.append(signal.getsignal(signal.SIGTERM))
-        heard.append(signal.getsignal(signal.SIGTERM))
-
-    join()
-    thread = threading.Thread(target=join)
-    thread.start()
-    thread.join()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    join()
-    return [getattr(each, "__name__", each) for each in heard]
+    """End as a process that gets SIGTERM while it reads a file."""
+    with ddp.joined(60) as world:
+        if world.rank == 0:
+            with contextlib.suppress(Exception):  # the file is damaged, says the reader
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(9)
+        world.any(False)
 
 
 def digest(array):

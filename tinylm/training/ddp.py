@@ -1,105 +1,153 @@
-"""The world: how many processes train together, which of them this is, and what they tell one another.
+"""The world: how many processes train together, which one this is, and what they exchange.
 
 One process is the null object SINGLE, so that step, loop, evaluation and records are written once. Several
-are started by torchrun, which tells each its place by variables: `joined` reads them. torch.distributed is
-named here alone. Taught in notebook 11_ddp. Source: Li et al. 2020, arXiv:2006.15704, section 3.2."""
+are started by torchrun and joined by `joined`; torch's own DistributedDataParallel averages their gradients.
+torch.distributed is named in this file alone. Taught in notebook 11_ddp. Source: Li et al. 2020,
+arXiv:2006.15704, section 3.2."""
 
 import contextlib
+import functools
 import itertools
-import json
 import os
 import re
 import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import timedelta
-from threading import current_thread, main_thread
 from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
 
 from tinylm.device import best_device, hardware
 from tinylm.errors import ConfigError, WorldLost, require_count
+from tinylm.model.losses import LossFn
 
 PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 MEETING = ("MASTER_ADDR", "MASTER_PORT")
-BUCKET_BYTES = 25 * 2**20  # of gradients that travel together, as in torch's DistributedDataParallel
-LAST_WORDS = 8, 2  # seconds that the others leave to rank 0 to say it; when one is lost, it may be rank 0
-TOLD = "this process was told to end, because another one did or the machine is needed"
-LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # what a machine calls itself
+LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # the network interface by which a machine reaches itself
 _joined = itertools.count()
 
 
 class World:
-    """One process. Rank 0 is the one that writes files and decides when to save and to stop."""
+    """A world of one process. Rank 0 writes all files and decides when to save and when to stop."""
 
-    rank, size, on_machine = 0, 1, 1  # the last is how many of them share this machine
+    rank, size, on_machine = 0, 1, 1  # on_machine: how many of the processes share this machine
 
     @property
     def device(self) -> torch.device:
-        """Where this process computes."""
+        """Return the device on which this process computes."""
         return best_device()
 
     def sum(self, value: Tensor) -> Tensor:
-        """The sum of a tensor over all processes, the same on each of them."""
+        """Return the sum of a tensor over all processes, the same on each of them."""
         return value
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of a tensor over all processes, the same on each of them."""
+        """Return the mean of a tensor over all processes, the same on each of them."""
         return value
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so on any process."""
+        """Return whether the flag is set on any process."""
         return flag
 
-    def averaging(self, parameters: Iterable[nn.Parameter]) -> contextlib.AbstractContextManager[None]:
-        """Around the last backward pass of a step: then each .grad is its mean over all processes."""
+    def engine(self, model: nn.Module, loss_fn: LossFn) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
+        """Return engine(batch) -> (nats (B, T), metrics): the loss of this model, as a step computes it.
+
+        After the backward pass of this loss each .grad is its mean over all processes."""
+        return functools.partial(loss_fn, model)
+
+    def accumulating(self, engine: Any) -> AbstractContextManager[None]:
+        """Return the context for all micro-batches of a step but the last: their gradients stay local."""
         return contextlib.nullcontext()
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace each .grad by its mean over all processes, after the backward pass."""
-        with self.averaging(parameters):
-            pass
+    def exchanging(self) -> AbstractContextManager[None]:
+        """Return the context for a backward pass: what torch says there of a lost process is a WorldLost."""
+        return contextlib.nullcontext()
+
+    def check_gradients(self, model: nn.Module) -> None:
+        """Raise ConfigError if a trainable parameter got no gradient, which only several processes mind."""
 
     def broadcast(self, value: Any, source: int = 0) -> Any:
-        """What rank `source` has: anything that JSON holds."""
+        """Return the value that rank `source` has. It can be anything that pickle takes."""
         return value
 
     def meet(self) -> None:
-        """Wait for all others, however long they take, but not for one that is gone."""
+        """Wait for all other processes, however long they take, unless one of them is lost."""
 
     def first(self, make: Callable[[], Any]) -> Any:
-        """What `make` returns. Rank 0 calls it alone; when it is done the others do, and find its files.
+        """Return make(). Rank 0 calls it first and alone; the others follow and find the files it wrote.
 
-        That may take hours, such as to prepare a corpus: nobody is timed meanwhile. Then all have it."""
+        Rank 0 may take hours, for example to prepare a corpus: no time-out applies. All return together."""
         return make()
 
 
 SINGLE = World()
 
 
+class Objective(nn.Module):
+    """A model and its loss as one module, whose forward pass computes the loss."""
+
+    def __init__(self, model: nn.Module, loss_fn: LossFn) -> None:
+        super().__init__()
+        self.model, self.loss_fn = model, loss_fn
+
+    def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.loss_fn(self.model, batch)
+
+
+class Engine:
+    """A handle on torch's DistributedDataParallel around an Objective. Made by Processes.engine.
+
+    The world closes it before it leaves the process group. A DistributedDataParallel that outlives its group
+    frees it while holding Python's lock, which gloo's thread may be waiting for: 1 process in 15 never ended
+    (torch 2.13). References to the handle itself, such as those of a traceback, do no harm."""
+
+    def __init__(self, objective: Objective) -> None:
+        # Buffers are equal by construction: the same on all ranks at first, then changed by averaged metrics.
+        # As views of the buckets that are sent, gradients need no second copy of themselves in memory.
+        with warnings.catch_warnings():  # the argument has a new name in torch 2.13, which 2.6 doesn't know
+            warnings.simplefilter("ignore", FutureWarning)
+            self.ddp = DistributedDataParallel(
+                objective, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+
+    def __call__(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.ddp(batch)
+
+    def close(self) -> None:
+        """Free torch's engine."""
+        self.ddp = None
+
+
 class Processes(World):
     """Several processes, on one machine or more, each with its copy of the model. Made by `joined`.
 
-    Every method is called by all of them, in the same order. Raises WorldLost where another one has ended, at
-    once, or did not answer in time. So it is over gloo, which the tests know. Over nccl, which they do not,
-    gradients wait for one that is gone in the card's queue, unseen by Python, which hears of it over gloo
-    before the next step. One that waits for its card until then, as at a logged step, hears nothing: torchrun
-    kills it after 30 seconds, or nccl's watchdog after the time-out."""
+    Every method must be called by all of them, in the same order. They raise WorldLost at once when another
+    process has ended or torchrun is gone, and after the time-out when another process doesn't answer.
 
-    device = torch.device("cpu")  # also beside an Apple GPU, which cannot be shared in this way
+    This holds over gloo, which the tests cover. They do not cover nccl. There, gradients wait in the GPU's
+    queue for a lost process, where Python doesn't see them. Python hears of the loss over gloo, before the
+    next step. If it waits for the GPU before that, as a logged step does, it hears nothing: torchrun kills
+    the process after 30 seconds, or nccl's watchdog does after the time-out."""
 
-    def __init__(self, rank: int, size: int, on_machine: int, store: dist.Store) -> None:
-        self.rank, self.size, self.on_machine, self._store = rank, size, on_machine, store
+    device = torch.device("cpu")  # also beside an Apple GPU, which processes cannot share in this way
+
+    def __init__(self, rank: int, size: int, on_machine: int) -> None:
+        self.rank, self.size, self.on_machine = rank, size, on_machine
+        self._parent = os.getppid()
+        self._engines: list[Engine] = []
 
     def sum(self, value: Tensor) -> Tensor:
         total = value.detach().clone(memory_format=torch.contiguous_format)
-        with self._asking():
+        with self.exchanging():
             dist.all_reduce(total)
         return total
 
@@ -107,63 +155,53 @@ class Processes(World):
         return self.sum(value) / self.size
 
     def any(self, flag: bool) -> bool:
-        return bool(self.sum(torch.tensor(int(flag))))
+        is_orphan = os.getppid() != self._parent  # nobody would end this process when another one is lost
+        flags = self.sum(torch.tensor([int(flag), int(is_orphan)]))
+        if flags[1]:
+            raise WorldLost("torchrun, which started these processes, is gone: start it again")
+        return bool(flags[0])
+
+    def engine(self, model: nn.Module, loss_fn: LossFn) -> Engine:
+        with self.exchanging():
+            self._engines.append(Engine(Objective(model, loss_fn)))
+        return self._engines[-1]
+
+    def accumulating(self, engine: Engine) -> AbstractContextManager[None]:
+        return engine.ddp.no_sync()
 
     @contextlib.contextmanager
-    def averaging(self, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-        """Around the last backward pass of a step: then each .grad is its mean over all processes, bit for
-        bit the same on each of them.
-
-        They travel in flat buckets of about 25 MB, the last parameters first, because the backward pass comes
-        to those first: one leaves when it is full and those before it have left, while the pass goes on. That
-        is for cards, whose cables work beside them: on 2 cores it gains nothing, and costs what torch's does,
-        data/runs/reduce.jsonl. A gradient that some lack is 0 there; what is frozen is so on all of them."""
-        buckets, under_way = [*_buckets([p for p in parameters if p.requires_grad][::-1])], []
-        place = {p: i for i, bucket in enumerate(buckets) for p in bucket}
-        missing = [len(bucket) for bucket in buckets]
-
-        def arrived(p: nn.Parameter | None) -> None:
-            if p is not None:
-                missing[place[p]] -= 1
-            while (i := len(under_way)) < len(buckets) and (p is None or not missing[i]):
-                grads = [torch.zeros_like(q) if q.grad is None else q.grad for q in buckets[i]]
-                flat = torch.cat([grad.reshape(-1) for grad in grads])
-                with self._asking():
-                    under_way.append((flat, dist.all_reduce(flat, async_op=True)))
-
-        with contextlib.ExitStack() as hooks:
-            for p in place:
-                hooks.enter_context(p.register_post_accumulate_grad_hook(arrived))
+    def exchanging(self) -> Iterator[None]:
+        try:
             yield
-        arrived(None)  # what no gradient of this pass belongs to, and those after it
-        known = self.sum(torch.tensor([int(p.grad is not None) for p in place])).tolist()
-        trained = {p for p, n in zip(place, known, strict=True) if n}
-        for bucket in buckets:
-            with self._asking():
-                under_way[0][1].wait()
-            mean = under_way.pop(0)[0].div_(self.size)
-            for p, part in zip(bucket, mean.split([p.numel() for p in bucket]), strict=True):
-                if p in trained:
-                    p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-                    p.grad.copy_(part.view_as(p))  # which keeps its order in memory, whatever that is
+        except RuntimeError as error:
+            # Only by their words can the errors of a backward pass be told apart: gloo's have no class.
+            if not isinstance(error, dist.DistError) and not re.search("gloo|nccl|socket", str(error), re.I):
+                raise
+            lost = f"rank {self.rank} of {self.size} lost the connection to another process"
+            raise WorldLost(f"{lost} ({_first_words(error)}): start all processes again") from error
 
-    def meet(self) -> None:
-        patience, pause = dist.AllreduceOptions(), 0.001
-        patience.timeout = timedelta(days=99)
-        with self._asking():
-            work = dist.group.WORLD.allreduce([torch.zeros(1)], patience)
-            while not work.is_completed():
-                time.sleep(pause := min(0.05, pause * 1.5))  # Python hears signals
-            work.wait()
+    def check_gradients(self, model: nn.Module) -> None:
+        # DistributedDataParallel sends a bucket once it is full. One that never is would leave the ranks with
+        # gradients of their own, or waiting for one another.
+        for name, p in model.named_parameters():
+            if p.requires_grad and p.grad is None:
+                remedy = "freeze it with requires_grad_(False), or let the loss depend on it in every batch"
+                raise ConfigError(f"{name} got no gradient on rank {self.rank} of {self.size}: {remedy}")
 
     def broadcast(self, value: Any, source: int = 0) -> Any:
-        said = json.dumps(value).encode() if self.rank == source else b""
-        length = torch.tensor(len(said))
-        with self._asking():
-            dist.broadcast(length, src=source)
-            letters = torch.tensor(list(said) or [0] * int(length), dtype=torch.uint8)
-            dist.broadcast(letters, src=source)
-        return json.loads(bytes(letters.tolist()))
+        values = [value]
+        with self.exchanging():
+            dist.broadcast_object_list(values, src=source)
+        return values[0]
+
+    def meet(self) -> None:
+        options, pause = dist.AllreduceOptions(), 0.001
+        options.timeout = timedelta(days=99)
+        with self.exchanging():
+            work = dist.group.WORLD.allreduce([torch.zeros(1)], options)
+            while not work.is_completed():
+                time.sleep(pause := min(0.05, pause * 1.5))  # in Python, where signals are heard
+            work.wait()
 
     def first(self, make: Callable[[], Any]) -> Any:
         if self.rank > 0:
@@ -174,34 +212,27 @@ class Processes(World):
         self.meet()
         return made
 
-    @contextlib.contextmanager
-    def _asking(self) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as error:
-            asked = f"rank {self.rank} of {self.size} asked: {_first_words(error)}"
-            gone = f"the connection to another process is gone ({asked})"
-            raise WorldLost(f"{gone}: all processes must be started anew") from error
-
-    def _tell(self, error: BaseException) -> None:
-        """Rank 0 says that it ends with an error. Another one whose error is no news ends without a word."""
-        with contextlib.suppress(RuntimeError):  # the store may be gone as well
-            for _ in range(self.rank and LAST_WORDS[isinstance(error, WorldLost)] * 20):
-                if self._store.check(["told"]):
-                    raise SystemExit(2) from error
-                time.sleep(0.05)
-            self._store.set("told", "")
+    def leave(self, has_failed: bool) -> None:
+        """Leave the process group; with nccl after a failure without waiting for the others."""
+        for engine in self._engines:
+            engine.close()
+        if has_failed and self.device.type != "cpu":
+            dist.distributed_c10d._abort_process_group()
+        else:
+            dist.destroy_process_group()
 
 
 @contextlib.contextmanager
 def joined(timeout_seconds: float = 600.0) -> Iterator[World]:
-    """The world that torchrun has started this process in, which is left at the end; SINGLE without torchrun.
+    """Join the process group that torchrun started this process in, and leave it at the end.
 
-    Each process computes on the card of its number on the machine, or on its part of the processor's cores.
-    A process that does not answer for `timeout_seconds` is lost. When one ends with an error so do the others
-    in seconds, and one of them says why: rank 0, unless the fault is another's alone. SIGTERM, which torchrun
-    sends to the rest, raises WorldLost, but in training: there it is what Ctrl-C is. Raises ConfigError for
-    variables of torchrun that are half set, and where there are fewer cards than processes."""
+    Yield SINGLE where torchrun's variables are not set. Each process computes on the GPU of its number on the
+    machine, or on its share of the processor's cores. A process that doesn't answer for `timeout_seconds` is
+    lost. When one process ends with an error, so do the others within seconds. Every error is recorded for
+    torchrun, which prints the first one at the end of its list. Rank 0 also raises it; the others only end,
+    with exit code 2, so that a refusal is printed once. SIGTERM, which torchrun sends to the rest, ends a
+    process with a sentence, except in training: there it is the same as Ctrl-C. Raises ConfigError if
+    torchrun's variables are incomplete or wrong, and if there are fewer GPUs than processes."""
     if not any(name in os.environ for name in PLACE):
         yield SINGLE
         return
@@ -212,98 +243,78 @@ def joined(timeout_seconds: float = 600.0) -> Iterator[World]:
         if on_machine > (n := cards.device_count()):
             raise ConfigError(f"{on_machine} processes on a machine with {n} GPUs: use --nproc-per-node={n}")
         cards.set_device(local)
-    elif os.environ.get("OMP_NUM_THREADS", "1") == "1":  # torchrun's own choice, whatever the machine
+    elif os.environ.get("OMP_NUM_THREADS", "1") == "1":  # torchrun's own choice, on any machine
         os.environ.pop("OMP_NUM_THREADS", None)
         torch.set_num_threads(max(1, hardware()["cores"] // on_machine))
-    if size == on_machine and (name := LOOPBACK.get(sys.platform)):  # that of a laptop may lead nowhere
+    if size == on_machine and (name := LOOPBACK.get(sys.platform)):  # a laptop's other one may lead nowhere
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
     timeout = timedelta(seconds=timeout_seconds)
     try:
         store, *_ = next(rendezvous("env://", timeout=timeout))
-        # Keys of the last time are still there, also those of the processes that torchrun has replaced.
+        # The store still holds the keys of processes that torchrun has replaced, and of an earlier group.
         store = dist.PrefixStore(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT')}-{next(_joined)}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     except RuntimeError as error:
-        why = f"rank {rank} of {size} did not find the others ({_first_words(error)})"
-        raise WorldLost(f"{why}: all processes must be started anew") from error
-    world, leave = Processes(rank, size, on_machine, store), dist.destroy_process_group
+        lost = f"rank {rank} of {size} did not find the other processes ({_first_words(error)})"
+        raise WorldLost(f"{lost}: start all processes again") from error
+    world, has_failed = Processes(rank, size, on_machine), True
     if backend != "gloo":
         world.device = torch.device(card.type, local)
-    handler = signal.getsignal(signal.SIGTERM)
-    may_hear = handler in (signal.SIG_DFL, _deaf) and current_thread() is main_thread()
+    before = signal.signal(signal.SIGTERM, told_to_end)
     try:
-        if may_hear:
-            signal.signal(signal.SIGTERM, told_to_end)
-        world.any(False)  # nobody goes on, to a refusal perhaps, while another is still looking for the rest
+        world.any(False)  # wait: one process may go on to a refusal while others still look for it
         yield world
-        world.meet()  # to torchrun one that ends early, told to, is a reason to end the others
-    except (Exception, KeyboardInterrupt) as error:
-        if may_hear:
-            signal.signal(signal.SIGTERM, _deaf)  # what is to be said is said
-        if world.device.type != "cpu":  # nccl's destroy would wait for the others
-            leave = dist.distributed_c10d._abort_process_group
-        cause, error = error, WorldLost(TOLD) if error.args == (TOLD,) else error
-        if isinstance(error, WorldLost):  # leave at once, for those who wait for this one
-            while cause is not None:  # a message under way that a frame holds keeps the connections open
-                traceback.clear_frames(cause.__traceback__)
-                cause = cause.__cause__ or cause.__context__
-            leave()
-        world._tell(error)
-        raise error
+        world.meet()  # torchrun ends the others when one ends early
+        has_failed = False
+    except Exception as error:
+        before = signal.SIG_IGN  # torchrun's next SIGTERM must not cut the sentence off
+        signal.signal(signal.SIGTERM, before)
+        get_error_handler().record_exception(error)
+        if rank > 0 and "TORCHELASTIC_ERROR_FILE" in os.environ:
+            time.sleep(1)  # torchrun ends rank 0 when this process ends: let it print the same refusal first
+            raise SystemExit(2) from error
+        raise
     finally:
-        if dist.is_initialized():
-            leave()
-        if may_hear and signal.getsignal(signal.SIGTERM) is told_to_end:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        world.leave(has_failed)
+        signal.signal(signal.SIGTERM, before)
 
 
 def told_to_end(*_: object) -> NoReturn:
-    """What SIGTERM does in one of several processes, outside the loop. An Exception might pass for damage."""
-    signal.signal(signal.SIGTERM, _deaf)
-    raise KeyboardInterrupt(TOLD)
+    """Handle SIGTERM in one of several processes, outside the training loop: rank 0 prints a sentence.
+
+    SystemExit is no Exception, so no reader of files takes it for damage."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun hands each signal on a second time
+    why = "another process ended, or the machine is needed"
+    raise SystemExit(f"tinylm: torchrun ended this process: {why}" if os.environ["RANK"] == "0" else 2)
 
 
-def _deaf(*_: object) -> None:
-    """What the next SIGTERM does: nothing, because torchrun hands on what this process has had already."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def environment() -> dict[str, str]:
+    """Return the environment for a torchrun that a program starts, such as a notebook.
+
+    It sets one thread, which keeps torchrun from printing a warning, and the loopback interface. On Windows
+    it chooses the only store that torch has there."""
+    name = LOOPBACK.get(sys.platform)
+    system = {"GLOO_SOCKET_IFNAME": name} if name else {"USE_LIBUV": "0"}
+    return os.environ | {"OMP_NUM_THREADS": "1"} | system
 
 
 def _first_words(error: Exception) -> str:  # without the place in torch's sources
     return re.match(r"(?:\[[^]]*\] )?(.*?)(?:\. |\n|$)", str(error))[1]
 
 
-def environment() -> dict[str, str]:
-    """The variables for torchrun where it is started by a program, such as a notebook: it says nothing of
-    threads, a machine calls itself by its own name, and on Windows uses the store that its torch has."""
-    name = LOOPBACK.get(sys.platform)
-    system = {"GLOO_SOCKET_IFNAME": name} if name else {"USE_LIBUV": "0"}
-    return os.environ | {"OMP_NUM_THREADS": "1"} | system
-
-
 def _place() -> tuple[int, int, int, int]:
-    """rank, size, number on this machine and how many are on it, from torchrun's variables."""
-    there = [name for name in (*PLACE, *MEETING) if os.environ.get(name)]
-    if missing := ", ".join(name for name in (*PLACE, *MEETING) if name not in there):
-        way_out = "start the processes with torchrun, or unset what is set"
-        raise ConfigError(f"{missing} is not set, and {', '.join(there)} is: {way_out}")
+    """Return rank, size, number on this machine and number of processes on it, from torchrun's variables."""
+    if missing := ", ".join(name for name in (*PLACE, *MEETING) if not os.environ.get(name)):
+        present = ", ".join(name for name in PLACE if name in os.environ)
+        remedy = f"start the processes with torchrun, or unset {present}"
+        raise ConfigError(f"{missing} is empty or not set, and torchrun sets it: {remedy}")
     try:
-        rank, size, local, on_machine, _ = (int(os.environ[name]) for name in (*PLACE, "MASTER_PORT"))
+        rank, size, local, on_machine, port = (int(os.environ[name]) for name in (*PLACE, "MASTER_PORT"))
     except ValueError as error:
-        raise ConfigError(f"torchrun's variables hold no whole numbers ({error}): start it anew") from None
+        raise ConfigError(f"torchrun's variables must be integers ({error}): start it again") from None
     require_count("WORLD_SIZE", size)
     require_count("RANK", rank, least=0, most=size - 1)
     require_count("LOCAL_WORLD_SIZE", on_machine, most=size)
     require_count("LOCAL_RANK", local, least=0, most=on_machine - 1)
+    require_count("MASTER_PORT", port, most=2**16 - 1)
     return rank, size, local, on_machine
-
-
-def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """The parameters in their order, in lists that have BUCKET_BYTES or a little more."""
-    bucket: list[nn.Parameter] = []
-    for p in parameters:
-        bucket.append(p)
-        if sum(p.nbytes for p in bucket) >= BUCKET_BYTES:
-            yield bucket
-            bucket = []
-    if bucket:
-        yield bucket

@@ -1,10 +1,12 @@
-"""Interrupts: Ctrl-C and SIGTERM end a run, but not in the middle of what must not be cut in two.
+"""Interrupts: Ctrl-C and SIGTERM end a run, but never in the middle of an update or of a checkpoint.
 
 SIGTERM is what Slurm sends some time before it kills, and torchrun when another process has ended.
 Taught in notebook 04_training."""
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tinylm.training.ddp import SINGLE, World, told_to_end
 
@@ -12,14 +14,14 @@ OURS = {signal.SIGINT: (signal.default_int_handler,), signal.SIGTERM: (signal.SI
 
 
 class Interrupts:
-    """While entered, Ctrl-C or SIGTERM waits for the next `check`, unless it comes twice or `at_once` is set.
+    """A context in which Ctrl-C and SIGTERM wait for the next `check`, unless they come twice.
 
-    Where somebody else handles the signal, or outside the main thread, nothing is changed. Several processes
-    stop after the same step, whichever of them was asked, and never before: torchrun hands each signal on to
-    those who have had it already."""
+    A signal that somebody else handles is left alone, and so are all signals outside the main thread. Several
+    processes stop after the same step, whichever of them got the signal, and never before: torchrun hands
+    each signal on to processes that have had it already, so a second one means nothing."""
 
     def __init__(self, world: World) -> None:
-        self.world, self.at_once, self.pressed = world, False, False
+        self.world, self.pressed, self._waits = world, False, True
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> None:
@@ -35,13 +37,23 @@ class Interrupts:
                 signal.signal(number, handler)
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt if Ctrl-C was pressed since the last time."""
+        """Raise KeyboardInterrupt on every process if Ctrl-C was pressed on any since the last check."""
         pressed, self.pressed = self.pressed, False
         if self.world.any(pressed):
             raise KeyboardInterrupt
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Check, then let the first Ctrl-C interrupt what is inside: for work that changes nothing."""
+        self._waits = False
+        try:
+            self.check()
+            yield
+        finally:
+            self._waits = True
+
     def _on_signal(self, *_: object) -> None:
-        if (self.pressed or self.at_once) and self.world is SINGLE:
+        if (self.pressed or not self._waits) and self.world is SINGLE:
             self.pressed = False
             raise KeyboardInterrupt
         self.pressed = True

@@ -4,7 +4,6 @@ It is one nested dictionary of plain JSON, such as {"train": {"seed": 5}, "batch
 Taught in notebook 04_training."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -35,7 +34,6 @@ def check_unchanged(what: str, saved: dict[str, Any], now: dict[str, Any]) -> No
 
 def check_same(world: World, mine: dict[str, Any]) -> None:
     """Raise ConfigError on every process if any of them differs from rank 0, naming each field that does."""
-    mine = json.loads(json.dumps(mine))  # as the broadcast copies are: JSON turns a tuple into a list
     everyone = [world.broadcast(mine, rank) for rank in range(world.size)]
     for rank, theirs in enumerate(everyone):
         words = f"is {{}} on rank 0 and {{}} on rank {rank}"

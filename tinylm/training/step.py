@@ -5,12 +5,14 @@ Taught in notebook 04_training."""
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tinylm.batch import Batch
 from tinylm.device import Precision, seeded_rng, synchronize
 from tinylm.errors import ConfigError, Divergence
 from tinylm.model.losses import LossFn, next_token_loss
@@ -49,6 +51,7 @@ def train_step(
     precision: Precision | None = None,
     loss_fn: LossFn = next_token_loss,
     world: World = SINGLE,
+    engine: Callable[[Batch], tuple[Tensor, dict[str, Tensor]]] | None = None,
     log: bool = True,
     unchecked: list[tuple[int, float, Tensor]] | None = None,
 ) -> StepResult:
@@ -82,25 +85,27 @@ def train_step(
 
     rate = set_learning_rate(optimizer, step - skipped, config)  # never by the micro-step
     optimizer.zero_grad(set_to_none=True)  # once a step: the micro-batches accumulate
-    losses, metrics, place = [], [], {p: i for i, p in enumerate(model.parameters())}
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
-    in_order = sorted(trained, key=lambda p: place.get(p, -1))  # the backward pass comes to the last first
+    engine = engine or world.engine(model, loss_fn)
+    losses, metrics = [], []
     for micro_step, batch in enumerate(micro_batches):
         number = micro_step * batches.world_size + batches.rank  # among all of the step: ranks do not show
         dropout_seed = np.random.SeedSequence([config.seed, step, number]).generate_state(1)[0]
-        with seeded_rng(device, int(dropout_seed)), precision.products():
+        # Gradients add up on each rank. Only those of the last micro-batch are sent: the sum of all of them.
+        waits = world.accumulating(engine) if micro_step + 1 < micro_steps else contextlib.nullcontext()
+        with waits, world.exchanging(), seeded_rng(device, int(dropout_seed)), precision.products():
             batch = batch.to(device)
             with precision.autocast():
-                nats, said = loss_fn(model, batch)  # (B, T)
+                nats, said = engine(batch)  # (B, T)
             loss = (nats * batch.scored()).sum() / n_scored
-            with world.averaging(in_order) if micro_step + 1 == micro_steps else contextlib.nullcontext():
-                scaler.scale(loss).backward()
+            scaler.scale(loss).backward()
             losses.append(loss.detach())
             metrics.append(said)
-    # Processes tell one another all before the update: one that is lost leaves the others' weights whole.
+    # Processes exchange everything before the update, so losing one of them leaves the weights whole.
+    world.check_gradients(model)
     loss = world.mean(losses[0] if micro_steps == 1 else torch.stack(losses).sum())
     said = {name: world.mean(torch.stack([m[name].detach() for m in metrics]).mean(0)) for name in metrics[0]}
 
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
     parameters = [p for p in trained if p.grad is not None]
     scaler.unscale_(optimizer)  # before clipping, which is for the gradient as it is
     grad_norm = nn.utils.get_total_norm([p.grad for p in parameters]) if config.grad_clip or log else None
