@@ -27,7 +27,7 @@ STEPS, KILLS = 60, 10
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 SIZES = ["--train.steps", str(STEPS), "--train.tokens-per-step", "186", "--train.eval-every", "7"]
 WORDS = [*TRAIN, *SIZES, "--train.log-every", "1", "--train.micro-batch-size", "2"]
-LOST = r"tinylm: (the connection to another process is gone|this process was told to end|rank . of . did not)"
+LOST = r"tinylm: (rank . of . (lost the connection|did not find)|torchrun(, which| ended this process))"
 
 
 def started(size, tmp_path, words, odd=None):
@@ -36,6 +36,7 @@ def started(size, tmp_path, words, odd=None):
     folder.mkdir()
     for rank in range(size):
         (folder / f"rank{rank}.txt").touch()
+        (folder / f"error{rank}.json").touch()
     return ranks.start(size, ranks.typed, tmp_path, words, odd, folder=folder, **environment(tmp_path))
 
 
@@ -47,6 +48,11 @@ def ended(processes, within=ranks.PATIENCE):
         codes.append(pipe.recv()[0] if process.exitcode == 0 and pipe.poll() else process.exitcode)
         process.kill()
     return codes
+
+
+def texts_of(size, tmp_path, kind="rank{}.txt"):
+    """What each rank has printed, or what it has recorded for torchrun to print."""
+    return [(tmp_path / "said" / kind.format(rank)).read_text("utf-8") for rank in range(size)]
 
 
 def last_step(record):
@@ -87,23 +93,27 @@ def test_rank_killed_at_any_moment_ends_all_with_a_sentence_and_the_run_goes_on_
             time.sleep(0.002)
         kill_one(processes, victim, draw.uniform(0, 0.02 if under_way else 0.1), tells=not under_way)
         codes = ended(processes, within=30)
-        said = [(tmp_path / "said" / f"rank{rank}.txt").read_text("utf-8") for rank in range(size)]
+        said, noted = texts_of(size, tmp_path), texts_of(size, tmp_path, "error{}.json")
         assert codes[victim] == -signal.SIGKILL, (codes, said)
-        for rank in {*range(size)} - {victim}:  # one that has not joined yet ends at once
-            silent = not said[rank] or re.search(LOST, said[rank])  # or it has just said so
-            is_told = codes[rank] == -signal.SIGTERM and silent and not under_way
-            assert codes[rank] == 2 or is_told, (codes, said)
-        told.append(any(re.search(LOST, text) for text in said))
-        assert told[-1] >= (2 in codes) and "Traceback" not in "".join(said), (codes, said)
-    assert sum(told) >= 3  # the rest were killed before anybody had joined: how many, the clock decides
+        for rank in {*range(size)} - {victim}:
+            if codes[rank] == -signal.SIGTERM:  # it had not joined yet
+                assert not under_way
+                continue
+            assert bool(re.search(LOST, said[rank])) == (rank == 0), (codes, said)
+            assert codes[rank] in (1, 2) and (codes[rank] == 1) <= (rank == 0), (codes, said)
+            if under_way:
+                assert "WorldLost: rank" in noted[rank], (codes, noted)
+            told.append(rank)
+        assert "Traceback" not in "".join(said), said
+    assert len(told) >= 3  # the rest were killed before anybody had joined: how many, the clock decides
     processes, goal = started(2, tmp_path, ["resume", "cut"]), last_step(record) + 3
     until = time.monotonic() + ranks.PATIENCE
     while last_step(record) < goal and time.monotonic() < until:
         time.sleep(0.002)
     os.kill(processes[1][0].pid, signal.SIGTERM)  # as Slurm does before it kills; one is enough
     assert ended(processes, within=30) == [130, 130] and not read_record(record).has_ended
-    assert "ended early, after" in (tmp_path / "said" / "rank0.txt").read_text("utf-8")
-    assert (tmp_path / "said" / "rank1.txt").read_text("utf-8") == ""
+    first, second = texts_of(2, tmp_path)
+    assert "ended early, after" in first and second == ""
     assert ended(started(1, tmp_path, ["resume", "cut"])) == [0]
     whole, cut = curve(tmp_path / "whole" / "record.jsonl"), curve(record)
     assert [step for step, _ in whole] == [step for step, _ in cut]
@@ -125,7 +135,7 @@ def test_same_number_of_processes_goes_on_to_the_same_bits_and_one_more_says_tha
         os.kill(processes[0][0].pid, signal.SIGTERM)
         assert set(ended(processes)) == {130}
         assert set(ended(started(sizes[1], tmp_path, ["resume", name]))) == {0}
-        said = (tmp_path / "said" / "rank0.txt").read_text("utf-8")
+        said, *_ = texts_of(sizes[1], tmp_path)
         assert ("to the bit: processes was 1 and is 2\n" in said) == (name == "other")
         assert the_end(tmp_path / name) == the_end(tmp_path / "whole"), name
 
@@ -139,13 +149,13 @@ def test_same_number_of_processes_goes_on_to_the_same_bits_and_one_more_says_tha
 )
 def test_refusal_is_said_once_and_leaves_nothing_behind(tmp_path, words, said):
     assert ended(started(2, tmp_path, [*WORDS, *words])) == [2, 2]
-    first, second = ((tmp_path / "said" / f"rank{rank}.txt").read_text("utf-8") for rank in range(2))
+    first, second = texts_of(2, tmp_path)
     assert re.search(f"^tinylm: {said}", first) and second == "" and not [*tmp_path.glob("*/record.jsonl")]
 
 
 def test_processes_that_have_other_files_are_refused_and_leave_everything_as_it_was(tmp_path):
     assert ended(started(2, tmp_path, WORDS, odd="text")) == [2, 2]
-    said = [(tmp_path / "said" / f"rank{rank}.txt").read_text("utf-8") for rank in range(2)]
+    said = texts_of(2, tmp_path)
     assert re.search("^tinylm: the processes would not train the same: dataset.fingerprint is ", said[0])
     assert said[1] == "" and not [*tmp_path.glob("*/record.jsonl")]
     record = tmp_path / "cut" / "record.jsonl"
@@ -159,42 +169,67 @@ def test_processes_that_have_other_files_are_refused_and_leave_everything_as_it_
     shutil.rmtree(newest)
     before = record.read_bytes()
     assert ended(started(2, tmp_path, ["resume", "cut"], odd="runs")) == [2, 2]
-    said = (tmp_path / "said" / "rank0.txt").read_text("utf-8")
+    said, _ = texts_of(2, tmp_path)
     assert re.search(f"the checkpoint is {newest.name} on rank 0 and step_0*[07] on rank 1", said), said
     assert record.read_bytes() == before
 
 
+def parents():
+    """Every process that has not ended, with the one that started it."""
+    command = ["ps", "-A", "-o", "pid=,ppid=,stat="]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [line.split() for line in listed.stdout.splitlines()]
+    return {int(child): int(parent) for child, parent, state in rows if state[0] != "Z"}
+
+
 def children(pid):
-    """The processes that this one has started, in their order."""
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
-    pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
-    return sorted(child for child, parent in pairs if parent == pid)
+    return sorted(child for child, parent in parents().items() if parent == pid)
+
+
+def until_step(record, step, running):
+    until = time.monotonic() + ranks.PATIENCE
+    while last_step(record) < step and running.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no ps")
-def test_torchrun_trains_a_rank_is_killed_one_process_goes_on_and_transformers_opens_its_model(tmp_path):
+def test_torchrun_or_a_rank_is_killed_one_process_resumes_and_transformers_opens_its_model(tmp_path):
     said, record = tmp_path / "said.txt", tmp_path / "mine" / "cut" / "record.jsonl"
     home = ddp.environment() | environment(tmp_path) | {"TINYLM_MINE": str(tmp_path / "mine")}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    typed = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     words = [*WORDS, "--name", "cut", "--train.steps", "2000", "--train.warmup-steps", "5"]
-    with said.open("wb") as out:
-        running = subprocess.Popen([*torchrun, "tinylm", *words], cwd=ROOT, env=home, stdout=out, stderr=out)
-    until = time.monotonic() + ranks.PATIENCE
-    while last_step(record) < 8 and running.poll() is None and time.monotonic() < until:
-        time.sleep(0.01)
+
+    def torchrun(*words):
+        with said.open("wb") as out:
+            return subprocess.Popen([*typed, "tinylm", *words], cwd=ROOT, env=home, stdout=out, stderr=out)
+
+    running = torchrun(*words)
+    until_step(record, 8, running)
     os.kill(children(running.pid)[1], signal.SIGKILL)
     assert running.wait(30) == 1
     text = said.read_text("utf-8")
-    assert len(re.findall(r"^tinylm: .*rank 0 of 2 asked.*resume cut. goes on", text, re.MULTILINE)) == 1, (
-        text
-    )
+    sentence = r"^tinylm: rank 0 of 2 lost the connection .*the last good checkpoint is .*resume cut. goes on"
+    assert len(re.findall(sentence, text, re.MULTILINE)) == 1, text
     assert text.count("in 2 processes, 1 rows at once") == text.count("forecast:") == 1
     header = read_record(record).header
     assert header["processes"] == 2 and header["command"].startswith("torchrun --nproc-per-node=2 -m tinylm")
+
+    running, done = torchrun("resume", "cut"), last_step(record)
+    until_step(record, done + 8, running)
+    orphans = children(running.pid)
+    running.kill()
+    running.wait()
+    assert len(orphans) == 2
+    until = time.monotonic() + 30
+    while {*orphans} & {*parents()} and time.monotonic() < until:
+        time.sleep(0.05)
+    text = said.read_text("utf-8")
+    gone = r"^tinylm: torchrun, which started .* is gone: .*the last good checkpoint is .*(step_\d+)\): .* goes on"
+    (saved,) = re.findall(gone, text, re.MULTILINE)
+    assert int(saved.removeprefix("step_")) == last_step(record) + 1 and "Traceback" not in text, text
+
     resumed = subprocess.Popen([sys.executable, "-m", "tinylm", "resume", "cut"], cwd=ROOT, env=home, **PIPES)
-    going_on = lambda: record.read_text("utf-8").partition('"kind": "resumed"')[2].count('"kind": "step"')  # noqa: E731
-    while not going_on() and resumed.poll() is None and time.monotonic() < until:
-        time.sleep(0.01)
+    until_step(record, last_step(record) + 1, resumed)
     resumed.send_signal(signal.SIGTERM)
     out, err = resumed.communicate(timeout=ranks.PATIENCE)
     assert resumed.returncode == 130 and "processes was 2 and is 1" in out and "ended early" in out, err
