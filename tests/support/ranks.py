@@ -90,7 +90,7 @@ def _rank(pipe, variables, folder, work, options):
         pipe.send(traceback.format_exc())
 
 
-def setting(dropout=0.0, world=ddp.SINGLE, micro=2, frozen=(), **changes):
+def setting(dropout=0.0, world=ddp.SINGLE, micro=2, frozen=(), choice=None, **changes):
     """A small GPT, its batches on this rank and its plan: 24 rows a step, for 1, 2, 3 or 4 ranks."""
     sizes = {"micro_batch_size": micro, "tokens_per_step": 24 * T, "log_every": 1, "steps": 20}
     config = make_config(**(sizes | changes)).divided(T, world.size)
@@ -98,7 +98,7 @@ def setting(dropout=0.0, world=ddp.SINGLE, micro=2, frozen=(), **changes):
     model = tiny_gpt(dropout=dropout, n_layer=2)
     for name in frozen:
         model.get_parameter(name).requires_grad_(False)
-    return model, make_batches(**place), config
+    return model, make_batches(**place, **(choice or {})), config
 
 
 class Noting(Batches):

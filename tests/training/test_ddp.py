@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.support import ranks
+from tests.support import ranks, tiny
 from tinylm.errors import ConfigError
 from tinylm.training import ddp
 
@@ -34,6 +34,14 @@ def test_any_number_of_processes_trains_as_one_does_with_the_big_batch(sizes, op
             assert ranks.digest(mine["weights"]) == ranks.digest(found[0]["weights"])  # to the bit
         rows = sorted(row for mine in found for row in mine["rows"])
         assert rows == sorted(alone["rows"]) and len(rows) == 20 * 24
+
+
+def test_ranks_with_different_numbers_of_targets_move_together_as_one_does_with_the_big_batch():
+    options = {"choice": {"keep": tiny.keep, "weigh": tiny.weigh}, "steps": 5}
+    alone = ranks.trained(ddp.SINGLE, **options)
+    for mine in ranks.together(2, ranks.train_here, options):
+        assert mine["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+        assert mine["weights"] == pytest.approx(alone["weights"], abs=3e-4)
 
 
 def test_engine_leaves_the_averages_made_by_hand_once_after_the_last_micro_batch():

@@ -10,13 +10,26 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.tiny import B, T, Tiny, V, bits_of, make_batches, make_config, same, sgd, tiny_gpt, weights
+from tests.support.tiny import (
+    B,
+    T,
+    Tiny,
+    V,
+    bits_of,
+    keep,
+    make_batches,
+    make_config,
+    same,
+    sgd,
+    tiny_gpt,
+    weigh,
+    weights,
+)
 from tinylm.batch import IGNORE_INDEX
 from tinylm.device import Precision
 from tinylm.errors import ConfigError, Divergence
 from tinylm.model.losses import next_token_loss
 from tinylm.text.batches import Batches
-from tinylm.training.ddp import World
 from tinylm.training.optim import adamw, build_optimizer, scheduled_rate
 from tinylm.training.step import train_step
 
@@ -24,16 +37,6 @@ from tinylm.training.step import train_step
 def step_of(model, step=0, *, optimizer=None, batches=None, config=None, **options):
     optimizer, batches = optimizer or sgd(model), batches or make_batches()
     return train_step(model, optimizer, batches, step=step, config=config or make_config(), **options)
-
-
-def keep(tokens, targets):
-    """Most targets are not scored, unevenly over the micro-batches."""
-    return targets > 7 - 2 * tokens[:, :1] % 3
-
-
-def weigh(numbers, batch):
-    """Each row has another weight, and each target."""
-    return 1 + torch.tensor(numbers)[:, None] % 5 + batch.targets.clamp_min(0) / 7
 
 
 def four_steps(choice, micro_batch_size, model=None):
@@ -175,41 +178,6 @@ def test_dropout_differs_between_steps_ranks_and_seeds():
         batches.rank = rank
         step_of(model, step, batches=batches, config=make_config(seed=seed))
     assert len(masks) == 8
-
-
-class Both(World):
-    """Two processes, played one after the other: what each has to say is kept until both have said it."""
-
-    size = 2
-
-    def __init__(self, rank, said):
-        self.rank, self.said, self.turn = rank, said, 0
-
-    def mean(self, value):
-        pair = self.said.setdefault(self.turn, {})
-        pair[self.rank], self.turn = value, self.turn + 1
-        return torch.stack([*pair.values()]).mean(0) if len(pair) == 2 else value
-
-    @contextlib.contextmanager
-    def averaging(self, parameters):
-        yield
-        for p in parameters:
-            p.grad = self.mean(p.grad)
-
-
-def test_ranks_with_different_numbers_of_targets_move_together_as_one_does_with_the_big_batch():
-    def result_and_weights(size, **options):
-        model, world = Tiny().double(), options.pop("world", World())
-        options |= {"batch_size": size, "context_length": T, "seed": 5, "keep": keep, "weigh": weigh}
-        config = make_config(micro_batch_size=size, tokens_per_step=4 * T, grad_clip=0.05)
-        batches = Batches(make_batches().tokens, **options)
-        return step_of(model, batches=batches, config=config, world=world), weights(model)
-
-    said, (expected, moved) = {}, result_and_weights(4)
-    ranks = [(r, result_and_weights(2, rank=r, world_size=2, world=Both(r, said))) for r in (0, 1, 0, 1)]
-    for _, (result, end) in ranks[2:]:  # the second time, each knows what the other says
-        torch.testing.assert_close(end, moved, rtol=1e-6, atol=1e-9)
-        assert (result.loss, result.grad_norm) == pytest.approx((expected.loss, expected.grad_norm), rel=1e-6)
 
 
 def overflow(module, into, out):
