@@ -1,50 +1,48 @@
 """What does averaging the gradients of two processes cost? Run by hand:
 torchrun --standalone --nproc-per-node=2 tests/benchmarks/reduce.py
 
-Times forward and backward of one micro-batch on each process, in turns: without a reduce; with ours, which
-begins while the backward pass still goes on; with ours after it; and in torch's DistributedDataParallel,
-which begins early too. A turn ends when all processes have.
+Times forward and backward of one micro-batch on each process, in turns: without an average; with an average
+made by hand after the backward pass; and in torch's DistributedDataParallel, which begins to send while the
+pass still goes on. A turn ends when all processes have.
 """
 
 import time
-from contextlib import nullcontext
 
 import torch
 from benchmark import command, in_turns, open_record, options, report
 
+from tinylm.batch import Batch
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
+from tinylm.model.losses import next_token_loss
 from tinylm.training import ddp
 
 
 def cases(config, rows, world):
     """What is timed, by its name: functions without arguments that return the seconds they took."""
     ids = torch.randint(config.vocab_size, (rows, config.context_length + 1))
+    batch = Batch(ids[:, :-1], ids[:, 1:])
 
-    def made(wrap=lambda model: model, averaging=lambda _: nullcontext(), after=lambda _: None):
-        raw = GPT(config, generator=torch.Generator().manual_seed(0))
-        model = wrap(raw)
+    def by_hand(model):
+        for p in model.parameters():
+            p.grad.copy_(world.mean(p.grad))
+
+    def made(maker=ddp.SINGLE, after=lambda model: None):
+        model = GPT(config, generator=torch.Generator().manual_seed(0))
+        engine = maker.engine(model, next_token_loss)
 
         def turn():
-            raw.zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)
             world.any(False)
             began = time.perf_counter()
-            logits = model(ids[:, :-1])
-            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
-            with averaging(raw.parameters()):
-                loss.backward()
-            after(raw.parameters())
+            engine(batch)[0].mean().backward()
+            after(model)
             world.any(False)
             return time.perf_counter() - began
 
         return turn
 
-    return {
-        "no reduce": made(),
-        "ours": made(averaging=world.averaging),
-        "ours, after the pass": made(after=world.average_gradients),
-        "torch's DDP": made(wrap=torch.nn.parallel.DistributedDataParallel),
-    }
+    return {"no average": made(), "by hand": made(after=by_hand), "torch's DDP": made(maker=world)}
 
 
 def main():
@@ -59,8 +57,7 @@ def main():
         if world.rank == 0:
             n = sum(p.numel() for p in GPT(config).parameters())
             print(f"{n:,} parameters, {world.size} processes")
-            names = ("torch's DDP", "ours, after the pass", "no reduce")
-            pairs = [("ours", name) for name in names] + [(names[1], names[0])]
+            pairs = [("torch's DDP", "by hand"), ("torch's DDP", "no average")]
             typed = command().replace("python", f"torchrun --standalone --nproc-per-node={world.size}")
             report(open_record(chosen, command=typed, parameters=n, processes=world.size), times, pairs)
 
