@@ -111,15 +111,18 @@ class Noting(Batches):
 
 
 def trained(world, **options):
-    """What twenty steps leave: losses, norms, rows read, weights and an evaluation."""
+    """What twenty steps leave: losses, norms, rows read, weights, an evaluation, and the steps saved here."""
     model, batches, config = setting(world=world, **options)
     batches.__class__, batches.read = Noting, []
-    history = train(model, batches, config, world=world, show_progress=False)
+    saved = []
+    save = lambda state: saved.append(state.progress.step) or "a name"  # noqa: E731
+    history = train(model, batches, config, world=world, save=save, show_progress=False)
     ids = make_batches().tokens
     return {
         "losses": [float(step.loss) for step in history.steps],
         "norms": [step.grad_norm for step in history.steps],
         "rows": batches.read,
+        "saved": saved,
         "weights": torch.cat([p.detach().reshape(-1) for p in model.parameters()]).numpy(),
         "evaluation": evaluate(model, ids, world=None if world is ddp.SINGLE else world, batch_size=5).loss,
     }

@@ -32,6 +32,7 @@ def test_any_number_of_processes_trains_as_one_does_with_the_big_batch(sizes, op
             assert mine["evaluation"] == pytest.approx(alone["evaluation"], rel=1e-5)
             assert mine["weights"] == pytest.approx(alone["weights"], abs=3e-4)  # a hundredth of the rate
             assert ranks.digest(mine["weights"]) == ranks.digest(found[0]["weights"])  # to the bit
+        assert [mine["saved"] for mine in found] == [[0, 20], *[[]] * (size - 1)]  # rank 0 alone writes
         rows = sorted(row for mine in found for row in mine["rows"])
         assert rows == sorted(alone["rows"]) and len(rows) == 20 * 24
 

@@ -67,12 +67,6 @@ def test_steps_that_float16_leaves_out_are_counted_and_move_the_data_but_not_the
     assert asked == [*range(10)] and history.tokens == 10 * B * T
     rates = [scheduled_rate(step - left_out, config) for step, left_out in enumerate(before[:-1])]
     assert [result.learning_rate for result in results] == rates
-    precision = Precision(torch.device("cpu"), "float16", torch.amp.GradScaler("cpu", init_scale=2.0**20))
-    options = {"precision": precision, "callbacks": callbacks, "evaluate": lambda state: math.nan}
-    with pytest.raises(Divergence, match="is nan at step 9 with learning rate ") as failed:
-        run(tiny_gpt(), make_config(eval_every=9), batches, **options)
-    assert counts[-1] == 3 and not results[-1].skipped
-    assert f"learning rate {results[-1].learning_rate:g} (" in str(failed.value)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -224,12 +218,6 @@ def test_early_stop_after_patience_evaluations_in_a_row_that_did_not_lower_the_l
     assert history.stopped_early == (finished < 8)
 
 
-@pytest.mark.parametrize("result", [None, "low", {}, torch.ones(2)], ids=repr)
-def test_evaluation_that_is_no_number_is_refused_in_a_sentence(result):
-    with pytest.raises(ConfigError, match=r"^evaluate gave .*: return one number, or an object"):
-        run(config=make_config(eval_every=5), evaluate=lambda s: result)
-
-
 def test_compile_trains_the_same_in_one_graph_and_leaves_the_model_as_it_is(monkeypatch):
     from torch._dynamo.utils import counters
 
@@ -272,7 +260,8 @@ class Pressing(torch.optim.SGD):
     "places, expected, measured",
     [
         ({("callback", 7): 1}, [0, 5, 7], [5]),
-        ({("evaluation", 5): 1}, [0, 5], []),  # cut short
+        ({("evaluation", 5): 1}, [0, 5], [5]),
+        ({("evaluation", 5): 2}, [0, 5], []),  # cut short
         ({("save", 5): 1}, [0, 5], [5]),
         ({("callback", 3): 1, ("save", 3): 1}, [0, 3], []),
         ({("callback", 3): 1, ("save", 3): 2}, [0], []),  # whoever presses on gets the end at once
@@ -334,54 +323,6 @@ def test_resume_of_a_run_that_had_already_stopped_does_nothing_more(step, val_lo
     assert called == []
 
 
-class RankOne(World):
-    """A second process: `any` is what all of them say, given what this one does."""
-
-    rank, size = 1, 2
-
-    def __init__(self, any):
-        self.any = any
-
-    def broadcast(self, value, source=0):
-        return "its name" if value is None else value
-
-
-def test_world_rank_zero_decides_when_to_save_and_only_it_writes():
-    def any_of_both(flag):
-        asked.append(
-            flag
-        )  # whether to save and whether to stop, in turn; its clock says always that it is late
-        return len(asked) % 2 == 1 and len(steps) in (0, 6, 10)
-
-    saved, steps, asked = [], [], []
-    options = {"save": saved.append, "save_seconds": 0, "callbacks": [lambda s: steps.append(s.saved)]}
-    run(world=RankOne(any_of_both), **options)
-    assert saved == [] and not any(asked) and steps == ["its name"] * 10
-
-
-def test_world_stops_after_the_same_step_wherever_ctrl_c_was_pressed():
-    for pressed_here in (True, False):
-        steps, press = (
-            [],
-            lambda s, here=pressed_here: press_ctrl_c() if here and s.progress.step == 6 else None,
-        )
-        both = RankOne(lambda flag, here=pressed_here, steps=steps: flag if here else len(steps) == 6)
-        with pytest.raises(KeyboardInterrupt):
-            run(world=both, callbacks=[lambda s, steps=steps: steps.append(s.progress.step), press])
-        assert steps == [1, 2, 3, 4, 5, 6]
-
-
-def test_world_is_not_stopped_by_a_second_ctrl_c_nor_in_an_evaluation():
-    def press_twice(state):
-        return (press_ctrl_c(), press_ctrl_c()) and 1.0
-
-    reached = []
-    options = {"evaluate": press_twice, "callbacks": [lambda s: reached.append(s.progress.step)]}
-    with pytest.raises(KeyboardInterrupt):
-        run(config=make_config(eval_every=6), world=RankOne(bool), **options)
-    assert reached == [1, 2, 3, 4, 5, 6, 6]  # the evaluation was told of too
-
-
 def test_nobody_is_timed_while_rank_zero_saves():
     said, world = [], World()
     world.size, world.meet = 2, lambda: said.append("met")
@@ -437,29 +378,6 @@ def test_lost_world_is_said_where_the_disk_refuses_too_and_saves_nothing_where_a
     with pytest.raises(WorldLost, match="it is gone"):
         run(save=kept, world=Losing(0, 9))
     assert kept == [0]
-
-
-def test_what_is_found_out_while_ctrl_c_is_answered_is_said_with_the_last_good_checkpoint():
-    def save(state):
-        if state.progress.step:
-            raise WorldLost("it is gone")
-        return "number 0"
-
-    press = lambda state: state.progress.step == 4 and press_ctrl_c()  # noqa: E731
-    with pytest.raises(WorldLost, match=r"it is gone \(the last good checkpoint is number 0\)"):
-        run(save=save, callbacks=[press])
-
-
-def test_lost_world_is_no_odd_evaluation():
-    def gone(value, source=0):
-        if isinstance(value, float):
-            raise WorldLost("it is gone")
-        return value
-
-    world = Losing(1, 10**6)
-    world.broadcast = gone
-    with pytest.raises(WorldLost, match="it is gone"):
-        run(world=world, evaluate=lambda state: 1.5)
 
 
 def test_precision_handed_over_is_part_of_what_a_resumed_run_must_keep():

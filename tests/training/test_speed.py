@@ -11,6 +11,7 @@ import torch
 from tests.support.settings import random_tokens
 from tinylm.batch import Batch
 from tinylm.errors import ConfigError
+from tinylm.model import losses as model_losses
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import fused_loss, next_token_loss
@@ -42,7 +43,7 @@ def test_measure_speed_measures_the_loss_that_a_run_with_these_settings_trains(m
     )
     monkeypatch.setattr(speeds, "compile_loss", lambda loss_fn: ("compiled", loss_fn))
     fused = fused_loss()
-    monkeypatch.setattr(speeds, "fused_loss", lambda: fused)
+    monkeypatch.setattr(model_losses, "fused_loss", lambda: fused)
     for settings, expected in (
         ({"fused_loss": False}, next_token_loss),
         ({}, fused),

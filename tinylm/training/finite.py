@@ -1,4 +1,4 @@
-"""Divergence: nan and infinity are caught where they begin, and the first bad tensor is named.
+"""Divergence: find nan and infinity where they begin, and name the first bad tensor.
 
 Taught in notebook 04_training."""
 
@@ -12,7 +12,7 @@ from tinylm.errors import Divergence
 
 
 def first_nonfinite(tensors: Mapping[str, Tensor]) -> str | None:
-    """ "head.weight holds nan" for the first tensor that is not finite; None when all are."""
+    """Return "head.weight holds nan" for the first tensor that is not finite, None if all of them are."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             return f"{name} holds {'nan' if bool(tensor.isnan().any()) else 'infinity'}"
@@ -20,11 +20,12 @@ def first_nonfinite(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def check_finite(model: nn.Module, steps: list[tuple[int, float, Tensor]]) -> None:
-    """Raises Divergence for the first step whose numbers are not all finite; forgets the good ones.
+    """Raise Divergence for the first step with a number that is not finite; otherwise empty the list.
 
-    steps: (step, learning rate, its loss and perhaps its gradient's norm, (1 or 2,)). Where Python would have
-    to wait for a step to look at it, several are looked at together, a little late, and always before an
-    evaluation and a checkpoint. The tensor named is bad by now: a weight, else the first gradient to come."""
+    steps: (step, learning rate, its loss and perhaps the norm of its gradient: shape (1,) or (2,)). On a GPU,
+    looking at a number makes Python wait. So several steps are checked together, a little late, and always
+    before an evaluation and a checkpoint. The sentence names a tensor that is bad by now: the first weight,
+    or the gradient that the backward pass computed first."""
     if not steps or torch.cat([numbers for *_, numbers in steps]).isfinite().all():
         steps.clear()
         return

@@ -1,6 +1,6 @@
-"""Forecast: what a run will cost before it is started: tokens, FLOPs, memory, time.
+"""Forecast: what a run will cost, before it is started: tokens, floating-point operations, memory, time.
 
-The speed is never guessed but measured (training/speed). A forecast is called one wherever it is printed.
+The speed is measured, never guessed (training/speed). A forecast is called a forecast wherever it is printed.
 Taught in notebooks 08_tinystories and 10_speed."""
 
 import math
@@ -13,7 +13,7 @@ from tinylm.training.config import TrainConfig
 
 
 def check_memory(model: ModelConfig, train: TrainConfig, available: int | None) -> None:
-    """Raises ConfigError where training would need more memory than there is; None is not known."""
+    """Raise ConfigError if training would need more bytes than are available; None means unknown."""
     needed = memory_bytes(model, train.micro_batch_size, fused_loss=train.fused_loss)
     if available is not None and needed > available:
         needs, has = f"training needs about {_plain_bytes(needed)} of memory", _plain_bytes(available)
@@ -23,7 +23,7 @@ def check_memory(model: ModelConfig, train: TrainConfig, available: int | None) 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run is expected to take. print() shows a few plain lines."""
+    """What a run is expected to cost. print() shows it in three lines."""
 
     parameters: int
     tokens: int
@@ -42,9 +42,9 @@ class Forecast:
 def forecast(
     model: ModelConfig, train: TrainConfig, *, tokens_per_second: float, validation_tokens: int = 0
 ) -> Forecast:
-    """Tokens, FLOPs, seconds and memory of a run at a measured speed (measure_speed).
+    """Return tokens, floating-point operations, seconds and memory of a run at a measured speed.
 
-    Its evaluations of so many tokens are part of the seconds: their forward pass is a third of a step's."""
+    The seconds include evaluations of validation_tokens: a forward pass costs a third of a training step."""
     tokens = train.steps * train.tokens_per_step
     evaluations = math.ceil(train.steps / (train.eval_every or train.steps))
     read = evaluations * min(train.eval_tokens or validation_tokens, validation_tokens)
@@ -57,8 +57,8 @@ def forecast(
     )
 
 
-# What each card multiplies at most in the 16-bit arithmetic that trains on it, with sums in float32 and no
-# sparsity, in operations per second, and its memory in GiB. From NVIDIA's data sheets of T4, A100 and H100
+# The peak of each GPU in operations per second, in the 16-bit arithmetic that trains on it, with sums in
+# float32 and without sparsity, and its memory in GiB. From NVIDIA's data sheets of T4, A100 and H100
 # (SXM), and its papers on the architectures GA102 (28 multiprocessors × 512 × 2 × 1.777 GHz) and AD102.
 CARDS = {"T4": (65e12, 16), "RTX 3060": (25.5e12, 12), "RTX 4090": (165.2e12, 24)}
 CARDS |= {"A100": (312e12, 80), "H100": (989e12, 80)}
@@ -67,11 +67,11 @@ CARDS |= {"A100": (312e12, 80), "H100": (989e12, 80)}
 def forecast_on(
     card: str, model: ModelConfig, train: TrainConfig, *, utilisation: float = 0.35
 ) -> tuple[Forecast | None, int]:
-    """What a run would take on one of CARDS, and with which micro-batch it fits its memory: (None, 0) if with
-    none, of the halves of the plan's own.
+    """Return the forecast for one of CARDS, and the micro-batch size that fits its memory.
 
-    That a step does `utilisation` of what the card could is an assumption: 0.3 to 0.45 is usual for a loop
-    like ours, and less where the steps are small. A tenth of the memory is left to the driver."""
+    The plan's own micro-batch is halved until it fits; (None, 0) means that none does. `utilisation` is an
+    assumption, the share of the peak that a step reaches: 0.3 to 0.45 is usual for a loop like ours, less
+    for small steps. A tenth of the memory is left to the driver."""
     peak, gib = CARDS[card]
     micro_batch_size = train.micro_batch_size
     while memory_bytes(model, micro_batch_size, "float16", fused_loss=train.fused_loss) > 0.9 * gib * 2**30:
@@ -84,7 +84,7 @@ def forecast_on(
 
 
 def plain_duration(seconds: float) -> str:
-    """A duration as a person says it: "about 40 seconds", "about 7 minutes", "about 3.2 years"."""
+    """Return a duration as a person says it: "about 40 seconds", "about 7 minutes", "about 3.2 years"."""
     if seconds < 1:
         return "less than a second"
     sizes = {"year": 365.25 * 86400, "day": 86400, "hour": 3600, "minute": 60, "second": 1}

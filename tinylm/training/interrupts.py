@@ -5,8 +5,6 @@ Taught in notebook 04_training."""
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from tinylm.training.ddp import SINGLE, World, told_to_end
 
@@ -21,7 +19,7 @@ class Interrupts:
     each signal on to processes that have had it already, so a second one means nothing."""
 
     def __init__(self, world: World) -> None:
-        self.world, self.pressed, self._waits = world, False, True
+        self.world, self.pressed = world, False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> None:
@@ -42,18 +40,8 @@ class Interrupts:
         if self.world.any(pressed):
             raise KeyboardInterrupt
 
-    @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Check, then let the first Ctrl-C interrupt what is inside: for work that changes nothing."""
-        self._waits = False
-        try:
-            self.check()
-            yield
-        finally:
-            self._waits = True
-
     def _on_signal(self, *_: object) -> None:
-        if (self.pressed or not self._waits) and self.world is SINGLE:
+        if self.pressed and self.world is SINGLE:
             self.pressed = False
             raise KeyboardInterrupt
         self.pressed = True

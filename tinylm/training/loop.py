@@ -72,8 +72,9 @@ def train(
     checkpoint to resume, which must have the same provenance (by default the settings of model, training and
     batches). `precision` replaces what config.dtype means on the model's device, even if that is refused.
 
-    Ctrl-C or SIGTERM ends the run after the step in progress. With `save` the run is saved and its history so
-    far is returned; without it KeyboardInterrupt is raised. Raises Divergence when a loss or a gradient is
+    Ctrl-C or SIGTERM ends the run after the step or evaluation in progress, and a second one at once. With
+    `save` the run is saved and its history so far is returned; without it KeyboardInterrupt is raised. With
+    several processes all end after the same step. Raises Divergence when a loss or a gradient is
     not finite, with the step and the last good checkpoint. Raises WorldLost when another process is lost,
     after rank 0 has saved; on GPUs it doesn't save, because their queue waits for the lost process. Raises
     ConfigError if batches and config disagree, or the processes about what to train."""
@@ -98,8 +99,12 @@ def train(
         mine = {"step": progress.step, "dtype": precision.dtype, "weights": fingerprint(model)}
         check_same(world, provenance | mine)
     engine = world.engine(model, compile_loss(loss_fn) if config.compile else loss_fn)
-    loop = _Loop(state, evaluate, save, callbacks, saved_step=None if resume is None else progress.step)
-    history, interrupts = loop.history, loop.interrupts
+    now = time.perf_counter()
+    saved_step = None if resume is None else progress.step
+    loop = _Loop(
+        state, evaluate, save, callbacks, now - progress.seconds, saved_at=now, saved_step=saved_step
+    )
+    history, interrupts = loop.history, Interrupts(world)
     hide = not show_progress or world.rank > 0
     bar = tqdm(total=config.steps, initial=progress.step, disable=hide, mininterval=0.5, unit="step")
     with bar, interrupts, loop.ending():
@@ -113,10 +118,9 @@ def train(
             is_over = step >= config.steps or history.stopped_early
             # Save before the first step, after each evaluation, after save_seconds and at the end.
             if save is not None:
-                is_late = (
-                    is_over or loop.saved_step is None or time.perf_counter() - loop.saved_at >= save_seconds
-                )
-                if is_due or (world.any(is_late and world.rank == 0) and step != loop.saved_step):
+                is_late = time.perf_counter() - loop.saved_at >= save_seconds
+                asks = world.rank == 0 and (is_late or is_over or loop.saved_step is None)  # its clock counts
+                if is_due or (world.any(asks) and step != loop.saved_step):
                     loop.save_now(world)
             # Stop at the end, or when Ctrl-C was pressed on any process.
             interrupts.check()
@@ -151,23 +155,20 @@ def train(
     return history
 
 
+@dataclasses.dataclass
 class _Loop:
     """What happens between the steps of a run, and how it ends."""
 
-    def __init__(
-        self,
-        state: TrainingState,
-        evaluate: Callable[[TrainingState], Any] | None,
-        save: Callable[[TrainingState], str] | None,
-        callbacks: Sequence[Callable[[TrainingState], None]],
-        saved_step: int | None,
-    ) -> None:
-        self.state, self.evaluate, self.save, self.callbacks = state, evaluate, save, callbacks
-        self.history, self.interrupts = History(), Interrupts(state.world)
-        self.unchecked: list[tuple[int, float, torch.Tensor]] = []  # numbers of steps, see check_finite
-        self.saved_step, self.saved_at = saved_step, time.perf_counter()
-        self.began = self.saved_at - state.progress.seconds
-        self.torn: int | None = None  # the step whose update has begun and may not have ended
+    state: TrainingState
+    evaluate: Callable[[TrainingState], Any] | None
+    save: Callable[[TrainingState], str] | None
+    callbacks: Sequence[Callable[[TrainingState], None]]
+    began: float  # when the run would have begun without a break, in seconds of time.perf_counter
+    saved_at: float
+    saved_step: int | None  # the step whose state is on the disk
+    torn: int | None = None  # the step whose update has begun and may not have ended
+    history: History = dataclasses.field(default_factory=History)
+    unchecked: list[tuple[int, float, torch.Tensor]] = dataclasses.field(default_factory=list)
 
     def evaluation_is_due(self) -> bool:
         config, step = self.state.config, self.state.progress.step
@@ -177,19 +178,13 @@ class _Loop:
         return step == config.steps or (config.eval_every > 0 and step % config.eval_every == 0)
 
     def evaluate_now(self) -> None:
-        """Evaluate, and note the result. Ctrl-C cuts the evaluation short, since it changes nothing."""
+        """Evaluate, and note the result."""
         state, progress, model = self.state, self.state.progress, self.state.model
         check_finite(model, self.unchecked)
         model.eval()
-        with self.interrupts.at_once():
-            evaluation = self.evaluate(state)
+        evaluation = self.evaluate(state)
         model.train()
-        try:
-            loss = float(getattr(evaluation, "loss", evaluation))
-        except (TypeError, ValueError, RuntimeError):
-            remedy = "return one number, or an object with a number called loss"
-            raise ConfigError(f"evaluate gave {evaluation!r}: {remedy}") from None
-        loss = state.world.broadcast(loss)
+        loss = state.world.broadcast(float(getattr(evaluation, "loss", evaluation)))
         if not math.isfinite(loss):
             rate = scheduled_rate(progress.step - progress.skipped - 1, state.config)
             at = f"at step {progress.step} with learning rate {rate:g}"
@@ -221,15 +216,14 @@ class _Loop:
         """Turn Ctrl-C, a divergence and a lost process into the end of the run: saved where it can be."""
         state, was_training = self.state, self.state.model.training
         try:
-            try:
-                yield
-            except KeyboardInterrupt:
-                if self.save is None:
-                    raise
-                self.history.interrupted = True
-                if state.progress.step not in (self.saved_step, self.torn):
-                    with suppress(KeyboardInterrupt):
-                        self.save_now(state.world)
+            yield
+        except KeyboardInterrupt:
+            if self.save is None:
+                raise
+            self.history.interrupted = True
+            if state.progress.step not in (self.saved_step, self.torn):
+                with suppress(KeyboardInterrupt):
+                    self.save_now(state.world)
         except (Divergence, WorldLost) as error:
             is_lost = isinstance(error, WorldLost)
             is_unsaved = self.save is not None and state.progress.step != self.saved_step

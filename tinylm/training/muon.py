@@ -1,7 +1,7 @@
-"""Muon: a matrix is moved by the nearest matrix that turns without stretching, not by its gradient.
+"""Muon: move a matrix by the nearest orthogonal matrix to its momentum, not by the momentum itself.
 
-The momentum of a gradient is mostly a few strong directions. Muon gives every direction the same length:
-of U S V^T it keeps U V^T. MuonAdamW hands the parameters for which that makes no sense to AdamW.
+The momentum of a gradient consists mostly of a few strong directions. Muon gives every direction the same
+length: of U S V^T it keeps U V^T. MuonAdamW leaves the parameters for which that makes no sense to AdamW.
 Taught in notebook 15_optimizers. Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers"."""
 
 import math
@@ -18,37 +18,37 @@ ITERATIONS = 5
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """Muon for the groups of kind="muon", torch's AdamW for those of kind="adamw", in one optimiser.
+    """One optimiser: Muon for the groups of kind="muon", torch's AdamW for those of kind="adamw".
 
-    Muon is w <- (1 - lr · weight_decay) w - lr · sqrt(max(1, rows / columns)) · U V^T: the same update as
-    torch.optim.Muon, in float32 and for all matrices of one shape at once. torch's iterates in bfloat16, one
-    matrix after the other, which is slow on most processors (tests/benchmarks/optimizer_step.py measures
-    both). A group may say `splits`: its matrices are then cut into so many equal parts of rows, each made
-    orthogonal by itself, as if they were separate parameters; a parameter of more dimensions is a stack of
-    matrices, and each of them is cut so.
-    Raises ConfigError for a parameter of Muon's that is no matrix, or whose rows cannot be cut so."""
+    Muon is w <- (1 - lr · weight_decay) w - lr · sqrt(max(1, rows / columns)) · U V^T. This is the update of
+    torch.optim.Muon, in float32 and for all matrices of one shape at once. torch's version iterates in
+    bfloat16, one matrix after the other, which is slow on most processors (tests/benchmarks/optimizer_step.py
+    measures both). With `splits`, a group's matrices are cut into that many equal parts of rows, and each
+    part is made orthogonal by itself, as if it were a parameter of its own. A parameter with more dimensions
+    is a stack of matrices, each of which is cut in this way. Raises ConfigError for a parameter of Muon's
+    that is not a matrix, or whose rows cannot be divided by `splits`."""
 
     def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
         defaults = torch.optim.AdamW([{"params": []}], fused=True).defaults
         super().__init__(groups, defaults | {"momentum": 0.95, "weight_decay": 0.0, "splits": 1})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As torch has it; refuses what is no matrix for Muon."""
+        """Add a group, as in torch. Raises ConfigError for a parameter that Muon cannot take."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         for p in group["params"] if group["kind"] == "muon" else ():
             if p.ndim < 2 or p.size(-2) % group["splits"]:
                 asked = f"Muon takes matrices whose rows it can cut into {group['splits']} equal parts"
-                way_out = "use fewer splits, or give it to AdamW"
-                raise ConfigError(f"{asked}, and this parameter has shape {tuple(p.shape)}: {way_out}")
+                remedy = "use fewer splits, or give it to AdamW"
+                raise ConfigError(f"{asked}, and this parameter has shape {tuple(p.shape)}: {remedy}")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One update of every parameter that has a gradient; returns what the closure returns."""
+        """Update every parameter that has a gradient. Return what the closure returns."""
         with torch.enable_grad():
             loss = closure() if closure else None
         adamw = torch.optim.AdamW([{"params": []}])
-        adamw.state = self.state  # it works on this optimiser's own memory and groups
+        adamw.state = self.state  # shared: what it changes is changed here
         adamw.param_groups = [group for group in self.param_groups if group["kind"] == "adamw"]
         adamw.step()
         for group in self.param_groups:
@@ -76,7 +76,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """About U V^T for each U S V^T: (N, rows, columns) to the same shape, singular values near 1.
+    """Return about U V^T for each U S V^T: (N, rows, columns) to the same shape, singular values near 1.
 
     Newton-Schulz: with X scaled so that no singular value exceeds 1, X <- (a + b XX^T + c (XX^T)^2) X moves
     each of them, s, to a s + b s^3 + c s^5 and leaves U and V alone. These coefficients reach 0.7 to 1.2 in

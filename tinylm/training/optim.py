@@ -1,4 +1,4 @@
-"""Optimisers: which parameter goes to which one, and the learning rate as a function of the step.
+"""Optimisers: which parameter goes to which optimiser, and the learning-rate schedule.
 
 A step here is always an optimiser step, never a micro-batch.
 Taught in notebook 04_training. Source: Loshchilov and Hutter 2019, algorithm 2; 2017, equation 5."""
@@ -19,10 +19,10 @@ WSD_DECAY = 0.2  # the last fifth of a wsd run (Hägele et al. 2024, section 3.2
 def adamw(
     model: nn.Module, *, learning_rate: float, betas: tuple[float, float], weight_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW in one fused kernel: over what decays, matrices and embeddings, and over biases and norms.
+    """Return torch's fused AdamW with two groups: what decays (matrices, embeddings), and biases and norms.
 
-    Which is which is the parameter's role, declared by the module that holds it (model.layers). Every
-    trainable parameter is in exactly one group; a tied matrix counts once; a frozen one not at all."""
+    The role of a parameter decides, which the module that holds it declares (model.layers). Every trainable
+    parameter is in exactly one group: a tied matrix once, a frozen parameter not at all."""
     roles = parameter_roles(model)
     trained = [(p, roles[name].decay) for name, p in model.named_parameters() if p.requires_grad]
     decayed, others = ([p for p, decays in trained if decays is kind] for kind in (True, False))
@@ -31,11 +31,11 @@ def adamw(
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser that the config asks for, over the trainable parameters of this model.
+    """Return the optimiser that the config asks for, over the trainable parameters of this model.
 
-    "adamw" takes everything. "muon" takes the matrices whose role says so, which are those inside the
-    blocks, and AdamW the rest, undecayed: in an embedding, the head or a norm no direction has a reason to be
-    as long as the others. Raises ConfigError when nothing would move, or nothing by Muon."""
+    "adamw" takes everything. "muon" takes the matrices whose role says so, those inside the blocks, and AdamW
+    takes the rest, without decay: in an embedding, the head or a norm there is no reason to move every
+    direction equally far. Raises ConfigError if nothing is trainable, or nothing by Muon."""
     betas = (config.beta1, config.beta2)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trained:
@@ -47,8 +47,15 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     peak, groups = config.muon_learning_rate, {}
     for name, role in parameter_roles(model).items():
         if name in trained and role.muon:
-            new = {"kind": "muon", "params": [], "lr": peak, "peak": peak, "momentum": config.muon_momentum}
-            new |= {"splits": role.splits, "weight_decay": config.weight_decay if role.decay else 0.0}
+            new = {
+                "kind": "muon",
+                "params": [],
+                "lr": peak,
+                "peak": peak,
+                "momentum": config.muon_momentum,
+                "splits": role.splits,
+                "weight_decay": config.weight_decay if role.decay else 0.0,
+            }
             groups.setdefault((role.splits, role.decay), new)["params"].append(trained[name])
         elif name in trained:
             rest["params"].append(trained[name])
@@ -60,11 +67,11 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
 def learning_rate(
     step: int, *, schedule: Schedule, peak: float, minimum: float, warmup_steps: int, steps: int
 ) -> float:
-    """The learning rate of one optimiser step; a pure function.
+    """Return the learning rate of one optimiser step: a pure function.
 
-    Steps count from 0. Step s of the warm-up has peak · (s+1)/(warmup_steps+1), so that step 0 already
+    Steps count from 0. Step s of the warm-up has the rate peak · (s+1)/(warmup_steps+1), so step 0 already
     learns and step `warmup_steps` is the first at the peak. A decaying schedule reaches `minimum` exactly at
-    step `steps`-1 and stays there; a run with no step left after the warm-up ends at its peak."""
+    step `steps`-1 and stays there. A run with no step left after the warm-up ends at its peak."""
     if step < warmup_steps:
         return peak * (step + 1) / (warmup_steps + 1)
     last = steps - 1
@@ -78,19 +85,25 @@ def learning_rate(
 
 
 def scheduled_rate(step: int, config: TrainConfig, peak: float | None = None) -> float:
-    """learning_rate as a run has it, for parameters with this peak (by default config.learning_rate).
+    """Return learning_rate(step) of a run, for parameters with this peak (by default config.learning_rate).
 
-    Every peak falls to the same share of itself. Where that is 0, the schedule is laid out as if there were
-    one step more: a last step with rate 0 would compute a gradient and not use it."""
+    Every peak decays to the same share of itself. If that share is 0, the schedule is made one step longer: a
+    last step with rate 0 would compute a gradient and not use it."""
     peak = config.learning_rate if peak is None else peak
     minimum = config.min_learning_rate * (peak / config.learning_rate if config.learning_rate else 0.0)
     steps = config.steps if minimum else config.steps + 1
-    laid_out = {"schedule": config.schedule, "warmup_steps": config.warmup_steps, "steps": steps}
-    return learning_rate(step, peak=peak, minimum=minimum, **laid_out)
+    return learning_rate(
+        step,
+        schedule=config.schedule,
+        peak=peak,
+        minimum=minimum,
+        warmup_steps=config.warmup_steps,
+        steps=steps,
+    )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: TrainConfig) -> float:
-    """Give every group its rate for this step, by its own `peak` where it has one; returns AdamW's."""
+    """Set every group's rate for this step, by its own `peak` where it has one. Return AdamW's rate."""
     for group in optimizer.param_groups:
         group["lr"] = scheduled_rate(step, config, group.get("peak"))
     return scheduled_rate(step, config)

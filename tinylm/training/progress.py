@@ -35,7 +35,7 @@ class Progress:
 
     @property
     def since_best(self) -> int:
-        """Count the evaluations since the lowest validation loss: early stopping compares it with patience."""
+        """Count the evaluations since the lowest validation loss, for early stopping: its patience."""
         return len(self.val_losses) - 1 - self.val_losses.index(self.best) if self.val_losses else 0
 
 
@@ -57,5 +57,5 @@ class TrainingState:
 
     @property
     def logged(self) -> bool:
-        """Return whether the last step was a logged one, with floats: every config.log_every, and the last."""
+        """Return whether the last step was logged, with floats: every config.log_every, and the last."""
         return self.result is not None and isinstance(self.result.loss, float)
