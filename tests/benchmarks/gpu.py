@@ -28,6 +28,7 @@ from tinylm.model.config import ModelConfig
 from tinylm.model.cost import flops_per_token, memory_bytes
 from tinylm.model.gpt import GPT
 from tinylm.runs.recipes import recipe
+from tinylm.training.config import TrainConfig
 from tinylm.training.speed import measure_speed
 
 SHAPES = {  # name: (the model, sequences per forward pass)
@@ -66,13 +67,13 @@ def training(config: ModelConfig, setting: str, dtype: str, batch: int, *, secon
     settings = {name: value for name, value in chosen.items() if name not in of_model}
     fused = settings.get("fused_loss", True)
     figures = {"estimated_bytes": memory_bytes(config, batch, dtype, fused_loss=fused)}
-    sizes = {"micro_batch_size": batch, "context_length": config.context_length}
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     try:
         model = GPT(config).to(device)
-        speed = measure_speed(model, seconds=seconds, dtype=dtype, **sizes, **settings)
+        plan = TrainConfig(micro_batch_size=batch, dtype=dtype, **settings)
+        speed = measure_speed(model, plan, context_length=config.context_length, seconds=seconds)
     except torch.OutOfMemoryError:
         return figures | {"tokens_per_second": None, "tflops": None, "peak_bytes": None}
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None

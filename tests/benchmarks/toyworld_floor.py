@@ -20,6 +20,7 @@ from tinylm.runs.recipes import recipe
 from tinylm.text.batches import Batches
 from tinylm.text.tokenizers import CharTokenizer
 from tinylm.text.toyworld.world import PLAYS
+from tinylm.training.config import TrainConfig
 from tinylm.training.loop import train
 from tinylm.training.speed import measure_speed
 
@@ -66,7 +67,9 @@ def main() -> None:
     model = GPT(config, generator=torch.Generator().manual_seed(chosen.seed))
     header = {"parameters": model.n_parameters(), "model": config.to_json()}
     record = open_record(chosen, **header)
-    speed = measure_speed(model, micro_batch_size=B, context_length=T, seconds=3.0, optimizer="muon")
+    speed = measure_speed(
+        model, TrainConfig(micro_batch_size=B, optimizer="muon"), context_length=T, seconds=3.0
+    )
     steps = max(20, int(chosen.seconds * speed / (B * T)))
     lengths = {"steps": steps, "warmup_steps": min(50, steps // 5), "log_every": max(1, steps // 20)}
     sizes = {"micro_batch_size": B, "tokens_per_step": B * T}

@@ -220,15 +220,14 @@ def test_checkpoint_carries_the_loss_of_its_own_weights_or_none(mine, monkeypatc
 def test_run_trains_and_measures_with_the_fused_loss_where_nobody_asks_for_the_logits(monkeypatch):
     handed, measured, real = [], [], run.train
     monkeypatch.setattr(run, "train", lambda *a, **b: handed.append(b["loss_fn"]) or real(*a, **b))
-    monkeypatch.setattr(run, "measure_speed", lambda model, **settings: measured.append(settings) or 1.0)
+    monkeypatch.setattr(run, "measure_speed", lambda model, config, **_: measured.append(config) or 1.0)
     fused, plain = (run_recipe(tiny(fused_loss=fused), command="") for fused in (True, False))
     for one, other in zip(fused.model.parameters(), plain.model.parameters(), strict=True):
         torch.testing.assert_close(one, other)
     run_recipe(stories(data={"recall": 3.0}), command="")
     assert all(handed[i].__qualname__.startswith("fused_loss.") for i in (0, 2))
     assert handed[1] is next_token_loss
-    assert [settings["fused_loss"] for settings in measured] == [True, False, True]
-    assert {settings["compile"] for settings in measured} == {False}
+    assert [config.fused_loss for config in measured] == [True, False, True]
 
 
 def test_run_has_the_threads_that_one_of_its_micro_batches_is_worth(monkeypatch):

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from tinylm.errors import ConfigError
 from tinylm.training.muon import MuonAdamW, orthogonalize
 
 SHAPES = [(11, 11), (7, 29), (29, 7), (5, 13)]
@@ -83,15 +82,3 @@ def test_muon_leaves_a_parameter_without_a_gradient_as_it_is():
     give_gradients([moved], 0)
     muon([moved, still], weight_decay=0.5).step()
     assert torch.equal(still, before[1]) and not torch.equal(moved, before[0])
-
-
-@pytest.mark.parametrize(
-    "shape, splits, said",
-    [
-        ((3,), 1, r"has shape \(3,\): use fewer splits, or give it to AdamW"),
-        ((11, 5), 3, r"into 3 equal parts, and this parameter has shape \(11, 5\)"),
-    ],
-)
-def test_muon_refuses_what_is_no_matrix_or_cannot_be_cut(shape, splits, said):
-    with pytest.raises(ConfigError, match=said):
-        muon([nn.Parameter(torch.zeros(shape))], splits=splits)

@@ -11,11 +11,11 @@ import torch
 from tests.support.settings import random_tokens
 from tinylm.batch import Batch
 from tinylm.errors import ConfigError
-from tinylm.model import losses as model_losses
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import fused_loss, next_token_loss
 from tinylm.training import speed as speeds
+from tinylm.training.config import TrainConfig
 from tinylm.training.speed import compile_loss, measure_speed, threads_for
 
 SMALL = ModelConfig(vocab_size=31, context_length=37, n_layer=3, n_head=2, n_embd=44, bias=False)
@@ -29,7 +29,9 @@ def test_measure_speed_takes_steps_of_the_optimizer_named_and_leaves_the_model_a
     monkeypatch.setattr(speeds, "build_optimizer", lambda m, c: made.append(c.optimizer) or real(m, c))
     model = GPT(replace(SMALL, dropout=0.1)).eval()
     before, state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
-    speed = measure_speed(model, micro_batch_size=3, context_length=17, seconds=0.0, optimizer=optimizer)
+    speed = measure_speed(
+        model, TrainConfig(micro_batch_size=3, optimizer=optimizer), context_length=17, seconds=0.0
+    )
     assert math.isfinite(speed) and speed > 0 and made == [optimizer]
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters()) and not model.training
@@ -43,14 +45,15 @@ def test_measure_speed_measures_the_loss_that_a_run_with_these_settings_trains(m
     )
     monkeypatch.setattr(speeds, "compile_loss", lambda loss_fn: ("compiled", loss_fn))
     fused = fused_loss()
-    monkeypatch.setattr(model_losses, "fused_loss", lambda: fused)
+    monkeypatch.setattr(speeds, "fused_loss", lambda: fused)
     for settings, expected in (
         ({"fused_loss": False}, next_token_loss),
         ({}, fused),
         ({"compile": True}, ("compiled", fused)),
     ):
         losses.clear()
-        measure_speed(GPT(SMALL), micro_batch_size=3, context_length=17, seconds=0.0, **settings)
+        config = TrainConfig(micro_batch_size=3, **settings)
+        measure_speed(GPT(SMALL), config, context_length=17, seconds=0.0)
         assert {*losses} == {expected}
 
 

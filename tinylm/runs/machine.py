@@ -49,8 +49,12 @@ def ladder_forecast(*, seconds: float = 1.0) -> dict[str, Forecast]:
     for name, (model, train) in ladder().items():
         batch, layers = (train.micro_batch_size, 4) if model.n_embd <= 128 else (1, 1)
         block = replace(model, vocab_size=65, n_layer=layers, context_length=min(model.context_length, 512))
-        shape = {"micro_batch_size": batch, "context_length": block.context_length}
-        speed = measure_speed(GPT(block).to(device.best_device()), **shape, seconds=seconds)
+        speed = measure_speed(
+            GPT(block).to(device.best_device()),
+            config=TrainConfig(micro_batch_size=batch),
+            context_length=block.context_length,
+            seconds=seconds,
+        )
         speed *= flops_per_token(block) / flops_per_token(model)
         forecasts[name] = forecast(model, train, tokens_per_second=speed)
     return forecasts

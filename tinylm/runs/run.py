@@ -222,15 +222,8 @@ class Run:
     def forecast(self) -> Forecast:
         """Measure how fast the model trains here, print how long the run will take, and return that."""
         plan = self.plan
-        speed = measure_speed(
-            self.model.to(self.world.device),
-            micro_batch_size=plan.micro_batch_size,
-            context_length=self.recipe.model.context_length,
-            dtype=plan.dtype,
-            optimizer=plan.optimizer,
-            compile=plan.compile,
-            fused_loss=plan.fused_loss,
-        )
+        model, context_length = self.model.to(self.world.device), self.recipe.model.context_length
+        speed = measure_speed(model, config=plan, context_length=context_length)
         speed = float(self.world.sum(torch.tensor(speed, dtype=torch.float64)))
         n_validation = len(self.task.dataset.validation)
         expected = forecast(self.model.config, plan, tokens_per_second=speed, validation_tokens=n_validation)

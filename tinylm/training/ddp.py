@@ -15,7 +15,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -64,11 +63,11 @@ class World:
         After the backward pass of this loss each .grad is its mean over all processes."""
         return functools.partial(loss_fn, model)
 
-    def accumulating(self, engine: Any) -> AbstractContextManager[None]:
+    def accumulating(self, engine: Any) -> contextlib.AbstractContextManager[None]:
         """Return the context for all micro-batches of a step but the last: their gradients stay local."""
         return contextlib.nullcontext()
 
-    def exchanging(self) -> AbstractContextManager[None]:
+    def exchanging(self) -> contextlib.AbstractContextManager[None]:
         """Return the context for a backward pass: what torch says there of a lost process is a WorldLost."""
         return contextlib.nullcontext()
 
@@ -122,10 +121,6 @@ class Engine:
     def __call__(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         return self.ddp(batch)
 
-    def close(self) -> None:
-        """Free torch's engine."""
-        self.ddp = None
-
 
 class Processes(World):
     """Several processes, on one machine or more, each with its copy of the model. Made by `joined`.
@@ -166,7 +161,7 @@ class Processes(World):
             self._engines.append(Engine(Objective(model, loss_fn)))
         return self._engines[-1]
 
-    def accumulating(self, engine: Engine) -> AbstractContextManager[None]:
+    def accumulating(self, engine: Engine) -> contextlib.AbstractContextManager[None]:
         return engine.ddp.no_sync()
 
     @contextlib.contextmanager
@@ -212,14 +207,14 @@ class Processes(World):
         self.meet()
         return made
 
-    def leave(self, has_failed: bool) -> None:
-        """Leave the process group; with nccl after a failure without waiting for the others."""
+    def leave(self) -> None:
+        """Close the engines, then leave the process group. Do not wait for others: they may be lost."""
         for engine in self._engines:
-            engine.close()
-        if has_failed and self.device.type != "cpu":
-            dist.distributed_c10d._abort_process_group()
-        else:
+            engine.ddp = None
+        if self.device.type == "cpu":
             dist.destroy_process_group()
+        else:  # nccl would wait
+            dist.distributed_c10d._abort_process_group()
 
 
 @contextlib.contextmanager
@@ -257,7 +252,7 @@ def joined(timeout_seconds: float = 600.0) -> Iterator[World]:
     except RuntimeError as error:
         lost = f"rank {rank} of {size} did not find the other processes ({_first_words(error)})"
         raise WorldLost(f"{lost}: start all processes again") from error
-    world, has_failed = Processes(rank, size, on_machine), True
+    world = Processes(rank, size, on_machine)
     if backend != "gloo":
         world.device = torch.device(card.type, local)
     before = signal.signal(signal.SIGTERM, told_to_end)
@@ -265,7 +260,6 @@ def joined(timeout_seconds: float = 600.0) -> Iterator[World]:
         world.any(False)  # wait: one process may go on to a refusal while others still look for it
         yield world
         world.meet()  # torchrun ends the others when one ends early
-        has_failed = False
     except Exception as error:
         before = signal.SIG_IGN  # torchrun's next SIGTERM must not cut the sentence off
         signal.signal(signal.SIGTERM, before)
@@ -275,7 +269,7 @@ def joined(timeout_seconds: float = 600.0) -> Iterator[World]:
             raise SystemExit(2) from error
         raise
     finally:
-        world.leave(has_failed)
+        world.leave()
         signal.signal(signal.SIGTERM, before)
 
 

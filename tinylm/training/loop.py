@@ -99,11 +99,8 @@ def train(
         mine = {"step": progress.step, "dtype": precision.dtype, "weights": fingerprint(model)}
         check_same(world, provenance | mine)
     engine = world.engine(model, compile_loss(loss_fn) if config.compile else loss_fn)
-    now = time.perf_counter()
-    saved_step = None if resume is None else progress.step
-    loop = _Loop(
-        state, evaluate, save, callbacks, now - progress.seconds, saved_at=now, saved_step=saved_step
-    )
+    saved_step, began = None if resume is None else progress.step, time.perf_counter() - progress.seconds
+    loop = _Loop(state, evaluate, save, callbacks, began, saved_step)
     history, interrupts = loop.history, Interrupts(world)
     hide = not show_progress or world.rank > 0
     bar = tqdm(total=config.steps, initial=progress.step, disable=hide, mininterval=0.5, unit="step")
@@ -112,7 +109,9 @@ def train(
         while True:
             step = progress.step
             # Evaluate every eval_every steps and after the last one, unless the resumed run already did.
-            if is_due := loop.evaluation_is_due():
+            now = step == config.steps or (config.eval_every and step % config.eval_every == 0)
+            measured = progress.val_losses[-1][0] if progress.val_losses else 0
+            if is_due := evaluate is not None and now and step > measured:
                 loop.evaluate_now()
             history.stopped_early = 0 < config.patience <= progress.since_best
             is_over = step >= config.steps or history.stopped_early
@@ -164,18 +163,11 @@ class _Loop:
     save: Callable[[TrainingState], str] | None
     callbacks: Sequence[Callable[[TrainingState], None]]
     began: float  # when the run would have begun without a break, in seconds of time.perf_counter
-    saved_at: float
     saved_step: int | None  # the step whose state is on the disk
+    saved_at: float = dataclasses.field(default_factory=time.perf_counter)
     torn: int | None = None  # the step whose update has begun and may not have ended
     history: History = dataclasses.field(default_factory=History)
     unchecked: list[tuple[int, float, torch.Tensor]] = dataclasses.field(default_factory=list)
-
-    def evaluation_is_due(self) -> bool:
-        config, step = self.state.config, self.state.progress.step
-        last = max((at for at, _ in self.state.progress.val_losses), default=0)
-        if self.evaluate is None or step == last:
-            return False
-        return step == config.steps or (config.eval_every > 0 and step % config.eval_every == 0)
 
     def evaluate_now(self) -> None:
         """Evaluate, and note the result."""

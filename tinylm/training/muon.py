@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tinylm.errors import ConfigError
-
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan et al.: the steepest start for small singular values
 ITERATIONS = 5
 
@@ -25,22 +23,11 @@ class MuonAdamW(torch.optim.Optimizer):
     bfloat16, one matrix after the other, which is slow on most processors (tests/benchmarks/optimizer_step.py
     measures both). With `splits`, a group's matrices are cut into that many equal parts of rows, and each
     part is made orthogonal by itself, as if it were a parameter of its own. A parameter with more dimensions
-    is a stack of matrices, each of which is cut in this way. Raises ConfigError for a parameter of Muon's
-    that is not a matrix, or whose rows cannot be divided by `splits`."""
+    is a stack of matrices, each of which is cut in this way."""
 
     def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
         defaults = torch.optim.AdamW([{"params": []}], fused=True).defaults
         super().__init__(groups, defaults | {"momentum": 0.95, "weight_decay": 0.0, "splits": 1})
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, as in torch. Raises ConfigError for a parameter that Muon cannot take."""
-        super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        for p in group["params"] if group["kind"] == "muon" else ():
-            if p.ndim < 2 or p.size(-2) % group["splits"]:
-                asked = f"Muon takes matrices whose rows it can cut into {group['splits']} equal parts"
-                remedy = "use fewer splits, or give it to AdamW"
-                raise ConfigError(f"{asked}, and this parameter has shape {tuple(p.shape)}: {remedy}")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -47,15 +47,9 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     peak, groups = config.muon_learning_rate, {}
     for name, role in parameter_roles(model).items():
         if name in trained and role.muon:
-            new = {
-                "kind": "muon",
-                "params": [],
-                "lr": peak,
-                "peak": peak,
-                "momentum": config.muon_momentum,
-                "splits": role.splits,
-                "weight_decay": config.weight_decay if role.decay else 0.0,
-            }
+            new = {"kind": "muon", "params": [], "lr": peak, "peak": peak, "momentum": config.muon_momentum}
+            new["splits"] = role.splits
+            new["weight_decay"] = config.weight_decay if role.decay else 0.0
             groups.setdefault((role.splits, role.decay), new)["params"].append(trained[name])
         elif name in trained:
             rest["params"].append(trained[name])
@@ -92,13 +86,9 @@ def scheduled_rate(step: int, config: TrainConfig, peak: float | None = None) ->
     peak = config.learning_rate if peak is None else peak
     minimum = config.min_learning_rate * (peak / config.learning_rate if config.learning_rate else 0.0)
     steps = config.steps if minimum else config.steps + 1
+    schedule, warmup = config.schedule, config.warmup_steps
     return learning_rate(
-        step,
-        schedule=config.schedule,
-        peak=peak,
-        minimum=minimum,
-        warmup_steps=config.warmup_steps,
-        steps=steps,
+        step, schedule=schedule, peak=peak, minimum=minimum, warmup_steps=warmup, steps=steps
     )
 
 

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,54 +18,36 @@ from torch import Tensor, nn
 from tinylm.batch import Batch
 from tinylm.device import Precision
 from tinylm.errors import ConfigError
-from tinylm.model import losses
-from tinylm.model.losses import LossFn, next_token_loss
+from tinylm.model.losses import LossFn, fused_loss, next_token_loss
 from tinylm.text.batches import Batches
-from tinylm.training.config import DTypeName, TrainConfig
+from tinylm.training.config import TrainConfig
 from tinylm.training.optim import build_optimizer
 from tinylm.training.step import train_step
 
 
 def measure_speed(
-    model: nn.Module,
-    *,
-    micro_batch_size: int,
-    context_length: int,
-    seconds: float = 1.0,
-    optimizer: Literal["adamw", "muon"] = "adamw",
-    dtype: DTypeName = "auto",
-    compile: bool = False,
-    fused_loss: bool = True,
+    model: nn.Module, config: TrainConfig, *, context_length: int, seconds: float = 1.0
 ) -> float:
-    """Return the training speed in tokens per second: the median of real steps on random tokens.
+    """Return the speed of training with this config in tokens per second: the median of real steps.
 
-    It takes three steps to warm up and then as many as fit into `seconds`, at least three. The settings are
-    those of a TrainConfig that cost time. The model stays as it is: a copy trains, with a learning rate of 0,
-    so no step can diverge."""
-    config = TrainConfig(
-        steps=10**6,
-        micro_batch_size=micro_batch_size,
-        tokens_per_step=micro_batch_size * context_length,
-        optimizer=optimizer,
-        learning_rate=0.0,
-        min_learning_rate=0.0,
-        muon_learning_rate=0.0,
-        dtype=dtype,
-        fused_loss=fused_loss,
-    )
+    The steps are micro-batches of random tokens: three to warm up, then as many as fit into `seconds`, at
+    least three. The model stays as it is: a copy trains, with a learning rate of 0, so no step diverges."""
+    size = config.micro_batch_size * context_length  # tokens
+    config = replace(config, tokens_per_step=size, min_learning_rate=0.0)
+    config = replace(config, learning_rate=0.0, muon_learning_rate=0.0)
     model = copy.deepcopy(model).train()
-    precision = Precision.of(next(model.parameters()).device, dtype)
-    loss_fn = losses.fused_loss() if fused_loss else next_token_loss
-    if compile:
-        loss_fn = compile_loss(loss_fn)
-    ids = np.random.default_rng(0).integers(model.config.vocab_size, size=config.tokens_per_step + 1)
-    batches = Batches(ids, context_length=context_length, batch_size=micro_batch_size, seed=0)
-    updates = build_optimizer(model, config)
+    precision = Precision.of(next(model.parameters()).device, config.dtype)
+    loss_fn = fused_loss() if config.fused_loss else next_token_loss
+    loss_fn = compile_loss(loss_fn) if config.compile else loss_fn
+    ids = np.random.default_rng(0).integers(model.config.vocab_size, size=size + 1)
+    batches = Batches(ids, context_length=context_length, batch_size=config.micro_batch_size, seed=0)
+    optimizer = build_optimizer(model, config)
     speeds: list[float] = []
     began = time.perf_counter()
     while len(speeds) < 6 or time.perf_counter() - began < seconds:
+        step = len(speeds)
         result = train_step(
-            model, updates, batches, step=len(speeds), config=config, precision=precision, loss_fn=loss_fn
+            model, optimizer, batches, step=step, config=config, precision=precision, loss_fn=loss_fn
         )
         speeds.append(result.tokens_per_second)
     return statistics.median(speeds[3:])
