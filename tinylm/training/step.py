@@ -65,6 +65,9 @@ def train_step(
     After an update that was applied, model.after_step(metrics) is called where the model has it, with vectors
     too.
 
+    `engine` is what world.engine(model, loss_fn) returned. Without it one is made for this step alone, which
+    several processes pay for with a broadcast of all weights.
+
     Raises Divergence, with the weights as they were, when the loss or the gradient is not finite, except
     for an overflow of float16; where the device runs ahead of Python, a step that is not logged is added to
     `unchecked`, for check_finite."""
@@ -105,8 +108,7 @@ def train_step(
     loss = world.mean(losses[0] if micro_steps == 1 else torch.stack(losses).sum())
     said = {name: world.mean(torch.stack([m[name].detach() for m in metrics]).mean(0)) for name in metrics[0]}
 
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
-    parameters = [p for p in trained if p.grad is not None]
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     scaler.unscale_(optimizer)  # before clipping, which is for the gradient as it is
     grad_norm = nn.utils.get_total_norm([p.grad for p in parameters]) if config.grad_clip or log else None
     suspects = [loss] if grad_norm is None or scaler.is_enabled() else [loss, grad_norm]
