@@ -137,7 +137,7 @@ def test_same_number_of_processes_goes_on_to_the_same_bits_and_one_more_says_tha
         assert set(ended(processes)) == {130}
         assert set(ended(started(sizes[1], tmp_path, ["resume", name]))) == {0}
         said, *_ = texts_of(sizes[1], tmp_path)
-        assert ("to the bit: processes was 1 and is 2\n" in said) == (name == "other")
+        assert ("bit for bit: processes was 1 and is 2\n" in said) == (name == "other")
         assert the_end(tmp_path / name) == the_end(tmp_path / "whole"), name
 
 
