@@ -4,7 +4,7 @@ It lives on the ground floor because the data makes it and the losses read it, a
 Taught in notebooks 04_training and 06_custom_losses."""
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Protocol, Self
 
 from torch import Tensor, nn
 
@@ -32,3 +32,18 @@ class Batch:
         """Return the same batch on this device. A GPU is not waited for."""
         copied = {f.name: getattr(self, f.name) for f in fields(self)}
         return type(self)(**{name: t if t is None else copy_to(device, t) for name, t in copied.items()})
+
+
+class TrainingBatches(Protocol):
+    """What a training step and a checkpoint ask of batches, whatever they are cut from."""
+
+    batch_size: int
+    context_length: int
+    rank: int
+    world_size: int
+
+    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> Batch:
+        """Return the batch of this rank: (B, T), targets are the next ids or IGNORE_INDEX."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what must not change in a resumed run, as plain JSON: nothing of how a step is divided."""

@@ -3,13 +3,15 @@
 Taught in notebook 03_transformer."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinylm.errors import ConfigError
-from tinylm.model.config import ModelConfig
+
+if TYPE_CHECKING:  # a training step needs the roles, and no settings of a model
+    from tinylm.model.config import ModelConfig
 
 EPSILON = 1e-5  # GPT-2's
 
@@ -71,7 +73,7 @@ class RMSNorm(nn.RMSNorm):
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
-def make_norm(config: ModelConfig) -> nn.Module:
+def make_norm(config: "ModelConfig") -> nn.Module:
     """Return the configured norm over n_embd numbers: LayerNorm (Ba et al. 2016), or RMSNorm without bias."""
     if config.norm == "layernorm":
         return nn.LayerNorm(config.n_embd, eps=EPSILON, bias=config.bias)
@@ -87,7 +89,7 @@ def activate(kind: str, x: Tensor) -> Tensor:
 class MLP(nn.Module):
     """From C numbers to mlp_hidden, an activation function, and back (Vaswani et al. 2017, section 3.3)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: "ModelConfig") -> None:
         super().__init__()
         self.activation = config.activation
         self.dropout = config.dropout

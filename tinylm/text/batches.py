@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,21 +21,6 @@ ORDER_SEEN = 1024  # positions of the first epoch, enough to notice that numpy h
 
 Keep = Callable[[Tensor, Tensor], Tensor]  # (tokens, targets), (B, T) each, to bool (B, T): what is scored
 Weigh = Callable[[Sequence[int], Batch], Tensor]  # row numbers (B,) and their batch to weights (B, T)
-
-
-class TrainingBatches(Protocol):
-    """What a training step and a checkpoint ask of batches, whatever they are cut from."""
-
-    batch_size: int
-    context_length: int
-    rank: int
-    world_size: int
-
-    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> Batch:
-        """Return the batch of this rank: (B, T), targets are the next ids or IGNORE_INDEX."""
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Return what must not change in a resumed run, as plain JSON: nothing of how a step is divided."""
 
 
 class Batches:

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from tinylm.batch import TrainingBatches
 from tinylm.device import Precision
 from tinylm.errors import ConfigError, Divergence, TinyLMError, WorldLost
 from tinylm.model.losses import LossFn, next_token_loss
-from tinylm.text.batches import TrainingBatches
 from tinylm.training.config import TrainConfig
 from tinylm.training.ddp import SINGLE, World
 from tinylm.training.finite import check_finite

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from tinylm.batch import TrainingBatches
 from tinylm.device import Precision
-from tinylm.text.batches import TrainingBatches
 from tinylm.training.config import TrainConfig
 from tinylm.training.ddp import SINGLE, World
 from tinylm.training.step import StepResult

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from tinylm.batch import TrainingBatches
 from tinylm.errors import CheckpointError, ConfigError, short
-from tinylm.text.batches import TrainingBatches
 from tinylm.training.config import TrainConfig
 from tinylm.training.ddp import World
 

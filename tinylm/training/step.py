@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinylm.batch import Batch
+from tinylm.batch import Batch, TrainingBatches
 from tinylm.device import Precision, seeded_rng, synchronize
 from tinylm.errors import ConfigError, Divergence
 from tinylm.model.losses import LossFn, next_token_loss
-from tinylm.text.batches import TrainingBatches
 from tinylm.training.config import TrainConfig
 from tinylm.training.ddp import SINGLE, World
 from tinylm.training.finite import check_finite
