@@ -355,3 +355,15 @@ def test_ruff_refuses_what_the_house_does_not_want(line, code):
         *["-m", "ruff", "check", "--output-format=concise", "--stdin-filename=tinylm/model/a.py", "-"],
     ]
     assert f" {code} " in linted(*ruff, source=f'"""A."""\n\n{line}\n')[1]
+
+
+def test_training_step_imports_few_files_and_no_network_code():
+    code = "import sys, tinylm.training.step; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = {
+        p.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for p in ROOT.glob("tinylm/*/*.py")
+    }
+    files |= {f"tinylm.{path.stem}" for path in ROOT.glob("tinylm/*.py")}
+    found = {name for name in done.stdout.split() if name in files and not name.endswith("__init__")}
+    assert len(found) <= 12, sorted(found)
+    assert not {"requests", "urllib3", "huggingface_hub"} & {*done.stdout.split()}
