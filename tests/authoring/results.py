@@ -11,7 +11,6 @@ from tinylm.cli.options import parse
 from tinylm.errors import RunError
 from tinylm.runs.recipes import RECIPES, recipe
 from tinylm.runs.records import Record
-from tinylm.training.config import TrainConfig
 
 MARKS = re.compile(r"(<!-- results -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
 COLUMNS = "recipe, parameters, read, steps, tokens, time, machine, loss (nats), bits per byte"
@@ -106,7 +105,7 @@ def _what_to_type(header: dict[str, Any]) -> str:
     if name not in RECIPES:  # of an earlier course
         return name
     own = recipe(name, header.get("scale"))
-    renamed = {TrainConfig.RENAMED.get(name, name): value for name, value in header["train"].items()}
+    renamed = {name.replace("matrix_", "muon_"): value for name, value in header["train"].items()}
     parts = {
         "data": (asdict(own.data), data_read(header)),
         "model": (own.model.to_json(), header["model"]),

@@ -1,4 +1,4 @@
-"""Cost against torch's own FLOP counter and against the tensors that the backward pass really keeps."""
+"""Cost against the model's own parameters, torch's FLOP counter and the tensors that training holds."""
 
 from dataclasses import replace
 
@@ -9,20 +9,50 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.support.settings import SMALL, every_choice
 from tinylm.batch import Batch
-from tinylm.model.config import ModelConfig, parameter_counts
-from tinylm.model.cost import flops_per_token, memory_bytes
+from tinylm.model.config import ModelConfig
+from tinylm.model.cost import flops_per_token, memory_bytes, parameter_counts
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import cross_entropy, fused_loss, next_token_loss
 
-SMALL = ModelConfig(vocab_size=31, context_length=37, n_layer=3, n_head=2, n_embd=44, bias=False)
+ODD = ModelConfig(vocab_size=31, context_length=37, n_layer=3, n_head=2, n_embd=44, bias=False)
 WIDE = ModelConfig(vocab_size=97, context_length=128, n_layer=5, n_head=4, n_embd=128)
 MODERN = {"position": "rotary", "norm": "rmsnorm", "activation": "relu2", "qk_norm": True}
 
 
+@every_choice
+def test_parameter_counts_are_what_the_model_holds_part_by_part(choice):
+    config = replace(SMALL, **choice)
+    model = GPT(config)
+    found = dict.fromkeys(parameter_counts(config), 0)
+    for name, parameter in model.named_parameters():  # such as blocks.0.attn.q_norm.weight
+        part = "norms" if "norm" in name else {"attn": "attention", "mlp": "mlp"}.get(name.split(".")[-3:][0])
+        found[part or name.split(".")[0]] += parameter.numel()
+    found["total"] = model.n_parameters()
+    assert found == parameter_counts(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "total"),
+    [
+        (ModelConfig(vocab_size=65, context_length=64, n_layer=4, n_head=4, n_embd=128), 809_856),
+        (ModelConfig(vocab_size=50257, context_length=512, n_layer=8, n_head=8, n_embd=512), 51_213_824),
+        (ModelConfig(vocab_size=50257, context_length=1024, n_layer=12, n_head=12, n_embd=768), 124_439_808),
+    ],
+    ids=["0.8M", "51M", "GPT-2"],
+)
+def test_parameter_counts_of_the_models_of_the_course_are_the_known_ones(config, total):
+    assert parameter_counts(config)["total"] == total
+    with torch.device("meta"):  # shapes only: nothing is allocated
+        model = GPT(config)
+    assert model.n_parameters() == total
+    assert all(parameter.is_meta for parameter in model.parameters())
+
+
 @pytest.mark.parametrize("changes", [{}, {"tied_head": False}, {"position": "rotary", "norm": "rmsnorm"}])
 def test_flops_per_token_agree_with_torchs_own_counter(changes):
-    model = GPT(replace(SMALL, attention="explicit", **changes))
+    model = GPT(replace(ODD, attention="explicit", **changes))
     tokens = torch.zeros(2, 37, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter:
         cross_entropy(model(tokens), tokens).backward()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tinylm.errors import ConfigError
-from tinylm.model.config import parameter_counts
+from tinylm.model.cost import parameter_counts
 from tinylm.runs.recipes import RECIPES, read_recipes, recipe, shortened
 from tinylm.text.corpora import CORPORA
 

@@ -141,29 +141,6 @@ def test_pickle_in_place_of_the_tensors_is_refused(tmp_path):
         load(tmp_path / "here")
 
 
-def test_version_1_the_shipped_checkpoint_opens():
-    about = json.loads((SHIPPED / "tinylm.json").read_text(encoding="utf-8"))
-    assert about["version"] == 1
-    opened = load(SHIPPED)
-    assert opened.notes == about["notes"] and opened.model.n_parameters() > 500_000
-
-
-@pytest.mark.parametrize(
-    "version, unsaid", [(1, ("residual_init", "token_shift", "vocab_multiple")), (2, ("vocab_multiple",))]
-)
-def test_earlier_versions_are_read_without_a_seal_and_with_what_they_could_not_say_yet(
-    tmp_path, version, unsaid
-):
-    about = json.loads((saved(tmp_path / "here") / "tinylm.json").read_text(encoding="utf-8"))
-    del about[SEAL]
-    about["config"] = {name: value for name, value in about["config"].items() if name not in unsaid}
-    write_json(tmp_path / "here" / "tinylm.json", about | {"version": version})
-    assert load(tmp_path / "here").config == CONFIG
-    write_json(tmp_path / "here" / "tinylm.json", about | {"version": 3})
-    with pytest.raises(CheckpointError, match="expected content with sha256 None"):
-        load(tmp_path / "here")
-
-
 @pytest.mark.parametrize(
     "changes, found", [({"characters": "abcdefgh"}, "8 tokens"), ({"kind": "another"}, ".*another")]
 )

@@ -45,7 +45,6 @@ from tinylm.training.provenance import (
 from tinylm.training.speed import measure_speed, threads_for
 
 TORCHRUN = "torchrun --nproc-per-node=%d"
-FREE = ("dropout", "attention", "residual_init", "vocab_multiple", "activation_checkpointing")
 SAMPLE = GenerationConfig(max_new_tokens=72, temperature=0.8)  # a line
 
 
@@ -359,9 +358,8 @@ def _open_start(recipe: Recipe) -> weights.Checkpoint:
 
     The size of the vocabulary is not known before the text is read, which may take minutes."""
     start = weights.load(paths.display_path(paths.find(recipe.init_from)))
-    theirs, ours = start.config.to_json(), recipe.model.to_json()
-    for setting in (*FREE, "vocab_size"):
-        del theirs[setting], ours[setting]
+    theirs = replace(start.config, vocab_size=recipe.model.vocab_size).shape()  # the text decides its own
+    ours = recipe.model.shape()
     if found := ", ".join(differences(theirs, ours, words="is {} there and {} here")):
         raise CheckpointError(f"the weights of {recipe.init_from} do not fit: {found}; use the same settings")
     return start

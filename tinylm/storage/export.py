@@ -29,8 +29,7 @@ GPT2_MASKS = r"h\.\d+\.attn\.(masked_)?bias"  # which are no weights
 SIZES = {name: name for name in ("vocab_size", "n_layer", "n_head", "n_embd")}  # ours: Hugging Face's
 SIZES |= {"context_length": "n_positions"}
 # What a GPT-2 may have one way or the other. All the rest is as ModelConfig has it by itself.
-FREE = {*SIZES, "tied_head", "dropout", "attention", "residual_init", "rope_base", "vocab_multiple"}
-FREE |= {"activation_checkpointing"}
+FREE = {*SIZES, "tied_head", "rope_base"}  # GPT-2 has no rotary positions, so their base changes nothing
 # Hugging Face's settings that change a result, and what they must be; first what it is where nothing is said.
 GPT2_ONLY = {"model_type": ("gpt2",), "activation_function": ("gelu_new", "gelu_pytorch_tanh")}
 GPT2_ONLY |= {"layer_norm_epsilon": (EPSILON,), "scale_attn_weights": (True,)}
@@ -69,7 +68,7 @@ def write_hugging_face(checkpoint: weights.Checkpoint, folder: str | Path) -> No
     It replaces an earlier export and nothing else. A special token's name in a text is text for AutoTokenizer
     too. Raises CheckpointError for a model that is no GPT-2, naming what is another."""
     config, tokenizer, plain = checkpoint.config, checkpoint.tokenizer, ModelConfig().to_json()
-    if other := [f"{n} {v!r}" for n, v in config.to_json().items() if n not in FREE and v != plain[n]]:
+    if other := [f"{n} {v!r}" for n, v in config.shape().items() if n not in FREE and v != plain[n]]:
         raise CheckpointError(f"{checkpoint.name} is no GPT-2, it has {', '.join(other)}: export one that is")
     end, text = tokenizer.end_of_text, to_tokenizers(tokenizer)
     ids = settings_of(tokenizer) | {"model_max_length": config.context_length}

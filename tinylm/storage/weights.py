@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from tinylm.errors import CheckpointError, ConfigError, DataError, short
-from tinylm.model.config import ModelConfig, parameter_counts
+from tinylm.model.config import ModelConfig
+from tinylm.model.cost import parameter_counts
 from tinylm.model.gpt import GPT
 from tinylm.storage import atomic
 from tinylm.text.tokenizers import Tokenizer, tokenizer_from_json

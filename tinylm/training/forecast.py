@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass, replace
 
 from tinylm.errors import ConfigError
-from tinylm.model.config import ModelConfig, parameter_counts
-from tinylm.model.cost import flops_per_token, memory_bytes
+from tinylm.model.config import ModelConfig
+from tinylm.model.cost import flops_per_token, memory_bytes, parameter_counts
 from tinylm.training.config import TrainConfig
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.course.exercises.marking import assert_right, assert_wrong, function
 from tinylm.course.exercises import nb10
-from tinylm.model.config import parameter_counts
+from tinylm.model.cost import parameter_counts
 
 
 def seconds(work):

@@ -414,7 +414,8 @@ def test_what_the_notebook_goes_on_with_is_right(capsys):
 
 
 def test_given_parts_are_the_packages(tmp_path):
-    from tinylm.model.config import ModelConfig, parameter_counts
+    from tinylm.model.config import ModelConfig
+    from tinylm.model.cost import parameter_counts
     from tinylm.text.shards import open_tokens
 
     counts, ours = nb12.given_parameters(50257, 1024, 12, 768), ModelConfig(50257, 1024, 12, 12, 768)

@@ -17,8 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tinylm.course.checks import exercise, marked
 from tinylm.course.exercises.nb02 import random
 from tinylm.device import best_device, synchronize
-from tinylm.model.config import ModelConfig, parameter_counts
+from tinylm.model.config import ModelConfig
 from tinylm.model.cost import flops_per_token as given_flops_per_token
+from tinylm.model.cost import parameter_counts
 
 
 def given_compare(before, after, rounds):
