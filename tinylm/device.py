@@ -150,6 +150,18 @@ def cpu_memory_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def busy() -> str:
+    """Return a sentence if other programs keep the cores of this machine busy, else an empty string.
+
+    Ask before measuring a speed: the system's figure, an average over the last minute, counts this program
+    too. Windows has no such figure."""
+    cores = hardware()["cores"]
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load < cores / 2:
+        return ""
+    return f"other programs are running (load {load:.1f} on {cores} cores): without them training is faster"
+
+
 def hardware() -> dict[str, str | int | None]:
     """Processor, cores that this process may use, memory in GiB and system: enough to compare two runs."""
     memory = cpu_memory_bytes()

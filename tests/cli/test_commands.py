@@ -50,27 +50,22 @@ def test_sample_stores_the_matrices_by_columns_before_it_writes(my_runs, monkeyp
     assert stored == [True]
 
 
-def test_sample_continues_the_folded_prompt_and_only_a_seed_or_temperature_zero_repeats_it(my_runs, printed):
+def test_sample_continues_the_folded_prompt_with_every_option_and_repeats_itself_only_with_a_seed(
+    my_runs, printed
+):
     def text(*options: str) -> str:
         return printed("sample", "tiny", "--prompt", "The KING", "--max-new-tokens", "60", *options)
 
-    assert text("--seed", "3") == text("--seed", "3") != text("--seed", "4")
-    assert text() != text()
-    assert text("--temperature", "0") == text("--temperature", "0")
-    assert text().startswith("the king") and len(text()) == len("the king") + 60 + 1
-
-
-def test_sample_heeds_every_option_and_the_cache_changes_nothing(my_runs, printed):
-    def text(*options: str) -> str:
-        return printed("sample", "tiny", "--max-new-tokens", "60", "--seed", "3", *options)
-
-    whole, greedy = text("--temperature", "1"), text("--temperature", "0")
+    assert text() != text() and text("--temperature", "0") == text("--temperature", "0")
+    seeded = ("--temperature", "1", "--seed", "3")
+    whole, greedy = text(*seeded), text("--temperature", "0")
+    assert whole == text(*seeded, "--no-use-cache") != text(*seeded[:-1], "4")
+    assert whole.startswith("the king") and len(whole) == len("the king") + 60 + 1
     for narrow in (["--top-k", "1"], ["--top-p", "0.000001"], ["--min-p", "1"]):
-        assert text("--temperature", "1", *narrow) == greedy
-    assert text("--temperature", "1", "--repetition-penalty", "5") != whole
-    assert text("--temperature", "1", "--no-use-cache") == whole
-    stop = ["--stop", whole[30:33], "--stop", whole[50:53]]
-    assert text("--temperature", "1", *stop) == whole[: whole.index(whole[30:33], 1)] + "\n"
+        assert text(*seeded, *narrow) == greedy
+    assert text(*seeded, "--repetition-penalty", "5") != whole
+    stop = ["--stop", whole[38:41], "--stop", whole[58:61]]
+    assert text(*seeded, *stop) == whole[: whole.index(whole[38:41], 9)] + "\n"
 
 
 def test_evaluate_prints_the_last_evaluation_of_the_record_and_the_unit_of_its_error(my_runs, printed):
@@ -91,15 +86,9 @@ def test_evaluate_on_choices_prints_what_was_found_and_refuses_what_cannot_be_sc
         printed("evaluate", "ada/gpt2", "--on", "hellaswag", "--items", "7")
     assert asked == [("tiny", "toyworld", None), ("ada/gpt2", "hellaswag", 7)]
     for typed, wrong in (
-        ("--on hellaswag", "TINYLM_OFFLINE forbids the network): `python -m tinylm fetch hellaswag` gets it"),
         ("--on toyworld", "is not among the"),
         ("--on toyworld --items -1", "items is -1: it must be at least 1"),
-        (
-            "--on toyworld --items x",
-            "--items is not a whole number: x (see python -m tinylm evaluate --help)",
-        ),
         ("--items 3", "what --items are of is 'validation': use 'hellaswag' or 'toyworld'"),
-        ("--on hella", "--on 'hella' is unknown: use 'validation', 'hellaswag', 'toyworld'"),
     ):
         assert main(["evaluate", "tiny", *typed.split()]) == 2
         assert_one_sentence(capsys.readouterr().err, wrong)
@@ -121,7 +110,7 @@ def test_card_is_printed_or_written_to_a_new_file_and_never_over_another(my_runs
     assert printed("card", "tiny", "--license", "mit", "--out", "README.md") == ""
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == shown
     assert main(["card", "tiny", "--out", "README.md"]) == 2
-    assert_one_sentence(capsys.readouterr().err, "README.md: File exists")
+    assert_one_sentence(capsys.readouterr().err, "README.md exists already: choose another --out")
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == shown
 
 
@@ -131,22 +120,11 @@ def test_train_with_fallback_replaces_a_missing_corpus(mine, printed):
     assert paths.open_checkpoint("stand-in").corpus == "toyworld-plays"
 
 
-def test_resume_goes_on_with_an_interrupted_run_by_its_name_alone(mine, monkeypatch, printed):
-    with monkeypatch.context() as patched:
-        interrupt_at(patched, 1)
-        said = printed(*TRAIN, "--run", "stopped", code=130)
-    assert "ended early, after 5 steps: `python -m tinylm resume stopped` goes on" in said
-    assert "a sample:" in said
-    said = printed("resume", "stopped")
-    assert "going on from step_00000005: 5 of 11 steps are done" in said and "a sample:" in said
-    assert paths.open_checkpoint("stopped").notes["step"] == 11
-
-
 def test_machine_and_lab_call_what_does_it(monkeypatch, printed):
     opened = []
     monkeypatch.setattr("tinylm.runs.machine.report", lambda: "a machine")
     monkeypatch.setattr("tinylm.course.notebooks.open_lab", lambda *a, **how: opened.append((*a, how)) or 7)
-    assert printed("machine") == "a machine\n"
+    assert printed("machine").endswith("takes some seconds\na machine\n")
     assert printed("lab", code=7) + printed("lab", "--no-browser", code=7) == ""  # JupyterLab's own exit code
     assert printed("lab", "--solutions", code=7) == ""
     plain, solved = {"solved": False}, {"solved": True}
@@ -205,9 +183,11 @@ def test_story_model_is_walked_from_training_to_a_story_that_it_begins_itself(mi
         interrupt_at(patched, 2)
         said = printed("train", "tinystories_51m", "--scale", "small", *sizes, code=130)
     assert " bits per byte" in said
+    assert "ended early, after 10 steps: `python -m tinylm resume told` goes on\n" in said
     header = read_record(mine / "told" / "record.jsonl").header
     assert (header["scale"], header["train"]["steps"]) == ("small", 11)
-    printed("resume", "told")
+    assert "going on from step_00000010: 10 of 11 steps are done" in printed("resume", "told")
+    assert paths.open_checkpoint("told").notes["step"] == 11
     assert " bits per byte (± over " in printed("evaluate", "told")
     prompts = []
     real = commands.stream_text
@@ -218,8 +198,8 @@ def test_story_model_is_walked_from_training_to_a_story_that_it_begins_itself(mi
     assert prompts == [""] and story == printed(
         "sample", "told", "--seed", "3", "--max-new-tokens", "9", "--prompt", ""
     )
-    typed = printed("sample", "told", "--prompt", "<|endoftext|>Tom", "--max-new-tokens", "0")
-    assert typed == "<|endoftext|>Tom\n"
+    typed = printed("sample", "told", "--prompt", "<|endoftext|>Tom", "--max-new-tokens", "1")
+    assert typed.startswith("<|endoftext|>Tom")
 
 
 def test_run_that_is_exported_and_imported_writes_and_measures_the_same_and_can_be_started_from(

@@ -73,6 +73,17 @@ def test_what_the_system_refuses_is_one_sentence_without_the_path(monkeypatch, c
 # --- as real processes
 
 
+@pytest.mark.parametrize("typed", [[], ["machine"]])
+def test_python_without_the_packages_is_told_what_to_type_instead(typed):
+    alone = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": ""}}  # -S: without the installed packages
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "tinylm", *typed], capture_output=True, text=True, timeout=60, **alone
+    )
+    assert done.returncode == 2
+    assert_one_sentence(done.stderr, "tinylm is not installed in this Python (No module named ")
+    assert "-m tinylm …, or `" in done.stderr
+
+
 @pytest.mark.parametrize(
     "closed, typed, code",
     [

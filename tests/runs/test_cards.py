@@ -57,7 +57,8 @@ def test_card_says_what_was_read_how_it_was_trained_and_each_number_with_its_err
         "python -m tinylm sample fast",
     ):
         assert words in text, words
-    assert "had not ended" not in text and "license" not in text and not re.search(r"[{}]", text)
+    assert "had not ended" not in text and "\nlicense:" not in text and not re.search(r"[{}]", text)
+    assert ModelCard(text).data.tags == ["tinystories_fast", "dataset-license:CDLA-Sharing-1.0"]
 
 
 def test_card_says_what_is_unusual_about_a_run():

@@ -1,5 +1,6 @@
 """The machine: described without its name, and forecasts that are plain arithmetic."""
 
+import os
 import platform
 from pathlib import Path
 
@@ -24,6 +25,16 @@ def test_ladder_forecast_is_its_operations_over_the_measured_speed(steady):
         assert expected.tokens == train.steps * train.tokens_per_step
         assert expected.flops == expected.tokens * flops_per_token(model)
         assert expected.seconds == pytest.approx(expected.flops / 1e6)
+
+
+@pytest.mark.parametrize("load, said", [(0.4, False), (7.5, True), (None, False)])
+def test_forecast_says_when_other_programs_keep_the_cores_busy(steady, monkeypatch, load, said):
+    monkeypatch.setattr(machine.device, "hardware", lambda: {"cpu": "Z80", "cores": 2, "memory_gib": 8})
+    if load is None:  # Windows
+        monkeypatch.delattr(os, "getloadavg", raising=False)
+    else:
+        monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    assert ("other programs are running (load 7.5 on 2 cores)" in machine.report()) == said
 
 
 def test_report_calls_a_forecast_a_forecast_and_names_neither_the_machine_nor_a_path(steady):

@@ -1,8 +1,7 @@
-"""Commands: what is done when something has been typed. Imported only then, because torch takes a second."""
+"""Commands: what each command does. Imported only when one runs, because importing torch takes a second."""
 
+import os
 import shlex
-import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,20 +19,28 @@ from tinylm.text import corpora, prepare
 
 
 def perform(asked: Any, typed: list[str]) -> int:
-    """Do what was asked for, in one of options' classes; `typed` is for the record. Returns the exit code."""
+    """Run a command, given as one of the classes in options, and return its exit code.
+
+    `typed` are the words of the command line, which the record of a training run quotes."""
+    # Without a network huggingface_hub warns at each of its retries. The error that follows says it once.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     match asked:
         case options.Train(name, model, train, data, run_name, init_from, fallback, scale):
             chosen = recipes.recipe(name, scale)
-            if (size := model.vocab_size) != chosen.model.vocab_size:
-                raise ConfigError(f"vocab_size {size} cannot be chosen, the text decides it: leave it out")
+            if model.vocab_size != chosen.model.vocab_size:
+                asked = f"vocab_size {model.vocab_size} cannot be chosen"
+                raise ConfigError(f"{asked}, it follows from the text: leave it out")
             chosen = replace(chosen, model=model, train=train, data=data, init_from=init_from)
-            # A record may be published: it names a file of one's own, and no folder above it.
+            # A record may be published: it names your own file without the folders that lead to it.
             for path in (data.corpus, data.tokenizer, init_from or data.corpus):
                 typed = [word.replace(path, Path(path).name) for word in typed]
-            how = {"fallback": fallback, "command": shlex.join(["python", "-m", "tinylm", *typed])}
+            again = shlex.join(["python", "-m", "tinylm", *typed])
             try:
                 with run.together() as world:
-                    return finish(run.run_recipe(chosen, name=run_name, world=world, **how))
+                    made = run.run_recipe(
+                        chosen, name=run_name, fallback=fallback, command=again, world=world
+                    )
+                    return finish(made)
             except CorpusMissing as error:
                 raise DataError(f"{error}, or add --fallback to train on generated text") from error
         case options.Resume(name):
@@ -72,17 +79,22 @@ def perform(asked: Any, typed: list[str]) -> int:
             print(f"{n} files: set TINYLM_DATA={where}, or copy the folder to a stick")
         case options.Export(checkpoint, folder):
             export.write_hugging_face(paths.open_checkpoint(checkpoint), folder)
-            print(f"next: transformers.AutoModelForCausalLM.from_pretrained({paths.display_path(folder)!r})")
+            print(f"next: transformers.AutoModelForCausalLM.from_pretrained({folder.as_posix()!r})")
         case options.Import(source, folder, corpus):
             opened = export.open_hugging_face(source)
             notes = opened.notes | ({} if corpus is None else {"corpus": corpus})
             weights.save(folder, opened.model, tokenizer=opened.tokenizer.to_json(), notes=notes)
-            print(f"next: python -m tinylm sample {shlex.quote(paths.display_path(folder))}")
+            print(f"next: python -m tinylm sample {shlex.quote(folder.as_posix())}")
         case options.Card(name, out, licence):
+            if out is not None and out.exists():
+                raise ConfigError(f"{out} exists already: choose another --out, or remove that file first")
             text = cards.card_of(name, licence=licence)
-            with out.open("x", encoding="utf-8", newline="\n") if out else nullcontext(sys.stdout) as file:
-                file.write(text)
+            if out is None:
+                print(text, end="")
+            else:
+                out.write_text(text, encoding="utf-8", newline="\n")
         case options.Machine():
+            print("measuring how fast this machine trains, which takes some seconds", flush=True)
             print(machine.report())
         case options.Lab(browser, solutions):
             return notebooks.open_lab([] if browser else ["--no-browser"], solved=solutions)
@@ -90,7 +102,7 @@ def perform(asked: Any, typed: list[str]) -> int:
 
 
 def finish(trained: run.Run) -> int:
-    """Print a sample and what can be typed next; returns the exit code, 130 where Ctrl-C ended the run."""
+    """Print a sample and what to type next; return the exit code, which is 130 if Ctrl-C ended the run."""
     if trained.world.rank == 0:
         print("\na sample:")
         write(trained, None, replace(options.SAMPLED, max_new_tokens=300), 1)
@@ -99,12 +111,12 @@ def finish(trained: run.Run) -> int:
 
 
 def write(trained: Any, prompt: str | None, config: GenerationConfig, seed: int | None) -> None:
-    """Print what a model with its tokenizer writes, piece by piece."""
+    """Print the text that a model writes, piece by piece. `trained` is a run or a checkpoint."""
     tokenizer, generator = trained.tokenizer, torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed % 2**63)
     prompt = (trained.prompt or opening(tokenizer)) if prompt is None else prompt
-    stop = (*config.stop, "\n") if trained.prompt else config.stop  # it learned one line at a time
-    to_column_major(trained.model)  # this process only writes from now on
+    stop = (*config.stop, "\n") if trained.prompt else config.stop  # it has learned single lines
+    to_column_major(trained.model)  # faster to write with, and this process trains no more
     pieces = stream_text(trained.model, tokenizer, prompt, replace(config, stop=stop), generator=generator)
     print(tokenizer.decode(tokenizer.encode(prompt)), end="", flush=True)
     for piece in pieces:

@@ -1,7 +1,7 @@
-"""The machine: what this one is, which texts it has, how fast it trains, how far up the ladder it gets.
+"""The machine: what this one is, which corpora it has, and how long each model of the course would take.
 
-It names neither the machine nor a path on it. What it says about larger models is a forecast.
-Shown in notebook 00_start_here."""
+No machine's name and no path is shown. What is said about larger models is a forecast. Shown in notebook
+00_start_here."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from tinylm.training.speed import measure_speed
 
 
 def ladder() -> dict[str, tuple[ModelConfig, TrainConfig]]:
-    """The models of the course, each with its run: characters, stories as published, ten billion tokens."""
+    """Return the models of the course with how each is trained: characters, stories, ten billion tokens."""
     made = {"0.8M Shakespeare": recipe("shakespeare_baseline"), "51M TinyStories": recipe("tinystories_51m")}
     # vocabulary, context, layers, heads, channels; steps, sequences at once, tokens per step
     gpt2 = ModelConfig(50257, 1024, 12, 12, 768), TrainConfig(19073, 8, 2**19)
@@ -26,7 +26,7 @@ def ladder() -> dict[str, tuple[ModelConfig, TrainConfig]]:
 
 
 def describe() -> dict[str, object]:
-    """What this machine is: processor, cores, memory, accelerator, arithmetic, versions, corpora at hand.
+    """Return what this machine is: processor, cores, memory, accelerator, arithmetic, versions, corpora.
 
     "corpora" maps each name to the kind of source that has it now (pack, cache, generated), or to None."""
     here = device.best_device()
@@ -41,10 +41,10 @@ def describe() -> dict[str, object]:
 
 
 def ladder_forecast(*, seconds: float = 1.0) -> dict[str, Forecast]:
-    """What each model of the ladder would take here: its work over the speed of one of its blocks.
+    """Return how long each model of the ladder would take here: its work divided by a measured speed.
 
-    One block with a small vocabulary is trained for about `seconds` and taken to stand for the whole model.
-    That is a forecast: the head, the evaluations and a machine that gets warm are not in it."""
+    The speed is that of one block with a small vocabulary, trained for about `seconds`. The forecast leaves
+    out the head, the evaluations, and a machine that slows down when it gets warm."""
     forecasts = {}
     for name, (model, train) in ladder().items():
         batch, layers = (train.micro_batch_size, 4) if model.n_embd <= 128 else (1, 1)
@@ -61,8 +61,8 @@ def ladder_forecast(*, seconds: float = 1.0) -> dict[str, Forecast]:
 
 
 def report() -> str:
-    """All of it as text, some twenty lines."""
-    here, forecasts = describe(), ladder_forecast()
+    """Return all of it as text, some twenty lines."""
+    busy, here, forecasts = device.busy(), describe(), ladder_forecast()
     corpora, installed = here.pop("corpora"), here.pop("versions")
     here["versions"] = ", ".join(f"{name} {number}" for name, number in installed.items())
     name, smallest = next(iter(forecasts.items()))
@@ -72,6 +72,8 @@ def report() -> str:
     lines = [f"{name:<12} {'none' if value is None else value}" for name, value in here.items()]
     for name, run in forecasts.items():
         lines.append(f"  {name:<18} {run.tokens:>14,} tokens  {plain_duration(run.seconds)}")
+    if busy:
+        lines.append(f"  {busy}")
     lines.append("corpora")
     for name, source in corpora.items():
         lines.append(f"  {name:<18} {source or f'not here: `python -m tinylm fetch {name}` gets it'}")

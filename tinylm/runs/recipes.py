@@ -119,10 +119,10 @@ def recipe(name: str, scale: str | None = None) -> Recipe:
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """Return what to say about a name that nothing has: the nearest known name, and a dozen of them."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    """Return what to say about an unknown name: the nearest known one, if any, and up to a dozen of them."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     listed = ", ".join([*sorted(known)[:12], *["…"][: len(known) > 12]])
-    return f"did you mean {near}? (there is {listed})"
+    return f"did you mean {near[0]}? (there is {listed})" if near else f"choose one of {listed}"
 
 
 def shortened(recipe: Recipe, steps: int) -> Recipe:

@@ -220,6 +220,7 @@ class Run:
 
     def forecast(self) -> Forecast:
         """Measure how fast the model trains here, print how long the run will take, and return that."""
+        busy = device.busy()  # asked before this program itself keeps the cores busy
         plan = self.plan
         model, context_length = self.model.to(self.world.device), self.recipe.model.context_length
         speed = measure_speed(model, config=plan, context_length=context_length)
@@ -227,6 +228,8 @@ class Run:
         n_validation = len(self.task.dataset.validation)
         expected = forecast(self.model.config, plan, tokens_per_second=speed, validation_tokens=n_validation)
         print(f"{expected}\n  at {speed:,.0f} tokens per second, measured just now, evaluations included")
+        if busy:
+            print(f"  {busy}")
         return expected
 
     def header(self, expected: Forecast, command: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tinylm.batch import TrainingBatches
 from tinylm.device import Precision
 from tinylm.errors import ConfigError, Divergence, TinyLMError, WorldLost
 from tinylm.model.losses import LossFn, next_token_loss
+from tinylm.terminal import shows_bars
 from tinylm.training.config import TrainConfig
 from tinylm.training.ddp import SINGLE, World
 from tinylm.training.finite import check_finite
@@ -102,7 +103,7 @@ def train(
     saved_step, began = None if resume is None else progress.step, time.perf_counter() - progress.seconds
     loop = _Loop(state, evaluate, save, callbacks, began, saved_step)
     history, interrupts = loop.history, Interrupts(world)
-    hide = not show_progress or world.rank > 0
+    hide = not show_progress or world.rank > 0 or not shows_bars()
     bar = tqdm(total=config.steps, initial=progress.step, disable=hide, mininterval=0.5, unit="step")
     with bar, interrupts, loop.ending():
         model.train()
