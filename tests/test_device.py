@@ -58,13 +58,6 @@ def test_dtype_is_what_the_device_does_well_and_float16_alone_has_a_scaler(
     assert Precision.of(kind).dtype == auto
 
 
-def test_tf32_elsewhere_is_refused_in_a_sentence():
-    with pytest.raises(
-        ConfigError, match=r"^tf32 is for NVIDIA GPUs since Ampere, not for this cpu device: use"
-    ):
-        resolve_dtype("cpu", "tf32")
-
-
 @pytest.mark.parametrize("dtype", ["float32", "tf32", "bfloat16", "float16"])
 def test_precision_made_by_hand_may_be_any_but_float16_alone_has_a_scaler(dtype):
     right, wrong = (
@@ -103,33 +96,10 @@ def test_float32_products_left_on_a_gpu_are_tf32s_but_in_float32_and_the_callers
         torch.set_float32_matmul_precision(before)
 
 
-@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="an older torch")
-@pytest.mark.parametrize("callers", ["ieee", "tf32"])
-@pytest.mark.parametrize("dtype, inside", [("float32", "ieee"), ("tf32", "tf32"), ("bfloat16", "tf32")])
-def test_caller_who_has_set_the_products_by_torchs_newer_name_gets_that_back(dtype, inside, callers):
-    matmul, off = torch.backends.cuda.matmul, torch.amp.GradScaler("cpu", enabled=False)
-    before, matmul.fp32_precision = matmul.fp32_precision, callers
-    try:
-        with Precision(torch.device("cuda"), dtype, off).products():
-            assert matmul.fp32_precision == inside
-        assert matmul.fp32_precision == callers
-    finally:
-        matmul.fp32_precision = before
-
-
 def test_bfloat16_is_not_fast_when_the_question_itself_fails(monkeypatch):
     for question in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
         monkeypatch.delattr(torch.cpu, question, raising=False)
     assert device.supports_bf16("cpu") is False
-
-
-def test_autocast_changes_matrix_products_only_when_asked(monkeypatch):
-    pretend(monkeypatch, amx=True)
-    a = torch.ones(3, 3)
-    for dtype in ("float32", "bfloat16"):
-        with Precision.of("cpu", dtype).autocast():
-            assert (a @ a).dtype == getattr(torch, dtype)
-    assert (a @ a).dtype == torch.float32
 
 
 def test_forward_pass_alone_has_the_products_of_its_precision_too(monkeypatch):

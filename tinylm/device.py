@@ -1,7 +1,8 @@
-"""The device: where tensors live, in which arithmetic, with which random numbers, and what this processor is.
+"""The device: where tensors are, in which arithmetic they are computed, and what this machine is.
 
-Weights stay float32; float16 always comes with a gradient scaler, and no other arithmetic does. A machine is
-described without host, user or path. Taught in 09_precision. Source: Micikevicius et al. 2018, section 3."""
+Weights are always float32. float16 always comes with a gradient scaler, and no other arithmetic does. A
+machine is described without its name, a user or a path. Taught in 09_precision. Source: Micikevicius et al.
+2018, section 3."""
 
 import contextlib
 import os
@@ -21,33 +22,33 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def best_device() -> torch.device:
-    """The fastest device here: an NVIDIA GPU, else an Apple one, else the processor."""
+    """Return the fastest device: an NVIDIA GPU, otherwise an Apple GPU, otherwise the CPU."""
     apple = "mps" if torch.backends.mps.is_available() else "cpu"
     return torch.device("cuda" if torch.cuda.is_available() else apple)
 
 
 def supports_bf16(device: Device) -> bool:
-    """Whether bfloat16 is fast here: a T4 can only emulate it, and a processor needs AMX or AVX512-BF16."""
+    """Return whether bfloat16 is fast here: a T4 can only emulate it, and a CPU needs AMX or AVX512-BF16."""
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    for question in ("_is_amx_tile_supported", "_is_avx512_bf16_supported") * (kind == "cpu"):
-        with contextlib.suppress(Exception):  # a private function: whatever happens in it, float32 works
-            if getattr(torch.cpu, question)():
-                return True
+    if kind == "cpu":
+        with contextlib.suppress(Exception):  # private functions: if they change, float32 still works
+            return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return False
 
 
 def resolve_dtype(device: Device, dtype: str = "auto") -> str:
-    """What "auto" means on this device: on NVIDIA bfloat16 where it is fast, else float16; elsewhere float32,
-    so that a processor that could do more repeats the runs of one that cannot. "tf32" is float32 whose matrix
-    products such a GPU rounds to 10 bits of fraction.
+    """Return the arithmetic that a name means on this device.
 
-    Raises ConfigError for a type that the device does not do well; a Precision made by hand overrides it."""
+    "auto" is bfloat16 on an NVIDIA GPU where it is fast, otherwise float16, and float32 on any other device:
+    a CPU that could do more then repeats the runs of one that cannot. "tf32" is float32 with matrix products
+    that an NVIDIA GPU rounds to 10 bits of mantissa. Raises ConfigError for an arithmetic that is slow here;
+    a Precision built by hand is not checked."""
     kind = torch.device(device).type
     best = "float32" if kind != "cuda" else "bfloat16" if supports_bf16(device) else "float16"
     if dtype == "bfloat16" and not supports_bf16(device):
-        reason = "a processor without AMX or AVX512-BF16" if kind == "cpu" else "this device"
+        reason = "a CPU without AMX or AVX512-BF16" if kind == "cpu" else "this device"
         raise ConfigError(f"bfloat16 on {reason} is slower than {best}: use dtype auto")
     if dtype == "float16" and kind != "cuda":
         raise ConfigError(f"float16 on a {kind} device has no fast kernels: use dtype auto")
@@ -58,51 +59,52 @@ def resolve_dtype(device: Device, dtype: str = "auto") -> str:
 
 @dataclass(frozen=True)
 class Precision:
-    """A device, its arithmetic and its scaler: made once for a run, since the scaler remembers.
+    """A device, its arithmetic and its gradient scaler. A run has one, because the scaler has a state.
 
-    Made by hand it may be any, such as float16 simulated on a processor: Precision(torch.device("cpu"),
-    "float16", torch.amp.GradScaler("cpu")). Raises ConfigError for one of the two without the other."""
+    Built by hand it may be any, for example float16 simulated on a CPU: Precision(torch.device("cpu"),
+    "float16", torch.amp.GradScaler("cpu")). Raises ConfigError for float16 without a scaler, or a scaler
+    without float16."""
 
     device: torch.device
     dtype: str
     scaler: torch.amp.GradScaler
 
     def __post_init__(self) -> None:
-        if self.scaler.is_enabled() != (needs := self.dtype == "float16"):
-            found = f"{self.dtype} with{'out' * needs} a gradient scaler"
+        if self.scaler.is_enabled() != (self.dtype == "float16"):
+            found = f"{self.dtype} {'with' if self.scaler.is_enabled() else 'without'} a gradient scaler"
             raise ConfigError(f"{found}: float16 needs one, and nothing else does")
 
     @classmethod
     def of(cls, device: Device, dtype: str = "auto") -> Self:
-        """The precision of a run on this device. Raises ConfigError as resolve_dtype does."""
+        """Return the precision of a run on this device. Raises ConfigError as resolve_dtype does."""
         device, dtype = torch.device(device), resolve_dtype(device, dtype)
-        # It leaves out the steps whose gradient overflows, as float16's does now and then; else it is off.
+        # The scaler skips the steps whose gradients overflow, which happens in float16 only.
         return cls(device, dtype, torch.amp.GradScaler(device.type, enabled=dtype == "float16"))
 
     @property
     def is_synchronous(self) -> bool:
-        """Whether Python waits for each operation anyway, so that a look at a number costs nothing."""
+        """Whether Python waits for each operation anyway, so that reading a number costs nothing."""
         return self.device.type == "cpu"
 
     @contextlib.contextmanager
     def products(self) -> Iterator[None]:
-        """Inside, a float32 matrix product on an NVIDIA GPU is TF32's, unless this dtype is float32.
+        """Compute float32 matrix products on an NVIDIA GPU in TF32 inside, unless this dtype is float32.
 
-        Some are left in any arithmetic: the backward pass of "tf32" and Muon's. Then the caller's is back."""
-        matmul, exact = torch.backends.cuda.matmul, self.dtype == "float32"
-        with contextlib.ExitStack() as after:
-            if self.device.type == "cuda":
-                try:
-                    after.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
-                    torch.set_float32_matmul_precision("highest" if exact else "high")
-                except RuntimeError:  # where its newer name was used, torch refuses the question by the old
-                    after.callback(setattr, matmul, "fp32_precision", matmul.fp32_precision)
-                    matmul.fp32_precision = "ieee" if exact else "tf32"
+        Every arithmetic has some: those of the backward pass of "tf32", and Muon's. Afterwards the setting is
+        what it was."""
+        if self.device.type != "cuda":
             yield
+            return
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest" if self.dtype == "float32" else "high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
-        """Inside, the matrix products of a forward pass run in this dtype."""
+        """Compute the matrix products of a forward pass in this dtype inside."""
         cast_to = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.dtype)
         with self.products(), torch.autocast(self.device.type, cast_to, enabled=cast_to is not None):
             yield
@@ -110,7 +112,7 @@ class Precision:
 
 @contextlib.contextmanager
 def seeded_rng(device: Device, seed: int) -> Iterator[None]:
-    """Inside, torch's global random numbers (dropout's) follow from `seed`; then the caller's are back."""
+    """Seed torch's global random numbers (dropout uses them) inside, and restore their state afterwards."""
     modules = [torch] if torch.device(device).type == "cpu" else [torch, torch.get_device_module(device)]
     with contextlib.ExitStack() as after:
         for module in modules:
@@ -121,19 +123,19 @@ def seeded_rng(device: Device, seed: int) -> Iterator[None]:
 
 
 def synchronize(device: Device) -> None:
-    """Wait until the device has finished: without this a clock measures only how fast work is queued."""
+    """Wait until the device has finished. Without this a clock measures only how fast work is queued."""
     if torch.device(device).type != "cpu":
         torch.get_device_module(device).synchronize()
 
 
 def copy_to(device: Device, tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor on this device. A GPU is not waited for: it fetches the numbers from pinned memory."""
+    """Return the tensor on this device. A GPU copies it from pinned memory while Python goes on."""
     fetches = torch.device(device).type == "cuda"
     return (tensor.pin_memory() if fetches else tensor).to(device, non_blocking=fetches)
 
 
 def describe_device(device: Device) -> str:
-    """One line for a person, for example "AMD EPYC, 2 cores, 8 GiB" or "Tesla T4, 15 GiB"."""
+    """Return one line about the device, for example "AMD EPYC, 2 cores, 8 GiB" or "Tesla T4, 15 GiB"."""
     kind = torch.device(device).type
     if kind == "cuda":
         properties = torch.cuda.get_device_properties(device)
@@ -145,7 +147,7 @@ def describe_device(device: Device) -> str:
 
 
 def cpu_memory_bytes() -> int | None:
-    """Main memory in bytes; None where the operating system does not tell."""
+    """Return the main memory in bytes, or None if the operating system does not say."""
     with contextlib.suppress(AttributeError, ValueError, OSError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
@@ -163,11 +165,11 @@ def busy() -> str:
 
 
 def hardware() -> dict[str, str | int | None]:
-    """Processor, cores that this process may use, memory in GiB and system: enough to compare two runs."""
+    """Return the CPU, the cores that this process may use, the memory in GiB and the operating system."""
     memory = cpu_memory_bytes()
-    told = re.search(r"model name\s*:\s*(.+)", CPUINFO.read_text() if CPUINFO.is_file() else "")
+    named = re.search(r"model name\s*:\s*(.+)", CPUINFO.read_text() if CPUINFO.is_file() else "")
     return {
-        "cpu": told[1].strip() if told else platform.processor() or platform.machine() or "unknown",
+        "cpu": named[1].strip() if named else platform.processor() or platform.machine() or "unknown",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "memory_gib": None if memory is None else round(memory / 2**30),
         "system": platform.system(),

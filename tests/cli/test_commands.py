@@ -1,16 +1,15 @@
 """The commands: a round trip from training to sample, and each command calls what does it."""
 
-import shlex
+from pathlib import Path
 
 import pytest
 
 from tests.support.command_line import ROOT, TRAIN, assert_one_sentence
-from tests.support.tiny_run import interrupt_at
+from tests.support.tiny_run import contents, interrupt_at
 from tinylm.__main__ import main
 from tinylm.cli import commands
 from tinylm.runs import paths
 from tinylm.runs.records import read_record
-from tinylm.text import corpora
 
 pytestmark = pytest.mark.usefixtures("nothing_at_hand")
 
@@ -76,29 +75,68 @@ def test_evaluate_prints_the_last_evaluation_of_the_record_and_the_unit_of_its_e
     assert f"{last['n_tokens']:,} characters of toyworld-plays (generated)" in shown
 
 
-def test_evaluate_on_choices_prints_what_was_found_and_refuses_what_cannot_be_scored(
-    my_runs, printed, capsys, monkeypatch
+CALLS = [  # what is typed, which function does it, what it returns, what it must be given, what is printed
+    ("evaluate x --on toyworld", "runs.scoring.score", None, ("x", "toyworld", None), ""),
+    ("evaluate ada/x --on hellaswag --items 7", "runs.scoring.score", None, ("ada/x", "hellaswag", 7), ""),
+    ("machine", "runs.machine.report", "a machine", (), "takes some seconds\na machine\n"),
+    (
+        *("fetch openstax", "text.corpora.obtain", {"a": ("pack", ""), "b": ("cache", "")}, ("openstax",)),
+        "openstax: a, b, from the cache and from the pack\n",
+    ),
+    ("pack stick", "text.corpora.pack", ["x"], (Path("stick"),), "1 files: set TINYLM_DATA="),
+    ("pack stick a b", "text.corpora.pack", ["x"], (Path("stick"), "a", "b"), "or copy the folder to a"),
+    (
+        *("prepare tinystories", "text.prepare.prepare", Path("x"), ("tinystories", "gpt2")),
+        "train tinystories_51m --scale small --data.corpus tinystories --data.tokenizer gpt2\n",
+    ),
+    (
+        *("prepare x.txt --tokenizer bpe-300", "text.prepare.prepare", Path("a b"), ("x.txt", "bpe-300")),
+        "train tinystories_51m --scale small --data.corpus 'a b' --data.tokenizer bpe-300\n",
+    ),
+]
+
+
+@pytest.mark.parametrize("typed, function, returned, given, shown", CALLS, ids=lambda value: str(value)[:40])
+def test_command_calls_what_does_it_and_prints_its_result(
+    monkeypatch, printed, typed, function, returned, given, shown
 ):
     asked = []
-    with monkeypatch.context() as patched:
-        patched.setattr("tinylm.runs.scoring.score", lambda *given: asked.append(given))
-        assert printed("evaluate", "tiny", "--on", "toyworld") == ""  # score prints what it finds
-        printed("evaluate", "ada/gpt2", "--on", "hellaswag", "--items", "7")
-    assert asked == [("tiny", "toyworld", None), ("ada/gpt2", "hellaswag", 7)]
-    for typed, wrong in (
-        ("--on toyworld", "is not among the"),
-        ("--on toyworld --items -1", "items is -1: it must be at least 1"),
-        ("--items 3", "what --items are of is 'validation': use 'hellaswag' or 'toyworld'"),
-    ):
-        assert main(["evaluate", "tiny", *typed.split()]) == 2
-        assert_one_sentence(capsys.readouterr().err, wrong)
+    monkeypatch.setattr(f"tinylm.{function}", lambda *words, **_: asked.append(words) or returned)
+    assert shown in printed(*typed.split())
+    assert asked == [given]
 
 
-def test_doctor_says_what_it_found_or_that_all_is_well_and_refuses_a_run_that_nothing_compares_with(
-    my_runs, monkeypatch, printed, capsys
+def test_lab_returns_the_exit_code_of_jupyterlab(monkeypatch, printed):
+    opened = []
+    monkeypatch.setattr("tinylm.course.notebooks.open_lab", lambda *a, **how: opened.append((*a, how)) or 7)
+    assert printed("lab", code=7) + printed("lab", "--no-browser", "--solutions", code=7) == ""
+    assert opened == [([], {"solved": False}), (["--no-browser"], {"solved": True})]
+
+
+@pytest.mark.parametrize(
+    "typed, words",
+    [
+        ([*TRAIN, "--run", "tiny"], "the run tiny exists already: choose another --run name"),
+        (["resume", "tiny"], "the run tiny ended after 11 of 11 steps"),
+        (["sample", "tiny", "--prompt", "snow ☃"], "☃"),
+        (["sample", "tiny", "--prompt", ""], "the prompt has 0 tokens"),
+        (["evaluate", "tiny", "--on", "toyworld"], "is not among the"),
+        (["evaluate", "tiny", "--on", "toyworld", "--items", "-1"], "items is -1: it must be at least 1"),
+        (["evaluate", "tiny", "--items", "3"], "of is 'validation': use 'hellaswag' or 'toyworld'"),
+        (["doctor", "tiny"], "the doctor compares a run with 3 or more healthy ones"),
+    ],
+)
+def test_command_that_a_run_cannot_follow_is_refused_in_one_sentence_and_leaves_it_as_it_was(
+    my_runs, capsys, typed, words
 ):
-    assert main(["doctor", "tiny"]) == 2
-    assert_one_sentence(capsys.readouterr().err, "the doctor compares a run with 3 or more healthy ones")
+    before = contents(my_runs)
+    assert main(typed) == 2
+    captured = capsys.readouterr()
+    assert_one_sentence(captured.err, words)
+    assert captured.out.strip() == "" and contents(my_runs) == before
+
+
+def test_doctor_says_what_it_found_or_that_all_is_well(my_runs, monkeypatch, printed):
     for found, said in ((["a", "b"], "a\nb\n"), ([], "both losses stay where those of healthy runs do\n")):
         monkeypatch.setattr("tinylm.course.doctor.examine", lambda record, found=found: found)
         assert printed("doctor", "tiny") == printed("doctor", str(my_runs / "tiny")) == said
@@ -120,32 +158,6 @@ def test_train_with_fallback_replaces_a_missing_corpus(mine, printed):
     assert paths.open_checkpoint("stand-in").corpus == "toyworld-plays"
 
 
-def test_machine_and_lab_call_what_does_it(monkeypatch, printed):
-    opened = []
-    monkeypatch.setattr("tinylm.runs.machine.report", lambda: "a machine")
-    monkeypatch.setattr("tinylm.course.notebooks.open_lab", lambda *a, **how: opened.append((*a, how)) or 7)
-    assert printed("machine").endswith("takes some seconds\na machine\n")
-    assert printed("lab", code=7) + printed("lab", "--no-browser", code=7) == ""  # JupyterLab's own exit code
-    assert printed("lab", "--solutions", code=7) == ""
-    plain, solved = {"solved": False}, {"solved": True}
-    assert opened == [([], plain), (["--no-browser"], plain), ([], solved)]
-
-
-def test_fetch_and_pack_report_the_files(monkeypatch, printed, tmp_path):
-    found = {"a.txt": ("network", tmp_path), "b.txt": ("cache", tmp_path)}
-    monkeypatch.setattr(corpora, "obtain", lambda name: found)
-    monkeypatch.setattr(corpora, "pack", lambda folder, *names: [folder / "x", *names])
-    for typed in (["fetch", "tinyshakespeare"], ["fetch", "--all"]):
-        assert "tinyshakespeare: a.txt, b.txt, from the cache and from the network\n" in printed(*typed)
-    many = {f"{i}.bin": ("pack", tmp_path) for i in range(100)}
-    monkeypatch.setattr(corpora, "obtain", lambda name: many)
-    said = "fineweb-edu-shards: 100 files, from the pack, checked by their size alone\n"
-    assert said in printed("fetch", "fineweb-edu-shards")
-    found = shlex.quote(corpora.as_variable("a stick"))
-    assert f"1 files: set TINYLM_DATA={found}," in printed("pack", "a stick")
-    assert "3 files: set" in printed("pack", "a stick", "tinystories", "gpt2-bpe")
-
-
 def test_train_on_a_text_of_ones_own_names_the_file_alone_and_quotes_what_to_type_next(
     mine, monkeypatch, tmp_path, printed
 ):
@@ -163,20 +175,6 @@ def test_train_on_a_text_of_ones_own_names_the_file_alone_and_quotes_what_to_typ
     assert "59 characters of own.txt (file), each predicted once" in printed("evaluate", "own")
 
 
-def test_prepare_calls_what_does_it_and_says_what_to_type_next(monkeypatch, printed, tmp_path):
-    asked = []
-    monkeypatch.setattr(
-        "tinylm.text.prepare.prepare", lambda *a, **how: asked.append((*a, how)) or "a folder"
-    )
-    assert printed("prepare", "tinystories").endswith("--data.corpus tinystories --data.tokenizer gpt2\n")
-    said = printed("prepare", "my texts", "--tokenizer", "bpe-300", "--processes", "3")
-    assert said.endswith(
-        "train tinystories_51m --scale small --data.corpus 'a folder' --data.tokenizer bpe-300\n"
-    )
-    plain, three = {"processes": None}, {"processes": 3}
-    assert asked == [("tinystories", "gpt2", plain), ("my texts", "bpe-300", three)]
-
-
 def test_story_model_is_walked_from_training_to_a_story_that_it_begins_itself(mine, monkeypatch, printed):
     sizes = [*TRAIN[4:], "--data.corpus", "toyworld-stories", "--data.tokenizer", "bpe-300", "--run", "told"]
     with monkeypatch.context() as patched:
@@ -189,15 +187,8 @@ def test_story_model_is_walked_from_training_to_a_story_that_it_begins_itself(mi
     assert "going on from step_00000010: 10 of 11 steps are done" in printed("resume", "told")
     assert paths.open_checkpoint("told").notes["step"] == 11
     assert " bits per byte (± over " in printed("evaluate", "told")
-    prompts = []
-    real = commands.stream_text
-    monkeypatch.setattr(
-        commands, "stream_text", lambda *given, **more: prompts.append(given[2]) or real(*given, **more)
-    )
     story = printed("sample", "told", "--seed", "3", "--max-new-tokens", "9")
-    assert prompts == [""] and story == printed(
-        "sample", "told", "--seed", "3", "--max-new-tokens", "9", "--prompt", ""
-    )
+    assert story == printed("sample", "told", "--seed", "3", "--max-new-tokens", "9", "--prompt", "")
     typed = printed("sample", "told", "--prompt", "<|endoftext|>Tom", "--max-new-tokens", "1")
     assert typed.startswith("<|endoftext|>Tom")
 

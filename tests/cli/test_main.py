@@ -9,48 +9,12 @@ from unittest import mock
 import pytest
 
 from tests.support.command_line import ROOT, TRAIN, assert_one_sentence, environment, process
-from tests.support.tiny_run import contents, interrupt_at
+from tests.support.tiny_run import interrupt_at
 from tinylm.__main__ import main
 from tinylm.runs import paths
 from tinylm.runs.records import read_record
 
 pytestmark = pytest.mark.usefixtures("nothing_at_hand")
-
-
-def test_training_into_an_existing_run_and_resume_of_one_that_has_ended_leave_it_as_it_was(my_runs, capsys):
-    before = contents(my_runs)
-    for typed, words in (
-        ([*TRAIN, "--run", "tiny"], "the run tiny exists already: choose another --run name"),
-        (["resume", "tiny"], "the run tiny ended after 11 of 11 steps"),
-    ):
-        assert main(typed) == 2
-        assert_one_sentence(capsys.readouterr().err, words)
-    assert contents(my_runs) == before
-
-
-@pytest.mark.parametrize("prompt, words", [("snow ☃", "☃"), ("", "the prompt has 0 tokens")])
-def test_prompt_that_cannot_be_continued_is_refused_in_one_sentence(my_runs, capsys, prompt, words):
-    assert main(["sample", "tiny", "--prompt", prompt]) == 2
-    captured = capsys.readouterr()
-    assert_one_sentence(captured.err, words)
-    assert captured.out.strip() == ""
-
-
-def test_altered_or_missing_file_of_a_checkpoint_is_refused_in_one_sentence(my_runs, tmp_path, capsys):
-    for file in ("model.safetensors", "tinylm.json", "tokenizer.json"):
-        folder = tmp_path / file
-        folder.mkdir()
-        for path in paths.find("tiny").iterdir():
-            (folder / path.name).write_bytes(path.read_bytes())
-        data = bytearray((folder / file).read_bytes())
-        data[-9] ^= 1
-        (folder / file).write_bytes(data)
-        assert main(["sample", file]) == main(["evaluate", file]) == 2
-        for said in capsys.readouterr().err.splitlines(keepends=True):
-            assert_one_sentence(said, "")
-        (folder / file).unlink()
-        assert main(["sample", file]) == 2
-        assert_one_sentence(capsys.readouterr().err, file)
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("no\nhalves"), ValueError("no")])

@@ -28,6 +28,11 @@ Checkpoint = Annotated[Positional[str], arg(metavar="CHECKPOINT")]
 PLAINER = (  # the few of tyro's messages that speak of Python or end in no sentence, and what we say
     (r"invalid literal for int\(\) with base 10: ('.*')", r"\1 is not an integer"),
     (r"no type matching \{None\}\|INT could be instantiated from \[('.*?')\]\. .*", r"\1 is not an integer"),
+    # tyro takes an unknown option for the place where the positional argument should be
+    (
+        r"Missing value for argument '(\w+)'.*",
+        r"no \1 was found, or an unknown option before it",
+    ),
     (r"Missing from (.*?): (\S+) (.*?)\.? \(required\).*", r"\1 needs \2: \3"),
 )
 
