@@ -190,6 +190,9 @@ def test_card_is_found_by_a_runs_name_a_records_name_and_a_shipped_models(shippe
     assert card_of("addition") == card(TRAINED["addition"], "addition")
     own = card_of("tinystories_fast", licence="mit")
     assert TRAINED["tinystories_fast-seed1"].header["command"] in own and "# tinystories_fast\n" in own
+    beside = card_of("tinystories_fast", exported=True)
+    assert ModelCard(beside).data.library_name == "transformers"
+    assert "AutoModelForCausalLM.from_pretrained" in beside and "tinylm sample" not in beside
     with pytest.raises(CheckpointError, match="there is no record of adition: did you mean addition"):
         card_of("adition")
 
