@@ -1,6 +1,5 @@
 """The options: what the help shows, in any terminal, and which options are refused, each in one sentence."""
 
-import dataclasses
 import re
 import subprocess
 import sys
@@ -11,9 +10,7 @@ import pytest
 from tests.support.command_line import ROOT, TRAIN, assert_one_sentence
 from tinylm.__main__ import main
 from tinylm.cli.options import COMMANDS, parse
-from tinylm.model.config import ModelConfig
-from tinylm.runs.recipes import RECIPES, DataConfig, recipe
-from tinylm.training.config import TrainConfig
+from tinylm.runs.recipes import RECIPES, recipe
 
 pytestmark = pytest.mark.usefixtures("nothing_at_hand")
 SMALL = "train shakespeare_char"
@@ -26,25 +23,14 @@ def test_help_of_the_program_is_printed_by_the_program_alone_too(capsys):
     assert asked == alone and all(f" {name} " in alone for name in [*COMMANDS, *RECIPES])
 
 
-def test_help_lists_every_setting_of_a_recipe_with_its_explanation(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")  # tyro puts the groups side by side where there is room
-    assert main(["train", "--help"]) == 0
-    shown = " ".join(re.sub(r"[│─]", " ", capsys.readouterr().out).split())
-    for name, config in (("model", ModelConfig), ("train", TrainConfig), ("data", DataConfig)):
-        for field in dataclasses.fields(config):
-            option = shown.rindex(f"--{name}.{field.name.replace('_', '-')}")
-            told = shown[option + len(field.name) + 8 :][:300]
-            assert re.search(r"\w{4,}.*\(default: ", told), field.name
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_explains_every_option_of_a_command(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert main([command, "--help"]) == 0
-    shown = capsys.readouterr().out
-    # tyro shows a field's name where it finds neither a comment nor a docstring for it
-    bare = re.findall(r"([a-z_]+) \((?:required|default: \w+)\)", shown)
-    assert not {*COMMANDS[command]._fields} & {*bare}, shown
+    shown = " ".join(re.sub(r"[│─]", " ", capsys.readouterr().out).split())
+    # where tyro finds neither a comment nor a docstring, nothing or the name stands before the default
+    bare = re.findall(r"(?:[A-Z]|\b[a-z_]+|\}|-[\w.-]+) \((?:required|default: [^)]*)\)", shown)
+    assert bare == [], shown
 
 
 def test_help_shows_the_settings_of_the_recipe_and_the_warm_up_that_goes_with_fewer_steps(

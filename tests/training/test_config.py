@@ -39,27 +39,22 @@ def test_settings_that_contradict_one_another_are_refused_with_both_numbers(name
     TrainConfig(**others, **{name: good})
 
 
-LEAST = dict.fromkeys(("steps", "micro_batch_size", "tokens_per_step", "log_every"), 1)
-LEAST |= dict.fromkeys(("warmup_steps", "eval_every", "eval_tokens", "patience", "seed"), 0)
-RATES = ("learning_rate", "min_learning_rate", "muon_learning_rate", "weight_decay", "grad_clip")
-CHOICES = {"optimizer": "adam", "schedule": "cosin", "dtype": "fp16", "eval_dtype": "half", "compile": 1}
-CHOICES |= {"fused_loss": None}
-LOWEST = LEAST | dict.fromkeys((*RATES, "beta1", "beta2", "muon_momentum"), 0.0)
-BAD = [
-    *((name, least - 1) for name, least in LEAST.items()),
-    *((name, number) for name in RATES for number in (-1e-3, float("inf"), float("nan"))),
-    *((name, number) for name in ("beta1", "beta2", "muon_momentum") for number in (-0.1, 1.0)),
-    *CHOICES.items(),
-]
+LOWEST = dict.fromkeys(("steps", "micro_batch_size", "tokens_per_step", "log_every"), 1)
+LOWEST |= dict.fromkeys(("warmup_steps", "eval_every", "eval_tokens", "patience", "seed"), 0)
+LOWEST |= dict.fromkeys(("learning_rate", "min_learning_rate", "muon_learning_rate", "weight_decay"), 0.0)
+LOWEST |= dict.fromkeys(("grad_clip", "beta1", "beta2", "muon_momentum"), 0.0)
 
 
-@pytest.mark.parametrize(("name", "value"), BAD)
-def test_setting_out_of_range_is_refused_by_name_and_value(name, value):
-    with pytest.raises(ConfigError) as caught:
-        TrainConfig(**{name: value})
-    assert str(caught.value).startswith(f"{name} is {value!r}: ") and str(caught.value).count(":") == 1
+def test_every_number_can_be_as_low_as_it_makes_sense_and_no_lower():
+    config = TrainConfig(**LOWEST).to_json()
+    assert config.items() >= LOWEST.items()
+    assert LOWEST.keys() == {name for name, value in config.items() if type(value) in (int, float)}
+    for name, lowest in LOWEST.items():
+        with pytest.raises(ConfigError, match=f"^{name} is {lowest - 1}: it must be at least 0?1?"):
+            TrainConfig(**{name: lowest - 1})
 
 
-def test_setting_at_the_end_of_its_range_is_taken():
-    assert TrainConfig(**LOWEST).to_json().items() >= LOWEST.items()
-    assert LOWEST.keys() | CHOICES.keys() == TrainConfig().to_json().keys()
+@pytest.mark.parametrize("name", ["beta1", "beta2", "muon_momentum"])
+def test_running_average_that_forgets_nothing_is_refused(name):
+    with pytest.raises(ConfigError, match=f"^{name} is 1.0: it must be at least 0 and below 1$"):
+        TrainConfig(**{name: 1.0})

@@ -48,8 +48,8 @@ class Train(NamedTuple):
     model: ModelConfig  # The model, by default the recipe's.
     train: TrainConfig  # How to train, by default the recipe's.
     data: DataConfig  # What to read, by default the recipe's.
-    # The run is stored in data/mine/NAME, by default the recipe's name and the next number. Under torchrun
-    # write --name.
+    # The run is stored in data/mine/NAME, by default the recipe's name and the next number. torchrun has an
+    # option --run of its own, so write --name there.
     run: Annotated[str | None, arg(metavar="NAME", aliases=("--name",))] = None
     # The checkpoint whose weights to start from: a folder, a run's name, or a shipped name.
     init_from: Annotated[str | None, arg(metavar="CHECKPOINT")] = None
