@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from tinylm.errors import CheckpointError, RunError
 from tinylm.inference.choices import Accuracy
 from tinylm.runs import paths
-from tinylm.runs.cards import SOURCES, UNKNOWN, card, card_of, measurement
+from tinylm.runs.cards import UNKNOWN, card, card_of, measurement
 from tinylm.runs.records import Record, read_record
 from tinylm.text.corpora import CORPORA
 from tinylm.training.forecast import plain_duration
@@ -27,7 +27,7 @@ def test_hub_reads_the_header_of_every_trained_models_card_and_finds_the_records
     record, text = TRAINED[name], card(TRAINED[name], name, measured=[LINE], licence="mit")
     last, about = record.evaluations[-1], ModelCard(text).data
     assert (about.license, about.model_name, about.pipeline_tag) == ("mit", name, "text-generation")
-    _, hub = SOURCES[record.header["data"]]
+    hub = CORPORA[record.header["data"]].hub
     assert about.datasets == ([hub] if hub else None)
     found = {result.metric_type: result for result in about.eval_results}
     assert found["loss"].metric_value == last["loss"] and found["accuracy"].metric_value == 0.3305
@@ -66,7 +66,7 @@ def test_card_says_what_is_unusual_about_a_run():
     reading = record.header["reading"] | {"train_share": 0.1}
     other = {"holds": "whole", "data": "my.txt", "reading": reading, "init_from": {"name": "older"}}
     text = card(replace(record, header=record.header | other, end=None), "fast")
-    for words in ("| my.txt, its first 10% |", UNKNOWN[0], "weights of older", "training had not ended"):
+    for words in ("| my.txt, its first 10% |", UNKNOWN.licence, "weights of older", "training had not ended"):
         assert words in text, words
     assert "no published ones" not in text and ModelCard(text).data.datasets is None
 
@@ -82,9 +82,9 @@ def test_licences_are_those_of_the_cards_of_the_corpora():
     cards = (paths.DATA / "README.md").read_text(encoding="utf-8").split("\n## ")[1:]
     said = {name: card for card in cards for name in card.split("\n")[0].split(", ")}
     texts = {name for name, corpus in CORPORA.items() if not corpus.files or any(corpus.parts.values())}
-    assert texts <= {*SOURCES} and {"hellaswag", "addition", "openstax"} <= texts | {"hellaswag"}
+    assert {"hellaswag", "addition", "openstax"} <= texts | {"hellaswag"}
     for name in texts | {"hellaswag"}:
-        licence, hub = SOURCES[name]
+        licence, hub = CORPORA[name].licence, CORPORA[name].hub
         row = re.search(r"^\| licence \| (.*) \|$", said[name], re.MULTILINE)[1]
         assert row.startswith(licence.split(",")[0]), name
         assert hub is None or hub in said[name] or name == "hellaswag", name
@@ -133,7 +133,7 @@ def test_each_row_of_a_card_says_what_its_record_says_of_just_that():
     assert rows == {
         "text": r"my\|\`te.xt (a part), its first 64%",
         "as": r"my\|tokenizer.json, 6,500 different ones",
-        "licence of the text": UNKNOWN[0],
+        "licence of the text": UNKNOWN.licence,
         "shape": "67 layers, 68 heads, width 69, context 6,600 tokens",
         "read": "1,085 of 7,000 steps, 78,120 tokens",
         "optimiser": "muon, learning rate 0.73, linear schedule, weight decay 0.75",

@@ -12,15 +12,10 @@ from tinylm.inference.evaluate import Evaluation
 from tinylm.runs import paths
 from tinylm.runs.recipes import did_you_mean
 from tinylm.runs.records import Record, read_record
-from tinylm.text.corpora import CORPORA
+from tinylm.text.corpora import CORPORA, Corpus
 from tinylm.training.forecast import plain_duration
 
-SOURCES = dict.fromkeys(CORPORA, ("MIT, as tinylm's, which makes it", None))  # licence, name on the Hub
-SOURCES |= {"tinyshakespeare": ("public domain", None), "hellaswag": ("MIT", "Rowan/hellaswag")}
-SOURCES |= dict.fromkeys(("tinystories", "tinystories-v1"), ("CDLA-Sharing-1.0", "roneneldan/TinyStories"))
-SOURCES |= {"openstax": ("CC BY 4.0", None), "fineweb-edu": ("ODC-By 1.0", "HuggingFaceFW/fineweb-edu")}
-SOURCES |= {"fineweb-edu-shards": ("ODC-By 1.0", "kjj0/finewebedu10B-gpt2")}
-UNKNOWN = ("not known here: find it out before you publish the model", None)
+UNKNOWN = Corpus(licence="not known here: find it out before you publish the model")
 IN_TABLE = str.maketrans({mark: f"\\{mark}" for mark in "\\|`"})  # would end a cell of a table, or begin code
 USE_EXPORTED = """```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -48,7 +43,7 @@ def card(
         raise RunError(f"{name} is of {record.what} with {len(scored)} losses: give a run that was evaluated")
     last, corpus, holds = scored[-1], header["data"], header.get("holds") or "whole"
     reading = {"tokenizer": "characters", "train_share": 1.0} | (header.get("reading") or {})
-    rights, hub = SOURCES.get(corpus, UNKNOWN)
+    source = CORPORA.get(corpus, UNKNOWN)
     results = list(_results(record, last, measured))
     about = ModelCardData(
         language="en",
@@ -56,8 +51,8 @@ def card(
         library_name="transformers" if use == USE_EXPORTED else "tinylm",
         model_name=name,
         pipeline_tag="text-generation",
-        tags=[header["recipe"]] + ([f"dataset-license:{rights}"] if corpus in SOURCES else []),
-        datasets=hub and [hub],
+        tags=[header["recipe"]] + ([f"dataset-license:{source.licence}"] if corpus in CORPORA else []),
+        datasets=source.hub and [source.hub],
         eval_results=results,
     )
     read = corpus.translate(IN_TABLE) + (f" (a {holds})" if holds != "whole" else "")
@@ -76,7 +71,7 @@ def card(
         name=name,
         read=read,
         tokens_as=reading["tokenizer"].translate(IN_TABLE),
-        rights=rights,
+        rights=source.licence,
         optimizer=header["train"].get("optimizer", "adamw"),
         steps_done=last["step"],
         tokens_read=last["step"] * header["train"]["tokens_per_step"],
@@ -92,7 +87,7 @@ def _results(record: Record, last: dict, measured: Iterable[dict]) -> Iterator[A
     from huggingface_hub import EvalResult
 
     def result(on: str, metric: str, value: float, said: str) -> EvalResult:
-        hub = SOURCES.get(on, UNKNOWN)[1]
+        hub = CORPORA.get(on, UNKNOWN).hub
         return EvalResult("text-generation", hub or on, on, metric, value, metric_name=said)
 
     corpus, reading = record.header["data"], record.header.get("reading") or {}

@@ -19,6 +19,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from tinylm.errors import DownloadError
+from tinylm.terminal import shows_bars
 
 TIMEOUTS = (3.0, 30.0)  # seconds to connect, and of silence in the middle of a file
 ATTEMPTS = 3  # connections in a row that may bring less than PROGRESS
@@ -126,6 +127,7 @@ def _request(file: RemoteFile, part: Path) -> str:
             found = begin + coming
             raise DownloadError(f"another file came, expected {file.size:,} bytes, found {found:,}")
         shown = {"desc": file.name, "unit": "B", "unit_scale": True, "leave": False}
+        shown["disable"] = not shows_bars()
         with (
             tqdm(total=file.size, initial=begin, **shown) as bar,
             open(part, "ab" if begin else "wb") as out,

@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from tinylm.errors import DataError, require_count, short
+from tinylm.terminal import shows_bars
 from tinylm.text import corpora, documents
 from tinylm.text.corpora import END_OF_TEXT, Corpus, is_aside
 from tinylm.text.documents import Document
@@ -170,8 +171,9 @@ def _make(home: Path, corpus: str, tokenizer: str, text: Corpus, source: dict, p
         processes = (os.cpu_count() or 1) if total > ALONE else 1
     made = _begin(home, tokenizer, text, source, paths)
     vocab_size, is_short = tokenizer_from_json(made).vocab_size, total <= documents.PIECE
+    hide = is_short or not shows_bars()
     with (
-        tqdm(desc="tokens", total=total, unit="B", unit_scale=True, leave=False, disable=is_short) as bar,
+        tqdm(desc="tokens", total=total, unit="B", unit_scale=True, leave=False, disable=hide) as bar,
         _pool(processes, made) as pool,
     ):
         for part, names in text.parts.items():
@@ -195,7 +197,8 @@ def _begin(home: Path, name: str, text: Corpus, source: dict, paths: dict[str, P
         return made
     shutil.rmtree(home, ignore_errors=True)
     if source["corpus"] not in corpora.CORPORA:  # find a broken line now, not after hours of encoding
-        for path in tqdm(paths.values(), desc="reading", leave=False, disable=len(paths) == 1):
+        hide = len(paths) == 1 or not shows_bars()
+        for path in tqdm(paths.values(), desc="reading", leave=False, disable=hide):
             deque(documents.stream(path), maxlen=0)
     train = next(iter(text.parts.values()))
     found = (document.text for file in train for document in documents.stream(paths[file]))
