@@ -72,7 +72,7 @@ def test_evaluate_prints_the_last_evaluation_of_the_record_and_the_unit_of_its_e
     last = read_record(my_runs / "tiny" / "record.jsonl").evaluations[-1]
     assert f"validation loss {last['loss']:.4f} ± {last['standard_error']:.4f} nats per character" in shown
     assert f"(± over {last['unit']})" in shown
-    assert f"{last['n_tokens']:,} characters of toyworld-plays (generated)" in shown
+    assert f"{last['n_tokens']:,} characters of toyworld-plays (generated, folded to lower case)" in shown
 
 
 CALLS = [  # what is typed, which function does it, what it returns, what it must be given, what is printed
@@ -166,13 +166,15 @@ def test_train_on_a_text_of_ones_own_names_the_file_alone_and_quotes_what_to_typ
     text.parent.mkdir()
     text.write_text("abcde fghij " * 50)
     said = printed(*TRAIN, "--data.corpus", str(text), "--run", "own")
-    assert "own.txt (file): 540 characters to train on, 60 to validate" in said
+    assert "own.txt (file, folded to lower case): 540 characters to train on, 60 to validate" in said
     assert "python -m tinylm sample 'my $(x) runs/own'\n" in said
     header = read_record(paths.MINE / "own" / "record.jsonl").header
     assert "--data.corpus own.txt --run own" in header["command"]
     assert header["data"] == header["reading"]["corpus"] == "own.txt"
     printed("sample", "own")
-    assert "59 characters of own.txt (file), each predicted once" in printed("evaluate", "own")
+    assert "59 characters of own.txt (file, folded to lower case), each predicted once" in printed(
+        "evaluate", "own"
+    )
 
 
 def test_story_model_is_walked_from_training_to_a_story_that_it_begins_itself(mine, monkeypatch, printed):

@@ -117,7 +117,7 @@ REFUSED = {  # what is typed, and some words of the sentence
     f"{TINY} --init-from nothing": "there is no checkpoint nothing",
     "resume nothing": "there is no run nothing",
     "card nosuch": "there is no record of nosuch: choose one of addition",
-    "evaluate no\nthing": r"there is no checkpoint no\nthing",
+    "evaluate no\nthing": r"there is no checkpoint 'no\nthing'",
     "fetch": "name one corpus or give --all",
     "fetch tinyshakespeare": "TINYLM_OFFLINE forbids the network",
     "sample x --max-new-tokens 0": "max_new_tokens is 0: it must be at least 1",
