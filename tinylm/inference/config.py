@@ -4,8 +4,7 @@ Taught in notebook 05_sampling."""
 
 from dataclasses import dataclass
 
-from tinylm.errors import ConfigError
-from tinylm.settings import Config, setting
+from tinylm.errors import Config, ConfigError, setting
 
 
 @dataclass(frozen=True)

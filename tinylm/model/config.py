@@ -5,8 +5,7 @@ Taught in notebook 03_transformer."""
 from dataclasses import dataclass
 from typing import Literal
 
-from tinylm.errors import ConfigError
-from tinylm.settings import Config, setting
+from tinylm.errors import Config, ConfigError, setting
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tinylm.errors import ConfigError, require_choice, short
+from tinylm.errors import Config, ConfigError, require_choice, short
 from tinylm.model.config import ModelConfig
-from tinylm.settings import Config
 from tinylm.training.config import TrainConfig
 
 

@@ -5,8 +5,7 @@ Taught in notebook 04_training."""
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from tinylm.errors import ConfigError
-from tinylm.settings import Config, setting
+from tinylm.errors import Config, ConfigError, setting
 
 Schedule = Literal["cosine", "linear", "constant", "wsd"]
 # The names that device.resolve_dtype takes. Importing them from there would load torch, even for --help.
