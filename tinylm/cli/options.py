@@ -117,7 +117,10 @@ class Export(NamedTuple):
     """Write a model that is a GPT-2 as a folder that Hugging Face's transformers opens."""
 
     checkpoint: Checkpoint  # A checkpoint's folder, a run's name, or a shipped name such as shakespeare_char.
-    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]  # Where to; an earlier export is replaced.
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]  # A new folder for it, or an empty one.
+    overwrite: bool = False  # Replace the files of an earlier export, and keep everything else in the folder.
+    # The weights' licence for the model card, as the Hub calls it, such as mit.
+    license: Annotated[str | None, arg(metavar="NAME")] = None
 
 
 class Import(NamedTuple):
@@ -125,9 +128,10 @@ class Import(NamedTuple):
 
     # Its folder, or its name on the hub, such as openai-community/gpt2, from where it is fetched.
     source: Annotated[Positional[str], arg(metavar="FOLDER_OR_NAME")]
-    folder: Annotated[Positional[Path], arg(metavar="CHECKPOINT")]  # Where to; an earlier one is replaced.
+    folder: Annotated[Positional[Path], arg(metavar="CHECKPOINT")]  # A new folder for it, or an empty one.
     # What `evaluate` then measures it on; left out, it can be sampled from and trained on.
     corpus: Annotated[str | None, arg(metavar="CORPUS")] = None
+    overwrite: bool = False  # Replace the files of an earlier import, and keep everything else in the folder.
 
 
 class Card(NamedTuple):
