@@ -198,20 +198,32 @@ def test_story_model_is_walked_from_training_to_a_story_that_it_begins_itself(mi
 def test_run_that_is_exported_and_imported_writes_and_measures_the_same_and_can_be_started_from(
     my_runs, printed, capsys, monkeypatch, tmp_path
 ):
-    assert "AutoModelForCausalLM.from_pretrained('out')" in printed("export", "tiny", "out")
+    assert "AutoModelForCausalLM.from_pretrained('out')" in printed(
+        "export", "tiny", "out", "--license", "mit"
+    )
+    card = Path("out", "README.md")
+    assert "license: mit\n" in card.read_text(encoding="utf-8")
+    card.write_text("mine")
+    assert "README.md is kept as it is" in printed("export", "tiny", "out", "--overwrite")
+    assert card.read_text() == "mine"
+    printed("export", "out", "again")
+    assert "No record of its training" in Path("again", "README.md").read_text(encoding="utf-8")
     said = printed("import", "out", "back", "--corpus", "toyworld-plays")
     assert said == "next: python -m tinylm sample back\n"
     words = ("--prompt", "The KING", "--max-new-tokens", "40", "--seed", "3")
     written = printed("sample", "tiny", *words)
     assert printed("sample", "back", *words) == printed("sample", "out", *words) == written
     assert printed("evaluate", "back") == printed("evaluate", "tiny")
-    printed("import", "out", "back")  # in place of the earlier one
+    printed("import", "out", "back", "--overwrite")  # in place of the earlier one
     assert printed("sample", "back", *words) == printed("sample", "tiny", *words)
     for typed, wrong in (
         ("evaluate back", "the checkpoint names no corpus: train it again, or import it with --corpus"),
         ("evaluate out", "the checkpoint names no corpus: train it again, or import it with --corpus"),
-        ("export tiny back", "back holds tinylm.json, no part of"),
-        ("import out out", "out holds config.json, no part of"),
+        ("export tiny out", "out holds 'README.md': name a new folder, or add --overwrite"),
+        ("import out out", "out holds 'README.md': name a new folder, or add --overwrite"),
+        ("import out out --overwrite", "out holds a Hugging Face model: name another folder"),
+        ("export tiny back --overwrite", "back holds a checkpoint of tinylm: name another folder"),
+        ("export tiny .", "tinylm: . holds '"),
     ):
         assert main(typed.split()) == 2
         assert_one_sentence(capsys.readouterr().err, wrong)

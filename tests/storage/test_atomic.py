@@ -1,5 +1,7 @@
-"""Atomic folders are complete or not there. What of a written file may be damaged is in test_weights and
-test_checkpoint; every fault while a run saves is in tests/end_to_end/test_faults."""
+"""Atomic folders are complete or not there, and nothing that we did not write is ever lost.
+
+Damage to a written file is in test_weights and test_checkpoint, and faults while a run saves are in
+tests/end_to_end/test_faults."""
 
 import os
 from pathlib import Path
@@ -7,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.fault_injection import Faults, PowerCut
+from tests.support.tiny_run import contents
 from tinylm.errors import CheckpointError
 from tinylm.storage.atomic import atomic_directory, read_json, recover_directory
 
 
 def made(home, text="new"):
-    with atomic_directory(home) as beside:
+    with atomic_directory(home, {"file"}) as beside:
         assert not home.exists() or (home / "file").read_text() != text
         (beside / "file").write_text(text)
     return home
@@ -26,7 +29,7 @@ def test_atomic_directory_appears_with_its_files_replaces_an_earlier_one_and_kee
         (home.parent / ".here.partial").mkdir(parents=True)  # what a cut left beside does not get into it
         (home.parent / ".here.partial" / "left over").write_text("x")
         made(home, text)
-        with pytest.raises(KeyError), atomic_directory(home) as beside:
+        with pytest.raises(KeyError), atomic_directory(home, {"file"}) as beside:
             (beside / "file").write_text("half")
             raise KeyError
         assert [(p.name, p.read_text()) for p in home.iterdir()] == [("file", text)]
@@ -63,6 +66,66 @@ def test_all_is_on_the_disk_before_the_name_appears(tmp_path, monkeypatch):
         )
     made(tmp_path / "here")
     assert order == ["fsync"] * 2 + ["rename", "fsync"]  # the file and its folder; then the name
+
+
+OURS = {"config.json", "file"}
+STRANGERS = [".git/config", ".gitattributes", "essay.txt", "folder/file", "file/inside", ".file.earlier"]
+
+
+def written(home, existing):
+    with atomic_directory(home, OURS, existing) as draft:
+        (draft / "file").write_text("new")
+
+
+@pytest.mark.parametrize("existing", ["replace", "refuse"])
+@pytest.mark.parametrize("name", STRANGERS)
+def test_folder_with_anything_that_we_did_not_write_is_refused_and_left_as_it_was(tmp_path, name, existing):
+    (tmp_path / "out" / name).parent.mkdir(parents=True)
+    (tmp_path / "out" / name).write_text("precious")
+    before = contents(tmp_path)
+    with pytest.raises(CheckpointError, match=f"out holds '{name.split('/')[0]}'"):
+        written(tmp_path / "out", existing)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [name for name in STRANGERS if name != "file/inside"])
+def test_merge_replaces_our_files_and_keeps_all_else_and_the_folder_itself(tmp_path, name):
+    (tmp_path / "out" / name).parent.mkdir(parents=True)
+    (tmp_path / "out" / name).write_text("precious")
+    (tmp_path / "out" / "file").write_text("old")
+    (tmp_path / "out" / "config.json").write_text("old")
+    folder = (tmp_path / "out").stat().st_ino
+    for _ in range(2):
+        written(tmp_path / "out", "merge")
+        found = {path.relative_to(tmp_path / "out").as_posix(): b for path, b in contents(tmp_path).items()}
+        assert found == {name: b"precious", "file": b"new", "config.json": b"old"}
+    assert (tmp_path / "out").stat().st_ino == folder
+    with pytest.raises(CheckpointError, match=r"out holds '.*': name a new folder, or add --overwrite"):
+        written(tmp_path / "out", "refuse")
+
+
+@pytest.mark.parametrize("existing", ["replace", "refuse", "merge"])
+def test_working_folder_is_written_into_and_never_replaced(tmp_path, monkeypatch, existing):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path.stat().st_ino
+    written("", existing)
+    assert contents(tmp_path) == {tmp_path / "file": b"new"} and tmp_path.stat().st_ino == folder
+
+
+def test_folder_that_cannot_be_written_is_named_as_it_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    for folder in ("file/deep/here", "/proc/here"):
+        with pytest.raises(OSError) as refusal:
+            written(folder, "refuse")
+        assert refusal.value.filename == folder and "partial" not in str(refusal.value)
+    with pytest.raises(CheckpointError, match="file is a file: name a new folder"):
+        written("file", "merge")
+
+
+def test_what_a_file_manager_leaves_in_a_folder_does_not_count(tmp_path):
+    (made(tmp_path / "here") / ".DS_Store").write_text("")
+    assert {path.name for path in made(tmp_path / "here", "newer").iterdir()} == {"file"}
 
 
 DEEP = b'{"x": ' + b"[" * 100_000

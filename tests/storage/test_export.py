@@ -192,11 +192,18 @@ def test_file_that_is_no_such_state_dict_is_refused_in_one_sentence_and_runs_not
     monkeypatch.chdir(tmp_path)
     state, path = by_nanogpts_names, tmp_path / "model.pt"
     for held, said in (
-        (state | {"transformer.h.0.attn.rope": torch.ones(3)}, "has 'h.0.attn.rope' among .* tensors"),
-        (state | {"transformer.ln_f.bias": [1]}, "has 'ln_f.bias' among"),
+        (
+            state | {"transformer.h.0.attn.rope": torch.ones(3)},
+            "has 'transformer.h.0.attn.rope' among .* tensors",
+        ),
+        (state | {"transformer.ln_f.bias": [1]}, "has 'transformer.ln_f.bias' among"),
         (
             state | {"lm_head.weight": torch.ones(17, 26)},
             "has no lm_head.weight that is its wte.weight among",
+        ),
+        (
+            {f"module.{n}": t for n, t in state.items()} | state,
+            "has two tensors for one weight, 'transformer",
         ),
         ({"lm_head.weight": torch.ones(2)}, "has no lm_head.weight .* among 1 tensors"),
         (state | {"lm_head.weight": 5}, "has 'lm_head.weight' among"),

@@ -115,7 +115,7 @@ def test_model_is_fetched_by_its_name_a_published_one_at_its_commit_and_once(hub
         opened = weights.load(tmp_path / place)
         assert (opened.config, opened.tokenizer, opened.notes) == (config, WORDS, {"imported": source})
         assert all(torch.equal(opened.tensors[n], tensors[n]) for n in opened.tensors)
-    commands, asked = [f"import {name} three", "import ada/other four"], list(server.asked)
+    commands, asked = [f"import {name} three --overwrite", "import ada/other four"], list(server.asked)
     for offline in ({"HF_HUB_OFFLINE": "1"}, {"TINYLM_OFFLINE": "1"}):
         codes, said = typed(tmp_path, server.url, *commands, **offline)
         assert codes == "0 2" and [line[:60] for line in said] == [sentence("ada/other")[:60]]
@@ -125,9 +125,9 @@ def test_model_is_fetched_by_its_name_a_published_one_at_its_commit_and_once(hub
 def test_without_a_network_there_is_one_sentence(tmp_path):
     codes, said = typed(tmp_path, "http://127.0.0.1:9", "import ada/tiny here")
     assert codes == "2" and len(said) == 1 and said[0].startswith(sentence("ada/tiny"))
-    assert said[0].endswith("look at the name and the connection, and try again")
+    assert said[0].endswith("check the name and the connection, and try again")
     assert not (tmp_path / "here").exists()
 
 
 def sentence(name):
-    return f"tinylm: there is no folder '{name}', and no such model from the hub ("
+    return f"tinylm: there is no folder '{name}', and no such model from the Hub ("

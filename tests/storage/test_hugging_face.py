@@ -126,18 +126,17 @@ def tensors_are(change):
     return changed
 
 
-def shards_are(weight_map):
-    """The tensors in two files, listed in an index that is `weight_map` of the true one."""
+def shards_are(change):
+    """The tensors in two shards, changed by `change(first, second)`."""
 
     def changed(folder):
         tensors = load_file(folder / "model.safetensors")
         (folder / "model.safetensors").unlink()
         names = sorted(tensors)
-        for file, part in (("a", names[:5]), ("b", names[5:])):
-            save_file({name: tensors[name] for name in part}, folder / f"{file}.safetensors")
-        listed = {name: f"{'a' if name in names[:5] else 'b'}.safetensors" for name in names}
-        index = {"metadata": {}, "weight_map": weight_map(listed)}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+        parts = [{name: tensors[name] for name in some} for some in (names[:5], names[5:])]
+        change(*parts)
+        for n, part in enumerate(parts, start=1):
+            save_file(part, folder / f"model-0000{n}-of-00002.safetensors")
 
     return changed
 
@@ -160,8 +159,11 @@ BROKEN = {
     ),
     "a config that is a list": (bytes_are("config.json", b"[]"), "it holds a list, not an object"),
     "a config without end": (bytes_are("config.json", b"[" * 100_000), "config.json is damaged"),
-    "a config of nothing": (bytes_are("config.json", b"{}"), "config.json is no GPT-2's, model_type is None"),
-    "a Llama": (config_is(model_type="llama"), "no GPT-2's, model_type is 'llama'"),
+    "a config of nothing": (
+        bytes_are("config.json", b"{}"),
+        "config.json is not for tinylm, model_type is None: use a plain gpt2",
+    ),
+    "a Llama": (config_is(model_type="llama"), "not for tinylm, model_type is 'llama'"),
     "another activation": (config_is(activation_function="relu"), "activation_function is 'relu'"),
     "another epsilon": (config_is(layer_norm_epsilon=1e-6), "layer_norm_epsilon is 1e-06"),
     "scaled by layer": (config_is(scale_attn_by_inverse_layer_idx=True), "_inverse_layer_idx is True"),
@@ -185,25 +187,50 @@ BROKEN = {
     ),
     "a context for no machine": (config_is(n_positions=10**12), "context_length is 10+: it must be at most"),
     "a vocabulary for no machine": (config_is(vocab_size=10**12), "parameters and its config asks for"),
-    "one layer too many": (config_is(n_layer=4), r"has blocks.3.\S+ with shape None and its model asks for"),
+    "one layer too many": (
+        config_is(n_layer=4),
+        r"has transformer.h.3.\S+ with shape None and its model asks for",
+    ),
     "one layer too few": (
         config_is(n_layer=2),
-        r"has blocks.2.\S+ with shape \(.*\) and its model asks for None",
+        r"has transformer.h.2.\S+ with shape \(.*\) and its model asks for None",
     ),
-    "a longer context": (config_is(n_positions=67), r"position_embedding.weight with shape \(61, 26\)"),
-    "untied without a head": (config_is(tie_word_embeddings=False), "has head.weight with shape None"),
+    "a longer context": (config_is(n_positions=67), r"transformer.wpe.weight with shape \(61, 26\)"),
+    "untied without a head": (config_is(tie_word_embeddings=False), "has lm_head.weight with shape None"),
     "a tied head of its own": (
         tensors_are(lambda t: t.update({"lm_head.weight": t[WTE] + 1})),
-        r"has head.weight with shape \(17, 26\)",
+        r"has lm_head.weight with shape \(17, 26\)",
     ),
     "a tensor missing": (
         tensors_are(lambda t: t.pop(QKV) is None),
-        "blocks.1.attn.qkv.weight with shape None",
+        "h.1.attn.c_attn.weight with shape None",
     ),
     "a tensor too many": (tensors_are(lambda t: t.update(more=torch.ones(2))), r"has more with shape \(2,\)"),
     "not turned over": (
         tensors_are(lambda t: t.update({QKV: t[QKV].t()})),
-        r"qkv.weight with shape \(26, 78\).* \(78, 26\)",
+        r"c_attn.weight with shape \(78, 26\).* \(26, 78\)",
+    ),
+    "five dimensions": (
+        tensors_are(lambda t: t.update({QKV: t[QKV][None, None, None]})),
+        r"c_attn.weight with shape \(1, 1, 1, 26, 78\) and its model asks for \(26, 78\)",
+    ),
+    "no dimension": (tensors_are(lambda t: t.update({QKV: torch.ones(())})), r"with shape \(\) and its"),
+    "whole numbers": (
+        tensors_are(lambda t: t.update({QKV: t[QKV].to(torch.int8)})),
+        r"with shape \(26, 78\) of int8",
+    ),
+    "truths": (tensors_are(lambda t: t.update({QKV: t[QKV] > 0})), r"with shape \(26, 78\) of bool"),
+    "complex numbers": (
+        tensors_are(lambda t: t.update({QKV: t[QKV] * 1j})),
+        r"with shape \(26, 78\) of complex64",
+    ),
+    "one tensor under two names": (
+        tensors_are(lambda t: t.update({"wte.weight": t[WTE] + 1})),
+        "here has two tensors for one weight, 'transformer.wte.weight' and 'wte.weight'",
+    ),
+    "weights in another form": (
+        config_is(quantization_config={"quant_method": "gptq", "bits": 4}),
+        "quantization_config is {'quant_method': 'gptq', 'bits': 4}",
     ),
     "nothing in it": (tensors_are(lambda t: {"a": torch.ones(0)}), "it holds 0 parameters"),
     "not finite": (tensors_are(lambda t: t[QKV].fill_(math.inf) is None), "holds infinity"),
@@ -221,31 +248,13 @@ BROKEN = {
         bytes_are("tokenizer.json", json.dumps(to_tokenizers(CharTokenizer("abc"))).encode()),
         "the tokenizer is not the model's, which has 17 tokens: 3 tokens",
     ),
-    "an index that climbs": (
-        shards_are(lambda m: m | {WTE: "../b.safetensors"}),
-        "index.json is damaged .*weight_map is",
+    "a tensor in two shards": (
+        shards_are(lambda first, second: first.update({WTE: second[WTE] + 1})),
+        r"model-00002-of-00002\.safetensors is damaged .* another shard has 'transformer\.wte\.weight' too",
     ),
-    "an index from the root": (
-        shards_are(lambda m: m | {WTE: "/etc/b.safetensors"}),
-        "index.json is damaged",
-    ),
-    "an index of drives": (shards_are(lambda m: m | {WTE: r"C:\b.safetensors"}), "index.json is damaged"),
-    "an index of pickles": (shards_are(lambda m: m | {WTE: "b.bin"}), "index.json is damaged"),
-    "an index of numbers": (shards_are(lambda m: m | {WTE: 3}), "index.json is damaged"),
-    "an index of lists": (shards_are(lambda m: m | {WTE: []}), "index.json is damaged"),
-    "an empty index": (shards_are(lambda m: {}), "index.json is damaged"),
-    "an index that is none": (shards_are(lambda m: [*m]), "index.json is damaged"),
-    "a shard that is not there": (
-        shards_are(lambda m: dict.fromkeys(m, "c.safetensors")),
-        "here has no c.safetensors: save",
-    ),
-    "a tensor in another shard": (
-        shards_are(lambda m: m | {WTE: "a.safetensors"}),
-        "a.safetensors is damaged",
-    ),
-    "a tensor listed nowhere": (
-        shards_are(lambda m: {name: m[name] for name in m if name != WTE}),
-        "b.safetensors is damaged",
+    "a tensor in no shard": (
+        shards_are(lambda first, second: second.pop(WTE)),
+        r"transformer\.wte\.weight with shape None",
     ),
 }
 
@@ -268,7 +277,7 @@ OTHER |= {"bias": False}
 
 @pytest.mark.parametrize("setting", OTHER)
 def test_model_that_is_no_gpt2_is_not_exported_and_what_is_another_is_named(tmp_path, setting):
-    said = re.escape(f"here is no GPT-2, it has {setting} {OTHER[setting]!r}: export")
+    said = re.escape(f"here is no gpt2 model, it has {setting} {OTHER[setting]!r}: export")
     with pytest.raises(CheckpointError, match=said):
         write_hugging_face(checkpoint(n_embd=28, **{setting: OTHER[setting]}), tmp_path / "out")
     assert not [*tmp_path.iterdir()]
@@ -289,31 +298,15 @@ def test_export_replaces_an_earlier_one_whole_or_not_at_all_and_no_other_files(
         write_hugging_face(broken, tmp_path / "out")
     assert contents(tmp_path) == before
     write_hugging_face(checkpoint(WORDS), tmp_path / "out")
-    assert contents(tmp_path) != before and len(contents(tmp_path)) == 4
+    assert contents(tmp_path) != before and len(contents(tmp_path)) == 5
     (tmp_path / "out" / "essay.txt").write_text("precious")
-    with pytest.raises(CheckpointError, match=r"out holds essay\.txt, no part of a checkpoint"):
+    with pytest.raises(CheckpointError, match=r"out holds 'essay\.txt', no part of a model"):
         write_hugging_face(checkpoint(), tmp_path / "out")
     assert (tmp_path / "out" / "essay.txt").read_text() == "precious"
 
 
 def full_disk():
     raise OSError("the disk is full")
-
-
-def test_older_tokenizer_files_of_gpt2_are_read_too(tmp_path):
-    write_hugging_face(checkpoint(WORDS), tmp_path / "here")
-    data = json.loads((tmp_path / "here" / "tokenizer.json").read_text(encoding="utf-8"))["model"]
-    (tmp_path / "here" / "tokenizer.json").unlink()
-    (tmp_path / "here" / "vocab.json").write_text(json.dumps(data["vocab"]), encoding="utf-8")
-    lines = ["#version: 0.2", *data["merges"], ""]
-    (tmp_path / "here" / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
-    assert read_hugging_face(tmp_path / "here")[2] == WORDS.to_json()
-    (tmp_path / "here" / "merges.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(CheckpointError, match=r"here has no tokenizer of GPT-2's kind \(line 1 of 1 merges"):
-        read_hugging_face(tmp_path / "here")
-    (tmp_path / "here" / "vocab.json").unlink()
-    with pytest.raises(CheckpointError, match=r"vocab\.json is missing"):
-        read_hugging_face(tmp_path / "here")
 
 
 @pytest.mark.parametrize("name", ["", ".", "no such", "../no/such", "/no/such", "no\0such", "a" * 5000])

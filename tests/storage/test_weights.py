@@ -17,11 +17,12 @@ from tinylm.model.gpt import GPT
 from tinylm.storage import weights
 from tinylm.storage.atomic import SEAL, write_json
 from tinylm.storage.weights import load, save
+from tinylm.training.provenance import fingerprint
 
 CONFIG = tiny_gpt().config
 TOTAL = f"{tiny_gpt().n_parameters():,}"
 NOTES = {"recipe": "a test", "step": 11, "loss": 1.25}
-SHIPPED = Path(__file__).parents[2] / "data" / "checkpoints" / "shakespeare_char"
+SHIPPED = Path(__file__).parents[2] / "data" / "checkpoints"
 
 
 def saved(folder, original=None, notes=NOTES):
@@ -100,6 +101,7 @@ ABOUT = [
     (config_of(n_head=1, position="rotary", context_length=30_000_000), "context_length"),
     (config_of(activation="relu2") | {"sealed": False}, "here/tinylm.json is damaged .* expected content"),
     ({"version": 4}, "version is 4"),
+    ({"version": 2, "sealed": False}, "version is 2"),
     ({"format": "other"}, "format is 'other'"),
     ({"files": {}}, "model.safetensors is damaged .* expected None"),
     ({"config": []}, r"config is \[\]"),
@@ -124,6 +126,12 @@ TENSORS = [
     (lambda t: t.update({"two\nlines" * 99: torch.zeros(2)}), r"it has two\\nlines.* with shape"),
     (lambda t: t.update(other=t.pop(NAME)), rf"{NAME} with shape None and its model asks for \(24, 6\)"),
     (lambda t: t.update({NAME: t[NAME].reshape(6, 24)}), rf"{NAME} with shape \(6, 24\) and its model"),
+    (
+        lambda t: t.update({NAME: t[NAME].to(torch.int8)}),
+        rf"{NAME} with shape \(24, 6\) of int8 and its model",
+    ),
+    (lambda t: t.update({NAME: t[NAME] > 0}), rf"{NAME} with shape \(24, 6\) of bool and its model"),
+    (lambda t: t.update({NAME: t[NAME] * 1j}), rf"{NAME} with shape \(24, 6\) of complex64 and its"),
     (lambda t: t[NAME].fill_(math.nan), rf"here/model.safetensors is damaged .* {NAME} holds nan"),
 ]
 
@@ -139,6 +147,44 @@ def test_pickle_in_place_of_the_tensors_is_refused(tmp_path):
     replace_file(saved(tmp_path / "here"), "model.safetensors", pickle.dumps({"head.weight": [1.0]}))
     with pytest.raises(CheckpointError, match=r"here/model.safetensors is damaged"):
         load(tmp_path / "here")
+
+
+def router_bias(dtype=torch.float32):
+    """A GPT's class with one persistent buffer more, and one that is not persistent."""
+
+    class WithBuffer(GPT):
+        def __init__(self, config, **options):
+            super().__init__(config, **options)
+            self.register_buffer("blocks_used", torch.arange(5).to(dtype))
+            self.register_buffer("table", torch.ones(3), persistent=False)
+
+    return WithBuffer
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_persistent_buffer_is_saved_loaded_and_compared_like_a_parameter_and_another_is_not(tmp_path, dtype):
+    made = router_bias(dtype)
+    original, other = made(CONFIG), made(CONFIG)
+    original.blocks_used += 2
+    assert fingerprint(original) != fingerprint(other)
+    other.table += 1
+    assert fingerprint(made(CONFIG)) == fingerprint(other)
+    checkpoint = load(saved(tmp_path / "here", original))
+    checkpoint.fill(other)
+    assert torch.equal(other.blocks_used, torch.arange(5) + 2) and other.blocks_used.dtype == dtype
+    assert fingerprint(original) == fingerprint(other) and "table" not in checkpoint.tensors
+    with pytest.raises(CheckpointError, match=r"it has blocks_used with shape \(5,\).* asks for None"):
+        _ = checkpoint.model
+    before, plain = bits_of(other.state_dict()), load(saved(tmp_path / "plain"))
+    with pytest.raises(CheckpointError, match=r"it has blocks_used with shape None and its model asks for"):
+        plain.fill(other)
+    assert bits_of(other.state_dict()) == before
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(SHIPPED.iterdir())])
+def test_shipped_checkpoint_opens(name):
+    opened = load(SHIPPED / name)
+    assert opened.provenance["recipe"] == name and opened.model.n_parameters() > 90_000
 
 
 @pytest.mark.parametrize(
@@ -157,9 +203,8 @@ def test_tokenizer_that_does_not_fit_is_refused_when_saving_and_when_loading(tmp
 def test_saving_replaces_a_checkpoint_and_never_other_files(tmp_path):
     folder = saved(saved(tmp_path / "here", tiny_gpt(1)), tiny_gpt(2))
     (folder / "essay.txt").write_text("precious")
-    for place in (folder, folder / "essay.txt"):
-        with pytest.raises(CheckpointError, match=r"holds essay\.txt, no part of a checkpoint"):
-            saved(place, tiny_gpt(3))
+    with pytest.raises(CheckpointError, match=r"here holds 'essay\.txt', no part of a model"):
+        saved(folder, tiny_gpt(3))
     assert (folder / "essay.txt").read_text() == "precious"
     assert same_weights(load(folder).model, tiny_gpt(2))
 

@@ -10,7 +10,7 @@ import torch
 
 from tinylm.cli import options
 from tinylm.course import doctor, notebooks
-from tinylm.errors import ConfigError, CorpusMissing, DataError
+from tinylm.errors import CheckpointError, ConfigError, CorpusMissing, DataError, RunError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import opening, stream_text, to_column_major
 from tinylm.runs import cards, machine, paths, recipes, records, run, scoring
@@ -77,14 +77,19 @@ def perform(asked: Any, typed: list[str]) -> int:
         case options.Pack(folder, names):
             n, where = len(corpora.pack(folder, *names)), shlex.quote(corpora.as_variable(folder))
             print(f"{n} files: set TINYLM_DATA={where}, or copy the folder to a stick")
-        case options.Export(checkpoint, folder):
-            export.write_hugging_face(paths.open_checkpoint(checkpoint), folder)
-            print(f"next: transformers.AutoModelForCausalLM.from_pretrained({folder.as_posix()!r})")
-        case options.Import(source, folder, corpus):
+        case options.Export(checkpoint, folder, overwrite, licence):
+            opened, existing = paths.open_checkpoint(checkpoint), "merge" if overwrite else "refuse"
+            card = card_for(checkpoint, opened, licence)
+            if overwrite and (folder / export.CARD).exists():
+                print(f"{export.CARD} is kept as it is: remove it first for a new card")
+            export.write_hugging_face(opened, folder, card=card, existing=existing)
+            print(f"next: transformers.AutoModelForCausalLM.from_pretrained({paths.display_path(folder)!r})")
+        case options.Import(source, folder, corpus, overwrite):
             opened = export.open_hugging_face(source)
             notes = opened.notes | ({} if corpus is None else {"corpus": corpus})
-            weights.save(folder, opened.model, tokenizer=opened.tokenizer.to_json(), notes=notes)
-            print(f"next: python -m tinylm sample {shlex.quote(folder.as_posix())}")
+            tokenizer, existing = opened.tokenizer.to_json(), "merge" if overwrite else "refuse"
+            weights.save(folder, opened.model, tokenizer=tokenizer, notes=notes, existing=existing)
+            print(f"next: python -m tinylm sample {shlex.quote(paths.display_path(folder))}")
         case options.Card(name, out, licence):
             if out is not None and out.exists():
                 raise ConfigError(f"{out} exists already: choose another --out, or remove that file first")
@@ -99,6 +104,16 @@ def perform(asked: Any, typed: list[str]) -> int:
         case options.Lab(browser, solutions):
             return notebooks.open_lab([] if browser else ["--no-browser"], solved=solutions)
     return 0
+
+
+def card_for(name: str, opened: weights.Checkpoint, licence: str | None) -> str:
+    """Return the card of a run or a model of the course from its record, and a short one for other models."""
+    try:
+        if not Path(name).is_dir() or Path(name, "record.jsonl").is_file():
+            return cards.card_of(name, licence=licence, exported=True)
+    except (CheckpointError, RunError):  # no record, or one without a loss yet
+        pass
+    return export.plain_card(opened, licence)
 
 
 def finish(trained: run.Run) -> int:

@@ -118,8 +118,10 @@ class Export(NamedTuple):
     """Write a GPT-2 model as a folder that Hugging Face's transformers opens."""
 
     checkpoint: Checkpoint  # A checkpoint's folder, a run's name, or a shipped name such as shakespeare_char.
-    # Where to write. An earlier export is replaced.
-    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]  # A new folder for it, or an empty one.
+    overwrite: bool = False  # Replace the files of an earlier export, and keep everything else in the folder.
+    # The weights' licence for the model card, as the Hub calls it, such as mit.
+    license: Annotated[str | None, arg(metavar="NAME")] = None
 
 
 class Import(NamedTuple):
@@ -127,10 +129,10 @@ class Import(NamedTuple):
 
     # A folder, or a name on the Hub such as openai-community/gpt2, from where it is downloaded.
     source: Annotated[Positional[str], arg(metavar="FOLDER_OR_NAME")]
-    # Where to write. An earlier checkpoint is replaced.
-    folder: Annotated[Positional[Path], arg(metavar="CHECKPOINT")]
+    folder: Annotated[Positional[Path], arg(metavar="CHECKPOINT")]  # A new folder for it, or an empty one.
     # The corpus on which `evaluate` then measures it. Without one it can still write and be trained.
     corpus: Annotated[str | None, arg(metavar="CORPUS")] = None
+    overwrite: bool = False  # Replace the files of an earlier import, and keep everything else in the folder.
 
 
 class Card(NamedTuple):

@@ -1,8 +1,9 @@
-"""Atomic folders: files that appear together or not at all, and that prove they are complete.
+"""Atomic folders: a folder appears with all of its files or not at all, and its files prove that they are
+complete.
 
-They are written into a folder beside, flushed to the disk, and get their name by one rename. A JSON among
-them holds the size and the sha256 of the others (their digests), and a sha256 of itself. That shows damage;
-whoever writes all of them anew is believed.
+The files are written into a draft folder beside the target and flushed to the disk, and one rename gives the
+draft its name. A JSON file among them holds the size and the sha256 of the others, and a sha256 of itself
+(its seal). This detects damage, not forgery: someone who writes all of the files anew is believed.
 Taught in notebook 04_training."""
 
 import hashlib
@@ -12,7 +13,7 @@ import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -20,48 +21,90 @@ from tinylm.errors import CheckpointError, short
 
 SEAL = "content_sha256"
 JSON = dict[str, Any]
+Existing = Literal["replace", "refuse", "merge"]
+LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left by Finder and Explorer in folders that they showed
 
 
 def damaged(where: str, what: str) -> CheckpointError:
-    """What is said of a file that is not as it was saved, whatever is wrong with it."""
-    way_out = "copy it again, or use an earlier checkpoint, or the tinylm that wrote it"
+    """Return the error for a file that is not as it was saved, whatever is wrong with it."""
+    way_out = "copy it again, use an earlier checkpoint, or use the tinylm that wrote it"
     return CheckpointError(f"{where} is damaged or from another tinylm, {what}: {way_out}")
 
 
 @contextmanager
-def atomic_directory(home: Path, only: Collection[str] | None = None) -> Iterator[Path]:
-    """A folder to write into; when the block ends without an error it becomes `home`, in one step.
+def atomic_directory(
+    folder: str | Path, ours: Collection[str], existing: Existing = "replace"
+) -> Iterator[Path]:
+    """Yield an empty draft folder; when the block ends without an error, the draft becomes `folder`.
 
-    An earlier folder of that name is replaced; with `only`, CheckpointError is raised where it holds files of
-    other names, which would be lost. Whenever this is cut short, `recover_directory(home)` is the
-    earlier folder or the new one, complete; after an error what was half-written is removed."""
-    there = home.iterdir() if home.is_dir() else [home] if home.exists() else []
-    if only is not None and (strangers := {p.name for p in there if p.name[0] != "."}.difference(only)):
-        raise CheckpointError(f"{home.name} holds {min(strangers)}, no part of a checkpoint: save elsewhere")
-    home.parent.mkdir(parents=True, exist_ok=True)
-    beside, earlier = (home.with_name(f".{home.name}.{what}") for what in ("partial", "earlier"))
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
+    ours: the names of all files that the block may write. They are the only ones that are ever replaced.
+    existing: what happens if `folder` is already there and not empty. "replace" replaces our files in one
+    step and refuses any other file or folder in it, hidden ones too. "refuse" refuses every file. "merge"
+    replaces our files and keeps everything else.
+
+    Raises CheckpointError for a refusal, and OSError with the folder's name as given. Whenever this is cut
+    short, `recover_directory(folder)` is the earlier folder or the new one, complete. There is no such
+    promise where the folder itself must stay: where it keeps other files, is the working folder, or is a
+    mounted disk. Then each file is renamed into place, one after the other."""
+    home = Path(folder).resolve()
+    earlier = home.with_name(f".{home.name}.earlier")
+    draft = home.with_name(f".{home.name}.partial")
     try:
-        yield beside
-        for path in (*sorted(beside.iterdir()), beside):
+        others = _others_in(recover_directory(home), folder, ours, existing)
+        stays = home.is_dir() and bool(others or os.path.ismount(home) or home.samefile("."))
+        if stays:
+            draft = home / draft.name  # on the same disk, and in a folder that can be written to
+        home.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        yield draft
+        for path in (*sorted(draft.iterdir()), draft):
             flush(path)
-        if home.exists():  # folders cannot be swapped in one step: the earlier one steps aside
+        if stays:
+            for path in sorted(draft.iterdir()):
+                path.replace(home / path.name)
+            flush(home)
+            return
+        if home.exists():  # two folders cannot be swapped in one step: the earlier one steps aside
             shutil.rmtree(earlier, ignore_errors=True)
             home.rename(earlier)
-        beside.rename(home)
+        draft.rename(home)
         flush(home.parent)
         shutil.rmtree(earlier, ignore_errors=True)
+    except OSError as error:
+        if error.filename is not None:  # nobody typed the draft's name
+            error.filename, error.filename2 = str(folder), None
+        raise
     finally:
         if earlier.exists() and not home.exists():
             earlier.rename(home)
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _others_in(home: Path, shown: str | Path, ours: Collection[str], existing: Existing) -> set[str]:
+    """Return the names in a folder that are not ours. Raises CheckpointError for what `existing` forbids."""
+    if not home.exists():
+        return set()
+    if not home.is_dir():
+        raise CheckpointError(f"{shown} is a file: name a new folder")
+    left_over = {*LITTER, f".{home.name}.partial"}
+    there = [path for path in home.iterdir() if path.name not in left_over]
+    others = {path.name for path in there if path.name not in ours}
+    folders = {path.name for path in there if path.is_dir()}  # a folder is never ours, whatever its name
+    if existing == "refuse" and there:
+        instead = "name a new folder, or add --overwrite, which replaces a model's files and keeps all else"
+        raise CheckpointError(f"{shown} holds {short(min(there).name)}: {instead}")
+    refused = others | folders if existing == "replace" else folders - others
+    if refused:
+        raise CheckpointError(f"{shown} holds {short(min(refused))}, no part of a model: name another folder")
+    return others
 
 
 @contextmanager
 def alone_in(folder: Path, refusal: Exception) -> Iterator[None]:
-    """Nobody else is in this folder meanwhile, or `refusal` is raised. The lock is the system's: a killed
-    process holds none."""
+    """Keep every other process out of this folder during the block, or raise `refusal` if one is inside.
+
+    The lock is the operating system's, so a process that was killed holds none."""
     try:
         with FileLock(folder / ".lock", timeout=0):
             yield
@@ -70,7 +113,7 @@ def alone_in(folder: Path, refusal: Exception) -> Iterator[None]:
 
 
 def recover_directory(home: Path) -> Path:
-    """Where the folder is: at `home`, or one step aside where replacing it was cut short."""
+    """Return where the folder is: at `home`, or one step aside if its replacement was cut short."""
     return home if home.exists() else home.with_name(f".{home.name}.earlier")
 
 
@@ -86,13 +129,13 @@ def flush(path: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> JSON:
-    """Write a file; returns its digest. Raises OSError when the disk refuses."""
+    """Write a file and return its digest (size and sha256). Raises OSError if the disk refuses."""
     path.write_bytes(content)
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def verify(home: Path, name: str, expected: Any, shown: str | Path) -> None:
-    """Raises CheckpointError, which calls the folder `shown`, unless the file is the one that was saved."""
+    """Raises CheckpointError, which calls the folder `shown`, unless the file has the expected digest."""
     found = None
     with suppress(FileNotFoundError, IsADirectoryError), (home / name).open("rb") as file:
         found = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
@@ -101,22 +144,23 @@ def verify(home: Path, name: str, expected: Any, shown: str | Path) -> None:
 
 
 def write_json(path: Path, data: JSON, *, sealed: bool = False) -> JSON:
-    """Write strict JSON in UTF-8, one field a line; sealed, with a sha256 of itself. Returns its digest.
+    """Write strict JSON in UTF-8, one field a line; if sealed, with a sha256 of itself. Returns its digest.
 
-    Raises CheckpointError for what is no JSON, and OSError when the disk refuses."""
+    Raises CheckpointError for data that JSON cannot hold, and OSError if the disk refuses."""
     try:
         whole = data | {SEAL: seal(data)} if sealed else data
         content = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    except (TypeError, ValueError, RecursionError) as error:  # half a surrogate pair is no UTF-8
+    except (TypeError, ValueError, RecursionError) as error:  # half a surrogate pair has no UTF-8
         raise CheckpointError(f"{path.name} cannot be written as JSON: {error}") from error
     return write(path, content)
 
 
 def read_json(home: Path, name: str, shown: str | Path, fields: JSON | None = None) -> JSON:
-    """The object in a JSON file, unaltered where it is sealed. Raises CheckpointError naming file and field.
+    """Return the object in a JSON file. Raises CheckpointError naming the file and the field.
 
-    `fields` are all that it has: {name: its type, or a tuple of the values that it may have}. Strict, so that
-    what comes later need not wonder: no nan or infinity, no half surrogate pair, no bottomless nesting."""
+    fields: for our own, sealed files, all fields besides the seal: {name: its type, or a tuple of the values
+    that are allowed}. Reading is strict, so that nobody else has to check again: no nan or infinity, no half
+    surrogate pair, no nesting without end."""
     where = f"{shown}/{name}"
     try:
         data = json.loads((home / name).read_bytes())
@@ -127,17 +171,18 @@ def read_json(home: Path, name: str, shown: str | Path, fields: JSON | None = No
         raise damaged(where, f"it is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise damaged(where, f"it holds a {type(data).__name__}, not an object")
-    is_sealed = SEAL in data or data.get("version") == 3  # the first version of both files to have a seal
-    if is_sealed and (expected := data.pop(SEAL, None)) != (found := seal(data)):
-        raise damaged(where, f"expected content with sha256 {short(expected)} and found {found}")
+    is_sealed = fields is not None or SEAL in data
+    expected = data.pop(SEAL, None)
     for field in fields | data if fields else ():
         kind, value = fields.get(field), data.get(field)
         if type(value) is not kind and not (isinstance(kind, tuple) and value in kind):
             found = "missing" if field not in data else "unknown" if field not in fields else short(value)
             raise damaged(where, f"{field} is {found}")
+    if is_sealed and expected != (found := seal(data)):
+        raise damaged(where, f"expected content with sha256 {short(expected)} and found {found}")
     return data
 
 
 def seal(data: JSON) -> str:
-    """The sha256 of an object, however its fields are ordered."""
+    """Return the sha256 of an object, whatever the order of its fields."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

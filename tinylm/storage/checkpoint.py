@@ -99,7 +99,8 @@ def save(folder: str | Path, state: TrainingState, *, tokenizer: atomic.JSON, no
         for name, p in model.named_parameters()
         for key, tensor in optimizer.state.get(p, {}).items()
     }
-    with atomic.atomic_directory(Path(folder).resolve()) as beside:
+    ours = {weights.WEIGHTS, weights.TOKENIZER, weights.ABOUT, TENSORS, TRAINING}
+    with atomic.atomic_directory(folder, ours) as beside:
         about = weights.write(beside, model, tokenizer=tokenizer, notes=notes, provenance=state.provenance)
         training = {
             "format": FORMAT,

@@ -1,6 +1,10 @@
 """Tokenizer JSON: a tokenizer as Hugging Face's library `tokenizers` writes one, out and in.
 
-Plain JSON both ways: what it cannot be is a sentence here, and a panic in that library. Used in 12_gpt2."""
+Both ways are plain JSON, and nothing is handed to that library: where we raise an error with one sentence, it
+can panic. What a file says is compared part by part with what we would write. Encoding a probe text with both
+would be shorter, but no probe can show that there is no rule for some other word. Used in 12_gpt2."""
+
+from typing import Any
 
 from tinylm.errors import CheckpointError, short
 from tinylm.storage.atomic import JSON
@@ -11,22 +15,28 @@ from tinylm.text.tokenizers import BPETokenizer, CharTokenizer, Tokenizer
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 WORDS_OF_GPT2 = {"normalizer": None, "pre_tokenizer": BYTES, "decoder": BYTES}
 CHARACTERS = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False}
-# Python makes a capital sigma at the end of a word "ς", Rust always "σ". The rest of folding is the same.
+# Python lowers a capital sigma at the end of a word to "ς", Rust always to "σ". All else is folded alike.
 CASED, SKIPPED = r"[\p{Cased}&&[^\p{Case_Ignorable}]]", r"\p{Case_Ignorable}*"
 LAST_SIGMA = f"(?<={CASED}{SKIPPED})Σ(?!{SKIPPED}{CASED})"
 FOLDED = [{"type": "Replace", "pattern": {"Regex": LAST_SIGMA}, "content": "ς"}, {"type": "Lowercase"}]
+ALONE = [{"Sequence": {"id": "A", "type_id": 0}}]  # a template of the text with nothing around it
+COMPARED = ("normalizer", "pre_tokenizer", "post_processor", "truncation", "padding")
 
 
 def to_tokenizers(tokenizer: Tokenizer) -> JSON:
-    """What `tokenizers` and AutoTokenizer read: on every text of whole characters their ids are ours.
+    """Return what `tokenizers` and AutoTokenizer read. On every text of whole characters their ids are ours.
+
+    One exception: a character outside a character model's vocabulary, which our `encode` refuses, is left
+    out there. With an `unknown` character both replace it. The model is written as BPE without merges, which
+    works like this; a WordLevel model would raise an exception.
 
     The special tokens are in the vocabulary, where no text leads to them, and not among `added_tokens`, whose
     names are found in any text. Raises CheckpointError for one that is also a token, or spelled in bytes."""
     made: JSON = {"version": "1.0", "added_tokens": []}
     if isinstance(tokenizer, CharTokenizer):
         made["normalizer"] = {"type": "Sequence", "normalizers": FOLDED} if tokenizer.lowercase else None
-        model: JSON = {"type": "WordLevel", "vocab": {c: i for i, c in enumerate(tokenizer.characters)}}
-        model["unk_token"] = tokenizer.unknown or "<unk>"  # which is no token: others are refused there too
+        vocab = {character: i for i, character in enumerate(tokenizer.characters)}
+        model = {"type": "BPE", "vocab": vocab, "merges": [], "unk_token": tokenizer.unknown}
         return made | {"pre_tokenizer": CHARACTERS, "decoder": {"type": "Fuse"}, "model": model}
     merges = tokenizer.merges.splitlines()
     names = [*LETTERS, *(merge.replace(" ", "") for merge in merges)]
@@ -38,7 +48,7 @@ def to_tokenizers(tokenizer: Tokenizer) -> JSON:
 
 
 def settings_of(tokenizer: Tokenizer) -> JSON:
-    """tokenizer_config.json, by which AutoTokenizer knows the special tokens and yet finds none in a text."""
+    """Return tokenizer_config.json, with which AutoTokenizer finds no special token in a text."""
     ends = dict.fromkeys(("bos_token", "eos_token"), None if tokenizer.end_of_text is None else END_OF_TEXT)
     told = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False} | ends
     special = [*getattr(tokenizer, "special", ())]
@@ -46,31 +56,34 @@ def settings_of(tokenizer: Tokenizer) -> JSON:
 
 
 def from_tokenizers(data: JSON, shown: str) -> Tokenizer:
-    """Our tokenizer with the same ids. Raises CheckpointError for another kind in the folder `shown`.
+    """Return our tokenizer with the same ids. Raises CheckpointError for another kind in the folder `shown`.
 
-    How it cuts text and which ids its tokens have is compared with what `to_tokenizers` would write."""
+    Everything that decides an id must be as `to_tokenizers` writes it: nothing is dropped silently."""
     try:
         model, added = data["model"], {token["content"]: token["id"] for token in data["added_tokens"]}
         vocab = model["vocab"] | added
         names = sorted(vocab, key=vocab.__getitem__)
-        if model.get("type") == "WordLevel":
-            unknown = model["unk_token"] if model["unk_token"] in vocab else None
-            made = CharTokenizer("".join(names), lowercase=bool(data["normalizer"]), unknown=unknown)
+        lines = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+        if data["pre_tokenizer"] == CHARACTERS:
+            folds, unknown = bool(data["normalizer"]), model.get("unk_token")
+            made: Tokenizer = CharTokenizer("".join(names), lowercase=folds, unknown=unknown)
         else:
-            lines = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
             made = BPETokenizer("\n".join(lines), tuple(names[256 + len(lines) :]))
-            model = {"type": "BPE"} | model | {"vocab": vocab, "merges": lines}
-        theirs = {part: data[part] for part in ("normalizer", "pre_tokenizer")} | {"model": model}
+        theirs = {part: data.get(part) for part in COMPARED}
+        theirs["model"] = {"type": "BPE"} | model | {"vocab": vocab, "merges": lines}
         theirs["added word"] = [token for token in data["added_tokens"] if not token["special"]] or None
         ours = to_tokenizers(made)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{shown} has no tokenizer of GPT-2's kind ({error}): use one") from error
+    after = _told(theirs["post_processor"])
+    if after.get("type") == "ByteLevel" or after.get("single") == ALONE:  # GPT-2's own, or transformers'
+        del theirs["post_processor"]  # either adds no token
     if other := [part for part in theirs if _told(theirs[part]) != _told(ours.get(part))]:
         raise CheckpointError(f"{shown} has a tokenizer unlike GPT-2's, its {other[0]} is another: use one")
     return made
 
 
-def _told(part: object) -> JSON:
-    """What a part says beyond its defaults, and beyond what decides no id."""
+def _told(part: Any) -> JSON:
+    """Return what a part says beyond its defaults, and beyond what decides no id."""
     told = {"use_regex": True} | (part if isinstance(part, dict) else {"type": part})
     return {name: v for name, v in told.items() if v not in (None, False, "") and name != "trim_offsets"}

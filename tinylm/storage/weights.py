@@ -1,10 +1,11 @@
-"""Weights: a checkpoint is a folder with three files that prove they belong together.
+"""Weights: a checkpoint is a folder with three files that prove that they belong together.
 
-    model.safetensors   every parameter by name, a tied matrix once
+    model.safetensors   the model's state: every parameter and persistent buffer by name, a tied matrix once
     tokenizer.json      how text becomes ids
     tinylm.json         the config, the notes, the size and sha256 of the other two, and a sha256 of itself
 
-Nothing in them is code, and nothing is loaded that fits only partly. Taught in notebook 04_training."""
+None of them holds code, and no model is filled with weights that fit only partly.
+Taught in notebook 04_training."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,37 +13,38 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tinylm.errors import CheckpointError, ConfigError, DataError, short
 from tinylm.model.config import ModelConfig
 from tinylm.model.cost import parameter_counts
 from tinylm.model.gpt import GPT
 from tinylm.storage import atomic
+from tinylm.storage.atomic import JSON
 from tinylm.text.tokenizers import Tokenizer, tokenizer_from_json
 from tinylm.training.finite import first_nonfinite
 
-FORMAT, VERSION = "tinylm checkpoint", 3  # version 3 is sealed
+FORMAT, VERSION = "tinylm checkpoint", 3
 WEIGHTS, TOKENIZER, ABOUT = "model.safetensors", "tokenizer.json", "tinylm.json"
-FIELDS = {"format": (FORMAT,), "version": (1, 2, VERSION), "config": dict, "notes": dict, "files": dict}
+FIELDS = {"format": (FORMAT,), "version": (VERSION,), "config": dict, "notes": dict, "files": dict}
 FIELDS |= {"provenance": dict}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What the three files hold, verified."""
+    """What the three files hold, verified: plain data until the model is asked for."""
 
-    name: str  # What the folder is called in sentences.
+    name: str  # What messages call the folder.
     config: ModelConfig
     tensors: dict[str, Tensor]
     tokenizer: Tokenizer
-    notes: atomic.JSON  # What is known of it: the steps that were done, its loss.
-    provenance: atomic.JSON = field(default_factory=dict)
-    """What the run was made of: recipe, data, settings. Empty for a model of no run."""
+    notes: JSON  # What is known of it: the steps that were done, its loss.
+    provenance: JSON = field(default_factory=dict)
+    """What the run was made of: recipe, data, settings. Empty for a model that no run made."""
 
     @property
     def corpus(self) -> str:
-        """The corpus that it was trained on. Raises CheckpointError when its notes do not say."""
+        """The corpus that it was trained on. Raises CheckpointError if neither run nor notes name one."""
         corpus = self.provenance.get("data", self.notes).get("corpus")
         if not isinstance(corpus, str):
             raise CheckpointError(
@@ -52,7 +54,7 @@ class Checkpoint:
 
     @property
     def prompt(self) -> str | None:
-        """The question that it was asked while it learned; None for a model of running text."""
+        """The question that it was asked in training; None for a model of running text."""
         prompt = self.notes.get("prompt")
         if not isinstance(prompt, str | None):
             raise atomic.damaged(f"{self.name}/{ABOUT}", f"prompt is {short(prompt)}")
@@ -60,44 +62,47 @@ class Checkpoint:
 
     @cached_property
     def model(self) -> GPT:
-        """The model, built when it is first asked for: in float32, in evaluation mode, on the CPU."""
+        """The model in float32, in evaluation mode, on the CPU. It is built on the first use and then kept.
+
+        Raises CheckpointError as `fill`."""
         model = GPT(self.config)
         self.fill(model)
         return model.eval()
 
     def fill(self, model: GPT) -> None:
-        """Copy the weights into a model.
+        """Copy the weights and buffers into a model.
 
-        Raises CheckpointError, and changes nothing, naming a tensor that has another shape there or none."""
-        check_shapes(self.name, self.tensors, model.config)
-        tied = {"head.weight": self.tensors["token_embedding.weight"]} if self.config.tied_head else {}
-        model.load_state_dict(self.tensors | tied)
+        Raises CheckpointError naming a tensor that is missing or different, before anything is changed."""
+        state = tensors_of(model)
+        check_tensors(self.name, self.tensors, state)
+        with torch.no_grad():
+            for name, tensor in state.items():
+                tensor.copy_(self.tensors[name])
 
 
 def save(
     folder: str | Path,
     model: GPT,
     *,
-    tokenizer: atomic.JSON,
-    notes: atomic.JSON,
-    provenance: atomic.JSON | None = None,
+    tokenizer: JSON,
+    notes: JSON,
+    provenance: JSON | None = None,
+    existing: atomic.Existing = "replace",
 ) -> None:
-    """Write the checkpoint folder in one step, in place of an earlier checkpoint but of nothing else."""
-    with atomic.atomic_directory(Path(folder).resolve(), {WEIGHTS, TOKENIZER, ABOUT}) as beside:
-        write(beside, model, tokenizer=tokenizer, notes=notes, provenance=provenance)
+    """Write a checkpoint folder in one step. An earlier checkpoint is replaced, and nothing else ever is.
+
+    existing: see `atomic.atomic_directory`, which raises CheckpointError for a folder with other files. So
+    does this function for a Hugging Face model, whose own weights would be overwritten."""
+    if existing == "merge" and Path(folder, "config.json").exists():
+        raise CheckpointError(f"{folder} holds a Hugging Face model: name another folder for the checkpoint")
+    with atomic.atomic_directory(folder, {WEIGHTS, TOKENIZER, ABOUT}, existing) as draft:
+        write(draft, model, tokenizer=tokenizer, notes=notes, provenance=provenance)
 
 
-def write(
-    folder: Path,
-    model: GPT,
-    *,
-    tokenizer: atomic.JSON,
-    notes: atomic.JSON,
-    provenance: atomic.JSON | None = None,
-) -> atomic.JSON:
-    """Write the three files into a folder that is there; the caller sees to it that they appear together.
+def write(folder: Path, model: GPT, *, tokenizer: JSON, notes: JSON, provenance: JSON | None = None) -> JSON:
+    """Write the three files into an existing folder and return the digest of tinylm.json.
 
-    Returns the digest of tinylm.json. Raises CheckpointError for what could not be read back."""
+    The caller makes them appear together. Raises CheckpointError for anything that could not be read back."""
     if not isinstance(model, GPT):
         raise CheckpointError(f"only a GPT is saved, not a {type(model).__name__}: pass the GPT inside it")
     tokenizer_of(model.config, tokenizer)
@@ -108,19 +113,21 @@ def write(
     return atomic.write_json(folder / ABOUT, about, sealed=True)
 
 
-def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict | None = None) -> atomic.JSON:
-    """Write one .safetensors file; returns its digest. Raises CheckpointError for what is not finite.
+def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict | None = None) -> JSON:
+    """Write one .safetensors file and return its digest. Raises CheckpointError for nan and infinity.
 
-    The bytes are made in memory, as safetensors itself does: so they are hashed without being read again, and
-    a full disk is the system's own OSError, whatever version of safetensors is here."""
+    The bytes are made in memory, as safetensors itself does. So they are hashed without being read again, and
+    a full disk gives the system's own OSError, whichever version of safetensors is installed."""
     if bad := first_nonfinite(tensors):
-        raise CheckpointError(f"{bad}: numbers that are not finite are not saved, train with a lower rate")
+        raise CheckpointError(f"{bad}: numbers that are not finite are not saved, lower the learning rate")
     by_rows = {name: tensor.contiguous() for name, tensor in tensors.items()}
     return atomic.write(path, safetensors.torch.save(by_rows, metadata))
 
 
 def load(folder: str | Path) -> Checkpoint:
-    """Read and verify the three files. Raises CheckpointError naming the one that is not as it was saved."""
+    """Read and verify the three files. Raises CheckpointError naming the one that is not as it was saved.
+
+    That each tensor fits is checked when a model is filled."""
     home = atomic.recover_directory(Path(folder).resolve())
     about = atomic.read_json(home, ABOUT, folder, FIELDS)
     for name in (WEIGHTS, TOKENIZER):
@@ -131,44 +138,60 @@ def load(folder: str | Path) -> Checkpoint:
         raise atomic.damaged(f"{folder}/{ABOUT}", str(error)) from error
     tokenizer = tokenizer_of(config, atomic.read_json(home, TOKENIZER, folder))
     tensors = read_tensors(home / WEIGHTS, folder)
-    check_shapes(str(folder), tensors, config)
+    check_size(str(folder), tensors, config)
     return Checkpoint(str(folder), config, tensors, tokenizer, about["notes"], about["provenance"])
 
 
 def read_tensors(path: Path, shown: str | Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file. Raises CheckpointError when it is none, or not finite."""
+    """Return the tensors of a .safetensors file. Raises CheckpointError for another file, nan, infinity."""
     try:
         tensors = safetensors.torch.load_file(path)
         bad = first_nonfinite(tensors)
-    except (safetensors.SafetensorError, NotImplementedError) as error:  # of 8 bits: nobody asks them
+    except (safetensors.SafetensorError, NotImplementedError) as error:  # torch cannot test 8-bit floats
         raise atomic.damaged(f"{shown}/{path.name}", str(error)) from error
     if bad:
         raise atomic.damaged(f"{shown}/{path.name}", repr(bad[-80:])[1:-1])
     return tensors
 
 
-def tensors_of(model: GPT) -> dict[str, Tensor]:
-    """What a checkpoint of this model holds: its state, a tied matrix under its first name."""
-    state = model.state_dict()
-    return {name: state[name] for name, _ in model.named_parameters()}
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return a model's state by name: its parameters and persistent buffers, without gradients, not copied.
+
+    A tied matrix is there once, under its first name. Buffers that are computed from the config, such as
+    rotary tables, are not persistent and not part of the state."""
+    names: dict[Tensor, str] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        names.setdefault(tensor, name)
+    return {name: tensor.detach() for tensor, name in names.items()}
 
 
-def check_shapes(name: str, tensors: dict[str, Tensor], config: ModelConfig) -> None:
-    """Raises CheckpointError, naming a tensor, unless a model of this config has just these shapes."""
+def check_size(name: str, tensors: dict[str, Tensor], config: ModelConfig) -> None:
+    """Raises CheckpointError if a config asks for far more than the file holds, perhaps more than any machine
+    can build."""
     held, asked = sum(tensor.numel() for tensor in tensors.values()), parameter_counts(config)["total"]
-    if asked > 2 * held or config.n_layer > len(tensors):  # a model that perhaps no machine can build
+    if asked > 2 * held or config.n_layer > len(tensors):
         raise atomic.damaged(name, f"it holds {held:,} parameters and its config asks for {asked:,}")
-    with torch.device("meta"):  # shapes without numbers
-        both = tensors, tensors_of(GPT(config))
-    found, wanted = ({name: tuple(tensor.shape) for name, tensor in it.items()} for it in both)
+
+
+def check_tensors(name: str, tensors: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    """Raises CheckpointError naming a tensor, unless these are exactly the tensors of a model's state.
+
+    Shapes must be equal. Floats of any precision fit floats; integers and booleans only fit their own type,
+    and complex numbers fit nothing: a cast would make another model of them."""
+    found, wanted = ({each: _described(tensor) for each, tensor in both.items()} for both in (tensors, state))
     if different := wanted.items() ^ found.items():
         odd, _ = min(different)
         shapes = f"{found.get(odd)} and its model asks for {wanted.get(odd)}"
         raise atomic.damaged(name, f"it has {repr(odd[:80])[1:-1]} with shape {shapes}")
 
 
-def tokenizer_of(config: ModelConfig, data: atomic.JSON) -> Tokenizer:
-    """The model's tokenizer. Raises CheckpointError where it is none, or has not as many tokens."""
+def _described(tensor: Tensor) -> str:
+    kind = "" if tensor.is_floating_point() else f" of {str(tensor.dtype).removeprefix('torch.')}"
+    return f"{short(tuple(tensor.shape))}{kind}"
+
+
+def tokenizer_of(config: ModelConfig, data: JSON) -> Tokenizer:
+    """Return the tokenizer from its JSON. Raises CheckpointError for another file or number of tokens."""
     try:
         tokenizer = tokenizer_from_json(data)
         found = f"{tokenizer.vocab_size} tokens"

@@ -9,7 +9,6 @@ from tests.course.exercises.marking import assert_wrong, function, verdict
 from tinylm.course.exercises import nb03
 from tinylm.course.notebooks import put_solutions_in
 from tinylm.model.attention import explicit_attention
-from tinylm.storage.export import GPT2_PARTS
 
 NOTEBOOK = {
     "explicit_attention": explicit_attention,
@@ -92,8 +91,13 @@ def layer(forward, init=LAYER):
     return module("CausalSelfAttention(C, H)", init, forward)
 
 
+PARTS = {"wte": "token_embedding", "wpe": "position_embedding", "h.": "blocks.", "ln_f": "final_norm"}
+PARTS |= {"ln_1": "attn_norm", "attn.c_attn": "attn.qkv", "attn.c_proj": "attn.proj"}
+PARTS |= {"ln_2": "mlp_norm", "mlp.c_fc": "mlp.up", "mlp.c_proj": "mlp.down", "lm_head": "head"}
+
+
 def renamed(leave="", back="name", **other):
-    parts = {k: v for k, v in GPT2_PARTS.items() if k != leave} | other
+    parts = {k: v for k, v in PARTS.items() if k != leave} | other
     lines = f"import re\nPARTS = {parts}\nfor theirs, ours in PARTS.items():\n"
     return f"{lines}    name = name.replace(theirs, ours)\nreturn {back}"
 
