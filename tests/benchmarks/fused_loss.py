@@ -6,13 +6,10 @@ are the plain one, ours, ours with the logits of a quarter of the positions at a
 it exists. "3 products" is what no path can do without.
 """
 
-import resource
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import torch
-from benchmark import in_turns, open_record, options, report
+from benchmark import in_turns, new_process, open_record, options, peak_memory, report
 from torch import nn
 from torch.nn import functional as F
 
@@ -67,13 +64,14 @@ def paths(vocab_size: int, width: int, rows: int) -> dict:
     return runs | {"3 products": products}
 
 
-def print_memory(name: str, sizes: list[int]) -> None:
-    """The MB by which this path raises the most memory that this process has had."""
+def memory(name: str, sizes: tuple[int, int, int]) -> float:
+    """Return the MiB by which this path raises the peak memory of this process."""
+    torch.set_num_threads(1)
     run = paths(*sizes)[name]
-    paths(5, 7, 3)[name]()  # what torch loads at its first use is no path's
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB on Linux
+    paths(5, 7, 3)[name]()  # torch loads some libraries at first use: they belong to no path
+    before = peak_memory()
     run()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    return peak_memory() - before
 
 
 def main() -> None:
@@ -83,22 +81,16 @@ def main() -> None:
         widths=([512, 128, 128], "of the stream, one for each"),
         rows=([2048, 5120, 5120], "positions, as many for each"),
         rounds=([7, 41, 41], "turns for each"),
-        memory_of=("", "print the MB of this path alone, at the first sizes"),
     )
     torch.set_num_threads(1)
     cases = list(zip(chosen.vocabularies, chosen.widths, chosen.rows, strict=True))
-    if chosen.memory_of:
-        return print_memory(chosen.memory_of, cases[0])
     record = open_record(chosen, threads=1)
-    for sizes in cases:  # before this process is large itself, since a child begins with its parent's peak
-        typed = [
-            f"--{option}={n}" for option, n in zip(("vocabularies", "widths", "rows"), sizes, strict=True)
-        ]
+    for sizes in cases:
         for name in paths(5, 7, 3):
-            command = [sys.executable, __file__, *typed, "--rounds=1", f"--memory-of={name}"]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            print(f"V={sizes[0]}, {name}: {float(done.stdout):.0f} MB", flush=True)
-            record.write("measurement", name=f"memory, V={sizes[0]}, {name}", mebibytes=float(done.stdout))
+            with new_process() as process:
+                size = process.submit(memory, name, sizes).result()
+            print(f"V={sizes[0]}, {name}: {size:.0f} MB", flush=True)
+            record.write("measurement", name=f"memory, V={sizes[0]}, {name}", mebibytes=size)
     times, ratios = {}, []
     for sizes, rounds in zip(cases, chosen.rounds, strict=True):
         taken = in_turns(paths(*sizes), rounds)
