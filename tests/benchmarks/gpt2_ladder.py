@@ -12,11 +12,10 @@ else the machine does; CPU-seconds of one thread stand beside them.
 """
 
 import statistics
-from dataclasses import asdict
 
 import torch
 from benchmark import open_record, options
-from fast_ladder import Run, Rung, changed, measured, record_of
+from variants import Rung, changed, climb, own_records, settings_of, write_summary
 
 from tinylm.runs.recipes import Recipe, recipe
 
@@ -54,8 +53,7 @@ def between() -> list[Rung]:
     at, last = shorter(BASE), shorter(FAST)
     rungs = [Rung("GPT-2, fewer tokens", at)]
     for name, fields in PARTS.items():
-        homes = {field: last.model if hasattr(last.model, field) else last.train for field in fields}
-        at = changed(at, **{field: getattr(home, field) for field, home in homes.items()})
+        at = changed(at, **settings_of(last, fields))
         rungs.append(Rung(name, at))
     if (at.model, at.train, at.data) != (last.model, last.train, last.data):
         raise SystemExit("the last rung is not gpt2_124m_fast: name each of its changes in PARTS")
@@ -66,39 +64,18 @@ def main() -> None:
     chosen = options(
         __doc__,
         seeds=([1, 2, 3], "one run of each rung for each"),
-        ends=(
-            False,
-            "the two recipes, and the fast one with fewer tokens still, instead of the rungs between",
-        ),
+        ends=(False, "instead: the two recipes, and the fast one with fewer tokens still"),
     )
     chosen.record = chosen.record or ("gpt2_ends" if chosen.ends else "gpt2_rungs")
     torch.set_num_threads(1)  # makes CPU-seconds mean one thing
     rungs = ends() if chosen.ends else between()
-    kept = [rung for rung in rungs if rung.recipe in (BASE, FAST)]  # each has a training record of its own
-    if taken := [p.parent.name for e in kept for n in chosen.seeds if (p := record_of(e.recipe, n)).exists()]:
-        raise SystemExit(f"data/mine/ has {', '.join(taken)} already: move them away")
+    own = own_records([rung for rung in rungs if rung.recipe in (BASE, FAST)], chosen.seeds)
     record = open_record(chosen, what="experiment")
-    results: dict[str, list] = {rung.name: [] for rung in rungs}
-    for seed in chosen.seeds:
-        for rung in rungs:
-            run = Run(rung, seed)
-            run.go(run.train.steps)
-            result = run.evaluate()
-            results[rung.name].append((run, result))
-            said = {"name": rung.name, "seed": seed, "step": run.step, "tokens": run.tokens}
-            record.write("evaluation", **said, **asdict(result), cpu_seconds=run.cpu, seconds=run.seconds)
-            print(f"seed {seed} {rung.name:24s} {result.loss:.4f} {run.cpu:.0f} s", flush=True)
-            if rung in kept:
-                run.write(result)
+    results = climb(rungs, chosen.seeds, record, own)
     for rung in rungs:
         seen = results[rung.name]
-        record.write(
-            "measurement",
-            **measured(rung, seen),
-            seeds=chosen.seeds,
-            bits_per_byte=statistics.mean(result.bits_per_byte for _, result in seen),
-            tokens=seen[0][0].tokens,
-        )
+        bits = statistics.mean(result.bits_per_byte for _, result in seen)
+        write_summary(record, rung, seen, bits_per_byte=bits, tokens=seen[0][0].tokens)
     record.write("end")
 
 

@@ -3,19 +3,19 @@
     python tests/benchmarks/story_grades.py --checkpoint toyworld_stories
     make promote RUN=story_grades
 
-The stories are told from nothing, at each temperature; the nats are those of whole held-out stories, end
-included, beside the exact entropy. A story's first mistake is counted by what the grader says of it."""
+Stories are generated from an empty prompt, at each temperature. The nats are those of complete held-out
+stories, end included, beside the exact entropy. First mistakes are counted by what the grader says."""
 
 import math
 import re
 from collections import Counter
 
 import torch
-import torch.nn.functional as F
 from benchmark import open_record, options
 
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate_texts
+from tinylm.model.losses import token_losses
 from tinylm.runs.paths import open_checkpoint
 from tinylm.text.toyworld.world import STORIES, spaced, unspaced
 
@@ -24,13 +24,13 @@ SHARES = ("grammatical", "faithful")
 
 
 @torch.no_grad()
-def nats_per_story(model, tokenizer, stories):
-    """Summed -ln p of each story and its end, read alone after an end: a list of nats."""
-    end, nats = tokenizer.end_of_text, []
-    for story in stories:
-        ids = torch.tensor([end, *tokenizer.encode(spaced(story)).tolist(), end])
-        nats.append(float(F.cross_entropy(model(ids[None, :-1])[0], ids[1:], reduction="sum")))
-    return nats
+def story_nats(model, tokenizer, story):
+    """Return the token ids of a story, without its end, and -ln p of each one and of the end, in nats.
+
+    The story is read alone, after an end of text."""
+    end, ids = tokenizer.end_of_text, tokenizer.encode(story).tolist()
+    tokens = torch.tensor([end, *ids, end])
+    return ids, token_losses(model(tokens[None, :-1])[0], tokens[1:]).tolist()
 
 
 def mistakes(grades):
@@ -63,7 +63,8 @@ def main() -> None:
     opened = open_checkpoint(chosen.checkpoint)
     model, tokenizer = opened.model.eval(), opened.tokenizer
     record = open_record(chosen, what="evaluation", parameters=model.n_parameters())
-    nats = torch.tensor(nats_per_story(model, tokenizer, STORIES.texts(chosen.held_out, HELD_OUT_SEED)))
+    stories = STORIES.texts(chosen.held_out, HELD_OUT_SEED)
+    nats = torch.tensor([sum(story_nats(model, tokenizer, spaced(story))[1]) for story in stories])
     figures = {"nats_per_story": nats.mean().item(), "error": nats.std().item() / math.sqrt(len(nats))}
     figures |= {"entropy": STORIES.entropy, "ratio": nats.mean().item() / STORIES.entropy}
     record.write("measurement", name="held-out stories", **figures)

@@ -1,0 +1,188 @@
+"""Variants of recipes, trained with several seeds in turns, so that a busy moment meets all of them alike.
+
+A ladder is a list of variants, each of which changes the one before. Every variant is scored on the
+validation text, and what its seeds say together is one line of the record.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmark import command
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from tinylm.inference.evaluate import Evaluation
+from tinylm.model.gpt import GPT
+from tinylm.model.losses import LossFn, next_token_loss
+from tinylm.runs import paths
+from tinylm.runs.recipes import Recipe
+from tinylm.runs.records import RunRecord
+from tinylm.runs.run import Run
+from tinylm.text.batches import Batches
+from tinylm.training.config import TrainConfig
+from tinylm.training.optim import build_optimizer
+from tinylm.training.step import train_step
+
+BLOCKS = 50  # turns in the training of a ladder
+
+
+def changed(at: Recipe, **settings: Any) -> Recipe:
+    """Return the recipe with these settings of its model or its training."""
+    model = {name: value for name, value in settings.items() if hasattr(at.model, name)}
+    train = {name: value for name, value in settings.items() if hasattr(at.train, name)}
+    return replace(at, model=replace(at.model, **model), train=replace(at.train, **train))
+
+
+def settings_of(source: Recipe, names: Iterable[str]) -> dict[str, Any]:
+    """Return these settings of the model or the training, as the recipe has them."""
+    homes = {name: source.model if hasattr(source.model, name) else source.train for name in names}
+    return {name: getattr(home, name) for name, home in homes.items()}
+
+
+class Training:
+    """A model that is trained some steps at a time; its steps and its seconds are counted.
+
+    averaged: if above 0, keep an exponential average of the weights too; each step keeps this share of it."""
+
+    def __init__(
+        self,
+        model: GPT,
+        batches: Batches,
+        plan: TrainConfig,
+        loss_fn: LossFn = next_token_loss,
+        *,
+        averaged: float = 0.0,
+    ) -> None:
+        self.model, self.batches, self.plan, self.loss_fn = model.train(), batches, plan, loss_fn
+        self.optimizer = build_optimizer(model, plan)
+        self.average = None
+        if averaged:
+            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(averaged))
+        self.step, self.cpu, self.seconds, self.logged = 0, 0.0, 0.0, []
+
+    @classmethod
+    def of(cls, run: Run, **settings: Any) -> "Training":
+        """Return the training of a recipe that is ready."""
+        return cls(run.model, run.batches, run.plan, run.task.loss_fn, **settings)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens it has read."""
+        return self.step * self.plan.tokens_per_step
+
+    def go(self, until: int) -> None:
+        """Train up to this step."""
+        for step in range(self.step, until):
+            began, cpu = time.perf_counter(), time.process_time()
+            log = step % self.plan.log_every == 0 or step + 1 == self.plan.steps
+            result = train_step(
+                self.model,
+                self.optimizer,
+                self.batches,
+                step=step,
+                config=self.plan,
+                loss_fn=self.loss_fn,
+                log=log,
+            )
+            if self.average is not None:
+                self.average.update_parameters(self.model)
+            self.cpu += time.process_time() - cpu
+            self.seconds += time.perf_counter() - began
+            if log:
+                self.logged.append(asdict(result) | {"seconds": self.seconds})
+        self.step = until
+
+
+def train_in_turns(
+    runs: dict[str, Training], turns: int, measure: Callable[[str, Training], Any] = lambda name, run: None
+) -> dict[str, list[Any]]:
+    """Train all of them to their ends in so many turns; return what `measure` gave after each turn."""
+    measured: dict[str, list[Any]] = {name: [] for name in runs}
+    for turn in range(1, turns + 1):
+        for name, run in runs.items():
+            run.go(run.plan.steps * turn // turns)
+            measured[name].append(measure(name, run))
+    return measured
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A recipe, the name of what it changed, and whether the rungs above keep that change."""
+
+    name: str
+    recipe: Recipe
+    kept: bool = True
+    averaged: float = 0.0  # see Training: the average is what is scored
+
+
+def own_records(ends: list[Rung], seeds: list[int]) -> dict[tuple[str, int], Path]:
+    """Return where each run of these rungs has a training record of its own. Refuse to overwrite one."""
+    places = {
+        (rung.name, seed): paths.MINE / f"{rung.recipe.name}-seed{seed}" / "record.jsonl"
+        for rung in ends
+        for seed in seeds
+    }
+    if taken := [path.parent.name for path in places.values() if path.exists()]:
+        raise SystemExit(f"data/mine/ has {', '.join(taken)} already: move them away")
+    return places
+
+
+def climb(
+    rungs: list[Rung], seeds: list[int], record: RunRecord, own: dict[tuple[str, int], Path]
+) -> dict[str, list[tuple[Training, Evaluation]]]:
+    """Train all rungs with each seed, and write and return their evaluations on the validation text.
+
+    `own` names the runs that have a training record too."""
+    results: dict[str, list[tuple[Training, Evaluation]]] = {rung.name: [] for rung in rungs}
+    for seed in seeds:
+        ready = {rung.name: Run(changed(rung.recipe, seed=seed)) for rung in rungs}
+        own_here = {name: run for name, run in ready.items() if (name, seed) in own}
+        headers = {name: run.header(run.forecast(), command()) for name, run in own_here.items()}
+        runs = {rung.name: Training.of(ready[rung.name], averaged=rung.averaged) for rung in rungs}
+        train_in_turns(runs, BLOCKS)
+        for name, run in runs.items():
+            model = run.model if run.average is None else run.average.module
+            result = ready[name].task.measure(model, max_tokens=run.plan.eval_tokens or None)
+            results[name].append((run, result))
+            about = {"name": name, "seed": seed, "step": run.step, "tokens": run.tokens}
+            times = {"cpu_seconds": run.cpu, "seconds": run.seconds}
+            record.write("evaluation", **about, **asdict(result), **times)
+            print(f"seed {seed} {name:24} {result.loss:.4f} {run.cpu:.0f} s", flush=True)
+            if name in headers:
+                write_own(own[name, seed], headers[name], run, result)
+    return results
+
+
+def write_summary(
+    record: RunRecord, rung: Rung, seen: list[tuple[Training, Evaluation]], **figures: Any
+) -> None:
+    """Write and print what the runs of a rung say together: one run and its evaluation for each seed."""
+    losses = [result.loss for _, result in seen]
+    mean, error = statistics.mean(losses), None
+    if len(losses) > 1:
+        error = statistics.stdev(losses) / len(losses) ** 0.5
+    print(f"{rung.name:24} {mean:.4f}" + (f" ± {error:.4f}" if error else ""))
+    record.write(
+        "measurement",
+        name=rung.name,
+        kept=rung.kept,
+        seeds=[run.plan.seed for run, _ in seen],
+        losses=losses,
+        loss=mean,
+        standard_error=error,
+        cpu_seconds=[run.cpu for run, _ in seen],
+        parameters=seen[0][0].model.n_parameters(),
+        **figures,
+    )
+
+
+def write_own(path: Path, header: dict[str, Any], run: Training, result: Evaluation) -> None:
+    """Write the training record of one run, ready to be promoted."""
+    record = RunRecord(path, header)
+    for line in run.logged:
+        record.write("step", **line)
+    record.write("evaluation", step=run.step, **asdict(result), seconds=run.seconds)
+    record.write("end", seconds=run.seconds, cpu_seconds=run.cpu, interrupted=False)
