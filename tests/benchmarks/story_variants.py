@@ -21,8 +21,9 @@ from variants import Training, train_in_turns
 from tinylm.model.gpt import GPT
 from tinylm.runs.recipes import recipe
 from tinylm.runs.records import RunRecord
+from tinylm.runs.task import Task
 from tinylm.text.batches import Batches
-from tinylm.text.recall import Recall
+from tinylm.text.dataset import Dataset
 from tinylm.text.tokenizers import BPETokenizer
 from tinylm.text.toyworld.world import STORIES, spaced
 
@@ -41,13 +42,17 @@ def made(name: str, seed: int, steps: int) -> tuple[Training, BPETokenizer]:
     stories = [written(story) for story in STORIES.texts(steps * size + size, seed=8)]
     tokenizer = BPETokenizer.train(stories[:3000], BASE.model.vocab_size)
     end, config = tokenizer.end_of_text, replace(BASE.model, vocab_size=tokenizer.vocab_size)
-    ids = [np.append(tokenizer.encode(story), end) for story in stories]
-    begins = np.cumsum([0, *map(len, ids)])[:-2]  # the end before each story; the last do not fill a row
-    tokens = np.concatenate([[end], *ids])
-    rare = torch.from_numpy(np.bincount(tokens, minlength=config.vocab_size) < 0.01 * len(tokens))
-    rare[end] = False
-    recall = Recall(rare, end=end, weight=weight, n_rows=steps * size)
-    batches = Batches(tokens, context_length=T, batch_size=size, seed=seed, begins=begins, weigh=recall)
+    tokens = np.concatenate([[end], *tokenizer.encode_documents(stories)])
+    dataset = Dataset("stories", "generated", tokenizer, tokens, tokens[:0], fingerprint="a benchmark")
+    task = Task(replace(BASE.data, recall=weight), dataset)
+    batches = Batches(
+        tokens,
+        context_length=T,
+        batch_size=size,
+        seed=seed,
+        begins=task.begins,
+        weigh=task.recall(n_rows=steps * size),
+    )
     model = GPT(config, generator=torch.Generator().manual_seed(seed))
     return Training(model, batches, plan), tokenizer
 

@@ -1,11 +1,11 @@
-"""How near to the floor in two minutes? By hand: python tests/benchmarks/toyworld_floor.py [--record NAME]
+"""How close to the floor in two minutes? By hand: python tests/benchmarks/toyworld_floor.py [--record NAME]
 
-Trains shakespeare_fast's model, with a context that holds a whole text, on toyworld plays for two minutes of
-wall time, every row beginning where a text begins, and prints the loss on whole held-out texts beside the
-exact entropy. The gap is what the model has not learned yet; no model can be below 0.
+Train shakespeare_fast's model, with a context that holds a complete text, on toyworld plays for two minutes
+of wall time. Every row begins where a text begins. Then print the loss on complete held-out texts, each read
+alone, beside the exact entropy. The gap is what the model has not learned yet; its expected value is never
+below 0.
 """
 
-import time
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -13,9 +13,8 @@ import torch
 from benchmark import open_record, options
 
 from tests.support.likelihood import log_prob
-from tinylm.inference.evaluate import Evaluation, summarize
+from tinylm.inference.evaluate import evaluate
 from tinylm.model.gpt import GPT
-from tinylm.model.losses import IGNORE_INDEX, token_losses
 from tinylm.runs.recipes import recipe
 from tinylm.text.batches import Batches
 from tinylm.text.tokenizers import CharTokenizer
@@ -28,31 +27,14 @@ TRAIN_SEED, HELD_OUT_SEED = 1, 2
 T, B = 256, 8  # context_length, rows in a batch
 
 
-def batches_of_texts(tokenizer: CharTokenizer, texts: list[str], seed: int) -> Batches:
-    """Rows that all begin where the separator before a text stands."""
-    pieces = [PLAYS.separator + text for text in texts]
-    lengths = np.array([len(piece) for piece in pieces])
-    tokens = tokenizer.encode("".join(pieces) + PLAYS.separator)
-    begins = np.cumsum(lengths) - lengths
-    return Batches(tokens, context_length=T, batch_size=B, seed=seed, begins=begins)
+def joined(tokenizer: CharTokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids of these texts and where each one begins.
 
-
-@torch.no_grad()
-def evaluate_texts(model: torch.nn.Module, tokenizer: CharTokenizer, texts: list[str]) -> Evaluation:
-    """The mean loss over whole texts, each read alone after a separator, as toyworld counts the floor.
-
-    The separator before a text is read and not scored, the one that closes it is scored; so the first
-    character is predicted too, and from nothing but that a text begins. Each text is a unit of the error."""
-    sums, counts = [], []
-    for text in texts:
-        ids = torch.from_numpy(tokenizer.encode(PLAYS.separator + text + PLAYS.separator)).long()[
-            None
-        ]  # (1, n)
-        targets = ids[:, 1:].clone()  # (1, n - 1)
-        targets[:, : len(tokenizer.encode(PLAYS.separator)) - 1] = IGNORE_INDEX
-        sums.append(float(token_losses(model(ids[:, :-1]), targets).double().sum()))
-        counts.append(int((targets != IGNORE_INDEX).sum()))
-    return summarize(np.array(sums), np.array(counts), unit=f"{len(texts)} texts")
+    A separator follows each text, and its last character stands before the first, so each text can be
+    predicted from its first character on."""
+    lengths = [len(text) + len(PLAYS.separator) for text in texts]
+    ids = tokenizer.encode(PLAYS.separator[-1] + "".join(text + PLAYS.separator for text in texts))
+    return ids, 1 + np.cumsum([0, *lengths[:-1]])
 
 
 def main() -> None:
@@ -65,23 +47,22 @@ def main() -> None:
     fast, tokenizer = recipe("shakespeare_fast"), CharTokenizer.train(PLAYS.joined(300_000, seed=0))
     config = replace(fast.model, vocab_size=tokenizer.vocab_size, context_length=T)
     model = GPT(config, generator=torch.Generator().manual_seed(chosen.seed))
-    header = {"parameters": model.n_parameters(), "model": config.to_json()}
-    record = open_record(chosen, **header)
-    speed = measure_speed(
-        model, TrainConfig(micro_batch_size=B, optimizer="muon"), context_length=T, seconds=3.0
-    )
+    record = open_record(chosen, parameters=model.n_parameters(), model=config.to_json())
+    timed = TrainConfig(micro_batch_size=B, optimizer="muon")
+    speed = measure_speed(model, timed, context_length=T, seconds=3.0)
     steps = max(20, int(chosen.seconds * speed / (B * T)))
     lengths = {"steps": steps, "warmup_steps": min(50, steps // 5), "log_every": max(1, steps // 20)}
     sizes = {"micro_batch_size": B, "tokens_per_step": B * T}
-    training = replace(fast.train, **sizes, **lengths, seed=chosen.seed, dtype="float32")
+    plan = replace(fast.train, **sizes, **lengths, seed=chosen.seed, dtype="float32")
     n_texts = min(steps * B, 50_000)  # most rows are read once, none more than a few times
-    batches = batches_of_texts(tokenizer, PLAYS.texts(n_texts, TRAIN_SEED), chosen.seed)
-    began = time.perf_counter()
-    history = train(model, batches, training, callbacks=[record.on_event])
-    seconds = time.perf_counter() - began
+    ids, begins = joined(tokenizer, PLAYS.texts(n_texts, TRAIN_SEED))
+    batches = Batches(ids, context_length=T, batch_size=B, seed=chosen.seed, begins=begins - 1)
+    history = train(model, batches, plan, callbacks=[record.on_event])
     held_out = PLAYS.texts(chosen.held_out, HELD_OUT_SEED)
-    score = evaluate_texts(model.eval(), tokenizer, held_out)
-    # The texts' own log-probabilities take the luck of the draw out: the rest the model does not know.
+    ids, begins = joined(tokenizer, held_out)
+    begins[0] = 0  # evaluate expects the first document at 0
+    score = evaluate(model, ids, documents=begins, from_beginning=True)
+    # The held-out texts have a log-probability of their own: what the model loses beyond it is no luck.
     exact = -sum(log_prob(PLAYS, text) for text in held_out) / score.n_tokens
     figures = {
         "gap": score.loss - PLAYS.floor,
@@ -93,10 +74,8 @@ def main() -> None:
         "n_characters": score.n_tokens,
     }
     record.write("measurement", name="gap to the floor, nats per character", **figures)
-    record.write("end", seconds=seconds, tokens=history.tokens, train=asdict(training))
-    for result in history.steps:
-        print(f"step {result.step:5d}  loss {result.loss:.4f}  update ratio {result.update_ratio:.1e}")
-    print(f"{model.n_parameters():,} parameters, {steps} steps of {B * T} tokens in {seconds:.0f} s")
+    record.write("end", seconds=history.seconds, tokens=history.tokens, train=asdict(plan))
+    print(f"{steps} steps of {B * T} tokens in {history.seconds:.0f} s")
     print(*(f"{name:20} {value}" for name, value in figures.items()), sep="\n")
 
 
