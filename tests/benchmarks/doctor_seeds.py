@@ -17,7 +17,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from benchmark import open_record, options
-from torch import Tensor
 
 from tinylm.batch import Batch
 from tinylm.errors import Divergence
@@ -25,6 +24,7 @@ from tinylm.runs.recipes import recipe, shortened
 from tinylm.runs.run import Run
 from tinylm.text.batches import Batches
 from tinylm.training.loop import train
+from tinylm.training.progress import TrainingState
 
 STEPS = 250
 BASE = shortened(recipe("shakespeare_baseline"), STEPS)
@@ -49,34 +49,33 @@ def unmasked() -> Iterator[None]:
 
 
 class Changed:
-    """Batches that are changed on their way to the model: (step, tokens, targets) to (tokens, targets)."""
+    """Batches that are changed on their way to the model, by a function of the step and the batch."""
 
-    def __init__(self, batches: Any, change: Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, batches: Batches, change: Callable[[int, Batch], Batch]) -> None:
         self._batches, self._change = batches, change
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batches, name)
 
     def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> Batch:
-        batch = self._batches.batch(step, micro_step, micro_steps)
-        return Batch(*self._change(step, batch.tokens, batch.targets))
+        return self._change(step, self._batches.batch(step, micro_step, micro_steps))
 
 
-def shuffled(share: float) -> Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """So large a share of the targets stands at places that are not theirs."""
+def shuffled(share: float) -> Callable[[int, Batch], Batch]:
+    """Return a change that moves this share of the targets to places that are not theirs."""
 
-    def change(step: int, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        generator, flat = torch.Generator().manual_seed(step), targets.flatten().clone()
+    def change(step: int, batch: Batch) -> Batch:
+        generator, flat = torch.Generator().manual_seed(step), batch.targets.flatten().clone()
         places = torch.randperm(len(flat), generator=generator)[: int(share * len(flat))]
         flat[places] = flat[places.roll(1)]
-        return tokens, flat.view_as(targets)
+        return replace(batch, targets=flat.view_as(batch.targets))
 
     return change
 
 
-def unshifted(step: int, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Each target is its own token: nothing is to be predicted."""
-    return tokens, tokens
+def unshifted(step: int, batch: Batch) -> Batch:
+    """Make each token its own target: nothing is left to predict."""
+    return replace(batch, targets=batch.tokens)
 
 
 SICK = {  # settings of the training, and what happens to its batches
@@ -102,20 +101,19 @@ def trained(name: str, seed: int) -> dict[str, Any]:
     if name == "validation text trained on":
         sizes = {"context_length": batches.context_length, "batch_size": batches.batch_size}
         batches = Batches(run.task.dataset.validation, **sizes, seed=seed)
-    began, steps, evaluation, died = time.process_time(), [], None, None
+    began, steps, loss, died = time.process_time(), [], None, None
 
-    def write(state: Any) -> None:
+    def note(state: TrainingState) -> None:
         if state.logged:
             steps.append(asdict(state.result))
 
-    how = {"evaluate": run.evaluate, "callbacks": [write], "show_progress": False}
+    how = {"evaluate": run.evaluate, "callbacks": [note], "show_progress": False}
     try:
         with unmasked() if name == "mask forgotten" else nullcontext():
-            done = train(run.model, batches, run.recipe.train, **how)
-        evaluation = done.evaluations[-1][1].loss
+            loss = train(run.model, batches, run.recipe.train, **how).evaluations[-1][1].loss
     except Divergence as error:
         died = str(error)
-    known = {"name": name, "seed": seed, "settings": settings, "validation_loss": evaluation, "died": died}
+    known = {"name": name, "seed": seed, "settings": settings, "validation_loss": loss, "died": died}
     known |= {key: [step[key] for step in steps] for key in ("step", "loss", "grad_norm", "update_ratio")}
     return known | {"cpu_seconds": time.process_time() - began}
 

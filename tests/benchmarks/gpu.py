@@ -13,12 +13,11 @@ name.
 import statistics
 import subprocess
 import sys
-import time
 from dataclasses import fields, replace
 from typing import Any
 
 import torch
-from benchmark import ROOT, open_record, options
+from benchmark import ROOT, in_turns, open_record, options
 
 from tinylm.device import Precision, best_device, describe_device, resolve_dtype, synchronize
 from tinylm.errors import TinyLMError
@@ -82,32 +81,29 @@ def training(config: ModelConfig, setting: str, dtype: str, batch: int, *, secon
 
 
 def product_tflops(dtype: str, n: int, device: torch.device) -> float:
-    """What a product of two (n, n) matrices reaches in this arithmetic, in TFLOP/s: the best of ten."""
+    """Return the TFLOP/s of a product of two (n, n) matrices in this arithmetic: the best of ten."""
     kind = torch.float32 if dtype in ("float32", "tf32") else getattr(torch, dtype)
-    a, b, best = *(torch.randn(n, n, device=device, dtype=kind) for _ in range(2)), 0.0
+    a, b = (torch.randn(n, n, device=device, dtype=kind) for _ in range(2))
+
+    def product() -> None:
+        a @ b
+        synchronize(device)
+
     with Precision.of(device, dtype).products():
-        for _ in range(13):
-            synchronize(device)
-            began = time.perf_counter()
-            a @ b
-            synchronize(device)
-            best = max(best, 2e-12 * n**3 / (time.perf_counter() - began))
-    return best
+        seconds = in_turns({"product": product}, 10)["product"]
+    return 2e-12 * n**3 / min(seconds)
 
 
 def token_seconds(model: GPT, rows: int) -> float:
-    """Seconds for one more token of each of `rows` texts: the median of three generations."""
+    """Return the seconds for one more token of each of `rows` texts: the median of three generations."""
     device = next(model.parameters()).device
     config = GenerationConfig(temperature=0.0, max_new_tokens=WRITTEN)
-    times = []
-    for _ in range(4):  # the first one warms up
+
+    def written() -> None:
+        list(generate(model, [[1, 2, 3]] * rows, config, generator=torch.Generator()))
         synchronize(device)
-        began = time.perf_counter()
-        for _ in generate(model, [[1, 2, 3]] * rows, config, generator=torch.Generator()):
-            pass
-        synchronize(device)
-        times.append((time.perf_counter() - began) / WRITTEN)
-    return statistics.median(times[1:])
+
+    return statistics.median(in_turns({"": written}, 3, warm_up=1)[""]) / WRITTEN
 
 
 def dtypes(device: torch.device) -> list[str]:

@@ -7,40 +7,41 @@ characters, a thousand to a row group), in CPU-seconds of one process and with i
 is a plan: divided by cores that share nothing, added up over the files, and not run so large.
 """
 
+import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
-from benchmark import UNKEPT, new_process, open_record, options, peak_memory
+from benchmark import UNKEPT, open_record, options
 
 from tinylm.text import corpora, documents
 from tinylm.text.batches import Batches
-from tinylm.text.prepare import prepare
 from tinylm.text.shards import open_tokens
 from tinylm.text.tokens import Tokens
 
 TEXT_BYTES, TOKENS = 45.97e9, 9_982_590_278  # data/README.md, fineweb-edu
 CHARACTERS, ROW_GROUP = 4_750, 1_000
-
-
-def prepared(path, folder):
-    """Prepare this file in this process; return what it took, the start of the process included."""
-    prepare(str(path), processes=1, folder=folder)
-    return {"cpu_seconds": sum(os.times()[:2]), "memory_gb": peak_memory() * 2**20 / 1e9}
+PREPARED = """
+import json, os, re, sys
+from tinylm.text.prepare import prepare
+if __name__ == "__main__":
+    prepare(sys.argv[1], processes=1, folder=sys.argv[2])
+    status = open("/proc/self/status").read() if os.path.exists("/proc/self/status") else "VmHWM: 0"
+    memory = int(re.search("VmHWM:[^0-9]*([0-9]+)", status)[1]) * 1024 / 1e9  # 0 where it is not told
+    print(json.dumps({"cpu_seconds": sum(os.times()[:2]), "memory_gb": memory}))
+"""
 
 
 def written(path, corpus, copies):
     """A parquet file of these documents, cut and so many times over; returns the bytes of its text."""
-    source = corpora.fetch(corpus)["modules.jsonl"]
-    texts = [
-        text[at : at + CHARACTERS]
-        for text in documents.read(source)
-        for at in range(0, len(text), CHARACTERS)
-    ]
+    read = documents.read(corpora.fetch(corpus)["modules.jsonl"])
+    texts = [text[at : at + CHARACTERS] for text in read for at in range(0, len(text), CHARACTERS)]
     urls = [f"https://example.org/{i:030d}" for i in range(len(texts))]
     table = pyarrow.table({"text": texts, "url": urls, "token_count": range(len(texts))})
     with pyarrow.parquet.ParquetWriter(path, table.schema) as file:
@@ -81,10 +82,12 @@ def main():
     )
     record, folder = open_record(chosen), Path(UNKEPT.name)
     size = written(folder / "text.parquet", chosen.corpus, chosen.copies) / 1e6
+    (folder / "prepared.py").write_text(PREPARED, encoding="utf-8", newline="\n")
     made = []
     for i in range(chosen.rounds):
-        with new_process() as process:
-            made.append(process.submit(prepared, folder / "text.parquet", folder / f"shards {i}").result())
+        words = [sys.executable, "prepared.py", "text.parquet", f"shards {i}"]
+        done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
+        made.append(json.loads(done.stdout))
         record.write("measurement", name="prepare, one process", megabytes=size, **made[-1])
     rate = statistics.median(size / one["cpu_seconds"] for one in made)
     memory = max(one["memory_gb"] for one in made)
