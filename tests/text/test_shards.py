@@ -154,7 +154,10 @@ ALTERED = [
 def test_altered_manifest_is_refused_in_one_sentence(folder, place, value):
     write(folder)
     alter(folder, place, value)
-    refused(folder, r"the manifest.json of train is damaged \(.*\): write it again$|expected (sha256|bytes)")
+    refused(
+        folder,
+        r"the manifest.json of train is damaged \(.*\): prepare or fetch it again$|expected (sha256|bytes)",
+    )
 
 
 def test_shard_that_is_listed_twice_is_refused(folder):
@@ -168,7 +171,7 @@ def test_shard_that_is_listed_twice_is_refused(folder):
 def test_manifest_that_is_none_is_refused_in_one_sentence(folder, text):
     write(folder)
     (folder / "manifest.json").write_bytes(text)
-    refused(folder, r"the manifest.json of train is damaged \(.*\): write it again")
+    refused(folder, r"the manifest.json of train is damaged \(.*\): prepare or fetch it again")
 
 
 def headed(path, ids=(50_256, 7, 11), magic=20240520, version=1, count=None):
@@ -192,16 +195,16 @@ def test_foreign_file_that_is_no_row_of_ids_is_refused(tmp_path):
         ({"count": 4}, "expected bytes 1032, found 1030"),
         ({"version": 2}, r"expected magic number and version \(20240520, 1\), found \(20240520, 2\)"),
         ({"magic": 20240801, "version": 7}, r"expected .* \(20240520, 1\), found \(20240801, 7\)"),
-        ({"ids": []}, "expected 2-byte ids, at least one, found 0 bytes"),
+        ({"ids": []}, "0 bytes of 2-byte ids"),
     ):
         headed(path, **change)
-        refused(path, f"fineweb.bin: {message}")
+        refused(path, f"fineweb.bin.* {message}")
     headed(path, [7])
     path.write_bytes(path.read_bytes()[:100])  # cut inside its header
     refused(path, "expected bytes 1026, found 100")
     for data in (b"", b"abc"):
         path.write_bytes(data)
-        refused(path, f"fineweb.bin: expected 2-byte ids, at least one, found {len(data)} bytes")
+        refused(path, f"fineweb.bin has {len(data)} bytes of 2-byte ids")
 
 
 def test_shard_and_manifest_appear_whole_or_not_at_all(folder, monkeypatch):
