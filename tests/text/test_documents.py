@@ -168,7 +168,7 @@ def test_parquet_that_is_cut_off_damaged_or_without_texts_is_refused_in_a_senten
     damaged["lists"] = parquet(folder, rows=[["a"], ["b"]]).read_bytes()
     latin = pyarrow.array([*[b"good"] * 10, "naïve".encode("latin-1")]).cast(pyarrow.string(), safe=False)
     damaged["latin"] = parquet(folder, rows=latin).read_bytes()
-    for kind, content in damaged.items():
+    for content in damaged.values():
         path.write_bytes(content)
         sentence = r"^my.parquet cannot be read as parquet \(.*\): write it again$"
         with pytest.raises(DataError, match=sentence) as caught:

@@ -159,7 +159,7 @@ def _make(home: Path, corpus: str, tokenizer: str, text: Corpus, source: dict, p
         tqdm(desc="tokens", total=total, unit="B", unit_scale=True, leave=False, disable=hide) as bar,
         _pool(processes, made) as pool,
     ):
-        for part, names in text.parts.items():
+        for part in text.parts:
             chunks = _chunks(home / part, text, part, paths, bar)
             encoded = _in_order(pool, chunks, AHEAD * processes)
             for shard, some in groupby(encoded, key=itemgetter(0)):
