@@ -266,26 +266,6 @@ def test_ready_shards_need_no_right_to_write(monkeypatch, tokenizer):
     assert prepare("stories", "tokenizer.json") == folder
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a limit on the size of files stands in for a full disk")
-def test_full_disk_is_one_sentence_and_what_is_finished_stays(tmp_path, tokenizer):
-    import resource
-
-    texts = [*TRAIN[:10], "x" * 500_000, *TRAIN[10:]]
-    (tmp_path / "my.txt").write_bytes(written(texts))
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, old[1]))
-    try:
-        match = r"the disk refused: .*: prepare it again, what is finished stays"
-        refused(match, "my.txt", "tokenizer.json", folder="ready")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
-    finished = made_at(tmp_path / "ready")
-    assert finished and not [*(tmp_path / "ready").glob("*.part")]  # no half takes room
-    folder = prepare("my.txt", "tokenizer.json", folder="ready")
-    assert finished.items() <= made_at(folder).items()
-    assert np.array_equal(np.asarray(open_tokens(folder)), plain_loop(tokenizer, texts))
-
-
 def test_shards_of_another_text_finished_or_not_are_neither_used_nor_resumed(monkeypatch, tmp_path):
     with monkeypatch.context() as patch, pytest.raises(PowerCut):
         Faults(patch, 12, "cut")
@@ -298,16 +278,6 @@ def test_shards_of_another_text_finished_or_not_are_neither_used_nor_resumed(mon
         assert contents(folder) == contents(prepare("stories", "bpe-300", folder=f"plain {begin}"))
     data = load_dataset("stories", tokenizer="bpe-300")
     assert data.source == "prepared" and data.tokenizer.decode(data.train[:200]).startswith(TRAIN[2][:99])
-
-
-def test_end_of_text_inside_a_document_stays_text(tmp_path, tokenizer):
-    texts = [f"She said {END} and\n{END}\nleft.", END, "The end."]
-    (tmp_path / "my.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    folder = prepare("my.jsonl", "tokenizer.json", folder="ready")
-    tokens = np.asarray(open_tokens(folder))
-    assert (tokens == tokenizer.end_of_text).sum() == len(texts)
-    pieces = np.split(tokens, np.flatnonzero(tokens == tokenizer.end_of_text) + 1)[:-1]
-    assert [tokenizer.decode(piece[:-1]) for piece in pieces] == texts
 
 
 def test_texts_of_ones_own_are_a_file_or_a_folder_with_what_is_set_aside_by_name(tmp_path, tokenizer):

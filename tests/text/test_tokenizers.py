@@ -182,7 +182,7 @@ def test_file_that_is_no_tokenizer_is_refused_in_one_sentence(tmp_path, data):
     path = tmp_path / "odd.json"
     if data is not None:
         path.write_bytes(data)
-    with pytest.raises(DataError, match="cannot be read as JSON: give a saved|a tokenizer of kind None"):
+    with pytest.raises(DataError, match=r"cannot be read as JSON: give a saved|a tokenizer of kind None"):
         tokenizer_named(str(path))
 
 

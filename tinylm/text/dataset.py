@@ -179,11 +179,9 @@ def _line_length(text: str, name: str) -> int:
     """Characters of each line with its end. Raises DataError if two lines differ or there is only one."""
     lines = text.rstrip("\n").split("\n")
     lengths = sorted({len(line) + 1 for line in lines})
-    if len(lengths) > 1:
-        unlike = f"{short(name)} has lines of {lengths[0]:,} and of {lengths[-1]:,} characters"
+    if len(lengths) > 1 or len(lines) < 2:
+        unlike = f"{short(name)} has {len(lines)} lines of {lengths[0]:,} to {lengths[-1]:,} characters"
         raise DataError(f"{unlike}, so a row cannot be a line: pad them with spaces, or use rows 'windows'")
-    if len(lines) < 2:
-        raise DataError(f"{short(name)} has 1 line of {lengths[0]} characters: give more lines")
     return lengths[0]
 
 
@@ -215,7 +213,7 @@ def _of_shards(folder: Path, name: str, named: str, train_share: float, source: 
     parts = [folder] if (folder / MANIFEST).is_file() else [folder / "train", folder / "validation"]
     if not all((part / MANIFEST).is_file() for part in parts):
         asked = "" if named == "characters" else f" --tokenizer {named}"
-        way_out = f"`python -m tinylm prepare {shlex.quote(name)}{asked}` prepares texts, write_manifest describes shards"
+        way_out = f"`python -m tinylm prepare {shlex.quote(name)}{asked}` does, or write_manifest"
         raise DataError(f"{short(name)} has no {MANIFEST} to say which tokenizer made its ids: {way_out}")
     manifests = [read_manifest(part) for part in parts]
     hashes = {manifest["tokenizer_sha256"][:16] for manifest in manifests}
