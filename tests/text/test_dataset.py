@@ -365,7 +365,7 @@ def test_shards_that_cannot_be_a_dataset_are_refused_with_what_is_missing():
     for name in ("train.bin", "val.bin"):  # nanoGPT's own
         IDS.astype("<u2").tofile(f"openwebtext/{name}")
     for name in ("openwebtext", "openwebtext/train.bin", "half"):
-        with pytest.raises(DataError, match=r"has no manifest.json to say which tokenizer .*write_manifest"):
+        with pytest.raises(DataError, match=r"has no manifest.json to say which tokenizer .* writes one"):
             load_dataset(name)
     os.makedirs("my books")
     Path("my books/one.TXT").write_bytes(BYTES)

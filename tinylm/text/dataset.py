@@ -213,7 +213,7 @@ def _of_shards(folder: Path, name: str, named: str, train_share: float, source: 
     parts = [folder] if (folder / MANIFEST).is_file() else [folder / "train", folder / "validation"]
     if not all((part / MANIFEST).is_file() for part in parts):
         asked = "" if named == "characters" else f" --tokenizer {named}"
-        way_out = f"`python -m tinylm prepare {shlex.quote(name)}{asked}` does, or write_manifest"
+        way_out = f"`python -m tinylm prepare {shlex.quote(name)}{asked}` writes one"
         raise DataError(f"{short(name)} has no {MANIFEST} to say which tokenizer made its ids: {way_out}")
     manifests = [read_manifest(part) for part in parts]
     hashes = {manifest["tokenizer_sha256"][:16] for manifest in manifests}

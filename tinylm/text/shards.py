@@ -37,15 +37,13 @@ def write_shard(path: Path, rows: Iterable[np.ndarray], vocab_size: int) -> None
 def write_manifest(folder: Path, files: Iterable[Path], tokenizer: dict, source: Any) -> dict[str, Any]:
     """Write the manifest of a folder, which makes shards of these files in it, and return it.
 
-    The files are as write_shard or nanoGPT writes them; `tokenizer` is a tokenizer's `to_json()`. A file
-    without ids is removed. Raises DataError for no ids at all, or an odd file name."""
+    The files are as write_shard or nanoGPT writes them; `tokenizer` is a tokenizer's `to_json()`. Raises
+    DataError for no files, a file without ids, or an odd file name."""
     itemsize = _dtype(tokenizer_from_json(tokenizer).vocab_size).itemsize
     shards = []
     for file in files:
-        if count := file.stat().st_size // itemsize:
-            shards.append({"file": file.name, "count": count, "sha256": sha256(file)})
-        else:
-            file.unlink()
+        count = file.stat().st_size // itemsize
+        shards.append({"file": file.name, "count": count, "sha256": sha256(file)})
     manifest = _manifest(shards, tokenizer, source)
     write_json(folder / MANIFEST, manifest)
     return manifest
