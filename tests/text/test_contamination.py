@@ -7,15 +7,8 @@ import pytest
 
 from tinylm.errors import ConfigError, InputError
 from tinylm.text.contamination import overlap
-from tinylm.text.dataset import load_dataset
-from tinylm.text.prepare import prepare
-from tinylm.text.toyworld.world import PLAYS, STORIES
 
 LEAK = "The otter counted seven copper kettles, then eleven; the ferry never came back before dark that year."
-
-
-def stories(seed, characters=20_000):
-    return [text for text in STORIES.joined(characters, seed=seed).split("\n\n") if text]
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
@@ -68,17 +61,6 @@ def test_overlap_refuses_a_text_without_words_and_rows_of_none():
             overlap([LEAK], nothing)
     with pytest.raises(ConfigError, match="n is 0: it must be at least 1"):
         overlap(["a"], ["a"], n=0)
-
-
-@pytest.mark.usefixtures("nothing_at_hand")
-def test_planted_leak_is_found_in_a_prepared_corpus_and_nothing_else_is(tmp_path):
-    own, play = [f"Once. {LEAK} The end.", *stories(3)], PLAYS.joined(3_000, seed=1)
-    (tmp_path / "own.txt").write_text("\n<|endoftext|>\n".join(own), encoding="utf-8")
-    dataset = load_dataset(str(prepare(str(tmp_path / "own.txt"), "bpe-300", folder=tmp_path / "prepared")))
-    for part, share in ((dataset.train, 1.0), (dataset.validation, 0.0)):  # the first document is trained on
-        ends = np.flatnonzero(np.asarray(part) == dataset.tokenizer.end_of_text)
-        read = [dataset.tokenizer.decode(document) for document in np.split(np.asarray(part), ends)]
-        assert len(read) > 2 and overlap([LEAK, play], iter(read)).tolist() == [share, 0.0]
 
 
 def test_memory_grows_with_the_texts_and_not_with_what_they_are_looked_for_in():

@@ -101,11 +101,6 @@ def test_separator_inside_a_line_is_text():
     assert split(f"{END}\n\nQ {END}\n\nR\n\n", "\n\n") == [END, f"Q {END}", "R"]  # where line ends separate
 
 
-@pytest.mark.parametrize("line", [f"{END} ", f" {END}", f"\t{END} \t", f" {END} \r"])
-def test_separator_with_spaces_beside_it_still_stands_on_a_line_of_its_own(folder, line):
-    assert texts(put(folder, "my.txt", f"one \n{line}\n two\n{line}")) == ["one ", " two"]
-
-
 def test_end_of_a_files_name_may_be_in_capitals(folder):
     files = [put(folder, "A.TXT", f"one\n{END}\ntwo"), put(folder, "B.Jsonl", '{"text": "one"}')]
     kinds = [texts(path) for path in [*files, parquet(folder, name="C.PARQUET")]]
@@ -119,10 +114,11 @@ def test_lines_of_json_are_documents_as_they_are(folder):
     for ends in ("\n", "\r\n", "\n\n"):
         path = put(folder, "my.jsonl", ends.join(lines))
         assert texts(path) == kept
-    assert texts(put(folder, "my.jsonl", '{"text": "a\\ud800\\ud83d\\ude00"}')) == ["a\ufffd😀"]
+    line = '\ufeff{"text": "a\\ud800\\ud83d\\ude00"}'  # as Windows' editor begins a file
+    assert texts(put(folder, "my.jsonl", line)) == ["a\ufffd😀"]
 
 
-@pytest.mark.parametrize("line", ["{", "3", '"text"', '{"text": 3}', "{" * 10**5, "[" * 10**5])
+@pytest.mark.parametrize("line", ["{", "3", '"text"', '{"text": 3}', "[" * 10**5])
 def test_line_that_holds_no_text_is_refused_in_a_sentence(folder, line):
     path = put(folder, "my.jsonl", f'{{"text": "good"}}\n{line}\n')
     with pytest.raises(DataError, match=r"^line 2 of my.jsonl is no object with a text, .*: write") as caught:
@@ -169,20 +165,16 @@ def test_parquet_that_is_cut_off_damaged_or_without_texts_is_refused_in_a_senten
     data, half = path.read_bytes(), path.stat().st_size // 2
     damaged = {f"cut at {cut}": data[:cut] for cut in (0, 3, 100, half, len(data) - 1)}
     damaged["zeros"] = data[:4] + b"\0" * half + data[4 + half :]
-    two = pyarrow.table([["a"], ["b"]], names=["text", "text"])
-    pyarrow.parquet.write_table(two, folder / "two.parquet")
-    damaged["two columns"] = (folder / "two.parquet").read_bytes()
     damaged["numbers"] = parquet(folder, rows=[1, 2]).read_bytes()
     damaged["lists"] = parquet(folder, rows=[["a"], ["b"]]).read_bytes()
     latin = pyarrow.array([*[b"good"] * 10, "naïve".encode("latin-1")]).cast(pyarrow.string(), safe=False)
     damaged["latin"] = parquet(folder, rows=latin).read_bytes()
-    for kind, content in damaged.items():
+    for content in damaged.values():
         path.write_bytes(content)
         sentence = r"^my.parquet cannot be read as parquet \(.*\): write it again$"
         with pytest.raises(DataError, match=sentence) as caught:
             texts(path)
         assert str(folder) not in str(caught.value) and "\n" not in str(caught.value)
-        assert ("in row group" in str(caught.value)) == (kind in ("zeros", "latin"))
 
 
 def test_file_of_another_kind_is_refused(folder):
@@ -197,7 +189,3 @@ def test_beginning_reads_no_further_than_it_must():
 
     assert [*beginning(endless(), 4)] == [*beginning(endless(), 5)] == ["abc", "de"]
     assert [*beginning(["a"], 10)] == ["a"]
-
-
-def test_line_of_json_may_begin_as_windows_editor_begins_a_file(folder):
-    assert texts(put(folder, "my.jsonl", b'\xef\xbb\xbf{"text": "a"}\n{"text": "b"}\n')) == ["a", "b"]

@@ -22,7 +22,6 @@ def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(download_module, "PAUSE", 0.0)
-    monkeypatch.setattr(download_module, "PROGRESS", 50_000)
     with serving(DATA) as running:
         yield running
 
@@ -80,12 +79,12 @@ LOGIN = b"<html>please log in</html>"
 WRONG = {  # what lies here before, the server's manners, what is said, what is kept of it, the requests
     "breaks for good": (
         b"",
-        {"stops_after": [300_000, 0, 0, 0]},
+        {"stops_after": [300_000, *[0] * 5]},
         "the connection broke at 300,000 of 500,009 bytes: try again, it resumes there",
         300_000,
-        4,
+        6,
     ),
-    "one byte a connection": (b"", {"stops_after": [1] * 99}, "broke at 3 of 500,009 bytes: try again", 3, 3),
+    "one byte a connection": (b"", {"stops_after": [1] * 99}, "broke at 6 of 500,009 bytes: try again", 6, 6),
     "part too long": (
         DATA + b"more",
         {},
@@ -100,7 +99,7 @@ WRONG = {  # what lies here before, the server's manners, what is said, what is 
     "another content": (b"", {"data": OTHER}, f"sha256 {FILE.sha256[:16]}.*found .*: try again", None, 1),
     "begun with another": (b"X" * 1000, {}, "another file came, expected sha256", None, 1),
     "whole, but another": (OTHER, {}, "another file came, expected sha256", None, 0),
-    "not there": (b"", {"refuses": [404] * 3}, "the server answered 404", None, 3),
+    "not there": (b"", {"refuses": [404] * 6}, "the server answered 404", None, 6),
     "no address": (
         b"",
         {"headers": {"Location": "http://[bad/"}, "refuses": [302]},

@@ -4,7 +4,6 @@ A file is looked for in the pack (`TINYLM_DATA`), then in the cache (`TINYLM_CAC
 unless `TINYLM_OFFLINE=1`. A pack's `pack.json` may declare that it holds a part of a corpus or a stand-in.
 The registry is corpora.toml; data/README.md tells about each text. Taught in notebook 01_characters."""
 
-import difflib
 import hashlib
 import json
 import os
@@ -12,6 +11,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -28,11 +28,7 @@ GENERATED_CHARACTERS = 1_000_000  # training and validation text together
 LIBRARY_CHARACTERS = 40_000_000  # of more stories, with a space before each line: see toyworld's `spaced`
 LARGE = 200_000_000  # bytes: a larger corpus is not read at once, and only fetched or packed by its name
 ASIDE = 10  # about one document in so many is for validation, where no file is
-GETS_IT = "`python -m tinylm fetch {}` gets it"
-NEEDS = " with a network and without TINYLM_OFFLINE"
-HAS_IT = "set TINYLM_DATA to a pack that has {}"
-MAKES_IT_READY = "`python -m tinylm prepare {} --tokenizer {}` makes it ready"
-PACK, NEW_PACK = "pack.json", "make the pack again, or unset TINYLM_DATA"
+PACK = "pack.json"
 
 
 class Corpus(NamedTuple):
@@ -116,10 +112,8 @@ def split(row: Any, name: str) -> tuple[Any, Any]:
 def corpus_named(name: str) -> Corpus:
     """Return the entry of that name. Raises DataError, with the names there are."""
     if name not in CORPORA:
-        near = difflib.get_close_matches(name, CORPORA, n=1)
-        hint = f"did you mean {near[0]}" if near else f"use {', '.join(CORPORA)}"
-        own = "or give a text file by path, like ./my.txt"
-        raise DataError(f"there is no corpus {short(name)}: {hint}, {own}")
+        use = f"use {', '.join(CORPORA)}, or give a text file by path, like ./my.txt"
+        raise DataError(f"there is no corpus {short(name)}: {use}")
     return CORPORA[name]
 
 
@@ -127,43 +121,36 @@ def corpus_here(name: str) -> Corpus:
     """Return the entry of that name, with the pack's files where its pack.json declares a part or a stand-in.
 
     Raises DataError for an unknown name, and for a pack.json that is damaged."""
-    corpus, path = corpus_named(name), f"{_folder('TINYLM_DATA')}/{PACK}"
-    if not (corpus.files and os.path.isfile(path)):
+    corpus, folder = corpus_named(name), _folder("TINYLM_DATA")
+    if not (corpus.files and folder and os.path.isfile(folder / PACK)):
         return corpus
+    entry = _read_pack(folder).get(name, {"holds": "whole"})
     try:
-        return _declared(corpus, _read_pack(path).get(name, {"holds": "whole"}))
-    except (ValueError, TypeError, KeyError) as error:
-        why = f"the pack's {PACK} is damaged, {short(str(error))}"
-        raise DataError(f"{name} is not here ({why}): {NEW_PACK}") from error
+        if entry["holds"] == "whole":
+            return corpus
+        holds, what = "part" if entry["holds"] == "part" else "stand-in", " ".join(entry["what"].split())
+        files = tuple(RemoteFile(file["name"], "", file["size"], file["sha256"]) for file in entry["files"])
+        for file in files:  # a pack may come from anywhere: its files must not lead out of its folder
+            if not re.fullmatch(r"\w[\w .-]{0,99}", file.name) or type(file.size) is not int:
+                raise ValueError("an odd name or size")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _bad_pack(f"what its {PACK} says of {name} cannot be, {short(str(error))}") from error
+    if not files:
+        raise _bad_pack(f"its {PACK} names no files of {name}")
+    return corpus._replace(files=files, holds=holds, what=what)
 
 
-def _read_pack(path: str | Path) -> dict[str, Any]:
-    """Read a pack.json. Raises ValueError for one that is damaged."""
-    try:
-        said = json.loads(Path(path).read_bytes())
-    except (OSError, RecursionError) as error:
-        raise ValueError(f"it cannot be read ({type(error).__name__})") from error
-    if not isinstance(said, dict):
-        raise ValueError("it is no object")
-    return said
+def _read_pack(folder: Path) -> dict[str, Any]:
+    """Return what a pack's pack.json says of each corpus. Raises DataError for one that is damaged."""
+    with suppress(OSError, ValueError, RecursionError):
+        said = json.loads((folder / PACK).read_bytes())
+        if isinstance(said, dict):
+            return said
+    raise _bad_pack(f"its {PACK} is no JSON object")
 
 
-def _declared(corpus: Corpus, entry: dict[str, Any]) -> Corpus:
-    """Return the corpus as an entry of a pack.json declares it. Raises ValueError for odd values, and what a
-    dictionary raises for missing ones."""
-    holds = "stand-in" if entry["holds"] == "whole, preprocessed" else entry["holds"]  # other bytes
-    if holds == "whole":
-        return corpus
-    if holds not in ("part", "stand-in"):
-        raise ValueError(f"it holds {short(holds)}, not whole, part or stand-in")
-    files = tuple(RemoteFile(file["name"], "", file["size"], file["sha256"]) for file in entry["files"])
-    for file in files:  # a pack may come from anywhere: its files must not lead out of its folder
-        is_plain = re.fullmatch(r"\w[\w .-]{0,99}", file.name) and re.fullmatch("[0-9a-f]{64}|", file.sha256)
-        if not is_plain or type(file.size) is not int or not 0 <= file.size < 2**63:
-            raise ValueError(f"{short(file.name)} has an odd name, size or sha256")
-    if not files or not isinstance(entry["what"], str):
-        raise ValueError("it has no files, or does not say what they are")
-    return corpus._replace(files=files, holds=holds, what=" ".join(entry["what"].split()))
+def _bad_pack(why: str) -> DataError:
+    return DataError(f"the pack is damaged ({why}): make it again, or unset TINYLM_DATA")
 
 
 def is_aside(document: str) -> bool:
@@ -191,11 +178,11 @@ def load(name: str, *, fallback: str | None = None, tokenizer: str = "gpt2") -> 
     if not any(corpus.parts.values()):
         raise DataError(f"{name} is no text to train on: use tinystories, say")
     try:
-        way_out = GETS_IT if ".bin" in corpus.endings else MAKES_IT_READY
-        way_out = way_out.format(name, tokenizer)
+        way_out = f"`python -m tinylm prepare {name} --tokenizer {tokenizer}` makes it ready"
         if size(corpus) > LARGE:
-            why = f"its {size(corpus) / 1e9:.1f} GB are too much to read at once"
-            raise CorpusMissing(name, why, way_out)
+            raise CorpusMissing(
+                name, f"its {size(corpus) / 1e9:.1f} GB are too much to read at once", way_out
+            )
         found = obtain(name)
         if ".txt" not in corpus.endings:
             raise CorpusMissing(name, "its documents are read as tokens alone", way_out)
@@ -238,12 +225,11 @@ def unnamed() -> Iterator[str]:
     """Yield the corpora that are fetched or packed without being named; print a line for each that is not."""
     for name in CORPORA:
         corpus = corpus_here(name)
-        total = size(corpus)
-        if total > LARGE:
-            print(f"{name} has {total / 1e9:.1f} GB: it is left out unless it is named")
+        if size(corpus) > LARGE:
+            print(f"{name} has {size(corpus) / 1e9:.1f} GB: it is left out unless it is named")
         elif not all(file.url for file in corpus.files) and not locate(name):
             print(f"{name} comes with a pack alone, and is not here: it is left out")
-        elif total:
+        elif corpus.files:
             yield name
 
 
@@ -251,29 +237,24 @@ def pack(folder: str | Path, *names: str) -> list[Path]:
     """Write the files of these corpora to `folder`, laid out as NAME/FILE, for a class without a network.
 
     Without names, write all that are not LARGE. Files that are there already and right are left alone. Return
-    the pack's files; the last one is the pack.json that says what they are. Raises as `load`."""
-    written, said, declared = [], {}, Path(folder) / PACK
-    try:
-        if declared.is_file():
-            said = _read_pack(declared)
-        for name in names or unnamed():
-            corpus = corpus_here(name)
-            for file in corpus.files:
-                target = Path(folder) / name / file.name
-                if file.difference(target):
-                    _, here = _obtain(name, file)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with open(here, "rb") as source, atomic_file(target) as copy:
-                        shutil.copyfileobj(source, copy)
-                written.append(target)
-            said[name] = corpus.contents
-        write_json(declared, said)
-    except DataError:
-        raise
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or f"its {PACK} is damaged, remove it"
-        raise DataError(f"{folder} cannot be written: {why}") from error
-    return [*written, declared]
+    the pack's files; the last one is the pack.json that says what they are. Raises as `load`, and OSError
+    where the disk refuses."""
+    folder = Path(folder)
+    written, said = [], _read_pack(folder) if (folder / PACK).is_file() else {}
+    for name in names or unnamed():
+        corpus = corpus_here(name)
+        for file in corpus.files:
+            target = folder / name / file.name
+            if file.difference(target):
+                _, here = _obtain(name, file)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with open(here, "rb") as source, atomic_file(target) as copy:
+                    shutil.copyfileobj(source, copy)
+            written.append(target)
+        said[name] = corpus.contents
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / PACK, said)
+    return [*written, folder / PACK]
 
 
 def as_variable(folder: str | Path) -> str:
@@ -312,11 +293,8 @@ def _obtain(name: str, file: RemoteFile) -> tuple[str, Path]:
         if not wrong:
             return source, path
         reason = f"the {source}'s {file.name} is damaged, {wrong}"
-    is_declared = file not in CORPORA[name].files
-    if is_declared and not source:
-        reason = f"the pack declares {file.name} and lacks it"
-    if is_declared or source == "pack":
-        raise DataError(f"{name} is not here ({reason}): {NEW_PACK}")
+    if source == "pack" or file not in CORPORA[name].files:  # the pack alone declares it
+        raise _bad_pack(f"{name}: {reason}")
     try:
         if not file.url:
             raise DownloadError("it comes with a pack alone")
@@ -326,11 +304,12 @@ def _obtain(name: str, file: RemoteFile) -> tuple[str, Path]:
         return "network", path
     except (DownloadError, OSError) as error:
         why = f"the disk refused to write: {error.strerror}" if isinstance(error, OSError) else error
-        folder = _folder("TINYLM_DATA") or ROOT
-        if not (os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)):
-            reason += ", TINYLM_DATA names no folder that can be read"
-        way_out = f"{GETS_IT}{NEEDS}, or {HAS_IT}" if file.url else HAS_IT
-        raise CorpusMissing(name, f"{reason}, and {why}", way_out.format(name, name)) from error
+        if not os.path.isdir(_folder("TINYLM_DATA") or ROOT):
+            reason += ", TINYLM_DATA names no folder"
+        way_out = f"set TINYLM_DATA to a pack that has {name}"
+        if file.url:
+            way_out = f"`python -m tinylm fetch {name}` gets it with a network, or {way_out}"
+        raise CorpusMissing(name, f"{reason}, and {why}", way_out) from error
 
 
 @lru_cache

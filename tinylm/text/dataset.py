@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -117,37 +117,33 @@ def load_dataset(
     require_choice("lowercase", lowercase, [False, True])
     if not 0 < train_share <= 1:
         raise ConfigError(f"train_share is {train_share}: it must be above 0 and at most 1")
-    if lowercase and not characters:
-        why = f"lowercase folds characters, and the tokenizer {short(tokenizer)} keeps capital letters"
-        raise ConfigError(f"{why}: use --data.no-lowercase (in Python lowercase=False)")
-    if rows == "lines" and not characters:
-        why = f"rows 'lines' count characters, and the tokenizer is {short(tokenizer)}"
-        raise ConfigError(f"{why}: use --data.rows windows (in Python rows='windows')")
+    if not characters and (lowercase or rows == "lines"):
+        why = f"lowercase and rows 'lines' are for characters, and the tokenizer is {short(tokenizer)}"
+        raise ConfigError(f"{why}: use --data.no-lowercase --data.rows windows")
     path = os.path.expanduser(corpus)
     is_path = "/" in corpus or os.sep in corpus or corpus.lower().endswith(".txt") or os.path.exists(path)
-    if corpus in corpora.CORPORA or not is_path:
-        if ".bin" in corpora.corpus_here(corpus).endings and corpora.locate(corpus):
-            return _of_published(corpus, tokenizer, train_share)
-        if not characters and (folder := prepared(corpus, tokenizer)):
-            return _of_shards(folder, corpus, tokenizer, train_share, source="prepared")
-        text = corpora.load(corpus, fallback=fallback, tokenizer=tokenizer)
-    elif os.path.isdir(path) or path.endswith(".bin"):  # a single .bin file has no tokenizer either
+    is_named = corpus in corpora.CORPORA or not is_path
+    if is_named and ".bin" in corpora.corpus_here(corpus).endings and corpora.locate(corpus):
+        data = _of_published(corpus, tokenizer, train_share)
+    elif is_named and not characters and (folder := prepared(corpus, tokenizer)):
+        data = _of_shards(folder, corpus, tokenizer, train_share, source="prepared")
+    elif not is_named and (os.path.isdir(path) or path.endswith(".bin")):
         require_choice("rows of shards", rows, ["windows"])
-        return _of_shards(Path(path), corpus, tokenizer, train_share)
+        data = _of_shards(Path(path), corpus, tokenizer, train_share)
     else:
-        text = _own_text(path, corpus, tokenizer)
-    if characters:
-        return _of_characters(text, lowercase, rows, train_share)
-    return _of_documents(text, tokenizer, train_share)
-
-
-def _beginning(train: Ids, share: float) -> Ids:
-    """The share of the training ids that is kept. Raises ConfigError for fewer than 2."""
-    kept = round(share * len(train))
+        if is_named:
+            text = corpora.load(corpus, fallback=fallback, tokenizer=tokenizer)
+        else:
+            text = _own_text(path, corpus, tokenizer)
+        if characters:
+            data = _of_characters(text, lowercase, rows, train_share)
+        else:
+            data = _of_documents(text, tokenizer, train_share)
+    kept = round(train_share * len(data.train))
     if kept < 2:
-        left = f"train_share {share} leaves {kept} of {len(train):,}"
-        raise ConfigError(f"{left}: use {2 / len(train):.1g} or more")
-    return train[:kept]
+        left = f"train_share {train_share} leaves {kept} of {len(data.train):,}"
+        raise ConfigError(f"{left}: use {2 / len(data.train):.1g} or more")
+    return replace(data, train=data.train[:kept])
 
 
 def _own_text(path: str, name: str, tokenizer: str) -> corpora.Text:
@@ -160,9 +156,6 @@ def _own_text(path: str, name: str, tokenizer: str) -> corpora.Text:
         raise DataError(f"{short(name)} is not read into memory: {command} says which folder to give instead")
     text = documents.decoded(Path(path).read_bytes(), short(name))
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")  # as Windows begins a file and ends its lines
-    if len(text.strip()) < 20:  # such a text has no tenth to validate on
-        short_of = f"{short(name)} has {len(text.strip())} characters, too few to train on and to validate"
-        raise DataError(f"{short_of}: give 10,000 or more")
     train, validation = corpora.split(text, name)
     return corpora.Text(train, validation, name=name, source="file")
 
@@ -177,8 +170,7 @@ def _of_characters(text: corpora.Text, lowercase: bool, rows: str, train_share: 
         train, validation = train[:cut], train[cut:] + validation
     tokenizer = CharTokenizer.train(train + validation, lowercase=lowercase)
     identity = _sha256(train + validation + json.dumps([tokenizer.fingerprint, len(train), train_share]))
-    kept = _beginning(tokenizer.encode(train), train_share)
-    ids = kept, tokenizer.encode(validation)
+    ids = tokenizer.encode(train), tokenizer.encode(validation)
     separator = _entry(text.name).separator or END_OF_TEXT
     return Dataset(text.name, text.source, tokenizer, *ids, identity, text.holds, text.what, separator, line)
 
@@ -187,11 +179,9 @@ def _line_length(text: str, name: str) -> int:
     """Characters of each line with its end. Raises DataError if two lines differ or there is only one."""
     lines = text.rstrip("\n").split("\n")
     lengths = sorted({len(line) + 1 for line in lines})
-    if len(lengths) > 1:
-        unlike = f"{short(name)} has lines of {lengths[0]:,} and of {lengths[-1]:,} characters"
+    if len(lengths) > 1 or len(lines) < 2:
+        unlike = f"{short(name)} has {len(lines)} lines of {lengths[0]:,} to {lengths[-1]:,} characters"
         raise DataError(f"{unlike}, so a row cannot be a line: pad them with spaces, or use rows 'windows'")
-    if len(lines) < 2:
-        raise DataError(f"{short(name)} has 1 line of {lengths[0]} characters: give more lines")
     return lengths[0]
 
 
@@ -204,8 +194,7 @@ def _of_documents(text: corpora.Text, named: str, train_share: float) -> Dataset
     whole = _sha256(f"{len(text.train)} {text.train}{text.validation}")
     identity = _identity(text.name, whole, tokenizer, train_share)
     train, validation = (np.concatenate([*tokenizer.encode_documents(part)]) for part in (train, validation))
-    kept = _beginning(train, train_share)
-    return Dataset(text.name, text.source, tokenizer, kept, validation, identity, text.holds, text.what)
+    return Dataset(text.name, text.source, tokenizer, train, validation, identity, text.holds, text.what)
 
 
 def _of_published(name: str, named: str, train_share: float) -> Dataset:
@@ -216,21 +205,16 @@ def _of_published(name: str, named: str, train_share: float) -> Dataset:
     train, validation = parts if len(parts) == 2 else corpora.split(parts[0], name)
     source = corpora.locate(name).split()[0]
     identity = _identity(name, "", tokenizer, train_share)
-    kept = _beginning(train, train_share)
-    return Dataset(name, source, tokenizer, kept, validation, identity, entry.holds, entry.what)
+    return Dataset(name, source, tokenizer, train, validation, identity, entry.holds, entry.what)
 
 
 def _of_shards(folder: Path, name: str, named: str, train_share: float, source: str = "shards") -> Dataset:
     """The dataset of a folder with a manifest.json, or of two folders in it, train and validation."""
     parts = [folder] if (folder / MANIFEST).is_file() else [folder / "train", folder / "validation"]
     if not all((part / MANIFEST).is_file() for part in parts):
-        if any(file.suffix.lower() in documents.SUFFIXES for file in folder.glob("*")):
-            asked = "" if named == "characters" else f" --tokenizer {named}"
-            command = f"`python -m tinylm prepare {shlex.quote(name)}{asked}`"
-            raise DataError(f"{short(name)} has texts and no shards: {command} says which folder to give")
-        why = f"{short(name)} has no {MANIFEST} to say which tokenizer made its ids"
-        way_out = "write it with tinylm.text.shards.write_manifest, or give the path of a text file"
-        raise DataError(f"{why}: {way_out}")
+        asked = "" if named == "characters" else f" --tokenizer {named}"
+        way_out = f"`python -m tinylm prepare {shlex.quote(name)}{asked}` writes one"
+        raise DataError(f"{short(name)} has no {MANIFEST} to say which tokenizer made its ids: {way_out}")
     manifests = [read_manifest(part) for part in parts]
     hashes = {manifest["tokenizer_sha256"][:16] for manifest in manifests}
     if len(hashes) > 1:
@@ -247,9 +231,8 @@ def _of_shards(folder: Path, name: str, named: str, train_share: float, source: 
     identity = _sha256(json.dumps([[manifest["shards"] for manifest in manifests], *hashes, train_share]))
     if source == "prepared":
         identity = _identity(name, identity, tokenizer, train_share)
-    kept = _beginning(train, train_share)
     holds, what = str(about.get("holds", "whole")), str(about.get("what", ""))
-    return Dataset(name, source, tokenizer, kept, validation, identity, holds, what)
+    return Dataset(name, source, tokenizer, train, validation, identity, holds, what)
 
 
 def _entry(name: str) -> corpora.Corpus:

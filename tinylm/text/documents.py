@@ -115,49 +115,43 @@ def _lines(file: Iterable[bytes], name: str) -> Iterator[tuple[str, int, int]]:
         end += len(line)
         try:
             row = json.loads(text) if text.strip() else {"text": ""}
+            _require_text(row, name)
             document = as_unicode(row["text"] or "")
-        except KeyError:
-            raise _without_text(name, row) from None
+        except DataError:
+            raise
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             wrong = f"line {number:,} of {name} is no object with a text, {short(text.rstrip())}"
             raise DataError(f"{wrong}: write it again") from error
         yield document, end, end
 
 
-def _without_text(name: str, columns: Iterable[str]) -> DataError:
-    there = short(", ".join(columns))
-    return DataError(f"{name} has no column 'text', it has {there}: call the one with the texts so")
+def _require_text(columns: Iterable[str], name: str) -> None:
+    if "text" not in columns:
+        there = short(", ".join(columns))
+        raise DataError(f"{name} has no column 'text', it has {there}: call the one with the texts so")
 
 
 def _rows(path: Path, size: int) -> Iterator[Document]:
     """Yield the rows of a .parquet file, and an empty document at the end of each row group."""
-    import pyarrow
+    from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile  # a tenth of a second, which only these files cost
 
-    place = ""
     try:
         with ParquetFile(path, pre_buffer=False) as file:  # pre_buffer would hold all of a row group
-            schema, groups, total = file.schema_arrow, file.metadata.num_row_groups, path.stat().st_size
-            if "text" not in schema.names:
-                raise _without_text(path.name, schema.names)
-            kinds = [str(field.type) for field in schema if field.name == "text"]
-            if kinds not in (["string"], ["large_string"]):
-                raise pyarrow.ArrowInvalid(f"its column text is {' and '.join(kinds)}, not one string")
+            _require_text(file.schema_arrow.names, path.name)
+            groups, total = file.metadata.num_row_groups, path.stat().st_size
             piece, in_piece = 0, 0
             for group in range(groups):
-                place = f"in row group {group:,} of {groups:,}, "
                 end = total * (group + 1) // groups
                 for batch in file.iter_batches(1000, row_groups=[group], columns=["text"]):
                     for text in batch.column(0).to_pylist():
-                        yield Document(text or "", piece, end)
+                        yield Document(as_unicode(text or ""), piece, end)
                 yield Document("", piece, end)
                 in_piece += file.metadata.row_group(group).total_byte_size
                 if in_piece >= size:
                     piece, in_piece = piece + 1, 0
-    except MemoryError:
-        raise  # pyarrow's is an ArrowException too, and says nothing of the file
-    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise  # the disk, not what is on it
+    except (ArrowException, AttributeError, UnicodeDecodeError, OSError) as error:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None):
+            raise  # too little memory (pyarrow's error is both) or a fault of the disk, not of the file
         why = short(str(error).partition("\n")[0].replace(str(path), path.name))
-        raise DataError(f"{path.name} cannot be read as parquet ({place}{why}): write it again") from error
+        raise DataError(f"{path.name} cannot be read as parquet ({why}): write it again") from error

@@ -22,9 +22,8 @@ from tinylm.errors import DownloadError
 from tinylm.terminal import shows_bars
 
 TIMEOUTS = (3.0, 30.0)  # seconds to connect, and of silence in the middle of a file
-ATTEMPTS = 3  # connections in a row that may bring less than PROGRESS
-PROGRESS = 1 << 20  # bytes: a server that sends less on each connection would keep us waiting for ever
-PAUSE = 1.0  # seconds before the second attempt, twice as many before the third
+ATTEMPTS = 6  # connections for one file
+PAUSE = 1.0  # seconds before the second attempt, twice as many before the third, and so on
 CHUNK = 1 << 16
 
 
@@ -91,14 +90,13 @@ def download(file: RemoteFile, target: Path) -> None:
     with FileLock(target.with_name(f"{target.name}.lock")):
         if not file.difference(target):
             return  # another process was first
-        have, failures = _size(part), 0
-        while have < file.size:
-            time.sleep(PAUSE * failures)
-            why = _request(file, part)
-            before, have = have, _size(part)
-            failures = 0 if have - before >= PROGRESS else failures + 1
-            if failures == ATTEMPTS and have < file.size:
-                raise DownloadError(f"{why} at {have:,} of {file.size:,} bytes: try again, it resumes there")
+        why = ""
+        for attempt in range(ATTEMPTS):
+            if _size(part) < file.size:
+                time.sleep(PAUSE * attempt)
+                why = _request(file, part)
+        if (have := _size(part)) < file.size:
+            raise DownloadError(f"{why} at {have:,} of {file.size:,} bytes: try again, it resumes there")
         if wrong := file.difference(part):
             part.unlink()
             raise DownloadError(f"another file came, {wrong}: try again")

@@ -2,21 +2,20 @@
 
 One process reads the documents and writes the shards, and workers encode chunks of documents for it. The
 order stays, so the shards are the same for any number of workers. A shard under its final name is complete:
-after an interruption, `prepare` reads past it, which is quick, and encodes the rest. Taught in notebook
-08_tinystories."""
+after an interruption, `prepare` reads past it, which is quick, and encodes the rest. Where finished shards
+are damaged, it makes all of them again. Taught in notebook 08_tinystories."""
 
 import json
 import os
 import re
 import shutil
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import groupby, islice
 from multiprocessing import get_context, parent_process
 from operator import attrgetter, itemgetter
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from tqdm.auto import tqdm
 
 from tinylm.errors import DataError, require_count, short
@@ -37,9 +36,7 @@ from tinylm.text.shards import MANIFEST, open_tokens, read_manifest, write_manif
 from tinylm.text.tokenizers import BPETokenizer, fingerprint, tokenizer_from_json, tokenizer_named
 
 PLAN = "preparation.json"  # beside the shards: what they are made of, and by which tokenizer
-AGAIN = "prepare it again, and what is finished stays"
 TRAINED_ON = 10**8  # characters: more text hardly changes the merges
-WAIT = 600  # seconds for another process that prepares the same text, where it is small
 ALONE = 2 * documents.PIECE  # bytes: for less than that, starting workers is not worth while
 TOGETHER = 64  # documents that a worker encodes at once
 Chunk = tuple[Path, list[str]]  # a shard, and documents that belong in it
@@ -55,7 +52,8 @@ def prepare(
     `corpus` is a name of the registry with documents, or the path of a file or folder of texts as
     documents.py reads them; `tokenizer` as for tokenizer_named. `processes` is the number of cores, if not
     given. Shards that are there are checked by their sha256. After a kill, a full disk or too little memory,
-    `prepare` again makes the shards that are missing. Raises ConfigError, DataError, and CorpusMissing."""
+    `prepare` again makes the shards that are missing. Processes that prepare the same text wait for one
+    another, and only one of them works. Raises ConfigError, DataError, and CorpusMissing."""
     require_count("processes", 1 if processes is None else processes)
     text, source = _source(corpus, tokenizer)
     if corpus in corpora.CORPORA and ("" in text.parts or ".bin" in text.endings):
@@ -67,18 +65,16 @@ def prepare(
         raise DataError(f"the folder {home.name} exists already: remove it, or name another")
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
-        wait = 0 if folder or corpora.size(text) > documents.PIECE else WAIT
-        with FileLock(home.with_name(f"{home.name}.lock"), timeout=wait), _ended_by_sigterm():
+        with FileLock(home.with_name(f"{home.name}.lock")):
             if not _is_ready(home, text, source, verify=True):  # made while this process waited
                 _make(home, corpus, tokenizer, text, source, processes)
-    except Timeout as error:
-        raise DataError(f"{home.name} is being prepared by another process: wait for that one") from error
-    except (BrokenProcessPool, MemoryError) as error:
-        why = "there was too little memory, or a worker was ended from outside"
-        raise DataError(f"{home.name} is not ready, {why}: {AGAIN}, with fewer processes") from error
-    except OSError as error:
-        why = f"the disk refused: {error.strerror or error}"
-        raise DataError(f"{home.name} is not ready, {why}: see to that and {AGAIN}") from error
+    except (BrokenProcessPool, MemoryError, OSError) as error:
+        why = "there was too little memory, use fewer processes"
+        if isinstance(error, OSError):
+            why = f"the disk refused: {error.strerror or error}"
+        raise DataError(
+            f"{home.name} is not ready, {why}: prepare it again, what is finished stays"
+        ) from error
     return home
 
 
@@ -142,25 +138,12 @@ def _is_ready(home: Path, text: Corpus, source: dict, *, verify: bool) -> bool:
     """Return whether the shards are there, of that text and tokenizer, and undamaged: by their sizes, or with
     `verify` by their sha256, which reads them all."""
     with suppress(OSError, DataError):
-        folders = [home / part for part in text.parts]
-        if all(read_manifest(folder)["source"] == source for folder in folders):
-            for folder in folders:
-                open_tokens(folder, verify=verify)
-            return True
+        for part in text.parts:
+            if read_manifest(home / part)["source"] != source:
+                return False
+            open_tokens(home / part, verify=verify)
+        return True
     return False
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """End the block on SIGTERM by SystemExit, so that the workers and their semaphores are cleared away."""
-    if threading.current_thread() is not threading.main_thread():  # no other thread may handle signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _make(home: Path, corpus: str, tokenizer: str, text: Corpus, source: dict, processes: int | None) -> None:
@@ -176,30 +159,24 @@ def _make(home: Path, corpus: str, tokenizer: str, text: Corpus, source: dict, p
         tqdm(desc="tokens", total=total, unit="B", unit_scale=True, leave=False, disable=hide) as bar,
         _pool(processes, made) as pool,
     ):
-        for part, names in text.parts.items():
+        for part in text.parts:
             chunks = _chunks(home / part, text, part, paths, bar)
             encoded = _in_order(pool, chunks, AHEAD * processes)
             for shard, some in groupby(encoded, key=itemgetter(0)):
                 write_shard(shard, (ids for _, ids in some), vocab_size)
             shards = sorted((home / part).glob("*.bin"), key=lambda path: (len(path.name), path.name))
-            if not shards:
-                shutil.rmtree(home)
-                what = f"there is no document in {short(', '.join(names))}"
-                raise DataError(f"{what}: write one into it first")
             write_manifest(home / part, shards, made, source)
 
 
 def _begin(home: Path, name: str, text: Corpus, source: dict, paths: dict[str, Path]) -> dict[str, Any]:
-    """Return the tokenizer as JSON. What is finished of the same text stays in `home`, and nothing else."""
-    if made := _begun(home, text, source):
-        for part in text.parts:
-            _remove_damaged(home / part)
+    """Return the tokenizer as JSON. What is finished of the same text stays in `home`, and nothing else.
+
+    Where all manifests are there, a shard or a manifest is damaged: all shards are made again. That costs the
+    hours of the first time, and spares us to say which of them can be trusted."""
+    made = _begun(home, text, source)
+    if made and not all((home / part / MANIFEST).exists() for part in text.parts):
         return made
     shutil.rmtree(home, ignore_errors=True)
-    if source["corpus"] not in corpora.CORPORA:  # find a broken line now, not after hours of encoding
-        hide = len(paths) == 1 or not shows_bars()
-        for path in tqdm(paths.values(), desc="reading", leave=False, disable=hide):
-            deque(documents.stream(path), maxlen=0)
     train = next(iter(text.parts.values()))
     found = (document.text for file in train for document in documents.stream(paths[file]))
     aside = False if text.by_document else None
@@ -220,19 +197,6 @@ def _begun(home: Path, text: Corpus, source: dict) -> dict[str, Any] | None:
         begun = json.loads((home / PLAN).read_bytes())
         return begun["tokenizer"] if begun["plan"] == _plan(text, source) else None
     return None
-
-
-def _remove_damaged(folder: Path) -> None:
-    """Remove the shards that differ from the folder's manifest; all of them, where that is damaged itself."""
-    folder.mkdir(exist_ok=True)
-    if not (folder / MANIFEST).is_file():
-        return  # not all shards were made, and those that have their names are complete
-    known = {}
-    with suppress(DataError):
-        known = {shard["file"]: shard["sha256"] for shard in read_manifest(folder)["shards"]}
-    for shard in folder.glob("*.bin"):
-        if sha256(shard) != known.get(shard.name):
-            shard.unlink()
 
 
 def _chunks(folder: Path, text: Corpus, part: str, paths: dict[str, Path], bar: tqdm) -> Iterator[Chunk]:

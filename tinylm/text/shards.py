@@ -19,6 +19,7 @@ from tinylm.text.tokenizers import checked_ids, fingerprint, tokenizer_from_json
 from tinylm.text.tokens import Tokens, in_pieces
 
 MANIFEST = "manifest.json"
+AGAIN = "prepare or fetch it again"
 LLMC_HEADER = 256  # int32 numbers in front of the ids: magic, version, count, zeros
 LLMC_MAGIC, LLMC_VERSION = 20240520, 1  # llm.c, dev/data/data_common.py: GPT-2's ids in uint16
 LLMC_MAGIC_LLAMA = 20240801  # the same for Llama 3, in uint32: refused, not read as something else
@@ -36,15 +37,13 @@ def write_shard(path: Path, rows: Iterable[np.ndarray], vocab_size: int) -> None
 def write_manifest(folder: Path, files: Iterable[Path], tokenizer: dict, source: Any) -> dict[str, Any]:
     """Write the manifest of a folder, which makes shards of these files in it, and return it.
 
-    The files are as write_shard or nanoGPT writes them; `tokenizer` is a tokenizer's `to_json()`. A file
-    without ids is removed. Raises DataError for no ids at all, or an odd file name."""
+    The files are as write_shard or nanoGPT writes them; `tokenizer` is a tokenizer's `to_json()`. Raises
+    DataError for no files, a file without ids, or an odd file name."""
     itemsize = _dtype(tokenizer_from_json(tokenizer).vocab_size).itemsize
     shards = []
     for file in files:
-        if count := file.stat().st_size // itemsize:
-            shards.append({"file": file.name, "count": count, "sha256": sha256(file)})
-        else:
-            file.unlink()
+        count = file.stat().st_size // itemsize
+        shards.append({"file": file.name, "count": count, "sha256": sha256(file)})
     manifest = _manifest(shards, tokenizer, source)
     write_json(folder / MANIFEST, manifest)
     return manifest
@@ -62,7 +61,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
             raise DataError(f"{short(odd[0])} does not fit the rest")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         why = error if isinstance(error, DataError) else short(str(error))
-        raise DataError(f"the {MANIFEST} of {path.parent.name} is damaged ({why}): write it again") from error
+        raise DataError(f"the {MANIFEST} of {path.parent.name} is damaged ({why}): {AGAIN}") from error
     return manifest
 
 
@@ -72,13 +71,13 @@ def _manifest(shards: Sequence[dict[str, Any]], tokenizer: dict, source: Any) ->
     names = [shard["file"] for shard in shards]
     for name, shard in zip(names, shards, strict=True):
         # A manifest may come from anywhere: its files must not lead out of its folder, on any system.
-        is_plain = isinstance(name, str) and re.fullmatch(r"[\w .-]{1,250}\.bin", name)
+        is_plain = re.fullmatch(r"[\w .-]{1,250}\.bin", name)
         if not is_plain or type(shard["count"]) is not int or shard["count"] < 1:
             raise DataError(f"{short(shard['count'])} ids in {short(name)} cannot be: choose a plain name")
     if len(set(names)) < len(names):  # its text would be trained on twice, or trained and validated on
         raise DataError(f"{len(names)} shards have {len(set(names))} names: list each once")
     if not shards:
-        raise DataError("there are 0 ids in shards: give at least 1")
+        raise DataError("there are 0 ids in shards: give at least 1 document with text")
     return {
         "dtype": _dtype(tokenizer_from_json(tokenizer).vocab_size).name,
         "count": sum(shard["count"] for shard in shards),
@@ -105,29 +104,22 @@ def open_tokens(path: str | Path, *, verify: bool = True) -> np.ndarray | Tokens
             raise DataError(f"{short(path.name)} lies beside a {MANIFEST}: open the folder of both")
         return _open_foreign(path)
     manifest = read_manifest(path)
-    vocab_size, again = tokenizer_from_json(manifest["tokenizer"]).vocab_size, _way_out(manifest["source"])
+    vocab_size = tokenizer_from_json(manifest["tokenizer"]).vocab_size
     dtype, parts = _dtype(vocab_size), []
     for shard in manifest["shards"]:
         file = path / shard["file"]
         size = file.stat().st_size if file.is_file() else 0
-        _expect(file, "bytes", shard["count"] * dtype.itemsize, size, again)
+        _expect(file, "bytes", shard["count"] * dtype.itemsize, size)
         ids = np.memmap(file, dtype=dtype, mode="r")  # (count,)
         if verify:
             digest, highest = hashlib.sha256(), 0
             for _, piece in in_pieces(ids):
                 digest.update(piece.data)
                 highest = max(highest, int(piece.max()))
-            _expect(file, "sha256", shard["sha256"], digest.hexdigest(), again)
+            _expect(file, "sha256", shard["sha256"], digest.hexdigest())
             checked_ids(highest, vocab_size)
         parts.append(ids)
     return parts[0] if len(parts) == 1 else Tokens(parts)
-
-
-def _way_out(source: Any) -> str:
-    """Return what makes damaged shards again: `prepare`, where the manifest's source is one of its."""
-    if isinstance(source, dict) and {"corpus", "tokenizer"} <= source.keys():
-        return f"prepare {short(source['corpus'])} again, which makes the damaged shards anew"
-    return "write or fetch it again"
 
 
 def _open_foreign(path: Path) -> np.ndarray:
@@ -138,15 +130,10 @@ def _open_foreign(path: Path) -> np.ndarray:
         begin = 4 * LLMC_HEADER
         _expect(path, "bytes", begin + 2 * int(header[2]), size)
     if size == begin or size % 2:
-        ids = f"{size - begin:,} bytes"
-        raise DataError(
-            f"{path.name}: expected 2-byte ids, at least one, found {ids}: write or fetch it again"
-        )
+        raise DataError(f"{path.name} has {size - begin:,} bytes of 2-byte ids: {AGAIN}")
     return np.memmap(path, dtype="<u2", mode="r", offset=begin)  # (count,)
 
 
-def _expect(
-    path: Path, what: str, expected: Any, found: Any, way_out: str = "write or fetch it again"
-) -> None:
+def _expect(path: Path, what: str, expected: Any, found: Any) -> None:
     if expected != found:
-        raise DataError(f"{path.name}: expected {what} {short(expected)}, found {short(found)}: {way_out}")
+        raise DataError(f"{path.name}: expected {what} {short(expected)}, found {short(found)}: {AGAIN}")

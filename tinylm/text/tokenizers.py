@@ -86,14 +86,13 @@ class CharTokenizer(Tokenizer):
 
     def __post_init__(self) -> None:
         text = self.characters
-        distinct = isinstance(text, str) and 0 < len(set(text)) == len(text)
-        if not distinct or any("\ud800" <= character <= "\udfff" for character in text):
-            whole = "one string of 1 or more distinct characters, none of them half a surrogate pair"
-            raise DataError(f"the vocabulary {short(text)} is not {whole}: make it with CharTokenizer.train")
-        folds = self.lowercase is False or (self.lowercase is True and text == text.lower())
-        if not folds or self.unknown not in [None, *text]:
-            chosen = f"lowercase={short(self.lowercase)}, unknown={short(self.unknown)}"
-            raise DataError(f"{chosen} does not fit the vocabulary {short(text)}: use False and None")
+        distinct = isinstance(text, str) and text == bpe.as_unicode(text) and 0 < len(set(text)) == len(text)
+        folds = self.lowercase is False or (self.lowercase is True and distinct and text == text.lower())
+        if not distinct or not folds or self.unknown not in [None, *text]:
+            wrong = f"{short(text)} with lowercase={short(self.lowercase)}, unknown={short(self.unknown)}"
+            raise DataError(
+                f"{wrong} is no vocabulary of distinct characters: make it with CharTokenizer.train"
+            )
 
     @classmethod
     def train(cls, text: str, *, lowercase: bool = False, unknown: str | None = None) -> Self:
@@ -159,17 +158,16 @@ class BPETokenizer(Tokenizer):
     kind, unit = "bpe", "token"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.merges, str):
-            wrong = f"the merges {short(self.merges)} are not text"
-            raise DataError(f"{wrong}: make them with BPETokenizer.train")
+        names = (
+            self.special if isinstance(self.special, list | tuple) else [None]
+        )  # JSON has made a list of it
+        is_name = [isinstance(name, str) and name and name == bpe.as_unicode(name) for name in names]
+        if not isinstance(self.merges, str) or not all(is_name) or len(set(names)) < len(names):
+            wrong = f"the merges {short(self.merges)} or special tokens {short(self.special)} are not text"
+            raise DataError(f"{wrong}: give each name once, and no empty one")
+        object.__setattr__(self, "special", tuple(names))
         object.__setattr__(self, "merges", self.merges.removesuffix("\n"))
         bpe.tokens_of(self.merges)
-        names = self.special if isinstance(self.special, list | tuple) else [None]
-        whole = all(isinstance(name, str) and name and name == bpe.as_unicode(name) for name in names)
-        if not whole or len(set(names)) < len(names):
-            wrong = f"the {len(names)} special tokens {short(self.special)} are not a list of different names"
-            raise DataError(f"{wrong}: give each name once, and no empty one")
-        object.__setattr__(self, "special", tuple(names))  # JSON has made a list of it
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int, *, special: Sequence[str] = (END_OF_TEXT,)) -> Self:
@@ -277,22 +275,16 @@ def tokenizer_named(name: str, texts: Iterable[str] | None = None) -> Tokenizer:
     if name == "gpt2":
         return gpt2_tokenizer()
     if name.endswith(".json"):
-        return tokenizer_from_json(_read_json(name))
+        try:
+            saved = json.loads(Path(name).expanduser().read_bytes())
+        except (OSError, ValueError, RecursionError, MemoryError) as error:  # MemoryError: nested too deep
+            raise DataError(f"{short(name)} cannot be read as JSON: give a saved tokenizer.json") from error
+        return tokenizer_from_json(saved)
     size = re.fullmatch(r"bpe-([0-9]{1,7})", name)
     if texts is None or not (size or name == "characters"):
         ways = "characters or bpe-4096 with texts to train on, gpt2, or the path of a tokenizer.json"
         raise DataError(f"there is no tokenizer {short(name)} here: use {ways}")
     return BPETokenizer.train(texts, int(size[1])) if size else CharTokenizer.train("".join(texts))
-
-
-def _read_json(name: str) -> Any:
-    try:
-        return json.loads(Path(name).expanduser().read_bytes())
-    except OSError as error:
-        why = error.strerror
-    except (ValueError, RecursionError, MemoryError):  # no JSON, no UTF-8, a number of 5,000 digits, too deep
-        why = "it is not JSON that can be read"
-    raise DataError(f"{short(name)} is no saved tokenizer ({why}): give a tokenizer.json")
 
 
 KINDS = {kind.kind: kind for kind in (CharTokenizer, BPETokenizer)}
