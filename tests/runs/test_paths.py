@@ -2,14 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 
-from tests.authoring.kernel import kernel_environment
 from tests.support.tiny import same
 from tinylm.errors import CheckpointError, ConfigError, TinyLMError
 from tinylm.model.config import ModelConfig
@@ -173,14 +170,3 @@ def test_hand_edited_about_file_under_its_own_seal_is_refused_in_a_sentence_or_i
             refused += 1
             assert len(str(error)) < 400 and "\n" not in str(error), edited
     assert refused > 80
-
-
-def test_what_is_trained_is_kept_in_the_folder_that_the_environment_names(tmp_path):
-    code = "from tinylm.runs.paths import MINE; print(MINE)"
-    environment = kernel_environment(os.environ)  # of a notebook under test: a folder of its own
-    for elsewhere in (environment["TINYLM_MINE"], str(tmp_path / "mine")):
-        command = [sys.executable, "-c", code]
-        given = environment | {"TINYLM_MINE": elsewhere}
-        done = subprocess.run(command, env=given, cwd=paths.REPOSITORY, capture_output=True, text=True)
-        assert done.stdout.strip() == elsewhere, done.stderr
-        assert not Path(elsewhere).is_relative_to(paths.REPOSITORY)

@@ -97,6 +97,12 @@ def test_answers_are_refused_where_a_line_has_none(text, rows, message, tmp_path
         Run(tiny(data={"corpus": "my.txt", "rows": rows, "scored": "answers"}, model={"context_length": 6}))
 
 
+@pytest.mark.parametrize("asked", [{"rows": "documents"}, {"recall": 2.0}])
+def test_text_without_documents_has_none_to_begin_at_or_to_recall_in(asked):
+    with pytest.raises(ConfigError, match="toyworld-plays is read as 1 text: use bpe-4096"):
+        Run(tiny(data={"corpus": "toyworld-plays"} | asked))
+
+
 def test_rows_that_ask_nothing_are_not_graded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("my.txt").write_text(LINES.replace("39=", "39-"))
