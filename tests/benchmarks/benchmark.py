@@ -56,7 +56,7 @@ def command() -> str:
 def open_record(chosen: argparse.Namespace, *, what: str = "benchmark", **header: Any) -> RunRecord:
     """Begin the record of this run. Its header has the options, and `header` adds to them."""
     name = Path(sys.argv[0]).stem
-    where = new_folder(name, chosen.record) if chosen.record else Path(UNKEPT.name, name)
+    where = new_folder(chosen.record) if chosen.record else Path(UNKEPT.name, name)
     known = {key: value for key, value in vars(chosen).items() if key != "record"}
     known |= {"device": "cpu", "dtype": "float32", "threads": torch.get_num_threads()}
     load = round(os.getloadavg()[0], 2)  # before this run itself is what keeps the machine busy

@@ -136,8 +136,6 @@ def test_same_number_of_processes_goes_on_to_the_same_bits_and_one_more_says_tha
         os.kill(processes[0][0].pid, signal.SIGTERM)
         assert set(ended(processes)) == {130}
         assert set(ended(started(sizes[1], tmp_path, ["resume", name]))) == {0}
-        said, *_ = texts_of(sizes[1], tmp_path)
-        assert ("bit for bit: processes was 1 and is 2\n" in said) == (name == "other")
         assert the_end(tmp_path / name) == the_end(tmp_path / "whole"), name
 
 
@@ -233,7 +231,7 @@ def test_torchrun_or_a_rank_is_killed_one_process_resumes_and_transformers_opens
     until_step(record, last_step(record) + 1, resumed)
     resumed.send_signal(signal.SIGTERM)
     out, err = resumed.communicate(timeout=ranks.PATIENCE)
-    assert resumed.returncode == 130 and "processes was 2 and is 1" in out and "ended early" in out, err
+    assert resumed.returncode == 130 and "ended early" in out, err
     assert main(["export", str(record.parent), str(tmp_path / "out")]) == 0
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     ours = open_checkpoint(record.parent)

@@ -2,14 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 
-from tests.authoring.kernel import kernel_environment
 from tests.support.tiny import same
 from tinylm.errors import CheckpointError, ConfigError, TinyLMError
 from tinylm.model.config import ModelConfig
@@ -69,19 +66,8 @@ def test_checkpoint_is_found_by_its_folder_its_runs_folder_its_runs_name_and_its
         assert find_run(name).resolve() == home.parent
 
 
-def test_damaged_checkpoint_is_refused_with_the_earlier_one_that_can_be_opened(home):
-    for step in (9, 10):
-        write(home / f"step_{step:08d}", step=step)
-    (home / "step_00000010" / "model.safetensors").write_bytes(b"")
-    with pytest.raises(CheckpointError) as refusal:
-        open_checkpoint("run-1")
-    said = str(refusal.value)
-    assert said.startswith("mine/run-1/checkpoints/step_00000010/model.safetensors is damaged")
-    assert open_checkpoint(said.rpartition("; there is an earlier one, ")[2]).notes["step"] == 9
-
-
 def test_checkpoint_where_there_is_none_is_refused_with_how_to_make_one():
-    with pytest.raises(CheckpointError, match="no checkpoint run-1: `python -m tinylm train shakespeare_ch"):
+    with pytest.raises(CheckpointError, match="no checkpoint 'run-1': `python -m tinylm train shakespeare"):
         find("run-1")
 
 
@@ -102,7 +88,7 @@ def test_folder_of_hugging_faces_and_a_name_on_the_hub_are_opened_as_checkpoints
         with pytest.raises(CheckpointError, match="the checkpoint names no corpus"):
             _ = theirs.corpus
     assert open_checkpoint("mine/run-1").corpus == "toyworld-plays"
-    with pytest.raises(CheckpointError, match="there is no checkpoint mine/run-2: did you mean"):
+    with pytest.raises(CheckpointError, match="there is no checkpoint 'mine/run-2': did you mean"):
         open_checkpoint("mine/run-2")
     assert asked == ["ada/gpt"]
 
@@ -184,14 +170,3 @@ def test_hand_edited_about_file_under_its_own_seal_is_refused_in_a_sentence_or_i
             refused += 1
             assert len(str(error)) < 400 and "\n" not in str(error), edited
     assert refused > 80
-
-
-def test_what_is_trained_is_kept_in_the_folder_that_the_environment_names(tmp_path):
-    code = "from tinylm.runs.paths import MINE; print(MINE)"
-    environment = kernel_environment(os.environ)  # of a notebook under test: a folder of its own
-    for elsewhere in (environment["TINYLM_MINE"], str(tmp_path / "mine")):
-        command = [sys.executable, "-c", code]
-        given = environment | {"TINYLM_MINE": elsewhere}
-        done = subprocess.run(command, env=given, cwd=paths.REPOSITORY, capture_output=True, text=True)
-        assert done.stdout.strip() == elsewhere, done.stderr
-        assert not Path(elsewhere).is_relative_to(paths.REPOSITORY)

@@ -33,16 +33,6 @@ def test_warm_up_is_shortened_in_proportion_and_never_lengthened():
     assert shortened(made, 1).train.warmup_steps < 1
 
 
-def test_shakespeare_fast_changes_choices_and_never_the_size_the_data_or_the_tokens_of_a_step():
-    base, fast = recipe("shakespeare_baseline"), recipe("shakespeare_fast")
-    assert (fast.data, fast.train.tokens_per_step) == (base.data, base.train.tokens_per_step)
-    for name in ("n_layer", "n_head", "n_embd"):
-        assert getattr(fast.model, name) == getattr(base.model, name)
-    counts = [parameter_counts(r.model)["total"] for r in (base, fast)]
-    assert abs(counts[1] / counts[0] - 1) < 0.05
-    assert fast.train.steps * 1.4 > base.train.steps  # at most 1.4 times the baseline's time for a step
-
-
 def test_tinystories_51m_is_the_published_one_counted_in_updates():
     made = recipe("tinystories_51m")
     model, train = made.model, made.train
@@ -50,16 +40,6 @@ def test_tinystories_51m_is_the_published_one_counted_in_updates():
     assert train.grad_accum_steps(model.context_length) == 32 and train.steps == 40_000 // 32
     assert train.warmup_steps == 2_000 // 32 and train.steps * train.tokens_per_step == 327_680_000
     assert train.min_learning_rate < train.learning_rate
-
-
-@pytest.mark.parametrize("scale", ["small", "medium", "full"])
-def test_tinystories_fast_has_the_parameters_the_tokens_and_the_text_of_the_published_one(scale):
-    base, fast = recipe("tinystories_51m", scale), recipe("tinystories_fast", scale)
-    assert fast.data == base.data
-    for tokens in (lambda r: r.train.tokens_per_step, lambda r: r.train.steps, lambda r: r.train.seed):
-        assert tokens(fast) == tokens(base)
-    counts = [parameter_counts(r.model)["total"] for r in (base, fast)]
-    assert abs(counts[1] / counts[0] - 1) < 0.01
 
 
 def test_gpt2_124m_is_gpt2_on_ten_billion_tokens_and_any_power_of_two_of_cards_shares_its_batch():
@@ -74,15 +54,19 @@ def test_gpt2_124m_is_gpt2_on_ten_billion_tokens_and_any_power_of_two_of_cards_s
     assert published.grad_accum_steps(512, 8) == 8
 
 
-@pytest.mark.parametrize("scale", ["small", "medium", "full"])
-def test_gpt2_124m_fast_has_the_parameters_and_the_text_of_gpt2_and_six_tenths_of_its_tokens(scale):
-    base, fast = recipe("gpt2_124m", scale), recipe("gpt2_124m_fast", scale)
+SCALES = ("small", "medium", "full")
+FASTER = [("shakespeare_baseline", "shakespeare_fast", None, (1 / 1.4, 1))]  # a step takes at most 1.4 times
+FASTER += [("tinystories_51m", "tinystories_fast", scale, (1, 1)) for scale in SCALES]
+FASTER += [("gpt2_124m", "gpt2_124m_fast", scale, (0.59, 0.6)) for scale in SCALES]
+
+
+@pytest.mark.parametrize("base, fast, scale, share", FASTER)
+def test_fast_recipe_has_the_text_the_size_and_the_tokens_of_a_step_of_its_base(base, fast, scale, share):
+    base, fast = recipe(base, scale), recipe(fast, scale)
     assert (fast.data, fast.train.tokens_per_step) == (base.data, base.train.tokens_per_step)
     counts = [parameter_counts(r.model)["total"] for r in (base, fast)]
-    assert 0.95 < counts[1] / counts[0] <= 1
-    for name in ("steps", "warmup_steps"):
-        assert getattr(fast.train, name) == getattr(base.train, name) * 6 // 10
-    assert base.train.grad_accum_steps(base.model.context_length, 2)
+    assert abs(counts[1] / counts[0] - 1) < 0.05
+    assert share[0] <= fast.train.steps / base.train.steps <= share[1]
 
 
 def test_full_scale_is_the_recipe_as_it_stands_and_a_scale_that_is_not_there_is_refused():
@@ -110,14 +94,6 @@ base = "wide"
 [deep.train]
 steps = 11
 """
-MISTAKES = [
-    ("n_embd = 8", "n_emb = 8", "the recipe wide, model sets 'n_emb': did you mean n_embd"),
-    ("wide.small.model", "wide.small.modle", "the recipe wide sets 'modle': did you mean model"),
-    ("n_layer = 1", "n_layers = 1", "the recipe wide, model sets 'n_layers': did you mean n_layer"),
-    ("wide.small.model", "wide.smal.model", "the recipe wide sets 'smal': did you mean small"),
-    ('base = "wide"', 'base = "wid"', "deep is based on 'wid', and no recipe above it has that name"),
-    ('about = "', 'base = "deep"\nabout = "', "wide is based on 'deep', and no recipe above it"),
-]
 
 
 def test_recipe_takes_from_its_base_all_that_it_does_not_set_except_its_scales(tmp_path):
@@ -126,10 +102,3 @@ def test_recipe_takes_from_its_base_all_that_it_does_not_set_except_its_scales(t
     assert (own["deep"].model, own["deep"].about) == (own["wide"].model, "a wide one")
     assert (own["deep"].train.steps, own["deep"].train.warmup_steps, own["wide"].train.steps) == (11, 2, 7)
     assert own["wide"].scales == {"small": {"model": {"n_layer": 1}}} and own["deep"].scales == {}
-
-
-@pytest.mark.parametrize("right, wrong, words", MISTAKES)
-def test_recipe_with_a_name_that_nothing_has_is_refused_in_a_sentence(tmp_path, right, wrong, words):
-    (tmp_path / "own.toml").write_text(OWN.replace(right, wrong))
-    with pytest.raises(ConfigError, match=words):
-        read_recipes(tmp_path / "own.toml")

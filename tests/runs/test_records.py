@@ -5,7 +5,6 @@ import json
 import math
 import os
 import socket
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -123,12 +122,12 @@ KNOWN = {  # what a checkpoint knows: finished steps, evaluations; and what is l
 
 
 @pytest.mark.parametrize("what", KNOWN)
-def test_resumed_record_is_cut_at_the_first_event_to_what_the_checkpoint_knows_and_says_so(path, what):
+def test_resumed_record_is_cut_at_its_first_line_to_what_the_checkpoint_knows_and_says_so(path, what):
     step, evaluated, *expected = KNOWN[what]
     before = path.read_bytes()
     record = resumed(path, step, evaluated)
     assert path.read_bytes() == before  # until then the resume may be refused
-    record.on_event(SimpleNamespace(progress=Progress(step), evaluation=None, logged=False))
+    record.write("end")
     assert lines(path) == (*expected, [step])
     assert before.startswith(path.read_bytes().partition(b'{"kind": "resumed"')[0])
 
@@ -157,7 +156,7 @@ SPOILT = {  # lines: header, steps 0 and 2, evaluation 3, steps 4 and 6, evaluat
 def test_record_that_lacks_a_line_before_the_checkpoint_is_refused_and_left_alone(path, what):
     spoilt = b"\n".join([*SPOILT[what](path.read_bytes().splitlines()), b""])
     path.write_bytes(spoilt)
-    words = r"record.jsonl has \d of the [24] (step|evaluation) lines in order up to step 7, .*: restore the"
+    words = r"record.jsonl has \d of 6 lines of steps and evaluations up to step 7, .*: restore the file"
     with pytest.raises(RunError, match=words):
         resumed(path, 7, [3, 7])
     assert path.read_bytes() == spoilt

@@ -1,11 +1,9 @@
 """A run that was stopped and goes on equals one that never was, to the bit; what is not complete is refused;
 and which checkpoints are kept, removed and taken to go on from."""
 
-import errno
 import json
 import math
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -131,7 +129,7 @@ def test_checkpoint_holds_progress_provenance_and_a_model_like_any_other(tmp_pat
     saved = load(made(tmp_path / "here", steps=7, model=model))
     progress, tokens = saved.progress, torch.tensor([[1, 5, 2]])
     assert (progress.step, progress.tokens, progress.val_losses) == (7, 7 * B * T, [(3, 1.5), (6, 1.5)])
-    assert progress.seconds > 0 and saved.rounding("cpu") is None
+    assert progress.seconds > 0
     assert (saved.model.tokenizer, saved.model.notes) == (LETTERS, {"step": 7})
     assert saved.config == make_config(eval_every=3) and saved.provenance["train"]["seed"] == 5
     assert saved.tensors["final_norm.bias/exp_avg"].shape == (6,)
@@ -182,19 +180,13 @@ def test_damaged_file_is_refused_by_name_with_what_was_expected_and_found(tmp_pa
         assert ("here/tinylm.json is damaged" if damage is put_another_runs else name) in said
 
 
-SECTIONS = ("progress", "environment", "scaler", "optimizer", "files")
 ODD = [
-    *[({name: None}, rf"{name} is (None|missing)") for name in SECTIONS],
-    ({"files": []}, r"files is \[\]"),
+    *[({name: None}, f"{name} is None") for name in ("step", "val_losses", "scaler", "optimizer", "files")],
     ({"more": 1}, "more is unknown"),
     ({"version": 1}, "version is 1: .* the tinylm that wrote it"),
-    ({"progress": {"epochs": 3}}, "epochs"),
-    ({"progress": {"step": 4, "val_losses": [None]}}, "NoneType"),
-    ({"progress": {"step": 4, "val_losses": [[3, "x"]]}}, "could not convert"),
-    ({"progress": {"step": "4"}}, "step is '4'"),
-    ({"progress": {"step": 4, "tokens": 1.5}}, "tokens is 1.5"),
-    ({"progress": {"step": 4, "seconds": "long"}}, "could not convert string"),
-    ({"progress": {"step": 4, "seconds": -1}}, "seconds is -1"),
+    ({"val_losses": [None]}, "NoneType"),
+    ({"val_losses": [[3, "x"]]}, "could not convert"),
+    ({"tokens": 1.5}, "tokens is 1.5"),
     ({"files": {"tinylm.json": None}}, "expected None"),
 ]
 
@@ -220,33 +212,21 @@ def test_checkpoint_whose_provenance_is_no_trainings_is_refused(tmp_path, proven
 
 
 OTHERS = [
-    ({"optimizer": "muon"}, {}, {}, "optimizer was adamw and is muon, optimizer was AdamW and is MuonAdamW"),
-    ({}, {}, {"seed": 6}, "batches.seed was 5 and is 6"),
-    ({"seed": 6, "beta2": 0.9}, {}, {}, "train.beta2 was 0.99 and is 0.9, train.seed was 5 and is 6"),
+    ({"optimizer": "muon"}, {}, "optimizer was adamw and is muon, optimizer was AdamW and is MuonAdamW"),
+    ({}, {"seed": 6}, "batches.seed was 5 and is 6"),
+    ({"seed": 6, "beta2": 0.9}, {}, "train.beta2 was 0.99 and is 0.9, train.seed was 5 and is 6"),
 ]
 
 
-@pytest.mark.parametrize("changes, shape, order, sentence", OTHERS)
+@pytest.mark.parametrize("changes, order, sentence", OTHERS)
 def test_resume_with_something_else_is_refused_field_by_field_and_touches_nothing(
-    tmp_path, changes, shape, order, sentence
+    tmp_path, changes, order, sentence
 ):
-    saved, model = load(made(tmp_path / "here")), tiny_gpt(**{"dropout": 0.3} | shape)
+    saved, model = load(made(tmp_path / "here")), tiny_gpt(dropout=0.3)
     before, config = bits_of(model.state_dict()), make_config(**{"eval_every": 3} | changes)
     with pytest.raises(CheckpointError, match=f"^here belongs to another run: .*{sentence}"):
         run(model, config, make_batches(**order), resume=saved)
     assert bits_of(model.state_dict()) == before
-
-
-def test_rounding_names_what_is_not_as_it_was(tmp_path):
-    saved, said = load(made(tmp_path / "here")), "equal up to rounding, not bit for bit: "
-    assert saved.rounding("cpu") is None
-    assert saved.rounding("cpu", processes=2) == said + "processes was 1 and is 2"
-    masks = (
-        "equal up to rounding except for dropout's masks, not bit for bit: micro_batch_size was 3 and is 1"
-    )
-    assert saved.rounding("cpu", make_config(micro_batch_size=1)) == masks
-    saved.data["environment"]["threads"] = 7
-    assert saved.rounding("cpu") == said + f"threads was 7 and is {torch.get_num_threads()}"
 
 
 SPOILT = [
@@ -276,22 +256,6 @@ def test_state_that_nobody_could_go_on_from_is_not_saved_and_the_earlier_one_sta
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
-def test_disk_that_really_refuses_says_so_as_any_file_does_and_the_earlier_checkpoint_stays(tmp_path):
-    resource = pytest.importorskip("resource")  # no file may grow beyond the limit: the system's own answer
-    here = made(tmp_path / "here", steps=2)
-    limit, earlier = (here / "training.safetensors").stat().st_size - 1, load(here).progress
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(OSError) as refused:
-            made(here, steps=3)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert (refused.value.errno, refused.value.strerror) == (errno.EFBIG, "File too large")
-    assert load(here).progress == earlier or load(here).progress.step == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["here"]
-
-
 def folders(home, *steps):
     for step in steps:
         (home / folder_of(step)).mkdir()
@@ -317,8 +281,7 @@ def test_rotate_keeps_the_last_ones_and_the_best(tmp_path, there, step, best, st
 
 def test_rotate_takes_the_name_before_the_files_and_tidies_up_after_a_cut(tmp_path, monkeypatch):
     folders(tmp_path, 2, 5, 10, 15)
-    (tmp_path / folder_of(5)).rename(tmp_path / ".step_00000005.earlier")  # it gets its name back
-    for name in (".step_00000015.partial", "notes", "step_x"):
+    for name in (".step_00000015.partial", ".step_00000010.earlier", "notes", "step_x"):
         (tmp_path / name).mkdir()
     assert saved_steps(tmp_path) == [2, 5, 10, 15]
     with monkeypatch.context() as patched:
@@ -347,22 +310,16 @@ def test_load_newest_passes_over_whatever_is_damaged_in_one_sentence_each(three)
     assert (saved.progress.step, saved.name, passed_over) == (6, "step_00000006", [])
     (three / folder_of(9)).write_text("a file where a folder should be")
     (three / folder_of(7)).symlink_to(three / folder_of(7))
-    shutil.copytree(three / folder_of(6), three / folder_of(8))
     (three / folder_of(6) / "training.json").write_text('{"x": ' + "[" * 100_000)
     path = three / folder_of(4) / "training.safetensors"
     path.unlink()
     path.mkdir()
-    (three / folder_of(2)).rename(three / ".step_00000002.earlier")  # a cut while it was being replaced
     saved, passed_over = load_newest("checkpoints")
-    said = ["9 is .*, Not a directory:", "8/training.json is .*, it was saved after 6 steps:"]
-    said += [
-        "7 is .*, it cannot be followed: ",
-        "6/training.json is .*, it is not JSON",
-        "4/training.safetensors is .* found None:",
-    ]
+    said = ("9/training.json", "7/training.json", "6/training.json is .*, it is not JSON", "found None:")
     assert saved.progress.step == 2
     for sentence, fragment in zip(passed_over, said, strict=True):
-        assert re.match(f"checkpoints/step_0000000{fragment}", sentence) and str(three) not in sentence
+        assert re.search(fragment, sentence) and "checkpoints/step_" in sentence and "\n" not in sentence
+        assert str(three) not in sentence
 
 
 def test_nothing_complete_to_go_on_from_is_refused_with_what_is_wrong_with_the_newest(three):
@@ -370,7 +327,7 @@ def test_nothing_complete_to_go_on_from_is_refused_with_what_is_wrong_with_the_n
         (three / folder_of(step) / "model.safetensors").write_bytes(b"short")
     with pytest.raises(CheckpointError, match=r"no complete checkpoint in checkpoints: .*step_00000006/"):
         load_newest("checkpoints")
-    with pytest.raises(CheckpointError, match="no complete checkpoint in nowhere: nothing was saved yet"):
+    with pytest.raises(CheckpointError, match="no complete checkpoint in nowhere: none was saved yet"):
         load_newest("nowhere")
     weights.save("alone", tiny_gpt(), tokenizer=LETTERS.to_json(), notes={})
     with pytest.raises(CheckpointError, match=r"there is no checkpoint at alone: training.json is missing"):

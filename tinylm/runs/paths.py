@@ -27,21 +27,10 @@ DEVICE = r"(?!(?i:con|prn|aux|nul|com\d|lpt\d)(\.|$))"  # what Windows takes for
 def open_checkpoint(name: str | Path) -> weights.Checkpoint:
     """Open a checkpoint on the CPU, by its folder, its run's folder or name, or a shipped or Hub name.
 
-    Raises CheckpointError when there is none, or when its files are damaged or do not belong together. If its
-    run has an earlier checkpoint, the error names that one."""
+    Raises CheckpointError when there is none, or when its files are damaged or do not belong together."""
     if is_hugging_face(name):
         return open_hugging_face(name)
-    folder = find(name)
-    try:
-        checkpoint = weights.load(display_path(folder))  # so an error shows a path that can be typed
-        _ = checkpoint.model  # built now, so that tensors that do not fit it are refused here
-    except CheckpointError as damaged:
-        earlier = [saved for step in saved_steps(folder.parent) if (saved := folder_of(step)) < folder.name]
-        if not earlier:
-            raise
-        instead = display_path(folder.with_name(earlier[-1]))
-        raise CheckpointError(f"{damaged}; there is an earlier one, {instead}") from damaged
-    return checkpoint
+    return weights.load(display_path(find(name)))  # so an error shows a path that can be typed
 
 
 def find(name: str | Path) -> Path:
@@ -50,11 +39,8 @@ def find(name: str | Path) -> Path:
     Raises CheckpointError with the nearest name, or if the run ended before its first checkpoint."""
     shipped = {folder.name: folder for folder in SHIPPED.glob("*/")}
     folder = _search(name, "checkpoint", shipped | _runs())
-    return newest(folder) if _is_run(folder) else folder
-
-
-def newest(folder: Path) -> Path:
-    """Return the newest checkpoint in the folder of a run. Raises CheckpointError if none was saved."""
+    if not _is_run(folder):
+        return folder
     if steps := saved_steps(folder / KEPT):
         return folder / KEPT / folder_of(steps[-1])
     empty = f"there is no checkpoint in {display_path(folder)}, the run ended before its first was saved"
@@ -71,11 +57,8 @@ def _search(name: str | Path, what: str, known: dict[str, Path]) -> Path:
     folder = known.get(str(Path(name)), Path(name))
     if _is_run(folder) or (what == "checkpoint" and str(name).strip("/\\ ") and os.path.isdir(folder)):
         return folder
-    typed = str(name)
-    if not typed.isprintable() or not 0 < len(typed) <= LONGEST:
-        typed = short(typed, most=40)
-    near = did_you_mean(typed, known) if known else "`python -m tinylm train shakespeare_char` makes one"
-    raise CheckpointError(f"there is no {what} {typed}: {near}")
+    near = did_you_mean(str(name), known) if known else "`python -m tinylm train shakespeare_char` makes one"
+    raise CheckpointError(f"there is no {what} {short(str(name), most=60)}: {near}")
 
 
 def _runs() -> dict[str, Path]:

@@ -58,31 +58,28 @@ class RunRecord:
     def resumed(cls, path: str | Path, done: Progress, config: TrainConfig) -> Self:
         """Continue a record from a checkpoint that has `done` part of a training with this config.
 
-        Later lines will be written again, so they are cut off, but not before the first event: until then a
+        Later lines will be written again, so they are cut off, but not before the first of them: until then a
         resume may be refused, and a refusal changes nothing. Raises RunError unless every line up to the
-        checkpoint is there."""
+        checkpoint is there, once."""
         ends = config.steps - 1  # the last step always has a line
-        logged = [step for step in range(done.step) if step % config.log_every == 0 or step == ends]
-        expected = {"step": logged, "evaluation": [step for step, _ in done.val_losses]}
-        kept: dict[str, list[int]] = {"step": [], "evaluation": []}
-        record = cls.__new__(cls)
+        logged = (step for step in range(done.step) if step % config.log_every == 0 or step == ends)
+        expected = {("step", step) for step in logged} | {("evaluation", step) for step, _ in done.val_losses}
+        record, found = cls.__new__(cls), []
         record.path, size = Path(path), 0
         for length, kind, line in _lines(record.path):
-            if kind in kept and line.get("step") in expected[kind]:
-                kept[kind].append(line["step"])
+            if (kind, line.get("step")) in expected:
+                found.append((kind, line["step"]))
             elif kind not in ("header", "resumed"):
                 break
             size += length
-        for kind, steps in expected.items():
-            if kept[kind] != steps:
-                found = f"{record.path.name} has {len(kept[kind])} of the {len(steps)} {kind} lines in order"
-                raise RunError(f"{found} up to step {done.step}, where the checkpoint is: restore the file")
+        if sorted(found) != sorted(expected):
+            has = f"{record.path.name} has {len(found)} of {len(expected)} lines of steps and evaluations"
+            raise RunError(f"{has} up to step {done.step}, where the checkpoint is: restore the file")
         record._rewind = size, done.step
         return record
 
     def on_event(self, state: TrainingState) -> None:
         """Write down what has just happened: a logged step or an evaluation. The loop calls this."""
-        self._cut_off()
         progress, evaluation = state.progress, state.evaluation
         if evaluation is not None:
             numbers = asdict(evaluation) if is_dataclass(evaluation) else {"loss": evaluation}
@@ -95,19 +92,14 @@ class RunRecord:
     def write(self, kind: str, **numbers: Any) -> None:
         """Write one line: a logged "step", an "evaluation" (its step counts the finished ones), a
         "measurement" of anything else (its name, and numbers with their unit in their name), or the "end"."""
-        self._cut_off()
-        line = json.dumps({"kind": kind, **numbers})
-        line = json.loads(line, parse_constant=lambda _: None)  # JSON has null, but no nan and no infinity
-        with self.path.open("r+", encoding="utf-8", newline="\n") as file:  # "r+" makes no new file
-            file.seek(0, os.SEEK_END)
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-    def _cut_off(self) -> None:
-        """Remove the lines that will be written again, if that is still to be done."""
-        if self._rewind is not None:
+        if self._rewind is not None:  # the first line since a resume: those that follow are written again
             (size, step), self._rewind = self._rewind, None
             os.truncate(self.path, size)
             self.write("resumed", step=step)
+        line = json.dumps({"kind": kind, **numbers})
+        line = json.loads(line, parse_constant=lambda _: None)  # JSON has null, but no nan and no infinity
+        with self.path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 @dataclass(frozen=True)
@@ -129,12 +121,6 @@ class Record:
     def has_ended(self) -> bool:
         """Whether the run came to its end and was not interrupted."""
         return self.end is not None and not self.end.get("interrupted")
-
-    @property
-    def forecast_seconds(self) -> float | None:
-        """What the run was expected to take; None if the header does not say."""
-        seconds = self.header.get("forecast_seconds")
-        return seconds if isinstance(seconds, int | float) else None
 
 
 def read_record(path: str | Path) -> Record:
@@ -166,11 +152,12 @@ def _lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
 def commit() -> str:
     """Return the commit of this code, marked if files have changed since; "unknown" outside a repository."""
     words = ["describe", "--always", "--abbrev=12", "--exclude=*", "--dirty= with changes"]
-    asked, found = ["git", "-C", str(REPOSITORY), *words], None
+    asked = ["git", "-C", str(REPOSITORY), *words]
     with suppress(OSError, subprocess.SubprocessError):
         if IN_REPOSITORY:  # a package installed inside another repository is not of its commit
             found = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10)
-    return found.stdout.strip() if found else "unknown"
+            return found.stdout.strip()
+    return "unknown"
 
 
 def versions(*packages: str) -> dict[str, str]:

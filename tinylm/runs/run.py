@@ -33,7 +33,7 @@ from tinylm.storage.checkpoint import TrainingCheckpoint, folder_of, load_newest
 from tinylm.text.batches import Batches
 from tinylm.training.ddp import SINGLE, World, joined
 from tinylm.training.forecast import Forecast, check_memory, forecast, plain_duration
-from tinylm.training.loop import History, train
+from tinylm.training.loop import train
 from tinylm.training.progress import Progress, TrainingState
 from tinylm.training.provenance import (
     check_same,
@@ -45,6 +45,7 @@ from tinylm.training.provenance import (
 from tinylm.training.speed import measure_speed, threads_for
 
 TORCHRUN = "torchrun --nproc-per-node=%d"
+RECORD = "record.jsonl"  # in the folder of a run
 SAMPLE = GenerationConfig(max_new_tokens=72, temperature=0.8)  # a line
 
 
@@ -64,8 +65,8 @@ def run_recipe(
     Ctrl-C. Everything is checked before the folder is made, so a run that is refused leaves nothing behind.
     `command` is what to type to repeat the run, for its record. With several processes rank 0 does all of
     the writing, to a disk that the others can read. Raises a TinyLMError that says what is wrong."""
-    if world.rank == 0:
-        new_folder(recipe.name, name)
+    if world.rank == 0 and name is not None:
+        new_folder(name)
     if world.size == 1:  # what was typed is refused; several processes divide the same tokens as they can
         recipe.train.grad_accum_steps(recipe.model.context_length)
     plan = recipe.train.divided(recipe.model.context_length, world.size)
@@ -77,16 +78,15 @@ def run_recipe(
         check_memory(recipe.model, replace(plan, fused_loss=fused), memory // world.on_machine)
     run = Run(recipe, fallback=fallback, world=world)
     with run.at_work():
-        expected = run.forecast()
-        header = run.header(expected, command)
-        folder = _make_folder(recipe.name, name) if world.rank == 0 else None
-        folder = paths.MINE / world.broadcast(folder and folder.name)
+        header = run.header(run.forecast(), command)
+        chosen = _make_folder(recipe.name, name) if world.rank == 0 else None
+        folder = paths.MINE / world.broadcast(chosen)
         if world.rank > 0:
             return run.go(folder, None)
         with _alone_in(folder):
-            new_folder(recipe.name, folder.name)  # nobody has saved into it in the meantime
-            (folder / "record.jsonl").unlink(missing_ok=True)
-            return run.go(folder, RunRecord(folder / "record.jsonl", header), expected.seconds)
+            new_folder(folder.name)  # nobody has saved into it in the meantime
+            (folder / RECORD).unlink(missing_ok=True)
+            return run.go(folder, RunRecord(folder / RECORD, header))
 
 
 def resume(name: str, *, world: World = SINGLE) -> "Run":
@@ -98,26 +98,21 @@ def resume(name: str, *, world: World = SINGLE) -> "Run":
     refusal leaves the run as it was."""
     folder = paths.find_run(name)
     with _alone_in(folder) if world.rank == 0 else nullcontext():
-        saved, passed_over = load_newest(paths.display_path(paths.newest(folder).parent))
+        saved, passed_over = load_newest(paths.display_path(folder / paths.KEPT))
         for sentence in passed_over:
             print(f"passed over: {sentence}")
-        record, done = read_record(folder / "record.jsonl"), saved.progress
+        record, done = read_record(folder / RECORD), saved.progress
         check_unchanged(saved.name, _described(saved.provenance), _described(record.header))
         check_same(world, {"the checkpoint": saved.name, "its files": saved.data["files"]})
         if record.has_ended and not passed_over:
-            recipe, scale = saved.provenance["recipe"], saved.provenance.get("scale")
-            again = f"{recipe} --scale {scale}" if scale else recipe
-            how = f"`python -m tinylm train {again} --init-from {folder.name}` trains on from its weights"
             ended = f"the run {folder.name} ended after {done.step} of {saved.config.steps} steps"
-            raise RunError(f"{ended}: {how}")
+            raise RunError(f"{ended}: train another one from its weights with --init-from {folder.name}")
         # Every rank reads the record, so that all of them refuse it. Rank 0 writes to it.
-        going_on = RunRecord.resumed(folder / "record.jsonl", done, saved.config)
+        going_on = RunRecord.resumed(folder / RECORD, done, saved.config)
         run = Run.from_provenance(saved, world=world)
         with run.at_work():
             print(f"going on from {saved.name}: {done.step:,} of {saved.config.steps:,} steps are done")
-            if rounding := saved.rounding(world.device.type, run.plan, world.size):
-                print(rounding)
-            return run.go(folder, going_on if world.rank == 0 else None, record.forecast_seconds, saved)
+            return run.go(folder, going_on if world.rank == 0 else None, saved)
 
 
 class Run:
@@ -136,11 +131,10 @@ class Run:
         self.task = Task(recipe.data, world.first(lambda: read_dataset(recipe.data, fallback=fallback)))
         dataset, self.tokenizer, self.prompt = self.task.dataset, self.task.tokenizer, self.task.prompt
         context_length = recipe.model.context_length
-        for part, tokens in (("training", dataset.train), ("validation", dataset.validation)):
-            if len(tokens) <= context_length:
-                what = f"context_length {context_length} is longer than the {part} text of {dataset.name}"
-                has = f"which has {len(tokens):,} {dataset.unit}s"
-                raise ConfigError(f"{what}, {has}: use {len(tokens) - 1} or less")
+        shortest = min(len(dataset.train), len(dataset.validation))
+        if shortest <= context_length:
+            what = f"context_length {context_length} is longer than a part of {dataset.name}"
+            raise ConfigError(f"{what}, which has {shortest:,} {dataset.unit}s: use {shortest - 1} or less")
         self.world, self.plan = world, recipe.train.divided(context_length, world.size)
         if self.task.loss_fn is not next_token_loss:  # only the cross-entropy is fused with the head
             self.plan = replace(self.plan, fused_loss=False)
@@ -167,6 +161,7 @@ class Run:
             "data": asdict(self.task.data),
             "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
             "tokenizer": self.tokenizer.fingerprint,
+            "init_from": None,
             **default_provenance(self.model, recipe.train, self.batches),
         }
         if start is not None:
@@ -179,23 +174,24 @@ class Run:
         """Make ready what a checkpoint was saved by. `train` compares the two when it restores the state.
 
         Raises CheckpointError if the provenance does not say what the run was made of."""
-        made, data = saved.provenance, stored_data(saved.model)
-        for name in ("recipe", "about"):
-            if not isinstance(made.get(name), str):
-                raise atomic.damaged(f"{saved.model.name}/{weights.ABOUT}", f"its provenance has no {name}")
-        recipe = Recipe(made["recipe"], made["about"], saved.model.config, saved.config, data)
-        run = cls(replace(recipe, scale=made.get("scale")), world=world)
-        if "init_from" in made:  # its weights have become those of the checkpoint
-            run.provenance["init_from"] = made["init_from"]
+        made, opened = saved.provenance, saved.model
+        try:
+            data, init_from = stored_data(opened), made["init_from"]
+            recipe = Recipe(made["recipe"], made["about"], opened.config, saved.config, data)
+            recipe = replace(recipe, scale=made["scale"])
+        except (KeyError, TypeError) as error:
+            raise atomic.damaged(f"{opened.name}/{weights.ABOUT}", f"its provenance: {error}") from error
+        run = cls(recipe, world=world)
+        run.provenance["init_from"] = init_from  # its weights have become those of the checkpoint
         return run
 
     def _start_from(self, start: weights.Checkpoint) -> None:
         """Take the weights of another model, and note which."""
         name, theirs = self.recipe.init_from, start.tokenizer
         if theirs.fingerprint != self.tokenizer.fingerprint:
-            unlike = f"{name} reads {theirs.vocab_size} {self.tokenizer.unit}s"
-            unlike += f" and {self.task.dataset.name} has {self.tokenizer.vocab_size}, not the same"
-            own = "choose a text and settings with its own"
+            unlike = f"{name} reads {theirs.vocab_size} {theirs.unit}s and {self.task.dataset.name} has"
+            unlike += f" {self.tokenizer.vocab_size} {self.tokenizer.unit}s, not the same"
+            own = "choose a text with the same characters"
             if theirs.unit != "character":
                 own = f"use --data.tokenizer {start.name}/{weights.TOKENIZER}"
             raise CheckpointError(f"{unlike}: {own}, or leave init_from out")
@@ -205,10 +201,9 @@ class Run:
     def at_work(self) -> AbstractContextManager[None]:
         """Print what is trained; in the context that is returned, torch has the threads that it is worth."""
         config, plan, dataset, here = self.recipe.model, self.plan, self.task.dataset, self.world.device
-        many = f", in {self.world.size} processes" if self.world.size > 1 else ""
-        asked = self.recipe.train.micro_batch_size
-        if plan.micro_batch_size != asked:
-            many += f", {plan.micro_batch_size} rows at once instead of {asked}: that divides a step's tokens"
+        many = ""
+        if self.world.size > 1:
+            many = f", in {self.world.size} processes, {plan.micro_batch_size} rows at once in each"
         print(
             f"{self.recipe.name}: {self.recipe.about}\n"
             f"{dataset.described}: {len(dataset.train):,} {dataset.unit}s to train on, "
@@ -249,25 +244,17 @@ class Run:
             parameters=expected.parameters,
             data=dataset.name,
             holds=dataset.holds,
-            scale=self.recipe.scale,
-            reading=asdict(self.recipe.data) | {"corpus": dataset.name},
-            init_from=self.provenance.get("init_from"),
+            reading=self.provenance["data"] | {"corpus": dataset.name},
             forecast_seconds=expected.seconds,
             **_described(self.provenance),
         )
 
-    def go(
-        self,
-        folder: Path,
-        record: RunRecord | None,
-        forecast_seconds: float | None = None,
-        saved: TrainingCheckpoint | None = None,
-    ) -> Self:
+    def go(self, folder: Path, record: RunRecord | None, saved: TrainingCheckpoint | None = None) -> Self:
         """Train, from the beginning or from a checkpoint, and print what it took. Rank 0 has a record."""
         self.folder, self.record = folder, record
-        name, home = folder.name, folder / paths.KEPT
-        shown, go_on = paths.display_path(folder), f"`python -m tinylm resume {name}` goes on"
-        print(f"writing to {shown}; Ctrl-C ends the run early and keeps the model", flush=True)
+        name, go_on = folder.name, f"`python -m tinylm resume {folder.name}` goes on"
+        where = paths.display_path(folder)
+        print(f"writing to {where}; Ctrl-C ends the run early and keeps the model", flush=True)
         # The record comes first: a second Ctrl-C may cut off the text that on_event prints, but no line.
         callbacks = [self.on_event] if record is None else [record.on_event, self.on_event]
         try:
@@ -283,7 +270,6 @@ class Run:
                 provenance=self.provenance,
                 world=self.world,
             )
-            self.interrupted = history.interrupted
             if record is not None:
                 record.write(
                     "end",
@@ -294,31 +280,20 @@ class Run:
                     stopped_early=history.stopped_early,
                 )
         except OSError as error:  # a full disk, a folder that is gone or read-only, a terminal that is closed
-            instead = f"nothing was saved yet, train it again, also as --run {name}"
-            if saved_steps(home):
-                instead = f"its checkpoints are complete, {go_on}"
             stopped = f"the run {name} stopped after step {self.progress.step}, because the system refused"
-            raise RunError(f"{stopped}: {error.strerror}; {instead}") from error
+            raise RunError(f"{stopped}: {error.strerror}; {go_on} from its last checkpoint") from error
         except WorldLost as error:
             raise WorldLost(f"{error}: {go_on}, also with another number of processes") from error
-        if record is not None:
-            self._print_end(history, go_on, forecast_seconds)
-            self.model.cpu().eval()
-        return self
-
-    def _print_end(self, history: History, go_on: str, forecast_seconds: float | None) -> None:
-        step, plan = self.progress.step, self.plan
+        self.interrupted, step = history.interrupted, self.progress.step
         if history.interrupted:
             print(f"ended early, after {step} steps: {go_on}")
         elif history.stopped_early:
-            best = paths.display_path(self.folder / paths.KEPT / folder_of(self.progress.best[0]))
-            patience = f"{plan.patience} evaluations had not lowered the loss"
-            print(f"stopped early, after {step} steps: {patience}\nthe lowest is kept: {best}")
-        took = f"took {plain_duration(history.seconds)}"
-        if forecast_seconds and history.tokens:  # of the whole run, so it is cut to what was read
-            expected = forecast_seconds * history.tokens / (plan.steps * plan.tokens_per_step)
-            took += f", {history.seconds / expected:.2f} times its forecast ({plain_duration(expected)})"
-        print(took)
+            lowest = f"{where}/{paths.KEPT}/{folder_of(self.progress.best[0])}"
+            patience = f"{self.plan.patience} evaluations had not lowered the loss"
+            print(f"stopped early, after {step} steps: {patience}\nthe lowest is kept: {lowest}")
+        print(f"took {plain_duration(history.seconds)}")
+        self.model.cpu().eval()
+        return self
 
     def evaluate(self, state: TrainingState) -> Evaluation:
         """Return the loss on the validation text, in the arithmetic of the training or in eval_dtype."""
@@ -368,41 +343,40 @@ def _open_start(recipe: Recipe) -> weights.Checkpoint:
     return start
 
 
-def new_folder(recipe_name: str, name: str | None = None) -> Path:
-    """Return where the next run goes: data/mine/NAME, by default the recipe's name and the first free number.
+def new_folder(name: str) -> Path:
+    """Return the folder of a run that is to begin, data/mine/NAME. It is not made yet.
 
-    Nothing is made yet. A run that ended before its first checkpoint may begin again under its name. Raises
-    RunError for a name that is taken, ConfigError for one that is no plain name."""
-    if name is None:
-        numbered = (paths.MINE / f"{recipe_name}-{number}" for number in itertools.count(1))
-        return next(folder for folder in numbered if not folder.exists())
+    A run that ended before its first checkpoint may begin again under its name. Raises RunError for a name
+    that is taken, ConfigError for one that is no plain name."""
     folder = paths.MINE / paths.validate_name(name, "a run")
     is_taken = bool(saved_steps(folder / paths.KEPT))
     with suppress(RunError, FileNotFoundError):  # there is no record, or its first line was cut off
-        record = read_record(folder / "record.jsonl")
+        record = read_record(folder / RECORD)
         is_taken |= record.what != "training" or record.end is not None
     if is_taken:
-        taken = f"the run {name} exists already"
         others = "choose another --run name, leave it out for the next number"
-        raise RunError(f"{taken}: {others}, or go on with `python -m tinylm resume {name}`")
+        way_out = f"{others}, or go on with `python -m tinylm resume {name}`"
+        raise RunError(f"the run {name} exists already: {way_out}")
     return folder
 
 
-def _make_folder(recipe_name: str, name: str | None) -> Path:
-    """Make the folder of a new run. One without a name takes the next number that nobody else has taken."""
-    while True:
-        folder = new_folder(recipe_name, name)
-        try:
-            folder.mkdir(parents=True, exist_ok=name is not None)
-            return folder
-        except FileExistsError:  # another training was faster
-            if name is not None:
-                raise
+def _make_folder(recipe_name: str, name: str | None) -> str:
+    """Make the folder of a new run and return its name, by default with the first number that is free."""
+    if name is not None:
+        (paths.MINE / name).mkdir(parents=True, exist_ok=True)
+        return name
+    for number in itertools.count(1):
+        name = f"{recipe_name}-{number}"
+        with suppress(FileExistsError):  # also where another training was faster
+            (paths.MINE / name).mkdir(parents=True)
+            break
+    return name
 
 
 def _described(provenance: dict[str, Any]) -> dict[str, Any]:
     """Return the parts of a run's provenance that its record holds too."""
-    return {part: provenance.get(part) for part in ("recipe", "tokenizer", "model", "train")}
+    parts = ("recipe", "scale", "init_from", "tokenizer", "model", "train")
+    return {part: provenance.get(part) for part in parts}
 
 
 def _alone_in(folder: Path) -> AbstractContextManager[None]:

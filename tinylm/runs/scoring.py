@@ -47,19 +47,16 @@ def score(name: str | Path, on: str, n: int | None = None) -> list[dict[str, Any
         if n is not None:  # the first ones are no random sample: the file is ordered
             items = draw(items, n, seed=SEED)
     scores = score_choices(opened.model.to(best_device()), opened.tokenizer, items)
-    step, folder = {"step": opened.notes.get("step")}, Path(opened.name).resolve()
+    folder = Path(opened.name).resolve()
     run = folder.parents[1] if (folder.parents[1] / "record.jsonl").is_file() else None
-    model = run.name if run else folder.name
+    model, step = run.name if run else folder.name, {"step": opened.notes.get("step")}
     lines = [measurement(model, on, scores.accuracy(per), what) | step for per in ("ending", "character")]
     print(*(line["described"] for line in lines), sep="\n", flush=True)
     if run:
-        asked = model if str(name) == model else f"{model}/{paths.KEPT}/{folder.name}"
-        command = f"python -m tinylm evaluate {asked} --on {on}" + (f" --items {n}" if n else "")
-        draft = run / f"{on}_{folder.name}_{len(items)}.part"
-        draft.unlink(missing_ok=True)
-        record = RunRecord(draft, record_header("evaluation", command=command))
+        kept = run / f"{on}_{folder.name}_{len(items)}.jsonl"
+        kept.unlink(missing_ok=True)  # the same items, so the same score
+        command = f"python -m tinylm evaluate {model} --on {on} --items {len(items)}"
+        record = RunRecord(kept, record_header("evaluation", command=command))
         for line in lines:
             record.write("measurement", **line)
-        record.write("end")
-        draft.replace(draft.with_suffix(".jsonl"))
     return lines

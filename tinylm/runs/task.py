@@ -4,7 +4,7 @@ A text of lines such as 12+34=46 asks questions: what follows the = is the answe
 right can be counted. Taught in notebook 06_custom_losses."""
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from tinylm.model.gpt import GPT
 from tinylm.model.losses import LossFn, answers, graded_loss, next_token_loss
 from tinylm.runs import paths
 from tinylm.runs.recipes import DataConfig
-from tinylm.storage import atomic, weights
+from tinylm.storage import weights
 from tinylm.text import corpora
 from tinylm.text.batches import Keep
 from tinylm.text.dataset import Dataset, load_dataset
@@ -26,7 +26,6 @@ from tinylm.text.tokens import in_pieces
 
 RARE = 0.01  # of all tokens: only words of grammar are more frequent
 MARK, END = "=", "\n"  # an answer stands between them
-OWN = ("file", "shards")  # the sources of a text that no registry names
 
 
 def read_dataset(data: DataConfig, *, fallback: bool = False) -> Dataset:
@@ -42,9 +41,9 @@ def read_dataset(data: DataConfig, *, fallback: bool = False) -> Dataset:
         rows="lines" if data.rows == "lines" else "windows",
         fallback=data.fallback if fallback else None,
     )
-    if dataset.source in OWN:
-        return replace(dataset, name=Path(dataset.name).expanduser().resolve().name)
-    return dataset
+    if data.corpus in corpora.CORPORA:
+        return dataset
+    return replace(dataset, name=Path(data.corpus).expanduser().resolve().name)
 
 
 class Task:
@@ -84,12 +83,13 @@ class Task:
         A checkpoint without one, such as an imported one, is read by its own tokenizer. Raises
         CheckpointError if the text or its tokenizer is not what it was."""
         made = opened.provenance
-        if made:
+        if "data" in made:
             data = stored_data(opened)
         else:
             lowercase = getattr(opened.tokenizer, "lowercase", False)
-            named = "characters" if opened.tokenizer.unit == "character" else _own_tokenizer(opened.name)
-            data = DataConfig(corpus=_here(opened.corpus), tokenizer=named, lowercase=lowercase)
+            is_characters = opened.tokenizer.unit == "character"
+            own = "characters" if is_characters else f"{opened.name}/{weights.TOKENIZER}"
+            data = DataConfig(corpus=_here(opened.corpus), tokenizer=own, lowercase=lowercase)
         task = cls(data, read_dataset(data))
         dataset = task.dataset
         known = made.get("dataset", {}).get("fingerprint", dataset.fingerprint)
@@ -125,15 +125,13 @@ class Task:
 
 
 def stored_data(opened: weights.Checkpoint) -> DataConfig:
-    """Return the settings by which a checkpoint's text is read here. Raises CheckpointError for none."""
-    try:
-        data = DataConfig.from_json(asdict(DataConfig()) | opened.provenance["data"])
-    except (ConfigError, KeyError, TypeError) as error:
-        why = str(error) if isinstance(error, ConfigError) else "no settings of a text"
-        raise atomic.damaged(f"{opened.name}/{weights.ABOUT}", f"its provenance has {why}") from error
+    """Return the settings by which a checkpoint's text is read here.
+
+    Raises ConfigError for settings that nothing has, KeyError and TypeError where there are none."""
+    data = DataConfig.from_json(opened.provenance["data"])
     tokenizer = data.tokenizer
     if tokenizer == weights.TOKENIZER:
-        tokenizer = _own_tokenizer(opened.name)
+        tokenizer = f"{opened.name}/{weights.TOKENIZER}"
     return replace(data, corpus=_here(data.corpus), tokenizer=tokenizer)
 
 
@@ -142,7 +140,7 @@ def _stored(data: DataConfig, dataset: Dataset) -> DataConfig:
 
     A path counts from the repository. A tokenizer's file is the checkpoint's own, which carries it."""
     corpus = dataset.name
-    if dataset.source in OWN:
+    if data.corpus not in corpora.CORPORA:
         corpus = paths.relative_path(os.path.expanduser(data.corpus), paths.HOME)
     tokenizer = weights.TOKENIZER if data.tokenizer.endswith(".json") else data.tokenizer
     return replace(data, corpus=corpus, tokenizer=tokenizer)
@@ -153,23 +151,18 @@ def _here(corpus: str) -> str:
     return corpus if corpus in corpora.CORPORA else str(paths.HOME / corpus)
 
 
-def _own_tokenizer(checkpoint: str) -> str:
-    return str(atomic.recover_directory(Path(checkpoint)) / weights.TOKENIZER)
-
-
 def _has_answers(dataset: Dataset, data: DataConfig) -> bool:
     """Return whether each row is made of lines with an = in each.
 
     Raises ConfigError if answers are to be scored and a line has none."""
     n, without = 0, 0
-    for part in (dataset.train, dataset.validation) if data.rows == "lines" else ():
-        whole = np.asarray(part[: len(part) // dataset.line * dataset.line]).reshape(-1, dataset.line)
+    if data.rows == "lines":
         mark = dataset.tokenizer.characters.find(MARK)  # lines are of characters; -1 is no id
-        n += len(whole)
-        without += int((whole != mark).all(axis=1).sum())
-    if n > 0 and without == 0:
-        return True
-    if data.scored == "answers":
-        found = f"{without:,} of {n:,} lines have none" if n else f"rows are {data.rows!r}"
-        raise ConfigError(f"scored 'answers' needs an {MARK} in each of rows 'lines', {found}: use 'all'")
-    return False
+        for part in (dataset.train, dataset.validation):
+            lines = np.asarray(part[: len(part) // dataset.line * dataset.line]).reshape(-1, dataset.line)
+            n += len(lines)
+            without += int((lines != mark).all(axis=1).sum())
+    if data.scored == "answers" and (n == 0 or without > 0):
+        found = f"rows are {data.rows!r} and {without:,} of {n:,} lines have none"
+        raise ConfigError(f"scored 'answers' needs rows 'lines' with an {MARK} in each, {found}: use 'all'")
+    return n > 0 and without == 0

@@ -3,16 +3,17 @@
     step_00000200/          one folder, which appears by one rename: 200 optimiser steps are finished
       model.safetensors, tokenizer.json, tinylm.json   the model and its provenance (storage.weights)
       training.safetensors                             the optimiser's state
-      training.json                                    progress, scaler, environment, and the sha256 of the
-                                                       two files above and of itself
+      training.json                                    progress, scaler, and the sha256 of the two files
+                                                       above and of itself
 
-Nothing in it is code, and no run resumes from a checkpoint that fits only partly.
+Nothing in it is code, and no run resumes from a checkpoint that fits only partly. On the same machine a
+resumed run is equal bit for bit; another machine, another version of torch, or another number of threads,
+processes or rows at once rounds differently.
 Taught in notebook 04_training."""
 
 import contextlib
 import copy
 import dataclasses
-import math
 import re
 import shutil
 from pathlib import Path
@@ -20,16 +21,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tinylm.errors import CheckpointError, ConfigError, require_count, short
+from tinylm.errors import CheckpointError, ConfigError
 from tinylm.storage import atomic, weights
 from tinylm.training.config import TrainConfig
 from tinylm.training.progress import Progress, TrainingState
-from tinylm.training.provenance import check_unchanged, differences
+from tinylm.training.provenance import check_unchanged
 
 FORMAT, VERSION = "tinylm training", 3
 TENSORS, TRAINING = "training.safetensors", "training.json"
-FIELDS = {"format": (FORMAT,), "version": (VERSION,), "optimizer": str}
-FIELDS |= {"progress": dict, "environment": dict, "scaler": dict, "files": dict}
+FIELDS = {"format": (FORMAT,), "version": (VERSION,), "optimizer": str, "scaler": dict, "files": dict}
+FIELDS |= {"step": int, "skipped": int, "tokens": int, "seconds": float, "val_losses": list}  # the progress
 LAST = 2  # this many of the latest checkpoints are kept: if one is damaged, there is another
 
 
@@ -76,13 +77,6 @@ class TrainingCheckpoint:
         optimizer.load_state_dict({"state": memory, "param_groups": groups})
         state.progress = copy.deepcopy(self.progress)
 
-    def rounding(self, device: str, config: TrainConfig | None = None, processes: int = 1) -> str | None:
-        """Return one sentence if a run resumed on this device, so divided, may differ in its last bits."""
-        now = _environment(device, config or self.config, processes)
-        changed = ", ".join(differences(self.data["environment"], now))
-        but = " except for dropout's masks" if self.model.config.dropout and "micro_batch" in changed else ""
-        return f"equal up to rounding{but}, not bit for bit: {changed}" if changed else None
-
 
 def save(folder: str | Path, state: TrainingState, *, tokenizer: atomic.JSON, notes: atomic.JSON) -> None:
     """Write the whole state. `notes` and state.provenance go to tinylm.json.
@@ -106,29 +100,27 @@ def save(folder: str | Path, state: TrainingState, *, tokenizer: atomic.JSON, no
             "format": FORMAT,
             "version": VERSION,
             "optimizer": type(optimizer).__name__,
-            "progress": dataclasses.asdict(state.progress),
             "scaler": state.precision.scaler.state_dict(),
-            "environment": _environment(state.precision.device, state.config, state.world.size),
             "files": {weights.ABOUT: about, TENSORS: weights.write_tensors(tensors, beside / TENSORS)},
         }
+        training |= dataclasses.asdict(state.progress)
         atomic.write_json(beside / TRAINING, training, sealed=True)
 
 
 def load(folder: str | Path) -> TrainingCheckpoint:
     """Read and verify a whole checkpoint. Raises CheckpointError naming a file that is not as it was."""
-    home, name = atomic.recover_directory(Path(folder).resolve()), Path(folder).name
+    home = Path(folder)
     data = atomic.read_json(home, TRAINING, folder, FIELDS)
     for file in (weights.ABOUT, TENSORS):
         atomic.verify(home, file, data["files"].get(file), folder)
     model, tensors = weights.load(folder), weights.read_tensors(home / TENSORS, folder)
     try:
-        progress = _progress(data["progress"])
+        val_losses = [(int(step), float(loss)) for step, loss in data["val_losses"]]
         config = TrainConfig.from_json(model.provenance["train"])
     except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:
         raise atomic.damaged(f"{folder}/{TRAINING}", str(error)) from error
-    if (named := re.fullmatch(r"step_(\d+)", name)) and int(named[1]) != progress.step:
-        raise atomic.damaged(f"{folder}/{TRAINING}", f"it was saved after {short(progress.step)} steps")
-    return TrainingCheckpoint(name, progress, model, config, tensors, data)
+    progress = Progress(data["step"], data["skipped"], data["tokens"], data["seconds"], val_losses)
+    return TrainingCheckpoint(home.name, progress, model, config, tensors, data)
 
 
 def folder_of(step: int) -> str:
@@ -137,9 +129,9 @@ def folder_of(step: int) -> str:
 
 
 def saved_steps(home: Path) -> list[int]:
-    """Return the steps for which there is a checkpoint, rising, without drafts and what is being removed."""
-    name = re.compile(r"step_(\d{8,})|\.step_(\d{8,})\.earlier")
-    return sorted({int(m[1] or m[2]) for path in home.glob("*step_*") if (m := name.fullmatch(path.name))})
+    """Return the steps for which there is a checkpoint, rising. Drafts and other files do not count."""
+    found = (re.fullmatch(r"step_(\d{8,})", path.name) for path in home.glob("step_*"))
+    return sorted(int(match[1]) for match in found if match)
 
 
 def load_newest(home: str | Path) -> tuple[TrainingCheckpoint, list[str]]:
@@ -148,15 +140,11 @@ def load_newest(home: str | Path) -> tuple[TrainingCheckpoint, list[str]]:
     Sentences call the folder `home`, as it is given. Raises CheckpointError if none is complete."""
     passed_over: list[str] = []
     for step in reversed(saved_steps(Path(home))):
-        folder = f"{home}/{folder_of(step)}"
         try:
-            return load(folder), passed_over
-        except CheckpointError as error:
+            return load(f"{home}/{folder_of(step)}"), passed_over
+        except (CheckpointError, OSError) as error:  # a bad sector, a file instead of a folder
             passed_over.append(str(error))
-        except (OSError, RuntimeError) as error:  # a bad sector, a file instead of a folder, a link to itself
-            why = getattr(error, "strerror", None) or "it cannot be followed"
-            passed_over.append(str(atomic.damaged(folder, why)))
-    because = passed_over[0] if passed_over else "nothing was saved yet"
+    because = passed_over[0] if passed_over else "none was saved yet, train it again under the same name"
     raise CheckpointError(f"there is no complete checkpoint in {home}: {because}")
 
 
@@ -168,31 +156,8 @@ def rotate(home: Path, *, step: int, best: int | None) -> None:
     again."""
     reached = [saved for saved in saved_steps(home) if saved <= step]
     with contextlib.suppress(OSError):
-        for saved in saved_steps(home):
-            path = home / folder_of(saved)
-            atomic.recover_directory(path).rename(path)  # a crash may have come while it was being replaced
-            if saved in reached[:-LAST] and saved != best:
-                path.rename(home / f".{path.name}.removed")
-        for rest in home.glob(".step_*"):  # what a crash left behind, too
+        for saved in reached[:-LAST]:
+            if saved != best:
+                (home / folder_of(saved)).rename(home / f".{folder_of(saved)}.removed")
+        for rest in home.glob(".step_*"):  # also what a crash left behind
             shutil.rmtree(rest, ignore_errors=True)
-
-
-def _progress(data: atomic.JSON) -> Progress:
-    """Return the progress that a file holds. Raises ConfigError, TypeError or ValueError for other data."""
-    progress = Progress(**data)
-    for name in ("step", "skipped", "tokens"):
-        require_count(name, getattr(progress, name), least=0)
-    if not 0 <= float(progress.seconds) < math.inf:
-        raise ConfigError(f"seconds is {progress.seconds}: it must be at least 0")
-    progress.val_losses = [(int(step), float(loss)) for step, loss in progress.val_losses]
-    return progress
-
-
-def _environment(device: str | torch.device, config: TrainConfig, processes: int) -> atomic.JSON:
-    return {
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "processes": processes,
-        "device": torch.device(device).type,
-        "micro_batch_size": config.micro_batch_size,
-    }
