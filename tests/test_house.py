@@ -31,8 +31,8 @@ from tinylm.runs.records import read_record
 # and the most that it has now, which only falls until the next part is begun.
 BUDGET = {"ground": 196, "text": 1458, "model": 565, "training": 770, "storage": 435, "inference": 510}
 BUDGET |= {"runs": 690, "serving": 150, "course": 1065, "cli": 180, "the package": 6020}
-NOW = {"ground": 216, "text": 1708, "model": 533, "training": 914, "storage": 520, "inference": 574}
-NOW |= {"runs": 908, "serving": 0, "course": 1320, "cli": 221, "the package": 6914, "tests": 15365}
+NOW = {"ground": 258, "text": 1682, "model": 537, "training": 914, "storage": 683, "inference": 561}
+NOW |= {"runs": 859, "serving": 0, "course": 1181, "cli": 245, "the package": 6920, "tests": 15365}
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE}
 NO_CODE |= {tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc", "tools"}

@@ -124,9 +124,8 @@ def test_shipped_adder_adds_as_its_notes_say(monkeypatch):
 def test_shipped_storyteller_is_the_one_of_its_record(name, run):
     told, record = open_checkpoint(name), read_record(DATA / "runs" / f"{name}{run}.jsonl")
     evaluation, header = record.evaluations[-1], record.header
-    assert {name: told.notes[name] for name in ("loss", "step")} == {
-        n: evaluation[n] for n in ("loss", "step")
-    }
+    assert told.notes["step"] == evaluation["step"]
+    assert told.notes["loss"] == pytest.approx(evaluation["loss"], rel=1e-4)  # one is shipped in bfloat16
     made = told.provenance
     assert header["train"].items() <= made["train"].items()  # there are settings that came later
     assert header["model"].items() <= told.config.to_json().items() == made["model"].items()
