@@ -31,7 +31,7 @@ PREPARED = """
 import json, os, re, sys
 from tinylm.text.prepare import prepare
 if __name__ == "__main__":
-    prepare(sys.argv[1], processes=1, folder=sys.argv[2])
+    prepare(sys.argv[1])
     status = open("/proc/self/status").read() if os.path.exists("/proc/self/status") else "VmHWM: 0"
     memory = int(re.search("VmHWM:[^0-9]*([0-9]+)", status)[1]) * 1024 / 1e9  # 0 where it is not told
     print(json.dumps({"cpu_seconds": sum(os.times()[:2]), "memory_gb": memory}))
@@ -85,8 +85,11 @@ def main():
     (folder / "prepared.py").write_text(PREPARED, encoding="utf-8", newline="\n")
     made = []
     for i in range(chosen.rounds):
-        words = [sys.executable, "prepared.py", "text.parquet", f"shards {i}"]
-        done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
+        words, cache = [sys.executable, "prepared.py", "text.parquet"], {"TINYLM_CACHE": f"{folder}/{i}"}
+        environment = os.environ | cache
+        done = subprocess.run(
+            words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
+        )
         made.append(json.loads(done.stdout))
         record.write("measurement", name="prepare, one process", megabytes=size, **made[-1])
     rate = statistics.median(size / one["cpu_seconds"] for one in made)

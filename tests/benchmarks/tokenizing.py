@@ -7,8 +7,9 @@ text with GPT-2's merges, by `encode` and by `encode_documents`, beside bare cal
 work inside both. Preparing: all of `prepare` on one core, from a file to shards on the disk.
 """
 
+import os
+import shutil
 import time
-from itertools import count
 from pathlib import Path
 
 from benchmark import UNKEPT, in_turns, open_record, options, report
@@ -39,9 +40,10 @@ def main() -> None:
     print(f"{len(merges):,} merges, equal: {same}")
     record.write("measurement", name="equal", merges=len(merges), same_merges=same)
 
-    source, numbers = Path(UNKEPT.name, "text.txt"), count()
+    source = Path(UNKEPT.name, "text.txt")
     joined = f"\n{corpora.END_OF_TEXT}\n".join(documents)
     source.write_text(joined, encoding="utf-8", newline="\n")
+    os.environ["TINYLM_CACHE"] = UNKEPT.name
     training = {
         "count words": lambda: bpe.count_words([text.train]),
         "learn merges": lambda: bpe.train_merges(words, n_merges),
@@ -52,9 +54,7 @@ def main() -> None:
         "tiktoken, whole text": lambda: tiktoken.encode_ordinary(text.validation),
         "encode_documents": lambda: list(ours.encode_documents(documents)),
         "tiktoken, each document": lambda: [tiktoken.encode_ordinary(document) for document in documents],
-        "prepare, one core": lambda: prepare(
-            str(source), processes=1, folder=source.with_name(f"shards {next(numbers)}")
-        ),
+        "prepare, one core": lambda: shutil.rmtree(prepare(str(source))),
     }
     times = in_turns(training, 3, clock=time.process_time)
     times |= in_turns(encoding, chosen.rounds, clock=time.process_time)

@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import pytest
 
 from tests.support.command_line import ROOT
 from tests.support.fault_injection import Faults, PowerCut
-from tinylm.errors import ConfigError, CorpusMissing, DataError
+from tinylm.errors import CorpusMissing, DataError
 from tinylm.text import corpora, documents
 from tinylm.text.corpora import CORPORA, Corpus
 from tinylm.text.dataset import load_dataset
@@ -71,17 +73,17 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def refused(match, *arguments, kind=DataError, **options):
+def refused(match, *arguments, kind=DataError):
     with pytest.raises(kind, match=match) as caught:
-        prepare(*arguments, **options)
+        prepare(*arguments)
     message = str(caught.value)
     assert "\n" not in message and "/tmp" not in message and len(message) < 400
 
 
-@pytest.mark.parametrize(("processes", "piece"), [(1, 1), (1, PIECE), (1, 10**9), (2, PIECE), (3, 700)])
-def test_ids_are_those_of_the_plain_loop_for_any_workers_and_pieces(monkeypatch, tokenizer, processes, piece):
+@pytest.mark.parametrize("piece", [1, PIECE, 10**9])
+def test_ids_are_those_of_the_plain_loop_in_pieces_of_any_size(monkeypatch, tokenizer, piece):
     monkeypatch.setattr(documents, "PIECE", piece)
-    folder = prepare("stories", "tokenizer.json", processes=processes)
+    folder = prepare("stories", "tokenizer.json")
     assert folder.parent == corpora.cache() / "prepared"
     for part, texts in (("train", TRAIN), ("validation", VALIDATION)):
         tokens, manifest = open_tokens(folder / part), read_manifest(folder / part)
@@ -98,28 +100,26 @@ def test_ids_are_those_of_the_plain_loop_for_any_workers_and_pieces(monkeypatch,
 
 def test_named_tokenizer_is_trained_on_the_training_text_and_kept_with_its_ids():
     folder = prepare("stories", "bpe-300")
-    assert folder.name == "stories-bpe-300" and prepared("stories", "bpe-300") == folder
+    assert prepared("stories", "bpe-300") == folder
     tokenizer = BPETokenizer.train(TRAIN, 300)
     assert read_manifest(folder / "train")["tokenizer"] == json.loads(json.dumps(tokenizer.to_json()))
     assert np.array_equal(np.asarray(open_tokens(folder / "train")), plain_loop(tokenizer, TRAIN))
 
 
 CODE = """
-if __name__ == "__main__":
-    import sys
-    from tinylm.text import documents
-    from tinylm.text.prepare import prepare
-    documents.PIECE = 40_000
-    prepare("large", "tokenizer.json", processes={processes}, folder="ready")
-    sys.exit("torch" in sys.modules)
+import sys
+from tinylm.text import documents
+from tinylm.text.prepare import prepare
+documents.PIECE = 40_000
+prepare("large", "tokenizer.json")
+sys.exit("torch" in sys.modules)
 """
 
 
-def start(tmp_path, processes):
-    """A preparation of some megabytes by so many workers, as a process of its own."""
-    (tmp_path / "start.py").write_text(CODE.format(processes=processes))
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command, nowhere = [sys.executable, "start.py"], subprocess.DEVNULL
+def start(tmp_path, cache="cache"):
+    """A preparation of some megabytes, as a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TINYLM_CACHE": str(tmp_path / cache)}
+    command, nowhere = [sys.executable, "-c", CODE], subprocess.DEVNULL
     return subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=nowhere)
 
 
@@ -136,45 +136,54 @@ def made_at(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.bin")}
 
 
-def test_preparation_killed_at_four_seeded_moments_does_no_finished_shard_again_and_ends_the_same(
+def test_preparation_killed_at_seeded_moments_does_no_finished_shard_again_and_ends_the_same(
     tmp_path, tokenizer
 ):
     (tmp_path / "large").mkdir()
     (tmp_path / "large" / "a.txt").write_bytes(written(TRAIN * 120))
     rows = pyarrow.table({"text": TRAIN * 120, "id": range(len(TRAIN) * 120)})
     pyarrow.parquet.write_table(rows, tmp_path / "large" / "b.parquet", row_group_size=40)
-    home, finished = tmp_path / "ready", {}
+    cache, finished = tmp_path / "cache" / "prepared", {}
     draw = random.Random(12)
-    for processes, ended_by in zip((2, 1, 2, 3), ("KILL", "KILL", "TERM", "INT"), strict=True):
+    for ended_by in ("KILL", "TERM", "INT"):
         enough = len(finished) + draw.randrange(2, 9)
-        running = start(tmp_path, processes)
-        until(lambda: len([*home.glob("*.bin")]) >= enough or running.poll() is not None)  # noqa: B023
+        running = start(tmp_path)
+        until(lambda: len([*cache.rglob("*.bin")]) >= enough or running.poll() is not None)  # noqa: B023
         time.sleep(draw.random() / 100)
-        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
-        workers = children.read_text().split() if children.exists() else []
         running.send_signal(getattr(signal, f"SIG{ended_by}"))
         assert running.wait() == {"KILL": -9, "TERM": -15, "INT": -2}[ended_by]
-        until(lambda: not any(_alive(pid) for pid in workers))  # noqa: B023  (they end with their parent)
-        now = made_at(home)
-        assert (
-            not (home / "manifest.json").exists() and len(now) >= enough and finished.items() <= now.items()
-        )
+        now = made_at(cache)
+        assert not [*cache.rglob("manifest.json")]
+        assert len(now) >= enough and finished.items() <= now.items()
         finished = now
-    assert start(tmp_path, 2).wait(120) == 0  # and without torch
-    assert len(finished) < len(made_at(home)) and finished.items() <= made_at(home).items()
-    assert not [*home.rglob("*.part")]
-    os.rename(home, tmp_path / "resumed")
-    assert start(tmp_path, 1).wait(120) == 0  # without interruption
-    assert contents(tmp_path / "resumed") == contents(home)
+    assert start(tmp_path).wait(120) == 0  # and without torch
+    assert len(finished) < len(made_at(cache)) and finished.items() <= made_at(cache).items()
+    assert start(tmp_path, "whole").wait(120) == 0  # without interruption
+    assert contents(cache) == contents(tmp_path / "whole" / "prepared")
+    (home,) = (path for path in cache.iterdir() if path.is_dir())
     assert np.array_equal(np.asarray(open_tokens(home)), plain_loop(tokenizer, TRAIN * 240))
 
 
-def _alive(pid):
-    status = Path(f"/proc/{pid}/stat")
-    try:
-        return status.read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+def test_second_preparation_of_the_same_text_waits_for_the_first_and_finds_it_ready(monkeypatch, tokenizer):
+    begun, go_on, read = threading.Event(), threading.Event(), []
+    whole = documents.stream
+
+    def slow(path, size):
+        read.append(path.name)
+        begun.set()
+        assert go_on.wait(60)
+        yield from whole(path, size)
+
+    monkeypatch.setattr(documents, "stream", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(prepare, "stories", "tokenizer.json")
+        assert begun.wait(60)
+        second = pool.submit(prepare, "stories", "tokenizer.json")
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.2)
+        go_on.set()
+        assert first.result(60) == second.result(60)
+    assert read == ["Stories-train.txt", "Stories-valid.txt"]  # once
 
 
 @pytest.mark.parametrize("kind", ["refused", "cut"])
@@ -182,7 +191,9 @@ def test_preparation_survives_a_fault_at_every_call_that_touches_the_disk(
     monkeypatch, tmp_path, tokenizer, kind
 ):
     monkeypatch.setattr(documents, "PIECE", 6_000)
-    expected = contents(prepare("stories", "tokenizer.json", folder="whole"))
+    folder = prepare("stories", "tokenizer.json")
+    expected = contents(folder)
+    shutil.rmtree(folder)
     for at in count():
         with monkeypatch.context() as patch:
             faults = Faults(patch, at, kind)
@@ -201,29 +212,31 @@ def test_preparation_survives_a_fault_at_every_call_that_touches_the_disk(
     assert at > 8
 
 
-def test_text_that_cannot_be_read_to_its_end_leaves_what_is_finished(monkeypatch, tmp_path, tokenizer):
-    plain = contents(prepare("stories", "tokenizer.json", folder="plain"))
-    whole = documents.stream
-    for error, match in (
-        (MemoryError(), "there was too little memory, .*: prepare it again, what is finished stays"),
-        (OSError(5, "Input/output error"), "the disk refused: Input/output error: prepare it again"),
-    ):
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (MemoryError(), "there was too little memory"),
+        (OSError(5, "Input/output error"), "the disk refused: Input/output error"),
+    ],
+)
+def test_text_that_cannot_be_read_to_its_end_leaves_what_is_finished(monkeypatch, tokenizer, error, why):
+    home = prepare("stories", "tokenizer.json")
+    plain, whole = contents(home), documents.stream
+    shutil.rmtree(home)
 
-        def broken(path, size, error=error):
-            for n, document in enumerate(whole(path, size)):
-                if n == 15:
-                    raise error
-                yield document
+    def broken(path, size):
+        for n, document in enumerate(whole(path, size)):
+            if n == 15:
+                raise error
+            yield document
 
-        with monkeypatch.context() as patch:
-            patch.setattr(documents, "stream", broken)
-            refused(match, "stories", "tokenizer.json", processes=1)
-        home = corpora.cache() / "prepared" / f"stories-{tokenizer.fingerprint[:12]}"
-        finished = made_at(home)
-        assert len(finished) > 1
-        assert prepare("stories", "tokenizer.json") == home and contents(home) == plain
-        assert finished.items() <= made_at(home).items()
-        shutil.rmtree(home)
+    with monkeypatch.context() as patch:
+        patch.setattr(documents, "stream", broken)
+        refused(f"{why}: prepare it again, what is finished stays", "stories", "tokenizer.json")
+    finished = made_at(home)
+    assert len(finished) > 1
+    assert prepare("stories", "tokenizer.json") == home and contents(home) == plain
+    assert finished.items() <= made_at(home).items()
 
 
 def cut_short(path):
@@ -237,22 +250,26 @@ def flip(path):
 
 
 @pytest.mark.parametrize("damage", [cut_short, flip, Path.unlink])
-@pytest.mark.parametrize(
-    "name", ["train/train_002.bin", "train/manifest.json", "validation/validation_000.bin"]
-)
-def test_damage_is_found_and_named_and_preparing_again_mends_it(tokenizer, damage, name):
+@pytest.mark.parametrize("name", ["train/train_002.bin", "validation/manifest.json"])
+def test_damage_is_found_and_preparing_again_mends_it(tokenizer, damage, name):
     folder = prepare("stories", "tokenizer.json")
     before = contents(folder)
     damage(folder / name)
-    if name.endswith(".bin"):
-        with pytest.raises(DataError, match=": prepare or fetch it again"):
-            open_tokens((folder / name).parent)
     if damage is flip and name.endswith(".bin"):  # which only reading it all finds
         assert prepared("stories", "tokenizer.json") == folder
     else:
         assert prepared("stories", "tokenizer.json") is None
     assert prepare("stories", "tokenizer.json") == folder
     assert contents(folder) == before
+
+
+def test_unfinished_preparation_whose_tokenizer_is_damaged_begins_again(tokenizer):
+    folder = prepare("stories", "bpe-300")
+    before = contents(folder)
+    (folder / "validation" / "manifest.json").unlink()
+    for path in (folder / "tokenizer.json", folder / "train" / "train_001.bin"):
+        cut_short(path)
+    assert contents(prepare("stories", "bpe-300")) == before
 
 
 def test_ready_shards_need_no_right_to_write(monkeypatch, tokenizer):
@@ -275,7 +292,8 @@ def test_shards_of_another_text_finished_or_not_are_neither_used_nor_resumed(mon
         assert prepared("stories", "bpe-300") is None
         assert load_dataset("stories", tokenizer="bpe-300").source == "cache"
         folder = prepare("stories", "bpe-300")
-        assert contents(folder) == contents(prepare("stories", "bpe-300", folder=f"plain {begin}"))
+        ids = plain_loop(BPETokenizer.train(TRAIN[begin:], 300), TRAIN[begin:])
+        assert np.array_equal(np.asarray(open_tokens(folder / "train")), ids)
     data = load_dataset("stories", tokenizer="bpe-300")
     assert data.source == "prepared" and data.tokenizer.decode(data.train[:200]).startswith(TRAIN[2][:99])
 
@@ -307,7 +325,6 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path, tokenizer):
     (tmp_path / "cut.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "empty.txt").write_bytes(b"\n\n")
     (tmp_path / "latin.txt").write_bytes("naïve".encode("latin-1"))
-    (tmp_path / "taken").mkdir()
     name = "tokenizer.json"
     refused("tinyshakespeare needs no shards", "tinyshakespeare", name)
     refused("hellaswag needs no shards", "hellaswag", name)
@@ -321,11 +338,9 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path, tokenizer):
     refused("cannot be read as parquet", "cut.parquet", name)
     refused("0 ids in shards: give at least 1 document", "empty.txt", name)
     refused("latin.txt is no text in UTF-8", "latin.txt", name)
-    refused("the folder taken exists already", "stories", name, folder="taken")
-    refused("processes is 0", "stories", name, processes=0, kind=ConfigError)
     (corpora.cache() / "stories" / "Stories-valid.txt").write_bytes(b"")
     refused("damaged", "stories", name, kind=CorpusMissing)
-    assert (tmp_path / "taken").is_dir() and not [*tmp_path.rglob("*.bin"), *tmp_path.rglob("*.part")]
+    assert not [*tmp_path.rglob("*.bin"), *tmp_path.rglob("*.part")]
 
 
 def declare(monkeypatch, tmp_path, texts, ending=".jsonl"):

@@ -68,8 +68,8 @@ def perform(asked: Any, typed: list[str]) -> int:
                 sources = " and ".join(sorted({f"from the {source}" for source, _ in files.values()}))
                 said = f"{said}, {sources}" if files else "is generated, there is nothing to fetch"
                 print(f"{name}: {said}{part}")
-        case options.Prepare(corpus, tokenizer, processes):
-            folder = prepare.prepare(corpus, tokenizer, processes=processes)
+        case options.Prepare(corpus, tokenizer):
+            folder = prepare.prepare(corpus, tokenizer)
             data = corpus if corpus in corpora.CORPORA else shlex.quote(paths.display_path(folder))
             words = f"--data.corpus {data} --data.tokenizer {shlex.quote(tokenizer)}"
             chosen = "gpt2_124m" if corpus in ("fineweb-edu", "openstax") else "tinystories_51m"

@@ -103,7 +103,6 @@ class Prepare(NamedTuple):
     # A corpus by name, or a file or folder of texts.
     corpus: Annotated[Positional[str], arg(metavar="CORPUS")]
     tokenizer: str = "gpt2"  # gpt2, bpe-4096 (trained on the text), or a saved tokenizer.json.
-    processes: Annotated[int | None, arg(metavar="INT")] = None  # By default one for each core.
 
 
 class Pack(NamedTuple):

@@ -8,46 +8,35 @@ import json
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO
 
 from tinylm.errors import DataError, short
 from tinylm.text.bpe import as_unicode
 from tinylm.text.corpora import END_OF_TEXT
 
-SUFFIXES = (".txt", ".jsonl", ".parquet")
 PIECE = 1 << 26  # bytes of a piece, about
 
 
-class Document(NamedTuple):
-    """A document of a file, and where it lies: a piece is a run of whole documents of about so many bytes."""
-
-    text: str
-    piece: int  # rising from 0
-    end: int  # bytes of the file up to the document's end; of a .parquet file, up to its row group's
-
-
 def read(path: Path) -> Iterator[str]:
-    """Yield the documents of a file, without those that are empty. Raises as `stream`."""
-    return (document.text for document in stream(path) if is_kept(document.text))
+    """Yield the documents of a file, one after the other. Raises as `stream`."""
+    return (text for _, text in stream(path))
 
 
-def stream(path: Path, size: int | None = None) -> Iterator[Document]:
-    """Yield all documents of a file, also empty ones, in pieces of about `size` bytes.
+def stream(path: Path, size: int | None = None) -> Iterator[tuple[int, str]]:
+    """Yield (piece, document) of each document with more than white space in it.
 
-    A piece ends with a document, and has at least one, if only an empty one. The file is read on the way: one
-    document is in memory at a time, or some rows. Raises DataError for a file of an unknown kind and for what
-    cannot be read as a document, and OSError where the disk fails."""
+    A piece is a run of whole documents of about `size` bytes of the file (PIECE by default); of a .parquet
+    file, a run of whole row groups. Pieces are counted from 0. The file is read on the way: one document is
+    in memory at a time, or some rows. Raises DataError for a file of an unknown kind and for what cannot be
+    read as a document, and OSError where the disk fails."""
     size, suffix = size or PIECE, path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise DataError(f"{short(path.name)} is not read as documents: use a file in {', '.join(SUFFIXES)}")
-    if suffix == ".parquet":
-        yield from _rows(path, size)
-        return
+    if suffix not in READERS:
+        raise DataError(f"{short(path.name)} is not read as documents: use a file in {', '.join(READERS)}")
+    piece, begin = 0, 0
     with open(path, "rb") as file:
-        piece, begin = 0, 0
-        documents = _lines(file, path.name) if suffix == ".jsonl" else _between_separators(file, path.name)
-        for text, last_line, end in documents:
-            yield Document(text, piece, end)
+        for text, last_line, end in READERS[suffix](file, path.name):
+            if is_kept(text):
+                yield piece, text
             if last_line > begin + size:
                 piece, begin = piece + 1, end
 
@@ -131,27 +120,27 @@ def _require_text(columns: Iterable[str], name: str) -> None:
         raise DataError(f"{name} has no column 'text', it has {there}: call the one with the texts so")
 
 
-def _rows(path: Path, size: int) -> Iterator[Document]:
-    """Yield the rows of a .parquet file, and an empty document at the end of each row group."""
+def _rows(file: BinaryIO, name: str) -> Iterator[tuple[str, int, int]]:
+    """Yield (document, bytes of the row groups before it, the same) of each row of a .parquet file, and an
+    empty document after each row group, where a piece may end."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile  # a tenth of a second, which only these files cost
 
+    end = 0
     try:
-        with ParquetFile(path, pre_buffer=False) as file:  # pre_buffer would hold all of a row group
-            _require_text(file.schema_arrow.names, path.name)
-            groups, total = file.metadata.num_row_groups, path.stat().st_size
-            piece, in_piece = 0, 0
-            for group in range(groups):
-                end = total * (group + 1) // groups
-                for batch in file.iter_batches(1000, row_groups=[group], columns=["text"]):
+        with ParquetFile(file, pre_buffer=False) as table:  # pre_buffer would hold all of a row group
+            _require_text(table.schema_arrow.names, name)
+            for group in range(table.metadata.num_row_groups):
+                for batch in table.iter_batches(1000, row_groups=[group], columns=["text"]):
                     for text in batch.column(0).to_pylist():
-                        yield Document(as_unicode(text or ""), piece, end)
-                yield Document("", piece, end)
-                in_piece += file.metadata.row_group(group).total_byte_size
-                if in_piece >= size:
-                    piece, in_piece = piece + 1, 0
+                        yield as_unicode(text or ""), end, end
+                end += table.metadata.row_group(group).total_byte_size
+                yield "", end, end
     except (ArrowException, AttributeError, UnicodeDecodeError, OSError) as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None):
             raise  # too little memory (pyarrow's error is both) or a fault of the disk, not of the file
-        why = short(str(error).partition("\n")[0].replace(str(path), path.name))
-        raise DataError(f"{path.name} cannot be read as parquet ({why}): write it again") from error
+        why = short(str(error).partition("\n")[0])
+        raise DataError(f"{name} cannot be read as parquet ({why}): write it again") from error
+
+
+READERS = {".txt": _between_separators, ".jsonl": _lines, ".parquet": _rows}
