@@ -2,9 +2,9 @@
 python tests/benchmarks/tokenizing.py [--record NAME]
 
 All times are CPU-seconds of this process with all its threads. Training: 4,096 ids learned from the training
-text of a corpus, by our trainer and by `tokenizers`; first the merges are compared. Encoding: the validation
-text with GPT-2's merges, by `encode` and by `encode_documents`, beside bare calls of tiktoken, which does the
-work inside both. Preparing: all of `prepare` on one core, from a file to shards on the disk.
+text of a corpus, by the trainer of `tokenizers`. Encoding: the validation text with GPT-2's merges, by
+`encode` and by `encode_documents`, beside bare calls of tiktoken, which does the work inside both. Preparing: all of
+`prepare`, from a file to shards on the disk.
 """
 
 import os
@@ -14,7 +14,6 @@ from pathlib import Path
 
 from benchmark import UNKEPT, in_turns, open_record, options, report
 
-from tests.support.byte_pairs import merges_by_library
 from tinylm.text import bpe, corpora
 from tinylm.text.prepare import prepare
 from tinylm.text.tokenizers import gpt2_tokenizer, tiktoken_gpt2
@@ -34,21 +33,11 @@ def main() -> None:
     about = {"source": text.source, "holds": text.holds, "documents": len(documents)}
     record = open_record(chosen, megabytes=megabytes, **about)
 
-    words = bpe.count_words([text.train])
-    merges = bpe.train_merges(words, n_merges)
-    same = merges == merges_by_library([text.train], n_merges)
-    print(f"{len(merges):,} merges, equal: {same}")
-    record.write("measurement", name="equal", merges=len(merges), same_merges=same)
-
     source = Path(UNKEPT.name, "text.txt")
     joined = f"\n{corpora.END_OF_TEXT}\n".join(documents)
     source.write_text(joined, encoding="utf-8", newline="\n")
     os.environ["TINYLM_CACHE"] = UNKEPT.name
-    training = {
-        "count words": lambda: bpe.count_words([text.train]),
-        "learn merges": lambda: bpe.train_merges(words, n_merges),
-        "tokenizers, both": lambda: merges_by_library([text.train], n_merges),
-    }
+    training = {"learn merges": lambda: bpe.train_merges([text.train], n_merges)}
     encoding = {
         "encode": lambda: ours.encode(text.validation),
         "tiktoken, whole text": lambda: tiktoken.encode_ordinary(text.validation),

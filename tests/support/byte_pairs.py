@@ -1,16 +1,14 @@
 """Our byte pair encoding and tiktoken's with the same merges: of toyworld and GPT-2's own; and any text."""
 
-import json
 from functools import cache
 
 import pytest
 import tiktoken
-import tokenizers
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from tiktoken_ext.openai_public import r50k_pat_str  # the same words, written otherwise than ours
 
-from tinylm.text import bpe, corpora
+from tinylm.text import corpora
 from tinylm.text.tokenizers import BPETokenizer, gpt2_tokenizer, tiktoken_gpt2
 from tinylm.text.toyworld.world import STORIES
 
@@ -50,21 +48,6 @@ def gpt2():
 @cache
 def _gpt2():
     return gpt2_tokenizer(), tiktoken_gpt2()
-
-
-def merges_by_library(texts, n_merges):
-    """The merges that `tokenizers` finds, as bpe.train_merges gives them."""
-    made = tokenizers.Tokenizer(tokenizers.models.BPE())
-    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=256 + n_merges,
-        min_frequency=0,
-        show_progress=False,
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-    )
-    made.train_from_iterator(map(bpe.as_unicode, texts), trainer)
-    model = json.loads(made.to_str())["model"]
-    return [(model["vocab"][left], model["vocab"][right]) for left, right in model["merges"]]
 
 
 both = pytest.mark.parametrize("pair", [trained, gpt2], ids=["trained", "gpt2"])

@@ -2,14 +2,12 @@
 
 A text is cut into words, a word into bytes, and training joins the pair that occurs most often, again and
 again. Sennrich et al. (arXiv:1508.07909), on bytes as in GPT-2 (Radford et al., 2019). An id below 256 is a
-byte, and 256 + i is what the i-th merge makes of two earlier ids. Encoding is tiktoken's work, see
-tokenizers.BPETokenizer; notebook 07_tokenizers writes both by hand."""
+byte, and 256 + i is what the i-th merge makes of two earlier ids. Training is the work of `tokenizers`,
+encoding that of tiktoken (see tokenizers.BPETokenizer); notebook 07_tokenizers writes both by hand."""
 
-import heapq
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import pairwise
 
 import regex
 
@@ -28,8 +26,6 @@ BYTES = bytes([*range(33, 127), *range(161, 173), *range(174, 256), *range(33), 
 ID_OF_BYTE = bytes.maketrans(BYTES, bytes(range(256)))
 # How GPT-2 writes each byte as a letter, in the order of the ids: a space is "Ġ", a line end "Ċ".
 LETTERS = "".join(chr(byte) if i < 188 else chr(68 + i) for i, byte in enumerate(BYTES))
-
-Pair = tuple[int, int]
 
 
 def as_unicode(text: str) -> str:
@@ -57,68 +53,21 @@ def in_pieces(text: str) -> Iterator[str]:
     yield text[begin:]
 
 
-def count_words(texts: Iterable[str]) -> Counter[bytes]:
-    """Count how often each word occurs in the texts.
+def train_merges(texts: Iterable[str], n_merges: int) -> list[str]:
+    """Return the merges in order, as GPT-2 writes them ("Ġ t"): the most frequent pair first, of equally
+    frequent pairs the one with the smallest ids. There are fewer than `n_merges` if no pair is left.
 
-    Training needs nothing else. The count is small, because texts repeat their words."""
-    words: Counter[str] = Counter()
-    for text in texts:
-        words.update(SPLIT.findall(as_unicode(text)))
-    return Counter({word.encode("utf-8"): n for word, n in words.items()})
+    The trainer is that of Hugging Face's `tokenizers`."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-
-def train_merges(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
-    """Return the pairs to merge, in order: the most frequent first, of equally frequent ones the smallest.
-
-    There are fewer than `n_merges` if no pair is left. Counting all pairs again for each merge would read all
-    words each time. Only words that hold the merged pair change, so only their pairs are counted again."""
-    spelled = [list(word.translate(ID_OF_BYTE)) for word in words]  # each word as the ids it has so far
-    times = list(words.values())
-    counts: Counter[Pair] = Counter()
-    holders: defaultdict[Pair, set[int]] = defaultdict(set)  # which words hold a pair, or held it once
-    for number, ids in enumerate(spelled):
-        for pair in pairwise(ids):
-            counts[pair] += times[number]
-            holders[pair].add(number)
-    queue = [(-count, pair) for pair, count in counts.items()]
-    heapq.heapify(queue)
-    merges: list[Pair] = []
-    while queue and len(merges) < n_merges:
-        count, pair = heapq.heappop(queue)
-        if counts[pair] != -count:  # other merges took some of these pairs since the count
-            if counts[pair]:
-                heapq.heappush(queue, (-counts[pair], pair))
-            continue
-        new, changed = 256 + len(merges), set()
-        merges.append(pair)
-        for number in holders.pop(pair):
-            before = spelled[number]
-            after = spelled[number] = merged(before, pair, new)
-            if len(after) == len(before):
-                continue
-            # Subtract all old pairs and add all new ones: in "aaaa" pairs overlap, so no shortcut is safe.
-            for old in pairwise(before):
-                counts[old] -= times[number]
-            for made in pairwise(after):
-                counts[made] += times[number]
-                if new in made:  # no other pair can have become more frequent
-                    holders[made].add(number)
-                    changed.add(made)
-        for made in changed:
-            heapq.heappush(queue, (-counts[made], made))
-    return merges
-
-
-def merged(ids: list[int], pair: Pair, new: int) -> list[int]:
-    """Return the ids with each occurrence of the pair replaced by the new id, from left to right."""
-    first, second = pair
-    out: list[int] = []
-    for token in ids:
-        if token == second and out and out[-1] == first:
-            out[-1] = new  # which is in no pair itself: "aaa" has one pair of a, not two
-        else:
-            out.append(token)
-    return out
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # GPT-2's words and letters
+    letters = pre_tokenizers.ByteLevel.alphabet()  # sorted by the trainer, which is the order of LETTERS
+    trainer = trainers.BpeTrainer(
+        vocab_size=len(letters) + n_merges, min_frequency=0, show_progress=False, initial_alphabet=letters
+    )
+    learner.train_from_iterator(map(as_unicode, texts), trainer)
+    return [" ".join(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
 
 
 @lru_cache(maxsize=8)

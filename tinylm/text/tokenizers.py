@@ -178,12 +178,8 @@ class BPETokenizer(Tokenizer):
         if (n_merges := vocab_size - 256 - len(special)) < 0:
             full = f"a vocabulary of {vocab_size} has no room for 256 bytes and {len(special)} special tokens"
             raise DataError(f"{full}: use {vocab_size - n_merges} or more")
-        words = bpe.count_words([texts] if isinstance(texts, str) else texts)
-        names, lines = list(bpe.LETTERS), []
-        for left, right in bpe.train_merges(words, n_merges):
-            lines.append(f"{names[left]} {names[right]}")
-            names.append(names[left] + names[right])
-        return cls("\n".join(lines), tuple(special))
+        merges = bpe.train_merges([texts] if isinstance(texts, str) else texts, n_merges)
+        return cls("\n".join(merges), tuple(special))
 
     def with_special(self, *names: str) -> "BPETokenizer":
         """Return the same tokenizer with more special tokens, whose ids follow."""
