@@ -3,8 +3,8 @@ python tests/benchmarks/tokenizing.py [--record NAME]
 
 All times are CPU-seconds of this process with all its threads. Training: 4,096 ids learned from the training
 text of a corpus, by the trainer of `tokenizers`. Encoding: the validation text with GPT-2's merges, by
-`encode` and by `encode_documents`, beside bare calls of tiktoken, which does the work inside both. Preparing: all of
-`prepare`, from a file to shards on the disk.
+`encode` and by `encode_documents`, beside bare calls of tiktoken, which does the work inside both.
+Preparing: all of `prepare`, from a file to shards on the disk.
 """
 
 import os

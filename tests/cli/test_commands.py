@@ -80,8 +80,8 @@ CALLS = [  # what is typed, which function does it, what it returns, what it mus
     ("evaluate ada/x --on hellaswag --items 7", "runs.scoring.score", None, ("ada/x", "hellaswag", 7), ""),
     ("machine", "runs.machine.report", "a machine", (), "takes some seconds\na machine\n"),
     (
-        *("fetch openstax", "text.corpora.obtain", {"a": ("pack", ""), "b": ("cache", "")}, ("openstax",)),
-        "openstax: a, b, from the cache and from the pack\n",
+        *("fetch openstax", "text.corpora.fetch", {"a": "", "b": ""}, ("openstax",)),
+        "openstax: a, b, from the network\n",
     ),
     ("pack stick", "text.corpora.pack", ["x"], (Path("stick"),), "1 files: set TINYLM_DATA="),
     ("pack stick a b", "text.corpora.pack", ["x"], (Path("stick"), "a", "b"), "or copy the folder to a"),

@@ -61,12 +61,13 @@ def perform(asked: Any, typed: list[str]) -> int:
             if (corpus is None) != is_all:
                 raise ConfigError(f"name one corpus or give --all: {', '.join(corpora.CORPORA)}")
             for name in corpora.unnamed() if is_all else [corpus]:
-                files, here = corpora.obtain(name), corpora.corpus_here(name)
+                source, here = corpora.locate(name) or "network", corpora.corpus_here(name)
+                files = corpora.fetch(name)
                 part = "" if here.holds == "whole" else f", a {here.holds}: {here.what}"
                 part += "" if all(file.sha256 for file in here.files) else ", checked by their size alone"
                 said = ", ".join(files) if len(files) < 20 else f"{len(files)} files"
-                sources = " and ".join(sorted({f"from the {source}" for source, _ in files.values()}))
-                said = f"{said}, {sources}" if files else "is generated, there is nothing to fetch"
+                said = f"{said}, from the {source.split()[0]}"
+                said = said if files else "is generated, there is nothing to fetch"
                 print(f"{name}: {said}{part}")
         case options.Prepare(corpus, tokenizer):
             folder = prepare.prepare(corpus, tokenizer)
@@ -75,7 +76,7 @@ def perform(asked: Any, typed: list[str]) -> int:
             chosen = "gpt2_124m" if corpus in ("fineweb-edu", "openstax") else "tinystories_51m"
             print(f"ready; next: python -m tinylm train {chosen} --scale small {words}")
         case options.Pack(folder, names):
-            n, where = len(corpora.pack(folder, *names)), shlex.quote(corpora.as_variable(folder))
+            n, where = len(corpora.pack(folder, *names)), shlex.quote(str(folder.resolve()))
             print(f"{n} files: set TINYLM_DATA={where}, or copy the folder to a stick")
         case options.Export(checkpoint, folder, overwrite, licence):
             opened, existing = paths.open_checkpoint(checkpoint), "merge" if overwrite else "refuse"

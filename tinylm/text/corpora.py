@@ -180,10 +180,9 @@ def load(name: str, *, fallback: str | None = None, tokenizer: str = "gpt2") -> 
     try:
         way_out = f"`python -m tinylm prepare {name} --tokenizer {tokenizer}` makes it ready"
         if size(corpus) > LARGE:
-            raise CorpusMissing(
-                name, f"its {size(corpus) / 1e9:.1f} GB are too much to read at once", way_out
-            )
-        found = obtain(name)
+            large = f"its {size(corpus) / 1e9:.1f} GB are too much to read at once"
+            raise CorpusMissing(name, large, way_out)
+        found = {file.name: _obtain(name, file) for file in corpus.files}
         if ".txt" not in corpus.endings:
             raise CorpusMissing(name, "its documents are read as tokens alone", way_out)
     except CorpusMissing as error:
@@ -212,23 +211,16 @@ def locate(name: str) -> str | None:
 def fetch(name: str) -> dict[str, Path]:
     """Return the files of a corpus by name, downloaded where needed; {} where it is generated. Raises as
     `load`."""
-    return {file: path for file, (_, path) in obtain(name).items()}
-
-
-def obtain(name: str) -> dict[str, tuple[str, Path]]:
-    """Return (source, path) of each file of a corpus by its name, downloaded where needed. The source is
-    "pack", "cache" or "network". Raises as `load`."""
-    return {file.name: _obtain(name, file) for file in corpus_here(name).files}
+    return {file.name: _obtain(name, file)[1] for file in corpus_here(name).files}
 
 
 def unnamed() -> Iterator[str]:
-    """Yield the corpora that are fetched or packed without being named; print a line for each that is not."""
+    """Yield the corpora that are fetched or packed without being named: all that are not LARGE and can be
+    had. Print a line for each of the others."""
     for name in CORPORA:
         corpus = corpus_here(name)
-        if size(corpus) > LARGE:
-            print(f"{name} has {size(corpus) / 1e9:.1f} GB: it is left out unless it is named")
-        elif not all(file.url for file in corpus.files) and not locate(name):
-            print(f"{name} comes with a pack alone, and is not here: it is left out")
+        if size(corpus) > LARGE or not (locate(name) or all(file.url for file in corpus.files)):
+            print(f"{name} ({size(corpus) / 1e6:,.0f} MB) is left out: name it to get it too")
         elif corpus.files:
             yield name
 
@@ -255,12 +247,6 @@ def pack(folder: str | Path, *names: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / PACK, said)
     return [*written, folder / PACK]
-
-
-def as_variable(folder: str | Path) -> str:
-    """Return how TINYLM_DATA must name a folder: from the repository's root, or absolutely outside it."""
-    path = Path(folder).resolve()
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def cache() -> Path:
