@@ -12,21 +12,8 @@ from tinylm.errors import DataError
 from tinylm.text.documents import beginning, read, split, stream
 
 END = "<|endoftext|>"
-WORDS = [
-    END,
-    f"{END}\n",
-    "\n",
-    "\n",
-    "\r\n",
-    "a",
-    "ß 🎭",
-    " ",
-    f"\n \t{END}",
-    f" {END}",
-    "<|endo",
-    "ftext|>",
-    "Once\n",
-]
+WORDS = ["\n", "\n", "\r\n", "a", "ß 🎭", " ", "<|endo", "ftext|>", "Once\n"]
+WORDS += [END, f"{END}\n", f"\n \t{END}", f" {END}"]
 
 
 @pytest.fixture
@@ -67,7 +54,7 @@ def drawn(seed):
     return "".join(draw.choices(WORDS, k=draw.randrange(300)))
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(30))
 def test_documents_stand_between_lines_that_are_the_separator(folder, seed):
     text = drawn(seed)
     expected = line_by_line(text)
@@ -89,8 +76,8 @@ def test_pieces_are_about_as_large_as_asked_and_a_long_document_stays_whole(fold
     assert sorted({*numbers}) == [*range(len(others) + 1)] and numbers == sorted(numbers)
 
 
-@pytest.mark.parametrize("end", ["", "\n", f"\n{END}", f"\n{END}\n", f"\n{END}\n\n{END}\n", f"\r\n{END}\r\n"])
-@pytest.mark.parametrize("begin", ["", "\n", f"{END}\n", f"{END}\r\n\r\n", "\ufeff"])
+@pytest.mark.parametrize("end", ["", f"\n{END}\n\n{END}\n", f"\r\n{END}\r\n"])
+@pytest.mark.parametrize("begin", ["", f"{END}\r\n\r\n", "\ufeff"])
 def test_separators_and_windows_line_ends_at_the_ends_make_no_documents(folder, begin, end):
     path = put(folder, "my.txt", f"{begin}one\r\ntwo{end}")
     assert texts(path) == ["one\ntwo"]
@@ -120,7 +107,7 @@ def test_lines_of_json_are_documents_as_they_are(folder):
     assert texts(put(folder, "my.jsonl", line)) == ["a\ufffd😀"]
 
 
-@pytest.mark.parametrize("line", ["{", "3", '"text"', '{"text": 3}', "[" * 10**5])
+@pytest.mark.parametrize("line", ["{", "3", '{"text": 3}', "[" * 10**5])
 def test_line_that_holds_no_text_is_refused_in_a_sentence(folder, line):
     path = put(folder, "my.jsonl", f'{{"text": "good"}}\n{line}\n')
     with pytest.raises(DataError, match=r"^line 2 of my.jsonl is no object with a text, .*: write") as caught:

@@ -50,9 +50,8 @@ def prepare(corpus: str, tokenizer: str = "gpt2") -> Path:
         why = "there was too little memory"
         if isinstance(error, OSError):
             why = f"the disk refused: {error.strerror or error}"
-        raise DataError(
-            f"{home.name} is not ready, {why}: prepare it again, what is finished stays"
-        ) from error
+        again = "prepare it again, what is finished stays"
+        raise DataError(f"{home.name} is not ready, {why}: {again}") from error
     return home
 
 

@@ -90,9 +90,8 @@ class CharTokenizer(Tokenizer):
         folds = self.lowercase is False or (self.lowercase is True and distinct and text == text.lower())
         if not distinct or not folds or self.unknown not in [None, *text]:
             wrong = f"{short(text)} with lowercase={short(self.lowercase)}, unknown={short(self.unknown)}"
-            raise DataError(
-                f"{wrong} is no vocabulary of distinct characters: make it with CharTokenizer.train"
-            )
+            what = "no vocabulary of distinct characters"
+            raise DataError(f"{wrong} is {what}: make it with CharTokenizer.train")
 
     @classmethod
     def train(cls, text: str, *, lowercase: bool = False, unknown: str | None = None) -> Self:
@@ -158,9 +157,8 @@ class BPETokenizer(Tokenizer):
     kind, unit = "bpe", "token"
 
     def __post_init__(self) -> None:
-        names = (
-            self.special if isinstance(self.special, list | tuple) else [None]
-        )  # JSON has made a list of it
+        # JSON has made a list of it.
+        names = self.special if isinstance(self.special, list | tuple) else [None]
         is_name = [isinstance(name, str) and name and name == bpe.as_unicode(name) for name in names]
         if not isinstance(self.merges, str) or not all(is_name) or len(set(names)) < len(names):
             wrong = f"the merges {short(self.merges)} or special tokens {short(self.special)} are not text"
@@ -202,10 +200,9 @@ class BPETokenizer(Tokenizer):
 
     def id_of(self, name: str) -> int:
         """Return the id of a special token. Raises DataError for a name that is none."""
-        if name in self.special:
-            return len(self._bytes) - len(self.special) + self.special.index(name)
-        there = ", ".join(self.special) or "none"
-        raise DataError(f"{short(name)} is no special token here, there is {there}: add it by with_special")
+        if name not in self.special:
+            raise DataError(f"{short(name)} is no special token here: there are {short(self.special)}")
+        return self.vocab_size - len(self.special) + self.special.index(name)
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of one id, which are often not whole characters. Raises as `checked_ids`."""
