@@ -90,10 +90,12 @@ def test_separator_inside_a_line_is_text():
     assert split(f"{END}\n\nQ {END}\n\nR\n\n", "\n\n") == [END, f"Q {END}", "R"]  # where line ends separate
 
 
-def test_end_of_a_files_name_may_be_in_capitals(folder):
+def test_end_of_a_files_name_says_how_it_is_read_also_in_capitals(folder):
     files = [put(folder, "A.TXT", f"one\n{END}\ntwo"), put(folder, "B.Jsonl", '{"text": "one"}')]
     kinds = [texts(path) for path in [*files, parquet(folder, name="C.PARQUET")]]
     assert kinds == [["one", "two"], ["one"], ROWS[1:]]
+    with pytest.raises(DataError, match=re.escape("'my.zip' is not read as documents: use a file in .txt")):
+        texts(put(folder, "my.zip", "x"))
 
 
 def test_lines_of_json_are_documents_as_they_are(folder):
@@ -163,11 +165,6 @@ def test_parquet_that_is_cut_off_damaged_or_without_texts_is_refused_in_a_senten
         with pytest.raises(DataError, match=sentence) as caught:
             texts(path)
         assert str(folder) not in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_file_of_another_kind_is_refused(folder):
-    with pytest.raises(DataError, match=re.escape("'my.zip' is not read as documents: use a file in .txt")):
-        texts(put(folder, "my.zip", "x"))
 
 
 def test_beginning_reads_no_further_than_it_must():
