@@ -272,9 +272,6 @@ def test_settings_that_cannot_work_are_refused_with_what_to_type():
             own(tokenizer="bpe-300", **options)
     with pytest.raises(ConfigError, match="rows is 'row': use 'windows' or 'lines'"):
         own(rows="row")
-    with pytest.raises(ConfigError, match=r"leaves 0 of 2,700: use 0.0007 or more"):
-        own(b"abc" * 1000, train_share=1e-9)
-    assert len(own(b"abc" * 1000, train_share=0.0007).train) == 2
     for share in (1.5, 0.0, -0.5, math.nan, math.inf):
         with pytest.raises(ConfigError, match=f"train_share is {share}: it must be above 0 and at most 1"):
             own(train_share=share)

@@ -139,11 +139,7 @@ def load_dataset(
             data = _of_characters(text, lowercase, rows, train_share)
         else:
             data = _of_documents(text, tokenizer, train_share)
-    kept = round(train_share * len(data.train))
-    if kept < 2:
-        left = f"train_share {train_share} leaves {kept} of {len(data.train):,}"
-        raise ConfigError(f"{left}: use {2 / len(data.train):.1g} or more")
-    return replace(data, train=data.train[:kept])
+    return replace(data, train=data.train[: round(train_share * len(data.train))])
 
 
 def _own_text(path: str, name: str, tokenizer: str) -> corpora.Text:

@@ -62,10 +62,6 @@ def checked_ids(ids: Any, vocab_size: int) -> np.ndarray:
     return row
 
 
-def _code_points(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")  # (T,)
-
-
 @dataclass(frozen=True)
 class CharTokenizer(Tokenizer):
     """One id per character: the id is the character's position in the string `characters`.
@@ -105,25 +101,19 @@ class CharTokenizer(Tokenizer):
         return len(self.characters)
 
     @cached_property
-    def _points(self) -> np.ndarray:
-        return _code_points(self.characters)  # (V,) id -> code point
-
-    @cached_property
-    def _table(self) -> np.ndarray:
-        """Code point -> id. The last row serves every code point above the vocabulary's highest."""
-        missing = -1 if self.unknown is None else self.characters.index(self.unknown)
-        table = np.full(int(self._points.max()) + 2, missing, dtype=np.int64)
-        table[self._points] = np.arange(self.vocab_size)
-        return table
+    def _ids(self) -> dict[str, int]:
+        return {character: i for i, character in enumerate(self.characters)}
 
     def encode(self, text: str) -> np.ndarray:
-        """Return the ids of `text`, int64, (T,): one table look-up per character.
+        """Return the ids of `text`, int64, (T,): one look-up per character.
 
         Raises DataError for the first character outside the vocabulary, unless `unknown` is set."""
         if self.lowercase:
             text = text.lower()
-        ids = self._table.take(_code_points(text), mode="clip")  # (T,)
-        if self.unknown is None and ids.size and ids.min() < 0:
+        other = -1 if self.unknown is None else self._ids[self.unknown]
+        found = (self._ids.get(character, other) for character in text)
+        ids = np.fromiter(found, dtype=np.int64, count=len(text))  # (T,)
+        if ids.size and ids.min() < 0:
             position = int(np.argmax(ids < 0))
             what = f"{text[position]!r} (U+{ord(text[position]):04X}) at position {position}"
             known = f"the {self.vocab_size} characters of the vocabulary"
@@ -133,7 +123,7 @@ class CharTokenizer(Tokenizer):
     def decode(self, ids: Any) -> str:
         """Return the text of one sequence of ids. Raises as `checked_ids`."""
         row = checked_ids(ids, self.vocab_size)
-        return self._points[row].tobytes().decode("utf-32-le") if row.size else ""
+        return "".join(self.characters[i] for i in row.astype(np.int64).tolist())
 
     def token_bytes(self, token: int) -> bytes:
         """Return the UTF-8 bytes of one id's character. Raises as `checked_ids`."""
