@@ -16,7 +16,7 @@ import torch
 from tests.storage.test_hugging_face import WORDS, checkpoint
 from tests.support.command_line import ROOT
 from tinylm.storage import weights
-from tinylm.storage.export import PUBLISHED, read_hugging_face, write_hugging_face
+from tinylm.storage.export import PUBLISHED, open_hugging_face, write_hugging_face
 
 FILE = "model.safetensors"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -110,11 +110,11 @@ def test_model_is_fetched_by_its_name_a_published_one_at_its_commit_and_once(hub
     assert not any(".bin" in path or "README" in path for path in server.asked)
     fetched = [path for path in server.asked if path.endswith("model.safetensors")]
     assert {*fetched} == {f"ada/tiny/resolve/{COMMIT}/{FILE}", f"{name}/resolve/{PUBLISHED[name]}/{FILE}"}
-    config, tensors, _ = read_hugging_face(folder)
+    theirs = open_hugging_face(folder)
     for place, source in (("one", "ada/tiny"), ("two", name)):
         opened = weights.load(tmp_path / place)
-        assert (opened.config, opened.tokenizer, opened.notes) == (config, WORDS, {"imported": source})
-        assert all(torch.equal(opened.tensors[n], tensors[n]) for n in opened.tensors)
+        assert (opened.config, opened.tokenizer, opened.notes) == (theirs.config, WORDS, {"imported": source})
+        assert all(torch.equal(opened.tensors[n], theirs.tensors[n]) for n in opened.tensors)
     commands, asked = [f"import {name} three --overwrite", "import ada/other four"], list(server.asked)
     for offline in ({"HF_HUB_OFFLINE": "1"}, {"TINYLM_OFFLINE": "1"}):
         codes, said = typed(tmp_path, server.url, *commands, **offline)

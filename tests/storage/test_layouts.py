@@ -10,12 +10,12 @@ from tests.storage.test_hugging_face import (
     assert_same_logits_and_greedy_ids,
     checkpoint,
     config_is,
-    read_back,
 )
 from tests.support.hugging_face import transformers
+from tests.support.tiny import same
 from tinylm.errors import CheckpointError
 from tinylm.storage import export
-from tinylm.storage.export import write_hugging_face
+from tinylm.storage.export import open_hugging_face, write_hugging_face
 from tinylm.storage.layouts import GPT2, read_layouts
 
 # StarCoder 2 is GPT-2 with rotary positions, and stores attention's three matrices one by one.
@@ -85,21 +85,19 @@ def test_layout_that_splits_queries_keys_and_values_is_a_table(tmp_path, both_la
     )
     assert isinstance(theirs, transformers.Starcoder2ForCausalLM) and not any(loaded.values())
     assert_same_logits_and_greedy_ids(original.model, theirs.eval())
-    again, _ = read_back(tmp_path / "out")
-    assert again.config == original.config
-    pairs = zip(again.parameters(), original.model.parameters(), strict=True)
-    assert all(torch.equal(one, other) for one, other in pairs)
+    again = open_hugging_face(tmp_path / "out")
+    assert again.config == original.config and same(again.tensors, original.tensors)
     for name, right in (("intermediate_size", 176), ("head_dim", 22), ("num_attention_heads", 2)):
         config_is(**{name: 11})(tmp_path / "out")
         with pytest.raises(CheckpointError, match=f"{name} is 11: use a plain gpt2 or starcoder2 model"):
-            read_back(tmp_path / "out")
+            open_hugging_face(tmp_path / "out")
         config_is(**{name: right})(tmp_path / "out")
-        read_back(tmp_path / "out")
+        open_hugging_face(tmp_path / "out")
 
 
 def test_model_gets_the_layout_that_fits_it(tmp_path, both_layouts):
     write_hugging_face(checkpoint(WORDS), tmp_path / "out")
-    assert export.open_hugging_face(tmp_path / "out").config.position == "learned"
+    assert open_hugging_face(tmp_path / "out").config.position == "learned"
     with pytest.raises(
         CheckpointError, match="here is no starcoder2 model, it has norm 'rmsnorm': export one"
     ):

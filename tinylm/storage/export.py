@@ -1,7 +1,6 @@
-"""Export: models for other programs, and from them. Hugging Face's folders go out and in, OpenAI's and
-nanoGPT's weights in.
+"""Export: models for other programs, and from them: Hugging Face's folders out and in, OpenAI's weights in.
 
-Taught in notebooks 03_transformer, 08_tinystories and 12_gpt2."""
+Taught in notebooks 03_transformer and 12_gpt2."""
 
 import os
 import re
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor
 
 from tinylm.errors import CheckpointError, ConfigError, short
-from tinylm.model.config import ModelConfig
 from tinylm.storage import atomic, weights
 from tinylm.storage.layouts import GPT2, LAYOUTS, Layout
 from tinylm.storage.tokenizer_json import from_tokenizers, settings_of, to_tokenizers
@@ -88,39 +86,27 @@ def write_hugging_face(
 
 
 def plain_card(checkpoint: weights.Checkpoint, licence: str | None = None) -> str:
-    """Return a model card, with the Hub's header, for a model without a record of its training.
+    """Return a short model card, with the Hub's header, for a model without a record of its training.
 
-    It says what the checkpoint knows, and what it does not. licence: the weights', as the Hub calls it."""
-    unknown = "The licence of the weights is not known here: find it out before you publish them."
+    licence: that of the weights, by the Hub's name for it ("mit")."""
+    header = f"license: {licence}\n" if licence else ""
+    name = checkpoint.notes.get("imported", Path(checkpoint.name).name)
+    corpus = checkpoint.notes.get("corpus", "a text that is not known here")
     return (
-        Path(__file__)
-        .with_name("plain_card.md")
-        .read_text(encoding="utf-8")
-        .format(
-            license=f"license: {licence}\n" if licence else "",
-            rights="" if licence else unknown,
-            name=checkpoint.notes.get("imported", Path(checkpoint.name).name),
-            parameters=checkpoint.model.n_parameters(),
-            config=checkpoint.config,
-            corpus=checkpoint.notes.get("corpus", "a text that is not known here"),
-        )
+        f"---\n{header}library_name: transformers\npipeline_tag: text-generation\n---\n\n# {name}\n\n"
+        f"A GPT with {checkpoint.model.n_parameters():,} parameters, trained on {corpus}.\n"
+        "No record of its training is at hand, so this card has no measured numbers.\n"
+        f"The licence of the weights is {licence or 'not known here: find it out before you publish them'}.\n"
     )
 
 
-def read_hugging_face(source: str | Path) -> tuple[ModelConfig, dict[str, Tensor], atomic.JSON]:
-    """Return (config, tensors ready for `load_state_dict`, the tokenizer's `to_json`) of a model.
+def open_hugging_face(source: str | Path) -> weights.Checkpoint:
+    """Open a model of Hugging Face's as a checkpoint without a corpus.
 
     source: a folder with config.json, tokenizer.json and model.safetensors (or its shards), or a model's name
     on the Hub, such as "openai-community/gpt2"; OpenAI's own are downloaded at one PUBLISHED commit.
     Raises CheckpointError for a file that is missing or damaged, weights that are quantized or no floats, and
     a model that fits no layout."""
-    opened = open_hugging_face(source)
-    tied = {"head.weight": opened.tensors["token_embedding.weight"]} if opened.config.tied_head else {}
-    return opened.config, opened.tensors | tied, opened.tokenizer.to_json()
-
-
-def open_hugging_face(source: str | Path) -> weights.Checkpoint:
-    """Open such a folder as a checkpoint without a corpus. Raises CheckpointError as `read_hugging_face`."""
     home, shown = _folder_of(str(source)), str(source)
     about = atomic.read_json(home, CONFIG, shown)
     try:
@@ -150,28 +136,6 @@ def is_hugging_face(source: str | Path) -> bool:
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)) and not os.path.exists(str(source).split("/")[0]):
         return True
     return os.path.isfile(Path(source, CONFIG))
-
-
-def read_published(path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors of a `.pt` state dict with nanoGPT's names under ours, ready for `load_state_dict`.
-
-    Its matrices are all stored as torch's own, (out, in). What `compile` and `DDP` write before a name is cut
-    off, and masks are left out. Raises CheckpointError for another file."""
-    try:  # weights_only: it reads tensors, lists and numbers, and refuses anything that would run code
-        held = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
-        held = held["model"] if isinstance(held.get("model"), dict) else held  # nanoGPT's own ckpt.pt
-        cut = [re.sub(r"^((_orig_mod|module)\.)*", "", name) for name in held]
-    except Exception as error:  # another file can fail in many ways
-        why = error.strerror if isinstance(error, OSError) else type(error).__name__
-        raise CheckpointError(f"{Path(path).name} is no state dict of tensors ({why}): use a .pt") from error
-    plain = [re.sub(r"\bln([12])\b", r"ln_\1", name) for name in cut]
-    found = _in_full(zip(plain, held.values(), strict=True), GPT2, Path(path).name)
-    strange = {name for name, w in found.items() if not (GPT2.our_name(name) and isinstance(w, Tensor))}
-    tokens = found.get("transformer.wte.weight")
-    if strange or tokens is None or not torch.equal(found.get("lm_head.weight", tokens), tokens):
-        wrong = short(min(strange)) if strange else "no lm_head.weight that is its wte.weight"
-        raise CheckpointError(f"{Path(path).name} has {wrong} among {len(held)} tensors: use a GPT's")
-    return {gpt2_name(name): tensor for name, tensor in found.items()} | {"head.weight": tokens}
 
 
 def _in_full(tensors: Iterable[tuple[str, Any]], layout: Layout, shown: str) -> dict[str, Any]:
