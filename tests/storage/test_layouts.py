@@ -1,7 +1,5 @@
 """Layouts are data: a table splits queries, keys and values, and transformers opens what it writes."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -14,6 +12,7 @@ from tests.storage.test_hugging_face import (
 from tests.support.hugging_face import transformers
 from tests.support.tiny import same
 from tinylm.errors import CheckpointError
+from tinylm.model.config import ModelConfig
 from tinylm.storage import export
 from tinylm.storage.export import open_hugging_face, write_hugging_face
 from tinylm.storage.layouts import GPT2, read_layouts
@@ -40,7 +39,6 @@ rows = [
     { ours = "final_norm.{kind}", theirs = ["model.norm.{kind}"] },
     { ours = "head.weight", theirs = ["lm_head.weight"] },
 ]
-free = ["attention", "dropout", "residual_init", "vocab_multiple", "activation_checkpointing"]
 ours = { position = "rotary" }
 checked = { head_dim = "head_dim" }
 
@@ -65,7 +63,7 @@ architecture = "None"
 settings = {}
 fixed = {}
 rows = [
-    { ours = "blocks.{layer}.moe.up", theirs = ["layers.{layer}.experts.{expert}.w1"], experts = "n_expert" },
+    { ours = "blocks.{layer}.moe.up", theirs = ["layers.{layer}.experts.{expert}.w1"] },
 ]
 """
 ROTARY, MIXTURE = read_layouts(TABLE).values()
@@ -99,7 +97,7 @@ def test_model_gets_the_layout_that_fits_it(tmp_path, both_layouts):
     write_hugging_face(checkpoint(WORDS), tmp_path / "out")
     assert open_hugging_face(tmp_path / "out").config.position == "learned"
     with pytest.raises(
-        CheckpointError, match="here is no starcoder2 model, it has norm 'rmsnorm': export one"
+        CheckpointError, match="here is no starcoder2 model, it has norm 'rmsnorm': export another"
     ):
         write_hugging_face(checkpoint(WORDS, position="rotary", n_embd=44, norm="rmsnorm"), tmp_path / "no")
 
@@ -107,7 +105,7 @@ def test_model_gets_the_layout_that_fits_it(tmp_path, both_layouts):
 def test_layout_that_stores_stacked_experts_one_by_one_is_a_row():
     """No model of ours has experts yet, so the row is tried on tensors alone."""
     stacked = {"blocks.5.moe.up": torch.randn(3, 4, 2)}
-    made = MIXTURE.to_theirs(stacked, SimpleNamespace(n_expert=3))
+    made = MIXTURE.to_theirs(stacked, ModelConfig())
     assert [*made] == [f"layers.5.experts.{expert}.w1" for expert in range(3)]
     assert torch.equal(made["layers.5.experts.2.w1"], stacked["blocks.5.moe.up"][2])
     assert MIXTURE.our_name("layers.5.experts.2.w1") == "blocks.5.moe.up"

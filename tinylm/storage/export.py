@@ -4,9 +4,8 @@ Taught in notebooks 03_transformer and 12_gpt2."""
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,16 +43,12 @@ def read_gpt2(path: str | Path, rename: Callable[[str], str] = gpt2_name) -> dic
 
 
 def write_hugging_face(
-    checkpoint: weights.Checkpoint,
-    folder: str | Path,
-    *,
-    card: str | None = None,
-    existing: atomic.Existing = "replace",
+    checkpoint: weights.Checkpoint, folder: str | Path, *, card: str = "", overwrite: bool = True
 ) -> None:
     """Write the folder that transformers' AutoModelForCausalLM and AutoTokenizer open, ready for the Hub.
 
     card: the text of README.md. A README.md that is already there is kept, word for word.
-    existing: what happens to the files of an earlier export, see `atomic.atomic_directory`.
+    overwrite: whether the folder may hold files, see `atomic.atomic_directory`.
     AutoTokenizer takes a special token's name in a text for plain text, as tinylm does. It leaves out a
     character outside a character model's vocabulary, or replaces it if the tokenizer has an `unknown` one.
 
@@ -62,9 +57,7 @@ def write_hugging_face(
     config, end = checkpoint.config, checkpoint.tokenizer.end_of_text
     layout = min(LAYOUTS.values(), key=lambda layout: len(layout.differences(config)))
     if found := ", ".join(layout.differences(config)):
-        raise CheckpointError(
-            f"{checkpoint.name} is no {layout.kind} model, it has {found}: export one that is"
-        )
+        raise CheckpointError(f"{checkpoint.name} is no {layout.kind} model, it has {found}: export another")
     if Path(folder, weights.ABOUT).exists():  # whose own weights would be overwritten
         raise CheckpointError(f"{folder} holds a checkpoint of tinylm: name another folder for the export")
     ends = {"bos_token_id": end, "eos_token_id": end}
@@ -76,8 +69,8 @@ def write_hugging_face(
     }
     tensors = layout.to_theirs(weights.tensors_of(checkpoint.model), config)
     earlier = Path(folder, CARD)
-    text = earlier.read_bytes() if earlier.is_file() else (card or "").encode()
-    with atomic.atomic_directory(folder, EXPORTED, existing) as draft:
+    text = earlier.read_bytes() if earlier.is_file() else card.encode()
+    with atomic.atomic_directory(folder, EXPORTED, overwrite=overwrite) as draft:
         weights.write_tensors(tensors, draft / weights.WEIGHTS, {"format": "pt"})
         for name, content in jsons.items():
             atomic.write_json(draft / name, content)
@@ -117,15 +110,12 @@ def open_hugging_face(source: str | Path) -> weights.Checkpoint:
     except ConfigError as error:
         wanted = f"use a plain {' or '.join(LAYOUTS)} model"
         raise CheckpointError(f"{shown}/{CONFIG} is not for tinylm, {error}: {wanted}") from error
-    found = _in_full(_tensors_in(home, shown).items(), layout, shown)
-    if config.tied_head:  # some files hold the tied matrix twice
-        _, (table,) = layout.find("token_embedding.weight", config)
-        _, (head,) = layout.find("head.weight", config)
-        if head in found and table in found and torch.equal(found[head], found[table]):
-            del found[head]
+    found = _in_full(_tensors_in(home, shown), layout, shown)
+    table, head = (layout.find(f"{part}.weight")[0].theirs[0] for part in ("token_embedding", "head"))
+    if config.tied_head and {table, head} <= found.keys() and torch.equal(found[table], found[head]):
+        del found[head]  # some files hold the tied matrix twice
     tensors = layout.to_ours(found, config, shown)
     tokenizer = from_tokenizers(atomic.read_json(home, weights.TOKENIZER, shown), shown)
-    weights.tokenizer_of(config, tokenizer.to_json())
     folder = Path(source)  # a folder of one's own is named, and no folder above it
     notes = {"imported": folder.resolve().name if folder.is_dir() else shown}
     return weights.Checkpoint(shown, config, tensors, tokenizer, notes)
@@ -138,32 +128,25 @@ def is_hugging_face(source: str | Path) -> bool:
     return os.path.isfile(Path(source, CONFIG))
 
 
-def _in_full(tensors: Iterable[tuple[str, Any]], layout: Layout, shown: str) -> dict[str, Any]:
+def _in_full(tensors: Iterable[tuple[str, Tensor]], layout: Layout, shown: str) -> dict[str, Tensor]:
     """Return the tensors by their full names, without masks. Raises CheckpointError for two of one name."""
-    first: dict[str, str] = {}
-    made = {}
+    made: dict[str, Tensor] = {}
     for name, tensor in tensors:
-        full = layout.in_full(name)
-        if full in first:
-            both = f"{short(first[full])} and {short(name)}"
-            raise CheckpointError(f"{shown} has two tensors for one weight, {both}: remove one of them")
-        first[full], made[full] = name, tensor
-    return {full: tensor for full, tensor in made.items() if not re.fullmatch(layout.ignored, full)}
+        if (full := layout.in_full(name)) in made:
+            raise CheckpointError(f"{shown} has two tensors for {short(full)}: remove one of them")
+        if not re.fullmatch(layout.ignored, full):
+            made[full] = tensor
+    return made
 
 
-def _tensors_in(home: Path, shown: str) -> dict[str, Tensor]:
-    """Return the tensors of model.safetensors or, without it, of all its shards."""
+def _tensors_in(home: Path, shown: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield each tensor of model.safetensors or, without it, of all its shards, with its name."""
     whole = home / weights.WEIGHTS
     files = [whole] if whole.is_file() else sorted(home.glob(SHARDS))
     if not files:
         raise CheckpointError(f"{shown} has no {whole.name}: save it there as safetensors, not as pickle")
-    tensors: dict[str, Tensor] = {}
     for file in files:
-        part = weights.read_tensors(file, shown)
-        if twice := tensors.keys() & part.keys():
-            raise atomic.damaged(f"{shown}/{file.name}", f"another shard has {short(min(twice))} too")
-        tensors |= part
-    return tensors
+        yield from weights.read_tensors(file, shown).items()
 
 
 def _folder_of(name: str) -> Path:
