@@ -1,5 +1,7 @@
 """Layouts are data: a table splits queries, keys and values, and transformers opens what it writes."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -17,56 +19,7 @@ from tinylm.storage import export
 from tinylm.storage.export import open_hugging_face, write_hugging_face
 from tinylm.storage.layouts import GPT2, read_layouts
 
-# StarCoder 2 is GPT-2 with rotary positions, and stores attention's three matrices one by one.
-TABLE = """
-[starcoder2]
-architecture = "Starcoder2ForCausalLM"
-prefix = "model."
-rows = [
-    { ours = "token_embedding.weight", theirs = ["model.embed_tokens.weight"] },
-    { ours = "blocks.{layer}.attn_norm.{kind}", theirs = ["model.layers.{layer}.input_layernorm.{kind}"] },
-    { ours = "blocks.{layer}.attn.qkv.{kind}", theirs = [
-        "model.layers.{layer}.self_attn.q_proj.{kind}",
-        "model.layers.{layer}.self_attn.k_proj.{kind}",
-        "model.layers.{layer}.self_attn.v_proj.{kind}",
-    ], sizes = "qkv_sizes" },
-    { ours = "blocks.{layer}.attn.proj.{kind}", theirs = ["model.layers.{layer}.self_attn.o_proj.{kind}"] },
-    { ours = "blocks.{layer}.mlp_norm.{kind}", theirs = [
-        "model.layers.{layer}.post_attention_layernorm.{kind}",
-    ] },
-    { ours = "blocks.{layer}.mlp.up.{kind}", theirs = ["model.layers.{layer}.mlp.c_fc.{kind}"] },
-    { ours = "blocks.{layer}.mlp.down.{kind}", theirs = ["model.layers.{layer}.mlp.c_proj.{kind}"] },
-    { ours = "final_norm.{kind}", theirs = ["model.norm.{kind}"] },
-    { ours = "head.weight", theirs = ["lm_head.weight"] },
-]
-ours = { position = "rotary" }
-checked = { head_dim = "head_dim" }
-
-[starcoder2.settings]
-vocab_size = "vocab_size"
-num_hidden_layers = "n_layer"
-num_attention_heads = "n_head"
-num_key_value_heads = "n_head"
-hidden_size = "n_embd"
-intermediate_size = "mlp_hidden"
-max_position_embeddings = "context_length"
-rope_theta = "rope_base"
-tie_word_embeddings = "tied_head"
-
-[starcoder2.fixed]
-hidden_act = ["gelu_pytorch_tanh"]
-norm_epsilon = [1e-5]
-use_bias = [true]
-
-[mixture]
-architecture = "None"
-settings = {}
-fixed = {}
-rows = [
-    { ours = "blocks.{layer}.moe.up", theirs = ["layers.{layer}.experts.{expert}.w1"] },
-]
-"""
-ROTARY, MIXTURE = read_layouts(TABLE).values()
+ROTARY, MIXTURE = read_layouts(Path(__file__).with_name("layouts.toml").read_text(encoding="utf-8")).values()
 
 
 @pytest.fixture
