@@ -110,10 +110,18 @@ def config_is(**changes):
 def tensors_are(change):
     def changed(folder):
         tensors = load_file(folder / "model.safetensors")
-        tensors = {name: tensor.contiguous() for name, tensor in (change(tensors) or tensors).items()}
+        tensors |= {name: tensor.contiguous() for name, tensor in change(tensors).items()}
         save_file(tensors, folder / "model.safetensors")
 
     return changed
+
+
+def weight_is(change):
+    return tensors_are(lambda tensors: {QKV: change(tensors[QKV])})
+
+
+def more(name):
+    return tensors_are(lambda tensors: {name: tensors[WTE] + 1})
 
 
 def another_shard_beside(folder):
@@ -131,74 +139,36 @@ def without(*names):
 
 MISSING = object()
 WTE, QKV = "transformer.wte.weight", "transformer.h.1.attn.c_attn.weight"
+THREE = json.dumps(to_tokenizers(CharTokenizer("abc"))).encode()
 BROKEN = {
     "no config": (without("config.json"), "there is no checkpoint at here: config.json is missing"),
-    "a config cut short": (
-        bytes_are("config.json", b'{"model_type": "gp'),
-        "config.json is damaged .* not JSON",
-    ),
+    "a config cut short": (bytes_are("config.json", b'{"model_'), "config.json is damaged .* not JSON"),
     "a Llama": (config_is(model_type="llama"), "not for tinylm, model_type is 'llama': use a plain gpt2"),
     "another activation": (config_is(activation_function="relu"), "activation_function is 'relu'"),
     "a narrow MLP": (config_is(n_inner=52), "n_inner is 52"),
     "no width": (config_is(n_embd=MISSING), "n_embd is None: it must be an integer"),
     "a broken width": (config_is(n_embd=26.5), "n_embd is 26.5"),
     "heads that do not divide": (config_is(n_head=3), "n_embd 26 is not a multiple of n_head 3"),
-    "layers for no machine": (
-        config_is(n_layer=10**15),
-        "it holds [0-9,]+ parameters and its config asks for",
-    ),
-    "one layer too many": (
-        config_is(n_layer=4),
-        r"has transformer.h.3.\S+ with shape None and its model asks for",
-    ),
-    "one layer too few": (
-        config_is(n_layer=2),
-        r"has transformer.h.2.\S+ with shape \(.*\) and its model asks for None",
-    ),
+    "layers for no machine": (config_is(n_layer=10**15), "it holds [0-9,]+ parameters and its config asks"),
+    "one layer too many": (config_is(n_layer=4), r"has transformer.h.3.\S+ with shape None and its model"),
+    "one layer too few": (config_is(n_layer=2), r"has transformer.h.2.\S+ with shape .* asks for None"),
     "untied without a head": (config_is(tie_word_embeddings=False), "has lm_head.weight with shape None"),
-    "a tied head of its own": (
-        tensors_are(lambda t: t.update({"lm_head.weight": t[WTE] + 1})),
-        r"has lm_head.weight with shape \(17, 26\)",
-    ),
-    "a tensor too many": (tensors_are(lambda t: t.update(more=torch.ones(2))), r"has more with shape \(2,\)"),
-    "not turned over": (
-        tensors_are(lambda t: t.update({QKV: t[QKV].t()})),
-        r"c_attn.weight with shape \(78, 26\).* \(26, 78\)",
-    ),
-    "five dimensions": (
-        tensors_are(lambda t: t.update({QKV: t[QKV][None, None, None]})),
-        r"c_attn.weight with shape \(1, 1, 1, 26, 78\) and its model asks for \(26, 78\)",
-    ),
-    "whole numbers": (
-        tensors_are(lambda t: t.update({QKV: t[QKV].to(torch.int8)})),
-        r"with shape \(26, 78\) of int8",
-    ),
-    "complex numbers": (
-        tensors_are(lambda t: t.update({QKV: t[QKV] * 1j})),
-        r"with shape \(26, 78\) of complex64",
-    ),
-    "one tensor under two names": (
-        tensors_are(lambda t: t.update({"wte.weight": t[WTE] + 1})),
-        "here has two tensors for 'transformer.wte.weight'",
-    ),
-    "weights in another form": (
-        config_is(quantization_config={"quant_method": "gptq", "bits": 4}),
-        "quantization_config is {'quant_method': 'gptq', 'bits': 4}",
-    ),
-    "not finite": (tensors_are(lambda t: t[QKV].fill_(math.inf) is None), "holds infinity"),
-    "numbers of 8 bits": (
-        tensors_are(lambda t: t.update({QKV: t[QKV].to(torch.float8_e4m3fn)})),
-        "model.safetensors is damaged",
-    ),
+    "a tied head of its own": (more("lm_head.weight"), r"has lm_head.weight with shape \(17, 26\)"),
+    "a tensor too many": (more("more"), r"has more with shape \(17, 26\)"),
+    "one tensor under two names": (more("wte.weight"), "here has two tensors for 'transformer.wte.weight'"),
+    "not transposed": (weight_is(lambda w: w.t()), r"c_attn.weight with shape \(78, 26\).* \(26, 78\)"),
+    "five dimensions": (weight_is(lambda w: w[None, None, None]), r"shape \(1, 1, 1, 26, 78\) and its model"),
+    "integers": (weight_is(lambda w: w.to(torch.int8)), r"with shape \(26, 78\) of int8"),
+    "complex numbers": (weight_is(lambda w: w * 1j), r"with shape \(26, 78\) of complex64"),
+    "numbers of 8 bits": (weight_is(lambda w: w.to(torch.float8_e4m3fn)), "model.safetensors is damaged"),
+    "not finite": (weight_is(lambda w: w / 0), "holds (infinity|nan)"),
+    "quantized weights": (config_is(quantization_config={"bits": 4}), "quantization_config is {'bits': 4}"),
     "no tensors": (without("model.safetensors"), "here has no model.safetensors: save it"),
     "tensors cut short": (bytes_are("model.safetensors", b"\x10"), "model.safetensors is damaged"),
     "a pickle": (bytes_are("model.safetensors", b"\x80\x04K\x01."), "model.safetensors is damaged"),
     "no tokenizer": (without("tokenizer.json"), "tokenizer.json is missing"),
     "a tokenizer of others": (bytes_are("tokenizer.json", b"{}"), "here has no tokenizer of GPT-2's kind"),
-    "fewer tokens": (
-        bytes_are("tokenizer.json", json.dumps(to_tokenizers(CharTokenizer("abc"))).encode()),
-        "the tokenizer has 3 tokens and its model 17",
-    ),
+    "fewer tokens": (bytes_are("tokenizer.json", THREE), "the tokenizer has 3 tokens and its model 17"),
     "a tensor in two shards": (another_shard_beside, "here has two tensors for 'transformer.wte.weight'"),
 }
 
