@@ -90,11 +90,10 @@ def of_another_torch(model, config):
     return made
 
 
-MOMENTUM, PLAIN = of_torch("SGD", lr=0.1, momentum=0.9, nesterov=True), of_torch("SGD", lr=0.1)
+PLAIN = of_torch("SGD", lr=0.1)
 CASES = {  # settings, and where it matters how the optimiser is made when it is saved and afterwards
     "adamw": ({}, None, None),
     "muon": ({"optimizer": "muon"}, None, None),
-    "momentum": ({}, MOMENTUM, MOMENTUM),
     "no memory": ({}, PLAIN, PLAIN),
     "amsgrad": ({}, *[of_torch("Adam", lr=0.01, amsgrad=True)] * 2),
     "float16 that overflows": ({"log_every": 1}, None, None),
@@ -209,12 +208,11 @@ def test_odd_fields_are_refused_in_a_sentence_even_under_their_own_seal(tmp_path
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 400
 
 
-@pytest.mark.parametrize("provenance, sentence", [({}, "train"), ({"train": {"steps": -3}}, "TrainConfig")])
-def test_checkpoint_whose_provenance_is_no_trainings_is_refused(tmp_path, provenance, sentence):
+def test_checkpoint_whose_provenance_is_no_trainings_is_refused(tmp_path):
     state = fresh()
-    state.provenance = provenance
+    state.provenance = {"train": {"steps": -3}}
     keep(tmp_path / "here")(state)
-    with pytest.raises(CheckpointError, match=rf"training\.json is damaged .*{sentence}"):
+    with pytest.raises(CheckpointError, match=r"training\.json is damaged .*TrainConfig"):
         load(tmp_path / "here")
 
 
@@ -290,8 +288,6 @@ def folders(home, *steps):
     "there, step, best, stay",
     [
         ([0, 5, 10, 15], 15, 5, [5, 10, 15]),
-        ([0, 5, 10, 15], 15, 15, [10, 15]),
-        ([0, 5, 10, 15], 15, None, [10, 15]),
         ([0, 5, 10, 15], 10, 0, [0, 5, 10, 15]),  # 15 is of a future that is not reached again yet
         ([5, 30, 35], 5, 5, [5, 30, 35]),
         ([100_000_000, 99_999_999, 5], 100_000_000, None, [99_999_999, 100_000_000]),

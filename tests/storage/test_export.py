@@ -94,14 +94,6 @@ def fetched(monkeypatch, switch, download):
     return built
 
 
-def test_the_cell_fetches_nothing_unless_asked(monkeypatch, capsys):
-    def download(*names):
-        raise AssertionError("asked")
-
-    assert fetched(monkeypatch, False, download) == []
-    assert capsys.readouterr().out == "GPT-2 is not fetched: DOWNLOAD is False\n"
-
-
 def test_the_cell_fills_the_readers_gpt_and_writes(published, monkeypatch, capsys):
     asked = []
     (sizes,) = fetched(monkeypatch, True, lambda *names: asked.append(names) or published[2])
@@ -111,10 +103,14 @@ def test_the_cell_fills_the_readers_gpt_and_writes(published, monkeypatch, capsy
     assert capsys.readouterr().out == "43 tokens\n"
 
 
-def test_the_cell_says_in_one_line_that_the_network_failed(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "switch, said",
+    [(False, "GPT-2 is not fetched: DOWNLOAD is False"), (True, "GPT-2 could not be fetched (ConnectionErr")],
+)
+def test_the_cell_says_in_one_line_why_it_fetched_nothing(monkeypatch, capsys, switch, said):
     def download(*names):
         raise ConnectionError("no route to host")
 
-    assert fetched(monkeypatch, True, download) == []
+    assert fetched(monkeypatch, switch, download) == []
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("GPT-2 could not be fetched (ConnectionError): ")
+    assert line.startswith(said)

@@ -110,14 +110,12 @@ def edited(**changes):
 
 VOCAB = to_tokenizers(SPECIAL)["model"]["vocab"]
 TOKEN = {"id": SPECIAL.vocab_size, "content": "<|cat|>", "special": True}
-UNIGRAM = {"type": "Unigram", "vocab": [["a", -1.0]]}
 BEGIN = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}]}
 REFUSED = {
     "a word is added": (edited(added_tokens=[TOKEN | {"special": False}]), "its added word is another"),
     "a token is special": (edited(added_tokens=[TOKEN | {"content": "cat"}]), "is also text there"),
     "another order of ids": (edited(model__vocab=VOCAB | {"!": 1, '"': 0}), "its model is another"),
     "ids that are no numbers": (edited(model__vocab=VOCAB | {"!": "0"}), "not supported between"),
-    "a list for a vocabulary": (edited(model=UNIGRAM), "kind .unsupported"),
     "merges of nothing": (edited(model__merges=["x y z"]), "line 1 of 1 merges"),
     "tokens found whole": (edited(model__ignore_merges=True), "its model is another"),
     "a space before": (edited(pre_tokenizer__add_prefix_space=True), "its pre_tokenizer is another"),
@@ -127,7 +125,6 @@ REFUSED = {
     "a text cut short": (edited(truncation={"max_length": 8}), "its truncation is another"),
     "a text filled up": (edited(padding={"strategy": "BatchLongest"}), "its padding is another"),
     "no model": ({"added_tokens": []}, "kind .'model'"),
-    "WordPiece": (edited(model={"type": "WordPiece", "vocab": VOCAB}), "kind .'merges'"),
 }
 
 

@@ -48,12 +48,6 @@ def replace_file(folder, name, content):
     edit_about(folder, files=files)
 
 
-def edit_tensors(folder, change):
-    tensors = load_file(folder / "model.safetensors")
-    change(tensors)
-    replace_file(folder, "model.safetensors", to_safetensors(tensors))
-
-
 @pytest.mark.parametrize("position", ["learned", "rotary"])
 @pytest.mark.parametrize("tied_head", [True, False])
 def test_weights_come_back_bitwise(tmp_path, position, tied_head):
@@ -97,8 +91,6 @@ ABOUT = [
     (config_of(n_head=4), "n_embd 6 is not a multiple of n_head 4"),
     (config_of(activation="relu2") | {"sealed": False}, "here/tinylm.json is damaged .* expected content"),
     ({"version": 4}, "version is 4: .* the tinylm that wrote it"),
-    ({"version": 2, "sealed": False}, "version is 2"),
-    ({"format": "other"}, "format is 'other'"),
     ({"files": {}}, "model.safetensors is damaged .* expected None"),
 ]
 
@@ -124,7 +116,9 @@ TENSORS = [
 
 @pytest.mark.parametrize("change, sentence", TENSORS)
 def test_tensors_must_be_finite_and_exactly_those_of_the_config(tmp_path, change, sentence):
-    edit_tensors(saved(tmp_path / "here"), change)
+    tensors = load_file(saved(tmp_path / "here") / "model.safetensors")
+    change(tensors)
+    replace_file(tmp_path / "here", "model.safetensors", to_safetensors(tensors))
     with pytest.raises(CheckpointError, match=sentence):
         _ = load(tmp_path / "here").model
 

@@ -80,9 +80,8 @@ class TrainingCheckpoint:
 def save(folder: str | Path, state: TrainingState, *, tokenizer: atomic.JSON, notes: atomic.JSON) -> None:
     """Write the whole state. `notes` and state.provenance go to tinylm.json.
 
-    Raises CheckpointError for an optimiser of another model, for numbers that are not finite and for what
-    JSON cannot hold, and OSError from the disk. Nothing half-written is left, and no earlier checkpoint is
-    touched."""
+    Raises CheckpointError for an optimiser of another model and for numbers that are not finite, and OSError
+    from the disk. Nothing half-written is left, and no earlier checkpoint is touched."""
     model, optimizer = state.model, state.optimizer
     trained = {p for group in optimizer.param_groups for p in group["params"]}
     if odd := trained - set(model.parameters()):
