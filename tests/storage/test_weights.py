@@ -186,8 +186,8 @@ def test_saving_replaces_a_checkpoint_and_never_other_files(tmp_path):
     assert same_weights(load(folder).model, tiny_gpt(3))
 
 
-@pytest.mark.parametrize("text", [math.nan, tiny_gpt(), "half a pair: \ud83d"])
+@pytest.mark.parametrize("text", [math.nan, "half a pair: \ud83d"])
 def test_saving_refuses_notes_that_json_cannot_hold_and_leaves_nothing(tmp_path, text):
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises(CheckpointError, match=r"tinylm\.json cannot be written as JSON"):
         saved(tmp_path / "here", notes={"text": text})
     assert not list(tmp_path.iterdir())

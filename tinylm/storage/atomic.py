@@ -120,9 +120,13 @@ def write(path: Path, content: bytes) -> JSON:
 def write_json(path: Path, data: JSON, *, sealed: bool = False) -> JSON:
     """Write strict JSON in UTF-8, one field a line; if sealed, with a sha256 of itself. Returns its digest.
 
-    Raises json's TypeError or ValueError for data that JSON cannot hold, and OSError if the disk refuses."""
+    Raises CheckpointError for a number or a text that JSON cannot hold, and OSError if the disk refuses."""
     whole = data | {SEAL: seal(data)} if sealed else data
-    return write(path, json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+    try:
+        content = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except ValueError as error:  # nan, or half a surrogate pair, as in a file name that is no UTF-8
+        raise CheckpointError(f"{path.name} cannot be written as JSON: {error}") from error
+    return write(path, content)
 
 
 def read_json(home: Path, name: str, shown: str | Path) -> JSON:

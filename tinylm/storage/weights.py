@@ -107,8 +107,8 @@ def save(
 def write(folder: Path, model: GPT, *, tokenizer: JSON, notes: JSON, provenance: JSON | None = None) -> JSON:
     """Write the three files into an existing folder and return the digest of tinylm.json.
 
-    The caller makes them appear together. Raises CheckpointError for tensors or a tokenizer that could not be
-    read back, DataError for what is no tokenizer, and json's own errors for notes that JSON cannot hold."""
+    The caller makes them appear together. Raises CheckpointError for tensors, a tokenizer or notes that could
+    not be read back, and DataError for what is no tokenizer."""
     tensors = tensors_of(model)
     Checkpoint(folder.name, model.config, tensors, tokenizer_from_json(tokenizer), notes)  # they must fit
     files = {TOKENIZER: atomic.write_json(folder / TOKENIZER, tokenizer)}
