@@ -68,64 +68,55 @@ def test_all_is_on_the_disk_before_the_name_appears(tmp_path, monkeypatch):
     assert order == ["fsync"] * 2 + ["rename", "fsync"]  # the file and its folder; then the name
 
 
-OURS = {"config.json", "file"}
-STRANGERS = [".git/config", ".gitattributes", "essay.txt", "folder/file", "file/inside", ".file.earlier"]
+OURS = ("config.json", "file")
+STRANGERS = [".git/config", ".gitattributes", "essay.txt", "folder/file", ".file.earlier"]
 
 
-def written(home, existing):
-    with atomic_directory(home, OURS, existing) as draft:
+def written(home, overwrite=True):
+    with atomic_directory(home, OURS, overwrite=overwrite) as draft:
         (draft / "file").write_text("new")
 
 
-@pytest.mark.parametrize("existing", ["replace", "refuse"])
-@pytest.mark.parametrize("name", STRANGERS)
-def test_folder_with_anything_that_we_did_not_write_is_refused_and_left_as_it_was(tmp_path, name, existing):
-    (tmp_path / "out" / name).parent.mkdir(parents=True)
-    (tmp_path / "out" / name).write_text("precious")
+@pytest.mark.parametrize("name", [*STRANGERS, "file/inside"])
+def test_files_that_we_did_not_write_are_kept_and_so_is_the_folder_itself(tmp_path, name):
+    other = tmp_path / "out" / name
+    other.parent.mkdir(parents=True)
+    other.write_text("precious")
     before = contents(tmp_path)
-    with pytest.raises(CheckpointError, match=f"out holds '{name.split('/')[0]}'"):
-        written(tmp_path / "out", existing)
+    with pytest.raises(CheckpointError, match=r"out holds '.*': name a new folder, or add --overwrite"):
+        written(tmp_path / "out", overwrite=False)
     assert contents(tmp_path) == before
-
-
-@pytest.mark.parametrize("name", [name for name in STRANGERS if name != "file/inside"])
-def test_merge_replaces_our_files_and_keeps_all_else_and_the_folder_itself(tmp_path, name):
-    (tmp_path / "out" / name).parent.mkdir(parents=True)
-    (tmp_path / "out" / name).write_text("precious")
-    (tmp_path / "out" / "file").write_text("old")
-    (tmp_path / "out" / "config.json").write_text("old")
+    if name == "file/inside":
+        with pytest.raises(CheckpointError, match="out holds a folder 'file': name another folder"):
+            written(tmp_path / "out")
+        assert contents(tmp_path) == before
+        return
+    for ours in OURS:
+        (tmp_path / "out" / ours).write_text("old")
     folder = (tmp_path / "out").stat().st_ino
     for _ in range(2):
-        written(tmp_path / "out", "merge")
+        written(tmp_path / "out")
         found = {path.relative_to(tmp_path / "out").as_posix(): b for path, b in contents(tmp_path).items()}
         assert found == {name: b"precious", "file": b"new", "config.json": b"old"}
     assert (tmp_path / "out").stat().st_ino == folder
-    with pytest.raises(CheckpointError, match=r"out holds '.*': name a new folder, or add --overwrite"):
-        written(tmp_path / "out", "refuse")
 
 
-@pytest.mark.parametrize("existing", ["replace", "refuse", "merge"])
-def test_working_folder_is_written_into_and_never_replaced(tmp_path, monkeypatch, existing):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_working_folder_is_written_into_and_never_replaced(tmp_path, monkeypatch, overwrite):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path.stat().st_ino
-    written("", existing)
+    written("", overwrite)
     assert contents(tmp_path) == {tmp_path / "file": b"new"} and tmp_path.stat().st_ino == folder
 
 
 def test_folder_that_cannot_be_written_is_named_as_it_was_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("file").write_text("")
-    for folder in ("file/deep/here", "/proc/here"):
+    Path("file").write_text("a file")
+    for folder in ("file", "file/deep/here", "/proc/here"):
         with pytest.raises(OSError) as refusal:
-            written(folder, "refuse")
+            written(folder)
         assert refusal.value.filename == folder and "partial" not in str(refusal.value)
-    with pytest.raises(CheckpointError, match="file is a file: name a new folder"):
-        written("file", "merge")
-
-
-def test_what_a_file_manager_leaves_in_a_folder_does_not_count(tmp_path):
-    (made(tmp_path / "here") / ".DS_Store").write_text("")
-    assert {path.name for path in made(tmp_path / "here", "newer").iterdir()} == {"file"}
+    assert Path("file").read_text() == "a file"
 
 
 DEEP = b'{"x": ' + b"[" * 100_000

@@ -1,8 +1,10 @@
 """A run that was stopped and goes on equals one that never was, to the bit; what is not complete is refused;
 and which checkpoints are kept, removed and taken to go on from."""
 
+import errno
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 
 from tests.support.fault_injection import Faults
 from tests.support.tiny import LETTERS, QUIET, B, T, bits_of, by_columns, make_batches, make_config, tiny_gpt
+from tests.support.tiny_run import contents
 from tinylm.device import Precision
 from tinylm.errors import CheckpointError
 from tinylm.model.gpt import GPT
@@ -69,6 +72,12 @@ def fresh(scale=None, **changes):
     )
 
 
+def fresh_after_a_step():
+    state = fresh()
+    train_step(state.model, state.optimizer, state.batches, step=0, config=state.config)
+    return state
+
+
 def of_torch(kind, **settings):
     return lambda model, config: getattr(torch.optim, kind)(model.parameters(), **settings)
 
@@ -81,11 +90,10 @@ def of_another_torch(model, config):
     return made
 
 
-MOMENTUM, PLAIN = of_torch("SGD", lr=0.1, momentum=0.9, nesterov=True), of_torch("SGD", lr=0.1)
+PLAIN = of_torch("SGD", lr=0.1)
 CASES = {  # settings, and where it matters how the optimiser is made when it is saved and afterwards
     "adamw": ({}, None, None),
     "muon": ({"optimizer": "muon"}, None, None),
-    "momentum": ({}, MOMENTUM, MOMENTUM),
     "no memory": ({}, PLAIN, PLAIN),
     "amsgrad": ({}, *[of_torch("Adam", lr=0.01, amsgrad=True)] * 2),
     "float16 that overflows": ({"log_every": 1}, None, None),
@@ -182,8 +190,6 @@ def test_damaged_file_is_refused_by_name_with_what_was_expected_and_found(tmp_pa
 
 ODD = [
     *[({name: None}, f"{name} is None") for name in ("step", "val_losses", "scaler", "optimizer", "files")],
-    ({"more": 1}, "more is unknown"),
-    ({"version": 1}, "version is 1: .* the tinylm that wrote it"),
     ({"val_losses": [None]}, "NoneType"),
     ({"val_losses": [[3, "x"]]}, "could not convert"),
     ({"tokens": 1.5}, "tokens is 1.5"),
@@ -202,12 +208,11 @@ def test_odd_fields_are_refused_in_a_sentence_even_under_their_own_seal(tmp_path
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 400
 
 
-@pytest.mark.parametrize("provenance, sentence", [({}, "train"), ({"train": {"steps": -3}}, "TrainConfig")])
-def test_checkpoint_whose_provenance_is_no_trainings_is_refused(tmp_path, provenance, sentence):
+def test_checkpoint_whose_provenance_is_no_trainings_is_refused(tmp_path):
     state = fresh()
-    state.provenance = provenance
+    state.provenance = {"train": {"steps": -3}}
     keep(tmp_path / "here")(state)
-    with pytest.raises(CheckpointError, match=rf"training\.json is damaged .*{sentence}"):
+    with pytest.raises(CheckpointError, match=r"training\.json is damaged .*TrainConfig"):
         load(tmp_path / "here")
 
 
@@ -229,31 +234,49 @@ def test_resume_with_something_else_is_refused_field_by_field_and_touches_nothin
     assert bits_of(model.state_dict()) == before
 
 
+def infinite_weight(state):
+    state.model.blocks[0].mlp.up.weight.data.fill_(math.inf)
+
+
+def infinite_average(state):
+    state.optimizer.state_dict()["state"][0]["exp_avg"].fill_(math.inf)
+
+
+def another_models_optimizer(state):
+    state.optimizer = build_optimizer(tiny_gpt(), state.config)
+
+
 SPOILT = [
-    (
-        lambda state: state.model.blocks[0].mlp.up.weight.data.fill_(math.inf),
-        "blocks.0.mlp.up.weight holds infinity: numbers that are not",
-    ),
-    (
-        lambda state: state.optimizer.state_dict()["state"][0]["exp_avg"].fill_(math.nan),
-        "token_embedding.weight/exp_avg holds nan: numbers that are not",
-    ),
-    (
-        lambda state: setattr(state, "optimizer", build_optimizer(tiny_gpt(), state.config)),
-        "16 of the optimiser's parameters are not the model's",
-    ),
+    (infinite_weight, "blocks.0.mlp.up.weight holds infinity: numbers that are not"),
+    (infinite_average, "token_embedding.weight/exp_avg holds infinity: numbers that are not"),
+    (another_models_optimizer, "16 of the optimiser's parameters are not the model's"),
 ]
 
 
 @pytest.mark.parametrize("spoil, sentence", SPOILT)
 def test_state_that_nobody_could_go_on_from_is_not_saved_and_the_earlier_one_stays(tmp_path, spoil, sentence):
-    folder, state = made(tmp_path / "here"), fresh()
-    before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    train_step(state.model, state.optimizer, state.batches, step=0, config=state.config)
+    folder, state = made(tmp_path / "here"), fresh_after_a_step()
+    before = contents(tmp_path)
     spoil(state)
     with pytest.raises(CheckpointError, match=sentence):
         keep(folder)(state)
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "model.safetensors", "training.safetensors"])
+def test_disk_that_is_full_as_the_system_says_it_leaves_the_earlier_checkpoint_whole(tmp_path, file):
+    """No file may grow beyond a limit that the system itself enforces, one byte short of one of the files."""
+    resource = pytest.importorskip("resource")  # not on Windows
+    folder = made(tmp_path / "here")
+    before, (soft, hard) = contents(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / file).stat().st_size - 1, hard))
+    try:
+        with pytest.raises(OSError) as refusal:
+            keep(folder)(fresh_after_a_step())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(refusal.value) == f"[Errno {errno.EFBIG}] {os.strerror(errno.EFBIG)}: {str(folder)!r}"
+    assert contents(tmp_path) == before and load(folder).progress.step == 4
 
 
 def folders(home, *steps):
@@ -265,8 +288,6 @@ def folders(home, *steps):
     "there, step, best, stay",
     [
         ([0, 5, 10, 15], 15, 5, [5, 10, 15]),
-        ([0, 5, 10, 15], 15, 15, [10, 15]),
-        ([0, 5, 10, 15], 15, None, [10, 15]),
         ([0, 5, 10, 15], 10, 0, [0, 5, 10, 15]),  # 15 is of a future that is not reached again yet
         ([5, 30, 35], 5, 5, [5, 30, 35]),
         ([100_000_000, 99_999_999, 5], 100_000_000, None, [99_999_999, 100_000_000]),

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import pickle
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
 from tests.support.tiny import LETTERS, bits_of, by_columns, tiny_gpt
-from tinylm.errors import CheckpointError
+from tinylm.errors import CheckpointError, TinyLMError
 from tinylm.model.gpt import GPT
 from tinylm.storage import weights
 from tinylm.storage.atomic import SEAL, write_json
@@ -47,12 +46,6 @@ def replace_file(folder, name, content):
     files = json.loads((folder / "tinylm.json").read_text(encoding="utf-8"))["files"]
     files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     edit_about(folder, files=files)
-
-
-def edit_tensors(folder, change):
-    tensors = load_file(folder / "model.safetensors")
-    change(tensors)
-    replace_file(folder, "model.safetensors", to_safetensors(tensors))
 
 
 @pytest.mark.parametrize("position", ["learned", "rotary"])
@@ -94,18 +87,11 @@ def config_of(**changes):
 
 
 ABOUT = [
-    (config_of(n_layer=3), rf"holds {TOTAL} parameters and its config asks for [\d,]+:"),
     (config_of(n_layer=10**15), rf"holds {TOTAL} parameters and its config asks for [\d,]+:"),
     (config_of(n_head=4), "n_embd 6 is not a multiple of n_head 4"),
-    (config_of(block_size=5), "block_size"),
-    (config_of(n_head=1, position="rotary", context_length=30_000_000), "context_length"),
     (config_of(activation="relu2") | {"sealed": False}, "here/tinylm.json is damaged .* expected content"),
-    ({"version": 4}, "version is 4"),
-    ({"version": 2, "sealed": False}, "version is 2"),
-    ({"format": "other"}, "format is 'other'"),
+    ({"version": 4}, "version is 4: .* the tinylm that wrote it"),
     ({"files": {}}, "model.safetensors is damaged .* expected None"),
-    ({"config": []}, r"config is \[\]"),
-    ({"more": 1}, "more is unknown"),
 ]
 
 
@@ -122,31 +108,19 @@ def test_about_file_that_cannot_be_right_is_refused_before_a_model_is_built(
 NAME = "blocks.0.mlp.up.weight"
 TENSORS = [
     (lambda t: t.pop(NAME), rf"{NAME} with shape None and its model asks for \(24, 6\)"),
-    (lambda t: t.update(extra=torch.zeros(2)), r"it has extra with shape \(2,\) and its model asks for None"),
-    (lambda t: t.update({"two\nlines" * 99: torch.zeros(2)}), r"it has two\\nlines.* with shape"),
-    (lambda t: t.update(other=t.pop(NAME)), rf"{NAME} with shape None and its model asks for \(24, 6\)"),
+    (lambda t: t.update({"two\nlines" * 99: torch.zeros(2)}), r"it has two\\nlines.* asks for None"),
     (lambda t: t.update({NAME: t[NAME].reshape(6, 24)}), rf"{NAME} with shape \(6, 24\) and its model"),
-    (
-        lambda t: t.update({NAME: t[NAME].to(torch.int8)}),
-        rf"{NAME} with shape \(24, 6\) of int8 and its model",
-    ),
-    (lambda t: t.update({NAME: t[NAME] > 0}), rf"{NAME} with shape \(24, 6\) of bool and its model"),
-    (lambda t: t.update({NAME: t[NAME] * 1j}), rf"{NAME} with shape \(24, 6\) of complex64 and its"),
     (lambda t: t[NAME].fill_(math.nan), rf"here/model.safetensors is damaged .* {NAME} holds nan"),
 ]
 
 
 @pytest.mark.parametrize("change, sentence", TENSORS)
 def test_tensors_must_be_finite_and_exactly_those_of_the_config(tmp_path, change, sentence):
-    edit_tensors(saved(tmp_path / "here"), change)
+    tensors = load_file(saved(tmp_path / "here") / "model.safetensors")
+    change(tensors)
+    replace_file(tmp_path / "here", "model.safetensors", to_safetensors(tensors))
     with pytest.raises(CheckpointError, match=sentence):
         _ = load(tmp_path / "here").model
-
-
-def test_pickle_in_place_of_the_tensors_is_refused(tmp_path):
-    replace_file(saved(tmp_path / "here"), "model.safetensors", pickle.dumps({"head.weight": [1.0]}))
-    with pytest.raises(CheckpointError, match=r"here/model.safetensors is damaged"):
-        load(tmp_path / "here")
 
 
 def router_bias(dtype=torch.float32):
@@ -188,11 +162,12 @@ def test_shipped_checkpoint_opens(name):
 
 
 @pytest.mark.parametrize(
-    "changes, found", [({"characters": "abcdefgh"}, "8 tokens"), ({"kind": "another"}, ".*another")]
+    "changes, sentence",
+    [({"characters": "abcdefgh"}, "has 8 tokens and its model 13"), ({"kind": "x"}, "tokenizer of kind 'x'")],
 )
-def test_tokenizer_that_does_not_fit_is_refused_when_saving_and_when_loading(tmp_path, changes, found):
-    tokenizer, sentence = LETTERS.to_json() | changes, f"not the model's, which has 13 tokens: {found}"
-    with pytest.raises(CheckpointError, match=sentence):
+def test_tokenizer_that_does_not_fit_is_refused_when_saving_and_when_loading(tmp_path, changes, sentence):
+    tokenizer = LETTERS.to_json() | changes
+    with pytest.raises(TinyLMError, match=sentence):
         save(tmp_path / "here", tiny_gpt(), tokenizer=tokenizer, notes=NOTES)
     assert not list(tmp_path.iterdir())
     replace_file(saved(tmp_path / "here"), "tokenizer.json", json.dumps(tokenizer).encode())
@@ -203,23 +178,16 @@ def test_tokenizer_that_does_not_fit_is_refused_when_saving_and_when_loading(tmp
 def test_saving_replaces_a_checkpoint_and_never_other_files(tmp_path):
     folder = saved(saved(tmp_path / "here", tiny_gpt(1)), tiny_gpt(2))
     (folder / "essay.txt").write_text("precious")
-    with pytest.raises(CheckpointError, match=r"here holds 'essay\.txt', no part of a model"):
-        saved(folder, tiny_gpt(3))
+    assert same_weights(load(saved(folder, tiny_gpt(3))).model, tiny_gpt(3))
     assert (folder / "essay.txt").read_text() == "precious"
-    assert same_weights(load(folder).model, tiny_gpt(2))
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="here holds a Hugging Face model: name another folder"):
+        saved(folder, tiny_gpt(4))
+    assert same_weights(load(folder).model, tiny_gpt(3))
 
 
-NO_JSON = r"tinylm\.json cannot be written as JSON"
-UNREADABLE = [
-    (tiny_gpt(), {"loss": math.nan}, NO_JSON),
-    (tiny_gpt(), {"model": tiny_gpt()}, NO_JSON),
-    (tiny_gpt(), {"text": "half a pair: \ud83d"}, NO_JSON),
-    (torch.nn.Sequential(tiny_gpt()), NOTES, "only a GPT is saved, not a Sequential"),
-]
-
-
-@pytest.mark.parametrize("original, notes, sentence", UNREADABLE)
-def test_saving_refuses_what_could_not_be_read_back_and_leaves_nothing(tmp_path, original, notes, sentence):
-    with pytest.raises(CheckpointError, match=sentence):
-        saved(tmp_path / "here", original, notes)
+@pytest.mark.parametrize("text", [math.nan, "half a pair: \ud83d"])
+def test_saving_refuses_notes_that_json_cannot_hold_and_leaves_nothing(tmp_path, text):
+    with pytest.raises(CheckpointError, match=r"tinylm\.json cannot be written as JSON"):
+        saved(tmp_path / "here", notes={"text": text})
     assert not list(tmp_path.iterdir())

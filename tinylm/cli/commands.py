@@ -79,17 +79,17 @@ def perform(asked: Any, typed: list[str]) -> int:
             n, where = len(corpora.pack(folder, *names)), shlex.quote(str(folder.resolve()))
             print(f"{n} files: set TINYLM_DATA={where}, or copy the folder to a stick")
         case options.Export(checkpoint, folder, overwrite, licence):
-            opened, existing = paths.open_checkpoint(checkpoint), "merge" if overwrite else "refuse"
+            opened = paths.open_checkpoint(checkpoint)
             card = card_for(checkpoint, opened, licence)
             if overwrite and (folder / export.CARD).exists():
                 print(f"{export.CARD} is kept as it is: remove it first for a new card")
-            export.write_hugging_face(opened, folder, card=card, existing=existing)
+            export.write_hugging_face(opened, folder, card=card, overwrite=overwrite)
             print(f"next: transformers.AutoModelForCausalLM.from_pretrained({paths.display_path(folder)!r})")
         case options.Import(source, folder, corpus, overwrite):
             opened = export.open_hugging_face(source)
             notes = opened.notes | ({} if corpus is None else {"corpus": corpus})
-            tokenizer, existing = opened.tokenizer.to_json(), "merge" if overwrite else "refuse"
-            weights.save(folder, opened.model, tokenizer=tokenizer, notes=notes, existing=existing)
+            tokenizer = opened.tokenizer.to_json()
+            weights.save(folder, opened.model, tokenizer=tokenizer, notes=notes, overwrite=overwrite)
             print(f"next: python -m tinylm sample {shlex.quote(paths.display_path(folder))}")
         case options.Card(name, out, licence):
             if out is not None and out.exists():

@@ -10,10 +10,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -21,8 +21,6 @@ from tinylm.errors import CheckpointError, short
 
 SEAL = "content_sha256"
 JSON = dict[str, Any]
-Existing = Literal["replace", "refuse", "merge"]
-LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left by Finder and Explorer in folders that they showed
 
 
 def damaged(where: str, what: str) -> CheckpointError:
@@ -32,26 +30,32 @@ def damaged(where: str, what: str) -> CheckpointError:
 
 
 @contextmanager
-def atomic_directory(
-    folder: str | Path, ours: Collection[str], existing: Existing = "replace"
-) -> Iterator[Path]:
+def atomic_directory(folder: str | Path, ours: Collection[str], *, overwrite: bool = True) -> Iterator[Path]:
     """Yield an empty draft folder; when the block ends without an error, the draft becomes `folder`.
 
     ours: the names of all files that the block may write. They are the only ones that are ever replaced.
-    existing: what happens if `folder` is already there and not empty. "replace" replaces our files in one
-    step and refuses any other file or folder in it, hidden ones too. "refuse" refuses every file. "merge"
-    replaces our files and keeps everything else.
+    overwrite: whether `folder` may hold files. Ours are replaced, all others are kept, hidden ones too.
 
-    Raises CheckpointError for a refusal, and OSError with the folder's name as given. Whenever this is cut
-    short, `recover_directory(folder)` is the earlier folder or the new one, complete. There is no such
-    promise where the folder itself must stay: where it keeps other files, is the working folder, or is a
-    mounted disk. Then each file is renamed into place, one after the other."""
+    Raises CheckpointError for a folder that holds files and must not, or that has a folder under one of our
+    names, and OSError with the folder's name as given. Whenever this is cut short,
+    `recover_directory(folder)` is the earlier folder or the new one, complete. There is no such promise where
+    the folder itself must stay: where it keeps other files, is the working folder, or is a mounted disk. Then
+    each file is renamed into place, one after the other."""
     home = Path(folder).resolve()
     earlier = home.with_name(f".{home.name}.earlier")
     draft = home.with_name(f".{home.name}.partial")
     try:
-        others = _others_in(recover_directory(home), folder, ours, existing)
-        stays = home.is_dir() and bool(others or os.path.ismount(home) or home.samefile("."))
+        now = recover_directory(home)
+        is_folder = {path.name: path.is_dir() for path in now.iterdir()} if now.exists() else {}
+        if is_folder and not overwrite:
+            way_out = (
+                "name a new folder, or add --overwrite, which replaces a model's files and keeps all else"
+            )
+            raise CheckpointError(f"{folder} holds {short(min(is_folder))}: {way_out}")
+        if folders := [name for name in ours if is_folder.get(name)]:
+            raise CheckpointError(f"{folder} holds a folder {short(min(folders))}: name another folder")
+        others = is_folder.keys() - ours
+        stays = home.exists() and bool(others or os.path.ismount(home) or home.samefile("."))
         if stays:
             draft = home / draft.name  # on the same disk, and in a folder that can be written to
         home.parent.mkdir(parents=True, exist_ok=True)
@@ -71,33 +75,12 @@ def atomic_directory(
         draft.rename(home)
         flush(home.parent)
         shutil.rmtree(earlier, ignore_errors=True)
-    except OSError as error:
-        if error.filename is not None:  # nobody typed the draft's name
-            error.filename, error.filename2 = str(folder), None
-        raise
+    except OSError as error:  # a full disk names no file, and other faults the draft, which nobody typed
+        raise OSError(error.errno, error.strerror or str(error), str(folder)) from error
     finally:
         if earlier.exists() and not home.exists():
             earlier.rename(home)
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def _others_in(home: Path, shown: str | Path, ours: Collection[str], existing: Existing) -> set[str]:
-    """Return the names in a folder that are not ours. Raises CheckpointError for what `existing` forbids."""
-    if not home.exists():
-        return set()
-    if not home.is_dir():
-        raise CheckpointError(f"{shown} is a file: name a new folder")
-    left_over = {*LITTER, f".{home.name}.partial"}
-    there = [path for path in home.iterdir() if path.name not in left_over]
-    others = {path.name for path in there if path.name not in ours}
-    folders = {path.name for path in there if path.is_dir()}  # a folder is never ours, whatever its name
-    if existing == "refuse" and there:
-        instead = "name a new folder, or add --overwrite, which replaces a model's files and keeps all else"
-        raise CheckpointError(f"{shown} holds {short(min(there).name)}: {instead}")
-    refused = others | folders if existing == "replace" else folders - others
-    if refused:
-        raise CheckpointError(f"{shown} holds {short(min(refused))}, no part of a model: name another folder")
-    return others
 
 
 @contextmanager
@@ -134,33 +117,23 @@ def write(path: Path, content: bytes) -> JSON:
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def verify(home: Path, name: str, expected: Any, shown: str | Path) -> None:
-    """Raises CheckpointError, which calls the folder `shown`, unless the file has the expected digest."""
-    found = None
-    with suppress(FileNotFoundError, IsADirectoryError), (home / name).open("rb") as file:
-        found = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
-    if not found or found != expected:
-        raise damaged(f"{shown}/{name}", f"expected {short(expected, 120)} and found {found}")
-
-
 def write_json(path: Path, data: JSON, *, sealed: bool = False) -> JSON:
     """Write strict JSON in UTF-8, one field a line; if sealed, with a sha256 of itself. Returns its digest.
 
-    Raises CheckpointError for data that JSON cannot hold, and OSError if the disk refuses."""
+    Raises CheckpointError for a number or a text that JSON cannot hold, and OSError if the disk refuses."""
+    whole = data | {SEAL: seal(data)} if sealed else data
     try:
-        whole = data | {SEAL: seal(data)} if sealed else data
         content = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    except (TypeError, ValueError, RecursionError) as error:  # half a surrogate pair has no UTF-8
+    except ValueError as error:  # nan, or half a surrogate pair, as in a file name that is no UTF-8
         raise CheckpointError(f"{path.name} cannot be written as JSON: {error}") from error
     return write(path, content)
 
 
-def read_json(home: Path, name: str, shown: str | Path, fields: JSON | None = None) -> JSON:
-    """Return the object in a JSON file. Raises CheckpointError naming the file and the field.
+def read_json(home: Path, name: str, shown: str | Path) -> JSON:
+    """Return the object in a JSON file. Raises CheckpointError, which calls the folder `shown`.
 
-    fields: for our own, sealed files, all fields besides the seal: {name: its type, or a tuple of the values
-    that are allowed}. Reading is strict, so that nobody else has to check again: no nan or infinity, no half
-    surrogate pair, no nesting without end."""
+    Reading is strict, so that nobody else has to check again: no nan or infinity, no half surrogate pair, no
+    nesting without end."""
     where = f"{shown}/{name}"
     try:
         data = json.loads((home / name).read_bytes())
@@ -171,15 +144,28 @@ def read_json(home: Path, name: str, shown: str | Path, fields: JSON | None = No
         raise damaged(where, f"it is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise damaged(where, f"it holds a {type(data).__name__}, not an object")
-    is_sealed = fields is not None or SEAL in data
-    expected = data.pop(SEAL, None)
-    for field in fields | data if fields else ():
-        kind, value = fields.get(field), data.get(field)
+    return data
+
+
+def read_sealed(home: Path, name: str, shown: str | Path, fields: JSON, files: Sequence[str]) -> JSON:
+    """Return the object in one of our own, sealed JSON files, and verify the files that it vouches for.
+
+    fields: what it must hold: {name: its type, or a tuple of the values that are allowed}. files: the names
+    of files beside it, whose digests are in its field "files". Raises CheckpointError naming the file."""
+    data, where = read_json(home, name, shown), f"{shown}/{name}"
+    for field, kind in fields.items():
+        value = data.get(field)
         if type(value) is not kind and not (isinstance(kind, tuple) and value in kind):
-            found = "missing" if field not in data else "unknown" if field not in fields else short(value)
-            raise damaged(where, f"{field} is {found}")
-    if is_sealed and expected != (found := seal(data)):
+            raise damaged(where, f"{field} is {short(value)}")
+    expected = data.pop(SEAL, None)
+    if expected != (found := seal(data)):
         raise damaged(where, f"expected content with sha256 {short(expected)} and found {found}")
+    for beside in files:
+        expected, found = data["files"].get(beside), None
+        with suppress(FileNotFoundError, IsADirectoryError), (home / beside).open("rb") as file:
+            found = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
+        if found is None or found != expected:
+            raise damaged(f"{shown}/{beside}", f"expected {short(expected, 120)} and found {found}")
     return data
 
 

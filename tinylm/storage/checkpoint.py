@@ -27,9 +27,8 @@ from tinylm.training.config import TrainConfig
 from tinylm.training.progress import Progress, TrainingState
 from tinylm.training.provenance import check_unchanged
 
-FORMAT, VERSION = "tinylm training", 3
 TENSORS, TRAINING = "training.safetensors", "training.json"
-FIELDS = {"format": (FORMAT,), "version": (VERSION,), "optimizer": str, "scaler": dict, "files": dict}
+FIELDS = {"optimizer": str, "scaler": dict, "files": dict}  # the version of both is in tinylm.json
 FIELDS |= {"step": int, "skipped": int, "tokens": int, "seconds": float, "val_losses": list}  # the progress
 LAST = 2  # this many of the latest checkpoints are kept: if one is damaged, there is another
 
@@ -81,9 +80,8 @@ class TrainingCheckpoint:
 def save(folder: str | Path, state: TrainingState, *, tokenizer: atomic.JSON, notes: atomic.JSON) -> None:
     """Write the whole state. `notes` and state.provenance go to tinylm.json.
 
-    Raises CheckpointError for an optimiser of another model, for numbers that are not finite and for what
-    JSON cannot hold, and OSError from the disk. Nothing half-written is left, and no earlier checkpoint is
-    touched."""
+    Raises CheckpointError for an optimiser of another model and for numbers that are not finite, and OSError
+    from the disk. Nothing half-written is left, and no earlier checkpoint is touched."""
     model, optimizer = state.model, state.optimizer
     trained = {p for group in optimizer.param_groups for p in group["params"]}
     if odd := trained - set(model.parameters()):
@@ -97,8 +95,6 @@ def save(folder: str | Path, state: TrainingState, *, tokenizer: atomic.JSON, no
     with atomic.atomic_directory(folder, ours) as beside:
         about = weights.write(beside, model, tokenizer=tokenizer, notes=notes, provenance=state.provenance)
         training = {
-            "format": FORMAT,
-            "version": VERSION,
             "optimizer": type(optimizer).__name__,
             "scaler": state.precision.scaler.state_dict(),
             "files": {weights.ABOUT: about, TENSORS: weights.write_tensors(tensors, beside / TENSORS)},
@@ -110,9 +106,7 @@ def save(folder: str | Path, state: TrainingState, *, tokenizer: atomic.JSON, no
 def load(folder: str | Path) -> TrainingCheckpoint:
     """Read and verify a whole checkpoint. Raises CheckpointError naming a file that is not as it was."""
     home = Path(folder)
-    data = atomic.read_json(home, TRAINING, folder, FIELDS)
-    for file in (weights.ABOUT, TENSORS):
-        atomic.verify(home, file, data["files"].get(file), folder)
+    data = atomic.read_sealed(home, TRAINING, folder, FIELDS, (weights.ABOUT, TENSORS))
     model, tensors = weights.load(folder), weights.read_tensors(home / TENSORS, folder)
     try:
         val_losses = [(int(step), float(loss)) for step, loss in data["val_losses"]]

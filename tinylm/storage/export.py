@@ -1,19 +1,16 @@
-"""Export: models for other programs, and from them. Hugging Face's folders go out and in, OpenAI's and
-nanoGPT's weights in.
+"""Export: models for other programs, and from them: Hugging Face's folders out and in, OpenAI's weights in.
 
-Taught in notebooks 03_transformer, 08_tinystories and 12_gpt2."""
+Taught in notebooks 03_transformer and 12_gpt2."""
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from tinylm.errors import CheckpointError, ConfigError, short
-from tinylm.model.config import ModelConfig
 from tinylm.storage import atomic, weights
 from tinylm.storage.layouts import GPT2, LAYOUTS, Layout
 from tinylm.storage.tokenizer_json import from_tokenizers, settings_of, to_tokenizers
@@ -46,16 +43,12 @@ def read_gpt2(path: str | Path, rename: Callable[[str], str] = gpt2_name) -> dic
 
 
 def write_hugging_face(
-    checkpoint: weights.Checkpoint,
-    folder: str | Path,
-    *,
-    card: str | None = None,
-    existing: atomic.Existing = "replace",
+    checkpoint: weights.Checkpoint, folder: str | Path, *, card: str = "", overwrite: bool = True
 ) -> None:
     """Write the folder that transformers' AutoModelForCausalLM and AutoTokenizer open, ready for the Hub.
 
     card: the text of README.md. A README.md that is already there is kept, word for word.
-    existing: what happens to the files of an earlier export, see `atomic.atomic_directory`.
+    overwrite: whether the folder may hold files, see `atomic.atomic_directory`.
     AutoTokenizer takes a special token's name in a text for plain text, as tinylm does. It leaves out a
     character outside a character model's vocabulary, or replaces it if the tokenizer has an `unknown` one.
 
@@ -64,9 +57,7 @@ def write_hugging_face(
     config, end = checkpoint.config, checkpoint.tokenizer.end_of_text
     layout = min(LAYOUTS.values(), key=lambda layout: len(layout.differences(config)))
     if found := ", ".join(layout.differences(config)):
-        raise CheckpointError(
-            f"{checkpoint.name} is no {layout.kind} model, it has {found}: export one that is"
-        )
+        raise CheckpointError(f"{checkpoint.name} is no {layout.kind} model, it has {found}: export another")
     if Path(folder, weights.ABOUT).exists():  # whose own weights would be overwritten
         raise CheckpointError(f"{folder} holds a checkpoint of tinylm: name another folder for the export")
     ends = {"bos_token_id": end, "eos_token_id": end}
@@ -78,8 +69,8 @@ def write_hugging_face(
     }
     tensors = layout.to_theirs(weights.tensors_of(checkpoint.model), config)
     earlier = Path(folder, CARD)
-    text = earlier.read_bytes() if earlier.is_file() else (card or "").encode()
-    with atomic.atomic_directory(folder, EXPORTED, existing) as draft:
+    text = earlier.read_bytes() if earlier.is_file() else card.encode()
+    with atomic.atomic_directory(folder, EXPORTED, overwrite=overwrite) as draft:
         weights.write_tensors(tensors, draft / weights.WEIGHTS, {"format": "pt"})
         for name, content in jsons.items():
             atomic.write_json(draft / name, content)
@@ -88,39 +79,27 @@ def write_hugging_face(
 
 
 def plain_card(checkpoint: weights.Checkpoint, licence: str | None = None) -> str:
-    """Return a model card, with the Hub's header, for a model without a record of its training.
+    """Return a short model card, with the Hub's header, for a model without a record of its training.
 
-    It says what the checkpoint knows, and what it does not. licence: the weights', as the Hub calls it."""
-    unknown = "The licence of the weights is not known here: find it out before you publish them."
+    licence: that of the weights, by the Hub's name for it ("mit")."""
+    header = f"license: {licence}\n" if licence else ""
+    name = checkpoint.notes.get("imported", Path(checkpoint.name).name)
+    corpus = checkpoint.notes.get("corpus", "a text that is not known here")
     return (
-        Path(__file__)
-        .with_name("plain_card.md")
-        .read_text(encoding="utf-8")
-        .format(
-            license=f"license: {licence}\n" if licence else "",
-            rights="" if licence else unknown,
-            name=checkpoint.notes.get("imported", Path(checkpoint.name).name),
-            parameters=checkpoint.model.n_parameters(),
-            config=checkpoint.config,
-            corpus=checkpoint.notes.get("corpus", "a text that is not known here"),
-        )
+        f"---\n{header}library_name: transformers\npipeline_tag: text-generation\n---\n\n# {name}\n\n"
+        f"A GPT with {checkpoint.model.n_parameters():,} parameters, trained on {corpus}.\n"
+        "No record of its training is at hand, so this card has no measured numbers.\n"
+        f"The licence of the weights is {licence or 'not known here: find it out before you publish them'}.\n"
     )
 
 
-def read_hugging_face(source: str | Path) -> tuple[ModelConfig, dict[str, Tensor], atomic.JSON]:
-    """Return (config, tensors ready for `load_state_dict`, the tokenizer's `to_json`) of a model.
+def open_hugging_face(source: str | Path) -> weights.Checkpoint:
+    """Open a model of Hugging Face's as a checkpoint without a corpus.
 
     source: a folder with config.json, tokenizer.json and model.safetensors (or its shards), or a model's name
     on the Hub, such as "openai-community/gpt2"; OpenAI's own are downloaded at one PUBLISHED commit.
     Raises CheckpointError for a file that is missing or damaged, weights that are quantized or no floats, and
     a model that fits no layout."""
-    opened = open_hugging_face(source)
-    tied = {"head.weight": opened.tensors["token_embedding.weight"]} if opened.config.tied_head else {}
-    return opened.config, opened.tensors | tied, opened.tokenizer.to_json()
-
-
-def open_hugging_face(source: str | Path) -> weights.Checkpoint:
-    """Open such a folder as a checkpoint without a corpus. Raises CheckpointError as `read_hugging_face`."""
     home, shown = _folder_of(str(source)), str(source)
     about = atomic.read_json(home, CONFIG, shown)
     try:
@@ -131,15 +110,12 @@ def open_hugging_face(source: str | Path) -> weights.Checkpoint:
     except ConfigError as error:
         wanted = f"use a plain {' or '.join(LAYOUTS)} model"
         raise CheckpointError(f"{shown}/{CONFIG} is not for tinylm, {error}: {wanted}") from error
-    found = _in_full(_tensors_in(home, shown).items(), layout, shown)
-    if config.tied_head:  # some files hold the tied matrix twice
-        _, (table,) = layout.find("token_embedding.weight", config)
-        _, (head,) = layout.find("head.weight", config)
-        if head in found and table in found and torch.equal(found[head], found[table]):
-            del found[head]
+    found = _in_full(_tensors_in(home, shown), layout, shown)
+    table, head = (layout.find(f"{part}.weight")[0].theirs[0] for part in ("token_embedding", "head"))
+    if config.tied_head and {table, head} <= found.keys() and torch.equal(found[table], found[head]):
+        del found[head]  # some files hold the tied matrix twice
     tensors = layout.to_ours(found, config, shown)
     tokenizer = from_tokenizers(atomic.read_json(home, weights.TOKENIZER, shown), shown)
-    weights.tokenizer_of(config, tokenizer.to_json())
     folder = Path(source)  # a folder of one's own is named, and no folder above it
     notes = {"imported": folder.resolve().name if folder.is_dir() else shown}
     return weights.Checkpoint(shown, config, tensors, tokenizer, notes)
@@ -152,54 +128,25 @@ def is_hugging_face(source: str | Path) -> bool:
     return os.path.isfile(Path(source, CONFIG))
 
 
-def read_published(path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors of a `.pt` state dict with nanoGPT's names under ours, ready for `load_state_dict`.
-
-    Its matrices are all stored as torch's own, (out, in). What `compile` and `DDP` write before a name is cut
-    off, and masks are left out. Raises CheckpointError for another file."""
-    try:  # weights_only: it reads tensors, lists and numbers, and refuses anything that would run code
-        held = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
-        held = held["model"] if isinstance(held.get("model"), dict) else held  # nanoGPT's own ckpt.pt
-        cut = [re.sub(r"^((_orig_mod|module)\.)*", "", name) for name in held]
-    except Exception as error:  # another file can fail in many ways
-        why = error.strerror if isinstance(error, OSError) else type(error).__name__
-        raise CheckpointError(f"{Path(path).name} is no state dict of tensors ({why}): use a .pt") from error
-    plain = [re.sub(r"\bln([12])\b", r"ln_\1", name) for name in cut]
-    found = _in_full(zip(plain, held.values(), strict=True), GPT2, Path(path).name)
-    strange = {name for name, w in found.items() if not (GPT2.our_name(name) and isinstance(w, Tensor))}
-    tokens = found.get("transformer.wte.weight")
-    if strange or tokens is None or not torch.equal(found.get("lm_head.weight", tokens), tokens):
-        wrong = short(min(strange)) if strange else "no lm_head.weight that is its wte.weight"
-        raise CheckpointError(f"{Path(path).name} has {wrong} among {len(held)} tensors: use a GPT's")
-    return {gpt2_name(name): tensor for name, tensor in found.items()} | {"head.weight": tokens}
-
-
-def _in_full(tensors: Iterable[tuple[str, Any]], layout: Layout, shown: str) -> dict[str, Any]:
+def _in_full(tensors: Iterable[tuple[str, Tensor]], layout: Layout, shown: str) -> dict[str, Tensor]:
     """Return the tensors by their full names, without masks. Raises CheckpointError for two of one name."""
-    first: dict[str, str] = {}
-    made = {}
+    made: dict[str, Tensor] = {}
     for name, tensor in tensors:
-        full = layout.in_full(name)
-        if full in first:
-            both = f"{short(first[full])} and {short(name)}"
-            raise CheckpointError(f"{shown} has two tensors for one weight, {both}: remove one of them")
-        first[full], made[full] = name, tensor
-    return {full: tensor for full, tensor in made.items() if not re.fullmatch(layout.ignored, full)}
+        if (full := layout.in_full(name)) in made:
+            raise CheckpointError(f"{shown} has two tensors for {short(full)}: remove one of them")
+        if not re.fullmatch(layout.ignored, full):
+            made[full] = tensor
+    return made
 
 
-def _tensors_in(home: Path, shown: str) -> dict[str, Tensor]:
-    """Return the tensors of model.safetensors or, without it, of all its shards."""
+def _tensors_in(home: Path, shown: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield each tensor of model.safetensors or, without it, of all its shards, with its name."""
     whole = home / weights.WEIGHTS
     files = [whole] if whole.is_file() else sorted(home.glob(SHARDS))
     if not files:
         raise CheckpointError(f"{shown} has no {whole.name}: save it there as safetensors, not as pickle")
-    tensors: dict[str, Tensor] = {}
     for file in files:
-        part = weights.read_tensors(file, shown)
-        if twice := tensors.keys() & part.keys():
-            raise atomic.damaged(f"{shown}/{file.name}", f"another shard has {short(min(twice))} too")
-        tensors |= part
-    return tensors
+        yield from weights.read_tensors(file, shown).items()
 
 
 def _folder_of(name: str) -> Path:

@@ -18,20 +18,18 @@ from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.storage import weights
 
-PLACES = {"layer": r"\d+", "expert": r"\d+", "kind": "weight|bias"}  # what a name in a layout may leave open
-
 
 @dataclass(frozen=True)
 class Row:
     """What one of our tensors is called there.
 
-    Names leave open {layer}, {kind} (weight or bias) and, for the parts of a stack, {expert}."""
+    Names leave open {layer} and {kind} (weight or bias). Where theirs leaves open {expert}, ours is the stack
+    of all experts."""
 
     ours: str
     theirs: list[str]  # One name, or those of the parts that make up ours, in this order.
     transposed: bool = False  # Whether matrices are stored as (in, out). torch's Linear has (out, in).
     sizes: str | None = None  # For parts that ours joins: the attribute of ModelConfig with their sizes.
-    experts: str | None = None  # For parts that ours stacks: the attribute of ModelConfig with their number.
 
 
 @dataclass(frozen=True)
@@ -48,14 +46,12 @@ class Layout:
     checked: Mapping[str, str] = field(default_factory=dict)  # Like settings, but not written.
     unsaid: Mapping[str, Any] = field(default_factory=dict)  # What it means if a setting is left out.
     ours: Mapping[str, Any] = field(default_factory=dict)  # Settings of ours that differ from our defaults.
-    free: list[str] = field(default_factory=list)  # Settings of ours that change nothing in such a model.
     published: Mapping[str, str] = field(default_factory=dict)  # Hub name -> the commit that is downloaded.
 
     def differences(self, config: ModelConfig) -> list[str]:
         """Return each setting in which a model does not fit the layout: "position 'rotary'"."""
-        asked = ModelConfig().to_json() | dict(self.ours)
-        told = {*self.settings.values(), *self.free}
-        mine = {name: value for name, value in config.to_json().items() if name not in told}
+        asked = ModelConfig(**self.ours).shape()
+        mine = {name: v for name, v in config.shape().items() if name not in self.settings.values()}
         return [f"{name} {value!r}" for name, value in mine.items() if value != asked[name]]
 
     def our_name(self, name: str) -> str | None:
@@ -71,43 +67,41 @@ class Layout:
         full = self.prefix + name
         return full if self.our_name(full) else name
 
-    def find(self, name: str, config: ModelConfig) -> tuple[Row, list[str]]:
-        """Return the row of one of our tensors and its names there. Raises CheckpointError if it has none."""
+    def find(self, name: str) -> tuple[Row, dict[str, str]]:
+        """Return the row of one of our tensors, and what its name has in the places that the row leaves open.
+
+        Raises CheckpointError for a tensor without a row."""
         for row in self.rows:
             if found := _pattern(row.ours).fullmatch(name):
-                count = getattr(config, row.experts) if row.experts else 1
-                parts = [(theirs, expert) for theirs in row.theirs for expert in range(count)]
-                return row, [theirs.format(**found.groupdict(), expert=expert) for theirs, expert in parts]
+                return row, found.groupdict()
         raise CheckpointError(f"a {self.kind} model has no place for {short(name)}: export another model")
 
     def to_theirs(self, tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-        """Return a model's tensors under their names, split and transposed as they are stored there."""
+        """Return a model's tensors under their names, split and transposed as they are stored there.
+
+        All of them are views: a copy into one of them changes the model's tensor."""
         made = {}
         for name, tensor in tensors.items():
-            row, names = self.find(name, config)
-            sizes = getattr(config, row.sizes) if row.sizes else len(tensor)
-            parts = tensor.unbind() if row.experts else tensor.split(sizes)
-            for theirs, part in zip(names, parts, strict=True):
-                made[theirs] = part.t() if row.transposed else part
+            row, places = self.find(name)
+            names, parts = row.theirs, [tensor]
+            if row.sizes:
+                parts = tensor.split(getattr(config, row.sizes))
+            elif "{expert}" in names[0]:
+                names, parts = names * len(tensor), tensor.unbind()
+            for n, (theirs, part) in enumerate(zip(names, parts, strict=True)):
+                made[theirs.format(**places, expert=n)] = part.t() if row.transposed else part
         return made
 
-    def to_ours(self, tensors: Mapping[str, Tensor], config: ModelConfig, shown: str) -> dict[str, Tensor]:
+    def to_ours(self, tensors: dict[str, Tensor], config: ModelConfig, shown: str) -> dict[str, Tensor]:
         """Return their tensors under our names: the inverse of `to_theirs`.
 
         Raises CheckpointError unless they are exactly what `to_theirs` makes, in names, shapes and types."""
         weights.check_size(shown, tensors, config)
         with torch.device("meta"):  # shapes without numbers
             state = weights.tensors_of(GPT(config))
-        weights.check_tensors(shown, tensors, self.to_theirs(state, config))
-        made = {}
-        for name in state:
-            row, names = self.find(name, config)
-            parts = [tensors[theirs].t() if row.transposed else tensors[theirs] for theirs in names]
-            if row.experts:
-                made[name] = torch.stack(parts)
-            else:
-                made[name] = torch.cat(parts) if row.sizes else parts[0]
-        return made
+        ours = {name: torch.empty_like(tensor, device="cpu") for name, tensor in state.items()}
+        weights.copy_into(self.to_theirs(ours, config), tensors, shown)
+        return ours
 
     def settings_of(self, config: ModelConfig) -> dict[str, Any]:
         """Return what config.json says of a model."""
@@ -121,8 +115,8 @@ class Layout:
             if (value := theirs.get(name, allowed[0])) not in allowed:
                 raise ConfigError(f"{name} is {short(value)}")
         said = {**self.unsaid, **theirs}
-        settings = {ours: said.get(name) for name, ours in self.settings.items()}
-        made = {ours: value for ours, value in settings.items() if ours in ModelConfig.__dataclass_fields__}
+        known = ModelConfig.__dataclass_fields__  # the others are properties, such as mlp_hidden
+        made = {ours: said.get(name) for name, ours in self.settings.items() if ours in known}
         config = ModelConfig(**self.ours, **made)
         for name, ours in {**self.settings, **self.checked}.items():
             is_said = said.get(name) is not None and ours != "dropout"  # which changes no result
@@ -133,10 +127,8 @@ class Layout:
 
 @cache
 def _pattern(name: str) -> re.Pattern[str]:
-    pattern = re.escape(name)
-    for place, allowed in PLACES.items():
-        pattern = pattern.replace(rf"\{{{place}\}}", f"(?P<{place}>{allowed})")
-    return re.compile(pattern)
+    """Return the pattern of a name in a row: a place that it leaves open matches all between two dots."""
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^.]+)", re.escape(name)))
 
 
 def read_layouts(text: str) -> dict[str, Layout]:

@@ -32,7 +32,10 @@ FIELDS |= {"provenance": dict}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What the three files hold, verified: plain data until the model is asked for."""
+    """What the three files hold, verified: plain data until the model is asked for.
+
+    Raises CheckpointError if tensors and tokenizer cannot be those of the config. That each tensor fits is
+    checked when a model is filled."""
 
     name: str  # What messages call the folder.
     config: ModelConfig
@@ -41,6 +44,12 @@ class Checkpoint:
     notes: JSON  # What is known of it: the steps that were done, its loss.
     provenance: JSON = field(default_factory=dict)
     """What the run was made of: recipe, data, settings. Empty for a model that no run made."""
+
+    def __post_init__(self) -> None:
+        check_size(self.name, self.tensors, self.config)
+        found, expected = self.tokenizer.vocab_size, self.config.vocab_size
+        if found != expected:
+            raise CheckpointError(f"the tokenizer has {found} tokens and its model {expected}: use its own")
 
     @property
     def corpus(self) -> str:
@@ -73,11 +82,7 @@ class Checkpoint:
         """Copy the weights and buffers into a model.
 
         Raises CheckpointError naming a tensor that is missing or different, before anything is changed."""
-        state = tensors_of(model)
-        check_tensors(self.name, self.tensors, state)
-        with torch.no_grad():
-            for name, tensor in state.items():
-                tensor.copy_(self.tensors[name])
+        copy_into(tensors_of(model), self.tensors, self.name)
 
 
 def save(
@@ -87,27 +92,27 @@ def save(
     tokenizer: JSON,
     notes: JSON,
     provenance: JSON | None = None,
-    existing: atomic.Existing = "replace",
+    overwrite: bool = True,
 ) -> None:
     """Write a checkpoint folder in one step. An earlier checkpoint is replaced, and nothing else ever is.
 
-    existing: see `atomic.atomic_directory`, which raises CheckpointError for a folder with other files. So
-    does this function for a Hugging Face model, whose own weights would be overwritten."""
-    if existing == "merge" and Path(folder, "config.json").exists():
+    overwrite: see `atomic.atomic_directory`. Raises CheckpointError as it does, and for a folder with a
+    Hugging Face model, whose weights have the same name."""
+    if overwrite and Path(folder, "config.json").exists():
         raise CheckpointError(f"{folder} holds a Hugging Face model: name another folder for the checkpoint")
-    with atomic.atomic_directory(folder, {WEIGHTS, TOKENIZER, ABOUT}, existing) as draft:
+    with atomic.atomic_directory(folder, (WEIGHTS, TOKENIZER, ABOUT), overwrite=overwrite) as draft:
         write(draft, model, tokenizer=tokenizer, notes=notes, provenance=provenance)
 
 
 def write(folder: Path, model: GPT, *, tokenizer: JSON, notes: JSON, provenance: JSON | None = None) -> JSON:
     """Write the three files into an existing folder and return the digest of tinylm.json.
 
-    The caller makes them appear together. Raises CheckpointError for anything that could not be read back."""
-    if not isinstance(model, GPT):
-        raise CheckpointError(f"only a GPT is saved, not a {type(model).__name__}: pass the GPT inside it")
-    tokenizer_of(model.config, tokenizer)
+    The caller makes them appear together. Raises CheckpointError for tensors, a tokenizer or notes that could
+    not be read back, and DataError for what is no tokenizer."""
+    tensors = tensors_of(model)
+    Checkpoint(folder.name, model.config, tensors, tokenizer_from_json(tokenizer), notes)  # they must fit
     files = {TOKENIZER: atomic.write_json(folder / TOKENIZER, tokenizer)}
-    files[WEIGHTS] = write_tensors(tensors_of(model), folder / WEIGHTS)
+    files[WEIGHTS] = write_tensors(tensors, folder / WEIGHTS)
     about = {"format": FORMAT, "version": VERSION, "config": model.config.to_json()}
     about |= {"provenance": provenance or {}, "notes": notes, "files": files}
     return atomic.write_json(folder / ABOUT, about, sealed=True)
@@ -125,20 +130,15 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict | None 
 
 
 def load(folder: str | Path) -> Checkpoint:
-    """Read and verify the three files. Raises CheckpointError naming the one that is not as it was saved.
-
-    That each tensor fits is checked when a model is filled."""
+    """Read and verify the three files. Raises CheckpointError naming the one that is not as it was saved."""
     home = atomic.recover_directory(Path(folder).resolve())
-    about = atomic.read_json(home, ABOUT, folder, FIELDS)
-    for name in (WEIGHTS, TOKENIZER):
-        atomic.verify(home, name, about["files"].get(name), folder)
+    about = atomic.read_sealed(home, ABOUT, folder, FIELDS, (WEIGHTS, TOKENIZER))
     try:
         config = ModelConfig.from_json(about["config"])
-    except (ConfigError, TypeError) as error:
-        raise atomic.damaged(f"{folder}/{ABOUT}", str(error)) from error
-    tokenizer = tokenizer_of(config, atomic.read_json(home, TOKENIZER, folder))
+        tokenizer = tokenizer_from_json(atomic.read_json(home, TOKENIZER, folder))
+    except (ConfigError, DataError, TypeError) as error:
+        raise atomic.damaged(str(folder), str(error)) from error
     tensors = read_tensors(home / WEIGHTS, folder)
-    check_size(str(folder), tensors, config)
     return Checkpoint(str(folder), config, tensors, tokenizer, about["notes"], about["provenance"])
 
 
@@ -173,30 +173,22 @@ def check_size(name: str, tensors: dict[str, Tensor], config: ModelConfig) -> No
         raise atomic.damaged(name, f"it holds {held:,} parameters and its config asks for {asked:,}")
 
 
-def check_tensors(name: str, tensors: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-    """Raises CheckpointError naming a tensor, unless these are exactly the tensors of a model's state.
+def copy_into(state: dict[str, Tensor], found: dict[str, Tensor], name: str) -> None:
+    """Copy tensors into those of the same names. Raises CheckpointError, before anything is changed, unless
+    they are exactly the same names and shapes; it calls what was found `name`.
 
-    Shapes must be equal. Floats of any precision fit floats; integers and booleans only fit their own type,
-    and complex numbers fit nothing: a cast would make another model of them."""
-    found, wanted = ({each: _described(tensor) for each, tensor in both.items()} for both in (tensors, state))
-    if different := wanted.items() ^ found.items():
+    Floats of any precision fit floats; integers and booleans only fit their own type, and complex numbers fit
+    nothing: a cast would make another model of them."""
+    have, want = ({each: _described(tensor) for each, tensor in both.items()} for both in (found, state))
+    if different := want.items() ^ have.items():
         odd, _ = min(different)
-        shapes = f"{found.get(odd)} and its model asks for {wanted.get(odd)}"
+        shapes = f"{have.get(odd)} and its model asks for {want.get(odd)}"
         raise atomic.damaged(name, f"it has {repr(odd[:80])[1:-1]} with shape {shapes}")
+    with torch.no_grad():
+        for each, tensor in state.items():
+            tensor.copy_(found[each])
 
 
 def _described(tensor: Tensor) -> str:
     kind = "" if tensor.is_floating_point() else f" of {str(tensor.dtype).removeprefix('torch.')}"
     return f"{short(tuple(tensor.shape))}{kind}"
-
-
-def tokenizer_of(config: ModelConfig, data: JSON) -> Tokenizer:
-    """Return the tokenizer from its JSON. Raises CheckpointError for another file or number of tokens."""
-    try:
-        tokenizer = tokenizer_from_json(data)
-        found = f"{tokenizer.vocab_size} tokens"
-    except DataError as error:
-        found = str(error)
-    if found != (expected := f"{config.vocab_size} tokens"):
-        raise CheckpointError(f"the tokenizer is not the model's, which has {expected}: {found}")
-    return tokenizer
