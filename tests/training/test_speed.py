@@ -1,4 +1,4 @@
-"""Speed: measured by real steps that change nothing, and with the threads that the work is worth."""
+"""Speed: measured by real steps that change nothing, and a loss compiles to the same numbers."""
 
 import functools
 import math
@@ -16,7 +16,7 @@ from tinylm.model.gpt import GPT
 from tinylm.model.losses import fused_loss, next_token_loss
 from tinylm.training import speed as speeds
 from tinylm.training.config import TrainConfig
-from tinylm.training.speed import compile_loss, measure_speed, threads_for
+from tinylm.training.speed import compile_loss, measure_speed
 
 SMALL = ModelConfig(vocab_size=31, context_length=37, n_layer=3, n_head=2, n_embd=44, bias=False)
 
@@ -98,15 +98,3 @@ def test_loss_that_cannot_be_compiled_says_why_and_what_to_do_and_other_errors_s
     compiled_by(monkeypatch, out_of_memory)
     with pytest.raises(RuntimeError, match=r"^out of memory$"):
         compile_loss(next_token_loss)(GPT(SMALL), batch())
-
-
-def test_threads_follow_the_work_unless_they_are_asked_for(monkeypatch):
-    torch.set_num_threads(2)
-    for typed, flops, threads in ((None, 1e3, 1), ("2", 1e3, 2), (None, 1e12, 2)):
-        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-        if typed:
-            monkeypatch.setenv("OMP_NUM_THREADS", typed)
-        with threads_for(flops):
-            assert torch.get_num_threads() == threads
-        assert torch.get_num_threads() == 2
-    torch.set_num_threads(1)
