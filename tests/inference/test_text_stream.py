@@ -9,18 +9,10 @@ from tinylm.inference.text_stream import TextStream
 from tinylm.text.tokenizers import BPETokenizer
 
 
-class Pieces:
-    """A tokenizer whose token i is the i-th piece."""
-
-    def __init__(self, pieces):
-        self.pieces = pieces
-
-    def decode(self, ids):
-        return "".join(self.pieces[i] for i in ids)
-
-
 class Bytes:
     """A tokenizer whose tokens are bytes, mostly one each: then most characters are several tokens."""
+
+    end_of_text = None
 
     def token_bytes(self, token):
         return token if isinstance(token, bytes) else bytes([token])
@@ -55,8 +47,8 @@ def test_stop_sequence_complete_first_ends_the_text_however_it_is_cut_into_token
         text = "".join(source.choices("abc", k=8))
         expected = before_the_first_to_be_complete(text, stop)
         for pieces in cuts(text):
-            stream = TextStream(Pieces(pieces), stop)
-            said = "".join([*map(stream.add, range(len(pieces))), stream.end()])
+            stream = TextStream(Bytes(), stop)
+            said = "".join([*(stream.add(piece.encode()) for piece in pieces), stream.end()])
             assert said == expected, (pieces, stop)
             assert stream.stopped == (expected != text)
 

@@ -225,11 +225,10 @@ def test_run_trains_and_measures_with_the_fused_loss_where_nobody_asks_for_the_l
 def test_evaluation_takes_the_settings_of_training_and_dataset(monkeypatch):
     monkeypatch.setattr(task, "evaluate", lambda *_, **more: more)
     ready, gpu = Run(tiny()), SimpleNamespace(device="a GPU", dtype="bfloat16")
-    changes = {"eval_tokens": 500, "eval_dtype": "float32"}
-    for settings, n, dtype in (({}, None, "bfloat16"), (changes, 500, "float32")):
+    for settings, n in (({}, None), ({"eval_tokens": 500}, 500)):
         plan = tiny(**settings).train
         asked = ready.evaluate(SimpleNamespace(model=None, world=None, config=plan, precision=gpu))
-        assert (asked["max_tokens"], asked["dtype"], asked["bytes_per_token"]) == (n, dtype, 1.0)
+        assert (asked["max_tokens"], asked["dtype"], asked["bytes_per_token"]) == (n, "bfloat16", 1.0)
         assert len(asked["documents"])
 
 
@@ -269,7 +268,7 @@ def test_run_that_cannot_work_is_refused_before_anything_is_read_or_written(mine
     with pytest.raises(ConfigError, match="tokens_per_step 94 is not a multiple"):
         run_recipe(tiny(tokens_per_step=94), command="")
     with pytest.raises(ConfigError, match=r"^float16 on a cpu device has no fast kernels"):
-        run_recipe(tiny(eval_dtype="float16"), command="")
+        run_recipe(tiny(dtype="float16"), command="")
     monkeypatch.setattr(run.device, "cpu_memory_bytes", lambda: 2**18)
     with pytest.raises(ConfigError, match="of memory and this machine has 0 MiB: use"):
         run_recipe(tiny(), name="large", command="")

@@ -69,8 +69,7 @@ def run_recipe(
     if world.size == 1:  # what was typed is refused; several processes divide the same tokens as they can
         recipe.train.grad_accum_steps(recipe.model.context_length)
     plan = recipe.train.divided(recipe.model.context_length, world.size)
-    for dtype in (plan.dtype, plan.eval_dtype):
-        device.resolve_dtype(world.device, dtype)
+    device.resolve_dtype(world.device, plan.dtype)
     memory = device.cpu_memory_bytes() if world.device.type == "cpu" else None
     if memory is not None:
         fused = plan.fused_loss and recipe.data.scored == "all"  # whether an answer is right takes all logits
@@ -294,10 +293,8 @@ class Run:
         return self
 
     def evaluate(self, state: TrainingState) -> Evaluation:
-        """Return the loss on the validation text, in the arithmetic of the training or in eval_dtype."""
-        config = state.config
-        dtype = state.precision.dtype if config.eval_dtype == "auto" else config.eval_dtype
-        limit = config.eval_tokens or None
+        """Return the loss on the validation text, in the arithmetic of the training."""
+        dtype, limit = state.precision.dtype, state.config.eval_tokens or None
         return self.task.measure(state.model, dtype=dtype, max_tokens=limit, world=state.world)
 
     def on_event(self, state: TrainingState) -> None:
