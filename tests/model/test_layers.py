@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from tests.support.settings import EVERY_CHOICE, SMALL, random
+from tests.support.settings import EVERY_CHOICE, SMALL, lively, random
 from tinylm.errors import ConfigError
 from tinylm.model.gpt import GPT
-from tinylm.model.layers import Role, activate, make_norm, parameter_roles
+from tinylm.model.layers import MLP, Role, make_norm, parameter_roles
 
 B, T, C = 2, 5, 7
 
@@ -23,10 +23,12 @@ def test_norm_is_gpt2s_where_the_numbers_are_as_small_as_epsilon():
 
 
 def test_activation_is_gelus_tanh_approximation_or_the_squared_relu():
-    x = random(B, T, C)
+    inputs = random(B, T, SMALL.n_embd)
+    gelu, relu2 = (lively(MLP(replace(SMALL, activation=kind))).double() for kind in ("gelu", "relu2"))
+    x = gelu.up(inputs)
     expected = 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
-    assert_close(activate("gelu", x), expected, rtol=1e-12, atol=1e-15)
-    assert_close(activate("relu2", x), x.clamp(min=0) ** 2, rtol=1e-12, atol=0)
+    assert_close(gelu(inputs), gelu.down(expected), rtol=1e-12, atol=1e-14)
+    assert_close(relu2(inputs), relu2.down(relu2.up(inputs).clamp(min=0) ** 2), rtol=1e-12, atol=1e-14)
 
 
 class Experts(nn.Module):
