@@ -46,7 +46,7 @@ def paths(vocab_size: int, width: int, rows: int) -> dict:
     """For each path by its name, what computes the loss and its gradients once."""
     torch.manual_seed(0)
     model, targets = Head(vocab_size, width, rows), torch.randint(vocab_size, (1, rows))
-    losses = {"plain": next_token_loss, "fused": fused_loss()}
+    losses = {"plain": next_token_loss, "fused": fused_loss}
     if hasattr(F, "linear_cross_entropy"):
         losses["torch's"] = torchs_loss
 

@@ -129,7 +129,6 @@ REFUSED = [
     ([], LETTERS, "0 items: give 1 or more"),
     (MIXED, LETTERS, "2 items: give 1 or more, all with the same number of endings"),
     (EMPTY, IN_THREES, "2 of 3 items have a text of 0 tokens: leave them out"),
-    (make_items(), None, "the model has no tokenizer"),
 ]
 
 

@@ -110,7 +110,7 @@ def high(tokens, targets):
     return targets > 2
 
 
-@pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss()], ids=["plain", "fused"])
+@pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss], ids=["plain", "fused"])
 def test_targets_that_are_kept_alone_are_scored_with_the_error_of_every_loss_alike(loss_fn):
     model, tokens = gpt(), ids(10 * T + 1)
     kept, expected = tokens[1:] > 2, token_by_token(model, tokens)

@@ -106,7 +106,7 @@ def test_memory_estimate_is_near_the_most_that_a_step_has_at_once(again, changes
     config = replace(WIDE, activation_checkpointing=again, **changes, **sizes)
     model, tokens = GPT(config), torch.zeros(7, config.context_length, dtype=torch.int64)
     with MostBytes() as found:
-        (fused_loss() if fused else next_token_loss)(model, Batch(tokens, tokens))[0].sum().backward()
+        (fused_loss if fused else next_token_loss)(model, Batch(tokens, tokens))[0].sum().backward()
     gradients = 4 * parameter_counts(config)["total"]
     assert 0.85 < estimated(config, fused_loss=fused) / (found.most - gradients) < 1.15
 
@@ -117,7 +117,7 @@ def test_fused_heads_logits_are_as_wide_as_the_arithmetic_that_makes_them():
     for n in (4096, 12288):
         model, tokens = GPT(replace(WIDE, vocab_size=n)), torch.zeros(7, 128, dtype=torch.int64)
         with MostBytes() as found, torch.autocast("cpu", torch.bfloat16):
-            fused_loss()(model, Batch(tokens, tokens))
+            fused_loss(model, Batch(tokens, tokens))
         most.append(found.most)
     wider = (estimated(replace(WIDE, vocab_size=n), dtype="bfloat16", fused_loss=True) for n in (4096, 12288))
     first, second = wider

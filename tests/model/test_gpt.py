@@ -257,7 +257,7 @@ def test_tokens_that_cannot_be_read_are_refused_in_one_sentence(tokens, sentence
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-@pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss()], ids=["plain", "fused"])
+@pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss], ids=["plain", "fused"])
 @pytest.mark.parametrize("choice", [{}, OTHERS], ids=["gpt2", "others"])
 def test_activation_checkpointing_changes_no_bit_of_the_gradient_also_with_dropout(choice, loss_fn, compiled):
     found = []
@@ -282,7 +282,7 @@ def test_activation_checkpointing_computes_each_block_twice_and_a_cache_is_writt
     assert calls == [*model.blocks]
 
 
-@pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss()], ids=["plain", "fused"])
+@pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss], ids=["plain", "fused"])
 @tied_and_untied
 def test_padded_vocabulary_shows_in_the_heads_product_and_nowhere_else(choice, loss_fn, monkeypatch):
     padded, plain = GPT(replace(SMALL, **choice, vocab_multiple=64)), GPT(replace(SMALL, **choice))

@@ -66,10 +66,10 @@ def test_shapes_that_do_not_belong_together_are_refused():
     with pytest.raises(InputError, match=r"logits \(3, 5, 11\) and targets \(3, 4\)"):
         cross_entropy(LOGITS, TARGETS[:, :4])
     with pytest.raises(InputError, match=r"the stream \(3, 5, 30\) and targets \(3, 4\)"):
-        fused_loss()(GPT(SMALL), Batch(texts().tokens, TARGETS[:, :4]))
+        fused_loss(GPT(SMALL), Batch(texts().tokens, TARGETS[:, :4]))
 
 
-EACH_LOSS = [next_token_loss, fused_loss()]
+EACH_LOSS = [next_token_loss, fused_loss]
 WIDE = replace(SMALL, vocab_size=4099, n_layer=1)  # of its 299 positions a block holds 255
 WIDE_TEXTS = {"batch": 13, "length": 23}
 
@@ -82,8 +82,8 @@ def test_fused_loss_equals_the_plain_one_in_value_and_gradient(choice, multiple)
         model = lively(GPT(replace(config, **choice, vocab_multiple=multiple)), 0.1)
         given = texts((0, 1), (2, slice(None)), **sizes)
         plain = value_and_gradients(model, next_token_loss, given)
-        assert_close(value_and_gradients(model, fused_loss(), given), plain, rtol=1e-5, atol=1e-5)
-    nats, gradients = value_and_gradients(model, fused_loss(), texts(slice(None)))
+        assert_close(value_and_gradients(model, fused_loss, given), plain, rtol=1e-5, atol=1e-5)
+    nats, gradients = value_and_gradients(model, fused_loss, texts(slice(None)))
     assert not nats.any() and not any(gradient.any() for gradient in gradients.values())
 
 
@@ -94,7 +94,7 @@ def test_fused_loss_equals_that_of_torch_itself():
     theirs = F.linear_cross_entropy(
         x, model.head.weight, given.targets.flatten(), reduction="sum", options=pieces
     )
-    ours = fused_loss()(model, given)[0].sum()
+    ours = fused_loss(model, given)[0].sum()
     assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     expected, found = (torch.autograd.grad(nats, list(model.parameters())) for nats in (theirs, ours))
     assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -110,13 +110,13 @@ def test_fused_loss_passes_on_the_gradient_that_it_is_given_as_often_as_it_is():
             torch.autograd.grad(loss, list(model.parameters()), retain_graph=again) for again in (True, False)
         ]
 
-    assert_close(gradients(fused_loss()), gradients(next_token_loss), rtol=1e-5, atol=1e-4)
+    assert_close(gradients(fused_loss), gradients(next_token_loss), rtol=1e-5, atol=1e-4)
 
 
 def test_fused_loss_refuses_a_second_derivative():
     model, given = lively(GPT(SMALL)), texts()
     with pytest.raises(InputError, match="no second derivative: take next_token_loss, or no create_graph"):
-        fused_loss()(model, given)[0].sum().backward(create_graph=True)
+        fused_loss(model, given)[0].sum().backward(create_graph=True)
 
 
 def distances(model, loss_fn, given, exact=None, scale=1.0):
@@ -137,7 +137,7 @@ def test_fused_loss_under_autocast_is_as_near_to_float32_as_the_plain_one(choice
     model, given = lively(GPT(replace(SMALL, **choice)), 0.1), texts((1, 3))
     exact = distances(model, next_token_loss, given)
     with torch.autocast("cpu", dtype=dtype):
-        plain, found = (distances(model, f, given, exact, scale) for f in (next_token_loss, fused_loss()))
+        plain, found = (distances(model, f, given, exact, scale) for f in (next_token_loss, fused_loss))
     assert_close(found[0], plain[0], rtol=1e-5, atol=0)
     for name, distance in plain[1].items():
         assert found[1][name] < 1.1 * distance + 1e-4, name
@@ -159,7 +159,7 @@ def test_fused_loss_in_float16_keeps_what_a_scaler_saves_and_overflows_with_the_
             scales.append(scaler.get_scale())
         return torch.stack(nats).detach(), scales, model.head.weight.grad  # unscaled by the step
 
-    plain, found = run(next_token_loss), run(fused_loss())
+    plain, found = run(next_token_loss), run(fused_loss)
     assert found[1] == plain[1] and 1 < len(set(plain[1])) < 9  # steps skipped, and steps made
     assert_close(found[0], plain[0], rtol=1e-4, atol=0)
     sizes = plain[2].norm(dim=1)

@@ -44,12 +44,10 @@ def test_measure_speed_measures_the_loss_that_a_run_with_these_settings_trains(m
         speeds, "train_step", lambda *a, loss_fn, **more: losses.append(loss_fn) or real(*a, **more)
     )
     monkeypatch.setattr(speeds, "compile_loss", lambda loss_fn: ("compiled", loss_fn))
-    fused = fused_loss()
-    monkeypatch.setattr(speeds, "fused_loss", lambda: fused)
     for settings, expected in (
         ({"fused_loss": False}, next_token_loss),
-        ({}, fused),
-        ({"compile": True}, ("compiled", fused)),
+        ({}, fused_loss),
+        ({"compile": True}, ("compiled", fused_loss)),
     ):
         losses.clear()
         config = TrainConfig(micro_batch_size=3, **settings)
@@ -72,10 +70,9 @@ def test_compiled_loss_has_the_plain_ones_numbers_for_more_models_than_torch_com
     compiled_by(monkeypatch, lambda graph, inputs: graphs.append(graph) or graph.forward)
     for n_layer in range(1, 11):  # torch runs the ninth version of one function as it stands
         model = GPT(replace(SMALL, n_layer=n_layer))
-        plain = fused_loss()
-        loss_fn = compile_loss(plain)
+        loss_fn = compile_loss(fused_loss)
         for _ in range(2):
-            assert torch.equal(loss_fn(model, batch())[0], plain(model, batch())[0])
+            assert torch.equal(loss_fn(model, batch())[0], fused_loss(model, batch())[0])
         assert len(graphs) == n_layer
 
 

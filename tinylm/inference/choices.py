@@ -141,8 +141,8 @@ def score_choices(
     more, and 64 on a GPU.
 
     Raises InputError before scoring if items have different numbers of endings, if any is longer than the
-    model's context (items are never cut) or has an ending without tokens, and without a tokenizer; Divergence
-    for weights that are not finite."""
+    model's context (items are never cut) or has an ending without tokens; Divergence for weights
+    that are not finite."""
     choices = list(choices)
     items = _encoded(tokenizer, choices, model.config.context_length)
     precision = Precision.of(next((p.device for p in model.parameters()), "cpu"), "float32")
@@ -167,10 +167,6 @@ def _encoded(tokenizer: Any, choices: Sequence[Choice], context_length: int) -> 
     """Return the ids of each context, (T,), and of its endings. Raises InputError if one cannot be scored."""
     if len({len(choice.endings) for choice in choices}) != 1:
         raise InputError(f"{len(choices)} items: give 1 or more, all with the same number of endings")
-    if tokenizer is None:
-        raise InputError(
-            "the model has no tokenizer, which reads the items: use one that was saved with its own"
-        )
     items = []
     for choice in choices:
         context = tokenizer.encode(choice.context)

@@ -42,8 +42,8 @@ def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, T
     return token_losses(model(*_read(batch)), batch.targets), {}
 
 
-def fused_loss() -> LossFn:
-    """Return next_token_loss, equal in value and gradient, in half the memory: head and cross-entropy in one.
+def fused_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return what next_token_loss returns, in half the memory: head and cross-entropy are one operation.
 
     The logits are the largest tensor of a small model with a large vocabulary: 16,384 positions of GPT-2 make
     3.3 GB in float32, and the plain path holds their log-probabilities and their gradient beside them. Here
@@ -52,13 +52,9 @@ def fused_loss() -> LossFn:
     The model needs `hidden` and `head_weight`, as GPT has them. There is no second derivative: InputError.
     Source: Hsu et al. 2024 (Liger Kernel), arXiv:2410.10989, where the products too are made some rows at a
     time, in the forward pass, before the scale of float16's gradient is known."""
-
-    def loss_fn(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        x, targets = _flatten(model.hidden(*_read(batch)), batch.targets, "the stream")  # (N, C), (N,)
-        nats = _FusedCrossEntropy.apply(x, model.head_weight(), targets, model.config.vocab_size)
-        return nats.view(batch.targets.shape), {}
-
-    return loss_fn
+    x, targets = _flatten(model.hidden(*_read(batch)), batch.targets, "the stream")  # (N, C), (N,)
+    nats = _FusedCrossEntropy.apply(x, model.head_weight(), targets, model.config.vocab_size)
+    return nats.view(batch.targets.shape), {}
 
 
 class _FusedCrossEntropy(torch.autograd.Function):

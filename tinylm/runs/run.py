@@ -262,7 +262,7 @@ class Run:
                 evaluate=self.evaluate,
                 save=self.save,
                 callbacks=callbacks,
-                loss_fn=fused_loss() if self.plan.fused_loss else self.task.loss_fn,
+                loss_fn=fused_loss if self.plan.fused_loss else self.task.loss_fn,
                 resume=saved,
                 provenance=self.provenance,
                 world=self.world,

@@ -34,7 +34,7 @@ def measure_speed(
     config = replace(config, learning_rate=0.0, muon_learning_rate=0.0)
     model = copy.deepcopy(model).train()
     precision = Precision.of(next(model.parameters()).device, config.dtype)
-    loss_fn = fused_loss() if config.fused_loss else next_token_loss
+    loss_fn = fused_loss if config.fused_loss else next_token_loss
     loss_fn = compile_loss(loss_fn) if config.compile else loss_fn
     ids = np.random.default_rng(0).integers(model.config.vocab_size, size=size + 1)
     batches = Batches(ids, context_length=context_length, batch_size=config.micro_batch_size, seed=0)
