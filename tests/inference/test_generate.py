@@ -175,10 +175,9 @@ def test_model_is_read_without_dropout_and_each_part_is_left_as_it_was_between_t
 def test_prompt_of_any_kind_is_left_as_it_was():
     read_only = np.array([2, 0, 1], dtype="<u2")
     read_only.setflags(write=False)  # a view of a file, as shards.open_tokens gives it
-    for prompt in (read_only, torch.tensor([2, 0, 1]), [2, 0, 1]):
-        text = written(tiny(), prompt, asked(5), seeded(1))
-        assert list(prompt) == [2, 0, 1]
-        assert text == written(tiny(), [2, 0, 1], asked(5), seeded(1))
+    prompts = (read_only, torch.tensor([2, 0, 1]), [2, 0, 1])
+    assert len({tuple(written(tiny(), prompt, asked(5), seeded(1))) for prompt in prompts}) == 1
+    assert all(list(prompt) == [2, 0, 1] for prompt in prompts)
 
 
 STOP = GenerationConfig(stop=("a",))

@@ -47,18 +47,10 @@ def needed(model, n):
     return memory_bytes(model, n, "float16", fused_loss=True)
 
 
-def test_tenth_of_a_cards_memory_is_left_free(monkeypatch):
-    made = recipe("tinystories_51m")
-    at_32 = needed(made.model, 32) / 2**30
-    for gib, expected in ((at_32 / 0.89, 32), (at_32 / 0.91, 16)):
-        monkeypatch.setitem(CARDS, "a card", (1e12, gib))
-        assert forecast_on("a card", made.model, made.train)[1] == expected
-
-
 @pytest.mark.parametrize("card", CARDS)
 def test_forecast_on_a_card_is_the_work_over_a_share_of_its_peak_with_the_largest_micro_batch_that_fits(card):
     peak, gib = CARDS[card]
-    for width in (512, 1536, 4096):
+    for width in (512, 1536, 4096):  # a tenth of the memory is left free
         made = recipe("tinystories_51m")
         model, room = replace(made.model, n_embd=width), 0.9 * gib * 2**30
         result, micro_batch_size = forecast_on(card, model, made.train, utilisation=0.5)
