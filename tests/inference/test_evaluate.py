@@ -279,15 +279,3 @@ def test_sources_have_a_loss_and_an_error_each():
     assert evaluate(model, tokens).by_source == {}
     with pytest.raises(InputError, match="2 sources for 5 documents: name one for each document"):
         evaluate(model, tokens, documents=starts, sources=["a", "b"])
-
-
-def test_documents_decide_the_unit_and_never_the_loss():
-    model, tokens, starts = gpt(), ids(120), np.array([0, 1, 3, 20, 52, 53, 119])
-    running, by_documents = (evaluate(model, tokens, documents=d, batch_size=3) for d in (None, starts))
-    assert by_documents.loss == pytest.approx(running.loss, rel=1e-12)
-    assert by_documents.n_tokens == running.n_tokens == 119
-    owner = np.searchsorted(starts, np.arange(1, 120), side="right") - 1  # of every token but the first
-    sums, counts = np.bincount(owner, weights=token_by_token(model, tokens)), np.bincount(owner)
-    expected = standard_error(sums[counts > 0], counts[counts > 0])
-    assert by_documents.standard_error == pytest.approx(expected, rel=1e-4)
-    assert by_documents.unit == "6 documents"  # the first holds one token, and it has no predecessor

@@ -7,9 +7,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from tests.support.settings import EVERY_CHOICE, SMALL, lively, random
+from tests.support.settings import SMALL, lively, random
 from tinylm.errors import ConfigError
-from tinylm.model.gpt import GPT
 from tinylm.model.layers import MLP, Role, make_norm, parameter_roles
 
 B, T, C = 2, 5, 7
@@ -86,19 +85,3 @@ def test_roles_are_what_the_outermost_module_declares_and_torchs_layers_are_know
         "3.inside.gate.weight": Role(),
         "3.inside.gate.bias": Role(init="zero"),
     }
-
-
-def test_roles_of_a_gpt_are_one_for_each_parameter_whatever_its_settings():
-    inside = {f"blocks.{i}.{name}.weight" for i in range(3) for name in ("attn.qkv", "mlp.up")}
-    residual = {f"blocks.{i}.{name}.weight" for i in range(3) for name in ("attn.proj", "mlp.down")}
-    for choice in EVERY_CHOICE:
-        model = GPT(replace(SMALL, **choice))
-        roles = parameter_roles(model)
-        assert list(roles) == [name for name, _ in model.named_parameters()]
-        tables = {name for name in roles if "embedding" in name or name == "head.weight"}
-        for name, role in roles.items():
-            assert role.muon == (name in inside | residual)
-            assert role.splits == (3 * 5 if "qkv.weight" in name else 1)
-            assert role.decay == (name in inside | residual | tables)
-            assert (role.init == "residual") == (name in residual)
-            assert (role.init in ("normal", "residual")) == role.decay
