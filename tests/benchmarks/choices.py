@@ -20,7 +20,7 @@ from tinylm.runs.cards import measurement
 from tinylm.text import corpora
 from tinylm.text.choices import read_hellaswag, toyworld_choices
 
-WAYS = ("ending", "character", "byte", "token")
+WAYS = ("ending", "character")
 
 
 def scored(record, name, on, what, model, tokenizer, items):
@@ -63,7 +63,7 @@ def main():
                 difference = paired(found.correct(per), nothing.correct(per))
                 about = {"name": f"{name} on {on}, per {per}, beside blank", "per": per}
                 record.write("measurement", **about, **difference._asdict())
-                print(f"  per {per}: {difference.described()}")
+                print(f"  per {per}: {difference}")
     record.write("end")
 
 

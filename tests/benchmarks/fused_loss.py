@@ -2,8 +2,7 @@
 
 Forward and backward of the loss alone, in float32 on one thread, at each vocabulary: first by how many MB a
 path raises the most memory that was in use, each in a process of its own; then the times, in turns. The paths
-are the plain one, ours, ours with the logits of a quarter of the positions at a time, and torch's own where
-it exists. "3 products" is what no path can do without.
+are the plain one, ours, and torch's own where it exists. "3 products" is what no path can do without.
 """
 
 from types import SimpleNamespace
@@ -47,7 +46,7 @@ def paths(vocab_size: int, width: int, rows: int) -> dict:
     """For each path by its name, what computes the loss and its gradients once."""
     torch.manual_seed(0)
     model, targets = Head(vocab_size, width, rows), torch.randint(vocab_size, (1, rows))
-    losses = {"plain": next_token_loss, "fused": fused_loss(), "fused, a quarter": fused_loss(-(-rows // 4))}
+    losses = {"plain": next_token_loss, "fused": fused_loss}
     if hasattr(F, "linear_cross_entropy"):
         losses["torch's"] = torchs_loss
 

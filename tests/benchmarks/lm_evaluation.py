@@ -30,7 +30,7 @@ from tinylm.runs.records import versions
 from tinylm.text import corpora
 from tinylm.text.choices import read_hellaswag
 
-METRICS = {"acc": "ending", "acc_norm": "character", "acc_bytes": "byte"}
+METRICS = {"acc": "ending", "acc_norm": "character"}
 RAW = [  # rows in the shape of the raw file, with all that its text builder looks for
     ("Baking", "A [step] bowl.", "she stirs  it", ["[title] How [x] a", "b  c", " d [title] e ", "f"]),
     ("Éclairs", "[header] How to [title] Wash. [step] Dip", "", ["ÉT", "[a][b] c", "x   y", "[title]z"]),

@@ -105,7 +105,7 @@ def our_step(
     batches = Batches(random_ids(config), context_length=T, batch_size=batch, seed=0)
     plan = TrainConfig(10**6, batch, batch * T, learning_rate=1e-4, min_learning_rate=1e-5)
     precision = Precision(torch.device("cpu"), dtype, torch.amp.GradScaler("cpu", enabled=False))
-    loss_fn = fused_loss() if fused else next_token_loss
+    loss_fn = fused_loss if fused else next_token_loss
     if compile:
         loss_fn = compile_loss(loss_fn)
     numbers = itertools.count()

@@ -121,7 +121,7 @@ REFUSED = {  # what is typed, and some words of the sentence
     "fetch": "name one corpus or give --all",
     "fetch tinyshakespeare": "TINYLM_OFFLINE forbids the network",
     "sample x --max-new-tokens 0": "max_new_tokens is 0: it must be at least 1",
-    "sample x --stop ": "a stop sequence has 0 characters",
+    "sample x --stop ": "stop is ('',): give",
 }
 
 

@@ -36,7 +36,7 @@ def enlarged(model, name, times):
     return model
 
 
-HEALTHY = [{}, {"loss_fn": fused_loss()}, {"precision": in_float16(), "scale": 2.0**10}]
+HEALTHY = [{}, {"loss_fn": fused_loss}, {"precision": in_float16(), "scale": 2.0**10}]
 
 
 @pytest.mark.parametrize("asked", HEALTHY, ids=["plain", "fused", "float16"])
@@ -190,7 +190,7 @@ def test_first_bad_knows_a_rate_that_was_too_high_by_the_weights(optimizer, rate
     assert "the learning rate was too high: " in first_bad(model, BATCHES.batch(done[-1]))
 
 
-@pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss()])
+@pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss])
 def test_first_bad_knows_a_batch_without_a_scored_target(loss_fn):
     batch = BATCHES.batch(0)
     unscored = Batch(batch.tokens, torch.full_like(batch.targets, IGNORE_INDEX))

@@ -14,7 +14,7 @@ SETTINGS = {  # what is taken, what is refused, and what is said then
     "min_p": ([0, 1.0], [-0.01, 1.01, math.nan], "at least 0 and at most 1: use 0.1"),
     "repetition_penalty": ([0.01, 100], [0, 1e-300, 1e30, math.nan], "at most 100: use 1.2"),
     "max_new_tokens": ([1, 10**9], [0, -1, False], "it must be"),
-    "stop": ([(), ("\n\n", "KING")], ["\n", ["\n"], (3,)], "give a tuple of texts"),
+    "stop": ([(), ("\n\n", "KING")], ["\n", ["\n"], (3,), ("",)], "give a tuple of texts"),
     "use_cache": ([False], [1], "use True or False"),
 }
 

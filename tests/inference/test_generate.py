@@ -175,23 +175,21 @@ def test_model_is_read_without_dropout_and_each_part_is_left_as_it_was_between_t
 def test_prompt_of_any_kind_is_left_as_it_was():
     read_only = np.array([2, 0, 1], dtype="<u2")
     read_only.setflags(write=False)  # a view of a file, as shards.open_tokens gives it
-    for prompt in (read_only, torch.tensor([2, 0, 1]), [2, 0, 1]):
-        text = written(tiny(), prompt, asked(5), seeded(1))
-        assert list(prompt) == [2, 0, 1]
-        assert text == written(tiny(), [2, 0, 1], asked(5), seeded(1))
+    prompts = (read_only, torch.tensor([2, 0, 1]), [2, 0, 1])
+    assert len({tuple(written(tiny(), prompt, asked(5), seeded(1))) for prompt in prompts}) == 1
+    assert all(list(prompt) == [2, 0, 1] for prompt in prompts)
 
 
 STOP = GenerationConfig(stop=("a",))
 REFUSED = [
     (generate, ([[1], torch.tensor([], dtype=torch.int64)],), "the prompt has 0 tokens and needs at least 1"),
-    (generate, ([1, 2],), r"the prompts \[1, 2\] must be rows of token ids"),
-    (generate, (["abc"],), "'abc'.* must be rows of token ids"),
-    (generate, ([],), "0 prompts: give at least 1"),
+    (generate, ([1, 2],), r"the prompts \[1, 2\] must be rows of ids"),
+    (generate, (["abc"],), "'abc'.* must be rows of ids"),
+    (generate, ([],), r"the prompts \[\] must be rows of ids"),
     (generate, ([[1]], STOP), "stop sequences are text and these are ids"),
     (generate_texts, (LETTERS, "abc"), "are one text and must be a list"),
     (generate_texts, (LETTERS, ["cab", "cat"]), "'t'"),
-    (stream_text, (LETTERS, "cat"), "'t'"),
-    (stream_text, (LETTERS, ""), "the prompt has 0 tokens and needs at least 1"),
+    (generate_text, (LETTERS, ""), "the prompt has 0 tokens and needs at least 1"),
 ]
 
 
@@ -199,12 +197,6 @@ REFUSED = [
 def test_prompt_that_cannot_be_continued_is_refused_at_the_call(call, given, words):
     with pytest.raises((InputError, DataError), match=words):
         call(tiny(), *given, generator=seeded())
-
-
-@pytest.mark.parametrize("prompt", [[1.0], [True], [[1, 2]]])
-def test_prompt_of_no_ids_is_refused_at_the_first_token(prompt):
-    with pytest.raises(InputError, match=r"tokens are torch\.(float32|bool)|are not \(B, T\)"):
-        next(generate(tiny(), [prompt], generator=seeded()))
 
 
 # Text

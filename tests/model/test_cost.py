@@ -106,19 +106,19 @@ def test_memory_estimate_is_near_the_most_that_a_step_has_at_once(again, changes
     config = replace(WIDE, activation_checkpointing=again, **changes, **sizes)
     model, tokens = GPT(config), torch.zeros(7, config.context_length, dtype=torch.int64)
     with MostBytes() as found:
-        (fused_loss() if fused else next_token_loss)(model, Batch(tokens, tokens))[0].sum().backward()
+        (fused_loss if fused else next_token_loss)(model, Batch(tokens, tokens))[0].sum().backward()
     gradients = 4 * parameter_counts(config)["total"]
     assert 0.85 < estimated(config, fused_loss=fused) / (found.most - gradients) < 1.15
 
 
 def test_fused_heads_logits_are_as_wide_as_the_arithmetic_that_makes_them():
-    """In bfloat16 the weights are there a second time, which is no part of the estimate: two heads differ."""
+    """In bfloat16, from the difference of two heads."""
     most = []
     for n in (4096, 12288):
         model, tokens = GPT(replace(WIDE, vocab_size=n)), torch.zeros(7, 128, dtype=torch.int64)
         with MostBytes() as found, torch.autocast("cpu", torch.bfloat16):
-            fused_loss()(model, Batch(tokens, tokens))
-        most.append(found.most - 2 * model.head.weight.numel())
+            fused_loss(model, Batch(tokens, tokens))
+        most.append(found.most)
     wider = (estimated(replace(WIDE, vocab_size=n), dtype="bfloat16", fused_loss=True) for n in (4096, 12288))
     first, second = wider
     assert 0.85 < (second - first) / (most[1] - most[0]) < 1.15
@@ -128,11 +128,3 @@ def test_fused_heads_logits_are_as_wide_as_the_arithmetic_that_makes_them():
 def test_memory_estimate_is_near_what_the_backward_pass_keeps(changes):
     config = replace(WIDE, **changes)
     assert 0.85 < estimated(config) / kept_for_backward(config) < 1.15
-
-
-@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="older torch keeps more for an RMSNorm")
-@pytest.mark.parametrize("name, value", [*MODERN.items(), ("attention", "explicit"), ("dropout", 0.1)])
-def test_memory_estimate_of_each_setting_by_itself_is_near_what_it_adds(name, value):
-    changed = replace(WIDE, **{name: value})
-    more, by_estimate = (bytes_of(changed) - bytes_of(WIDE) for bytes_of in (kept_for_backward, estimated))
-    assert abs(by_estimate - more) < 0.15 * more + 0.01 * estimated(WIDE)

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torch.testing import assert_close
 
+from tests.support.hugging_face import transformers
 from tests.support.settings import (
     OTHERS,
     SMALL,
@@ -31,42 +31,37 @@ from tinylm.model.rope import rotary_tables
 B, T = 2, 7
 
 
-@each_attention
-def test_gpt_with_gpt2s_settings_is_hugging_faces_gpt2(attention, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    from transformers import GPT2Config, GPT2LMHeadModel
+GPT2S_NAMES = {
+    "blocks": "transformer.h",
+    "attn_norm": "ln_1",
+    "mlp_norm": "ln_2",
+    "final_norm": "transformer.ln_f",
+}
+GPT2S_NAMES |= {
+    "token_embedding": "transformer.wte",
+    "position_embedding": "transformer.wpe",
+    "head": "lm_head",
+}
+GPT2S_NAMES |= {"qkv": "c_attn", "proj": "c_proj", "up.": "c_fc.", "down.": "c_proj."}
 
+
+@each_attention
+def test_gpt_with_gpt2s_settings_is_hugging_faces_gpt2(attention):
     config = replace(SMALL, attention=attention)
     sizes = {name: getattr(config, name) for name in ("vocab_size", "n_embd", "n_layer", "n_head")}
     ends = {"bos_token_id": None, "eos_token_id": None}
-    theirs = GPT2LMHeadModel(GPT2Config(n_positions=config.context_length, **sizes, **ends)).eval()
-    ours = lively(GPT(config).eval())
-    copied = {
-        "transformer.wte": ours.token_embedding,
-        "transformer.wpe": ours.position_embedding,
-        "transformer.ln_f": ours.final_norm,
-    }
-    for i, block in enumerate(ours.blocks):
-        copied |= {
-            f"transformer.h.{i}.ln_1": block.attn_norm,
-            f"transformer.h.{i}.attn.c_attn": block.attn.qkv,
-            f"transformer.h.{i}.attn.c_proj": block.attn.proj,
-            f"transformer.h.{i}.ln_2": block.mlp_norm,
-            f"transformer.h.{i}.mlp.c_fc": block.mlp.up,
-            f"transformer.h.{i}.mlp.c_proj": block.mlp.down,
-        }
-    unset = {name for name, _ in theirs.named_parameters()}
-    with torch.no_grad():
-        for name, module in copied.items():
-            transposed = isinstance(module, nn.Linear)  # GPT-2 calls x @ W a Conv1D
-            for kind, parameter in module.named_parameters():
-                theirs.get_parameter(f"{name}.{kind}").copy_(parameter.t() if transposed else parameter)
-                unset.remove(f"{name}.{kind}")
-        tokens = random_tokens(length=SMALL.context_length)
-        expected = theirs(tokens).logits
-        assert not unset
-        assert expected.std() > 0.1
-        assert_close(ours(tokens), expected, rtol=1e-5, atol=1e-5)
+    shape = transformers.GPT2Config(n_positions=config.context_length, **sizes, **ends)
+    theirs, ours, tensors = transformers.GPT2LMHeadModel(shape).eval(), lively(GPT(config).eval()), {}
+    for name, tensor in ours.state_dict().items():
+        transposed = "blocks" in name and tensor.ndim == 2  # GPT-2 calls x @ W a Conv1D
+        for mine, its in GPT2S_NAMES.items():
+            name = name.replace(mine, its)
+        tensors[name] = tensor.t() if transposed else tensor
+    theirs.load_state_dict(tensors)
+    tokens = random_tokens(length=SMALL.context_length)
+    expected = theirs(tokens).logits
+    assert expected.std() > 0.1
+    assert_close(ours(tokens), expected, rtol=1e-5, atol=1e-5)
 
 
 @each_attention
@@ -116,20 +111,14 @@ def test_residual_init_zero_lets_every_block_start_by_adding_nothing():
 
 
 def test_initial_weights_follow_the_generator_and_not_the_global_seed():
-    def weights(generator=None):
-        return GPT(SMALL, generator=generator).state_dict()
+    def weights(seed=None):
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        return GPT(SMALL, generator=generator).head.weight
 
-    def seeded(seed):
-        return torch.Generator().manual_seed(seed)
-
-    before, generator = torch.get_rng_state(), seeded(3)
-    first = weights(generator)
-    assert not torch.equal(weights(generator)["head.weight"], first["head.weight"])
+    before = torch.get_rng_state()
+    assert torch.equal(weights(3), weights(3)) and not torch.equal(weights(3), weights(4))
+    assert torch.equal(weights(), weights(0))  # the documented default
     assert torch.equal(torch.get_rng_state(), before)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        assert_close(weights(seeded(3)), first, rtol=0, atol=0)
-        assert_close(weights(), weights(seeded(0)), rtol=0, atol=0)  # the documented default
 
 
 @every_choice
@@ -202,26 +191,21 @@ def test_attention_maps_are_what_the_layers_really_do(choice, attention):
         assert_close(block.attn.proj(mixed), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_residual_stream_ends_in_the_logits():
-    model = lively(GPT(SMALL))
-    stream = model.residual_stream(random_tokens())
-    assert [tuple(x.shape) for x in stream] == [(B, T, 30)] * 4
-    assert torch.equal(stream[0], model.embed(random_tokens()))
-    assert torch.equal(model.head(model.final_norm(stream[-1])), model(random_tokens()))
-
-
-def test_looking_inside_uses_no_dropout_keeps_no_gradient_and_changes_nothing():
+def test_looking_inside_shows_what_leads_to_the_logits_without_dropout_and_changes_nothing():
     model = lively(GPT(replace(SMALL, dropout=0.5)))
     model.blocks[1].eval()  # a part that somebody froze
     modes = [module.training for module in model.modules()]
     random_state = torch.get_rng_state()
+    calm = copy.deepcopy(model).eval()
+    last = model.residual_stream(random_tokens())[-1]
+    assert torch.equal(calm.head(calm.final_norm(last)), calm(random_tokens()))
     for look in (model.attention_maps, model.residual_stream):
         seen = look(random_tokens())
         assert not any(x.requires_grad for x in seen)
         with pytest.raises(TinyLMError):
             look(random_tokens().float())
         assert [module.training for module in model.modules()] == modes
-        assert_close(seen, getattr(copy.deepcopy(model).eval(), look.__name__)(random_tokens()))
+        assert_close(seen, getattr(calm, look.__name__)(random_tokens()))
     assert torch.equal(torch.get_rng_state(), random_state)
 
 
@@ -252,13 +236,11 @@ TOO_MANY = "tokens do not fit context_length 23: pass 1 to 23, such as tokens[:,
     ("tokens", "sentence"),
     [
         (torch.zeros(1, 24, dtype=torch.long), f"24 {TOO_MANY}"),
-        (torch.zeros(1, 0, dtype=torch.long), f"0 {TOO_MANY}"),
         (torch.tensor([[3, 67, 5]]), f"token ids from 3 to 67 {UNFIT}"),
-        (torch.tensor([[3, -1, 5]]), f"token ids from -1 to 5 {UNFIT}"),
         (torch.zeros(1, 5), "tokens are torch.float32, ids must be int64: convert them with .long()"),
         (torch.tensor([5]), "tokens (1,) are not (B, T): add a batch with tokens[None]"),
     ],
-    ids=["too-long", "empty", "id-too-large", "id-negative", "float", "no-batch"],
+    ids=["too-long", "id-too-large", "float", "no-batch"],
 )
 def test_tokens_that_cannot_be_read_are_refused_in_one_sentence(tokens, sentence):
     model = GPT(SMALL)
@@ -275,7 +257,7 @@ def test_tokens_that_cannot_be_read_are_refused_in_one_sentence(tokens, sentence
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-@pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss()], ids=["plain", "fused"])
+@pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss], ids=["plain", "fused"])
 @pytest.mark.parametrize("choice", [{}, OTHERS], ids=["gpt2", "others"])
 def test_activation_checkpointing_changes_no_bit_of_the_gradient_also_with_dropout(choice, loss_fn, compiled):
     found = []
@@ -300,9 +282,7 @@ def test_activation_checkpointing_computes_each_block_twice_and_a_cache_is_writt
     assert calls == [*model.blocks]
 
 
-@pytest.mark.parametrize(
-    "loss_fn", [next_token_loss, fused_loss(), fused_loss(5)], ids=["plain", "fused", "rows"]
-)
+@pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss], ids=["plain", "fused"])
 @tied_and_untied
 def test_padded_vocabulary_shows_in_the_heads_product_and_nowhere_else(choice, loss_fn, monkeypatch):
     padded, plain = GPT(replace(SMALL, **choice, vocab_multiple=64)), GPT(replace(SMALL, **choice))

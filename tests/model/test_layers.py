@@ -7,10 +7,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from tests.support.settings import EVERY_CHOICE, SMALL, random
+from tests.support.settings import SMALL, lively, random
 from tinylm.errors import ConfigError
-from tinylm.model.gpt import GPT
-from tinylm.model.layers import Role, activate, make_norm, parameter_roles
+from tinylm.model.layers import MLP, Role, make_norm, parameter_roles
 
 B, T, C = 2, 5, 7
 
@@ -23,10 +22,12 @@ def test_norm_is_gpt2s_where_the_numbers_are_as_small_as_epsilon():
 
 
 def test_activation_is_gelus_tanh_approximation_or_the_squared_relu():
-    x = random(B, T, C)
+    inputs = random(B, T, SMALL.n_embd)
+    gelu, relu2 = (lively(MLP(replace(SMALL, activation=kind))).double() for kind in ("gelu", "relu2"))
+    x = gelu.up(inputs)
     expected = 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
-    assert_close(activate("gelu", x), expected, rtol=1e-12, atol=1e-15)
-    assert_close(activate("relu2", x), x.clamp(min=0) ** 2, rtol=1e-12, atol=0)
+    assert_close(gelu(inputs), gelu.down(expected), rtol=1e-12, atol=1e-14)
+    assert_close(relu2(inputs), relu2.down(relu2.up(inputs).clamp(min=0) ** 2), rtol=1e-12, atol=1e-14)
 
 
 class Experts(nn.Module):
@@ -84,19 +85,3 @@ def test_roles_are_what_the_outermost_module_declares_and_torchs_layers_are_know
         "3.inside.gate.weight": Role(),
         "3.inside.gate.bias": Role(init="zero"),
     }
-
-
-def test_roles_of_a_gpt_are_one_for_each_parameter_whatever_its_settings():
-    inside = {f"blocks.{i}.{name}.weight" for i in range(3) for name in ("attn.qkv", "mlp.up")}
-    residual = {f"blocks.{i}.{name}.weight" for i in range(3) for name in ("attn.proj", "mlp.down")}
-    for choice in EVERY_CHOICE:
-        model = GPT(replace(SMALL, **choice))
-        roles = parameter_roles(model)
-        assert list(roles) == [name for name, _ in model.named_parameters()]
-        tables = {name for name in roles if "embedding" in name or name == "head.weight"}
-        for name, role in roles.items():
-            assert role.muon == (name in inside | residual)
-            assert role.splits == (3 * 5 if "qkv.weight" in name else 1)
-            assert role.decay == (name in inside | residual | tables)
-            assert (role.init == "residual") == (name in residual)
-            assert (role.init in ("normal", "residual")) == role.decay

@@ -19,16 +19,14 @@ def test_forecast_is_plain_arithmetic_and_calls_itself_one():
     result = forecast(SMALL, train, tokens_per_second=740.0)
     assert (result.tokens, result.seconds) == (740_000, 1000.0)
     for settings, evaluated in (({}, 4), ({"eval_every": 0}, 1), ({"eval_every": 600, "eval_tokens": 11}, 2)):
-        read = evaluated * settings.get(
-            "eval_tokens", 222
-        )  # at the speed of a forward pass, three times a step's
+        # At the speed of a forward pass, three times a step's.
+        read = evaluated * settings.get("eval_tokens", 222)
         more = forecast(SMALL, replace(train, **settings), tokens_per_second=740.0, validation_tokens=222)
         assert more.seconds == pytest.approx(1000.0 + read / 3 / 740)
     assert result.flops == 740_000 * flops_per_token(SMALL)
     assert str(result).startswith("forecast: about 17 minutes for 740,000 tokens")
-    largest = replace(SMALL, n_layer=2**62, context_length=2**17)
-    said = str(forecast(largest, TrainConfig(steps=2**62, tokens_per_step=2**62), tokens_per_second=1.0))
-    assert "years" in said and "of memory" in said
+    said = str(forecast(SMALL, TrainConfig(steps=2**62, tokens_per_step=2**62), tokens_per_second=1.0))
+    assert "years" in said and "MiB of memory" in said
 
 
 def test_memory_that_is_there_is_asked_for_with_the_loss_that_trains():
@@ -41,7 +39,7 @@ def test_memory_that_is_there_is_asked_for_with_the_loss_that_trains():
         train = replace(made.train, fused_loss=with_fused)
         for enough in (least, None):
             check_memory(made.model, train, enough)
-        with pytest.raises(ConfigError, match=r"GiB of memory and this machine has .* GiB: use a micro"):
+        with pytest.raises(ConfigError, match=r"MiB of memory and this machine has .* MiB: use a micro"):
             check_memory(made.model, train, least - 1)
 
 
@@ -49,18 +47,10 @@ def needed(model, n):
     return memory_bytes(model, n, "float16", fused_loss=True)
 
 
-def test_tenth_of_a_cards_memory_is_left_free(monkeypatch):
-    made = recipe("tinystories_51m")
-    at_32 = needed(made.model, 32) / 2**30
-    for gib, expected in ((at_32 / 0.89, 32), (at_32 / 0.91, 16)):
-        monkeypatch.setitem(CARDS, "a card", (1e12, gib))
-        assert forecast_on("a card", made.model, made.train)[1] == expected
-
-
 @pytest.mark.parametrize("card", CARDS)
 def test_forecast_on_a_card_is_the_work_over_a_share_of_its_peak_with_the_largest_micro_batch_that_fits(card):
     peak, gib = CARDS[card]
-    for width in (512, 1536, 4096):
+    for width in (512, 1536, 4096):  # a tenth of the memory is left free
         made = recipe("tinystories_51m")
         model, room = replace(made.model, n_embd=width), 0.9 * gib * 2**30
         result, micro_batch_size = forecast_on(card, model, made.train, utilisation=0.5)

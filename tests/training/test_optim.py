@@ -6,15 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.tiny import bits_of, make_config, tiny_gpt
+from tests.support.tiny import LETTERS, QUIET, bits_of, make_batches, make_config, tiny_gpt
 from tinylm.errors import ConfigError
 from tinylm.model.layers import Role
+from tinylm.storage import checkpoint
+from tinylm.training.loop import train
 from tinylm.training.muon import MuonAdamW
 from tinylm.training.optim import adamw, build_optimizer, learning_rate, scheduled_rate, set_learning_rate
 
 PEAK, MINIMUM, WARMUP, STEPS = 3e-3, 2e-4, 13, 131
-SCHEDULES = ("cosine", "linear", "constant", "wsd")
-each_schedule = pytest.mark.parametrize("schedule", SCHEDULES)
+each_schedule = pytest.mark.parametrize("schedule", ("cosine", "linear", "constant", "wsd"))
 each_decaying_schedule = pytest.mark.parametrize("schedule", ("cosine", "linear", "wsd"))
 
 
@@ -145,16 +146,6 @@ def test_muon_adamw_step_equals_muon_and_torchs_adamw_apart_bitwise():
     assert bits_of(one.state_dict()) == bits_of(other.state_dict())
 
 
-def test_muon_adamw_takes_hooks_and_a_closure_as_torchs_optimisers_do():
-    models, called = (small_gpt(), small_gpt()), []
-    one, other = (build_optimizer(model, muon()) for model in models)
-    other.register_step_post_hook(lambda *_: called.append("after"))
-    expected = backward(models[0], 0)
-    assert one.step() is None
-    assert torch.equal(other.step(lambda: backward(models[1], 0)), expected) and called == ["after"]
-    assert bits_of(models[0].state_dict()) == bits_of(models[1].state_dict())
-
-
 def test_muon_and_adamw_move_by_their_own_peaks_even_where_one_is_zero():
     for peak in (0.01, 0.0):
         config = muon(learning_rate=peak, min_learning_rate=peak / 10)
@@ -167,16 +158,12 @@ def test_muon_and_adamw_move_by_their_own_peaks_even_where_one_is_zero():
             assert share > 0 and adamw_rate == pytest.approx(share * peak)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_model_with_nothing_to_train_is_refused(optimizer):
+def test_model_with_nothing_to_train_is_refused_and_muon_needs_a_matrix_and_nothing_else():
     model = small_gpt().requires_grad_(False)
-    with pytest.raises(ConfigError, match=f"^0 of {model.n_parameters()} parameters are trainable"):
-        build_optimizer(model, muon(optimizer=optimizer))
-
-
-def test_muon_without_a_matrix_is_refused_and_goes_without_anything_for_adamw():
-    model = small_gpt()
-    model.blocks.requires_grad_(False)
+    for optimizer in ("adamw", "muon"):
+        with pytest.raises(ConfigError, match=f"^0 of {model.n_parameters()} parameters are trainable"):
+            build_optimizer(model, muon(optimizer=optimizer))
+    model.token_embedding.requires_grad_(True)
     with pytest.raises(ConfigError, match="0 of the trainable parameters are matrices for muon: use optim"):
         build_optimizer(model, muon())
     model.requires_grad_(False)
@@ -185,3 +172,36 @@ def test_muon_without_a_matrix_is_refused_and_goes_without_anything_for_adamw():
     backward(model, 0)
     optimizer.step()
     assert not torch.equal(matrix, before)
+
+
+def stop_after(step):
+    """A callback that presses Ctrl-C."""
+
+    def callback(state):
+        if state.progress.step == step:
+            raise KeyboardInterrupt
+
+    return callback
+
+
+def trained_in_parts(folder, config, *stops):
+    """Train up to each of these steps in turn, each part from the checkpoint of the one before."""
+
+    def save(state):
+        checkpoint.save(folder, state, tokenizer=LETTERS.to_json(), notes={})
+        return folder.name
+
+    saved = None
+    for seed, stop in enumerate(stops):  # what weights a resumed part starts from must not matter
+        options = {"save": save, "callbacks": [stop_after(stop)], "resume": saved}
+        train(small_gpt(seed=seed), make_batches(), config, **QUIET | options)
+        saved = checkpoint.load(folder)
+    assert saved.progress.step == 10
+    return bits_of(saved.model.tensors), bits_of(saved.tensors)
+
+
+@each_decaying_schedule
+def test_resumed_run_equals_the_uninterrupted_one_bitwise_under_every_schedule(schedule, tmp_path):
+    config = make_config(schedule=schedule, min_learning_rate=0.0)  # of wsd, step 8 is the first to fall
+    in_parts = trained_in_parts(tmp_path / "parts", config, 2, 5, 9, None)
+    assert in_parts == trained_in_parts(tmp_path / "whole", config, None)

@@ -1,4 +1,4 @@
-"""Speed: measured by real steps that change nothing, and with the threads that the work is worth."""
+"""Speed: measured by real steps that change nothing, and a loss compiles to the same numbers."""
 
 import functools
 import math
@@ -16,7 +16,7 @@ from tinylm.model.gpt import GPT
 from tinylm.model.losses import fused_loss, next_token_loss
 from tinylm.training import speed as speeds
 from tinylm.training.config import TrainConfig
-from tinylm.training.speed import compile_loss, measure_speed, threads_for
+from tinylm.training.speed import compile_loss, measure_speed
 
 SMALL = ModelConfig(vocab_size=31, context_length=37, n_layer=3, n_head=2, n_embd=44, bias=False)
 
@@ -44,12 +44,10 @@ def test_measure_speed_measures_the_loss_that_a_run_with_these_settings_trains(m
         speeds, "train_step", lambda *a, loss_fn, **more: losses.append(loss_fn) or real(*a, **more)
     )
     monkeypatch.setattr(speeds, "compile_loss", lambda loss_fn: ("compiled", loss_fn))
-    fused = fused_loss()
-    monkeypatch.setattr(speeds, "fused_loss", lambda: fused)
     for settings, expected in (
         ({"fused_loss": False}, next_token_loss),
-        ({}, fused),
-        ({"compile": True}, ("compiled", fused)),
+        ({}, fused_loss),
+        ({"compile": True}, ("compiled", fused_loss)),
     ):
         losses.clear()
         config = TrainConfig(micro_batch_size=3, **settings)
@@ -72,10 +70,9 @@ def test_compiled_loss_has_the_plain_ones_numbers_for_more_models_than_torch_com
     compiled_by(monkeypatch, lambda graph, inputs: graphs.append(graph) or graph.forward)
     for n_layer in range(1, 11):  # torch runs the ninth version of one function as it stands
         model = GPT(replace(SMALL, n_layer=n_layer))
-        plain = fused_loss()
-        loss_fn = compile_loss(plain)
+        loss_fn = compile_loss(fused_loss)
         for _ in range(2):
-            assert torch.equal(loss_fn(model, batch())[0], plain(model, batch())[0])
+            assert torch.equal(loss_fn(model, batch())[0], fused_loss(model, batch())[0])
         assert len(graphs) == n_layer
 
 
@@ -98,15 +95,3 @@ def test_loss_that_cannot_be_compiled_says_why_and_what_to_do_and_other_errors_s
     compiled_by(monkeypatch, out_of_memory)
     with pytest.raises(RuntimeError, match=r"^out of memory$"):
         compile_loss(next_token_loss)(GPT(SMALL), batch())
-
-
-def test_threads_follow_the_work_unless_they_are_asked_for(monkeypatch):
-    torch.set_num_threads(2)
-    for typed, flops, threads in ((None, 1e3, 1), ("2", 1e3, 2), (None, 1e12, 2)):
-        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-        if typed:
-            monkeypatch.setenv("OMP_NUM_THREADS", typed)
-        with threads_for(flops):
-            assert torch.get_num_threads() == threads
-        assert torch.get_num_threads() == 2
-    torch.set_num_threads(1)

@@ -5,7 +5,7 @@ Taught in notebook 13_evaluation. The log-probabilities are those of lm-evaluati
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,8 @@ from tinylm.model.context import Documents
 from tinylm.model.gpt import eval_mode
 from tinylm.model.losses import token_losses
 from tinylm.text.choices import Choice
+
+Z = 1.959963984540054  # 95% of a normal distribution is within so many standard deviations of its mean
 
 Item = tuple[np.ndarray, list[np.ndarray]]  # the ids of a context and of its endings
 
@@ -40,30 +42,27 @@ class Accuracy(NamedTuple):
 
     def described(self) -> str:
         """Return one line for a person."""
-        error = f" ± {self.standard_error:.2%}" if self.n > 1 else ""
-        between = f"95% interval {self.low:.2%} to {self.high:.2%}"
+        between = f"95% interval {self.low:.2%} to {self.high:.2%}, chance {self.chance:.2%}"
         what = "accuracy" if self.per == "ending" else f"accuracy per {self.per}"
-        return f"{what} {self.mean:.2%}{error} of {self.n:,} items, {between}, chance {self.chance:.2%}"
+        return f"{what} {self.mean:.2%} ± {self.standard_error:.2%} of {self.n:,} items, {between}"
 
 
 @dataclass(frozen=True)
 class ChoiceScores:
-    """The log-probability of each of E endings of N items, and the lengths of the endings."""
+    """The log-probability of each of E endings of N items, and the length of each ending."""
 
     nats: np.ndarray  # (N, E), ln p of each ending given its context, summed over its tokens
-    tokens: np.ndarray  # (N, E) integers, like the next two: the tokens that were scored
-    characters: np.ndarray  # of the ending without the space that joins it to the context, as in lm-eval
-    bytes: np.ndarray  # of the same text, in UTF-8
+    characters: np.ndarray  # (N, E) integers, without the space that joins it to the context, as in lm-eval
     labels: np.ndarray  # (N,) which ending is right
 
     def correct(self, per: str = "ending") -> np.ndarray:
         """Return whether the likeliest ending of each item is the right one: (N,) bool. Of equals, the first.
 
-        per "ending" compares the sums (lm-eval's acc), which favours short endings. "character" (acc_norm),
-        "byte" (acc_bytes) and "token" divide each sum by that length first. Raises ConfigError otherwise."""
-        require_choice("per", per, ("ending", "character", "byte", "token"))
-        lengths = {"character": self.characters, "byte": self.bytes, "token": self.tokens}
-        return (self.nats / lengths.get(per, 1)).argmax(axis=1) == self.labels  # (N,)
+        per "ending" compares the sums (lm-eval's acc), which favours short endings. "character" (acc_norm)
+        divides each sum by the length of its ending first. Raises ConfigError otherwise."""
+        require_choice("per", per, ("ending", "character"))
+        lengths = self.characters if per == "character" else 1
+        return (self.nats / lengths).argmax(axis=1) == self.labels  # (N,)
 
     def accuracy(self, per: str = "ending") -> Accuracy:
         """Return the share of right answers, with its 95% interval. per: see `correct`."""
@@ -72,18 +71,17 @@ class ChoiceScores:
         return Accuracy(n_right / n, *interval(n_right, n), n, 1 / n_endings, per)
 
 
-def interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's confidence interval (low, high) of a share, given so many correct answers of n.
+def interval(correct: int, n: int) -> tuple[float, float]:
+    """Return Wilson's 95% confidence interval (low, high) of a share, given so many correct answers of n.
 
     It stays between 0 and 1, and has a width even if none or all are correct, where mean ± 1.96 standard
     errors has none. Raises InputError for no items, or for more correct answers than items.
     Source: Wilson 1927, JASA 22, equation 2."""
-    if n < 1 or not 0 <= correct <= n or not 0 < level < 1:
-        raise InputError(f"{correct} right of {n} at level {level}: give 0 to n of at least 1, below level 1")
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    middle = correct + z * z / 2
-    width = z * math.sqrt(correct * (n - correct) / n + z * z / 4)
-    return (middle - width) / (n + z * z), min(1.0, (middle + width) / (n + z * z))
+    if n < 1 or not 0 <= correct <= n:
+        raise InputError(f"{correct} correct answers of {n}: give 0 to n, of at least 1")
+    middle = correct + Z * Z / 2
+    width = Z * math.sqrt(correct * (n - correct) / n + Z * Z / 4)
+    return (middle - width) / (n + Z * Z), min(1.0, (middle + width) / (n + Z * Z))
 
 
 class Difference(NamedTuple):
@@ -94,11 +92,6 @@ class Difference(NamedTuple):
     p: float  # how often two equal models differ at least this much; nan where the items cannot tell
     n: int
 
-    def described(self) -> str:
-        """Return one line for a person."""
-        error = f" ± {self.standard_error:.4f}" if self.n > 1 else ""
-        return f"difference {self.mean:+.4f}{error} over {self.n:,} items, p {self.p:.2g}"
-
 
 def paired(a: Sequence | np.ndarray, b: Sequence | np.ndarray) -> Difference:
     """Compare two models on the same items. a and b (N,): right or wrong, or a loss, for each item.
@@ -108,14 +101,11 @@ def paired(a: Sequence | np.ndarray, b: Sequence | np.ndarray) -> Difference:
     and 1, they are right and wrong answers, and p is exact (McNemar 1947, by the binomial): among the items
     that only one model has right, how unlikely is this division by fair coin flips? For other numbers p comes
     from a normal distribution, good from about thirty items. p is nan for a single item, and if all
-    differences are equal and not 0. Raises InputError for different lengths and for values that are not
-    finite."""
+    differences are equal and not 0, or if a loss is nan. Raises InputError for different lengths."""
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape or a.ndim != 1 or not len(a):
         raise InputError(f"{a.shape} and {b.shape} are not two rows of the same items: score both on all")
     difference = a.astype(float) - b.astype(float)  # (N,)
-    if not np.isfinite(difference).all():
-        raise InputError(f"{np.sum(~np.isfinite(difference))} of {len(a)} items have no number: score again")
     mean, n = float(difference.mean()), len(a)
     error = float(difference.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
     if np.isin([a, b], (0, 1)).all():
@@ -132,19 +122,13 @@ def _coin(heads: int, throws: int) -> float:
     """Return how often a fair coin shows at most this many heads or at most this many tails.
 
     heads must be at most throws / 2."""
-    ways = total = 1
-    for k in range(heads):
-        ways = ways * (throws - k) // (k + 1)  # throws over k + 1
-        total += ways
-    return min(1.0, 2 * total / 2**throws)
+    # throws over k for each k, each from the one before: math.comb would begin anew every time
+    ways = accumulate(range(heads), lambda way, k: way * (throws - k) // (k + 1), initial=1)
+    return min(1.0, 2 * sum(ways) / 2**throws)
 
 
 def score_choices(
-    model: nn.Module,
-    tokenizer: Any,
-    choices: Iterable[Choice],
-    *,
-    batch_size: int | None = None,
+    model: nn.Module, tokenizer: Any, choices: Iterable[Choice], *, batch_size: int | None = None
 ) -> ChoiceScores:
     """Compute the log-probability of each ending of each item, after its context and a space.
 
@@ -157,13 +141,12 @@ def score_choices(
     more, and 64 on a GPU.
 
     Raises InputError before scoring if items have different numbers of endings, if any is longer than the
-    model's context (items are never cut) or has an ending without tokens, and without a tokenizer; Divergence
-    for weights that are not finite."""
+    model's context (items are never cut) or has an ending without tokens; Divergence for weights
+    that are not finite."""
     choices = list(choices)
     items = _encoded(tokenizer, choices, model.config.context_length)
     precision = Precision.of(next((p.device for p in model.parameters()), "cpu"), "float32")
-    if batch_size is None:
-        batch_size = 4 if precision.is_synchronous else 64
+    batch_size = batch_size or (4 if precision.is_synchronous else 64)
     lengths = [len(context) + sum(map(len, endings)) for context, endings in items]
     order = np.argsort(lengths)[::-1]  # the longest first: if memory is short, that shows at once
     nats = np.zeros((len(items), len(choices[0].endings)))
@@ -175,38 +158,27 @@ def score_choices(
         raise Divergence(f"{wrong:,} of {len(items):,} items have no score: the weights are not finite")
     return ChoiceScores(
         nats=nats,
-        tokens=np.array([[len(ending) for ending in endings] for _, endings in items]),
         characters=np.array([[len(ending) for ending in choice.endings] for choice in choices]),
-        bytes=np.array([[len(ending.encode("utf-8")) for ending in choice.endings] for choice in choices]),
         labels=np.array([choice.label for choice in choices]),
     )
 
 
 def _encoded(tokenizer: Any, choices: Sequence[Choice], context_length: int) -> list[Item]:
     """Return the ids of each context, (T,), and of its endings. Raises InputError if one cannot be scored."""
-    counts = sorted({len(choice.endings) for choice in choices})
-    if tokenizer is None or len(counts) != 1:
-        found = f"{len(choices)} items of {' or '.join(map(str, counts)) or 'no'} endings"
-        found += " and a model without a tokenizer" * (tokenizer is None)
-        raise InputError(f"{found}: give 1 item or more, all of as many endings, and a tokenizer")
-    texts = [f"{item.context}{end}" for item in choices for end in ("", *(f" {e}" for e in item.endings))]
-    if hasattr(tokenizer, "encode_documents"):  # the same ids and end_of_text, but much faster
-        n_end = int(tokenizer.end_of_text is not None)
-        rows = (ids[: len(ids) - n_end] for ids in tokenizer.encode_documents(texts))
-    else:
-        rows = map(tokenizer.encode, texts)
+    if len({len(choice.endings) for choice in choices}) != 1:
+        raise InputError(f"{len(choices)} items: give 1 or more, all with the same number of endings")
     items = []
     for choice in choices:
-        context = next(rows)
-        items.append((context, [next(rows)[len(context) :] for _ in choice.endings]))
+        context = tokenizer.encode(choice.context)
+        wholes = [tokenizer.encode(f"{choice.context} {ending}") for ending in choice.endings]
+        items.append((context, [whole[len(context) :] for whole in wholes]))
     if n_empty := sum(len(context) == 0 or min(map(len, endings)) == 0 for context, endings in items):
         raise InputError(f"{n_empty} of {len(items)} items have a text of 0 tokens: leave them out")
     lengths = [len(context) + max(map(len, endings)) - 1 for context, endings in items]
     if n_long := sum(length > context_length for length in lengths):
-        found = (
-            f"{n_long:,} of {len(items):,} items do not fit the model's context of {context_length:,} tokens"
-        )
-        raise InputError(f"{found}, the longest has {max(lengths):,}: leave them out, or use another model")
+        found = f"{n_long:,} of {len(items):,} items do not fit the model's context"
+        found += f" of {context_length:,} tokens, the longest has {max(lengths):,}"
+        raise InputError(f"{found}: leave them out, or use another model")
     return items
 
 

@@ -34,10 +34,8 @@ class GenerationConfig(SamplingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.stop, tuple) or not all(isinstance(stop, str) for stop in self.stop):
-            raise ConfigError(f"stop is {self.stop!r}: give a tuple of texts, such as ('\\n\\n',)")
-        if "" in self.stop:
-            raise ConfigError("a stop sequence has 0 characters and would end every text: give at least 1")
+        if not isinstance(self.stop, tuple) or not all(isinstance(text, str) and text for text in self.stop):
+            raise ConfigError(f"stop is {self.stop!r}: give a tuple of texts such as ('\\n\\n',), none empty")
 
 
 DEFAULT = GenerationConfig()  # the model's own probabilities, unchanged

@@ -33,8 +33,7 @@ class Evaluation:
     """loss / ln 2 / bytes per token; None when the bytes per token were not given."""
     unit: str = ""  # What the standard error was taken over: "412 documents" or "13 blocks of 8,580 tokens".
     metrics: dict[str, float] = field(default_factory=dict)  # The loss function's own, means over the rows.
-    by_source: dict[str, dict[str, float]] = field(default_factory=dict)
-    """The loss and its standard error for each source of a mixture, by name."""
+    by_source: dict[str, "Evaluation"] = field(default_factory=dict)  # The same of each source of a mixture.
 
     @property
     def perplexity(self) -> float:
@@ -85,7 +84,7 @@ def evaluate(
     another. Neighbouring windows do: they share a scene. `documents`, the positions (D,) at which documents
     begin, from 0 on, makes each document a unit. With from_beginning each document is also read from its
     beginning, as a model does that was trained so; else `documents` changes nothing in the loss. `sources`
-    names the source of each document, (D,): the loss and error of each one are then in `by_source`.
+    names the source of each document, (D,): the evaluation of each one is then in `by_source`.
     Running text without borders is cut into blocks (`_blocks`): of at least 8,192 tokens, or 10 where it is
     short, and larger ones where neighbouring blocks turn out to be alike.
 
@@ -98,25 +97,24 @@ def evaluate(
     require_count("batch_size", batch_size)
     precision = Precision.of(next((p.device for p in model.parameters()), "cpu"), dtype)
     context_length, n_targets = model.config.context_length, len(tokens) - 1
-    borders = None if documents is None else _checked_borders(documents, len(tokens))
-    rows = EvaluationRows(
-        tokens, context_length=context_length, documents=borders if from_beginning else None, keep=keep
-    )
+    borders = None if documents is None else np.asarray(documents)  # (D,)
+    if borders is not None and (list(borders[:1]) != [0] or (np.diff(borders, append=len(tokens)) < 1).any()):
+        raise InputError(f"{len(borders)} documents in {len(tokens)} tokens: give rising positions, 0 first")
+    apart = borders if from_beginning else None
+    rows = EvaluationRows(tokens, context_length=context_length, documents=apart, keep=keep)
     per_row = n_targets / len(rows) if from_beginning else context_length
     n_chosen = len(rows) if max_tokens is None else min(len(rows), math.ceil(max_tokens / per_row))
     rank, size = (0, 1) if world is None else (world.rank, world.size)
-    back = size - 1 - rank  # the last share is never empty: it is rank 0's, which names the metrics
-    share = range(n_chosen * back // size, n_chosen * (back + 1) // size)
-    chosen = np.array([i * len(rows) // n_chosen for i in share], dtype=np.int64)
+    # Spread evenly. If there are fewer rows than processes, rank 0 still has one, and names the metrics.
+    chosen = np.arange(rank, n_chosen, size) * len(rows) // n_chosen
 
     # The finest units: documents, or else the windows themselves, which are joined into blocks later.
     starts = 1 + rows.begins if borders is None else borders  # position 0 has no predecessor
     sums, counts = np.zeros((2, len(starts)))
     totals: dict[str, float] = {}  # each metric, summed over rows
     with eval_mode(model.modules()), torch.no_grad(), precision.autocast():
-        for numbers in np.split(chosen, range(batch_size, len(chosen), batch_size)):
-            if len(numbers) == 0:  # a process without a share
-                continue
+        for begin in range(0, len(chosen), batch_size):
+            numbers = chosen[begin : begin + batch_size]
             batch = rows.rows(numbers).to(precision.device)
             nats, metrics = loss_fn(model, batch)  # (B, T)
             # In float64, so that the order of thousands of float32 losses does not show.
@@ -135,22 +133,18 @@ def evaluate(
         names = world.broadcast(" ".join(totals)).split()
         totals = {name: float(world.sum(torch.tensor(totals.get(name, 0.0)).double())) for name in names}
 
-    by_source = {}
-    if sources is not None:
-        named = np.asarray(sources)
-        if borders is None or len(named) != len(starts):
-            raise InputError(f"{len(named)} sources for {len(starts)} documents: name one for each document")
-        for name in dict.fromkeys(sources):
-            part = summarize(sums[named == name], counts[named == name], unit="documents")
-            by_source[name] = {"loss": part.loss, "standard_error": part.standard_error}
+    named, by_source = np.asarray([] if sources is None else sources), {}
+    if sources is not None and (borders is None or len(named) != len(starts)):
+        raise InputError(f"{len(named)} sources for {len(starts)} documents: name one for each document")
+    for name in dict.fromkeys(named.tolist()):
+        by_source[name] = summarize(sums[named == name], counts[named == name], unit="documents")
+    unit = "documents"
     if borders is None:
         sums, counts = _blocks(sums, counts, n_targets)
-    k = int(np.count_nonzero(counts))
-    unit = f"{k:,} {'block' if borders is None else 'document'}{'' if k == 1 else 's'}"
-    if borders is None:
-        unit += f" of {n_targets / len(counts):,.0f} tokens"
+        unit = f"blocks of {n_targets / len(counts):,.0f} tokens"
+    unit = f"{np.count_nonzero(counts):,} {unit}"
     if n_chosen < len(rows):
-        unit += f", {counts.sum() / max(k, 1):,.0f} scored in each"
+        unit += f", {counts.sum() / max(np.count_nonzero(counts), 1):,.0f} scored in each"
     result = summarize(sums, counts, unit=unit, bytes_per_token=bytes_per_token)
     means = {name: total / n_chosen for name, total in totals.items()}
     return replace(result, metrics=means, by_source=by_source)
@@ -187,22 +181,9 @@ def _blocks(sums: np.ndarray, counts: np.ndarray, n_targets: int) -> tuple[np.nd
     twice and four times as long ones are tried too, while at least MIN_BLOCKS remain, and the size with the
     largest error is taken (Flyvbjerg and Petersen 1989, J. Chem. Phys. 91, 461: the error grows with the
     block until blocks are independent). Where they were, it errs on the large side by about a tenth."""
-    best, largest = None, -1.0
     finest = min(len(sums), max(n_targets // BLOCK_TOKENS, FIRST_BLOCKS))
-    for n_blocks in (finest, finest // 2, finest // 4):
-        if best is not None and n_blocks < MIN_BLOCKS:
-            break
+    ways = []
+    for n_blocks in (finest, *(n for n in (finest // 2, finest // 4) if n >= MIN_BLOCKS)):
         firsts = -(-np.arange(n_blocks) * len(sums) // n_blocks)  # the window that each block begins with
-        blocks = np.add.reduceat(sums, firsts), np.add.reduceat(counts, firsts)
-        error = summarize(*blocks, unit="").standard_error if counts.any() else 0.0
-        if best is None or error > largest:
-            best, largest = blocks, error
-    return best
-
-
-def _checked_borders(documents: Sequence[int] | np.ndarray, n_tokens: int) -> np.ndarray:
-    """The positions at which documents begin, (D,). Raises InputError unless they rise from 0."""
-    starts = np.asarray(documents)
-    if len(starts) == 0 or starts[0] != 0 or bool((np.diff(starts, append=n_tokens) <= 0).any()):
-        raise InputError(f"{len(starts)} documents in {n_tokens} tokens: give rising positions, 0 first")
-    return starts
+        ways.append((np.add.reduceat(sums, firsts), np.add.reduceat(counts, firsts)))
+    return max(ways, key=lambda blocks: summarize(*blocks, unit="").standard_error)

@@ -113,12 +113,8 @@ def next_logits(model: nn.Module, rows: Sequence[Sequence[int]]) -> Tensor:
 
 def _checked(prompts: Sequence[Prompt]) -> list[list[int]]:
     """Return the prompts as lists. What is wrong with single ids, the model says at the first token."""
-    if len(prompts) == 0:
-        raise InputError("there are 0 prompts: give at least 1")
-    if any(isinstance(prompt, str) or not hasattr(prompt, "__len__") for prompt in prompts):
-        raise InputError(
-            f"the prompts {short(prompts)} must be rows of token ids: [[1, 2]], or generate_text"
-        )
+    if not len(prompts) or any(isinstance(row, str) or not hasattr(row, "__len__") for row in prompts):
+        raise InputError(f"the prompts {short(prompts)} must be rows of ids: [[1, 2]], or use generate_text")
     if any(len(prompt) == 0 for prompt in prompts):
         raise InputError("the prompt has 0 tokens and needs at least 1: start with a newline")
     return [prompt.tolist() if hasattr(prompt, "tolist") else list(prompt) for prompt in prompts]
@@ -132,9 +128,8 @@ def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
     """Return the ids of a prompt, (T,), after end_of_text, with which a document begins, if there is one.
 
     A special token written in the prompt stays text."""
-    end = getattr(tokenizer, "end_of_text", None)
-    ids = [int(token) for token in tokenizer.encode(prompt)]
-    return ids if end is None else [end, *ids]
+    begin = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
+    return [*begin, *tokenizer.encode(prompt).tolist()]
 
 
 def stream_text(
@@ -143,8 +138,8 @@ def stream_text(
     """Continue a text: yield the continuation, without the prompt, piece by piece as soon as it is certain.
 
     Ends at the first stop sequence or at end_of_text, which are not yielded. Otherwise like `generate`.
-    Raises at the call: the tokenizer's own error for a character that it does not know, and InputError for an
-    empty prompt if the tokenizer has no end_of_text to begin a document with."""
+    Raises before the first piece: the tokenizer's own error for a character that it does not know, and
+    InputError for an empty prompt if the tokenizer has no end_of_text to begin a document with."""
     return (piece for (piece,) in _pieces(model, tokenizer, [prompt], config, generator) if piece)
 
 
@@ -177,13 +172,9 @@ def _pieces(
 ) -> Iterator[list[str]]:
     """Yield what each token makes certain of each continuation, often ""; at the end, what is left."""
     rows = [prompt_ids(tokenizer, prompt) for prompt in prompts]
-    n_unseen = 0 if getattr(tokenizer, "end_of_text", None) is None else 1
-    tokens = _stream(model, _checked(rows), config, generator, n_unseen)
-    return _emitted(tokens, [TextStream(tokenizer, config.stop) for _ in rows])
-
-
-def _emitted(stream: Iterator[list[int]], texts: list[TextStream]) -> Iterator[list[str]]:
-    for tokens in stream:
+    texts = [TextStream(tokenizer, config.stop) for _ in rows]
+    n_unseen = 0 if tokenizer.end_of_text is None else 1
+    for tokens in _stream(model, _checked(rows), config, generator, n_unseen):
         yield [text.add(token) for text, token in zip(texts, tokens, strict=True)]
         if all(text.stopped for text in texts):
             return
@@ -195,7 +186,7 @@ def opening(tokenizer: Any) -> str:
 
     It is empty where end_of_text begins a document, otherwise a newline, or the tokenizer's first token if it
     does not know the newline."""
-    if getattr(tokenizer, "end_of_text", None) is not None:
+    if tokenizer.end_of_text is not None:
         return ""
     with suppress(TinyLMError):
         tokenizer.encode("\n")

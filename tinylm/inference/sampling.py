@@ -16,16 +16,6 @@ from tinylm.inference.config import DEFAULT, SamplingConfig
 GREEDY_BELOW = 1e-6  # float32 logits are too coarse to tell a smaller temperature from 0
 
 
-def greedy(logits: Tensor) -> Tensor:
-    """Return the most probable token of each row; of equal ones the smallest id.
-
-    logits (..., V) -> token ids (...). Raises InputError if a row's largest logit is NaN or infinite."""
-    favourite = logits.amax(dim=-1, keepdim=True)  # (..., 1), NaN if any of the row is
-    if not bool(torch.isfinite(favourite).all()):
-        raise _nothing_to_draw(logits)
-    return logits.argmax(dim=-1)  # (...); of several equal maxima torch returns the first
-
-
 def tokens_seen(rows: Sequence[Sequence[int]], vocab_size: int) -> Tensor:
     """Return which tokens occur in each of B rows of ids, of any lengths: (B, V) bool."""
     seen = torch.zeros(len(rows), vocab_size, dtype=torch.bool)  # (B, V)
@@ -82,11 +72,12 @@ def apply_filters(logits: Tensor, config: SamplingConfig, seen: Tensor | None = 
     logits = logits.float()
     if config.repetition_penalty != 1.0:
         if seen is None:
-            penalty = config.repetition_penalty
-            raise InputError(f"repetition_penalty {penalty} needs the tokens so far: pass seen")
+            raise InputError(f"repetition_penalty {config.repetition_penalty} needs the tokens: pass seen")
         logits = penalise_seen(logits, seen, config.repetition_penalty)  # (..., V)
     if config.temperature < GREEDY_BELOW:
-        favourite = greedy(logits).unsqueeze(-1)  # (..., 1)
+        largest, favourite = logits.max(dim=-1, keepdim=True)  # (..., 1) each; of equal ones the smallest id
+        if not bool(largest.isfinite().all()):  # NaN if any of the row is
+            raise _nothing_to_draw(logits)
         return torch.full_like(logits, -math.inf).scatter_(-1, favourite, 0.0)  # (..., V)
     logits = logits / config.temperature
     if config.top_k:
@@ -137,8 +128,5 @@ def sample(
 
 
 def _nothing_to_draw(logits: Tensor) -> InputError:
-    bad = int((torch.isnan(logits) | (logits == math.inf)).sum())
-    if bad:
-        what = f"{bad} of {logits.numel()} logits are NaN or infinite"
-        return InputError(f"{what}: the training diverged, train again with a lower learning rate")
-    return InputError(f"all {logits.size(-1)} logits of a row are -inf: leave at least 1 token to draw")
+    what = f"{int((~logits.isfinite()).sum())} of {logits.numel()} logits are not finite"
+    return InputError(f"{what}: the training diverged, train again with a lower learning rate")

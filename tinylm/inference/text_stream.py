@@ -28,12 +28,10 @@ class TextStream:
         """Take the next token id. Return the text that is certain now, often "" or that of several tokens."""
         if self.stopped:
             return ""
-        if token == getattr(self.tokenizer, "end_of_text", None):
+        if token == self.tokenizer.end_of_text:
             rest = self.end()
             self.stopped = True
             return rest
-        if not hasattr(self.tokenizer, "token_bytes"):  # each of its tokens is whole characters
-            return self._emit(self.tokenizer.decode([token]))
         return self._emit(self._utf8.decode(self.tokenizer.token_bytes(token)))
 
     def end(self) -> str:

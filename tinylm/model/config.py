@@ -65,12 +65,10 @@ class ModelConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        C, H = self.n_embd, self.n_head
-        step = 2 * H if self.position == "rotary" else H
-        lower = C // step * step
-        nearest = f"{lower} or {lower + step}" if lower else f"{step}"
-        if C % H:
-            raise ConfigError(f"n_embd {C} is not a multiple of n_head {H}: use {nearest}")
+        C, step, of = self.n_embd, self.n_head, f"n_head {self.n_head}"
+        if self.position == "rotary":  # it turns pairs of numbers within each head
+            step, of = 2 * self.n_head, f"2 × n_head {self.n_head}, as rotary positions need"
         if C % step:
-            odd = f"head_dim {C // H} (n_embd {C} / n_head {H}) is odd"
-            raise ConfigError(f"{odd}, and rotary positions turn pairs: use n_embd {nearest}")
+            lower = C // step * step
+            nearest = f"{lower} or {lower + step}" if lower else f"{step}"
+            raise ConfigError(f"n_embd {C} is not a multiple of {of}: use {nearest}")

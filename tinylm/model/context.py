@@ -5,8 +5,6 @@ keeps the documents of packed rows apart. Taught in notebook 05_sampling.
 Sources: Shazeer 2019, arXiv:1911.02150, section 2.4 (the cache); Krell et al. 2021, arXiv:2107.02027,
 section 3.2 (attention and positions of packed rows)."""
 
-from typing import Protocol
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,14 +14,15 @@ from tinylm.errors import InputError
 Positions = slice | Tensor  # a slice where every row has the same positions, otherwise (B, T)
 
 
-class Context(Protocol):
-    """What `GPT.forward(tokens, context)` asks of a context.
+class Context:
+    """Base class of what `GPT.forward(tokens, context)` asks.
 
     A forward pass calls `positions` once, then `previous_inputs` (with token shift) and `attend` in each
     layer, then `commit` once."""
 
-    capacity: int | None  # The most tokens in one call; None stands for the model's context_length.
-    stateful: bool  # Whether `attend` stores what it gets. If so, no layer may be computed twice.
+    capacity: int | None = None  # The most tokens in one call; None stands for the model's context_length.
+    stateful = False  # Whether `attend` stores what it gets. If so, no layer may be computed twice.
+    mask: Tensor | None = None  # (B, 1, T, S): where each new token may look; None: everything up to itself
 
     def positions(self, rows: int, T: int) -> Positions:
         """Return the positions of T new tokens in each row. Raises InputError where they do not fit."""
@@ -32,15 +31,16 @@ class Context(Protocol):
         """Return the layer's input one position before each of x (B, T, C); 0 before the first."""
 
     def attend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the keys and values to attend to, (B, H, S, D) each, and the mask (B, 1, T, S), True where a
-        new token may look. k, v (B, H, T, D) are the new tokens' own; H counts key-value heads. Without a
-        mask, each token may look at everything up to itself."""
+        """Return the keys and values to attend to, (B, H, S, D) each, and the mask.
+
+        k, v (B, H, T, D) are the new tokens' own; H counts key-value heads."""
+        return k, v, self.mask
 
     def commit(self, rows: int, T: int) -> None:
         """Note that all layers have been computed for the T new tokens."""
 
 
-class KVCache:
+class KVCache(Context):
     """Keys and values of a batch's tokens so far, (B, H, capacity, D) for each layer.
 
     The cache does not slide. A window that moves on by one token moves every position, and all keys would
@@ -63,7 +63,6 @@ class KVCache:
         self.keys: dict[int, Tensor] = {}  # by layer, as the next two
         self.values: dict[int, Tensor] = {}
         self.last_inputs: dict[int, Tensor] = {}  # (B, 1, C), with token shift only
-        self.mask: Tensor | None = None  # (B, 1, T, S); None: each token sees everything up to itself
         self.is_first: Tensor | None = None  # (B, T, 1): True for the first token of a row
 
     def positions(self, rows: int, T: int) -> Positions:
@@ -109,7 +108,7 @@ class KVCache:
         self.length += T
 
 
-class Documents:
+class Documents(Context):
     """Several documents packed into each row, kept apart: the model computes what it would compute if every
     document had a row of its own.
 
@@ -122,8 +121,6 @@ class Documents:
     the start of the row (there may be none). Each continuation sees the beginning and itself, at the
     positions it would have right after the beginning. What the continuations share is computed only once, so
     a row may be longer than the model's context_length. A beginning plus any one continuation must fit."""
-
-    stateful = False
 
     def __init__(self, documents: Tensor, *, shared_beginning: bool = False) -> None:
         places = torch.arange(documents.size(1), device=documents.device)  # (T,)
@@ -148,10 +145,3 @@ class Documents:
         """Read from the same document, or for a continuation's first token from the shared beginning."""
         before = x.gather(1, self.previous.clamp(min=0).unsqueeze(-1).expand_as(x))  # (B, T, C)
         return before.masked_fill((self.previous < 0).unsqueeze(-1), 0.0)
-
-    def attend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the same keys and values, and the mask."""
-        return k, v, self.mask
-
-    def commit(self, rows: int, T: int) -> None:
-        """Do nothing: nothing is stored."""

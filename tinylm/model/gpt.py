@@ -175,9 +175,8 @@ class GPT(nn.Module):
             raise InputError(f"tokens are {tokens.dtype}, ids must be int64: convert them with .long()")
         if tokens.dim() != 2:
             raise InputError(f"tokens {tuple(tokens.shape)} are not (B, T): add a batch with tokens[None]")
-        T, most = tokens.size(1), self.config.context_length
-        if context is not None and context.capacity is not None:
-            most = context.capacity
+        T = tokens.size(1)
+        most = getattr(context, "capacity", None) or self.config.context_length
         if not 1 <= T <= most:
             unfit = f"{T} tokens do not fit context_length {most}"
             raise InputError(f"{unfit}: pass 1 to {most}, such as tokens[:, -{most}:]")

@@ -55,11 +55,9 @@ def parameter_roles(model: nn.Module) -> dict[str, Role]:
         raise ConfigError(f"parameter_roles() names {strange[0]}, which is none of {len(names)} parameters")
     for name, parameter in model.named_parameters():
         if name not in declared and parameter.ndim > 1:
-            last = name.rpartition(".")[2]
-            raise ConfigError(
-                f"{name} has {parameter.ndim} dimensions and nobody says how to train it: give its module "
-                f"a method parameter_roles(self) that returns {{{last!r}: Role(decay=True)}}"
-            )
+            method = f"parameter_roles(self) that returns {{{name.rpartition('.')[2]!r}: Role(decay=True)}}"
+            unknown = f"{name} has {parameter.ndim} dimensions and nobody says how to train it"
+            raise ConfigError(f"{unknown}: give its module a method {method}")
     return {name: declared.get(name, Role(init="keep")) for name, _ in model.named_parameters()}
 
 
@@ -80,14 +78,11 @@ def make_norm(config: "ModelConfig") -> nn.Module:
     return RMSNorm(config.n_embd, eps=EPSILON)
 
 
-def activate(kind: str, x: Tensor) -> Tensor:
-    """Apply "gelu", GPT-2's tanh approximation of x * Phi(x) (Hendrycks and Gimpel 2016), or "relu2",
-    max(0, x)^2 (So et al. 2021), to each number of x."""
-    return F.gelu(x, approximate="tanh") if kind == "gelu" else F.relu(x).square()
-
-
 class MLP(nn.Module):
-    """From C numbers to mlp_hidden, an activation function, and back (Vaswani et al. 2017, section 3.3)."""
+    """From C numbers to mlp_hidden, an activation function, and back (Vaswani et al. 2017, section 3.3).
+
+    The activation is "gelu", GPT-2's tanh approximation of x * Phi(x) (Hendrycks and Gimpel 2016), or
+    "relu2", max(0, x)^2 (So et al. 2021)."""
 
     def __init__(self, config: "ModelConfig") -> None:
         super().__init__()
@@ -105,6 +100,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, T, C) to (B, T, C), each position by itself."""
-        hidden = activate(self.activation, self.up(x))  # (B, T, hidden)
-        out = self.down(hidden)  # (B, T, C)
+        x = self.up(x)  # (B, T, hidden)
+        x = F.gelu(x, approximate="tanh") if self.activation == "gelu" else F.relu(x).square()
+        out = self.down(x)  # (B, T, C)
         return F.dropout(out, self.dropout) if self.training else out

@@ -42,47 +42,36 @@ def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, T
     return token_losses(model(*_read(batch)), batch.targets), {}
 
 
-def fused_loss(rows: int | None = None) -> LossFn:
-    """Return next_token_loss, equal in value and gradient, in half the memory: head and cross-entropy in one.
+def fused_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return what next_token_loss returns, in half the memory: head and cross-entropy are one operation.
 
     The logits are the largest tensor of a small model with a large vocabulary: 16,384 positions of GPT-2 make
     3.3 GB in float32, and the plain path holds their log-probabilities and their gradient beside them. Here
-    the gradient is written over the logits, some rows at a time. With `rows` only so many positions have
-    logits at once, however large the batch; the backward pass computes them again, and the head costs four
-    matrix products instead of three.
+    the gradient is written over the logits, some rows at a time.
 
     The model needs `hidden` and `head_weight`, as GPT has them. There is no second derivative: InputError.
     Source: Hsu et al. 2024 (Liger Kernel), arXiv:2410.10989, where the products too are made some rows at a
     time, in the forward pass, before the scale of float16's gradient is known."""
-
-    def loss_fn(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        x, targets = _flatten(model.hidden(*_read(batch)), batch.targets, "the stream")  # (N, C), (N,)
-        at_once = min(rows or len(x), len(x))
-        nats = _FusedCrossEntropy.apply(x, model.head_weight(), targets, at_once, model.config.vocab_size)
-        return nats.view(batch.targets.shape), {}
-
-    return loss_fn
+    x, targets = _flatten(model.hidden(*_read(batch)), batch.targets, "the stream")  # (N, C), (N,)
+    nats = _FusedCrossEntropy.apply(x, model.head_weight(), targets, model.config.vocab_size)
+    return nats.view(batch.targets.shape), {}
 
 
 class _FusedCrossEntropy(torch.autograd.Function):
     """x (N, C), weight (V or more, C), targets (N,) to nats (N,); logits after the first V do not count."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, targets: Tensor, rows: int, V: int) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, targets: Tensor, V: int) -> Tensor:
         kind = x.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
         scored = (targets != IGNORE_INDEX)[:, None]  # (N, 1)
         ids = targets[:, None].where(scored, 0)  # (N, 1), all of them to be found
         log_sums, at_ids = x.new_empty(2, len(x), 1)  # (N, 1) each, float32
-        w = weight.to(dtype)
-        buffer = w.new_empty(rows, len(w))  # of the logits: (rows, V or more)
-        for h, *columns in _in_pieces(rows, x, ids, log_sums, at_ids):
-            logits = torch.mm(h.to(dtype), w.t(), out=buffer[: len(h)])
-            for block, found, log_sum, at_id in _in_blocks(logits[:, :V], *columns):
-                log_sum.copy_(block.float().logsumexp(1, keepdim=True))
-                at_id.copy_(block.gather(1, found))
-        ctx.logits = buffer if rows == len(x) else None
-        ctx.sizes, ctx.dtype = (rows, V), dtype
+        logits = x.to(dtype) @ weight.to(dtype).t()  # (N, V or more)
+        for block, found, log_sum, at_id in _in_blocks(logits[:, :V], ids, log_sums, at_ids):
+            log_sum.copy_(block.float().logsumexp(1, keepdim=True))
+            at_id.copy_(block.gather(1, found))
+        ctx.logits, ctx.dtype, ctx.V = logits, dtype, V
         ctx.save_for_backward(x, weight, scored, ids, log_sums)
         return ((log_sums - at_ids) * scored).squeeze(1)  # (N,)
 
@@ -91,34 +80,26 @@ class _FusedCrossEntropy(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise InputError("fused_loss has no second derivative: take next_token_loss, or no create_graph")
         x, weight, scored, ids, log_sums = ctx.saved_tensors
-        (rows, V), w = ctx.sizes, weight.to(ctx.dtype)
-        kept, ctx.logits = ctx.logits, None  # used up: a graph that is retained computes them again
-        buffer = w.new_empty(rows, len(w)) if kept is None else kept
+        h, w = x.to(ctx.dtype), weight.to(ctx.dtype)
+        logits, ctx.logits = ctx.logits, None  # (N, V or more), used up
+        if logits is None:  # a graph that is retained computes them again
+            logits = h @ w.t()
         # Before it is rounded to the products' type: float16 loses what is small, and a scaler saves it.
         scales = gradient[:, None] * scored  # (N, 1)
-        of_x, of_weight = torch.empty_like(x), None
-        for h, of_h, *columns in _in_pieces(rows, x, of_x, ids, log_sums, scales):
-            h = h.to(ctx.dtype)
-            logits = torch.mm(h, w.t(), out=buffer[: len(h)]) if kept is None else kept  # (rows, V or more)
-            for block, found, log_sum, scale in _in_blocks(logits[:, :V], *columns):
-                p = block.float().sub_(log_sum).exp_().mul_(scale)  # in place where the block is float32
-                block.copy_(p.scatter_add_(1, found, -scale))  # softmax minus one-hot: the gradient
-            of_h.copy_(logits @ w)  # (rows, C); the rows after V are 0 on both sides
-            part = (logits.t() @ h).to(weight.dtype)  # (V or more, C), added up in the weight's own type
-            of_weight = part if of_weight is None else of_weight.add_(part)
-        return of_x, of_weight, None, None, None
-
-
-def _in_pieces(rows: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same rows of each tensor, so many at a time, as views."""
-    return zip(*(tensor.split(rows) for tensor in tensors), strict=True)
+        for block, found, log_sum, scale in _in_blocks(logits[:, : ctx.V], ids, log_sums, scales):
+            p = block.float().sub_(log_sum).exp_().mul_(scale)  # in place where the block is float32
+            block.copy_(p.scatter_add_(1, found, -scale))  # softmax minus one-hot: the gradient
+        # (N, C) and (V or more, C); the rows after V are 0 on both sides
+        return (logits @ w).to(x.dtype), (logits.t() @ h).to(weight.dtype), None, None
 
 
 def _in_blocks(logits: Tensor, *columns: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Rows of the logits, few enough for a processor's cache; compiled, all: the compiler cuts for itself."""
+    """Rows of the logits and of these columns (N, 1), as views: few enough for a processor's cache.
+
+    Compiled, all of them at once: the compiler cuts for itself."""
     most = 2**20 if logits.device.type == "cpu" else 2**26  # numbers
-    compiling = torch.compiler.is_compiling()
-    return _in_pieces(len(logits) if compiling else max(1, most // logits.size(1)), logits, *columns)
+    rows = len(logits) if torch.compiler.is_compiling() else max(1, most // logits.size(1))
+    return zip(*(tensor.split(rows) for tensor in (logits, *columns)), strict=True)
 
 
 def graded_loss(keep: Callable[[Tensor, Tensor], Tensor]) -> LossFn:
@@ -160,8 +141,6 @@ def _read(batch: Batch) -> tuple[Tensor] | tuple[Tensor, Documents]:
 
 def _flatten(logits: Tensor, targets: Tensor, name: str = "logits") -> tuple[Tensor, Tensor]:
     if logits.shape[:-1] != targets.shape:
-        raise InputError(
-            f"{name} {tuple(logits.shape)} and targets {tuple(targets.shape)} do not belong together: "
-            f"targets must be {tuple(logits.shape[:-1])}, one id for each row of {name}"
-        )
+        unlike = f"{name} {tuple(logits.shape)} and targets {tuple(targets.shape)} do not belong together"
+        raise InputError(f"{unlike}: targets must be {tuple(logits.shape[:-1])}, one id for each row")
     return logits.float().reshape(-1, logits.size(-1)), targets.reshape(-1)  # (N, V), (N,)

@@ -21,7 +21,6 @@ from tinylm.errors import CheckpointError, ConfigError, RunError, WorldLost
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.evaluate import Evaluation
 from tinylm.inference.generate import generate_text, opening
-from tinylm.model.cost import flops_per_token
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import fused_loss, next_token_loss
 from tinylm.runs import paths
@@ -42,7 +41,7 @@ from tinylm.training.provenance import (
     differences,
     fingerprint,
 )
-from tinylm.training.speed import measure_speed, threads_for
+from tinylm.training.speed import measure_speed
 
 TORCHRUN = "torchrun --nproc-per-node=%d"
 RECORD = "record.jsonl"  # in the folder of a run
@@ -70,23 +69,22 @@ def run_recipe(
     if world.size == 1:  # what was typed is refused; several processes divide the same tokens as they can
         recipe.train.grad_accum_steps(recipe.model.context_length)
     plan = recipe.train.divided(recipe.model.context_length, world.size)
-    for dtype in (plan.dtype, plan.eval_dtype):
-        device.resolve_dtype(world.device, dtype)
+    device.resolve_dtype(world.device, plan.dtype)
     memory = device.cpu_memory_bytes() if world.device.type == "cpu" else None
     if memory is not None:
         fused = plan.fused_loss and recipe.data.scored == "all"  # whether an answer is right takes all logits
         check_memory(recipe.model, replace(plan, fused_loss=fused), memory // world.on_machine)
     run = Run(recipe, fallback=fallback, world=world)
-    with run.at_work():
-        header = run.header(run.forecast(), command)
-        chosen = _make_folder(recipe.name, name) if world.rank == 0 else None
-        folder = paths.MINE / world.broadcast(chosen)
-        if world.rank > 0:
-            return run.go(folder, None)
-        with _alone_in(folder):
-            new_folder(folder.name)  # nobody has saved into it in the meantime
-            (folder / RECORD).unlink(missing_ok=True)
-            return run.go(folder, RunRecord(folder / RECORD, header))
+    run.describe()
+    header = run.header(run.forecast(), command)
+    chosen = _make_folder(recipe.name, name) if world.rank == 0 else None
+    folder = paths.MINE / world.broadcast(chosen)
+    if world.rank > 0:
+        return run.go(folder, None)
+    with _alone_in(folder):
+        new_folder(folder.name)  # nobody has saved into it in the meantime
+        (folder / RECORD).unlink(missing_ok=True)
+        return run.go(folder, RunRecord(folder / RECORD, header))
 
 
 def resume(name: str, *, world: World = SINGLE) -> "Run":
@@ -110,9 +108,9 @@ def resume(name: str, *, world: World = SINGLE) -> "Run":
         # Every rank reads the record, so that all of them refuse it. Rank 0 writes to it.
         going_on = RunRecord.resumed(folder / RECORD, done, saved.config)
         run = Run.from_provenance(saved, world=world)
-        with run.at_work():
-            print(f"going on from {saved.name}: {done.step:,} of {saved.config.steps:,} steps are done")
-            return run.go(folder, going_on if world.rank == 0 else None, saved)
+        run.describe()
+        print(f"going on from {saved.name}: {done.step:,} of {saved.config.steps:,} steps are done")
+        return run.go(folder, going_on if world.rank == 0 else None, saved)
 
 
 class Run:
@@ -198,8 +196,8 @@ class Run:
         start.fill(self.model)
         self.provenance["init_from"] = {"name": Path(name).name, "sha256": fingerprint(self.model)}
 
-    def at_work(self) -> AbstractContextManager[None]:
-        """Print what is trained; in the context that is returned, torch has the threads that it is worth."""
+    def describe(self) -> None:
+        """Print what is trained: the recipe, the text, the device and the arithmetic."""
         config, plan, dataset, here = self.recipe.model, self.plan, self.task.dataset, self.world.device
         many = ""
         if self.world.size > 1:
@@ -211,7 +209,6 @@ class Run:
             f"on {device.describe_device(here)}, in {device.resolve_dtype(here, plan.dtype)}{many}",
             flush=True,
         )
-        return threads_for(flops_per_token(config) * config.context_length * plan.micro_batch_size)
 
     def forecast(self) -> Forecast:
         """Measure how fast the model trains here, print how long the run will take, and return that."""
@@ -265,7 +262,7 @@ class Run:
                 evaluate=self.evaluate,
                 save=self.save,
                 callbacks=callbacks,
-                loss_fn=fused_loss() if self.plan.fused_loss else self.task.loss_fn,
+                loss_fn=fused_loss if self.plan.fused_loss else self.task.loss_fn,
                 resume=saved,
                 provenance=self.provenance,
                 world=self.world,
@@ -296,10 +293,8 @@ class Run:
         return self
 
     def evaluate(self, state: TrainingState) -> Evaluation:
-        """Return the loss on the validation text, in the arithmetic of the training or in eval_dtype."""
-        config = state.config
-        dtype = state.precision.dtype if config.eval_dtype == "auto" else config.eval_dtype
-        limit = config.eval_tokens or None
+        """Return the loss on the validation text, in the arithmetic of the training."""
+        dtype, limit = state.precision.dtype, state.config.eval_tokens or None
         return self.task.measure(state.model, dtype=dtype, max_tokens=limit, world=state.world)
 
     def on_event(self, state: TrainingState) -> None:

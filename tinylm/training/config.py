@@ -8,8 +8,6 @@ from typing import Literal, Self
 from tinylm.errors import Config, ConfigError, setting
 
 Schedule = Literal["cosine", "linear", "constant", "wsd"]
-# The names that device.resolve_dtype takes. Importing them from there would load torch, even for --help.
-DTypeName = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,12 @@ class TrainConfig(Config):
     grad_clip: float = 1.0  # A gradient with a larger norm is scaled down to this; 0 turns clipping off.
     eval_every: int = setting(250, least=0)  # Steps between evaluations; 0 evaluates only at the end.
     eval_tokens: int = setting(0, least=0)  # Validation tokens that an evaluation reads; 0 reads all.
-    eval_dtype: DTypeName = "auto"  # Arithmetic of evaluations; auto takes that of training.
     patience: int = setting(0, least=0)
     """Stop after this many evaluations without a new lowest loss; 0 never stops early."""
     log_every: int = 10  # Steps between logged lines.
     seed: int = setting(1337, least=0)  # Decides the order of the data and the dropout masks.
-    dtype: DTypeName = "auto"
+    # The names that device.resolve_dtype takes. Importing them from there would load torch, even for --help.
+    dtype: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
     """Arithmetic of the forward pass; auto takes what the device does best. The weights stay float32."""
     compile: bool = False  # Compile the loss function: the first step is slow, the others are faster.
     fused_loss: bool = True

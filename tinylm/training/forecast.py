@@ -11,12 +11,14 @@ from tinylm.model.config import ModelConfig
 from tinylm.model.cost import flops_per_token, memory_bytes, parameter_counts
 from tinylm.training.config import TrainConfig
 
+MIB = 2**20  # bytes
+
 
 def check_memory(model: ModelConfig, train: TrainConfig, available: int | None) -> None:
     """Raise ConfigError if training would need more bytes than are available; None means unknown."""
     needed = memory_bytes(model, train.micro_batch_size, fused_loss=train.fused_loss)
     if available is not None and needed > available:
-        needs, has = f"training needs about {_plain_bytes(needed)} of memory", _plain_bytes(available)
+        needs, has = f"training needs about {needed / MIB:,.0f} MiB of memory", f"{available / MIB:,.0f} MiB"
         less = f"a micro_batch_size below {train.micro_batch_size}, a shorter context_length"
         raise ConfigError(f"{needs} and this machine has {has}: use {less} or a smaller model")
 
@@ -35,7 +37,7 @@ class Forecast:
         return (
             f"forecast: {plain_duration(self.seconds)} for {self.tokens:,} tokens\n"
             f"  {self.parameters:,} parameters, {float(self.flops):.1e} floating-point operations\n"
-            f"  about {_plain_bytes(self.memory_bytes)} of memory"
+            f"  about {self.memory_bytes / MIB:,.0f} MiB of memory"
         )
 
 
@@ -92,7 +94,3 @@ def plain_duration(seconds: float) -> str:
     digits = 0 if unit in ("second", "minute") or seconds / sizes[unit] >= 9.95 else 1
     number = f"{seconds / sizes[unit]:,.{digits}f}".removesuffix(".0")
     return f"about {number} {unit}{'' if number == '1' else 's'}"
-
-
-def _plain_bytes(n: int) -> str:
-    return f"{n / 2**20:.0f} MiB" if n < 2**30 else f"{n / 2**30:.1f} GiB"

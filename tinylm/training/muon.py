@@ -5,7 +5,7 @@ length: of U S V^T it keeps U V^T. MuonAdamW leaves the parameters for which tha
 Taught in notebook 15_optimizers. Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers"."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -30,10 +30,8 @@ class MuonAdamW(torch.optim.Optimizer):
         super().__init__(groups, defaults | {"momentum": 0.95, "weight_decay": 0.0, "splits": 1})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient. Return what the closure returns."""
-        with torch.enable_grad():
-            loss = closure() if closure else None
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
         adamw = torch.optim.AdamW([{"params": []}])
         adamw.state = self.state  # shared: what it changes is changed here
         adamw.param_groups = [group for group in self.param_groups if group["kind"] == "adamw"]
@@ -41,7 +39,6 @@ class MuonAdamW(torch.optim.Optimizer):
         for group in self.param_groups:
             if group["kind"] == "muon":
                 self._muon_step(group)
-        return loss
 
     def _muon_step(self, group: dict[str, Any]) -> None:
         by_shape: dict[torch.Size, list[Tensor]] = {}

@@ -1,6 +1,6 @@
-"""Optimisers: which parameter goes to which optimiser, and the learning-rate schedule.
+"""Optimisers: which parameter goes to which optimiser, and the learning-rate schedule with its warm-up.
 
-A step here is always an optimiser step, never a micro-batch.
+A step here is always an optimiser step, never a micro-batch. Gradients are clipped in training/step.
 Taught in notebook 04_training. Source: Loshchilov and Hutter 2019, algorithm 2; 2017, equation 5."""
 
 import math

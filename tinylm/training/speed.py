@@ -1,14 +1,11 @@
-"""Speed: measure how fast a model trains here, compile its loss, choose the number of threads.
+"""Speed: measure how fast a model trains here, and compile its loss.
 
 Taught in notebooks 08_tinystories and 10_speed."""
 
 import copy
-import os
 import statistics
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -37,7 +34,7 @@ def measure_speed(
     config = replace(config, learning_rate=0.0, muon_learning_rate=0.0)
     model = copy.deepcopy(model).train()
     precision = Precision.of(next(model.parameters()).device, config.dtype)
-    loss_fn = fused_loss() if config.fused_loss else next_token_loss
+    loss_fn = fused_loss if config.fused_loss else next_token_loss
     loss_fn = compile_loss(loss_fn) if config.compile else loss_fn
     ids = np.random.default_rng(0).integers(model.config.vocab_size, size=size + 1)
     batches = Batches(ids, context_length=context_length, batch_size=config.micro_batch_size, seed=0)
@@ -59,35 +56,16 @@ def compile_loss(loss_fn: LossFn) -> LossFn:
     The function is compiled and never the model: generation with a cache would compile for every token. The
     same seed gives other dropout masks than without. Raises ConfigError if nothing can be compiled here."""
     torch.compiler.reset()  # or torch would silently leave the ninth model of a process uncompiled
-    compiled = None
+    compiled = torch.compile(loss_fn, dynamic=False)  # a run has one shape
 
     def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        nonlocal compiled
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about the compiler's own parts
-                compiled = compiled or torch.compile(loss_fn, dynamic=False)  # a run has one shape
                 return compiled(model, batch)
-        except RuntimeError as error:
-            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                raise
+        except torch._dynamo.exc.TorchDynamoException as error:
             cause = str(getattr(error, "inner_exception", error)).partition("\n")[0]
             remedy = "install a C++ compiler such as g++, for a GPU triton too, or leave compile out"
             raise ConfigError(f"the loss cannot be compiled here ({cause}): {remedy}") from error
 
     return loss
-
-
-@contextmanager
-def threads_for(flops: float) -> Iterator[None]:
-    """Use one thread inside if a step has too few operations for several; OMP_NUM_THREADS overrides this.
-
-    On 2 quiet cores, two threads took 0.96 of the time of one for 0.04 GFLOP and 0.66 for 1.2. On busy cores
-    they took up to 1.7 times as long: a thread that waits for the other keeps its core busy."""
-    before = torch.get_num_threads()
-    if flops < 1e9 and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
