@@ -3,11 +3,10 @@
 Run by hand on a machine with one; it has not run yet. It asks pytest whether the numbers are those of the
 processor (tests/end_to_end/test_gpu.py: float32, tf32, bfloat16, float16, compiled, cached), then measures,
 for the shapes of the course (0.8M, 51M, 124M), the training speed, the share of the GPU's peak that it uses
-and the most memory that it takes: in each arithmetic that this GPU does well, with each setting that costs or
-saves time, at several batch sizes; and the time of a generated token, alone and in a batch of 32. The figures
-go to data/mine/gpu, for `make promote RUN=gpu`. A shape takes some minutes, most of them the compiler's:
---shapes 51M measures that one alone. --recipes trains both Shakespeare recipes too; promote their runs by
-name.
+and its peak memory: in each dtype that this GPU does well, with each setting that costs or saves time, at
+several batch sizes; and the time of a generated token, alone and in a batch of 32. The figures go to
+data/mine/gpu, for `make promote RUN=gpu`. A shape takes some minutes, most of them the compiler's:
+--shapes 51M measures that one alone.
 """
 
 import statistics
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from benchmark import ROOT, in_turns, open_record, options
 
-from tinylm.device import Precision, best_device, describe_device, resolve_dtype, synchronize
+from tinylm.device import best_device, describe_device, resolve_dtype, synchronize
 from tinylm.errors import TinyLMError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate
@@ -46,12 +45,12 @@ SETTINGS = {
     "compiled": {"compile": True} | PADDED,
     "compiled, computed again": {"compile": True, "activation_checkpointing": True} | PADDED,
 }
-EACH_DTYPE = ("plain", "compiled")  # the other settings are measured in the best arithmetic alone
+EACH_DTYPE = ("plain", "compiled")  # the other settings are measured in the best dtype alone
 WRITTEN = 64  # tokens to generate
 
 
 def cases(dtypes: list[str], best: str, batch: int) -> list[tuple[str, str, int]]:
-    """What is measured for a shape: (setting, arithmetic, sequences at once), each once."""
+    """Return what is measured for a shape: (setting, dtype, sequences in a batch), each once."""
     by_dtype = [(setting, dtype, batch) for dtype in dtypes for setting in EACH_DTYPE]
     by_setting = [(setting, best, batch) for setting in SETTINGS]
     by_size = [("compiled", best, size) for size in (batch // 4, 2 * batch, 4 * batch)]
@@ -59,7 +58,7 @@ def cases(dtypes: list[str], best: str, batch: int) -> list[tuple[str, str, int]
 
 
 def training(config: ModelConfig, setting: str, dtype: str, batch: int, *, seconds: float) -> dict[str, Any]:
-    """Speed and most memory of training with this setting; None where there is too little memory."""
+    """Return the speed and peak memory of training with this setting, or None where memory runs out."""
     device, of_model = best_device(), {field.name for field in fields(ModelConfig)}
     chosen = SETTINGS[setting]
     config = replace(config, **{name: value for name, value in chosen.items() if name in of_model})
@@ -80,20 +79,6 @@ def training(config: ModelConfig, setting: str, dtype: str, batch: int, *, secon
     return figures | {"tokens_per_second": speed, "tflops": tflops, "peak_bytes": peak}
 
 
-def product_tflops(dtype: str, n: int, device: torch.device) -> float:
-    """Return the TFLOP/s of a product of two (n, n) matrices in this arithmetic: the best of ten."""
-    kind = torch.float32 if dtype in ("float32", "tf32") else getattr(torch, dtype)
-    a, b = (torch.randn(n, n, device=device, dtype=kind) for _ in range(2))
-
-    def product() -> None:
-        a @ b
-        synchronize(device)
-
-    with Precision.of(device, dtype).products():
-        seconds = in_turns({"product": product}, 10)["product"]
-    return 2e-12 * n**3 / min(seconds)
-
-
 def token_seconds(model: GPT, rows: int) -> float:
     """Return the seconds for one more token of each of `rows` texts: the median of three generations."""
     device = next(model.parameters()).device
@@ -107,7 +92,7 @@ def token_seconds(model: GPT, rows: int) -> float:
 
 
 def dtypes(device: torch.device) -> list[str]:
-    """The arithmetics that this device does well."""
+    """Return the dtypes that this device does well."""
     able = []
     for dtype in ("float32", "tf32", "bfloat16", "float16"):
         try:
@@ -122,42 +107,28 @@ def main() -> None:
         __doc__,
         record="gpu",
         peak_tflops=(0.0, "the GPU's own, in bfloat16 without sparsity"),
-        recipes=(False, "train shakespeare_baseline and _fast here"),
         shapes=([*SHAPES], "which of them"),
         seconds=(5.0, "of steps for each speed"),
     )
-    device, python = best_device(), [sys.executable, "-m"]
-    tests = subprocess.run([*python, "pytest", "-q", "tests/end_to_end/test_gpu.py"], cwd=ROOT, check=False)
+    device, tested = best_device(), ["pytest", "-q", "tests/end_to_end/test_gpu.py"]
+    tests = subprocess.run([sys.executable, "-m", *tested], cwd=ROOT, check=False)
     header = {"device": describe_device(device), "dtype": "each", "tests_passed": tests.returncode == 0}
     record, able, best = open_record(chosen, **header), dtypes(device), resolve_dtype(device)
-    for dtype in able:
-        reached = product_tflops(dtype, 8192, device)
-        record.write("measurement", name="product", dtype=dtype, tflops=reached)
-        print(f"a product of two matrices in {dtype}: {reached:.1f} TFLOP/s", flush=True)
     for name in chosen.shapes:
         config, batch = SHAPES[name]
         for setting, dtype, size in cases(able, best, batch):
             about = {"setting": setting, "dtype": dtype, "batch": size}
             figures = training(config, *about.values(), seconds=chosen.seconds)
-            tflops, peak = figures["tflops"], figures["peak_bytes"]
+            tflops = figures["tflops"]
             used = tflops / chosen.peak_tflops if tflops and chosen.peak_tflops else None
             record.write("measurement", name=f"train {name}", **about, **figures, share_of_peak=used)
-            said = f"{name}, {setting}, {dtype}, {size} at once: "
-            if tflops is None:
-                print(f"{said}more memory than there is", flush=True)
-                continue
-            said += f"{figures['tokens_per_second']:,.0f} tokens per second, {tflops:.1f} TFLOP/s"
-            said += f", {used:.0%} of its peak" if used is not None else ""
-            print(said + (f", {peak / 2**30:.1f} GiB" if peak else ""), flush=True)
+            print(f"train {name}", about, figures, f"share of peak {used}", flush=True)
         model = GPT(config).to(device)
         for rows in (1, 32):
             seconds = token_seconds(model.eval(), rows)
             record.write("measurement", name=f"generate {name}", rows=rows, seconds_per_token=seconds)
             print(f"{name}, {rows} texts: {1000 * seconds:.2f} ms for a token of each", flush=True)
     record.write("end")
-    if chosen.recipes:
-        for recipe in ("shakespeare_baseline", "shakespeare_fast"):
-            subprocess.run([*python, "tinylm", "train", recipe, "--run", f"{recipe}-gpu"], check=True)
 
 
 if __name__ == "__main__":

@@ -31,11 +31,6 @@ from tinylm.text import corpora
 from tinylm.text.choices import read_hellaswag
 
 METRICS = {"acc": "ending", "acc_norm": "character", "acc_bytes": "byte"}
-RAW = [  # rows in the shape of the raw file, with all that its text builder looks for
-    ("Baking", "A [step] bowl.", "she stirs  it", ["[title] How [x] a", "b  c", " d [title] e ", "f"]),
-    ("Éclairs", "[header] How to [title] Wash. [step] Dip", "", ["ÉT", "[a][b] c", "x   y", "[title]z"]),
-    ("Roof", "", "two MEN climb. They", ["work [substeps] on", "w", "é.", "  "]),
-]
 
 
 def task(path):
@@ -82,23 +77,6 @@ def smallest(model, tokenizer):
     return Smallest()
 
 
-def same_texts():
-    """Whether our texts of raw rows are those of lm-eval's own task, to the character."""
-    from datasets import Dataset, disable_progress_bars
-    from lm_eval.tasks.hellaswag.utils import process_docs
-
-    disable_progress_bars()
-    names = ("activity_label", "ctx_a", "ctx_b", "endings")
-    rows = [dict(zip(names, row, strict=True)) | {"label": n} for n, row in enumerate(RAW)]
-    path = Path(UNKEPT.name, "raw.jsonl")
-    for row in rows:  # an ending that is empty in the end is refused here, and scored there
-        row["endings"][-1] = row["endings"][-1].strip() or "y"
-    path.write_text("".join(json.dumps(row | {"ind": 0}) + "\n" for row in rows), encoding="utf-8")
-    ours = [(item.context, list(item.endings), item.label) for item in read_hellaswag(path)]
-    theirs = process_docs(Dataset.from_list(rows))
-    return ours == [(row["query"], row["choices"], row["gold"]) for row in theirs]
-
-
 def main():
     chosen = options(
         __doc__,
@@ -134,7 +112,7 @@ def main():
     samples = sorted(last["theirs"]["samples"]["local"], key=lambda sample: sample["doc_id"])
     nats = np.array([[score for score, _ in sample["filtered_resps"]] for sample in samples])  # (N, 4)
     largest = float(np.abs(nats - last["ours"].nats).max())
-    figures = {"items": len(samples), "largest_difference_nats": largest, "same_texts": same_texts()}
+    figures = {"items": len(samples), "largest_difference_nats": largest}
     for metric, per in METRICS.items():
         found = [bool(sample[metric]) for sample in samples]
         alike = int((last["ours"].correct(per) == found).sum())
