@@ -225,25 +225,18 @@ def deck(name: str, shown: list[Slide]) -> str:
 """
 
 
-def write(names: list[str], folder: Path) -> list[Path]:
-    """Write the decks of the notebooks whose name contains one of `names`, or of all. Return the files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for path in found(names):
-        target = folder / f"{path.stem}.html"
-        notebook = nbformat.read(path, as_version=4)
-        target.write_text(deck(path.stem, slides(notebook)), encoding="utf-8")
-        written.append(target)
-    return written
-
-
 def main() -> None:
+    """Write the decks of the notebooks named on the command line, or of all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--out", type=Path, default=ROOT / "slides")
     asked = parser.parse_args()
-    for path in write(asked.names, asked.out):
-        print(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    for path in found(asked.names):
+        target = asked.out / f"{path.stem}.html"
+        shown = slides(nbformat.read(path, as_version=4))
+        target.write_text(deck(path.stem, shown), encoding="utf-8")
+        print(target.relative_to(Path.cwd()) if target.is_relative_to(Path.cwd()) else target)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
     make promote RUN=float16
 
 A small `shakespeare_baseline` is trained with the same batches from the same weights in each dtype. The
-effect of rounding is the difference of a validation loss from float32's with the same seed. Compare it with the
-standard deviation of float32's losses over the seeds. "scale 1" is float16 whose scaler does nothing; with
-"2^24" the first steps overflow, are skipped and counted."""
+effect of rounding is the difference of a validation loss from float32's with the same seed, to be compared
+with the standard deviation of float32's losses over the seeds. "scale 1" is float16 whose scaler does
+nothing; with "2^24" the first steps overflow, are skipped and counted."""
 
 import statistics
 from dataclasses import replace

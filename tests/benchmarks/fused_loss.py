@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from tinylm.batch import Batch
 from tinylm.model.losses import fused_loss, next_token_loss
 
-
 # Vocabulary, width of the stream, positions: how many turns.
 SIZES = {(50257, 512, 2048): 7, (2048, 128, 5120): 41, (4096, 128, 5120): 41}
 

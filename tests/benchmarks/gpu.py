@@ -1,10 +1,10 @@
-"""Everything that wants a GPU, in one command: python tests/benchmarks/gpu.py --peak-tflops 989
+"""Measure everything that needs a GPU: python tests/benchmarks/gpu.py --peak-tflops 989
 
 Run by hand on a machine with one; it has not run yet. It asks pytest whether the numbers are those of the
 processor (tests/end_to_end/test_gpu.py: float32, tf32, bfloat16, float16, compiled, cached), then measures,
 for the shapes of the course (0.8M, 51M, 124M), the training speed, the share of the GPU's peak that it uses
-and its peak memory: in each dtype that this GPU does well, with each setting that costs or saves time, at
-several batch sizes; and the time of a generated token, alone and in a batch of 32. The figures go to
+and its peak memory: with each setting that costs or saves time and at several batch sizes, in the dtype that
+suits this GPU best; and the time of a generated token, alone and in a batch of 32. The figures go to
 data/mine/gpu, for `make promote RUN=gpu`. A shape takes some minutes, most of them the compiler's:
 --shapes 51M measures that one alone.
 """
@@ -19,7 +19,6 @@ import torch
 from benchmark import ROOT, in_turns, open_record, options
 
 from tinylm.device import best_device, describe_device, resolve_dtype, synchronize
-from tinylm.errors import TinyLMError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate
 from tinylm.model.config import ModelConfig
@@ -45,16 +44,13 @@ SETTINGS = {
     "compiled": {"compile": True} | PADDED,
     "compiled, computed again": {"compile": True, "activation_checkpointing": True} | PADDED,
 }
-EACH_DTYPE = ("plain", "compiled")  # the other settings are measured in the best dtype alone
 WRITTEN = 64  # tokens to generate
 
 
-def cases(dtypes: list[str], best: str, batch: int) -> list[tuple[str, str, int]]:
-    """Return what is measured for a shape: (setting, dtype, sequences in a batch), each once."""
-    by_dtype = [(setting, dtype, batch) for dtype in dtypes for setting in EACH_DTYPE]
+def cases(best: str, batch: int) -> list[tuple[str, str, int]]:
+    """Return what is measured for a shape: (setting, dtype, sequences in a batch)."""
     by_setting = [(setting, best, batch) for setting in SETTINGS]
-    by_size = [("compiled", best, size) for size in (batch // 4, 2 * batch, 4 * batch)]
-    return list(dict.fromkeys(by_dtype + by_setting + by_size))
+    return by_setting + [("compiled", best, size) for size in (batch // 4, 2 * batch, 4 * batch)]
 
 
 def training(config: ModelConfig, setting: str, dtype: str, batch: int, *, seconds: float) -> dict[str, Any]:
@@ -91,17 +87,6 @@ def token_seconds(model: GPT, rows: int) -> float:
     return statistics.median(in_turns({"": written}, 3, warm_up=1)[""]) / WRITTEN
 
 
-def dtypes(device: torch.device) -> list[str]:
-    """Return the dtypes that this device does well."""
-    able = []
-    for dtype in ("float32", "tf32", "bfloat16", "float16"):
-        try:
-            able.append(resolve_dtype(device, dtype))
-        except TinyLMError as error:
-            print(f"{dtype}: {error}")
-    return able
-
-
 def main() -> None:
     chosen = options(
         __doc__,
@@ -112,11 +97,15 @@ def main() -> None:
     )
     device, tested = best_device(), ["pytest", "-q", "tests/end_to_end/test_gpu.py"]
     tests = subprocess.run([sys.executable, "-m", *tested], cwd=ROOT, check=False)
-    header = {"device": describe_device(device), "dtype": "each", "tests_passed": tests.returncode == 0}
-    record, able, best = open_record(chosen, **header), dtypes(device), resolve_dtype(device)
+    header = {
+        "device": describe_device(device),
+        "dtype": resolve_dtype(device),
+        "tests_passed": tests.returncode == 0,
+    }
+    record, best = open_record(chosen, **header), resolve_dtype(device)
     for name in chosen.shapes:
         config, batch = SHAPES[name]
-        for setting, dtype, size in cases(able, best, batch):
+        for setting, dtype, size in cases(best, batch):
             about = {"setting": setting, "dtype": dtype, "batch": size}
             figures = training(config, *about.values(), seconds=chosen.seconds)
             tflops = figures["tflops"]

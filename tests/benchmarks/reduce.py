@@ -2,8 +2,8 @@
 torchrun --standalone --nproc-per-node=2 tests/benchmarks/reduce.py
 
 It times forward and backward of one micro-batch on each process, in turns: without an average; with an
-average by hand after the backward pass; and in torch's DistributedDataParallel, which begins to send during the
-backward pass. A turn ends when all processes have finished.
+average by hand after the backward pass; and in torch's DistributedDataParallel, which begins to send during
+the backward pass. A turn ends when all processes have finished.
 """
 
 import time

@@ -5,8 +5,7 @@ and in float32 elsewhere. "plain" is the nanoGPT-shaped step of steps.py: its ow
 torch's default AdamW, cross-entropy at 50,257. Every rung changes one thing of the rung before. The rungs are
 timed in turns; a rung with other environment variables runs in a process of its own. A time is CPU-seconds,
 which neighbours disturb less than the clock. The record has the speed of each rung over plain and over the
-rung before, the speed of the rung "fused loss" at several batch sizes, the time of a batch from a file, and
-the memory of a step, each in a new process.
+rung before, the speed of the rung "fused loss" at several batch sizes, and the time of a batch from a file.
 """
 
 import functools
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmark import UNKEPT, in_turns, median_ratio, new_process, open_record, options, peak_memory
+from benchmark import UNKEPT, in_turns, median_ratio, new_process, open_record, options
 from steps import our_step, plain_step
 
 from tinylm.device import supports_bf16
@@ -42,7 +41,6 @@ RUNGS = {  # a rung with an environment has a process of its own
     "plain, float32": {"plain": True, "dtype": "float32"},
 }
 LADDER = [name for name in RUNGS if "plain, " not in name]  # the others are compared with plain alone
-MEMORY = ("plain", "padded vocabulary", "fused loss")
 STEP = recipe("tinystories_51m").model
 
 
@@ -69,13 +67,6 @@ made_once = functools.cache(made)
 def step_seconds(name: str, batch: int, dtype: str) -> float:
     """Do one step in a process of its own, where the first call makes the model."""
     return made_once(name, batch, dtype)()
-
-
-def step_memory(name: str, batch: int, dtype: str) -> float:
-    """Return the MiB by which one step raises this process's peak: gradients and AdamW's averages too."""
-    step, before = made(name, batch, dtype), peak_memory()
-    step()
-    return peak_memory() - before
 
 
 def seconds_of_a_batch(rows: int) -> float:
@@ -105,11 +96,6 @@ def main() -> None:
     def keep(name: str, said: str, **figures) -> None:
         print(f"{name:28} {said}", flush=True)
         record.write("measurement", name=name, **figures)
-
-    for name in MEMORY:
-        with new_process() as process:
-            size = process.submit(step_memory, name, chosen.batch, chosen.dtype).result()
-        keep(f"memory, {name}", f"{size:.0f} MB", mebibytes=size)
 
     with ExitStack() as processes:
         runs: dict[str, Callable[[], float]] = {}

@@ -56,11 +56,6 @@ class Training:
         """Return the training of a run that has not begun."""
         return cls(run.model, run.batches, run.plan, run.task.loss_fn)
 
-    @property
-    def tokens(self) -> int:
-        """How many tokens it has read."""
-        return self.step * self.plan.tokens_per_step
-
     def go(self, until: int) -> None:
         """Train up to this step."""
         for step in range(self.step, until):
@@ -132,7 +127,7 @@ def climb(
         for name, run in runs.items():
             result = ready[name].task.measure(run.model, max_tokens=run.plan.eval_tokens or None)
             seen[name].append((run, result))
-            about = {"name": name, "seed": seed, "step": run.step, "tokens": run.tokens}
+            about = {"name": name, "seed": seed, "step": run.step}
             times = {"cpu_seconds": run.cpu, "seconds": run.seconds}
             record.write("evaluation", **about, **asdict(result), **times)
             print(f"seed {seed} {name:24} {result.loss:.4f} {run.cpu:.0f} s", flush=True)
@@ -164,7 +159,7 @@ def write_summary(
         cpu_seconds=[run.cpu for run, _ in seen],
         parameters=seen[0][0].model.n_parameters(),
         steps=rung.recipe.train.steps,
-        tokens=seen[0][0].tokens,
+        tokens=rung.recipe.train.steps * rung.recipe.train.tokens_per_step,
         **figures,
     )
 
