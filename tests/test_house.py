@@ -340,27 +340,12 @@ def test_import_that_points_aside_is_found(tmp_path):
 
 
 RUFF = (sys.executable, "-m", "ruff", "check", "--output-format=concise")
-REFUSED = """\
-import numpy as np
-import torch
-
-from . import config
-
-torch.load("x")
-torch.cuda.synchronize()
-np.random.rand(3)
-eval("1")
-
-
-def more():
-    return config
-"""
+REFUSED = '"""A."""\n\nimport tyro\n\nfrom . import b\n\n\ndef more():\n    return eval(tyro, b)\n'
 
 
 def test_ruff_refuses_what_the_package_must_not_do():
     said = linted(*RUFF, "--stdin-filename=tinylm/model/new/a.py", "-", source=REFUSED)[1]
-    found = re.findall(r"a\.py:(?:\d+:)+ (\w+) ", said)
-    assert sorted(found) == ["D100", "D103", "INP001", "NPY002", "S307", "TID251", "TID251", "TID252"]
+    assert sorted(re.findall(r":\d+: (\w+) ", said)) == ["D103", "INP001", "S307", "TID251", "TID252"]
 
 
 def test_training_step_imports_few_files_and_no_network_code():

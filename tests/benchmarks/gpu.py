@@ -97,12 +97,8 @@ def main() -> None:
     )
     device, tested = best_device(), ["pytest", "-q", "tests/end_to_end/test_gpu.py"]
     tests = subprocess.run([sys.executable, "-m", *tested], cwd=ROOT, check=False)
-    header = {
-        "device": describe_device(device),
-        "dtype": resolve_dtype(device),
-        "tests_passed": tests.returncode == 0,
-    }
-    record, best = open_record(chosen, **header), resolve_dtype(device)
+    best, passed = resolve_dtype(device), tests.returncode == 0
+    record = open_record(chosen, device=describe_device(device), dtype=best, tests_passed=passed)
     for name in chosen.shapes:
         config, batch = SHAPES[name]
         for setting, dtype, size in cases(best, batch):
