@@ -1,11 +1,11 @@
-"""Runs notebooks in place and leaves them in the one form that is committed.
+"""Run notebooks in place and write them in the one form that is committed.
 
     python -m tests.authoring.execute                  every notebook, in order
     python -m tests.authoring.execute 02_attention     one, by name (or by a part of it)
     python -m tests.authoring.execute --solutions 02   the second pass: solutions put in, nothing written
 
-The kernel is the interpreter that runs this, whatever kernelspecs the machine has. The data is what
-TINYLM_DATA gives. A notebook is written only when every cell ran and nothing went to stderr.
+The kernel is the interpreter that runs this, whatever kernelspecs the machine has. The texts are those of
+TINYLM_DATA. A notebook is written only if every cell ran and wrote nothing to stderr.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import re
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -39,22 +38,22 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class NotebookFailed(Exception):
-    """A notebook that cannot be committed. The message names the cell and shows it."""
+    """A notebook failed. The message names the cell and shows its source."""
 
 
 def tags(cell: NotebookNode) -> list[str]:
-    """The cell's tags, in order."""
+    """Return the cell's tags, in order."""
     return list(cell.metadata.get("tags", []))
 
 
 def printed(cell: NotebookNode) -> str:
-    """Everything a code cell wrote to stdout."""
+    """Return everything that a code cell wrote to stdout."""
     outputs = cell.get("outputs", [])
     return "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stdout")
 
 
 def found(names: list[str]) -> list[Path]:
-    """The notebooks whose name contains one of `names`, in order; all when `names` is empty."""
+    """Return the notebooks whose name contains one of `names`, in order; all if `names` is empty."""
     every = sorted(NOTEBOOKS.glob("*.ipynb"))
     chosen = [path for path in every if not names or any(Path(name).stem in path.stem for name in names)]
     if not chosen:
@@ -62,10 +61,9 @@ def found(names: list[str]) -> list[Path]:
     return chosen
 
 
-def run(nb: NotebookNode, *, cwd: Path = NOTEBOOKS) -> list[tuple[float, int]]:
-    """Executes `nb` in memory and in order, outputs put in. Returns the seconds and the position of each
-    code cell. Raises NotebookFailed with the cell shown."""
-    began: list[float] = []  # seconds, of every cell that was reached
+def run(nb: NotebookNode, *, cwd: Path = NOTEBOOKS) -> None:
+    """Execute `nb` in memory, and store the outputs in it. Raises NotebookFailed, which shows the cell."""
+    reached: list[int] = []
     client = NotebookClient(
         nb,
         kernel_name=CURRENT_ENV_KERNEL_NAME,
@@ -75,30 +73,28 @@ def run(nb: NotebookNode, *, cwd: Path = NOTEBOOKS) -> list[tuple[float, int]]:
         store_widget_state=True,  # a widget that draws needs it while it runs; normalise takes it out again
         coalesce_streams=True,
         resources={"metadata": {"path": str(cwd)}},
-        on_cell_start=lambda cell, cell_index: began.append(time.perf_counter()),
+        on_cell_start=lambda cell, cell_index: reached.append(cell_index),
     )
     try:
         client.execute(env=kernel_environment(os.environ), stderr=subprocess.DEVNULL)  # the kernel's own log
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        position = len(began) - 1
+        position = reached[-1]
         trace = re.sub(r"\x1b\[[0-9;]*m", "", getattr(error, "traceback", str(error)))
         raise NotebookFailed(f"cell {position} failed\n\n{nb.cells[position].source}\n\n{trace}") from None
-    times = enumerate(pairwise([*began, time.perf_counter()]))
-    return [(end - begin, i) for i, (begin, end) in times if nb.cells[i].cell_type == "code"]
 
 
 RIGHT = r".+: correct( \(going on with yours\))?"  # what a check says of a right answer
 
 
 def normalise(nb: NotebookNode) -> None:
-    """Leaves in `nb` only what a reader or a test needs: no timing, no widget state, no versions."""
+    """Remove from `nb` what no reader and no test needs: timing, the state of widgets, versions."""
     nb.nbformat, nb.nbformat_minor = 4, 5
     nb.metadata = nbformat.from_dict(METADATA)
     count = 0
     for cell, name in zip(nb.cells, cell_ids(nb), strict=True):
         cell.id = name
         kept = {key: cell.metadata[key] for key in ("slideshow", "tags") if cell.metadata.get(key)}
-        if "setup" in tags(cell):  # what it does is nothing to read, except on Colab
+        if "setup" in tags(cell):  # nobody needs to read it, except on Colab
             kept["jupyter"] = {"source_hidden": True}
         cell.metadata = nbformat.from_dict(kept)
         cell.pop("attachments", None)
@@ -115,7 +111,7 @@ def normalise(nb: NotebookNode) -> None:
 
 
 def cell_ids(nb: NotebookNode) -> list[str]:
-    """One id per cell: the nearest heading and a number, so that a new cell renames only its section's."""
+    """Return an id for each cell: its heading and a number. A new cell renames only those of its section."""
     names: list[str] = []
     section, number = "top", 0
     for cell in nb.cells:
@@ -130,12 +126,12 @@ def cell_ids(nb: NotebookNode) -> list[str]:
 
 
 def as_text(nb: NotebookNode) -> str:
-    """`nb` as it lies on disk."""
+    """Return the text of the notebook's file."""
     return nbformat.writes(nb).rstrip("\n") + "\n"
 
 
 def ruff(path: Path) -> None:
-    """Sorts the imports and formats with ruff, then demands a clean check."""
+    """Sort the imports and format with ruff. Raises NotebookFailed if ruff then still complains."""
     for what in (["check", "--select=I", "--fix"], ["format"], ["check"]):
         quietly = ["--quiet", f"--config={ROOT / 'pyproject.toml'}", str(path)]
         command = [sys.executable, "-m", "ruff", *what, *quietly]
@@ -144,11 +140,11 @@ def ruff(path: Path) -> None:
             raise NotebookFailed(f"ruff {what[0]}:\n{done.stdout}{done.stderr}")
 
 
-def execute(path: Path) -> list[tuple[float, int]]:
-    """Formats, runs, checks and writes the notebook at `path`. Returns what run() does."""
+def execute(path: Path) -> None:
+    """Format, run, check and write the notebook at `path`."""
     ruff(path)
     nb = nbformat.read(path, as_version=4)
-    timings = run(nb, cwd=path.parent)
+    run(nb, cwd=path.parent)
     normalise(nb)
     for position, cell in enumerate(nb.cells):
         for output in cell.get("outputs", []):
@@ -159,24 +155,23 @@ def execute(path: Path) -> list[tuple[float, int]]:
     os.replace(beside, path)
     if path.parent == ROOT / "notebooks":
         pictures.write()
-    return timings
 
 
-def solve(path: Path) -> list[tuple[float, int]]:
-    """Runs the notebook at `path` with the solutions put in, and writes nothing. Returns what run() does.
+def solve(path: Path) -> int:
+    """Run the notebook at `path` with the solutions put in. Return how many checks say "correct".
 
-    Raises NotebookFailed where a check does not say "correct"; DataError as put_solutions_in."""
+    Raises NotebookFailed if a check does not say "correct", and DataError as put_solutions_in does."""
     nb = nbformat.read(path, as_version=4)
     put_solutions_in(nb)
-    timings = run(nb, cwd=path.parent)
+    run(nb, cwd=path.parent)
     checks = [(i, printed(cell).strip()) for i, cell in enumerate(nb.cells) if "check" in tags(cell)]
     if wrong := [f"cell {i} says {said!r}" for i, said in checks if not re.fullmatch(RIGHT, said)]:
         raise NotebookFailed("\n".join(wrong))
-    return timings
+    return len(checks)
 
 
 def main() -> int:
-    """Runs the notebooks named on the command line; the exit status is 1 when one of them failed."""
+    """Run the notebooks named on the command line. Return 1 if one of them failed."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.authoring.execute", description=__doc__.split("\n")[0]
     )
@@ -185,17 +180,14 @@ def main() -> int:
     options = parser.parse_args()
     failures = 0
     for path in found(options.names):
+        began = time.perf_counter()
         try:
-            timings = (solve if options.solutions else execute)(path)
+            (solve if options.solutions else execute)(path)
         except (NotebookFailed, DataError) as failure:
             failures += 1
             print(f"{path.stem}: FAILED: {failure}\n", flush=True)
-            continue
-        total, size = sum(seconds for seconds, _ in timings), path.stat().st_size / 1000
-        print(f"{path.stem}: {len(timings)} code cells in {total:.1f} s, {size:.0f} KB", flush=True)
-        cells = nbformat.read(path, as_version=4).cells
-        for seconds, i in sorted(timings, reverse=True)[:3]:
-            print(f"    {seconds:5.1f} s  cell {i}: {cells[i].source.split(chr(10))[0][:80]}", flush=True)
+        else:
+            print(f"{path.stem}: {time.perf_counter() - began:.1f} s", flush=True)
     return 1 if failures else 0
 
 

@@ -1,19 +1,17 @@
-"""The glossary and its laws: a term has one sentence, and no notebook uses it before it is introduced.
+"""Rules for the glossary: each term has one sentence, and no notebook uses a term before it is introduced.
 
 data/glossary.json is a list of
 
-    {"term": "batch", "sentence": "Several rows …", "notebook": "01_characters", "cell": "its id",
+    {"term": "batch", "sentence": "Several rows …", "notebook": "01_characters",
      "uses": ["batches"], "everyday": true}
 
-`uses` are other spellings; a plural with s and a space for a hyphen are found without. An `everyday` term is
-also an everyday word, such as process or overlap, and free to use as one anywhere: the glossary defines
-terms, and reserves no words. Code, formulas and the works under "Further reading" are not read. A term may
-be used early in two places: in a notebook's first cell, whose goal names what it is going to teach; and in
-a sentence that names the notebook which introduces the term.
-
-    python -m tests.authoring.glossary     gives an entry whose cell is gone the cell that now has its term
-
-Cells are named after headings, so that a changed heading moves every entry below it.
+`uses` are other spellings. A plural with s and a space in place of a hyphen are found without them. The cell
+that introduces a term is the first cell of its notebook that has the term in bold; if no cell has it in bold,
+the first cell after the notebook's opening that names it. An `everyday` term is also an everyday word, such
+as process or overlap, and may be used anywhere: the glossary defines terms and reserves no words. Code,
+formulas and the works under "Further reading" are not checked. A term may appear early in two places: in the
+opening cell of its own notebook, whose goal says what the notebook will teach, and in a sentence that names
+the notebook which introduces the term.
 """
 
 import json
@@ -33,42 +31,31 @@ UNREAD = (r"(?s)```.*?```", r"`[^`\n]*`", r"(?s)\$\$.*?\$\$", r"\$[^$\n]+\$", r"
 
 
 class Term(NamedTuple):
-    """A term of the field, what it means, and the cell that introduces it."""
+    """A term of the field, what it means, and the notebook that introduces it."""
 
     term: str
     sentence: str
     notebook: str
-    cell: str
     uses: tuple[str, ...] = ()
     everyday: bool = False
 
-    @property
-    def place(self) -> tuple[str, str]:
-        """The notebook and the id of the cell."""
-        return self.notebook, self.cell
-
 
 class Cell(NamedTuple):
-    """A cell of prose: where it stands, whether it is its notebook's first, and its text."""
+    """A cell of prose: its notebook, its id, whether it opens its notebook, and its text."""
 
     notebook: str
     id: str
     is_first: bool
     text: str
 
-    @property
-    def place(self) -> tuple[str, str]:
-        """The notebook and the id of the cell."""
-        return self.notebook, self.id
-
 
 def terms() -> list[Term]:
-    """The glossary as it lies on disk."""
+    """Load the glossary."""
     return [Term(**entry) for entry in json.loads(PATH.read_text(encoding="utf-8"))]
 
 
 def prose() -> list[Cell]:
-    """The cells of prose of all notebooks, in reading order."""
+    """Load the Markdown cells of all notebooks, in reading order."""
     cells = []
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         for i, cell in enumerate(nbformat.read(path, as_version=4).cells):
@@ -77,28 +64,21 @@ def prose() -> list[Cell]:
     return cells
 
 
-def placed(glossary: list[Term], cells: list[Cell]) -> list[Term]:
-    """The glossary, in which an entry whose cell is gone, or no longer names its term, has another: the first
-    of its notebook that has the term in bold, else the first after the goal that names it."""
-
-    def names(cell: Cell, entry: Term, text: str) -> bool:
-        return cell.notebook == entry.notebook and any(e is entry for e, _ in found(text, glossary))
-
-    moved = []
-    for entry in glossary:
-        there = [cell for cell in cells if names(cell, entry, cell.text.replace("*", ""))]
-        ranks = {}
-        for cell in there:
-            bold = " | ".join(re.findall(r"(?s)\*\*(.+?)\*\*", cell.text))
-            read = read_aloud(cell.text)
-            ranks[cell] = (not names(cell, entry, bold), cell.is_first, not names(cell, entry, read))
-        is_well = not there or entry.place in [cell.place for cell in there]
-        moved.append(entry if is_well else entry._replace(cell=min(there, key=ranks.get).id))
-    return moved
+def introductions(glossary: list[Term], cells: list[Cell]) -> dict[str, int]:
+    """Return, for each term that is introduced, the position of the cell that introduces it."""
+    best: dict[str, tuple[bool, bool, int]] = {}
+    for n, cell in enumerate(cells):
+        bold = " | ".join(re.findall(r"(?s)\*\*(.+?)\*\*", cell.text))
+        in_bold = {entry.term for entry, _ in found(bold, glossary)}
+        for entry, _ in found(read_aloud(cell.text), glossary):
+            if entry.notebook == cell.notebook:
+                rank = entry.term not in in_bold, cell.is_first, n
+                best[entry.term] = min(rank, best.get(entry.term, rank))
+    return {term: n for term, (*_, n) in best.items()}
 
 
 def read_aloud(markdown: str) -> str:
-    """What a reader reads as words, its line ends kept."""
+    """Return the prose of a Markdown cell without code, formulas, links and further reading."""
     text = re.split(r"(?im)^(?:#+ |\*\*)further reading", markdown)[0]
     for pattern in UNREAD:
         text = re.sub(pattern, lambda left_out: re.sub(r"[^\n]+", " … ", left_out[0]), text)
@@ -106,7 +86,7 @@ def read_aloud(markdown: str) -> str:
 
 
 def found(text: str, glossary: list[Term]) -> Iterator[tuple[Term, re.Match[str]]]:
-    """Each use of a term in `text`. The longest wins: a "learning rate" is no use of "rate"."""
+    """Yield each use of a term in `text`. The longest term wins: "learning rate" is no use of "rate"."""
     spellings = {spelling: entry for entry in glossary for spelling in (entry.term, *entry.uses)}
     longest = sorted(spellings, key=len, reverse=True)
     words = [r"[-\s]+".join(map(re.escape, re.split(r"[- ]", spelling))) for spelling in longest]
@@ -116,12 +96,12 @@ def found(text: str, glossary: list[Term]) -> Iterator[tuple[Term, re.Match[str]
 
 
 def ill_formed(glossary: list[Term]) -> Iterator[str]:
-    """Terms are sorted, each is there once, and has one sentence."""
+    """Terms are sorted, no spelling appears twice, and each term has one sentence."""
     for a, b in pairwise(glossary):
         if a.term.casefold() > b.term.casefold():
-            yield f"{b.term!r} stands after {a.term!r}"
+            yield f"{b.term!r} comes after {a.term!r}: sort the terms"
     spellings = [spelling.casefold() for entry in glossary for spelling in (entry.term, *entry.uses)]
-    yield from (f"{s!r} is there {spellings.count(s)} times" for s in {*spellings} if spellings.count(s) > 1)
+    yield from (f"{s!r} appears {spellings.count(s)} times" for s in {*spellings} if spellings.count(s) > 1)
     for entry in glossary:
         few, many = SENTENCE_WORDS
         is_one = re.fullmatch(r"[A-Z][^.!?]+\.", entry.sentence)
@@ -130,48 +110,30 @@ def ill_formed(glossary: list[Term]) -> Iterator[str]:
 
 
 def not_introduced(glossary: list[Term], cells: list[Cell]) -> Iterator[str]:
-    """Each term is used in the cell that is said to introduce it."""
-    texts = {cell.place: cell.text for cell in cells}
-    for entry in glossary:
-        if entry.place not in texts:
-            yield f"{entry.term!r}: there is no cell of prose {entry.cell} in {entry.notebook}"
-        elif not any(e is entry for e, _ in found(texts[entry.place].replace("*", ""), glossary)):
-            yield f"{entry.term!r} does not stand in {entry.notebook}, {entry.cell}"
+    """Each term appears in the notebook that introduces it."""
+    introduced = introductions(glossary, cells)
+    yield from (f"{e.term!r} does not appear in {e.notebook}" for e in glossary if e.term not in introduced)
 
 
 def used_before(glossary: list[Term], cells: list[Cell]) -> Iterator[str]:
-    """No term is used in a cell before the one that introduces it, unless it is an everyday word as well."""
-    order = {cell.place: n for n, cell in enumerate(cells)}
+    """No cell uses a term before the cell that introduces it, unless the term is an everyday word as well."""
+    introduced = introductions(glossary, cells)
     for n, cell in enumerate(cells):
         for sentence in re.split(END, read_aloud(cell.text)):
             for entry, match in found(sentence, glossary):
+                at = introduced.get(entry.term, 0)
                 is_free = entry.everyday or (cell.is_first and cell.notebook == entry.notebook)
-                if n < order.get(entry.place, 0) and not is_free and entry.notebook not in sentence:
-                    where, introduced = (", ".join(place) for place in (cell.place, entry.place))
-                    yield f"{where}: {match[0]!r} in {' '.join(sentence.split())!r}, before {introduced}"
+                if n < at and not is_free and entry.notebook not in sentence:
+                    said = " ".join(sentence.split())
+                    where = f"{cell.notebook}, {cell.id}: {match[0]!r} in {said!r}"
+                    yield f"{where}, before {cells[at].notebook}, {cells[at].id}"
 
 
 def explained_by_later_ones(glossary: list[Term], cells: list[Cell]) -> Iterator[str]:
-    """A sentence explains by terms that its reader has met: none of a later cell."""
-    order = {cell.place: n for n, cell in enumerate(cells)}
+    """A term's sentence uses no term that a later cell introduces."""
+    introduced = introductions(glossary, cells)
     for entry in glossary:
         for other, match in found(entry.sentence, glossary):
             is_free = other is entry or other.everyday
-            if not is_free and order.get(other.place, 0) > order.get(entry.place, 0):
+            if not is_free and introduced.get(other.term, 0) > introduced.get(entry.term, 0):
                 yield f"{entry.term!r} is explained by {match[0]!r}, which is introduced later"
-
-
-def main() -> None:
-    """Writes the glossary again, its entries placed, and prints what was moved."""
-    before = terms()
-    after = placed(before, prose())
-    entries = [{key: value for key, value in entry._asdict().items() if value} for entry in after]
-    text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
-    PATH.write_text(text, encoding="utf-8", newline="\n")
-    for a, b in zip(before, after, strict=True):
-        if a != b:
-            print(f"{b.term}: {b.notebook}, {a.cell} -> {b.cell}")
-
-
-if __name__ == "__main__":
-    main()

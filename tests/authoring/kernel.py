@@ -1,4 +1,4 @@
-"""The kernels that run notebooks: this interpreter, no network, a client that does not oversleep."""
+"""The kernels that run notebooks: this interpreter, no network, a client that misses no reply."""
 
 import atexit
 import math
@@ -16,17 +16,17 @@ from nbval.kernel import NbvalKernelspecManager
 from traitlets import Type, default
 
 MINE = tempfile.TemporaryDirectory(prefix="tinylm-")  # of this process
-atexit.register(MINE.cleanup)  # said, or Python warns that it had to do it
+atexit.register(MINE.cleanup)  # otherwise Python warns that it had to clean up
 
 
 class AttentiveChannel(AsyncZMQSocketChannel):
     """A channel that looks for a reply at least once a second.
 
-    nbclient sends a widget's updates on the socket it waits on, and a reply that arrives just then wakes
-    nobody (nbclient 312): the cell is done, and the wait goes on until its time is over."""
+    nbclient sends a widget's updates on the socket that it waits on. A reply that arrives at that moment
+    wakes nobody (nbclient 312): the cell is done, and nbclient waits until its time-out."""
 
     async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
-        """The next message. Raises queue.Empty after `timeout` seconds without one."""
+        """Return the next message. Raises queue.Empty after `timeout` seconds without one."""
         end = math.inf if timeout is None else time.monotonic() + timeout
         while True:
             try:
@@ -43,7 +43,7 @@ class AttentiveClient(AsyncKernelClient):
 
 
 class ThisInterpreter(AsyncKernelManager):
-    """Starts kernels with the interpreter that is running, not with whatever `python3` is on the machine."""
+    """Start kernels with the running interpreter, not with the `python3` that the machine has."""
 
     client_factory = Type(AttentiveClient)
 
@@ -53,15 +53,15 @@ class ThisInterpreter(AsyncKernelManager):
 
 
 def kernel_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a notebook's kernel sees: no network, the small scale, figures inline, TINYLM_DATA as given.
+    """Return the environment of a notebook's kernel: no network, the small scale, figures inline.
 
-    What it trains is kept in a folder of this process: two passes side by side do not write over each other,
-    nor over what a learner has in data/mine. IPython's and matplotlib's settings are there too, because a
-    person's own change what is printed: with a list of fonts that are gone matplotlib complains, and
-    two kernels that share a history wait for each other.
+    TINYLM_DATA stays as it is. What a notebook trains goes to a folder of this process, so two passes at the
+    same time do not overwrite each other or a learner's data/mine. The settings of IPython and matplotlib are
+    there too. A person's own would change what is printed: matplotlib complains about fonts that are gone,
+    and two kernels that share a history wait for each other.
 
-    One thread: models this small gain nothing from a second one, and lose much where another process wants it
-    (notebook 05, on two cores: 45 CPU-seconds with two threads, 13 with one)."""
+    One thread: models this small gain nothing from a second thread and lose much when another process wants
+    the core (notebook 05, on two cores: 45 CPU-seconds with two threads, 13 with one)."""
     inline = "module://matplotlib_inline.backend_inline"
     fixed = {"TINYLM_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": inline}
     fixed |= {key: str(Path(MINE.name, key)) for key in ("TINYLM_MINE", "IPYTHONDIR", "MPLCONFIGDIR")}

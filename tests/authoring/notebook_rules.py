@@ -1,4 +1,4 @@
-"""What makes a notebook one of this course's: opening, proof, widget, slides, exercises, names."""
+"""Rules for a notebook of this course: opening, proof, widget, slides, exercises, names."""
 
 import ast
 import math
@@ -49,7 +49,7 @@ if "google.colab" in sys.modules:
 
 
 def setup_cell() -> str:
-    """The first code cell of every notebook, to the letter."""
+    """Return the source that the first code cell of every notebook must have."""
     names = sorted(re.split(r"[<>=~! ]", line)[0] for line in PYPROJECT["dependencies"])
     packages = ", ".join(f'"{name}"' for name in names if name not in ON_COLAB.split())
     return SETUP_CELL.format(repository=PYPROJECT["urls"]["Repository"], packages=packages)
@@ -57,10 +57,10 @@ def setup_cell() -> str:
 
 @rule
 def opens_with_its_goal(notebook: Notebook) -> Iterator[str]:
-    """The first cell: a title, the goal in one sentence, the minutes."""
+    """The first cell has a title, the goal and the minutes."""
     first = notebook.nb.cells[0]
     if first.cell_type != "markdown" or not first.source.startswith("# "):
-        yield "the first cell is not a title"
+        yield "the first cell does not begin with a title"
     if not re.search(r"\bgoal\b", first.source, re.IGNORECASE):
         yield "the first cell does not say the goal"
     said = re.search(r"\bAbout (\d+) minutes\b", first.source)
@@ -82,31 +82,31 @@ def minutes(notebook: Notebook) -> int:
 
 @rule
 def starts_with_the_setup_cell(notebook: Notebook) -> Iterator[str]:
-    """The first code cell, and no other, is the setup cell, to the letter."""
+    """The first code cell, and no other, is exactly the setup cell."""
     setups = [i for i, cell in notebook.code if "setup" in tags(cell)]
     first, cell = notebook.code[0]
     if setups != [first]:
-        yield f"the cells {setups} are tagged setup, and the first code cell is {first}"
+        yield f"the cells {setups} are tagged setup; only the first code cell, {first}, must be"
     elif cell.source != setup_cell():
-        yield f"cell {first} is not the setup cell of tests/authoring/notebook_rules.py"
+        yield f"cell {first} differs from the setup cell in tests/authoring/notebook_rules.py"
 
 
 @rule
 def predicts_and_binds(notebook: Notebook) -> Iterator[str]:
-    """It asks before it tells, and what was built by hand is proved equal to what tinylm has."""
+    """The reader predicts something, and what was built by hand is proved equal to tinylm's version."""
     if not any("predict" in tags(cell) for _, cell in notebook.cells):
         yield "no cell is tagged predict"
     sources = [cell.source for _, cell in notebook.code if "exercise" not in tags(cell)]
     if not any("assert_close(" in source for source in sources):
-        yield "no cell binds with assert_close"
+        yield "no cell compares with assert_close"
     if not any(re.search(r"^\s*from tinylm\.(?!course)", source, re.MULTILINE) for source in sources):
-        yield "nothing of tinylm is imported to be bound to"
+        yield "nothing of tinylm is imported to compare with"
 
 
 @rule
 def predictions_cannot_be_read_off(notebook: Notebook) -> Iterator[str]:
-    """The code after a prediction prints numbers: no assert and no sentence in it, alternative texts
-    included, gives the answer away; what explains it comes after."""
+    """The code after a prediction prints numbers. No assert and no long text in it (an alternative text, for
+    example) gives the answer away."""
     for (_, before), (i, cell) in pairwise(notebook.cells):
         if "predict" not in tags(before) or cell.cell_type != "code":
             continue
@@ -123,7 +123,7 @@ def predictions_cannot_be_read_off(notebook: Notebook) -> Iterator[str]:
 
 @rule
 def widgets_stand_beside_figures(notebook: Notebook) -> Iterator[str]:
-    """At least one widget, and a static figure in the code cell before or after each, or in its own."""
+    """There is a widget, and each has a static figure in its own code cell or the one before or after."""
     shown = [[output.get("data", {}) for output in cell.outputs] for _, cell in notebook.code]
     figures = [any("image/png" in data for data in cell) for cell in shown]
     widgets = [any(WIDGET.match(data.get("text/plain", "")) for data in cell) for cell in shown]
@@ -131,23 +131,23 @@ def widgets_stand_beside_figures(notebook: Notebook) -> Iterator[str]:
         yield "there is no widget"
     for k, (i, _) in enumerate(notebook.code):
         if widgets[k] and not any(figures[max(0, k - 1) : k + 2]):
-            yield f"no static figure stands beside the widget in cell {i}"
+            yield f"the widget in cell {i} has no static figure beside it"
 
 
 @rule
 def has_slides(notebook: Notebook) -> Iterator[str]:
-    """Every cell says what it is on a wall, and a lecture has at most 20 slides."""
+    """Every cell has a slide type, and a lecture has at most 20 slides."""
     kinds = [cell.metadata.get("slideshow", {}).get("slide_type") for _, cell in notebook.cells]
     for i, kind in enumerate(kinds):
         if not kind:
-            yield f"cell {i} does not say whether it is a slide (skip, if not)"
+            yield f"cell {i} has no slide type: use skip if it is no slide"
     if not 1 <= (slides := kinds.count("slide") + kinds.count("subslide")) <= SLIDES:
-        yield f"{slides} slides: one to {SLIDES}"
+        yield f"{slides} slides: there must be 1 to {SLIDES}"
 
 
 @rule
 def exercises_have_their_form(notebook: Notebook) -> Iterator[str]:
-    """Heading with a contract, stub, check, folded hint, folded solution: in this order, nothing left out."""
+    """An exercise is a heading with a contract, a stub, a check, a folded hint and a folded solution."""
     cells, known = notebook.nb.cells, set()
     stubs = [i for i, cell in notebook.cells if "exercise" in tags(cell)]
     if not stubs:
@@ -163,7 +163,7 @@ def exercises_have_their_form(notebook: Notebook) -> Iterator[str]:
 
 
 def _exercise(cells: list[NotebookNode], i: int) -> Iterator[str]:
-    """What is wrong with the exercise whose stub is cell i."""
+    """Yield what is wrong with the exercise whose stub is cell i."""
     above, check, hint, solution = (
         cells[j] if 0 <= j < len(cells) else None for j in (i - 1, *range(i + 1, i + 4))
     )
@@ -173,11 +173,11 @@ def _exercise(cells: list[NotebookNode], i: int) -> Iterator[str]:
         return
     bullets = len(re.findall(r"^[-*] ", above.source, re.MULTILINE))
     if not 1 <= bullets <= BULLETS:
-        yield f"its contract has {bullets} bullets: one to {BULLETS}"
+        yield f"its contract has {bullets} bullets: there must be 1 to {BULLETS}"
     if check is None or "check" not in tags(check):
         yield "no check cell follows it"
         return
-    if not re.fullmatch(r"(\w+) = exercises\.\1\(\1\)", check.source):  # the answer stays out of sight
+    if not re.fullmatch(r"(\w+) = exercises\.\1\(\1\)", check.source):
         yield "its check is not one line like `mask = exercises.mask(mask)`"
     if not printed(check).startswith(f"{heading['name']}: not attempted yet"):
         yield f'its check should print "{heading["name"]}: not attempted yet" and printed {printed(check)!r}'
@@ -195,21 +195,21 @@ def _folded(cell: NotebookNode | None) -> bool:
 
 @rule
 def notebooks_that_it_names_are_there(notebook: Notebook) -> Iterator[str]:
-    """Its own name is one of the course's, and so is whatever looks like one; a link leads to a file."""
+    """Its own name and every name of a notebook in its text are the course's, and links lead to files."""
     if notebook.name not in NAMES:
-        yield f"{notebook.name} is not one of the course's notebooks"
+        yield f"{notebook.name} is not the name of a notebook of the course"
     for i, cell in notebook.cells:
         for name in re.findall(r"\b\d\d_[a-z][a-z_]*[a-z]\b", cell.source):
             if name not in NAMES:
-                yield f"cell {i} names {name}, which is no notebook"
+                yield f"cell {i} names {name}, which is not a notebook of the course"
         for link in re.findall(r"\]\(([^)#]+\.ipynb)[^)]*\)", cell.source):
             if not (NOTEBOOKS / link).exists() and "://" not in link:
-                yield f"cell {i} links to {link}, which is not there"
+                yield f"cell {i} links to {link}, which does not exist"
 
 
 @rule
 def ends_with_ideas_modules_tests(notebook: Notebook) -> Iterator[str]:
-    """The table idea → module → test stands near the end, and names modules and tests that there are."""
+    """A table idea → module → test names modules and tests that exist."""
     tables = [(i, m[1]) for i, cell in notebook.prose if (m := TABLE.search(cell.source))]
     if not tables:
         yield "there is no table | idea | module | test |"
@@ -231,10 +231,10 @@ def _tests() -> set[str]:
 
 
 def read(path: Path) -> Notebook:
-    """The notebook at `path`, its text to the letter."""
+    """Read a notebook and keep the exact text of its file."""
     return Notebook(path.stem, path.read_bytes().decode("utf-8"))
 
 
 def complaints(notebook: Notebook) -> dict[str, list[str]]:
-    """The complaints of every rule that has one, by the rule's name."""
+    """Return the complaints of every rule that has any, by the rule's name."""
     return {rule.__name__: lines for rule in RULES if (lines := rule(notebook))}

@@ -1,4 +1,4 @@
-"""The smallest notebook that no rule complains of, made by hand: the ground on which faults are planted."""
+"""The smallest notebook that no rule complains of. Tests plant faults in it."""
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -29,16 +29,16 @@ FIGURE = new_output(
     metadata={"image/png": {"alt": "a line that rises"}},
 )
 WIDGET = new_output("display_data", {"text/plain": "HTML(value='')"})
-STYLE = 'ipywidgets.HTML("""<style>\np {color: red;\n}</style>""")'  # a ; that ends a line, and no statement
+STYLE = 'ipywidgets.HTML("<style>p {color: red}</style>")'
 
 
 def md(source: str, *tags: str, slide: str = "skip") -> NotebookNode:
-    """A markdown cell."""
+    """Make a Markdown cell."""
     return new_markdown_cell(source, metadata={"slideshow": {"slide_type": slide}, "tags": list(tags)})
 
 
 def code(source: str, *tags: str, prints: str = "", shows: NotebookNode | None = None) -> NotebookNode:
-    """A code cell that printed a line, or showed something."""
+    """Make a code cell that printed a line or showed something."""
     outputs = [new_output("stream", name="stdout", text=prints + "\n")] if prints else []
     return new_code_cell(
         source, metadata=md("", *tags).metadata, outputs=outputs + ([shows] if shows else [])
@@ -46,12 +46,12 @@ def code(source: str, *tags: str, prints: str = "", shows: NotebookNode | None =
 
 
 def folded(summary: str, inside: str) -> str:
-    """Markdown that a reader has to open."""
+    """Return Markdown that a reader has to unfold."""
     return f"<details><summary>{summary}</summary>\n\n{inside}\n\n</details>"
 
 
 def good() -> NotebookNode:
-    """A notebook as it should be, as if tests.authoring.execute had run it."""
+    """Make a notebook that follows every rule, as tests.authoring.execute would leave it."""
     cells = [
         md("# 2 · Attention\n\n**Goal.** To look back.\n\nAbout 10 minutes.", slide="slide"),
         code(setup_cell(), "setup"),
@@ -80,7 +80,7 @@ def good() -> NotebookNode:
 
 
 def stripped(nb: NotebookNode) -> None:
-    """Takes every output and every count away."""
+    """Remove every output and every execution count."""
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None

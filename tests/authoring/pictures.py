@@ -1,8 +1,8 @@
-"""README's pictures: what stands in the outputs of the committed notebooks, so that both show the same.
+"""README's pictures, copied from the outputs of the committed notebooks.
 
     python -m tests.authoring.pictures
 
-writes data/pictures/ anew; tests.authoring.execute does so after each notebook that it has written.
+writes data/pictures/ again. tests.authoring.execute does so after each notebook that it writes.
 """
 
 import base64
@@ -13,7 +13,7 @@ import nbformat
 from tinylm.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURES = {  # by the name of the file: the notebook, and what only the source of the picture's cell says
+PICTURES = {  # name of the file: the notebook, and a string that only the source of the picture's cell has
     "ladder": ("00_start_here", "diagrams.ladder("),
     "attention": ("02_attention", 'title="Who looks at whom"'),
     "architecture": ("03_transformer", "diagrams.architecture("),
@@ -22,7 +22,7 @@ PICTURES = {  # by the name of the file: the notebook, and what only the source 
 
 
 def pictures(notebooks: Path = ROOT / "notebooks") -> dict[str, bytes]:
-    """The PNGs by the names of their files. Raises DataError where there is not exactly one."""
+    """Return the PNGs by the names of their files. Raises DataError if a cell does not show exactly one."""
     found = {}
     for picture, (name, source) in PICTURES.items():
         cells = nbformat.read(notebooks / f"{name}.ipynb", as_version=4).cells
@@ -35,7 +35,7 @@ def pictures(notebooks: Path = ROOT / "notebooks") -> dict[str, bytes]:
 
 
 def write(notebooks: Path = ROOT / "notebooks", folder: Path = ROOT / "data" / "pictures") -> None:
-    """Writes the pictures, and removes what is none of them."""
+    """Write the pictures, and remove every other PNG."""
     new = pictures(notebooks)
     for old in folder.glob("*.png"):
         if old.name not in new:

@@ -1,10 +1,10 @@
-"""Keeps the record of a finished run in data/runs/ and writes README's tables of results again.
+"""Copy the record of a finished run to data/runs/ and write README's tables of results again.
 
     make promote RUN=shakespeare_char-1 NAME=shakespeare_char   data/runs/NAME.jsonl (the run's name)
     make promote                                                only the tables
 
-data/runs/ is written here and nowhere else: `train` writes to data/mine/ only. A record is never changed or
-replaced, and one that says whose machine it was is refused."""
+Only this program writes to data/runs/; `train` writes to data/mine/. A committed record is never changed or
+replaced. A record that contains a path, a user name or a host name is refused."""
 
 import argparse
 import sys
@@ -26,15 +26,15 @@ OF_TRAINING = ("recipe", "device", "dtype", "seed", "tokens", "parameters", "dat
 
 
 def promote(run: str, *, name: str | None = None) -> Path:
-    """Copies a run's record, byte for byte, to data/runs/NAME.jsonl, and writes README's tables again.
+    """Copy a run's record, byte for byte, to data/runs/NAME.jsonl, and write README's tables again.
 
-    `run` is a name in data/mine/ or a run's folder. Returns the new file. Raises TinyLMError for a
-    record that is not finished, is of another text than was asked for, or says whose machine it was; nothing
-    is written then."""
+    `run` is a name in data/mine/ or a run's folder. Returns the new file. Raises TinyLMError and writes
+    nothing if the record is not finished, if the run read another text than was asked for, or if the record
+    contains a path, the user's name or the host's name."""
     source = next((p for p in (Path(run), paths.MINE / run) if (p / "record.jsonl").is_file()), None)
     if source is None:
         known = ", ".join(sorted(path.parent.name for path in paths.MINE.glob("*/record.jsonl")))
-        raise RunError(f"there is no run {run} with a record in it (there is {known or 'none yet'})")
+        raise RunError(f"data/mine/ has no run {run} with a record (it has {known or 'none'})")
     name = validate_name(source.resolve().name if name is None else name, "a record")
     target = RUNS / f"{name}.jsonl"
     if target.exists():
@@ -49,7 +49,7 @@ def promote(run: str, *, name: str | None = None) -> Path:
 
 
 def _readme(new: dict[str, Record]) -> bytes:
-    """README with its tables as the kept records and the new ones have them."""
+    """Return README with its tables made from the committed records and the new ones."""
     records = {path.name: read_record(path) for path in RUNS.glob("*.jsonl")} | new
     return with_tables(
         README.read_text(encoding="utf-8"), [records[name] for name in sorted(records)]
@@ -57,36 +57,36 @@ def _readme(new: dict[str, Record]) -> bytes:
 
 
 def _check(record: Record, run: str) -> None:
-    """Everything that a record must have before prose may quote it."""
+    """Raise RunError if the record lacks anything that prose needs to quote it."""
     training = record.what == "training"
     if lacking := [n for n in (*NEEDED, *(OF_TRAINING if training else ())) if n not in record.header]:
-        raise RunError(f"the record of {run} lacks {', '.join(lacking)} in its header: make it again")
+        raise RunError(f"the record of {run} has no {', '.join(lacking)} in its header: make it again")
     if record.end is None:
         raise RunError(f"the record of {run} has no end: let the run finish, or train it again")
     said = [record.header, record.steps, record.evaluations, record.measurements]
     if traces := sorted({*_traces(said)}):
-        raise RunError(f"the record of {run} says {traces[0]}: make it again without that")
+        raise RunError(f"the record of {run} contains {traces[0]}: make it again without that")
     if not training:
         return
     header, steps = record.header, steps_done(record)
     if record.end.get("interrupted"):
         planned = header["train"].get("steps", steps)
-        raise RunError(f"the run {run} was ended by hand after {steps} of {planned} steps: let it finish")
+        raise RunError(f"the run {run} was stopped by hand after {steps} of {planned} steps: let it finish")
     last = record.evaluations[-1] if record.evaluations else {}
     if last.get("step") != steps or last.get("loss") is None:
         raise RunError(
-            f"the run {run} has {steps} steps and its last evaluation is after {last.get('step', 0)}: "
-            f"train it again, so that the loss is that of its last weights"
+            f"the run {run} has {steps} steps and its last evaluation is after step {last.get('step', 0)}: "
+            f"train it again, and evaluate its last weights"
         )
     if header["data"] != (asked := data_read(header)["corpus"]):
         raise RunError(
-            f"the run {run} read {header['data']} in place of {asked}: train it without --fallback, "
+            f"the run {run} read {header['data']} instead of {asked}: train it without --fallback, "
             f"or name the text with --data.corpus {header['data']}"
         )
 
 
 def _traces(said: Any) -> Iterator[str]:
-    """What in a record tells whose machine it was: a path, the host's name, the user's."""
+    """Yield each path, host name and user name in a record."""
     if isinstance(said, dict | list):
         for inner in said.values() if isinstance(said, dict) else said:
             yield from _traces(inner)
@@ -97,16 +97,16 @@ def _traces(said: Any) -> Iterator[str]:
 
 
 def main() -> int:
-    """Promotes the run named on the command line, or only writes the tables."""
+    """Promote the run named on the command line, or only write the tables."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.authoring.promote", description=__doc__.split("\n")[0]
     )
     parser.add_argument("run", nargs="?", help="a run in data/mine/, or its folder; none: only the tables")
-    parser.add_argument("--name", help="of the record in data/runs/ (the run's)")
+    parser.add_argument("--name", help="of the record in data/runs/ (default: the run's)")
     options = parser.parse_args()
     try:
         if options.run:
-            print(f"data/runs/{promote(options.run, name=options.name).name} is kept, README.md follows")
+            print(f"data/runs/{promote(options.run, name=options.name).name} is written, README.md follows")
         else:
             README.write_bytes(_readme({}))
     except TinyLMError as error:

@@ -1,4 +1,4 @@
-"""README's tables of results, from the records of training runs: what compares stands in one table."""
+"""README's tables of results, made from the records of training runs: one table for what is comparable."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ from tinylm.runs.records import Record
 
 MARKS = re.compile(r"(<!-- results -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
 COLUMNS = "recipe, parameters, read, steps, tokens, time, machine, loss (nats), bits per byte"
-# How often one looks, whose luck, and what another setting says already.
+# Settings that do not change the result, and one that another setting implies.
 NOT_OF_THE_ROW = {"seed", "eval_every", "log_every", "vocab_size", "fallback"}
 OF_THE_DAY = {"what", "command", "commit", "versions", "started", "seed", "forecast_seconds"}
 NOTE = """\
@@ -26,29 +26,29 @@ model was trained, which is easier: notebook 08 has that loss beside the exact f
 
 
 def steps_done(record: Record) -> int:
-    """Optimiser steps that the record knows to be finished; 0 when it has no line of any."""
+    """Return how many optimiser steps the record shows as finished, or 0."""
     logged = [line["step"] + 1 for line in record.steps]  # steps count from 0, evaluations by finished steps
     return max([*logged, *(line["step"] for line in record.evaluations)], default=0)
 
 
 def tokens_read(record: Record) -> int:
-    """Tokens that were really read: as the end says, else up to the last step that the record knows."""
+    """Return how many tokens were read: as the end says, or else up to the last step in the record."""
     known = record.end.get("tokens")
     return steps_done(record) * record.header["train"]["tokens_per_step"] if known is None else known
 
 
 def data_read(header: dict[str, Any]) -> dict[str, Any]:
-    """The run's DataConfig as a dictionary: corpus (as asked for), lowercase, train_share, ...
+    """Return the run's DataConfig as a dictionary: corpus (as asked for), lowercase, train_share, ...
 
-    Older records say it by their command, which the command line's own parser reads."""
+    Older records have it in their command only, which is parsed."""
     return header.get("reading") or asdict(parse(shlex.split(header["command"])[3:]).data)
 
 
 def results_tables(records: list[Record]) -> str:
-    """A Markdown table for each text and way of scoring it, a row for each training run, and what ± means.
+    """Return a Markdown table for each text and way of scoring it, a row for each training run, and a note.
 
-    Runs that differ in their seed alone share a row: mean loss ± the standard error over the seeds. The first
-    cell can be typed after `train`."""
+    Runs that differ only in their seed share a row: mean loss ± the standard error over the seeds. The first
+    cell of a row can be typed after `train`."""
     tables: dict[str, list[str]] = {}
     columns = COLUMNS.split(", ")
     for group in _by_seed([record for record in records if record.what == "training"]):
@@ -63,14 +63,14 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def with_tables(readme: str, records: list[Record]) -> str:
-    """README's text with the tables as the records have them. Raises RunError when it has no marks."""
+    """Return README's text with tables made from the records. Raises RunError if it has no marks."""
     if not MARKS.search(readme):
         raise RunError("README.md has no <!-- results --> ... <!-- /results --> to write the tables between")
     return MARKS.sub(lambda found: f"{found[1]}{results_tables(records)}\n{found[3]}", readme, count=1)
 
 
 def _caption(record: Record) -> str:
-    """What makes losses comparable: the text, how it became tokens, and how much of it was scored."""
+    """Return what losses must share to be comparable: the text, the tokenizer, how much was scored."""
     read, last = data_read(record.header), record.evaluations[-1]
     tokenizer = read.get("tokenizer", "characters")
     unit = tokenizer if tokenizer == "characters" else f"{tokenizer} tokens"
@@ -84,7 +84,7 @@ def _caption(record: Record) -> str:
 
 
 def _by_seed(records: list[Record]) -> list[list[Record]]:
-    """Records that differ in their seed alone together, in the order in which they came."""
+    """Group the records that differ only in their seed, in their order."""
     groups: list[tuple[Any, list[Record]]] = []
     for record in records:
         header = {name: value for name, value in record.header.items() if name not in OF_THE_DAY}
@@ -100,7 +100,7 @@ def _by_seed(records: list[Record]) -> list[list[Record]]:
 
 
 def _what_to_type(header: dict[str, Any]) -> str:
-    """The recipe and the options that make it this run, found by comparing the header with the recipe."""
+    """Return the recipe and the options of this run, found by comparing its header with the recipe."""
     name = header["recipe"]
     if name not in RECIPES:  # of an earlier course
         return name
@@ -147,7 +147,7 @@ def _row(group: list[Record]) -> tuple[str, ...]:
 
 
 def _loss(last: list[dict[str, Any]]) -> tuple[str, str]:
-    """The loss with an error whose meaning is known, and in bits per byte where the record says so."""
+    """Return the loss with its error, if the record says what the error is, and the bits per byte."""
     losses, bits = [line["loss"] for line in last], [line.get("bits_per_byte") for line in last]
     error = ""
     if len(last) > 1:

@@ -1,12 +1,12 @@
-"""Slides: a lecture made of the cells of a notebook that carry slide marks, as one HTML file for each.
+"""Make a lecture of a notebook: the cells that are marked as slides, as one HTML file.
 
     make slides                                       every notebook, into slides/
     python -m tests.authoring.slides 02 --out FOLDER  one of them
 
-A deck needs no network: pictures, formulas and reveal.js, which comes with the package rise, stand in the
-file. A slide shows one picture, formula, table or list, and of the prose only what can be read from a back
-row: a heading, first sentences, a question to predict. The rest of the text is the speaker's: the key S opens
-it. Everything fits into 1280 x 720, which tests/authoring/test_slides.py measures in a browser."""
+A deck needs no network: the file contains pictures, formulas and reveal.js, which the package rise brings.
+A slide shows one picture, formula, table or list, and only as much prose as can be read from the back row: a
+heading, the first sentence or two, a question to predict. The key S opens the rest, the speaker's notes.
+Everything fits into 1280 x 720, which tests/authoring/test_slides.py measures in a browser."""
 
 import argparse
 import base64
@@ -33,11 +33,10 @@ MOST_LINES = 14  # of code or of a printed text, on one slide
 CAPTION_LINES = 3  # of what is printed below a picture
 SHEET, SCRIPT = (Path(__file__).with_name(f"slides.{end}") for end in ("css", "js"))
 MATHS = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$([^$\n]+?)\$", re.DOTALL)
-# TeX's names that matplotlib, which draws the formulas, calls otherwise or does without
+# TeX commands that matplotlib, which draws the formulas, names differently or does not have
 INSTEAD = {r"\ge": r"\geq", r"\le": r"\leq", r"\iff": r"\Longleftrightarrow"}
 INSTEAD |= {r"\tfrac": r"\frac", r"\top": "T", r"\!": "", r"\,": r"\/"}
 SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z*`$\"(])")
-WORDS = {"point": 25, "question": 80, "neither": 60}  # of prose on a slide, beside what it is made for
 KINDS = {"#": "heading", "$$": "formula", "|": "table", "- ": "list", "1. ": "list", "```": "code"}
 KINDS |= {"![": "picture", "<img": "picture", "<svg": "picture", "**Predict": "predict"}
 POINTS = ("formula", "table", "list", "picture", "code")  # what a slide is made for
@@ -45,7 +44,7 @@ POINTS = ("formula", "table", "list", "picture", "code")  # what a slide is made
 
 @dataclass
 class Slide:
-    """What stands on the wall, as HTML, and what the speaker has before them, as Markdown."""
+    """What the audience sees, as HTML, and the speaker's notes, as Markdown."""
 
     title: str
     body: list[str] = field(default_factory=list)
@@ -53,7 +52,7 @@ class Slide:
 
 
 def slides(notebook: NotebookNode) -> list[Slide]:
-    """The slides of a notebook, in order: its marked cells, whose sections and pictures get one each."""
+    """Return the slides of a notebook: one for each section and each picture of its marked cells."""
     shown: list[Slide] = []
     title = ""
     for cell in notebook.cells:
@@ -73,9 +72,12 @@ def slides(notebook: NotebookNode) -> list[Slide]:
 
 
 def of_prose(source: str, title: str) -> Iterator[Slide]:
-    """A slide for each section of a Markdown cell. What stands before its first heading answers the slide
-    before, so it is the speaker's, unless a table or a formula is in it."""
-    parts = re.split(r"^(?=#{1,2} )", without_folds(source), flags=re.MULTILINE)
+    """Yield a slide for each section of a Markdown cell, without what a reader has to unfold.
+
+    Text before the first heading answers the slide before: it goes to the notes, unless it has a formula, a
+    table or the like."""
+    unfolded = re.sub(r"<details>.*?</details>", "", source, flags=re.DOTALL)
+    parts = re.split(r"^(?=#{1,2} )", unfolded, flags=re.MULTILINE)
     sections = [part for part in parts if part.strip()]
     for section in sections:
         texts = [*blocks(section)]
@@ -88,10 +90,11 @@ def of_prose(source: str, title: str) -> Iterator[Slide]:
         questions = [t for t, k in zip(texts[:exercise], kinds, strict=False) if k == "predict"]
         slide = Slide(title, notes=texts)
         if kinds[0] != "heading" and len(sections) > 1 and not points and not questions:
-            yield slide  # nothing for the wall
+            yield slide  # for the notes alone
             continue
-        room = WORDS["question" if questions else "point" if points else "neither"]
-        slide.body += [paragraph(text) for text in opening(prose, room)]
+        sentences = SENTENCE.split(" ".join(prose).replace("\n", " "))[: 1 if points else 2]
+        if prose:
+            slide.body.append(paragraph(" ".join(sentences)))
         for i, (text, kind) in enumerate(points):
             if i and {kind, points[i - 1][1]} <= {"formula", "picture"}:
                 yield slide
@@ -105,8 +108,7 @@ def of_prose(source: str, title: str) -> Iterator[Slide]:
 
 
 def of_code(cell: NotebookNode, title: str) -> Iterator[Slide]:
-    """A slide for each picture of a code cell, which then keeps its code to itself; else one with the code,
-    where that is short, and what it printed."""
+    """Yield a slide for each picture of a code cell, or else one with its code, if short, and its output."""
     notes = [f"```python\n{cell.source}\n```"]
     said = "".join(out.text for out in cell.outputs if out.output_type == "stream").rstrip().splitlines()
     pictures = []
@@ -116,7 +118,7 @@ def of_code(cell: NotebookNode, title: str) -> Iterator[Slide]:
             pictures.append(picture(data["image/png"], output.metadata.get("image/png", {}).get("alt", "")))
         elif "text/markdown" in data:
             pictures.append(to_html(data["text/markdown"]))
-        elif "text/html" in data and "text/plain" in data:  # not what only a screen reader meets
+        elif "text/html" in data and "text/plain" in data:  # not what is for screen readers alone
             pictures.append(data["text/html"])
     if pictures:
         for i, drawn in enumerate(pictures):
@@ -124,22 +126,18 @@ def of_code(cell: NotebookNode, title: str) -> Iterator[Slide]:
             yield Slide(title, [f'<div class="picture">{drawn}</div>', *printed(below)], notes + said)
             notes = []
         return
-    code = [Highlight2HTML()(cell.source, language="python")] if short(cell.source.splitlines()) else []
-    yield Slide(title, [*code, *printed(said if short(said) else said[:MOST_LINES])], notes + said)
-
-
-def short(lines: list[str]) -> bool:
-    """Whether so many lines can stand on a slide."""
-    return len(lines) <= MOST_LINES
+    is_short = len(cell.source.splitlines()) <= MOST_LINES
+    code = [Highlight2HTML()(cell.source, language="python")] if is_short else []
+    yield Slide(title, [*code, *printed(said[:MOST_LINES])], notes + said)
 
 
 def printed(lines: list[str]) -> list[str]:
-    """What a cell printed, as HTML."""
+    """Return what a cell printed, as HTML."""
     return [f"<pre>{html.escape(chr(10).join(lines))}</pre>"] if lines else []
 
 
 def blocks(text: str) -> Iterator[str]:
-    """Paragraphs, tables, formulas and fences: what blank lines divide, except inside a fence."""
+    """Yield paragraphs, tables, formulas and fences: blank lines divide them, except inside a fence."""
     part: list[str] = []
     for line in [*text.splitlines(), ""]:
         if not line.strip() and sum(inside.startswith("```") for inside in part) % 2 == 0:
@@ -151,28 +149,8 @@ def blocks(text: str) -> Iterator[str]:
 
 
 def kind_of(block: str) -> str:
-    """What a block of Markdown is, by how it begins."""
+    """Return the kind of a block of Markdown, which its beginning shows."""
     return next((kind for begin, kind in KINDS.items() if block.startswith(begin)), "paragraph")
-
-
-def opening(paragraphs: list[str], words: int) -> Iterator[str]:
-    """Paragraphs' first sentences, as many as these words hold; the first in any case."""
-    for n, text in enumerate(paragraphs):
-        kept: list[str] = []
-        for sentence in SENTENCE.split(text.replace("\n", " ")):
-            words -= len(sentence.split())
-            if words < 0 and (n or kept):
-                break
-            kept.append(sentence)
-        if kept:
-            yield " ".join(kept)
-        if words < 0:
-            return
-
-
-def without_folds(source: str) -> str:
-    """Markdown without what a reader has to unfold."""
-    return re.sub(r"<details>.*?</details>", "", source, flags=re.DOTALL)
 
 
 def paragraph(text: str, kind: str = "lead") -> str:
@@ -180,7 +158,7 @@ def paragraph(text: str, kind: str = "lead") -> str:
 
 
 def to_html(text: str) -> str:
-    """Markdown as HTML, its formulas drawn."""
+    """Return Markdown as HTML with its formulas drawn."""
     kept: list[str] = []
 
     def keep(found: re.Match[str]) -> str:
@@ -193,8 +171,9 @@ def to_html(text: str) -> str:
 
 
 def formula(tex: str, *, display: bool) -> str:
-    """A formula as a drawing inside the line or, on its own, a larger one. Raises DataError for TeX that
-    matplotlib does not draw."""
+    """Return a formula as an image, larger if it is on a line of its own.
+
+    Raises DataError if matplotlib cannot draw it."""
     text = " ".join(tex.split())
     for theirs, ours in INSTEAD.items():
         text = re.sub(re.escape(theirs) + r"(?![a-zA-Z])", lambda _, ours=ours: ours, text)
@@ -219,7 +198,7 @@ def picture(png: str, alt: str) -> str:
 
 
 def deck(name: str, shown: list[Slide]) -> str:
-    """One HTML file that holds all it needs. Raises DataError where the package rise is missing."""
+    """Return the HTML of a deck, with all that it needs. Raises DataError if the package rise is missing."""
     found = importlib.util.find_spec("rise")
     if found is None or found.origin is None:
         raise DataError("slides need reveal.js, which comes with rise: make .venv/ready")
@@ -246,25 +225,18 @@ def deck(name: str, shown: list[Slide]) -> str:
 """
 
 
-def write(names: list[str], folder: Path) -> list[Path]:
-    """Write the decks of the notebooks whose name contains one of these, of all where there is none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for path in found(names):
-        target = folder / f"{path.stem}.html"
-        notebook = nbformat.read(path, as_version=4)
-        target.write_text(deck(path.stem, slides(notebook)), encoding="utf-8")
-        written.append(target)
-    return written
-
-
 def main() -> None:
+    """Write the decks of the notebooks named on the command line, or of all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--out", type=Path, default=ROOT / "slides")
     asked = parser.parse_args()
-    for path in write(asked.names, asked.out):
-        print(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    for path in found(asked.names):
+        target = asked.out / f"{path.stem}.html"
+        shown = slides(nbformat.read(path, as_version=4))
+        target.write_text(deck(path.stem, shown), encoding="utf-8")
+        print(target.relative_to(Path.cwd()) if target.is_relative_to(Path.cwd()) else target)
 
 
 if __name__ == "__main__":

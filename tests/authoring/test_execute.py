@@ -1,5 +1,6 @@
-"""Running notebooks: tests.authoring.execute, the second pass, and nbval with this course's plugin."""
+"""Notebooks are executed, run with their solutions, and compared by nbval with this course's plugin."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from matplotlib.font_manager import FontManager
 from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 
@@ -27,7 +29,7 @@ from tests.authoring.notebook_rules import complaints, read
 from tests.authoring.notebook_sample import EXERCISE, code, good, stripped
 
 FIGURE = 'print(TinyLMError.__name__)\ncurve({"a line": ([1, 2], [1.0, 2.0])}, title="A line that rises")'
-SOURCES = {  # badly formatted, and each with something that a notebook can keep of its machine or its moment
+SOURCES = {  # badly formatted; each could leave a trace of the machine or the time in the file
     "print( len('abc') )": "3\n",
     "import matplotlib.pyplot as plt\nimport datetime\n_ = plt.plot([1, 2])\nplt.show()": "",
     "import ipywidgets\nipywidgets.IntSlider()": "",
@@ -37,7 +39,7 @@ SOURCES = {  # badly formatted, and each with something that a notebook can keep
 
 
 def written(nb: NotebookNode, path: Path) -> Path:
-    """The file at `path`, with `nb` in it."""
+    """Write a notebook to `path`, and return the path."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(as_text(nb), encoding="utf-8")
     return path
@@ -57,7 +59,7 @@ def test_execute_leaves_a_notebook_that_keeps_the_rules(tmp_path):
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
-    """A notebook that tests.authoring.execute has run."""
+    """Execute a badly formatted notebook, and return its path."""
     *compared, drawing = SOURCES
     nb = new_notebook(cells=[*map(code, compared), code(drawing, "nbval-ignore-output")])
     path = written(nb, tmp_path_factory.mktemp("notebooks") / "light.ipynb")
@@ -91,23 +93,14 @@ def test_command_writes_nothing_and_fails_when_a_cell_fails_or_warns(
     assert re.search(f"(?s)02_attention: FAILED: cell 1 .*{said}", capsys.readouterr().out)
 
 
-def test_the_kernel_is_this_interpreter_offline_at_the_small_scale(monkeypatch, tmp_path):
-    other = tmp_path / "kernels" / "python3" / "kernel.json"  # somebody's own kernel of that name
+def test_the_kernel_is_this_interpreter_whatever_kernels_a_person_has(monkeypatch, tmp_path):
+    other = tmp_path / "kernels" / "python3" / "kernel.json"  # a person's own kernel of that name
     other.parent.mkdir(parents=True)
     other.write_text('{"argv": ["no_such_python"], "display_name": "Python 3", "language": "python"}')
-    there = {
-        "JUPYTER_PATH": str(tmp_path),
-        "TINYLM_SCALE": "full",
-        "TINYLM_DATA": "pack",
-        "MPLBACKEND": "agg",
-    }
-    for name, value in there.items():
-        monkeypatch.setenv(name, value)
-    names = ("TINYLM_OFFLINE", "TINYLM_SCALE", "TINYLM_DATA", "MPLBACKEND")
-    nb = new_notebook(cells=[code(f"import os, sys\nprint([sys.executable, *map(os.environ.get, {names})])")])
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    nb = new_notebook(cells=[code("import sys\nprint(sys.executable)")])
     run(nb)
-    inline = "module://matplotlib_inline.backend_inline"
-    assert printed(nb.cells[0]) == f"{[sys.executable, '1', None, 'pack', inline]}\n"
+    assert printed(nb.cells[0]) == f"{sys.executable}\n"
 
 
 def test_the_solution_takes_the_place_of_the_stub_above_it_and_a_wrong_one_is_found(tmp_path):
@@ -119,28 +112,38 @@ def test_the_solution_takes_the_place_of_the_stub_above_it_and_a_wrong_one_is_fo
         solve(written(nb, tmp_path / "wrong.ipynb"))
 
 
-CELLS = [  # a cell, what is stored, and what is said of it
+VARIABLES = "['TINYLM_OFFLINE', 'TINYLM_SCALE', 'MPLBACKEND']"
+INLINE = "module://matplotlib_inline.backend_inline"
+FONT = (
+    "from matplotlib.font_manager import findfont\nprint(findfont('STIXGeneral').endswith('STIXGeneral.ttf'))"
+)
+CELLS = [  # a cell, its stored output, and the verdict
     (["import os\n\nprint('3 layers', 2.3456 * (1 + 6e-4))"], "3 layers 2.3456", "PASSED"),
     (["print('3 layers', 1.00)"], "3 layers 1.24", "FAILED"),
-    (["print('cat 0.5')"], "dog 0.5", "FAILED"),
-    (["print('vocabulary 65')", "real-text"], "vocabulary 61", "PASSED"),  # which is not here
+    (["import sys\nprint('cat', 'is not', file=sys.stderr)\nprint('cat 0.5')"], "dog 0.5", "FAILED"),
+    (["print('vocabulary 65')", "real-text"], "vocabulary 61", "PASSED"),  # the real text is not here
     (["print(1.00)", "nbval-ignore-output"], "1.24", "PASSED"),
     (["print(os.path.basename(os.getcwd()))"], "course", "PASSED"),  # its cells stay together
-    (["print(*map(os.environ.get, ['TINYLM_OFFLINE', 'TINYLM_SCALE']))"], "1 None", "PASSED"),
-    (["print(os.name == 'none')"], "False", "PASSED"),
+    ([f"print(*map(os.environ.get, {VARIABLES}))"], f"1 None {INLINE}", "PASSED"),
+    ([FONT], "True", "PASSED"),  # though the person's list of fonts is empty
 ]
 
 
-def test_nbval_compares_with_the_tolerance_and_real_text_only_where_it_is_at_hand(tmp_path, executed):
+def test_nbval_compares_with_the_tolerance_real_text_only_where_it_is_and_without_a_persons_settings(
+    tmp_path, executed
+):
     nb = new_notebook(cells=[code(*source, prints=stored) for source, stored, _ in CELLS])
     normalise(nb)
     path = written(nb, tmp_path / "course" / "02_attention.ipynb")
+    fonts = {"__class__": "FontManager", "_version": FontManager.__version__, "ttflist": [], "afmlist": []}
+    (tmp_path / f"fontlist-v{FontManager.__version__}.json").write_text(json.dumps(fonts), encoding="utf-8")
     where = [f"--config-file={ROOT / 'pyproject.toml'}", f"--rootdir={ROOT}", "-p", "no:cacheprovider"]
     there = {"TINYLM_CACHE": str(tmp_path / "no_cache"), "TINYLM_DATA": str(tmp_path), "PYTHONUTF8": "1"}
+    there |= {"TINYLM_SCALE": "full", "MPLBACKEND": "agg", "MPLCONFIGDIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *where, "-q", "-rA", "--color=no", str(path), str(executed)],
         cwd=ROOT,
-        env=os.environ | there | {"TINYLM_SCALE": "full"},
+        env=os.environ | there,
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -149,3 +152,4 @@ def test_nbval_compares_with_the_tolerance_and_real_text_only_where_it_is_at_han
     expected = [(verdict, str(i)) for i, (_, _, verdict) in enumerate(CELLS)]
     expected += [("PASSED", str(i)) for i in range(len(SOURCES))]
     assert sorted(verdicts) == sorted(expected), done.stdout + done.stderr
+    assert "cat is not" in done.stdout  # a failure shows what the cell wrote to stderr

@@ -1,4 +1,4 @@
-"""Each rule is seen to fail: a fault planted in the smallest good notebook, and its rule alone complains."""
+"""Each rule finds a fault planted in the smallest good notebook, and no other rule complains of it."""
 
 import getpass
 from collections.abc import Callable
@@ -7,16 +7,16 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
-from tests.authoring.execute import WIDGET_VIEW, as_text, normalise
+from tests.authoring.execute import as_text, normalise
 from tests.authoring.notebook_form import Notebook, ruff_agrees
 from tests.authoring.notebook_rules import RULES, complaints
-from tests.authoring.notebook_sample import EXERCISE, FIGURE, code, good, md
+from tests.authoring.notebook_sample import FIGURE, good, md
 
 Fault = Callable[[NotebookNode], None]
 
 
 def complaining(nb: NotebookNode, *, name: str = "02_attention", end: str = "") -> list[str]:
-    """The rules that complain of `nb`, without ruff, which takes its time."""
+    """Return the rules that complain of `nb`, without ruff, which is slow."""
     notebook = Notebook(name, as_text(nb) + end)
     return [rule.__name__ for rule in RULES if rule is not ruff_agrees and rule(notebook)]
 
@@ -26,12 +26,12 @@ def test_the_smallest_notebook_is_well():
 
 
 def says(kind: str, *args: object, **said: object) -> Fault:
-    """A fault: the third code cell has this output too."""
+    """Return a fault: the third code cell has this output too."""
     return lambda nb: nb.cells[4].outputs.append(new_output(kind, *args, **said))
 
 
 def adds(*cells: NotebookNode) -> Fault:
-    """A fault: these cells stand at the end as well."""
+    """Return a fault: these cells are added at the end."""
 
     def fault(nb: NotebookNode) -> None:
         nb.cells += cells
@@ -41,7 +41,7 @@ def adds(*cells: NotebookNode) -> Fault:
 
 
 def replaces(position: int, old: str, new: str) -> Fault:
-    """A fault: in the cell at `position` `new` stands where `old` stood, or all else stood."""
+    """Return a fault: `new` replaces `old`, or the whole source if `old` is empty."""
 
     def fault(nb: NotebookNode) -> None:
         source = nb.cells[position].source
@@ -52,13 +52,8 @@ def replaces(position: int, old: str, new: str) -> Fault:
     return fault
 
 
-def reads(position: int, source: str) -> Fault:
-    """A fault: the cell at `position` has this source."""
-    return replaces(position, "", source)
-
-
 def sets(path: str, value: object) -> Fault:
-    """A fault: what lies at a path like "cells 4 metadata collapsed" has this value."""
+    """Return a fault: the value at a path like "cells 4 metadata collapsed" is changed."""
 
     def fault(nb: NotebookNode) -> None:
         *way, last = path.split()
@@ -71,7 +66,7 @@ def sets(path: str, value: object) -> Fault:
 
 
 def tagged(*tags: str, cells: range) -> Fault:
-    """A fault: the code cells among these are tagged."""
+    """Return a fault: the code cells among these have these tags."""
 
     def fault(nb: NotebookNode) -> None:
         for i in cells:
@@ -82,80 +77,43 @@ def tagged(*tags: str, cells: range) -> Fault:
     return fault
 
 
-def mostly_ignored(nb: NotebookNode) -> None:
-    """A fault: cell after cell is not compared, and one assert at the end."""
-    tagged("nbval-ignore-output", cells=range(24, 40))(nb)
-    reads(40, "assert 12 > 11\nprint(12)")(nb)
-
-
-def no_exercise(nb: NotebookNode) -> None:
-    """A fault: prose where the exercise was."""
-    nb.cells[9:14] = [md("Here.") for _ in range(5)]
-    normalise(nb)
-
-
 HOME = "/" + "home/ada/x"
 SLIDE = {"slideshow": {"slide_type": "slide"}}
-IN_SILENCE = code("1 + 1", "nbval-ignore-output"), code("assert 1 + 1 == 2")
 FAULTS = {
     "a stripped cell": ("outputs_are_stored", sets("cells 16 outputs", [])),
-    "an exception": ("outputs_can_be_compared", says("error", ename="ValueError", evalue="no", traceback=[])),
     "a warning": ("outputs_can_be_compared", says("stream", name="stderr", text="careful\n")),
-    "an SVG": ("outputs_can_be_compared", says("display_data", {"image/svg+xml": "<svg/>"})),
-    "an address": ("outputs_can_be_compared", says("display_data", {"text/plain": "<A at 0x7f1122334455>"})),
-    "a figure for the seeing only": ("figures_have_alternative_text", says("display_data", FIGURE.data)),
+    "a figure without a text": ("figures_have_alternative_text", says("display_data", FIGURE.data)),
     "a count out of order": ("as_execute_writes_it", sets("cells 4 execution_count", 9)),
     "widget state": ("as_execute_writes_it", sets("metadata widgets", {})),
-    "a widget's id": ("as_execute_writes_it", says("display_data", {WIDGET_VIEW: {"model_id": "1"}})),
-    "a random cell id": ("as_execute_writes_it", sets("cells 4 id", "a1b2c3")),
     "an unknown tag": ("known_tags", tagged("exersise", cells=range(4, 5))),
     "a comment to nbval": ("known_tags", replaces(4, "mine =", "# NBVAL_IGNORE_OUTPUT\nmine =")),
-    "too little compared": ("enough_is_compared", mostly_ignored),
     "too little compared on toyworld": ("enough_is_compared", tagged("real-text", cells=range(15, 41))),
-    "ignored without an assert": ("what_is_ignored_is_asserted", reads(8, 'print("three")')),
-    "ignored and asserted in silence": ("what_is_ignored_is_asserted", adds(*IN_SILENCE)),
-    "a long code cell": ("within_limits", reads(16, "\n".join(f"a{i} = {i}" for i in range(21)))),
-    "a long class": ("within_limits", reads(16, "class A:\n" + "    a = 1\n" * 30)),
+    "ignored without an assert": ("what_is_ignored_is_asserted", replaces(8, "assert mine.sum() == 3\n", "")),
+    "a long code cell": ("within_limits", replaces(16, "", "\n".join(f"a{i} = {i}" for i in range(21)))),
     "a long solution": ("within_limits", replaces(13, "    return", "    n += 0\n" * 19 + "    return")),
     "a big file": ("within_limits", says("stream", name="stdout", text="x" * 300_000)),
-    "a path in a source": ("no_trace_of_a_machine", reads(15, f"See {HOME}.")),
     "a path in an output": ("no_trace_of_a_machine", says("stream", name="stdout", text=HOME)),
-    "a user": ("no_trace_of_a_machine", reads(15, "By ada.")),
-    "a magic": ("plain_python", reads(16, "%time x = 1")),
-    "a semicolon": ("plain_python", reads(16, "x = 1;")),
+    "a user": ("no_trace_of_a_machine", replaces(15, "", "By ada.")),
+    "a magic": ("plain_python", replaces(16, "", "%time x = 1")),
     "no title": ("opens_with_its_goal", replaces(0, "# 2 · Attention", "Attention")),
-    "no goal": ("opens_with_its_goal", replaces(0, "Goal", "Aim")),
     "too few minutes": ("opens_with_its_goal", replaces(0, "10 minutes", "5 minutes")),
-    "too many minutes": ("opens_with_its_goal", replaces(0, "10 minutes", "125 minutes")),
-    "no setup cell": ("starts_with_the_setup_cell", tagged("real-text", cells=range(1, 2))),
     "two setup cells": ("starts_with_the_setup_cell", tagged("setup", cells=range(2, 3))),
     "nothing to predict": ("predicts_and_binds", sets("cells 3 metadata tags", ["real-text"])),
-    "nothing bound": ("predicts_and_binds", replaces(4, "torch.testing.assert_close(mine,", "print(mine,")),
-    "nothing to bind to": ("predicts_and_binds", replaces(2, "tinylm.errors", "tinylm.course.checks")),
-    "an assert that tells": ("predictions_cannot_be_read_off", replaces(4, "print", "assert 3\nprint")),
+    "nothing compared": ("predicts_and_binds", replaces(4, "torch.testing.assert_close(", "print(")),
     "a sentence that tells": ("predictions_cannot_be_read_off", replaces(4, '"equal"', f'"{"so " * 12}"')),
     "no widget": ("widgets_stand_beside_figures", sets("cells 7 outputs", [])),
     "no figure": ("widgets_stand_beside_figures", sets("cells 6 outputs", good().cells[6].outputs[:1])),
-    "a cell that is no slide and no skip": ("has_slides", sets("cells 3 metadata", {"tags": ["predict"]})),
     "too many slides": ("has_slides", lambda nb: [cell.metadata.update(SLIDE) for cell in nb.cells[:21]]),
-    "no exercise": ("exercises_have_their_form", no_exercise),
-    "an exercise without a level": ("exercises_have_their_form", replaces(9, " · ●○○", "")),
     "a long contract": ("exercises_have_their_form", replaces(9, "- gives", "- b\n- c\n- gives")),
-    "no contract": ("exercises_have_their_form", reads(9, f"### {EXERCISE} · ●○○ · 5 min")),
     "a heading and no stub": ("exercises_have_their_form", adds(md("### 2.2 · two · ●○○ · 1 min\n\n- a"))),
-    "a check for nothing": ("exercises_have_their_form", adds(code("1 + 1", "check"))),
     "no check": ("exercises_have_their_form", sets("cells 11 metadata tags", ["real-text"])),
     "a check that shows the answer": ("exercises_have_their_form", replaces(11, "(plus_one)", "(1 + 1)")),
     "a stub that is solved": ("exercises_have_their_form", sets("cells 11 outputs 0 text", "correct\n")),
-    "a hint in the open": ("exercises_have_their_form", reads(12, "Hint: what comes after 1?")),
-    "a solution in the open": ("exercises_have_their_form", reads(13, "```python\nx = 1\n```")),
-    "two fences": ("exercises_have_their_form", replaces(13, "```\n\n<", "```\n\n```\nor\n```\n\n<")),
-    "a wrong notebook's name": ("notebooks_that_it_names_are_there", reads(15, "After 01_letters.")),
-    "a dead link": ("notebooks_that_it_names_are_there", reads(15, "[on](the_end.ipynb)")),
-    "no table": ("ends_with_ideas_modules_tests", reads(14, "## Summary")),
-    "a module that is not there": ("ends_with_ideas_modules_tests", replaces(14, "`errors`", "`magic`")),
-    "a test that is not there": ("ends_with_ideas_modules_tests", replaces(14, "smallest", "largest")),
-    "a row that names nothing": ("ends_with_ideas_modules_tests", replaces(14, "`errors`", "errors")),
+    "a solution in the open": ("exercises_have_their_form", replaces(13, "", "```python\nx = 1\n```")),
+    "a wrong notebook's name": ("notebooks_that_it_names_are_there", replaces(15, "", "After 01_letters.")),
+    "a dead link": ("notebooks_that_it_names_are_there", replaces(15, "", "[on](the_end.ipynb)")),
+    "no table": ("ends_with_ideas_modules_tests", replaces(14, "", "## Summary")),
+    "a missing test": ("ends_with_ideas_modules_tests", replaces(14, "smallest", "largest")),
 }  # fmt: skip
 
 
@@ -171,7 +129,7 @@ def test_a_planted_fault_is_found_by_its_rule_and_by_no_other(what, monkeypatch)
 @pytest.mark.parametrize("source", ["x=1", "import os"])
 def test_what_ruff_refuses_is_refused(source):
     nb = good()
-    reads(16, source)(nb)
+    replaces(16, "", source)(nb)
     assert list(complaints(Notebook("02_attention", as_text(nb)))) == ["ruff_agrees"]
 
 

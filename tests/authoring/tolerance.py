@@ -1,10 +1,10 @@
-"""When two printed outputs count as the same.
+"""Compare two printed outputs with a tolerance for floats.
 
 Text and whole numbers must match exactly. A float, a literal with digits after a point or with an
 exponent, may differ by a relative 1e-3 of the larger of the two. There is no absolute tolerance: 0.000
-against 0.0004 differs, and so does 0.001 against 0.002, so what is worth comparing is printed with three or
-four digits that mean something. Words like nan and -inf, version numbers and a point that ends a sentence
-are text. The sign of a zero does not count, nor does the padding of a float whose column keeps its width.
+against 0.0004 differs, and so does 0.001 against 0.002. So print numbers with three or four significant
+digits. Words like nan and -inf, version numbers and a point that ends a sentence are text. The sign of a zero
+does not count, and neither does the padding of a float whose column keeps its width.
 """
 
 import math
@@ -19,7 +19,7 @@ FLOAT = re.compile(
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two outputs agree: the text between their floats exactly, the floats within RELATIVE."""
+    """Return whether two outputs agree: the text between floats exactly, the floats within RELATIVE."""
     if FLOAT.split(one)[::3] != FLOAT.split(other)[::3]:  # text, padding, literal, text, ...
         return False
     return all(map(_close, FLOAT.finditer(one), FLOAT.finditer(other)))
@@ -35,7 +35,7 @@ def _close(one: re.Match, other: re.Match) -> bool:
 
 
 class Tolerant(str):
-    """A string that equals another when `same` says so. nbval compares its outputs with == and !=."""
+    """A string that is equal to another if `same` says so. nbval compares outputs with == and !=."""
 
     __slots__ = ()
     __hash__ = str.__hash__

@@ -1,4 +1,4 @@
-"""What tells on whose machine a file was made: a path, the user's name, the host's."""
+"""Patterns for what a committed file must not contain: absolute paths, the user's name, the host's name."""
 
 import getpass
 import re
@@ -12,7 +12,7 @@ EVERYBODYS = {"localhost", "root", "user", "runner", "jovyan", "ubuntu", "admin"
 
 
 def own_names() -> dict[str, re.Pattern[str]]:
-    """The names that are this machine's alone, by what they are the names of ("user", "host")."""
+    """Return patterns for the names of this "user" and this "host", unless the names are common ones."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container may have none

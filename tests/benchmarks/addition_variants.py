@@ -9,6 +9,7 @@ the share of the first 2,048 held-out sums whose complete result is the model's 
 
 import statistics
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,32 +42,12 @@ VARIANTS = {
 }
 
 
-def exact_match(ready: Run) -> float:
-    """Return the share of the measured sums that the model adds right now."""
-    task = ready.task
+def exact_match(ready: dict[str, Run], name: str, training: Training) -> float:
+    """Return the share of the measured sums that this variant's model adds correctly."""
+    task = ready[name].task
     tokens = task.dataset.validation[: MEASURED * task.dataset.line]
-    result = evaluate(ready.model, tokens, loss_fn=task.loss_fn, keep=task.keep, batch_size=256)
+    result = evaluate(training.model, tokens, loss_fn=task.loss_fn, keep=task.keep, batch_size=256)
     return round(result.metrics["exact_match"], 5)
-
-
-def trained(seed: int, every: int) -> dict[str, dict[str, Any]]:
-    """Train all variants with one seed; return the figures of each, measured after every so many steps."""
-    ready = {name: Run(changed(made, seed=seed)) for name, made in VARIANTS.items()}
-    runs = {name: Training.of(run) for name, run in ready.items()}
-    turns = BASE.train.steps // every
-    curves = train_in_turns(runs, turns, lambda name, _: exact_match(ready[name]))
-    steps = [BASE.train.steps * turn // turns for turn in range(1, turns + 1)]
-    found = {}
-    for name, curve in curves.items():
-        learned = (step for step, share in zip(steps, curve, strict=True) if share >= GOAL)
-        found[name] = {"steps": steps, "exact_match": curve, "final": curve[-1]}
-        found[name] |= {
-            "steps_to_99_percent": next(learned, None),
-            "parameters": ready[name].model.n_parameters(),
-        }
-        found[name]["cpu_seconds"] = round(runs[name].cpu, 2)
-        print(f"seed {seed} {name:24} {curve[-1]:.4f} {runs[name].cpu:.0f} CPU-s", flush=True)
-    return found
 
 
 def main() -> None:
@@ -74,19 +55,24 @@ def main() -> None:
     chosen = options(__doc__, record="addition_variants", seeds=([1, 2, 3, 4, 5], "of each"), every=every)
     torch.set_num_threads(1)  # makes CPU-seconds mean one thing
     record = open_record(chosen, what="experiment", measured=MEASURED, recipe=BASE.name)
-    seeds = [trained(seed, chosen.every) for seed in chosen.seeds]
-    for name in VARIANTS:
-        found = [runs[name] for runs in seeds]
-        per_seed = ("exact_match", "final", "steps_to_99_percent", "cpu_seconds")
-        figures = {field: [run[field] for run in found] for field in per_seed}
+    turns = BASE.train.steps // chosen.every
+    steps = [BASE.train.steps * turn // turns for turn in range(1, turns + 1)]
+    fields = ("exact_match", "final", "steps_to_99_percent", "cpu_seconds", "parameters")
+    found = {name: {field: [] for field in fields} for name in VARIANTS}
+    for seed in chosen.seeds:
+        ready = {name: Run(changed(made, seed=seed)) for name, made in VARIANTS.items()}
+        runs = {name: Training.of(run) for name, run in ready.items()}
+        for name, curve in train_in_turns(runs, turns, partial(exact_match, ready)).items():
+            learned = (step for step, share in zip(steps, curve, strict=True) if share >= GOAL)
+            cpu, parameters = round(runs[name].cpu, 2), ready[name].model.n_parameters()
+            figures = (curve, curve[-1], next(learned, None), cpu, parameters)
+            for field, figure in zip(fields, figures, strict=True):
+                found[name][field].append(figure)
+            print(f"seed {seed} {name:24} {curve[-1]:.4f} {cpu:.0f} CPU-s", flush=True)
+    for name, figures in found.items():
+        median = statistics.median(figures["final"])
         record.write(
-            "measurement",
-            name=name,
-            seeds=chosen.seeds,
-            steps=found[0]["steps"],
-            median_final=statistics.median(figures["final"]),
-            parameters=found[0]["parameters"],
-            **figures,
+            "measurement", name=name, seeds=chosen.seeds, steps=steps, median_final=median, **figures
         )
         print(f"{name:24} {figures['final']} {figures['steps_to_99_percent']}")
     record.write("end")

@@ -1,4 +1,4 @@
-"""How often do the shipped models choose the right ending? Run by hand on one thread:
+"""Measure how often the shipped models choose the right ending, on one thread:
 OMP_NUM_THREADS=1 TINYLM_DATA=../shared/data python tests/benchmarks/choices.py --record NAME
 
 All of HellaSwag's 10,042 items and 1,000 of toyworld's, for each shipped model that can read them, and for a
@@ -24,7 +24,7 @@ WAYS = ("ending", "character")
 
 
 def scored(record, name, on, what, model, tokenizer, items):
-    """Writes what this model has right, a line for each way to count; returns the scores, None if refused."""
+    """Write a line for each way to count what this model has right. Return the scores, or None if refused."""
     began = time.perf_counter()
     try:
         scores = score_choices(model, tokenizer, items)

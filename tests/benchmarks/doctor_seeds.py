@@ -1,12 +1,12 @@
-"""Healthy runs of many seeds, and sick ones: what the doctor may never flag, and what it should.
+"""Train healthy runs of many seeds, which the doctor must not flag, and sick runs, which it should flag.
 
     python tests/benchmarks/doctor_seeds.py
     make promote RUN=doctor_seeds
 
-Each run is the whole recipe shakespeare_baseline, shortened to 250 steps; a sick one differs in the one thing
-that its name says. The record holds their curves and the last validation loss. Whether the doctor flags a run
-is not in it: that is found from the curves, by tests/course/test_doctor.py too, so that a better doctor can
-be tried on the same runs."""
+Each run is the recipe shakespeare_baseline, shortened to 250 steps; a sick run differs in the one thing that
+its name says. The record has the curves and the last validation loss. It does not say whether the doctor
+flags a run: tests/course/test_doctor.py finds that from the curves, so that a better doctor can be tried on
+them."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -33,32 +33,19 @@ RATE = BASE.train.learning_rate
 
 
 def rate(times: float) -> dict[str, Any]:
-    """The settings of a peak rate that is so many times the recipe's, and of its end."""
+    """Return settings that multiply the recipe's peak and final learning rate."""
     return {"learning_rate": times * RATE, "min_learning_rate": times * BASE.train.min_learning_rate}
 
 
 @contextmanager
 def unmasked() -> Iterator[None]:
-    """Inside, every position sees the whole row, its own target included."""
+    """Let every position attend to the whole row, its own target included."""
     masked = F.scaled_dot_product_attention
     F.scaled_dot_product_attention = lambda *given, is_causal, **more: masked(*given, **more)
     try:
         yield
     finally:
         F.scaled_dot_product_attention = masked
-
-
-class Changed:
-    """Batches that are changed on their way to the model, by a function of the step and the batch."""
-
-    def __init__(self, batches: Batches, change: Callable[[int, Batch], Batch]) -> None:
-        self._batches, self._change = batches, change
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._batches, name)
-
-    def batch(self, step: int, micro_step: int = 0, micro_steps: int = 1) -> Batch:
-        return self._change(step, self._batches.batch(step, micro_step, micro_steps))
 
 
 def shuffled(share: float) -> Callable[[int, Batch], Batch]:
@@ -94,10 +81,13 @@ SICK = {  # settings of the training, and what happens to its batches
 
 
 def trained(name: str, seed: int) -> dict[str, Any]:
-    """One run, healthy unless its name is in SICK: what the record says of it."""
+    """Train one run, healthy unless its name is in SICK. Return what the record says of it."""
     settings, change = SICK.get(name, ({}, None))
     run = Run(replace(BASE, train=replace(BASE.train, seed=seed, **settings)))
-    batches = Changed(run.batches, change) if change else run.batches
+    batches = run.batches
+    if change:
+        read = batches.batch
+        batches.batch = lambda step, *more: change(step, read(step, *more))
     if name == "validation text trained on":
         sizes = {"context_length": batches.context_length, "batch_size": batches.batch_size}
         batches = Batches(run.task.dataset.validation, **sizes, seed=seed)

@@ -4,11 +4,11 @@
     make promote RUN=fast_steps
     TINYLM_DATA=... python tests/benchmarks/fast_ladder.py --without
 
-First the training step of every rung is timed, in turns. A rung then gets as many steps as should fit into
+First this times the training step of every rung, in turns. A rung then gets as many steps as should fit into
 the CPU-seconds of the baseline's run. For each seed all rungs are trained in turns on the same cores, and
 each is scored on every validation character once, in windows of its own context. The record gets a seed's
 losses when the last rung is trained, and at the end one summary line per rung. Each run of the first and of
-the last rung has a training record too.
+the last rung also gets a training record.
 """
 
 import statistics
@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from benchmark import open_record, options
-from variants import Rung, Training, changed, climb, own_records, settings_of, write_summary
+from variants import Rung, Training, changed, climb, settings_of
 
 from tinylm.runs.recipes import recipe
 from tinylm.runs.run import Run
@@ -54,9 +54,9 @@ def ladder() -> list[Rung]:
     """The baseline, each change on top of what was kept before it, and at the end the fast recipe itself."""
     rungs = [Rung("baseline", BASE)]
 
-    def add(name: str, *, kept: bool = False, averaged: float = 0.0, **settings: Any) -> None:
+    def add(name: str, *, kept: bool = False, **settings: Any) -> None:
         at = next(rung.recipe for rung in reversed(rungs) if rung.kept)
-        rungs.append(Rung(name, changed(at, **settings), kept, averaged))
+        rungs.append(Rung(name, changed(at, **settings), kept))
 
     add("higher rate", kept=True, learning_rate=ADAMW_RATE, min_learning_rate=ADAMW_RATE / 10)
     *parts, muon = PARTS
@@ -72,8 +72,6 @@ def ladder() -> list[Rung]:
     add("hold, then fall", schedule="wsd")
     twice = {name: 2 * getattr(FAST.train, name) for name in ("tokens_per_step", "micro_batch_size")}
     add("twice the batch", **twice)
-    # A rate that falls to zero averages by itself: here it stops at a fifth, and the average does the rest.
-    add("averaged weights", averaged=0.98, min_learning_rate=FAST.train.learning_rate / 5)
     return rungs
 
 
@@ -81,7 +79,7 @@ def step_ratios(rungs: list[Rung]) -> list[float]:
     """Return the CPU-seconds of each rung's step over those of the first rung's: medians over the turns.
 
     Each turn of five steps is compared with the first rung's in the same turn, which met the same load."""
-    runs = [Training.of(Run(changed(rung.recipe, seed=1)), averaged=rung.averaged) for rung in rungs]
+    runs = [Training.of(Run(changed(rung.recipe, seed=1))) for rung in rungs]
     shares = []
     for turn in range(1, ROUNDS + 2):
         before = [run.cpu for run in runs]
@@ -104,30 +102,18 @@ def main() -> None:
     rungs = without() if chosen.without else ladder()
     ends = [rung for rung in rungs if rung.recipe in (BASE, FAST)]
     rungs = ends if chosen.ends else rungs
-    own = own_records([] if chosen.without else ends, chosen.seeds)
     record = open_record(chosen, what="experiment")
     ratios, fitted = {}, []
     for rung, ratio in zip(rungs, step_ratios(rungs), strict=True):
-        # the recipes themselves have steps of their own
+        # the two recipes have a number of steps of their own
         steps = rung.recipe.train.steps if rung in ends else int(BASE.train.steps / ratio)
-        ratios[rung.name] = ratio
+        ratios[rung.name] = {"step_time_ratio": ratio}
         fitted.append(replace(rung, recipe=changed(rung.recipe, steps=steps, eval_every=0)))
         print(f"{rung.name:24} step {ratio:.2f} times the baseline's: {steps} steps", flush=True)
     if chosen.without:  # the ladder trains both ends: here they only say how long a step takes
         fitted = fitted[2:]
-    results = climb(fitted, chosen.seeds, record, own)
-    for rung in fitted:
-        evaluations = [result for _, result in results[rung.name]]
-        write_summary(
-            record,
-            rung,
-            results[rung.name],
-            bits_per_character=statistics.mean(result.bits_per_token for result in evaluations),
-            step_time_ratio=ratios[rung.name],
-            steps=rung.recipe.train.steps,
-            windows_standard_error=statistics.mean(result.standard_error for result in evaluations),
-        )
-    record.write("end")
+    own = () if chosen.without else [rung.name for rung in ends]
+    climb(fitted, chosen.seeds, record, own=own, figures=ratios)
 
 
 if __name__ == "__main__":

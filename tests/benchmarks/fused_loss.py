@@ -1,10 +1,11 @@
-"""What does fusing the head with the cross-entropy save? Run by hand: python tests/benchmarks/fused_loss.py
+"""Measure what fusing the head with the cross-entropy saves: python tests/benchmarks/fused_loss.py
 
-Forward and backward of the loss alone, in float32 on one thread, at each vocabulary: first by how many MB a
-path raises the most memory that was in use, each in a process of its own; then the times, in turns. The paths
-are the plain one, ours, and torch's own where it exists. "3 products" is what no path can do without.
+Forward and backward of the loss alone, in float32 on one thread, at several sizes: first by how many MB each
+loss raises the peak memory, in a process of its own; then the times, in turns. The losses are the plain one,
+ours, and torch's own where it exists.
 """
 
+import functools
 from types import SimpleNamespace
 
 import torch
@@ -15,9 +16,12 @@ from torch.nn import functional as F
 from tinylm.batch import Batch
 from tinylm.model.losses import fused_loss, next_token_loss
 
+# Vocabulary, width of the stream, positions: how many turns.
+SIZES = {(50257, 512, 2048): 7, (2048, 128, 5120): 41, (4096, 128, 5120): 41}
+
 
 class Head(nn.Module):
-    """A head and the stream that reaches it: what the losses ask of a GPT."""
+    """A head and its input: all that the losses need of a GPT."""
 
     def __init__(self, vocab_size: int, width: int, rows: int) -> None:
         super().__init__()
@@ -36,14 +40,14 @@ class Head(nn.Module):
 
 
 def torchs_loss(model, batch):
-    """torch's, in pieces of 512 positions: left to choose, it cuts small and is slower on a processor."""
+    """Compute torch's loss in chunks of 512 positions: its own choice is smaller, and slower on a CPU."""
     pieces = nn.LinearCrossEntropyOptions(batch_chunk_size=512, chunking_method=None)
     chosen = {"reduction": "sum", "options": pieces}
     return F.linear_cross_entropy(model.stream[0], model.weight, batch.targets[0], **chosen), {}
 
 
 def paths(vocab_size: int, width: int, rows: int) -> dict:
-    """For each path by its name, what computes the loss and its gradients once."""
+    """Return, by name, functions that compute a loss and its gradients once."""
     torch.manual_seed(0)
     model, targets = Head(vocab_size, width, rows), torch.randint(vocab_size, (1, rows))
     losses = {"plain": next_token_loss, "fused": fused_loss}
@@ -54,44 +58,31 @@ def paths(vocab_size: int, width: int, rows: int) -> dict:
         model.zero_grad(set_to_none=True)
         (loss_fn(model, Batch(targets, targets))[0].sum() / rows).backward()
 
-    @torch.no_grad()
-    def products():
-        logits = F.linear(model.stream[0], model.weight)  # (N, V)
-        return logits @ model.weight, logits.t() @ model.stream[0]
-
-    runs = {name: lambda loss_fn=loss_fn: once(loss_fn) for name, loss_fn in losses.items()}
-    return runs | {"3 products": products}
+    return {name: functools.partial(once, loss_fn) for name, loss_fn in losses.items()}
 
 
 def memory(name: str, sizes: tuple[int, int, int]) -> float:
-    """Return the MiB by which this path raises the peak memory of this process."""
+    """Return the MiB by which this loss raises the peak memory of this process."""
     torch.set_num_threads(1)
     run = paths(*sizes)[name]
-    paths(5, 7, 3)[name]()  # torch loads some libraries at first use: they belong to no path
+    paths(5, 7, 3)[name]()  # torch loads some libraries at first use: do not count them
     before = peak_memory()
     run()
     return peak_memory() - before
 
 
 def main() -> None:
-    chosen = options(
-        __doc__,
-        vocabularies=([50257, 2048, 4096], "their sizes"),
-        widths=([512, 128, 128], "of the stream, one for each"),
-        rows=([2048, 5120, 5120], "positions, as many for each"),
-        rounds=([7, 41, 41], "turns for each"),
-    )
+    chosen = options(__doc__)
     torch.set_num_threads(1)
-    cases = list(zip(chosen.vocabularies, chosen.widths, chosen.rows, strict=True))
-    record = open_record(chosen, threads=1)
-    for sizes in cases:
+    record = open_record(chosen, threads=1, sizes=list(SIZES))
+    for sizes in SIZES:
         for name in paths(5, 7, 3):
             with new_process() as process:
                 size = process.submit(memory, name, sizes).result()
             print(f"V={sizes[0]}, {name}: {size:.0f} MB", flush=True)
             record.write("measurement", name=f"memory, V={sizes[0]}, {name}", mebibytes=size)
     times, ratios = {}, []
-    for sizes, rounds in zip(cases, chosen.rounds, strict=True):
+    for sizes, rounds in SIZES.items():
         taken = in_turns(paths(*sizes), rounds)
         names = {name: f"V={sizes[0]}, {name}" for name in taken}
         times |= {names[name]: seconds for name, seconds in taken.items()}

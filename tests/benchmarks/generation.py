@@ -1,17 +1,14 @@
-"""How fast is generation with the cache? Run by hand: python tests/benchmarks/generation.py [--record NAME]
+"""Measure how fast text is generated with the cache: python tests/benchmarks/generation.py [--record NAME]
 
-Four ratios for the 51M shape (8 layers, 8 heads, 512 wide, vocabulary 50,257, context 256, float32, one
-text): the time of a token at position 240 over that at position 20; the time of the bare weight products
-(each matrix times one vector, in a loop) over that of a whole token; the time of transformers' cached
-greedy `generate` over ours, weights of the same shapes; and the time of a token past the full context over
-that of one before it, each the mean over as many tokens as lie between two refills.
+Two ratios for the 51M shape (8 layers, 8 heads, 512 wide, vocabulary 50,257, context 256, float32, one text):
+the time of transformers' cached greedy `generate` over ours, with weights of the same shapes; and the time of
+a token past the full context over that of one before it, each the mean over the tokens between two refills.
 """
 
 import os
 import time
 
 import torch
-import torch.nn.functional as F
 from benchmark import in_turns, open_record, options, report
 
 from tinylm.inference.config import GenerationConfig
@@ -23,39 +20,13 @@ SHAPE = ModelConfig(vocab_size=50257, context_length=256, n_layer=8, n_head=8, n
 PROMPT = [40, 716, 257, 2746]
 
 
-def token_at(model, position):
-    """Reads one token at that position of the text, again and again: the cache is set back each time."""
-    tokens, cache = torch.arange(position + 1)[None], model.new_cache()
-
-    @torch.inference_mode()
-    def run():
-        cache.length = position
-        model(tokens[:, -1:], cache)
-
-    with torch.inference_mode():
-        model(tokens[:, :-1], cache)
-    return run
-
-
-def products(model):
-    """Every matrix that a token meets, times one vector, and nothing else."""
-    matrices = [p.detach() for name, p in model.named_parameters() if p.dim() == 2 and "position" not in name]
-    vectors = {size: torch.ones(1, 1, size) for size in {matrix.size(1) for matrix in matrices}}
-
-    def run():
-        for matrix in matrices:
-            F.linear(vectors[matrix.size(1)], matrix)
-
-    return run
-
-
 def ours(model, n):
     config = GenerationConfig(temperature=0.0, max_new_tokens=n)
     return lambda: list(generate(model, [PROMPT], config, generator=torch.Generator()))
 
 
 def period(model, n_prompt):
-    """As many tokens as lie between two refills of the full context, after a prompt of that length."""
+    """Return a function that times the tokens between two refills of the context, after such a prompt."""
     T = model.config.context_length
     config, prompt = GenerationConfig(max_new_tokens=T - T // 2 + 2), list(range(n_prompt))
 
@@ -81,24 +52,16 @@ def transformers(n):
 
 
 def main():
-    chosen = options(
-        __doc__,
-        tokens=(64, "how many a whole generation writes"),
-        rounds=(7, "whole generations of each"),
-        single=(150, "single tokens of each kind"),
-    )
-    early, late, bare = "a token at position 20", "a token at position 240", "the weight products alone"
+    chosen = options(__doc__, tokens=(64, "tokens in a generation"), rounds=(7, "generations of each"))
     mine, theirs = f"generate, {chosen.tokens} tokens", f"transformers' generate, {chosen.tokens} tokens"
     before, past = "tokens before the context is full", "tokens past it"
     record = open_record(chosen, model=SHAPE.to_json())
     model = GPT(SHAPE).eval()
     to_column_major(model)  # as the command `sample` does
-    single = {early: token_at(model, 20), late: token_at(model, 240), bare: products(model)}
-    times = in_turns(single, chosen.single)
-    times |= in_turns({mine: ours(model, chosen.tokens), theirs: transformers(chosen.tokens)}, chosen.rounds)
+    times = in_turns({mine: ours(model, chosen.tokens), theirs: transformers(chosen.tokens)}, chosen.rounds)
     whole = {before: period(model, 1), past: period(model, SHAPE.context_length)}
     times |= in_turns(whole, max(3, chosen.rounds // 3))
-    report(record, times, [(late, early), (bare, early), (theirs, mine), (past, before)])
+    report(record, times, [(theirs, mine), (past, before)])
 
 
 if __name__ == "__main__":

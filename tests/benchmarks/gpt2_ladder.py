@@ -4,18 +4,16 @@
     TINYLM_DATA=... python tests/benchmarks/gpt2_ladder.py
     make promote RUN=gpt2_ends
 
-With --ends the two recipes are trained, and the fast one again with half its tokens, 0.3 of the baseline's,
-its schedule laid out over those. Else the rungs between them, each with as few: the baseline, then one change
-at a time, kept for the rungs after it, and at last what was tried and not kept. A seed's runs stand together,
-so that a ladder which is cut off has whole seeds. Losses and tokens are compared, which do not depend on what
-else the machine does; CPU-seconds of one thread stand beside them.
+With --ends this trains the two recipes, and the fast one again with half its tokens, 0.3 of the baseline's,
+with a learning-rate schedule for that length. Without it, it trains the rungs between them, each with as few
+tokens: the baseline, then one change at a time, kept for the rungs after it, and at last a change that was
+tried and not kept. Losses and tokens are compared. They do not depend on what else the machine does. The
+record also has the CPU-seconds of one thread.
 """
-
-import statistics
 
 import torch
 from benchmark import open_record, options
-from variants import Rung, changed, climb, own_records, settings_of, write_summary
+from variants import Rung, changed, climb, settings_of
 
 from tinylm.runs.recipes import Recipe, recipe
 
@@ -69,14 +67,8 @@ def main() -> None:
     chosen.record = chosen.record or ("gpt2_ends" if chosen.ends else "gpt2_rungs")
     torch.set_num_threads(1)  # makes CPU-seconds mean one thing
     rungs = ends() if chosen.ends else between()
-    own = own_records([rung for rung in rungs if rung.recipe in (BASE, FAST)], chosen.seeds)
-    record = open_record(chosen, what="experiment")
-    results = climb(rungs, chosen.seeds, record, own)
-    for rung in rungs:
-        seen = results[rung.name]
-        bits = statistics.mean(result.bits_per_byte for _, result in seen)
-        write_summary(record, rung, seen, bits_per_byte=bits, tokens=seen[0][0].tokens)
-    record.write("end")
+    own = [rung.name for rung in rungs if rung.recipe in (BASE, FAST)]
+    climb(rungs, chosen.seeds, open_record(chosen, what="experiment"), own=own)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Are our scores of HellaSwag's items lm-eval's, one by one, and how long does each take? Run by hand on one
+"""Compare our scores of HellaSwag's items with lm-eval's, one by one, and the time that each takes, on one
 thread: OMP_NUM_THREADS=1 TINYLM_DATA=../shared/data python tests/benchmarks/lm_evaluation.py [--record NAME]
 
 lm-eval is no part of the course. It gets an environment of its own, with the course's pins of what both use:
@@ -8,16 +8,15 @@ lm-eval is no part of the course. It gets an environment of its own, with the co
         requirements.txt > pins.txt
     lm_eval_env/bin/pip install -r pins.txt requests tqdm tyro huggingface_hub lm-eval==0.4.13
 
-It is asked through the smallest wrapper that it takes, one request at a time. What both do is the same:
-contexts and endings become tokens, a model scores them, accuracies are counted. Timed in turns are ours, the
-whole of lm-eval's `simple_evaluate`, and what the wrapper alone takes of that.
+It is called through the smallest wrapper that it accepts, one request at a time. Both do the same: contexts
+and endings become tokens, a model scores them, accuracies are counted. Our scoring and lm-eval's
+`simple_evaluate` are timed in turns.
 """
 
 import json
 import logging
 import os
 import statistics
-import time
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +30,6 @@ from tinylm.text import corpora
 from tinylm.text.choices import read_hellaswag
 
 METRICS = {"acc": "ending", "acc_norm": "character"}
-RAW = [  # rows in the shape of the raw file, with all that its text builder looks for
-    ("Baking", "A [step] bowl.", "she stirs  it", ["[title] How [x] a", "b  c", " d [title] e ", "f"]),
-    ("Éclairs", "[header] How to [title] Wash. [step] Dip", "", ["ÉT", "[a][b] c", "x   y", "[title]z"]),
-    ("Roof", "", "two MEN climb. They", ["work [substeps] on", "w", "é.", "  "]),
-]
 
 
 def task(path):
@@ -56,12 +50,12 @@ def task(path):
 
 
 def smallest(model, tokenizer):
-    """The smallest wrapper that lm-eval takes; `seconds` are those of its last scoring."""
+    """Return the smallest wrapper of a model that lm-eval accepts."""
     from lm_eval.api.model import LM
 
     class Smallest(LM):
         def loglikelihood(self, requests):
-            began, found = time.perf_counter(), []
+            found = []
             for request in requests:
                 context, ending = request.args
                 ids = torch.from_numpy(tokenizer.encode(context + ending))  # (T,)
@@ -70,7 +64,6 @@ def smallest(model, tokenizer):
                     log_p = model(ids[None, :-1])[0, n - 1 :].log_softmax(-1)  # (T - n, V)
                 scores = log_p.gather(1, ids[n:, None])
                 found.append((float(scores.sum()), bool((log_p.argmax(-1) == ids[n:]).all())))
-            self.seconds = time.perf_counter() - began
             return found
 
         def loglikelihood_rolling(self, requests):
@@ -80,23 +73,6 @@ def smallest(model, tokenizer):
             raise NotImplementedError
 
     return Smallest()
-
-
-def same_texts():
-    """Whether our texts of raw rows are those of lm-eval's own task, to the character."""
-    from datasets import Dataset, disable_progress_bars
-    from lm_eval.tasks.hellaswag.utils import process_docs
-
-    disable_progress_bars()
-    names = ("activity_label", "ctx_a", "ctx_b", "endings")
-    rows = [dict(zip(names, row, strict=True)) | {"label": n} for n, row in enumerate(RAW)]
-    path = Path(UNKEPT.name, "raw.jsonl")
-    for row in rows:  # an ending that is empty in the end is refused here, and scored there
-        row["endings"][-1] = row["endings"][-1].strip() or "y"
-    path.write_text("".join(json.dumps(row | {"ind": 0}) + "\n" for row in rows), encoding="utf-8")
-    ours = [(item.context, list(item.endings), item.label) for item in read_hellaswag(path)]
-    theirs = process_docs(Dataset.from_list(rows))
-    return ours == [(row["query"], row["choices"], row["gold"]) for row in theirs]
 
 
 def main():
@@ -128,20 +104,20 @@ def main():
         last["ours"] = score_choices(model, tokenizer, items)
         return [last["ours"].accuracy(per) for per in METRICS.values()]
 
-    whole, stage = "lm-eval, simple_evaluate", "lm-eval, its wrapper alone"
-    times = in_turns({"ours": ours, whole: theirs, stage: lambda: wrapper.seconds}, chosen.rounds, warm_up=1)
+    whole = "lm-eval, simple_evaluate"
+    times = in_turns({"ours": ours, whole: theirs}, chosen.rounds, warm_up=1)
 
     samples = sorted(last["theirs"]["samples"]["local"], key=lambda sample: sample["doc_id"])
     nats = np.array([[score for score, _ in sample["filtered_resps"]] for sample in samples])  # (N, 4)
     largest = float(np.abs(nats - last["ours"].nats).max())
-    figures = {"items": len(samples), "largest_difference_nats": largest, "same_texts": same_texts()}
+    figures = {"items": len(samples), "largest_difference_nats": largest}
     for metric, per in METRICS.items():
         found = [bool(sample[metric]) for sample in samples]
         alike = int((last["ours"].correct(per) == found).sum())
         figures |= {metric: statistics.fmean(found), f"{metric}_items_equal": alike}
     print(figures)
     record.write("measurement", name="equal", **figures)
-    report(record, times, [(whole, "ours"), (stage, "ours")])
+    report(record, times, [(whole, "ours")])
 
 
 if __name__ == "__main__":

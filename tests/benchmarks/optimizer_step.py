@@ -1,4 +1,4 @@
-"""What does one Muon step cost? Run by hand: python tests/benchmarks/optimizer_step.py
+"""Measure what one Muon step costs: python tests/benchmarks/optimizer_step.py
 
 Times one optimiser step on the matrices of the blocks: ours (float32, all matrices of a shape at once) beside
 torch.optim.Muon (bfloat16, one after the other) and fused AdamW on the same matrices. On a processor without
@@ -18,7 +18,7 @@ from tinylm.training.optim import build_optimizer
 
 
 def muon_groups(config):
-    """The groups of a new model that Muon takes, each parameter with a gradient."""
+    """Return a new model's groups that Muon updates, each parameter with a gradient."""
     optimizer = build_optimizer(GPT(config), TrainConfig(optimizer="muon", weight_decay=0.0))
     groups = [group for group in optimizer.param_groups if group["kind"] == "muon"]
     for p in (p for group in groups for p in group["params"]):

@@ -1,9 +1,9 @@
-"""What does averaging the gradients of two processes cost? Run by hand:
+"""Measure what averaging the gradients of two processes costs:
 torchrun --standalone --nproc-per-node=2 tests/benchmarks/reduce.py
 
-Times forward and backward of one micro-batch on each process, in turns: without an average; with an average
-made by hand after the backward pass; and in torch's DistributedDataParallel, which begins to send while the
-pass still goes on. A turn ends when all processes have.
+It times forward and backward of one micro-batch on each process, in turns: without an average; with an
+average by hand after the backward pass; and in torch's DistributedDataParallel, which begins to send during
+the backward pass. A turn ends when all processes have finished.
 """
 
 import time
@@ -17,10 +17,12 @@ from tinylm.model.gpt import GPT
 from tinylm.model.losses import next_token_loss
 from tinylm.training import ddp
 
+SHAPE = ModelConfig(vocab_size=4096, context_length=128, n_layer=6, n_head=6, n_embd=384)
 
-def cases(config, rows, world):
-    """What is timed, by its name: functions without arguments that return the seconds they took."""
-    ids = torch.randint(config.vocab_size, (rows, config.context_length + 1))
+
+def cases(rows, world):
+    """Return, by name, functions that do one turn and return the seconds that it took."""
+    ids = torch.randint(SHAPE.vocab_size, (rows, SHAPE.context_length + 1))
     batch = Batch(ids[:, :-1], ids[:, 1:])
 
     def by_hand(model):
@@ -28,7 +30,7 @@ def cases(config, rows, world):
             p.grad.copy_(world.mean(p.grad))
 
     def made(maker=ddp.SINGLE, after=lambda model: None):
-        model = GPT(config, generator=torch.Generator().manual_seed(0))
+        model = GPT(SHAPE, generator=torch.Generator().manual_seed(0))
         engine = maker.engine(model, next_token_loss)
 
         def turn():
@@ -46,16 +48,13 @@ def cases(config, rows, world):
 
 
 def main():
-    sizes = {"n_layer": 6, "n_head": 6, "n_embd": 384, "context_length": 128, "vocab_size": 4096}
-    shape = {name: (size, "of the model") for name, size in sizes.items()}
-    chosen = options(__doc__, rounds=(20, "turns"), rows=(2, "of a micro-batch"), **shape)
-    config = ModelConfig(**{name: getattr(chosen, name) for name in sizes})
+    chosen = options(__doc__, rounds=(20, "turns"), rows=(2, "of a micro-batch"))
     with ddp.joined(120) as world:
         if world.size == 1:
-            raise SystemExit("start it with torchrun, as it says at the top")
-        times = in_turns(cases(config, chosen.rows, world), chosen.rounds)
+            raise SystemExit("start this with torchrun: the command is in --help")
+        times = in_turns(cases(chosen.rows, world), chosen.rounds)
         if world.rank == 0:
-            n = sum(p.numel() for p in GPT(config).parameters())
+            n = sum(p.numel() for p in GPT(SHAPE).parameters())
             print(f"{n:,} parameters, {world.size} processes")
             pairs = [("torch's DDP", "by hand"), ("torch's DDP", "no average")]
             typed = command().replace("python", f"torchrun --standalone --nproc-per-node={world.size}")

@@ -1,7 +1,6 @@
 """One training step on the processor: the plain one, as it is usually written, and the library's."""
 
 import itertools
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -25,9 +24,9 @@ Step = Callable[[], torch.optim.Optimizer]
 
 
 class PlainBlock(nn.Module):
-    def __init__(self, config: ModelConfig, attention: str):
+    def __init__(self, config: ModelConfig):
         super().__init__()
-        C, self.n_head, self.attention = config.n_embd, config.n_head, attention
+        C, self.n_head = config.n_embd, config.n_head
         self.ln_1, self.ln_2 = nn.LayerNorm(C), nn.LayerNorm(C)
         self.c_attn, self.c_proj = nn.Linear(C, 3 * C), nn.Linear(C, C)
         self.c_fc, self.c_out = nn.Linear(C, 4 * C), nn.Linear(4 * C, C)
@@ -36,22 +35,17 @@ class PlainBlock(nn.Module):
         B, T, C = x.shape
         q, k, v = self.c_attn(self.ln_1(x)).split(C, dim=2)
         q, k, v = (part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for part in (q, k, v))
-        if self.attention == "explicit":
-            scores = q @ k.transpose(-2, -1) / math.sqrt(k.size(-1))  # (B, H, T, T)
-            scores = scores.masked_fill(torch.ones(T, T, dtype=torch.bool).triu(1), -math.inf)
-            y = F.softmax(scores, dim=-1) @ v  # (B, H, T, D)
-        else:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, D)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, D)
         x = x + self.c_proj(y.transpose(1, 2).contiguous().view(B, T, C))  # (B, T, C)
         return x + self.c_out(F.gelu(self.c_fc(self.ln_2(x)), approximate="tanh"))  # (B, T, C)
 
 
 class PlainGPT(nn.Module):
-    def __init__(self, config: ModelConfig, attention: str = "fused"):
+    def __init__(self, config: ModelConfig):
         super().__init__()
         C, V = config.n_embd, config.vocab_size
         self.wte, self.wpe = nn.Embedding(V, C), nn.Embedding(config.context_length, C)
-        self.h = nn.Sequential(*(PlainBlock(config, attention) for _ in range(config.n_layer)))
+        self.h = nn.Sequential(*(PlainBlock(config) for _ in range(config.n_layer)))
         self.ln_f, self.lm_head = nn.LayerNorm(C), nn.Linear(C, V, bias=False)
         nn.init.normal_(self.wte.weight, std=0.02)
         self.lm_head.weight = self.wte.weight
@@ -66,11 +60,9 @@ def random_ids(config: ModelConfig) -> np.ndarray:
     return np.random.default_rng(0).integers(0, config.vocab_size, 100_000)
 
 
-def plain_step(
-    config: ModelConfig, batch: int, dtype: str, *, attention: str = "fused", fused_adamw: bool = False
-) -> Step:
-    """Return a function that does one step, written as most people write it, and returns the optimiser."""
-    model, T = PlainGPT(config, attention), config.context_length
+def plain_step(config: ModelConfig, batch: int, dtype: str, *, fused_adamw: bool = False) -> Step:
+    """Return a function that does one step as most people write it and returns the optimiser."""
+    model, T = PlainGPT(config), config.context_length
     decayed = [p for p in model.parameters() if p.dim() >= 2]
     others = [p for p in model.parameters() if p.dim() < 2]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
@@ -111,12 +103,11 @@ def our_step(
     numbers = itertools.count()
 
     def step():
-        number = next(numbers)
         train_step(
             model,
             optimizer,
             batches,
-            step=number,
+            step=next(numbers),
             config=plan,
             precision=precision,
             loss_fn=loss_fn,

@@ -1,14 +1,12 @@
-"""How good are the stories of a model of toyworld? The shares that the grader accepts, and nats per story.
+"""Grade the stories of a model of toyworld, and measure its nats per story.
 
     python tests/benchmarks/story_grades.py --checkpoint toyworld_stories
     make promote RUN=story_grades
 
 Stories are generated from an empty prompt, at each temperature. The nats are those of complete held-out
-stories, end included, beside the exact entropy. First mistakes are counted by what the grader says."""
+stories, end included; the record has the exact entropy beside them."""
 
 import math
-import re
-from collections import Counter
 
 import torch
 from benchmark import open_record, options
@@ -33,21 +31,15 @@ def story_nats(model, tokenizer, story):
     return ids, token_losses(model(tokens[None, :-1])[0], tokens[1:]).tolist()
 
 
-def mistakes(grades):
-    """How often the grader found which first mistake, the most frequent first."""
-    said = ("faithful" if g.faithful else re.sub(r"( was .*|:.*)", "", g.why) for g in grades)
-    return dict(Counter(said).most_common())
-
-
 def tell_and_grade(model, tokenizer, n, *, temperature, seed):
-    """n stories told from nothing: the shares that the grader accepts, and their first mistakes."""
+    """Generate n stories from an empty prompt. Return the shares that the grader accepts."""
     asked = GenerationConfig(max_new_tokens=model.config.context_length - 1, temperature=temperature)
     draw, told = torch.Generator().manual_seed(seed), []
     while len(told) < n:
         prompts = [""] * min(AT_ONCE, n - len(told))
         told += generate_texts(model.eval(), tokenizer, prompts, asked, generator=draw)
     grades = [STORIES.grade(unspaced(story)) for story in told]
-    return {name: sum(getattr(g, name) for g in grades) / n for name in SHARES}, mistakes(grades)
+    return {name: sum(getattr(g, name) for g in grades) / n for name in SHARES}
 
 
 def main() -> None:
@@ -71,10 +63,9 @@ def main() -> None:
     print(*(f"{name:16} {value:.4f}" for name, value in figures.items()), sep="\n")
     for heat in chosen.temperatures:
         asked = {"temperature": heat, "seed": chosen.seed}
-        shares, found = tell_and_grade(model, tokenizer, chosen.stories, **asked)
-        name = f"temperature {heat}"
-        record.write("measurement", name=name, n=chosen.stories, **asked, **shares, first_mistakes=found)
-        print(name, shares, *list(found.items())[:6], sep="\n  ")
+        shares = tell_and_grade(model, tokenizer, chosen.stories, **asked)
+        record.write("measurement", name=f"temperature {heat}", n=chosen.stories, **asked, **shares)
+        print(f"temperature {heat}", shares)
     record.write("end")
 
 

@@ -1,4 +1,4 @@
-"""What makes a small story model copy names? A space before each line, and what was told before counted more.
+"""Measure what makes a small story model copy names: a space before each line, and a loss with more recall.
 
     python tests/benchmarks/story_variants.py
     make promote RUN=story_variants
@@ -78,7 +78,7 @@ def trained(record: RunRecord, seed: int, n_steps: int, turns: int) -> None:
     curves = train_in_turns(runs, turns, lambda name, run: measured(run.model, tokenizers[name], name))
     steps = [n_steps * turn // turns for turn in range(1, turns + 1)]
     for name, run in runs.items():
-        shares, _ = tell_and_grade(run.model, tokenizers[name], 200, temperature=0.5, seed=seed)
+        shares = tell_and_grade(run.model, tokenizers[name], 200, temperature=0.5, seed=seed)
         nats, ratios = zip(*curves[name], strict=True)
         figures = {"steps": steps, "nats_of_a_name": nats, "ratio": ratios}
         record.write("measurement", name=name, seed=seed, temperature=0.5, **shares, **figures)

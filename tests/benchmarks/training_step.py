@@ -1,4 +1,4 @@
-"""How fast is one training step? Run by hand: python tests/benchmarks/training_step.py [--record NAME]
+"""Measure one training step beside a plain one: python tests/benchmarks/training_step.py [--record NAME]
 
 Measure two ratios for the 0.8M character model (4 layers, 4 heads, 128 wide, context 64, batch 12, float32):
 the library's step over that of a plain hand-written GPT, and the library's `train` over bare steps.

@@ -1,9 +1,9 @@
-"""Does a training survive being killed? Run by hand: python tests/benchmarks/twenty_kills.py --record NAME
+"""Kill a training again and again, and resume it: python tests/benchmarks/twenty_kills.py --record NAME
 
-A small training with dropout, accumulation and Muon, a real process, is given SIGKILL twenty times at seeded
-random moments, every second time while it saves, and resumed. A line for each kill says what was found; the
-last ones say whether the tensors and the record of the end are those of a training that was left in peace,
-to the bit.
+A small training with dropout, accumulation and Muon runs in a process of its own. It gets SIGKILL twenty
+times at seeded random moments, every second time while it writes a checkpoint, and is resumed. A line for
+each kill says what was found. The last lines say whether the final tensors and record are bit for bit those
+of a training that was never killed.
 """
 
 import shlex

@@ -6,13 +6,12 @@ validation text, and what its seeds say together is one line of the record.
 
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmark import command
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tinylm.inference.evaluate import Evaluation
 from tinylm.model.gpt import GPT
@@ -43,35 +42,19 @@ def settings_of(source: Recipe, names: Iterable[str]) -> dict[str, Any]:
 
 
 class Training:
-    """A model that is trained some steps at a time; its steps and its seconds are counted.
-
-    averaged: if above 0, keep an exponential average of the weights too; each step keeps this share of it."""
+    """A model that is trained some steps at a time; its steps and its seconds are counted."""
 
     def __init__(
-        self,
-        model: GPT,
-        batches: Batches,
-        plan: TrainConfig,
-        loss_fn: LossFn = next_token_loss,
-        *,
-        averaged: float = 0.0,
+        self, model: GPT, batches: Batches, plan: TrainConfig, loss_fn: LossFn = next_token_loss
     ) -> None:
         self.model, self.batches, self.plan, self.loss_fn = model.train(), batches, plan, loss_fn
         self.optimizer = build_optimizer(model, plan)
-        self.average = None
-        if averaged:
-            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(averaged))
         self.step, self.cpu, self.seconds, self.logged = 0, 0.0, 0.0, []
 
     @classmethod
-    def of(cls, run: Run, **settings: Any) -> "Training":
-        """Return the training of a recipe that is ready."""
-        return cls(run.model, run.batches, run.plan, run.task.loss_fn, **settings)
-
-    @property
-    def tokens(self) -> int:
-        """How many tokens it has read."""
-        return self.step * self.plan.tokens_per_step
+    def of(cls, run: Run) -> "Training":
+        """Return the training of a run that has not begun."""
+        return cls(run.model, run.batches, run.plan, run.task.loss_fn)
 
     def go(self, until: int) -> None:
         """Train up to this step."""
@@ -87,8 +70,6 @@ class Training:
                 loss_fn=self.loss_fn,
                 log=log,
             )
-            if self.average is not None:
-                self.average.update_parameters(self.model)
             self.cpu += time.process_time() - cpu
             self.seconds += time.perf_counter() - began
             if log:
@@ -115,51 +96,52 @@ class Rung:
     name: str
     recipe: Recipe
     kept: bool = True
-    averaged: float = 0.0  # see Training: the average is what is scored
-
-
-def own_records(ends: list[Rung], seeds: list[int]) -> dict[tuple[str, int], Path]:
-    """Return where each run of these rungs has a training record of its own. Refuse to overwrite one."""
-    places = {
-        (rung.name, seed): paths.MINE / f"{rung.recipe.name}-seed{seed}" / "record.jsonl"
-        for rung in ends
-        for seed in seeds
-    }
-    if taken := [path.parent.name for path in places.values() if path.exists()]:
-        raise SystemExit(f"data/mine/ has {', '.join(taken)} already: move them away")
-    return places
 
 
 def climb(
-    rungs: list[Rung], seeds: list[int], record: RunRecord, own: dict[tuple[str, int], Path]
-) -> dict[str, list[tuple[Training, Evaluation]]]:
-    """Train all rungs with each seed, and write and return their evaluations on the validation text.
+    rungs: list[Rung],
+    seeds: list[int],
+    record: RunRecord,
+    *,
+    own: Container[str] = (),
+    figures: Mapping[str, dict[str, Any]] | None = None,
+) -> None:
+    """Train all rungs with each seed. Write their evaluations, a summary of each rung, and the record's end.
 
-    `own` names the runs that have a training record too."""
-    results: dict[str, list[tuple[Training, Evaluation]]] = {rung.name: [] for rung in rungs}
+    Every run of the rungs in `own` also gets a training record in data/mine, ready to be promoted.
+    `figures` adds to the summary of a rung. Raises SystemExit where a training record exists already."""
+    places = {
+        (rung.name, seed): paths.MINE / f"{rung.recipe.name}-seed{seed}" / "record.jsonl"
+        for rung in rungs
+        for seed in seeds
+        if rung.name in own
+    }
+    if taken := [path.parent.name for path in places.values() if path.exists()]:
+        raise SystemExit(f"data/mine/ has {', '.join(taken)} already: move them away")
+    seen: dict[str, list[tuple[Training, Evaluation]]] = {rung.name: [] for rung in rungs}
     for seed in seeds:
         ready = {rung.name: Run(changed(rung.recipe, seed=seed)) for rung in rungs}
-        own_here = {name: run for name, run in ready.items() if (name, seed) in own}
-        headers = {name: run.header(run.forecast(), command()) for name, run in own_here.items()}
-        runs = {rung.name: Training.of(ready[rung.name], averaged=rung.averaged) for rung in rungs}
+        headers = {name: run.header(run.forecast(), command()) for name, run in ready.items() if name in own}
+        runs = {name: Training.of(run) for name, run in ready.items()}
         train_in_turns(runs, BLOCKS)
         for name, run in runs.items():
-            model = run.model if run.average is None else run.average.module
-            result = ready[name].task.measure(model, max_tokens=run.plan.eval_tokens or None)
-            results[name].append((run, result))
-            about = {"name": name, "seed": seed, "step": run.step, "tokens": run.tokens}
+            result = ready[name].task.measure(run.model, max_tokens=run.plan.eval_tokens or None)
+            seen[name].append((run, result))
+            about = {"name": name, "seed": seed, "step": run.step}
             times = {"cpu_seconds": run.cpu, "seconds": run.seconds}
             record.write("evaluation", **about, **asdict(result), **times)
             print(f"seed {seed} {name:24} {result.loss:.4f} {run.cpu:.0f} s", flush=True)
-            if name in headers:
-                write_own(own[name, seed], headers[name], run, result)
-    return results
+            if name in own:
+                write_own(places[name, seed], headers[name], run, result)
+    for rung in rungs:
+        write_summary(record, rung, seen[rung.name], **(figures or {}).get(rung.name, {}))
+    record.write("end")
 
 
 def write_summary(
     record: RunRecord, rung: Rung, seen: list[tuple[Training, Evaluation]], **figures: Any
 ) -> None:
-    """Write and print what the runs of a rung say together: one run and its evaluation for each seed."""
+    """Write and print the mean loss of a rung over its seeds, with the standard error of that mean."""
     losses = [result.loss for _, result in seen]
     mean, error = statistics.mean(losses), None
     if len(losses) > 1:
@@ -173,8 +155,11 @@ def write_summary(
         losses=losses,
         loss=mean,
         standard_error=error,
+        bits_per_token=statistics.mean(result.bits_per_token for _, result in seen),
         cpu_seconds=[run.cpu for run, _ in seen],
         parameters=seen[0][0].model.n_parameters(),
+        steps=rung.recipe.train.steps,
+        tokens=rung.recipe.train.steps * rung.recipe.train.tokens_per_step,
         **figures,
     )
 

@@ -38,15 +38,11 @@ def trained():
     return ours, tiktoken.Encoding("ours", pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens={})
 
 
+@cache
 def gpt2():
-    """(ours, tiktoken's), or a skip."""
+    """Return (ours, tiktoken's), or skip the test where GPT-2's vocabulary is missing."""
     if corpora.locate("gpt2-bpe") is None:
         pytest.skip("GPT-2's vocabulary is not here: `python -m tinylm fetch gpt2-bpe` gets it")
-    return _gpt2()
-
-
-@cache
-def _gpt2():
     return gpt2_tokenizer(), tiktoken_gpt2()
 
 

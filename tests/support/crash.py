@@ -62,8 +62,7 @@ def killed(folder: Path, name: str, words: list[str], *, kills: int, seed: int) 
         reached, in_a_save = _last_step(record), number % 2 == 0
         if in_a_save:
             _until(running, lambda started=started: _draft_since(home, started))
-        delay = draw.uniform(0, 0.03 if in_a_save else 0.3)
-        time.sleep(delay)
+        time.sleep(draw.uniform(0, 0.03 if in_a_save else 0.3))
         running.kill()
         running.wait(PATIENCE)
         saved, passed_over = load_newest(home)
@@ -71,11 +70,8 @@ def killed(folder: Path, name: str, words: list[str], *, kills: int, seed: int) 
             "number": number,
             "after_step": reached,
             "in_a_save": in_a_save,
-            "milliseconds_more": round(1000 * delay, 1),
             "resumes_from_step": saved.progress.step,
             "damaged": len(passed_over),
-            "half_written": sorted(p.name for p in home.glob(".step_*")),
-            "record_cut_in_a_line": not record.read_bytes().endswith(b"\n"),
             "exit_code": running.returncode,
         }
     finish(folder, ["resume", name])
