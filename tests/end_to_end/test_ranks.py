@@ -139,11 +139,33 @@ def test_same_number_of_processes_goes_on_to_the_same_bits_and_one_more_says_tha
         assert the_end(tmp_path / name) == the_end(tmp_path / "whole"), name
 
 
+def test_fsdp_run_is_stopped_resumed_and_cut_off_and_one_process_goes_on_as_if_alone_all_along(tmp_path):
+    deep = [*WORDS, "--model.n-layer", "2", "--model.activation-checkpointing"]
+    assert ended(started(1, tmp_path, [*deep, "--name", "whole"])) == [0]
+    record, until = tmp_path / "cut" / "record.jsonl", time.monotonic() + ranks.PATIENCE
+    for goal, words, blow in (  # an evaluation, and so a save, every 7
+        (10, [*deep, "--name", "cut", "--fsdp"], signal.SIGTERM),
+        (16, ["resume", "cut", "--fsdp"], signal.SIGKILL),
+    ):
+        processes = started(2, tmp_path, words)
+        while last_step(record) < goal and time.monotonic() < until:
+            time.sleep(0.002)
+        os.kill(processes[1][0].pid, blow)
+        codes, (said, _) = ended(processes, within=30), texts_of(2, tmp_path)
+        assert codes == ([130, 130] if blow == signal.SIGTERM else [2, -signal.SIGKILL]), said
+    assert re.search(f"{LOST}.*the last good checkpoint is .*step_0*(14|21).* goes on", said), said
+    assert ended(started(1, tmp_path, ["resume", "cut"])) == [0]
+    whole, cut = curve(tmp_path / "whole" / "record.jsonl"), curve(record)
+    assert [step for step, _ in whole] == [step for step, _ in cut]
+    assert [loss for _, loss in cut] == pytest.approx([loss for _, loss in whole], rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--data.corpus", "tinystories"], "tinystories is not here"),  # found out by rank 0
         (["--train.tokens-per-step", "93"], "tokens_per_step 93 is not a multiple of .* world_size 2 = 62"),
+        (["--fsdp", "--train.optimizer", "muon"], "fsdp keeps a part of each matrix and muon needs whole"),
     ],
 )
 def test_refusal_is_said_once_and_leaves_nothing_behind(tmp_path, words, said):

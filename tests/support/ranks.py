@@ -20,6 +20,7 @@ from tests.support.command_line import CHARACTERS
 from tests.support.tiny import Batches, T, make_batches, make_config, tiny_gpt
 from tinylm.__main__ import main
 from tinylm.cli import commands  # noqa: F401  imported once, for all
+from tinylm.device import whole
 from tinylm.errors import ConfigError, TinyLMError, WorldLost
 from tinylm.inference.evaluate import evaluate
 from tinylm.model.losses import next_token_loss
@@ -123,14 +124,14 @@ def trained(world, **options):
         "norms": [step.grad_norm for step in history.steps],
         "rows": batches.read,
         "saved": saved,
-        "weights": torch.cat([p.detach().reshape(-1) for p in model.parameters()]).numpy(),
+        "weights": torch.cat([whole(p.detach()).reshape(-1) for p in model.parameters()]).numpy(),
         "evaluation": evaluate(model, ids, world=None if world is ddp.SINGLE else world, batch_size=5).loss,
     }
 
 
-def train_here(options):
+def train_here(options, fsdp=False):
     """Train in this process's world."""
-    with ddp.joined(60) as world:
+    with ddp.joined(60, fsdp=fsdp) as world:
         return trained(world, **options)
 
 

@@ -13,26 +13,28 @@ from tinylm.training import ddp
 
 
 @pytest.mark.parametrize(
-    ("sizes", "options"),
+    ("sizes", "options", "fsdp"),
     [
-        ((2, 3, 4), {}),
-        ((3,), {"dropout": 0.3}),
-        ((2,), {"micro": 3, "frozen": ["blocks.0.mlp.up.weight"]}),
-        ((2,), {"optimizer": "muon"}),
+        ((2, 3, 4), {}, False),
+        ((3,), {"dropout": 0.3}, False),
+        ((2,), {"micro": 3, "frozen": ["blocks.0.mlp.up.weight"]}, False),
+        ((2,), {"optimizer": "muon"}, False),
+        ((2, 3), {"frozen": ["blocks.0.mlp.up.weight"], "grad_clip": 0.1}, True),
     ],
-    ids=["plain", "dropout", "frozen", "muon"],
+    ids=["plain", "dropout", "frozen", "muon", "fsdp"],
 )
-def test_any_number_of_processes_trains_as_one_does_with_the_big_batch(sizes, options):
+def test_any_number_of_processes_trains_as_one_does_with_the_big_batch(sizes, options, fsdp):
     alone = ranks.trained(ddp.SINGLE, **options)
     for size in sizes:
-        found = ranks.together(size, ranks.train_here, options)
+        found = ranks.together(size, ranks.train_here, options, fsdp)
         for mine in found:
             assert mine["losses"] == pytest.approx(alone["losses"], rel=1e-5)
             assert mine["norms"] == pytest.approx(alone["norms"], rel=1e-4)
             assert mine["evaluation"] == pytest.approx(alone["evaluation"], rel=1e-5)
             assert mine["weights"] == pytest.approx(alone["weights"], abs=3e-4)  # a hundredth of the rate
             assert ranks.digest(mine["weights"]) == ranks.digest(found[0]["weights"])  # to the bit
-        assert [mine["saved"] for mine in found] == [[0, 20], *[[]] * (size - 1)]  # rank 0 alone writes
+        others = [0, 20] if fsdp else []  # rank 0 alone writes; with fsdp the others give it their part
+        assert [mine["saved"] for mine in found] == [[0, 20], *[others] * (size - 1)]
         rows = sorted(row for mine in found for row in mine["rows"])
         assert rows == sorted(alone["rows"]) and len(rows) == 20 * 24
 

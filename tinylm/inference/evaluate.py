@@ -114,8 +114,10 @@ def evaluate(
     sums, counts = np.zeros((2, len(starts)))
     totals: dict[str, float] = {}  # each metric, summed over rows
     with eval_mode(model.modules()), torch.no_grad(), precision.autocast():
-        for numbers in np.split(chosen, range(batch_size, len(chosen), batch_size)):
-            if len(numbers) == 0:  # a process without a share
+        most = -(-n_chosen // size)  # rows in the largest share
+        for numbers in np.split(chosen, range(batch_size, most, batch_size)):
+            if len(numbers) == 0:  # all processes do as many forward passes: fsdp gathers weights in each
+                loss_fn(model, rows.rows(np.array([0])).to(precision.device))
                 continue
             batch = rows.rows(numbers).to(precision.device)
             nats, metrics = loss_fn(model, batch)  # (B, T)

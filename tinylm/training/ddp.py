@@ -39,6 +39,7 @@ class World:
     """A world of one process. Rank 0 writes all files and decides when to save and when to stop."""
 
     rank, size, on_machine = 0, 1, 1  # on_machine: how many of the processes share this machine
+    is_sharded = False  # whether each process keeps only its part of the weights
 
     @property
     def device(self) -> torch.device:
@@ -57,6 +58,12 @@ class World:
         """Return whether the flag is set on any process."""
         return flag
 
+    def check(self, optimizer: str) -> None:
+        """Raise ConfigError for an optimiser that these processes cannot use together."""
+
+    def shard(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Leave to each process its part of a model and of its optimiser's state, if that is asked for."""
+
     def engine(self, model: nn.Module, loss_fn: LossFn) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
         """Return engine(batch) -> (nats (B, T), metrics): the loss of this model, as a step computes it.
 
@@ -73,6 +80,9 @@ class World:
 
     def check_gradients(self, model: nn.Module) -> None:
         """Raise ConfigError if a trainable parameter got no gradient, which only several processes mind."""
+
+    def reshard(self, model: nn.Module) -> None:
+        """Give up what a forward pass has gathered of the others' weights, before the weights are saved."""
 
     def broadcast(self, value: Any, source: int = 0) -> Any:
         """Return the value that rank `source` has. It can be anything that pickle takes."""
@@ -217,8 +227,51 @@ class Processes(World):
             dist.distributed_c10d._abort_process_group()
 
 
+class Sharded(Processes):
+    """Several processes that share one model, which may not fit one GPU. Made by `joined(fsdp=True)`.
+
+    Each keeps 1 / size of every parameter, gradient and optimiser state. A block's weights are gathered when
+    the block is computed, and given up afterwards; those outside the blocks are kept until the backward pass.
+    Gradients are averaged after each micro-batch, not after the last one only: whole gradients that wait for
+    the last would need the memory that is saved here. Rank 0 cannot save alone, so `save` is called on all.
+    Source: Zhao et al. 2023, arXiv:2304.11277."""
+
+    is_sharded = True
+    engine, accumulating = World.engine, World.accumulating  # torch's hooks on the blocks do the rest
+
+    def check(self, optimizer: str) -> None:
+        if optimizer == "muon":
+            raise ConfigError("fsdp keeps a part of each matrix and muon needs whole ones: use adamw")
+
+    def shard(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        # Imported here, because they take 1.4 seconds of processor.
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+        from torch.distributed.tensor import distribute_tensor
+
+        mesh = init_device_mesh(self.device.type, (self.size,))
+        names = {p: name for name, p in model.named_parameters()}
+        with self.exchanging():
+            for part in (*getattr(model, "blocks", ()), model):
+                fully_shard(part, mesh=mesh, reshard_after_forward=part is not model)
+            if hasattr(model, "hidden"):  # fused_loss calls it and not the model
+                register_fsdp_forward_method(model, "hidden")
+            for group in optimizer.param_groups:
+                group["params"] = [model.get_parameter(names[p]) for p in group["params"]]
+            for whole, state in list(optimizer.state.items()):
+                p = model.get_parameter(names[whole])
+                optimizer.state[p] = {
+                    key: distribute_tensor(tensor, mesh, p.placements) if tensor.ndim else tensor.to(p.device)
+                    for key, tensor in state.items()
+                }
+                del optimizer.state[whole]
+
+    def reshard(self, model: nn.Module) -> None:
+        model.reshard()
+
+
 @contextlib.contextmanager
-def joined(timeout_seconds: float = 600.0) -> Iterator[World]:
+def joined(timeout_seconds: float = 600.0, *, fsdp: bool = False) -> Iterator[World]:
     """Join the process group that torchrun started this process in, and leave it at the end.
 
     Yield SINGLE where torchrun's variables are not set. Each process computes on the GPU of its number on the
@@ -228,6 +281,8 @@ def joined(timeout_seconds: float = 600.0) -> Iterator[World]:
     with exit code 2, so that a refusal is printed once. SIGTERM, which torchrun sends to the rest, ends a
     process with a sentence, except in training: there it is the same as Ctrl-C. Raises ConfigError if
     torchrun's variables are incomplete or wrong, and if there are fewer GPUs than processes."""
+    if fsdp and os.environ.get("WORLD_SIZE", "1") == "1":
+        raise ConfigError("fsdp divides a model among processes and there is 1: start several with torchrun")
     if not any(name in os.environ for name in PLACE):
         yield SINGLE
         return
@@ -252,7 +307,7 @@ def joined(timeout_seconds: float = 600.0) -> Iterator[World]:
     except RuntimeError as error:
         lost = f"rank {rank} of {size} did not find the other processes ({_first_words(error)})"
         raise WorldLost(f"{lost}: start all processes again") from error
-    world = Processes(rank, size, on_machine)
+    world = (Sharded if fsdp else Processes)(rank, size, on_machine)
     if backend != "gloo":
         world.device = torch.device(card.type, local)
     before = signal.signal(signal.SIGTERM, told_to_end)
