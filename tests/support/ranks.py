@@ -135,31 +135,34 @@ def train_here(options, fsdp=False):
         return trained(world, **options)
 
 
-def beside_by_hand():
-    """The greatest difference between the engine's gradients and averages made by hand, relative to the
-    greatest gradient, after two micro-batches; the same for what each rank has after the first of them, and
-    for what it would have if that one had been averaged."""
+def gradients():
+    """This process's gradients after the first and after the second of two micro-batches."""
     with ddp.joined(60) as world:
         model, batches, _ = setting(world=world)
-        other, _, _ = setting(world=world)
-        engine, worst = world.engine(model, next_token_loss), []
+        engine, found = world.engine(model, next_token_loss), []
+        for micro_step in range(2):
+            with contextlib.nullcontext() if micro_step else world.accumulating(engine):
+                engine(batches.batch(0, micro_step, 2))[0].sum().backward()
+            found.append(digest(torch.cat([p.grad.reshape(-1) for p in model.parameters()]).numpy()))
+        return found
 
-        def differ(average):
-            for p, q in zip(model.parameters(), other.parameters(), strict=True):
-                expected = world.mean(q.grad) if average else q.grad
-                yield float((p.grad - expected).abs().max() / expected.abs().max())
 
-        for step in range(3):
-            model.zero_grad(), other.zero_grad()
-            for micro_step in range(2):
-                batch = batches.batch(step, micro_step, 2)
-                with contextlib.nullcontext() if micro_step else world.accumulating(engine):
-                    engine(batch)[0].sum().backward()
-                next_token_loss(other, batch)[0].sum().backward()
-                if micro_step == 0:
-                    local, averaged = max(differ(average=False)), max(differ(average=True))
-            worst.append((max(differ(average=True)), local, averaged))
-        return worst
+def each_with_a_clock(seconds):
+    """The steps after which this process saved, and whether the run was interrupted: SIGTERM comes to rank 1
+    in an evaluation. Each process has save_seconds of its own, as if their clocks differed."""
+    with ddp.joined(60, fsdp=True) as world:
+        model, batches, config = setting(world=world, eval_every=4)
+        saved = []
+
+        def evaluate(state):
+            if world.rank == 1 and state.progress.step == 8:
+                signal.raise_signal(signal.SIGTERM)
+            return 1.0
+
+        save = lambda state: saved.append(state.progress.step) or "a name"  # noqa: E731
+        options = {"evaluate": evaluate, "save": save, "save_seconds": seconds[world.rank]}
+        history = train(model, batches, config, world=world, show_progress=False, **options)
+        return saved, history.interrupted
 
 
 def said(values):

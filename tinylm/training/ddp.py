@@ -26,11 +26,10 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from tinylm.device import best_device, hardware
-from tinylm.errors import ConfigError, WorldLost, require_count
+from tinylm.errors import ConfigError, WorldLost
 from tinylm.model.losses import LossFn
 
 PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-MEETING = ("MASTER_ADDR", "MASTER_PORT")
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # the network interface by which a machine reaches itself
 _joined = itertools.count()
 
@@ -112,26 +111,6 @@ class Objective(nn.Module):
         return self.loss_fn(self.model, batch)
 
 
-class Engine:
-    """A handle on torch's DistributedDataParallel around an Objective. Made by Processes.engine.
-
-    The world closes it before it leaves the process group. A DistributedDataParallel that outlives its group
-    frees it while holding Python's lock, which gloo's thread may be waiting for: 1 process in 15 never ended
-    (torch 2.13). References to the handle itself, such as those of a traceback, do no harm."""
-
-    def __init__(self, objective: Objective) -> None:
-        # Buffers are equal by construction: the same on all ranks at first, then changed by averaged metrics.
-        # As views of the buckets that are sent, gradients need no second copy of themselves in memory.
-        with warnings.catch_warnings():  # the argument has a new name in torch 2.13, which 2.6 doesn't know
-            warnings.simplefilter("ignore", FutureWarning)
-            self.ddp = DistributedDataParallel(
-                objective, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
-
-    def __call__(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.ddp(batch)
-
-
 class Processes(World):
     """Several processes, on one machine or more, each with its copy of the model. Made by `joined`.
 
@@ -148,7 +127,7 @@ class Processes(World):
     def __init__(self, rank: int, size: int, on_machine: int) -> None:
         self.rank, self.size, self.on_machine = rank, size, on_machine
         self._parent = os.getppid()
-        self._engines: list[Engine] = []
+        self._engines: list[DistributedDataParallel] = []
 
     def sum(self, value: Tensor) -> Tensor:
         total = value.detach().clone(memory_format=torch.contiguous_format)
@@ -166,13 +145,19 @@ class Processes(World):
             raise WorldLost("torchrun, which started these processes, is gone: start it again")
         return bool(flags[0])
 
-    def engine(self, model: nn.Module, loss_fn: LossFn) -> Engine:
-        with self.exchanging():
-            self._engines.append(Engine(Objective(model, loss_fn)))
-        return self._engines[-1]
+    def engine(self, model: nn.Module, loss_fn: LossFn) -> DistributedDataParallel:
+        with self.exchanging(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # an argument has a new name, unknown to torch 2.6
+            # Buffers are equal by construction: the same on all ranks at first, then changed by averaged
+            # metrics. As views of the buckets that are sent, gradients need no second copy of themselves.
+            engine = DistributedDataParallel(
+                Objective(model, loss_fn), broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+        self._engines.append(engine)
+        return engine
 
-    def accumulating(self, engine: Engine) -> contextlib.AbstractContextManager[None]:
-        return engine.ddp.no_sync()
+    def accumulating(self, engine: DistributedDataParallel) -> contextlib.AbstractContextManager[None]:
+        return engine.no_sync()
 
     @contextlib.contextmanager
     def exchanging(self) -> Iterator[None]:
@@ -218,9 +203,13 @@ class Processes(World):
         return made
 
     def leave(self) -> None:
-        """Close the engines, then leave the process group. Do not wait for others: they may be lost."""
+        """Empty the engines, then leave the process group. Do not wait for others: they may be lost.
+
+        What is in a DistributedDataParallel must not outlive its group: Python would free it, holding its
+        lock, for which gloo's thread may be waiting. 1 process in 15 never ended (torch 2.13). Something may
+        still refer to the engine, such as a traceback, so it is emptied and not only forgotten."""
         for engine in self._engines:
-            engine.ddp = None
+            engine.__dict__.clear()
         if self.device.type == "cpu":
             dist.destroy_process_group()
         else:  # nccl would wait
@@ -286,7 +275,11 @@ def joined(timeout_seconds: float = 600.0, *, fsdp: bool = False) -> Iterator[Wo
     if not any(name in os.environ for name in PLACE):
         yield SINGLE
         return
-    rank, size, local, on_machine = _place()
+    try:
+        rank, size, local, on_machine = (int(os.environ[name]) for name in PLACE)
+    except (KeyError, ValueError) as error:
+        unset = f"start the processes with torchrun, which sets it, or unset {', '.join(PLACE)}"
+        raise ConfigError(f"a variable is missing or is not an integer: {error}; {unset}") from None
     card, backend = best_device(), "gloo"
     if card.type != "cpu" and dist.is_nccl_available():
         cards, backend = torch.get_device_module(card), f"cpu:gloo,{card.type}:nccl"
@@ -304,7 +297,10 @@ def joined(timeout_seconds: float = 600.0, *, fsdp: bool = False) -> Iterator[Wo
         # The store still holds the keys of processes that torchrun has replaced, and of an earlier group.
         store = dist.PrefixStore(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT')}-{next(_joined)}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
-    except RuntimeError as error:
+    except (
+        RuntimeError,
+        ValueError,
+    ) as error:  # ValueError: MASTER_ADDR or MASTER_PORT is not set
         lost = f"rank {rank} of {size} did not find the other processes ({_first_words(error)})"
         raise WorldLost(f"{lost}: start all processes again") from error
     world = (Sharded if fsdp else Processes)(rank, size, on_machine)
@@ -349,21 +345,3 @@ def environment() -> dict[str, str]:
 
 def _first_words(error: Exception) -> str:  # without the place in torch's sources
     return re.match(r"(?:\[[^]]*\] )?(.*?)(?:\. |\n|$)", str(error))[1]
-
-
-def _place() -> tuple[int, int, int, int]:
-    """Return rank, size, number on this machine and number of processes on it, from torchrun's variables."""
-    if missing := ", ".join(name for name in (*PLACE, *MEETING) if not os.environ.get(name)):
-        present = ", ".join(name for name in PLACE if name in os.environ)
-        remedy = f"start the processes with torchrun, or unset {present}"
-        raise ConfigError(f"{missing} is empty or not set, and torchrun sets it: {remedy}")
-    try:
-        rank, size, local, on_machine, port = (int(os.environ[name]) for name in (*PLACE, "MASTER_PORT"))
-    except ValueError as error:
-        raise ConfigError(f"torchrun's variables must be integers ({error}): start it again") from None
-    require_count("WORLD_SIZE", size)
-    require_count("RANK", rank, least=0, most=size - 1)
-    require_count("LOCAL_WORLD_SIZE", on_machine, most=size)
-    require_count("LOCAL_RANK", local, least=0, most=on_machine - 1)
-    require_count("MASTER_PORT", port, most=2**16 - 1)
-    return rank, size, local, on_machine
