@@ -118,7 +118,7 @@ def trained(world, **options):
     saved = []
     save = lambda state: saved.append(state.progress.step) or "a name"  # noqa: E731
     history = train(model, batches, config, world=world, save=save, show_progress=False)
-    ids = make_batches().tokens
+    ids = make_batches().tokens[: 11 * T + 1]  # 11 rows, 5 at once: not as many on each of 2 processes
     return {
         "losses": [float(step.loss) for step in history.steps],
         "norms": [step.grad_norm for step in history.steps],
@@ -193,21 +193,17 @@ def uneven(rank):
         return f"{type(error).__name__}: {error}", fingerprint(model) == before
 
 
-def at_odds(odd):
-    """What train says on each process where the last one differs by this, and whether it moved a weight."""
+def at_odds():
+    """What train says on each process where the last one has other weights, and whether it moved none."""
     with ddp.joined(60) as world:
         model, batches, config = setting(world=world)
-        provenance = {"sizes": (1, 2), "text": "one"}
-        if world.rank == world.size - 1 and odd == "weights":
+        if world.rank == world.size - 1:
             next(model.parameters()).data[0, 0] += 1e-7
-        if world.rank == world.size - 1 and odd == "text":
-            provenance["text"] = "another"
-        before, said = fingerprint(model), None
+        before = fingerprint(model)
         try:
-            train(model, batches, config, world=world, provenance=provenance, show_progress=False)
+            train(model, batches, config, world=world, show_progress=False)
         except ConfigError as error:
-            said = str(error)
-        return said, fingerprint(model) == before
+            return str(error), fingerprint(model) == before
 
 
 def silent(seconds):

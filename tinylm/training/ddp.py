@@ -2,8 +2,10 @@
 
 One process is the null object SINGLE, so that step, loop, evaluation and records are written once. Several
 are started by torchrun and joined by `joined`; torch's own DistributedDataParallel averages their gradients.
-torch.distributed is named in this file alone. Taught in notebook 11_ddp. Source: Li et al. 2020,
-arXiv:2006.15704, section 3.2."""
+Where a model does not fit one GPU, torch's fully_shard leaves a part of it to each (`--fsdp`). That is an
+option of the world and no setting of the training: like the micro-batch, it changes how the work is shared
+and not what is trained, so no checkpoint remembers it. torch.distributed is named in this file alone.
+Taught in notebook 11_ddp. Source: Li et al. 2020, arXiv:2006.15704, section 3.2."""
 
 import contextlib
 import functools
@@ -268,8 +270,9 @@ def joined(timeout_seconds: float = 600.0, *, fsdp: bool = False) -> Iterator[Wo
     lost. When one process ends with an error, so do the others within seconds. Every error is recorded for
     torchrun, which prints the first one at the end of its list. Rank 0 also raises it; the others only end,
     with exit code 2, so that a refusal is printed once. SIGTERM, which torchrun sends to the rest, ends a
-    process with a sentence, except in training: there it is the same as Ctrl-C. Raises ConfigError if
-    torchrun's variables are incomplete or wrong, and if there are fewer GPUs than processes."""
+    process with a sentence, except in training: there it is the same as Ctrl-C. With `fsdp` the
+    world is `Sharded`. Raises ConfigError if torchrun's variables are incomplete or wrong, if there are fewer
+    GPUs than processes, and for `fsdp` with one process."""
     if fsdp and os.environ.get("WORLD_SIZE", "1") == "1":
         raise ConfigError("fsdp divides a model among processes and there is 1: start several with torchrun")
     if not any(name in os.environ for name in PLACE):
