@@ -134,6 +134,13 @@ def copy_to(device: Device, tensor: torch.Tensor) -> torch.Tensor:
     return (tensor.pin_memory() if fetches else tensor).to(device, non_blocking=fetches)
 
 
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor of which each process keeps a part (--fsdp) whole, and any other as it is.
+
+    All processes must call it, for the same tensors in the same order."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
 def describe_device(device: Device) -> str:
     """Return one line about the device, for example "AMD EPYC, 2 cores, 8 GiB" or "Tesla T4, 15 GiB"."""
     kind = torch.device(device).type

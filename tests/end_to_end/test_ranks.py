@@ -61,9 +61,20 @@ def last_step(record):
     return max((int(said.split(",")[0]) for said in steps), default=-1)
 
 
-def curve(record):
-    found = read_record(record)
-    return [(line["step"], line["loss"]) for line in found.steps + found.evaluations]
+def until_step(record, step, is_running=lambda: True):
+    """Wait until a run has done this step, or has ended."""
+    until = time.monotonic() + ranks.PATIENCE
+    while last_step(record) < step and is_running() and time.monotonic() < until:
+        time.sleep(0.002)
+
+
+def assert_goes_on_as_if_alone(folder):
+    """One process ends the run "cut", whose losses are then those of the run "whole"."""
+    assert ended(started(1, folder, ["resume", "cut"])) == [0]
+    records = [read_record(folder / name / "record.jsonl") for name in ("whole", "cut")]
+    lines = [record.steps + record.evaluations for record in records]
+    for whole, cut in zip(*lines, strict=True):
+        assert cut["step"] == whole["step"] and cut["loss"] == pytest.approx(whole["loss"], rel=1e-5)
 
 
 def kill_one(processes, victim, delay, tells):
@@ -83,14 +94,13 @@ def test_rank_killed_at_any_moment_ends_all_with_a_sentence_and_the_run_goes_on_
         size, words = draw.choice([2, 2, 3]), ["resume", "cut"]
         if not list(record.parent.glob("checkpoints/step*")):
             words = [*WORDS, "--name", "cut"]
-        until, done = time.monotonic() + ranks.PATIENCE, last_step(record)
+        done = last_step(record)
         if done > STEPS - 25:
             break  # the machine is so quick that the run would end before the kill
         goal = done + draw.randrange(-1, 8)
         under_way = goal > done  # all have joined: who is left hears of it without being told
         processes, victim = started(size, tmp_path, words), draw.randrange(size)
-        while last_step(record) < goal and processes[victim][0].is_alive() and time.monotonic() < until:
-            time.sleep(0.002)
+        until_step(record, goal, processes[victim][0].is_alive)
         kill_one(processes, victim, draw.uniform(0, 0.02 if under_way else 0.1), tells=not under_way)
         codes = ended(processes, within=30)
         said, noted = texts_of(size, tmp_path), texts_of(size, tmp_path, "error{}.json")
@@ -106,19 +116,14 @@ def test_rank_killed_at_any_moment_ends_all_with_a_sentence_and_the_run_goes_on_
             told.append(rank)
         assert "Traceback" not in "".join(said), said
     assert len(told) >= 3  # the rest were killed before anybody had joined: how many, the clock decides
-    processes, goal = started(2, tmp_path, ["resume", "cut"]), last_step(record) + 3
-    until = time.monotonic() + ranks.PATIENCE
-    while last_step(record) < goal and time.monotonic() < until:
-        time.sleep(0.002)
+    processes = started(2, tmp_path, ["resume", "cut"])
+    until_step(record, last_step(record) + 3)
     os.kill(processes[1][0].pid, signal.SIGTERM)  # as Slurm does before it kills; one is enough
     os.kill(processes[1][0].pid, signal.SIGTERM)  # torchrun hands it on once more
     assert ended(processes, within=30) == [130, 130] and not read_record(record).has_ended
     first, second = texts_of(2, tmp_path)
     assert "ended early, after" in first and second == ""
-    assert ended(started(1, tmp_path, ["resume", "cut"])) == [0]
-    whole, cut = curve(tmp_path / "whole" / "record.jsonl"), curve(record)
-    assert [step for step, _ in whole] == [step for step, _ in cut]
-    assert [loss for _, loss in cut] == pytest.approx([loss for _, loss in whole], rel=1e-5)
+    assert_goes_on_as_if_alone(tmp_path)
 
 
 def test_same_number_of_processes_goes_on_to_the_same_bits_and_one_more_says_that_it_rounds(tmp_path):
@@ -126,17 +131,29 @@ def test_same_number_of_processes_goes_on_to_the_same_bits_and_one_more_says_tha
     short = [*WORDS, "--train.steps", "12", "--train.tokens-per-step", "124", "--model.dropout", "0.2"]
     assert ended(started(2, tmp_path, [*short, "--name", "whole"])) == [0, 0]
     for name, sizes in (("same", (2, 2)), ("other", (1, 2))):
-        processes, record = (
-            started(sizes[0], tmp_path, [*short, "--name", name]),
-            tmp_path / name / "record.jsonl",
-        )
-        until = time.monotonic() + ranks.PATIENCE
-        while last_step(record) < 3 and time.monotonic() < until:
-            time.sleep(0.002)
+        processes = started(sizes[0], tmp_path, [*short, "--name", name])
+        until_step(tmp_path / name / "record.jsonl", 3)
         os.kill(processes[0][0].pid, signal.SIGTERM)
         assert set(ended(processes)) == {130}
         assert set(ended(started(sizes[1], tmp_path, ["resume", name]))) == {0}
         assert the_end(tmp_path / name) == the_end(tmp_path / "whole"), name
+
+
+def test_fsdp_run_is_stopped_resumed_and_cut_off_and_one_process_goes_on_as_if_alone_all_along(tmp_path):
+    deep = [*WORDS, "--model.n-layer", "2", "--model.activation-checkpointing"]
+    assert ended(started(1, tmp_path, [*deep, "--name", "whole"])) == [0]
+    record = tmp_path / "cut" / "record.jsonl"
+    for goal, words, blow in (  # an evaluation, and so a save, every 7
+        (10, [*deep, "--name", "cut", "--fsdp"], signal.SIGTERM),
+        (16, ["resume", "cut", "--fsdp"], signal.SIGKILL),
+    ):
+        processes = started(2, tmp_path, words)
+        until_step(record, goal)
+        os.kill(processes[1][0].pid, blow)
+        codes, (said, _) = ended(processes, within=30), texts_of(2, tmp_path)
+        assert codes == ([130, 130] if blow == signal.SIGTERM else [2, -signal.SIGKILL]), said
+    assert re.search(f"{LOST}.*the last good checkpoint is .*step_0*(14|21).* goes on", said), said
+    assert_goes_on_as_if_alone(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +161,7 @@ def test_same_number_of_processes_goes_on_to_the_same_bits_and_one_more_says_tha
     [
         (["--data.corpus", "tinystories"], "tinystories is not here"),  # found out by rank 0
         (["--train.tokens-per-step", "93"], "tokens_per_step 93 is not a multiple of .* world_size 2 = 62"),
+        (["--fsdp", "--train.optimizer", "muon"], "fsdp keeps a part of each matrix and muon needs whole"),
     ],
 )
 def test_refusal_is_said_once_and_leaves_nothing_behind(tmp_path, words, said):
@@ -158,9 +176,8 @@ def test_processes_that_have_other_files_are_refused_and_leave_everything_as_it_
     assert re.search("^tinylm: the processes would not train the same: dataset.fingerprint is ", said[0])
     assert said[1] == "" and not [*tmp_path.glob("*/record.jsonl")]
     record = tmp_path / "cut" / "record.jsonl"
-    processes, until = started(1, tmp_path, [*WORDS, "--name", "cut"]), time.monotonic() + ranks.PATIENCE
-    while last_step(record) < 8 and time.monotonic() < until:
-        time.sleep(0.002)
+    processes = started(1, tmp_path, [*WORDS, "--name", "cut"])
+    until_step(record, 8)
     os.kill(processes[0][0].pid, signal.SIGTERM)
     assert ended(processes) == [130]
     shutil.copytree(tmp_path / "cut", tmp_path / "1" / "cut")
@@ -185,12 +202,6 @@ def children(pid):
     return sorted(child for child, parent in parents().items() if parent == pid)
 
 
-def until_step(record, step, running):
-    until = time.monotonic() + ranks.PATIENCE
-    while last_step(record) < step and running.poll() is None and time.monotonic() < until:
-        time.sleep(0.01)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no ps")
 def test_torchrun_or_a_rank_is_killed_one_process_resumes_and_transformers_opens_its_model(tmp_path):
     said, record = tmp_path / "said.txt", tmp_path / "mine" / "cut" / "record.jsonl"
@@ -203,7 +214,7 @@ def test_torchrun_or_a_rank_is_killed_one_process_resumes_and_transformers_opens
             return subprocess.Popen([*typed, "tinylm", *words], cwd=ROOT, env=home, stdout=out, stderr=out)
 
     running = torchrun(*words)
-    until_step(record, 8, running)
+    until_step(record, 8, lambda: running.poll() is None)
     os.kill(children(running.pid)[1], signal.SIGKILL)
     assert running.wait(30) == 1
     text = said.read_text("utf-8")
@@ -214,7 +225,7 @@ def test_torchrun_or_a_rank_is_killed_one_process_resumes_and_transformers_opens
     assert header["processes"] == 2 and header["command"].startswith("torchrun --nproc-per-node=2 -m tinylm")
 
     running, done = torchrun("resume", "cut"), last_step(record)
-    until_step(record, done + 8, running)
+    until_step(record, done + 8, lambda: running.poll() is None)
     orphans = children(running.pid)
     running.kill()
     running.wait()
@@ -228,7 +239,7 @@ def test_torchrun_or_a_rank_is_killed_one_process_resumes_and_transformers_opens
     assert int(saved.removeprefix("step_")) == last_step(record) + 1 and "Traceback" not in text, text
 
     resumed = subprocess.Popen([sys.executable, "-m", "tinylm", "resume", "cut"], cwd=ROOT, env=home, **PIPES)
-    until_step(record, last_step(record) + 1, resumed)
+    until_step(record, last_step(record) + 1, lambda: resumed.poll() is None)
     resumed.send_signal(signal.SIGTERM)
     out, err = resumed.communicate(timeout=ranks.PATIENCE)
     assert resumed.returncode == 130 and "ended early" in out, err

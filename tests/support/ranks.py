@@ -20,6 +20,7 @@ from tests.support.command_line import CHARACTERS
 from tests.support.tiny import Batches, T, make_batches, make_config, tiny_gpt
 from tinylm.__main__ import main
 from tinylm.cli import commands  # noqa: F401  imported once, for all
+from tinylm.device import whole
 from tinylm.errors import ConfigError, TinyLMError, WorldLost
 from tinylm.inference.evaluate import evaluate
 from tinylm.model.losses import next_token_loss
@@ -117,48 +118,51 @@ def trained(world, **options):
     saved = []
     save = lambda state: saved.append(state.progress.step) or "a name"  # noqa: E731
     history = train(model, batches, config, world=world, save=save, show_progress=False)
-    ids = make_batches().tokens
+    ids = make_batches().tokens[: 11 * T + 1]  # 11 rows, 5 at once: not as many on each of 2 processes
     return {
         "losses": [float(step.loss) for step in history.steps],
         "norms": [step.grad_norm for step in history.steps],
         "rows": batches.read,
         "saved": saved,
-        "weights": torch.cat([p.detach().reshape(-1) for p in model.parameters()]).numpy(),
+        "weights": torch.cat([whole(p.detach()).reshape(-1) for p in model.parameters()]).numpy(),
         "evaluation": evaluate(model, ids, world=None if world is ddp.SINGLE else world, batch_size=5).loss,
     }
 
 
-def train_here(options):
+def train_here(options, fsdp=False):
     """Train in this process's world."""
-    with ddp.joined(60) as world:
+    with ddp.joined(60, fsdp=fsdp) as world:
         return trained(world, **options)
 
 
-def beside_by_hand():
-    """The greatest difference between the engine's gradients and averages made by hand, relative to the
-    greatest gradient, after two micro-batches; the same for what each rank has after the first of them, and
-    for what it would have if that one had been averaged."""
+def gradients():
+    """This process's gradients after the first and after the second of two micro-batches."""
     with ddp.joined(60) as world:
         model, batches, _ = setting(world=world)
-        other, _, _ = setting(world=world)
-        engine, worst = world.engine(model, next_token_loss), []
+        engine, found = world.engine(model, next_token_loss), []
+        for micro_step in range(2):
+            with contextlib.nullcontext() if micro_step else world.accumulating(engine):
+                engine(batches.batch(0, micro_step, 2))[0].sum().backward()
+            found.append(digest(torch.cat([p.grad.reshape(-1) for p in model.parameters()]).numpy()))
+        return found
 
-        def differ(average):
-            for p, q in zip(model.parameters(), other.parameters(), strict=True):
-                expected = world.mean(q.grad) if average else q.grad
-                yield float((p.grad - expected).abs().max() / expected.abs().max())
 
-        for step in range(3):
-            model.zero_grad(), other.zero_grad()
-            for micro_step in range(2):
-                batch = batches.batch(step, micro_step, 2)
-                with contextlib.nullcontext() if micro_step else world.accumulating(engine):
-                    engine(batch)[0].sum().backward()
-                next_token_loss(other, batch)[0].sum().backward()
-                if micro_step == 0:
-                    local, averaged = max(differ(average=False)), max(differ(average=True))
-            worst.append((max(differ(average=True)), local, averaged))
-        return worst
+def each_with_a_clock(seconds):
+    """The steps after which this process saved, and whether the run was interrupted: SIGTERM comes to rank 1
+    in an evaluation. Each process has save_seconds of its own, as if their clocks differed."""
+    with ddp.joined(60, fsdp=True) as world:
+        model, batches, config = setting(world=world, eval_every=4)
+        saved = []
+
+        def evaluate(state):
+            if world.rank == 1 and state.progress.step == 8:
+                signal.raise_signal(signal.SIGTERM)
+            return 1.0
+
+        save = lambda state: saved.append(state.progress.step) or "a name"  # noqa: E731
+        options = {"evaluate": evaluate, "save": save, "save_seconds": seconds[world.rank]}
+        history = train(model, batches, config, world=world, show_progress=False, **options)
+        return saved, history.interrupted
 
 
 def said(values):
@@ -189,21 +193,17 @@ def uneven(rank):
         return f"{type(error).__name__}: {error}", fingerprint(model) == before
 
 
-def at_odds(odd):
-    """What train says on each process where the last one differs by this, and whether it moved a weight."""
+def at_odds():
+    """What train says on each process where the last one has other weights, and whether it moved none."""
     with ddp.joined(60) as world:
         model, batches, config = setting(world=world)
-        provenance = {"sizes": (1, 2), "text": "one"}
-        if world.rank == world.size - 1 and odd == "weights":
+        if world.rank == world.size - 1:
             next(model.parameters()).data[0, 0] += 1e-7
-        if world.rank == world.size - 1 and odd == "text":
-            provenance["text"] = "another"
-        before, said = fingerprint(model), None
+        before = fingerprint(model)
         try:
-            train(model, batches, config, world=world, provenance=provenance, show_progress=False)
+            train(model, batches, config, world=world, show_progress=False)
         except ConfigError as error:
-            said = str(error)
-        return said, fingerprint(model) == before
+            return str(error), fingerprint(model) == before
 
 
 def silent(seconds):

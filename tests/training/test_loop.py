@@ -16,7 +16,7 @@ from tinylm.model.losses import next_token_loss
 from tinylm.text.batches import Batches
 from tinylm.training.ddp import World
 from tinylm.training.loop import train
-from tinylm.training.optim import learning_rate, scheduled_rate
+from tinylm.training.optim import scheduled_rate
 from tinylm.training.progress import Progress
 from tinylm.training.provenance import differences
 
@@ -43,20 +43,13 @@ def losses(*values):
     return lambda state: left.pop(0)
 
 
-def test_schedule_moves_once_a_step_and_not_with_each_of_its_micro_batches():
-    settings = {"schedule": "cosine", "peak": 0.03, "minimum": 0.003, "warmup_steps": 3, "steps": 10}
-    rates, config = [], make_config(tokens_per_step=3 * B * T)
-    run(config=config, callbacks=[lambda state: rates.append(state.result.learning_rate)])
-    assert rates == [learning_rate(step, **settings) for step in range(10)]
-
-
-def test_steps_that_float16_leaves_out_are_counted_and_move_the_data_but_not_the_schedule():
+def test_schedule_moves_once_a_step_of_two_micro_batches_and_not_where_float16_leaves_the_step_out():
     class Asked(Batches):
         def batch(self, step, micro_step=0, micro_steps=1):
             asked.append(step)
             return super().batch(step, micro_step, micro_steps)
 
-    asked, results, counts, config = [], [], [], make_config()
+    asked, results, counts, config = [], [], [], make_config(tokens_per_step=2 * B * T)
     batches = Asked(make_batches().tokens, context_length=T, batch_size=B, seed=5)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20, growth_interval=2)
     callbacks = [lambda s: results.append(s.result), lambda s: counts.append(s.progress.skipped)]
@@ -64,7 +57,7 @@ def test_steps_that_float16_leaves_out_are_counted_and_move_the_data_but_not_the
     history = run(tiny_gpt(), config, batches, precision=precision, callbacks=callbacks)
     before = [0, *itertools.accumulate(result.skipped for result in results)]
     assert 3 < history.skipped == before[-1] < 8 and counts == before[1:]
-    assert asked == [*range(10)] and history.tokens == 10 * B * T
+    assert asked[::2] == asked[1::2] == [*range(10)] and history.tokens == 20 * B * T
     rates = [scheduled_rate(step - left_out, config) for step, left_out in enumerate(before[:-1])]
     assert [result.learning_rate for result in results] == rates
 

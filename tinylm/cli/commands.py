@@ -25,7 +25,7 @@ def perform(asked: Any, typed: list[str]) -> int:
     # Without a network huggingface_hub warns at each of its retries. The error that follows says it once.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     match asked:
-        case options.Train(name, model, train, data, run_name, init_from, fallback, scale):
+        case options.Train(name, model, train, data, run_name, init_from, fallback, scale, fsdp):
             chosen = recipes.recipe(name, scale)
             if model.vocab_size != chosen.model.vocab_size:
                 asked = f"vocab_size {model.vocab_size} cannot be chosen"
@@ -36,15 +36,15 @@ def perform(asked: Any, typed: list[str]) -> int:
                 typed = [word.replace(path, Path(path).name) for word in typed]
             again = shlex.join(["python", "-m", "tinylm", *typed])
             try:
-                with run.together() as world:
+                with run.together(fsdp=fsdp) as world:
                     made = run.run_recipe(
                         chosen, name=run_name, fallback=fallback, command=again, world=world
                     )
                     return finish(made)
             except CorpusMissing as error:
                 raise DataError(f"{error}, or add --fallback to train on generated text") from error
-        case options.Resume(name):
-            with run.together() as world:
+        case options.Resume(name, fsdp):
+            with run.together(fsdp=fsdp) as world:
                 return finish(run.resume(name, world=world))
         case options.Sample(checkpoint, prompt, generation, seed):
             write(paths.open_checkpoint(checkpoint), prompt, generation, seed)

@@ -56,12 +56,14 @@ class Train(NamedTuple):
     fallback: bool = False  # Train on generated text if the corpus is not here.
     # small, medium or full, for a recipe that has scales. Settings that are typed override it.
     scale: Annotated[str | None, arg(metavar="SCALE")] = None
+    fsdp: bool = False  # For a model too large for one GPU: each process that torchrun starts keeps a part.
 
 
 class Resume(NamedTuple):
     """Resume a run that was stopped, from its newest complete checkpoint, as if nothing had happened."""
 
     name: Annotated[Positional[str], arg(metavar="RUN")]  # The run's name, or its folder.
+    fsdp: bool = False  # For a model too large for one GPU: each process that torchrun starts keeps a part.
 
 
 class Sample(NamedTuple):

@@ -113,8 +113,11 @@ def evaluate(
     sums, counts = np.zeros((2, len(starts)))
     totals: dict[str, float] = {}  # each metric, summed over rows
     with eval_mode(model.modules()), torch.no_grad(), precision.autocast():
-        for begin in range(0, len(chosen), batch_size):
+        for begin in range(0, -(-n_chosen // size), batch_size):  # up to the largest share
             numbers = chosen[begin : begin + batch_size]
+            if len(numbers) == 0:  # all processes do as many forward passes: fsdp gathers weights in each
+                loss_fn(model, rows.rows(np.array([0])).to(precision.device))
+                continue
             batch = rows.rows(numbers).to(precision.device)
             nats, metrics = loss_fn(model, batch)  # (B, T)
             # In float64, so that the order of thousands of float32 losses does not show.

@@ -49,9 +49,9 @@ SAMPLE = GenerationConfig(max_new_tokens=72, temperature=0.8)  # a line
 
 
 @contextmanager
-def together() -> Iterator[World]:
+def together(*, fsdp: bool = False) -> Iterator[World]:
     """Join the processes that torchrun started, or yield a `World` of one process. Only rank 0 prints."""
-    with joined() as world, redirect_stdout(sys.stdout if world.rank == 0 else None):
+    with joined(fsdp=fsdp) as world, redirect_stdout(sys.stdout if world.rank == 0 else None):
         yield world
 
 
@@ -133,6 +133,7 @@ class Run:
         if shortest <= context_length:
             what = f"context_length {context_length} is longer than a part of {dataset.name}"
             raise ConfigError(f"{what}, which has {shortest:,} {dataset.unit}s: use {shortest - 1} or less")
+        world.check(recipe.train.optimizer)
         self.world, self.plan = world, recipe.train.divided(context_length, world.size)
         if self.task.loss_fn is not next_token_loss:  # only the cross-entropy is fused with the head
             self.plan = replace(self.plan, fused_loss=False)
@@ -214,8 +215,11 @@ class Run:
         """Measure how fast the model trains here, print how long the run will take, and return that."""
         busy = device.busy()  # asked before this program itself keeps the cores busy
         plan = self.plan
-        model, context_length = self.model.to(self.world.device), self.recipe.model.context_length
-        speed = measure_speed(model, config=plan, context_length=context_length)
+        model, context_length = self.model, self.recipe.model.context_length
+        if self.world.is_sharded:  # the model may not fit one device: one of its blocks does
+            model = GPT(replace(model.config, n_layer=1))
+        speed = measure_speed(model.to(self.world.device), config=plan, context_length=context_length)
+        speed *= flops_per_token(model.config) / flops_per_token(self.model.config)
         speed = float(self.world.sum(torch.tensor(speed, dtype=torch.float64)))
         n_validation = len(self.task.dataset.validation)
         expected = forecast(self.model.config, plan, tokens_per_second=speed, validation_tokens=n_validation)
@@ -256,7 +260,7 @@ class Run:
         callbacks = [self.on_event] if record is None else [record.on_event, self.on_event]
         try:
             history = train(
-                self.model.to(self.world.device),
+                self.model if self.world.is_sharded else self.model.to(self.world.device),
                 self.batches,
                 self.plan,
                 evaluate=self.evaluate,
@@ -289,6 +293,8 @@ class Run:
             patience = f"{self.plan.patience} evaluations had not lowered the loss"
             print(f"stopped early, after {step} steps: {patience}\nthe lowest is kept: {lowest}")
         print(f"took {plain_duration(history.seconds)}")
+        if self.world.is_sharded:  # no process has the whole model, except on the disk
+            self.model = load_newest(folder / paths.KEPT)[0].model.model
         self.model.cpu().eval()
         return self
 
@@ -305,6 +311,8 @@ class Run:
         if state.evaluation is not None and state.world.rank == 0:
             step, asked = state.progress.step, self.prompt or ""
             tqdm.write(f"step {step}: {state.evaluation.described(self.task.dataset.unit)}")
+            if state.world.is_sharded:  # rank 0 alone does not have the weights to write a line with
+                return
             generator, prompt = torch.Generator().manual_seed(step), asked or opening(self.tokenizer)
             sample = replace(SAMPLE, temperature=0.0, stop=("\n",)) if asked else SAMPLE
             line = generate_text(state.model, self.tokenizer, prompt, sample, generator=generator)
@@ -319,10 +327,13 @@ class Run:
         if state.evaluation is not None:
             known = asdict(state.evaluation)  # an error of nan says nothing
             notes |= {name: value for name, value in known.items() if value == value and value != {}}
-        atomic.flush(self.record.path)  # after a power cut a checkpoint must not know more than the record
+        if self.record is not None:  # only rank 0 writes, though with --fsdp all processes save together
+            # After a power cut a checkpoint must not know more than the record.
+            atomic.flush(self.record.path)
         folder = home / folder_of(step)
         checkpoint.save(folder, state, tokenizer=self.tokenizer.to_json(), notes=notes)
-        checkpoint.rotate(home, step=step, best=best[0] if best else None)
+        if self.record is not None:
+            checkpoint.rotate(home, step=step, best=best[0] if best else None)
         return paths.display_path(folder)
 
 

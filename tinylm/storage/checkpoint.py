@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tinylm.device import whole
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.storage import atomic, weights
 from tinylm.training.config import TrainConfig
@@ -91,6 +92,10 @@ def save(folder: str | Path, state: TrainingState, *, tokenizer: atomic.JSON, no
         for name, p in model.named_parameters()
         for key, tensor in optimizer.state.get(p, {}).items()
     }
+    if state.world.rank > 0:  # with --fsdp rank 0 writes what all processes give it, in this order
+        for tensor in (*weights.tensors_of(model).values(), *tensors.values()):
+            whole(tensor)
+        return
     ours = {weights.WEIGHTS, weights.TOKENIZER, weights.ABOUT, TENSORS, TRAINING}
     with atomic.atomic_directory(folder, ours) as beside:
         about = weights.write(beside, model, tokenizer=tokenizer, notes=notes, provenance=state.provenance)

@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from tinylm.device import whole
 from tinylm.errors import CheckpointError, ConfigError, DataError, short
 from tinylm.model.config import ModelConfig
 from tinylm.model.cost import parameter_counts
@@ -123,6 +124,7 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict | None 
 
     The bytes are made in memory, as safetensors itself does. So they are hashed without being read again, and
     a full disk gives the system's own OSError, whichever version of safetensors is installed."""
+    tensors = {name: whole(tensor).cpu() for name, tensor in tensors.items()}
     if bad := first_nonfinite(tensors):
         raise CheckpointError(f"{bad}: numbers that are not finite are not saved, lower the learning rate")
     by_rows = {name: tensor.contiguous() for name, tensor in tensors.items()}

@@ -2,8 +2,10 @@
 
 One process is the null object SINGLE, so that step, loop, evaluation and records are written once. Several
 are started by torchrun and joined by `joined`; torch's own DistributedDataParallel averages their gradients.
-torch.distributed is named in this file alone. Taught in notebook 11_ddp. Source: Li et al. 2020,
-arXiv:2006.15704, section 3.2."""
+Where a model does not fit one GPU, torch's fully_shard leaves a part of it to each (`--fsdp`). That is an
+option of the world and no setting of the training: like the micro-batch, it changes how the work is shared
+and not what is trained, so no checkpoint remembers it. torch.distributed is named in this file alone.
+Taught in notebook 11_ddp. Source: Li et al. 2020, arXiv:2006.15704, section 3.2."""
 
 import contextlib
 import functools
@@ -26,11 +28,10 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from tinylm.device import best_device, hardware
-from tinylm.errors import ConfigError, WorldLost, require_count
+from tinylm.errors import ConfigError, WorldLost
 from tinylm.model.losses import LossFn
 
 PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-MEETING = ("MASTER_ADDR", "MASTER_PORT")
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # the network interface by which a machine reaches itself
 _joined = itertools.count()
 
@@ -39,6 +40,7 @@ class World:
     """A world of one process. Rank 0 writes all files and decides when to save and when to stop."""
 
     rank, size, on_machine = 0, 1, 1  # on_machine: how many of the processes share this machine
+    is_sharded = False  # whether each process keeps only its part of the weights
 
     @property
     def device(self) -> torch.device:
@@ -57,6 +59,12 @@ class World:
         """Return whether the flag is set on any process."""
         return flag
 
+    def check(self, optimizer: str) -> None:
+        """Raise ConfigError for an optimiser that these processes cannot use together."""
+
+    def shard(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Leave to each process its part of a model and of its optimiser's state, if that is asked for."""
+
     def engine(self, model: nn.Module, loss_fn: LossFn) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
         """Return engine(batch) -> (nats (B, T), metrics): the loss of this model, as a step computes it.
 
@@ -73,6 +81,9 @@ class World:
 
     def check_gradients(self, model: nn.Module) -> None:
         """Raise ConfigError if a trainable parameter got no gradient, which only several processes mind."""
+
+    def reshard(self, model: nn.Module) -> None:
+        """Give up what a forward pass has gathered of the others' weights, before the weights are saved."""
 
     def broadcast(self, value: Any, source: int = 0) -> Any:
         """Return the value that rank `source` has. It can be anything that pickle takes."""
@@ -102,26 +113,6 @@ class Objective(nn.Module):
         return self.loss_fn(self.model, batch)
 
 
-class Engine:
-    """A handle on torch's DistributedDataParallel around an Objective. Made by Processes.engine.
-
-    The world closes it before it leaves the process group. A DistributedDataParallel that outlives its group
-    frees it while holding Python's lock, which gloo's thread may be waiting for: 1 process in 15 never ended
-    (torch 2.13). References to the handle itself, such as those of a traceback, do no harm."""
-
-    def __init__(self, objective: Objective) -> None:
-        # Buffers are equal by construction: the same on all ranks at first, then changed by averaged metrics.
-        # As views of the buckets that are sent, gradients need no second copy of themselves in memory.
-        with warnings.catch_warnings():  # the argument has a new name in torch 2.13, which 2.6 doesn't know
-            warnings.simplefilter("ignore", FutureWarning)
-            self.ddp = DistributedDataParallel(
-                objective, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
-
-    def __call__(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.ddp(batch)
-
-
 class Processes(World):
     """Several processes, on one machine or more, each with its copy of the model. Made by `joined`.
 
@@ -138,7 +129,7 @@ class Processes(World):
     def __init__(self, rank: int, size: int, on_machine: int) -> None:
         self.rank, self.size, self.on_machine = rank, size, on_machine
         self._parent = os.getppid()
-        self._engines: list[Engine] = []
+        self._engines: list[DistributedDataParallel] = []
 
     def sum(self, value: Tensor) -> Tensor:
         total = value.detach().clone(memory_format=torch.contiguous_format)
@@ -156,13 +147,19 @@ class Processes(World):
             raise WorldLost("torchrun, which started these processes, is gone: start it again")
         return bool(flags[0])
 
-    def engine(self, model: nn.Module, loss_fn: LossFn) -> Engine:
-        with self.exchanging():
-            self._engines.append(Engine(Objective(model, loss_fn)))
-        return self._engines[-1]
+    def engine(self, model: nn.Module, loss_fn: LossFn) -> DistributedDataParallel:
+        with self.exchanging(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # an argument has a new name, unknown to torch 2.6
+            # Buffers are equal by construction: the same on all ranks at first, then changed by averaged
+            # metrics. As views of the buckets that are sent, gradients need no second copy of themselves.
+            engine = DistributedDataParallel(
+                Objective(model, loss_fn), broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+        self._engines.append(engine)
+        return engine
 
-    def accumulating(self, engine: Engine) -> contextlib.AbstractContextManager[None]:
-        return engine.ddp.no_sync()
+    def accumulating(self, engine: DistributedDataParallel) -> contextlib.AbstractContextManager[None]:
+        return engine.no_sync()
 
     @contextlib.contextmanager
     def exchanging(self) -> Iterator[None]:
@@ -208,17 +205,64 @@ class Processes(World):
         return made
 
     def leave(self) -> None:
-        """Close the engines, then leave the process group. Do not wait for others: they may be lost."""
+        """Empty the engines, then leave the process group. Do not wait for others: they may be lost.
+
+        What is in a DistributedDataParallel must not outlive its group: Python would free it, holding its
+        lock, for which gloo's thread may be waiting. 1 process in 15 never ended (torch 2.13). Something may
+        still refer to the engine, such as a traceback, so it is emptied and not only forgotten."""
         for engine in self._engines:
-            engine.ddp = None
+            engine.__dict__.clear()
         if self.device.type == "cpu":
             dist.destroy_process_group()
         else:  # nccl would wait
             dist.distributed_c10d._abort_process_group()
 
 
+class Sharded(Processes):
+    """Several processes that share one model, which may not fit one GPU. Made by `joined(fsdp=True)`.
+
+    Each keeps 1 / size of every parameter, gradient and optimiser state. A block's weights are gathered when
+    the block is computed, and given up afterwards; those outside the blocks are kept until the backward pass.
+    Gradients are averaged after each micro-batch, not after the last one only: whole gradients that wait for
+    the last would need the memory that is saved here. Rank 0 cannot save alone, so `save` is called on all.
+    Source: Zhao et al. 2023, arXiv:2304.11277."""
+
+    is_sharded = True
+    engine, accumulating = World.engine, World.accumulating  # torch's hooks on the blocks do the rest
+
+    def check(self, optimizer: str) -> None:
+        if optimizer == "muon":
+            raise ConfigError("fsdp keeps a part of each matrix and muon needs whole ones: use adamw")
+
+    def shard(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        # Imported here, because they take 1.4 seconds of processor.
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+        from torch.distributed.tensor import distribute_tensor
+
+        mesh = init_device_mesh(self.device.type, (self.size,))
+        names = {p: name for name, p in model.named_parameters()}
+        with self.exchanging():
+            for part in (*getattr(model, "blocks", ()), model):
+                fully_shard(part, mesh=mesh, reshard_after_forward=part is not model)
+            if hasattr(model, "hidden"):  # fused_loss calls it and not the model
+                register_fsdp_forward_method(model, "hidden")
+            for group in optimizer.param_groups:
+                group["params"] = [model.get_parameter(names[p]) for p in group["params"]]
+            for whole, state in list(optimizer.state.items()):
+                p = model.get_parameter(names[whole])
+                optimizer.state[p] = {
+                    key: distribute_tensor(tensor, mesh, p.placements) if tensor.ndim else tensor.to(p.device)
+                    for key, tensor in state.items()
+                }
+                del optimizer.state[whole]
+
+    def reshard(self, model: nn.Module) -> None:
+        model.reshard()
+
+
 @contextlib.contextmanager
-def joined(timeout_seconds: float = 600.0) -> Iterator[World]:
+def joined(timeout_seconds: float = 600.0, *, fsdp: bool = False) -> Iterator[World]:
     """Join the process group that torchrun started this process in, and leave it at the end.
 
     Yield SINGLE where torchrun's variables are not set. Each process computes on the GPU of its number on the
@@ -226,12 +270,19 @@ def joined(timeout_seconds: float = 600.0) -> Iterator[World]:
     lost. When one process ends with an error, so do the others within seconds. Every error is recorded for
     torchrun, which prints the first one at the end of its list. Rank 0 also raises it; the others only end,
     with exit code 2, so that a refusal is printed once. SIGTERM, which torchrun sends to the rest, ends a
-    process with a sentence, except in training: there it is the same as Ctrl-C. Raises ConfigError if
-    torchrun's variables are incomplete or wrong, and if there are fewer GPUs than processes."""
+    process with a sentence, except in training: there it is the same as Ctrl-C. With `fsdp` the
+    world is `Sharded`. Raises ConfigError if torchrun's variables are incomplete or wrong, if there are fewer
+    GPUs than processes, and for `fsdp` with one process."""
+    if fsdp and os.environ.get("WORLD_SIZE", "1") == "1":
+        raise ConfigError("fsdp divides a model among processes and there is 1: start several with torchrun")
     if not any(name in os.environ for name in PLACE):
         yield SINGLE
         return
-    rank, size, local, on_machine = _place()
+    try:
+        rank, size, local, on_machine = (int(os.environ[name]) for name in PLACE)
+    except (KeyError, ValueError) as error:
+        unset = f"start the processes with torchrun, which sets it, or unset {', '.join(PLACE)}"
+        raise ConfigError(f"a variable is missing or is not an integer: {error}; {unset}") from None
     card, backend = best_device(), "gloo"
     if card.type != "cpu" and dist.is_nccl_available():
         cards, backend = torch.get_device_module(card), f"cpu:gloo,{card.type}:nccl"
@@ -249,10 +300,13 @@ def joined(timeout_seconds: float = 600.0) -> Iterator[World]:
         # The store still holds the keys of processes that torchrun has replaced, and of an earlier group.
         store = dist.PrefixStore(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT')}-{next(_joined)}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
-    except RuntimeError as error:
+    except (
+        RuntimeError,
+        ValueError,
+    ) as error:  # ValueError: MASTER_ADDR or MASTER_PORT is not set
         lost = f"rank {rank} of {size} did not find the other processes ({_first_words(error)})"
         raise WorldLost(f"{lost}: start all processes again") from error
-    world = Processes(rank, size, on_machine)
+    world = (Sharded if fsdp else Processes)(rank, size, on_machine)
     if backend != "gloo":
         world.device = torch.device(card.type, local)
     before = signal.signal(signal.SIGTERM, told_to_end)
@@ -294,21 +348,3 @@ def environment() -> dict[str, str]:
 
 def _first_words(error: Exception) -> str:  # without the place in torch's sources
     return re.match(r"(?:\[[^]]*\] )?(.*?)(?:\. |\n|$)", str(error))[1]
-
-
-def _place() -> tuple[int, int, int, int]:
-    """Return rank, size, number on this machine and number of processes on it, from torchrun's variables."""
-    if missing := ", ".join(name for name in (*PLACE, *MEETING) if not os.environ.get(name)):
-        present = ", ".join(name for name in PLACE if name in os.environ)
-        remedy = f"start the processes with torchrun, or unset {present}"
-        raise ConfigError(f"{missing} is empty or not set, and torchrun sets it: {remedy}")
-    try:
-        rank, size, local, on_machine, port = (int(os.environ[name]) for name in (*PLACE, "MASTER_PORT"))
-    except ValueError as error:
-        raise ConfigError(f"torchrun's variables must be integers ({error}): start it again") from None
-    require_count("WORLD_SIZE", size)
-    require_count("RANK", rank, least=0, most=size - 1)
-    require_count("LOCAL_WORLD_SIZE", on_machine, most=size)
-    require_count("LOCAL_RANK", local, least=0, most=on_machine - 1)
-    require_count("MASTER_PORT", port, most=2**16 - 1)
-    return rank, size, local, on_machine

@@ -78,7 +78,12 @@ def train(
     several processes all end after the same step. Raises Divergence when a loss or a gradient is
     not finite, with the step and the last good checkpoint. Raises WorldLost when another process is lost,
     after rank 0 has saved; on GPUs it doesn't save, because their queue waits for the lost process. Raises
-    ConfigError if batches and config disagree, or the processes about what to train."""
+    ConfigError if batches and config disagree, or the processes about what to train.
+
+    In a world made by joined(fsdp=True) each process trains its part of the model, which may be on the CPU
+    and becomes unusable outside this function. save(state) is then called on all processes, and when one of
+    them is lost nothing more is saved, because nobody has its part. How processes share a model is no part of
+    the provenance: a run may be resumed with or without it."""
     if batches.batch_size != config.micro_batch_size:
         unlike = f"batches of {batches.batch_size} do not match micro_batch_size {config.micro_batch_size}"
         raise ConfigError(f"{unlike}: make the batches with batch_size={config.micro_batch_size}")
@@ -86,11 +91,13 @@ def train(
     if ours != theirs:
         raise ConfigError(f"batches of {theirs} are not those of this process, {ours}: make them for it")
     config.grad_accum_steps(batches.context_length, batches.world_size)  # refused before anything is done
+    world.check(config.optimizer)
     optimizer = optimizer or build_optimizer(model, config)
     provenance = provenance or default_provenance(model, config, batches)
     if precision is not None:  # otherwise a resumed run might silently use another arithmetic
         provenance = {**provenance, "precision": precision.dtype}
-    precision = precision or Precision.of(next(model.parameters()).device, config.dtype)
+    device = world.device if world.is_sharded else next(model.parameters()).device
+    precision = precision or Precision.of(device, config.dtype)
     state = TrainingState(model, optimizer, precision, config, batches, Progress(), provenance, world)
     if resume is not None:
         resume.restore(state)
@@ -99,6 +106,7 @@ def train(
     if world.size > 1:
         mine = {"step": progress.step, "dtype": precision.dtype, "weights": fingerprint(model)}
         check_same(world, provenance | mine)
+    world.shard(model, optimizer)
     engine = world.engine(model, compile_loss(loss_fn) if config.compile else loss_fn)
     saved_step, began = None if resume is None else progress.step, time.perf_counter() - progress.seconds
     loop = _Loop(state, evaluate, save, callbacks, began, saved_step)
@@ -192,7 +200,8 @@ class _Loop:
         state = self.state
         check_finite(state.model, self.unchecked)
         state.progress.seconds = time.perf_counter() - self.began
-        if world.rank == 0:
+        world.reshard(state.model)
+        if world.rank == 0 or world.is_sharded:
             state.saved = self.save(state)
         self.saved_step, self.saved_at = state.progress.step, time.perf_counter()
         world.meet()  # without a time-out: a disk may be slow
@@ -209,7 +218,8 @@ class _Loop:
         """Turn Ctrl-C, a divergence and a lost process into the end of the run: saved where it can be."""
         state, was_training = self.state, self.state.model.training
         try:
-            yield
+            with state.world.exchanging():
+                yield
         except KeyboardInterrupt:
             if self.save is None:
                 raise
@@ -221,8 +231,10 @@ class _Loop:
             is_lost = isinstance(error, WorldLost)
             is_unsaved = self.save is not None and state.progress.step != self.saved_step
             # No rank's weights move before all gradients are exchanged, so they are those of a whole step.
-            # A GPU may still have work in its queue that waits for the lost process.
-            if is_lost and state.world.rank == 0 and is_unsaved and state.precision.is_synchronous:
+            # A GPU may still have work in its queue that waits for the lost process, and with --fsdp that
+            # process had a part of the weights.
+            can_save = state.precision.is_synchronous and not state.world.is_sharded
+            if is_lost and state.world.rank == 0 and is_unsaved and can_save:
                 with suppress(TinyLMError, OSError):  # the lost process is what to report
                     self.save_now(SINGLE)
             left = f"the last good checkpoint is {state.saved}" if state.saved else "nothing was saved"

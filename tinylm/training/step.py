@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tinylm.batch import Batch, TrainingBatches
-from tinylm.device import Precision, seeded_rng, synchronize
+from tinylm.device import Precision, seeded_rng, synchronize, whole
 from tinylm.errors import ConfigError, Divergence
 from tinylm.model.losses import LossFn, next_token_loss
 from tinylm.training.config import TrainConfig
@@ -94,7 +94,7 @@ def train_step(
         dropout_seed = np.random.SeedSequence([config.seed, step, number]).generate_state(1)[0]
         # Gradients add up on each rank. Only those of the last micro-batch are sent: the sum of all of them.
         waits = world.accumulating(engine) if micro_step + 1 < micro_steps else contextlib.nullcontext()
-        with waits, world.exchanging(), seeded_rng(device, int(dropout_seed)), precision.products():
+        with waits, seeded_rng(device, int(dropout_seed)), precision.products():
             batch = batch.to(device)
             with precision.autocast():
                 nats, said = engine(batch)  # (B, T)
@@ -109,7 +109,9 @@ def train_step(
 
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     scaler.unscale_(optimizer)  # before clipping, which is for the gradient as it is
-    grad_norm = nn.utils.get_total_norm([p.grad for p in parameters]) if config.grad_clip or log else None
+    grad_norm = None
+    if config.grad_clip or log:
+        grad_norm = whole(nn.utils.get_total_norm([p.grad for p in parameters]))
     suspects = [loss] if grad_norm is None or scaler.is_enabled() else [loss, grad_norm]
     unchecked = [] if unchecked is None else unchecked
     unchecked.append((step, rate, torch.stack(suspects).detach()))
@@ -137,6 +139,6 @@ def train_step(
         return StepResult(step, loss, rate, grad_norm, metrics=said, skipped=left_out)
     synchronize(device)
     speed = config.tokens_per_step / (time.perf_counter() - started)
-    ratio = float((monitored.detach() - before).norm() / before.norm())
+    ratio = float(whole((monitored.detach() - before).norm()) / whole(before.norm()))
     said = {name: float(value) for name, value in said.items()}
     return StepResult(step, float(loss), rate, float(grad_norm), ratio, speed, said, left_out)
