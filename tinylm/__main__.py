@@ -7,7 +7,8 @@ import os
 import sys
 
 PYTHON = r".venv\Scripts\python" if os.name == "nt" else ".venv/bin/python"
-INSTALL = "py -3 -m tinylm.course.install" if os.name == "nt" else "make lab"
+ON_WINDOWS = r"py -3 -m venv .venv; .venv\Scripts\pip install -r requirements.txt"
+INSTALL = ON_WINDOWS if os.name == "nt" else "make lab"
 
 
 def main(arguments: list[str] | None = None) -> int:
