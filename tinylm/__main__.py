@@ -62,4 +62,7 @@ def _described(error: Exception, words: list[str]) -> tuple[int, str]:
 
 
 if __name__ == "__main__":
+    # In the working folder may be a learner's own json.py: the standard library's must be imported.
+    if sys.path[0] == os.getcwd():
+        sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.exit(main())

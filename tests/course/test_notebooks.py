@@ -2,13 +2,15 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from jupyter_client.manager import start_new_kernel
 from jupyterlab.labapp import LabApp
 
-from tinylm.course import notebooks
+from tinylm.course import checks, notebooks
 from tinylm.course.notebooks import copy_notebooks
 from tinylm.errors import DataError
 
@@ -210,6 +212,29 @@ def test_lab_opens_the_first_notebook_with_this_interpreter_and_this_clones_pack
     assert first["PATH"] == os.path.dirname(sys.executable) and first["PYTHONPATH"] == str(notebooks.ROOT)
     assert first["JUPYTER_PREFER_ENV_PATH"] == "1"
     assert (Path(first["JUPYTER_CONFIG_PATH"]) / "labconfig" / "default_setting_overrides.json").exists()
+
+
+def test_learners_own_json_beside_the_notebooks_is_not_taken_for_the_standard_librarys(course, lab):
+    """IPython looks in a notebook's folder after the standard library, and JupyterLab does not look there."""
+    given, mine, _ = course
+    mine.mkdir()
+    for name in ("json", "random", "tempfile", "statistics"):
+        (mine / f"{name}.py").write_text(f"raise SystemExit('my own {name} was imported')")
+    _, folder, environment = lab()
+    manager, kernel = start_new_kernel(cwd=folder, env=environment, extra_arguments=["--log-level=ERROR"])
+    code = "import json, random, statistics, tinylm.course.checks as checks; print(checks.__file__)"
+    said = []
+    kernel.execute_interactive(code, timeout=60, output_hook=lambda message: said.append(message["content"]))
+    kernel.stop_channels()
+    manager.shutdown_kernel(now=True)
+    assert [content["text"].strip() for content in said if "text" in content] == [checks.__file__]
+    asks = f"notebooks.open_lab(['--version'], notebooks=Path({str(given)!r}), mine=Path({str(mine)!r}))"
+    lines = f"import sys; sys.path[0] = {str(notebooks.ROOT)!r}"  # as python -m does, from the clone
+    starts = ["-c", f"{lines}; from pathlib import Path; from tinylm.course import notebooks; {asks}"]
+    typed = ["-m", "tinylm", "doctor", "nosuch"]  # in JupyterLab's terminal
+    for command, cwd, code in ((starts, notebooks.ROOT, 0), (typed, mine, 2)):
+        done = subprocess.run([sys.executable, *command], cwd=cwd, env=environment, capture_output=True)
+        assert done.returncode == code and b"my own" not in done.stderr, done.stderr
 
 
 def test_lab_with_solutions_opens_on_the_solved_copy_and_keeps_what_it_trains_apart(course, lab):
