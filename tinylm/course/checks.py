@@ -91,7 +91,7 @@ class exercise:
         own = [copy.deepcopy(a) if isinstance(a, torch.Tensor) else a for a in arguments]
         answer = function(*own, **named)
         if answer is None:
-            raise _Ended("not yet: your function returned None: is the `return` missing?")
+            raise _Ended("not yet: your function returned None: is `return` missing?")
         if any(part is ... for part in (answer if isinstance(answer, tuple) else [answer])):
             raise _Ended(BLANK)
         for mine, theirs in zip(own, arguments, strict=True):
