@@ -3,7 +3,7 @@ PYTHON ?= $(if $(filter Windows_NT,$(OS)),python,python3)
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY := $(BIN)/python
 
-.PHONY: help lab test notebooks slides promote clean
+.PHONY: help lab test notebooks slides promote clean place
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
@@ -26,9 +26,21 @@ promote: .venv/ready ## for authors: keep the record of RUN=name (as NAME=name) 
 clean: ## remove .venv, but nothing you have written
 	rm -rf .venv
 
-# .venv's own Python where it is set up; it looks whether the clone was moved and whether the pins have changed
-SETUP = $(or $(if $(wildcard .venv/ready),$(shell $(PY) -c "print('$(PY)')")),$(PYTHON))
-.venv/ready: FORCE
-	@$(SETUP) -c "import sys; v = sys.version_info; v >= (3, 11) or sys.exit('tinylm needs Python 3.11 or newer and this is %d.%d: say for example make lab PYTHON=python3.12' % v[:2])"
-	@$(SETUP) -m tinylm.course.install
-FORCE:
+# .venv/ready is written last, so an interrupted set-up begins again, and changed pins are installed. It holds the
+# place of the clone, which .venv names in its scripts and for the editable tinylm: in a copy, another clone's code
+# would be imported.
+NEEDED := import sys; v = sys.version_info; v >= (3, 11) or sys.exit('tinylm needs Python 3.11 or newer and this is \
+%d.%d: say for example make lab PYTHON=python3.12' % v[:2])
+.venv/ready: requirements.txt | place
+	@test -e $@ || $(PYTHON) -c "$(NEEDED)"
+	@echo "Setting up .venv: some minutes, 2 GB of disk (4 on Linux with CUDA). If it stops, the same command begins again"
+	@test -e $@ || $(PYTHON) -m venv --clear .venv
+	@rm -f $@
+# pip unpacks gigabytes, and the system's folder for temporary files is often small
+	@TMPDIR="$(CURDIR)/.venv" TEMP="$(CURDIR)/.venv" TMP="$(CURDIR)/.venv" \
+	  $(PY) -m pip install --disable-pip-version-check --no-input -r requirements.txt
+	@echo "$(CURDIR)" > $@
+
+place:
+	@test ! -e .venv/ready || test "$$(head -n 1 .venv/ready)" = "$(CURDIR)" || { \
+	  echo "This clone was moved or copied from $$(head -n 1 .venv/ready): set it up again with make clean lab"; exit 1; }

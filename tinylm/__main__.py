@@ -7,7 +7,8 @@ import os
 import sys
 
 PYTHON = r".venv\Scripts\python" if os.name == "nt" else ".venv/bin/python"
-INSTALL = "py -3 -m tinylm.course.install" if os.name == "nt" else "make lab"
+ON_WINDOWS = r"py -3 -m venv .venv; .venv\Scripts\pip install -r requirements.txt"
+INSTALL = ON_WINDOWS if os.name == "nt" else "make lab"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,4 +62,7 @@ def _described(error: Exception, words: list[str]) -> tuple[int, str]:
 
 
 if __name__ == "__main__":
+    # In the working folder may be a learner's own json.py: the standard library's must be imported.
+    if sys.path[0] == os.getcwd():
+        sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.exit(main())

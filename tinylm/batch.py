@@ -3,7 +3,7 @@
 It lives on the ground floor because the data makes it and the losses read it, and neither knows the other.
 Taught in notebooks 04_training and 06_custom_losses."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from torch import Tensor, nn
@@ -30,8 +30,8 @@ class Batch:
 
     def to(self, device: Device) -> Self:
         """Return the same batch on this device. A GPU is not waited for."""
-        copied = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**{name: t if t is None else copy_to(device, t) for name, t in copied.items()})
+        copied = {name: t if t is None else copy_to(device, t) for name, t in vars(self).items()}
+        return type(self)(**copied)
 
 
 class TrainingBatches(Protocol):

@@ -32,9 +32,8 @@ def supports_bf16(device: Device) -> bool:
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if kind == "cpu":
-        with contextlib.suppress(Exception):  # private functions: if they change, float32 still works
-            return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    with contextlib.suppress(Exception):  # private functions: if they change, float32 still works
+        return kind == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
     return False
 
 
@@ -45,15 +44,12 @@ def resolve_dtype(device: Device, dtype: str = "auto") -> str:
     a CPU that could do more then repeats the runs of one that cannot. "tf32" is float32 with matrix products
     that an NVIDIA GPU rounds to 10 bits of mantissa. Raises ConfigError for an arithmetic that is slow here;
     a Precision built by hand is not checked."""
-    kind = torch.device(device).type
-    best = "float32" if kind != "cuda" else "bfloat16" if supports_bf16(device) else "float16"
-    if dtype == "bfloat16" and not supports_bf16(device):
-        reason = "a CPU without AMX or AVX512-BF16" if kind == "cpu" else "this device"
-        raise ConfigError(f"bfloat16 on {reason} is slower than {best}: use dtype auto")
-    if dtype == "float16" and kind != "cuda":
-        raise ConfigError(f"float16 on a {kind} device has no fast kernels: use dtype auto")
-    if dtype == "tf32" and not (kind == "cuda" and supports_bf16(device)):  # both came with Ampere
-        raise ConfigError(f"tf32 is for NVIDIA GPUs since Ampere, not for this {kind} device: use dtype auto")
+    kind, is_modern = torch.device(device).type, supports_bf16(device)
+    fast = {"auto": True, "float32": True, "bfloat16": is_modern, "float16": kind == "cuda"}
+    fast["tf32"] = kind == "cuda" and is_modern  # TF32 and bfloat16 came with the same GPUs
+    if not fast.get(dtype):
+        raise ConfigError(f"{dtype} on a {kind} device has no fast kernels: use dtype auto")
+    best = "float32" if kind != "cuda" else "bfloat16" if is_modern else "float16"
     return best if dtype == "auto" else dtype
 
 
@@ -92,11 +88,9 @@ class Precision:
 
         Every arithmetic has some: those of the backward pass of "tf32", and Muon's. Afterwards the setting is
         what it was."""
-        if self.device.type != "cuda":
-            yield
-            return
         before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest" if self.dtype == "float32" else "high")
+        if self.device.type == "cuda":
+            torch.set_float32_matmul_precision("highest" if self.dtype == "float32" else "high")
         try:
             yield
         finally:
@@ -173,11 +167,10 @@ def busy() -> str:
 
 def hardware() -> dict[str, str | int | None]:
     """Return the CPU, the cores that this process may use, the memory in GiB and the operating system."""
-    memory = cpu_memory_bytes()
     named = re.search(r"model name\s*:\s*(.+)", CPUINFO.read_text() if CPUINFO.is_file() else "")
     return {
         "cpu": named[1].strip() if named else platform.processor() or platform.machine() or "unknown",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "memory_gib": None if memory is None else round(memory / 2**30),
+        "memory_gib": round((cpu_memory_bytes() or 0) / 2**30) or None,
         "system": platform.system(),
     }

@@ -5,12 +5,13 @@ declared once, as a field of a `Config`: its type, its default, its limits and, 
 weights depend on it. The command line, checkpoints and error messages all read it there."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, field, fields
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
-Limits = dict[str, float]  # a word of HOLDS with its number, such as {"at least": 0, "below": 1}
-HOLDS = {"above": operator.gt, "at least": operator.ge, "at most": operator.le, "below": operator.lt}
+# The limits of a setting: when a value keeps each, and what a message calls it.
+HOLDS = {"above": operator.gt, "least": operator.ge, "most": operator.le, "below": operator.lt}
+WORDS = {"above": "above", "least": "at least", "most": "at most", "below": "below"}
 
 
 class TinyLMError(ValueError):
@@ -57,14 +58,20 @@ class WorldLost(TinyLMError):
     """Another process of the same training has ended or does not answer: resume from the checkpoint."""
 
 
-def require_count(name: str, value: Any, least: int = 1, most: int | None = None) -> None:
-    """Raise ConfigError unless the value is an integer from `least` to `most` (or what int64 holds)."""
-    most = 2**63 - 1 if most is None else most
+def require_count(name: str, value: Any, least: int = 1, most: int = 2**63 - 1) -> None:
+    """Raise ConfigError unless the value is an integer from `least` to `most` (what int64 holds)."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"{name} is {short(value)}: it must be an integer")
-    if not least <= value <= most:
-        bound = f"at least {least}" if value < least else f"at most {most}"
-        raise ConfigError(f"{name} is {short(value)}: it must be {bound}")
+    require_number(name, value, {"least": least} if value < least else {"most": most})
+
+
+def require_number(name: str, value: Any, limits: Mapping[str, float], use: str = "") -> None:
+    """Raise ConfigError unless the value is a finite number within the limits; the message suggests `use`."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_finite = is_number and abs(value) < 1e308  # a larger integer would not become a float
+    if not is_finite or not all(HOLDS[each](value, limit) for each, limit in limits.items()):
+        allowed = " and ".join(f"{WORDS[each]} {limit}" for each, limit in limits.items())
+        raise ConfigError(f"{name} is {short(value)}: it must be {allowed}{f': use {use}' if use else ''}")
 
 
 def require_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
@@ -81,24 +88,13 @@ def short(value: Any, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 20]}… ({len(text)} characters)"
 
 
-def setting(
-    default: Any,
-    *,
-    least: float | None = None,
-    most: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    use: str = "",
-    shapes: bool = True,
-) -> Any:
+def setting(default: Any, *, use: str = "", shapes: bool = True, **limits: float) -> Any:
     """Declare a setting of a `Config` that needs more than a default.
 
     The limits `least` and `most` are allowed values, `above` and `below` are not. `use` is what the error
     message suggests, for example "0.8, or 0 for greedy". `shapes=False` is for a setting of a model on which
     the weights do not depend, such as dropout."""
-    limits = {"above": above, "at least": least, "at most": most, "below": below}
-    given = {words: limit for words, limit in limits.items() if limit is not None}
-    return field(default=default, metadata={"limits": given, "use": use, "shapes": shapes})
+    return field(default=default, metadata={"limits": limits, "use": use, "shapes": shapes})
 
 
 class Config:
@@ -111,12 +107,11 @@ class Config:
         kinds = get_type_hints(type(self))
         for declared in fields(self):
             name, about = declared.name, declared.metadata
-            kind, value, limits = kinds[name], getattr(self, name), about.get("limits")
+            kind, value, limits = kinds[name], getattr(self, name), about.get("limits", {})
             if kind is int:
-                limits = limits or {}
-                require_count(name, value, limits.get("at least", 1), limits.get("at most"))
+                require_count(name, value, limits.get("least", 1), limits.get("most", 2**63 - 1))
             elif kind is float:
-                require_number(name, value, limits or {"at least": 0}, about.get("use", ""))
+                require_number(name, value, limits or {"least": 0}, about.get("use", ""))
             elif kind is bool or get_origin(kind) is Literal:
                 require_choice(name, value, get_args(kind) or (True, False))
 
@@ -137,13 +132,3 @@ class Config:
             names = short(", ".join(sorted(wrong)))
             raise ConfigError(f"{cls.__name__} lacks or does not know {names}: use the tinylm that wrote it")
         return cls(**data)
-
-
-def require_number(name: str, value: Any, limits: Limits, use: str = "") -> None:
-    """Raise ConfigError unless the value is a finite number within the limits; the message suggests `use`."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    # 1e308 comes first: an integer that is larger cannot be compared with a float
-    fits = is_number and abs(value) < 1e308 and all(HOLDS[word](value, limits[word]) for word in limits)
-    if not fits:
-        allowed = " and ".join(f"{word} {limit:,}" for word, limit in limits.items())
-        raise ConfigError(f"{name} is {short(value)}: it must be {allowed}{f': use {use}' if use else ''}")

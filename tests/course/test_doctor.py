@@ -1,6 +1,7 @@
 """The doctor: planted faults are named, with the tensor where they begin; healthy runs are left alone."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def enlarged(model, name, times):
     return model
 
 
-HEALTHY = [{}, {"loss_fn": fused_loss}, {"precision": in_float16(), "scale": 2.0**10}]
+HEALTHY = [{}, {"loss_fn": fused_loss}, {"precision": in_float16()}]
 
 
 @pytest.mark.parametrize("asked", HEALTHY, ids=["plain", "fused", "float16"])
@@ -112,27 +113,19 @@ def test_first_bad_takes_no_mask_for_a_fault(given):
     assert found.startswith("the weight head.weight holds infinity: an update before broke it")
 
 
-class Pair(nn.Module):
-    def forward(self, x):
-        return x, x * math.inf
-
-
 class Again(nn.Module):
-    """One module called three times, and one that makes two tensors; a later one is bad."""
+    """One module called three times: the second call is given what is bad."""
 
-    def __init__(self, twice):
+    def __init__(self):
         super().__init__()
-        self.twice, self.act, self.pair = twice, nn.Tanh(), Pair()
+        self.act = nn.Tanh()
 
     def forward(self, x):
-        if self.twice:
-            return self.act(self.act(self.act(x)) * math.nan)
-        return sum(self.pair(x))
+        return self.act(self.act(self.act(x)) * math.nan)
 
 
-@pytest.mark.parametrize("twice, what", [(True, "input of middle.act"), (False, "output of middle.pair")])
-def test_first_bad_looks_at_each_call_of_a_module_and_at_each_tensor_that_it_makes(twice, what):
-    assert first_bad(Learners(Again(twice)), BATCHES.batch(0)).startswith(f"the {what} holds ")
+def test_first_bad_looks_at_each_call_of_a_module():
+    assert first_bad(Learners(Again()), BATCHES.batch(0)).startswith("the input of middle.act holds nan")
 
 
 def test_first_bad_leaves_buffers_and_reads_frozen_and_compiled_models():
@@ -151,40 +144,28 @@ def test_first_bad_leaves_buffers_and_reads_frozen_and_compiled_models():
 
 
 @pytest.mark.parametrize(
-    "part, weight, times, changes, scale, number",
+    "part, weight, times, changes, value",
     [
-        ("output of blocks.1.mlp.up", "blocks.1.mlp.up.weight", 1e6, {}, 1.0, True),
-        ("gradient of", "blocks.1.mlp.up.weight", 1.0, {}, 2.0**24, True),
+        ("output of blocks.1.mlp.up", "blocks.1.mlp.up.weight", 1e6, {}, "infinity"),
         # the scores overflow, and no module returns them
-        (
-            "input of blocks.1.attn.proj",
-            "blocks.1.attn.qkv.weight",
-            3e4,
-            {"attention": "explicit"},
-            1.0,
-            False,
-        ),
+        ("input of blocks.1.attn.proj", "blocks.1.attn.qkv.weight", 3e4, {"attention": "explicit"}, "nan"),
     ],
 )
-def test_first_bad_knows_float16s_overflow_from_a_pass_in_float32(
-    part, weight, times, changes, scale, number
-):
+def test_first_bad_knows_float16s_overflow_from_a_pass_in_float32(part, weight, times, changes, value):
     model = enlarged(patient(**changes), weight, times)
-    found = first_bad(model, BATCHES.batch(0), precision=in_float16(), scale=scale)
-    assert found.startswith(f"the {part}")
-    _, _, after = found.partition("holds infinity: " if number else "holds nan: ")
-    cause, _, value = after.partition(" gives ")
-    assert cause == "float16's range is too small: float32" and "float16 ends at 65,504" in value
-    assert (float(value.split(" ")[0].replace(",", "")) > 65_504) == number
-    assert ("a gradient scaler skips such a step" in value) == (scale > 1)
-    assert first_bad(model, BATCHES.batch(0), scale=scale) is None
+    found = first_bad(model, BATCHES.batch(0), precision=in_float16())
+    said = (
+        rf"the {part} holds {value}: float16's range is too small: float32 gives (\S+) here, and float16 ends"
+    )
+    exact = float(re.match(said, found)[1].replace(",", ""))
+    assert (exact > 65_504) == (value == "infinity")
+    assert first_bad(model, BATCHES.batch(0)) is None
 
 
-@pytest.mark.parametrize("optimizer, rate", [("adamw", 1e3), ("adamw", 1e20), ("muon", 1e3)])
-def test_first_bad_knows_a_rate_that_was_too_high_by_the_weights(optimizer, rate):
+@pytest.mark.parametrize("rate", [1e3, 1e20])
+def test_first_bad_knows_a_rate_that_was_too_high_by_the_weights(rate):
     model, done = patient(), []
-    rates = {"learning_rate": rate, "muon_learning_rate": rate, "warmup_steps": 0, "steps": 50}
-    config = make_config(optimizer=optimizer, **rates)
+    config = make_config(learning_rate=rate, warmup_steps=0, steps=50)
     with pytest.raises(Divergence):
         train(model, BATCHES, config, callbacks=[lambda state: done.append(state.progress.step)], **QUIET)
     assert "the learning rate was too high: " in first_bad(model, BATCHES.batch(done[-1]))
@@ -203,7 +184,6 @@ def test_first_bad_looks_at_the_norm_as_the_step_does():
     """Each gradient is finite, and their squares are not."""
     model = enlarged(patient(tied_head=False), "head.weight", 1e21)
     assert first_bad(model, BATCHES.batch(0)).startswith("the norm of all gradients holds infinity")
-    assert first_bad(patient(), BATCHES.batch(0), scale=2.0**90) is None  # a scaler takes it off
 
 
 def record(lines, evaluations=(), **changes):
@@ -247,13 +227,11 @@ def test_band_is_the_mean_and_six_relative_deviations_and_no_narrower_than_a_hun
             {"worse": 1.0, "ratio": 0.1},
             "first updates were 10 times as large as theirs, so the learning rate",
         ),
-        ({"worse": 1.0, "ratio": 0.001}, "0.1 times as large as theirs, so the learning rate is too low"),
         ({"worse": 1.0, "ratio": None}, ": look at its data"),
         (
             {"worse": -1.0, "ratio": 0.1},
             "lower than theirs, so a setting differs, or the model sees its targets",
         ),
-        ({"worse": math.nan}, "theirs, so look at its data"),
     ],
 )
 def test_sick_curve_is_told_once_with_its_step_both_numbers_and_the_likely_cause(sick, why):

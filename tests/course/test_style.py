@@ -7,6 +7,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from tinylm.course import charts, style
@@ -80,3 +81,14 @@ def test_figure_has_the_courses_look_and_leaves_the_learners_settings_alone(draw
         charts.bars(["a"], [1], alt="One bar.")
         assert not drawn.axes.spines["top"].get_visible()
         assert matplotlib.rcParams["font.size"] == 7 and matplotlib.rcParams["axes.spines.top"]
+
+
+def luminance(colour):
+    """WCAG 2's relative luminance of a colour."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("ground", [*map(style.tint, style.COLOURS), style.PALE], ids=str)
+def test_dark_text_on_the_tints_of_boxes_and_tokens_has_the_contrast_that_wcag_asks(ground):
+    assert (luminance(ground) + 0.05) / (luminance(style.INK) + 0.05) >= 4.5

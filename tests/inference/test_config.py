@@ -8,7 +8,7 @@ from tinylm.errors import ConfigError
 from tinylm.inference.config import GenerationConfig
 
 SETTINGS = {  # what is taken, what is refused, and what is said then
-    "temperature": ([0, 3, 1e6], [-0.1, math.nan, math.inf, 1e39, "0.8"], "at most 1,000,000: use 0.8"),
+    "temperature": ([0, 3, 1e6], [-0.1, math.nan, math.inf, 1e39, "0.8"], "at most 1000000: use 0.8"),
     "top_k": ([0, 10**9], [-1, 2.0], "it must be"),
     "top_p": ([1e-9, 1], [0, -0.5, 1.01, math.nan], "above 0 and at most 1: use 0.9"),
     "min_p": ([0, 1.0], [-0.01, 1.01, math.nan], "at least 0 and at most 1: use 0.1"),

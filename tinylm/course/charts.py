@@ -122,17 +122,15 @@ def _way(y: np.ndarray) -> str:
     return ", then ".join(ways) if len(ways) < 4 else "goes up and down"
 
 
-def dots(values: Mapping[str, tuple[float, float]], *, pale: Sequence[str] = (), **named: str) -> None:
+def dots(values: Mapping[str, tuple[float, float]], **named: str) -> None:
     """Draw a row for each name, from the top: a dot at the value, a bar from value - error to value + error.
 
-    pale: names to be drawn hollow and grey, for example what was tried and not kept. The axis doesn't need to
-    begin at zero, as it must for bars: one reads the place of a dot, not a length."""
+    The axis doesn't need to begin at zero, as it must for bars: you read the place of a dot, not a length."""
     lowest = min(values, key=lambda name: values[name][0])
     told = f"A dot with its error for each of {', '.join(values)}; the lowest value is that of {lowest}."
     with style.figure(told, height=1.5 + 0.32 * len(values)) as axes:
-        for row, (name, (value, error)) in enumerate(values.items()):
-            colour, fill = (style.GREY, "white") if name in pale else (style.BLUE, style.BLUE)
-            axes.errorbar(value, row, xerr=error, fmt="o", color=colour, markerfacecolor=fill, capsize=4)
+        for row, (value, error) in enumerate(values.values()):
+            axes.errorbar(value, row, xerr=error, fmt="o", color=style.BLUE, capsize=4)
         axes.set_yticks(range(len(values)), list(values))
         axes.tick_params(axis="y", length=0)
         axes.set(**named, ylim=(len(values) - 0.4, -0.6))

@@ -28,8 +28,8 @@ import torch
 from tinylm.errors import TinyLMError, short
 
 BLANK = "not attempted yet"
-KINDS = {"b": "booleans", "i": "whole numbers", "u": "whole numbers", "f": "floats", "c": "complex numbers"}
-NAMES = {str: "a string", dict: "a dictionary", int: "a whole number", bool: "True or False"}
+KINDS = {"b": "booleans", "i": "integers", "u": "integers", "f": "floats", "c": "complex numbers"}
+NAMES = {str: "a string", dict: "a dictionary", int: "an integer", bool: "True or False"}
 NAMES |= {np.ndarray: "an array", torch.Tensor: "a tensor", torch.nn.Parameter: "a tensor"}
 DATA = (torch.Tensor, np.ndarray, list, tuple, dict, str, int, float)
 
@@ -96,7 +96,9 @@ class exercise:
             raise _Ended(BLANK)
         for mine, theirs in zip(own, arguments, strict=True):
             if isinstance(theirs, torch.Tensor) and difference(mine, theirs):
-                raise _Ended("not yet: your function changes a tensor that it was given: make a new one")
+                raise _Ended(
+                    "not yet: your function changes a tensor that it was given: return a new one instead"
+                )
         return answer
 
     def forbid(self, function: Any, *names: str) -> None:
@@ -175,7 +177,7 @@ def _verdict(error: Exception | SystemExit) -> str:
     except Exception:  # the learner's own error class, whose __str__ is broken
         message = ""
     if isinstance(error, SystemExit):
-        message = "sys.exit() ends the whole program, so use `return` to end a function"
+        message = "sys.exit() ends the whole program: use `return` to end a function"
     on_dots = isinstance(error, TypeError | AttributeError) and "ellipsis" in message.lower()
     if on_dots or isinstance(error, NotImplementedError):
         return BLANK
@@ -204,17 +206,17 @@ def difference(
         return _difference_of_others(mine, expected, near)
     strict = kinds and b.ndim > 0  # a number may stand for a scalar tensor
     if a is None or (strict and isinstance(expected, torch.Tensor) and not isinstance(mine, torch.Tensor)):
-        return f"your answer is {_name(mine)}, {_name(expected)} is expected", False
+        return f"your answer is {_name(mine)}, but it should be {_name(expected)}", False
     if a.shape != b.shape:
         return _shape_sentence(a.shape, b.shape), False
     if strict and KINDS[a.dtype.kind] != KINDS[b.dtype.kind]:
         own, right = (str(getattr(x, "dtype", n.dtype)).split(".")[-1] for x, n in ((mine, a), (expected, b)))
-        return f"your dtype is {own}, {right} is expected", False
+        return f"your dtype is {own}, but it should be {right}", False
     nan = np.isnan(a) & (np.isnan(a).sum() > np.isnan(b).sum())
     for word, wrong in (("nan", nan), ("an infinity", np.isinf(a) & ~np.isinf(b))):
         if wrong.any():
             share = f" ({wrong.sum()} of {wrong.size} values)" if wrong.ndim else ""
-            return f"your answer holds {word}{share}", False
+            return f"your answer contains {word}{share}", False
     exact = a.dtype.kind in "biu" and b.dtype.kind in "biu"
     close = a == b if exact else np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
     return None if close.all() else (_value_sentence(a, b, close), True)
@@ -240,13 +242,13 @@ def _difference_of_others(mine: Any, expected: Any, near: dict[str, Any]) -> tup
         mine, expected = mine.tolist(), expected.tolist()
     dictionaries = isinstance(mine, dict) and isinstance(expected, dict)  # a Counter is one, too
     if type(mine) is not type(expected) and not dictionaries:
-        return f"your answer is {_name(mine)}, {_name(expected)} is expected", False
+        return f"your answer is {_name(mine)}, but it should be {_name(expected)}", False
     if dictionaries and mine.keys() != expected.keys():
-        return f"your keys are {short([*mine])}, {short([*expected])} are expected", False
+        return f"your keys are {short([*mine])}, but they should be {short([*expected])}", False
     if not isinstance(expected, list | tuple | dict):
         return None if mine == expected else (f"yours: {short(mine)}, expected: {short(expected)}", True)
     if len(mine) != len(expected):
-        return f"your answer has {len(mine)} items, {len(expected)} are expected", False
+        return f"your answer has {len(mine)} items, but it should have {len(expected)}", False
     for place in expected if dictionaries else range(len(expected)):
         if found := difference(mine[place], expected[place], **near):
             return f"at [{place!r}]: {found[0]}", found[1]
@@ -254,7 +256,7 @@ def _difference_of_others(mine: Any, expected: Any, near: dict[str, Any]) -> tup
 
 
 def _shape_sentence(mine: tuple[int, ...], expected: tuple[int, ...]) -> str:
-    sentence = f"your shape is {mine}, {expected} is expected"
+    sentence = f"your shape is {mine}, but it should be {expected}"
     if len(mine) == len(expected) and sorted(mine) == sorted(expected):
         return f"{sentence}: are two dimensions exchanged?"
     if [n for n in mine if n != 1] == [n for n in expected if n != 1]:

@@ -28,43 +28,30 @@ ALIKE = ("steps", "tokens_per_step", "optimizer", "schedule", "log_every")  # eq
 
 
 def first_bad(
-    model: nn.Module,
-    batch: Batch,
-    *,
-    loss_fn: LossFn = next_token_loss,
-    precision: Precision | None = None,
-    scale: float = 1.0,
+    model: nn.Module, batch: Batch, *, loss_fn: LossFn = next_token_loss, precision: Precision | None = None
 ) -> str | None:
     """Name the first tensor of a forward and a backward pass that is not finite, and the likely cause.
 
-    `scale` multiplies the loss before the backward pass, as a gradient scaler does. A module's *input* is
-    named when no output before it is bad: an operation between two modules made it. Returns a sentence,
-    or None when weights, loss and gradients are finite: an infinity that masks a score is fine. The model and
-    the random state stay as they were."""
-    sizes = magnitudes(model, batch, loss_fn, precision, scale)
+    A module's *input* is named when no output before it is bad: an operation between two modules made it.
+    Returns a sentence, or None when weights, loss and gradients are finite: an infinity that masks a score is
+    fine. The model and the random state stay as they were."""
+    sizes = magnitudes(model, batch, loss_fn, precision)
     bad = [key for key, size in sizes.items() if not math.isfinite(size)]
     if not any(part in ("weight", "loss", "norm") for part, _ in bad):
         return None
     # An infinity in the input of a module whose output is finite was put there on purpose: it masks scores.
-    harmless = [
-        ("input", name) for (part, name), size in sizes.items() if part == "output" and size < math.inf
-    ]
-    part, name = next(key for key in bad if key not in harmless)
+    fine = {name for (part, name), size in sizes.items() if part == "output" and size < math.inf}
+    part, name = next((part, name) for part, name in bad if part != "input" or name not in fine)
     largest, where = max((size, name) for (part, name), size in sizes.items() if part == "weight")
     exact = math.inf
     if precision is not None and precision.dtype == "float16":
-        exact = magnitudes(model, batch, loss_fn, None, scale)[part, name]
+        exact = magnitudes(model, batch, loss_fn, None)[part, name]
     if part == "weight":
         cause = "an update before broke it: its learning rate was too high, or its gradient was not finite"
     elif part == "loss" and not batch.scored().any():
         cause = f"a bad batch: 0 of {batch.targets.numel():,} targets are scored, so the mean is 0/0"
     elif math.isfinite(exact):
-        most = torch.finfo(torch.float16).max
-        cause = (
-            f"float16's range is too small: float32 gives {exact:,.6g} here, and float16 ends at {most:,.0f}"
-        )
-        if part == "gradient" and scale > 1:
-            cause += f"; the loss was multiplied by {scale:,.0f}, and a gradient scaler skips such a step"
+        cause = f"float16's range is too small: float32 gives {exact:,.6g} here, and float16 ends at 65,504"
     elif largest > LARGE:
         cause = f"the learning rate was too high: {where} holds numbers as large as {largest:.3g}"
     else:
@@ -74,7 +61,7 @@ def first_bad(
 
 
 def magnitudes(
-    model: nn.Module, batch: Batch, loss_fn: LossFn, precision: Precision | None, scale: float
+    model: nn.Module, batch: Batch, loss_fn: LossFn, precision: Precision | None
 ) -> dict[tuple[str, str], float]:
     """Return each tensor's largest absolute number (nan where it holds one), in the order of computation.
 
@@ -109,8 +96,8 @@ def magnitudes(
         loss = (nats * batch.scored()).sum() / batch.scored().sum()
         look("loss", "the batch", loss)
         if loss.requires_grad:
-            (loss * scale).backward()
-    gradients = [weight.grad.float() / scale for weight in model.parameters() if weight.grad is not None]
+            loss.backward()
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
     return sizes | {("norm", "all gradients"): float(nn.utils.get_total_norm(gradients))}
 
 
@@ -129,9 +116,8 @@ def examine(record: Record, others: Sequence[Record] | None = None) -> list[str]
         for step, loss in curve(record).items():
             low, high = band.get(step, (-math.inf, math.inf))
             if not low <= loss <= high:  # nan is never between
-                went = f"{len(others)} healthy runs stay between {low:.3f} and {high:.3f}"
-                cause = _cause(record, others, loss < low)
-                said.append(f"step {step:,}: the {which} is {loss:.3f}, {went}: {cause}")
+                went = f"{loss:.3f}, {len(others)} healthy runs stay between {low:.3f} and {high:.3f}"
+                said.append(f"step {step:,}: the {which} is {went}: {_cause(record, others, loss < low)}")
                 break
     return said
 
@@ -170,7 +156,7 @@ def healthy_band(curves: Sequence[dict[int, float]]) -> dict[int, tuple[float, f
 
     A few runs say little about the deviation at one step. So we take one deviation, as a share of the loss,
     over all steps together. The 1 + 1/n is there because the mean of n runs has an error of its own."""
-    steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+    steps = [step for step in curves[0] if all(step in curve for curve in curves)]
     if not steps:
         return {}
     losses = np.array([[curve[step] for step in steps] for curve in curves])  # (n, steps)

@@ -40,20 +40,9 @@ def flow(boxes: Mapping[str, Box], arrows: str, *, title: str, alt: str) -> None
 
 
 def drawing(name: str) -> None:
-    """Draw one of the fixed flows in drawings.toml: "language_model" or "attention"."""
+    """Draw one of the fixed flows in drawings.toml: "language_model", "attention" or "heads"."""
     fixed = DRAWINGS[name]
     flow(fixed["boxes"], fixed["arrows"], title=fixed["title"], alt=fixed["alt"])
-
-
-def heads(n_head: int) -> None:
-    """Draw `n_head` heads side by side, and the matrix that mixes their results."""
-    middle = (n_head - 1) / 2
-    boxes = {"x": (0, middle, "x\n(T, C)")}
-    boxes |= {f"h{i}": (1, i, f"head {i}\n(T, D)") for i in range(n_head)}
-    boxes |= {"c": (2, middle, "side by side\n(T, C)"), "p": (3, middle, "proj\n(T, C)")}
-    arrows = " ".join(f"x>h{i} h{i}>c" for i in range(n_head))
-    told = f"The same x goes into {n_head} heads; their results stand side by side, and proj mixes them."
-    flow(boxes, f"{arrows} c>p", title=f"{n_head} heads", alt=told)
 
 
 def residual_stream(words: Sequence[str] = SENTENCE, position: int = 4) -> None:

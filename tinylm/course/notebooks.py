@@ -99,10 +99,6 @@ def open_lab(
     JupyterLab cannot start it raises SystemExit."""
     folder = mine / "solved" if solved else mine
     page = (folder / min(copy_notebooks(notebooks, folder, solved))).relative_to(mine).as_posix()
-    if getattr(os, "geteuid", lambda: -1)() == 0 and "--allow-root" not in arguments:
-        # JupyterLab refuses root without the option, and many containers have no other user
-        print("running as root: a notebook can change anything on this machine", flush=True)
-        arguments = [*arguments, "--allow-root"]
     first_in = {
         "JUPYTER_CONFIG_PATH": LAB_SETTINGS,
         "PATH": Path(sys.executable).parent,  # `python` in JupyterLab's terminal is this one
@@ -117,5 +113,7 @@ def open_lab(
     print("JupyterLab is starting. Ctrl-C twice ends it", flush=True)
     # imported here: it takes a second and nothing else needs it; it comes with jupyter
     labapp = importlib.import_module("jupyterlab.labapp")
-    labapp.LabApp.launch_instance([f"--LabApp.default_url=/lab/tree/{page}", "--log-level=ERROR", *arguments])
+    # many containers have no user but root, whom JupyterLab refuses without the option
+    fixed = [f"--LabApp.default_url=/lab/tree/{page}", "--log-level=ERROR", "--allow-root"]
+    labapp.LabApp.launch_instance([*fixed, *arguments])
     return 0

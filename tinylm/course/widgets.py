@@ -59,8 +59,6 @@ def _control(name: str, short: Any) -> Any:
     if isinstance(short, ipywidgets.Widget):
         return short
     control = ipywidgets.interactive.widget_from_abbrev(short[:3] if isinstance(short, tuple) else short)
-    if control is None:
-        raise InputError(f"control {name} is {short!r}: give a widget, (from, to, by), a text or a list")
     if isinstance(short, tuple):
         control.value = short[3] if len(short) == 4 else short[0]  # by itself it begins in the middle
     control.description, control.layout.width = name.replace("_", " "), "38em"
@@ -151,13 +149,12 @@ SHEET = Template(Path(__file__).with_suffix(".css").read_text("utf-8")).substitu
 FAINTEST = 0.01  # a weight below this gets no colour on hovering
 
 
-def html_page(inner: str) -> str:
-    """Return a white page that looks the same in Jupyter's light and dark themes."""
-    return f'<style>{SHEET}</style><div class="tinylm">{inner}</div>'
+def html_page(inner: str, title: str = "", rest: str = "") -> str:
+    """Return a white page that looks the same in Jupyter's light and dark themes.
 
-
-def _heading(bold: str, rest: str = "") -> str:
-    return f"<p><b>{html.escape(bold)}</b>{rest}</p>" if bold or rest else ""
+    Its first line is the title, which may be any text, in bold, and the rest of the line."""
+    heading = f"<p><b>{html.escape(title)}</b>{rest}</p>" if title or rest else ""
+    return f'<style>{SHEET}</style><div class="tinylm">{heading}{inner}</div>'
 
 
 def _rows(rows: Iterable[tuple[str, Sequence[float], str]], kind: str = "rows") -> str:
@@ -175,10 +172,10 @@ def html_bars(labels: Sequence[str], values: Any, *, title: str = "", top: int |
     """Return one horizontal bar for each label, values from 0 to 1. `top` keeps the largest, in order."""
     values = to_numpy(values)
     order = np.arange(len(values)) if top is None else np.argsort(-values, kind="stable")[:top]
-    shown = _heading(title) + _rows((labels[i], [values[i]], f"{values[i]:.1%}") for i in order)
+    shown = _rows((labels[i], [values[i]], f"{values[i]:.1%}") for i in order)
     if others := len(values) - len(order):
         shown += f"<p>the other {others} share {1 - values[order].sum():.1%}</p>"
-    return html_page(shown)
+    return html_page(shown, title)
 
 
 def html_before_after(labels: Sequence[str], before: Any, after: Any, *, title: str = "") -> str:
@@ -191,7 +188,7 @@ def html_before_after(labels: Sequence[str], before: Any, after: Any, *, title: 
     order = np.argsort(-before, kind="stable")
     rows = _rows(((labels[i], (before[i] / full, after[i] / full), said[i]) for i in order), "pairs")
     kept = f": {int((after > 0).sum())} of {len(labels)} tokens may be drawn"
-    return html_page(_heading(title, f"{kept} (pale: by the model, dark: after the rules)") + rows)
+    return html_page(rows, title, f"{kept} (pale: by the model, dark: after the rules)")
 
 
 def html_attention(tokens: Sequence[str], weights: Any, position: int) -> str:
@@ -234,4 +231,4 @@ def html_tokens(pieces: Sequence[str | bytes], ids: Sequence[int] | None = None,
         look = f"class='piece' style='background:{colours[i % len(colours)]}'"
         shown += f"<bdi {look} title='{told}'>{html.escape(style.show_bytes(whole))}</bdi>"
         shown += "<br>" if b"\n" in whole else ""
-    return html_page(_heading(title) + f"<p class='text'>{shown}</p>")
+    return html_page(f"<p class='text'>{shown}</p>", title)
