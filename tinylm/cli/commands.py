@@ -79,7 +79,10 @@ def perform(asked: Any, typed: list[str]) -> int:
             print(f"{n} files: set TINYLM_DATA={where}, or copy the folder to a stick")
         case options.Export(checkpoint, folder, overwrite, licence):
             opened, existing = paths.open_checkpoint(checkpoint), "merge" if overwrite else "refuse"
-            card = card_for(checkpoint, opened, licence)
+            try:
+                card = cards.card_of(checkpoint, licence=licence, exported=True)
+            except (CheckpointError, RunError):  # no record of its training, or one without a loss yet
+                card = export.plain_card(opened, licence)
             if overwrite and (folder / export.CARD).exists():
                 print(f"{export.CARD} is kept as it is: remove it first for a new card")
             export.write_hugging_face(opened, folder, card=card, existing=existing)
@@ -104,16 +107,6 @@ def perform(asked: Any, typed: list[str]) -> int:
         case options.Lab(browser, solutions):
             return notebooks.open_lab([] if browser else ["--no-browser"], solved=solutions)
     return 0
-
-
-def card_for(name: str, opened: weights.Checkpoint, licence: str | None) -> str:
-    """Return the card of a run or a model of the course from its record, and a short one for other models."""
-    try:
-        if not Path(name).is_dir() or Path(name, "record.jsonl").is_file():
-            return cards.card_of(name, licence=licence, exported=True)
-    except (CheckpointError, RunError):  # no record, or one without a loss yet
-        pass
-    return export.plain_card(opened, licence)
 
 
 def finish(trained: run.Run) -> int:
