@@ -134,19 +134,16 @@ def read_record(path: str | Path) -> Record:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Yield each line's length in bytes, its kind and its fields. A last line cut off has the kind "cut"."""
-    lines = path.read_bytes().splitlines(keepends=True)
+    """Yield each line's length in bytes, its kind and its fields, except a last line that a crash cut off."""
+    *lines, _ = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:
-            said = json.loads(line if line.endswith(b"\n") else b"")
-            if (kind := said.pop("kind")) not in KINDS:
-                raise ValueError(kind)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-            if number < len(lines):
-                found = f"line {number} of {len(lines)} in {path.name} is not a record's"
-                raise RunError(f"{found}: restore the file") from None
-            kind, said = "cut", {}
-        yield len(line), kind, said
+            said = json.loads(line)
+            kind = KINDS[KINDS.index(said.pop("kind"))]
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            found = f"line {number} of {len(lines)} in {path.name} is not a record's"
+            raise RunError(f"{found}: restore the file") from error
+        yield len(line) + 1, kind, said
 
 
 def commit() -> str:
