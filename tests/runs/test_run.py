@@ -6,9 +6,11 @@ import hashlib
 import json
 import math
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,6 +32,7 @@ from tinylm.runs.scoring import validate
 from tinylm.storage import atomic, weights
 from tinylm.text import corpora
 from tinylm.text.tokenizers import BPETokenizer, CharTokenizer
+from tinylm.training.ddp import SINGLE
 
 pytestmark = pytest.mark.usefixtures("mine")
 
@@ -123,7 +126,7 @@ def test_lock_refuses_a_second_training_and_a_dead_one_is_harmless(mine, monkeyp
     (mine / "young").mkdir()
     for name, command in (("cut", resume), ("young", lambda name: run_recipe(tiny(), name=name, command=""))):
         refusal = pytest.raises(RunError, match=f"another training is writing to the run {name}")
-        with run._alone_in(mine / name), refusal:
+        with run._alone_in(mine / name, SINGLE), refusal:
             command(name)
     assert (mine / "cut" / ".lock").exists()  # and is nobody's
     assert not resume("cut").interrupted
@@ -133,9 +136,9 @@ def test_named_run_into_which_another_process_saved_meanwhile_is_left_alone(mine
     real = run._alone_in
 
     @contextmanager
-    def late(folder):
+    def late(folder, world):
         (folder / "checkpoints" / "step_00000007").mkdir(parents=True)
-        with real(folder):
+        with real(folder, world):
             yield
 
     monkeypatch.setattr(run, "_alone_in", late)
@@ -269,11 +272,7 @@ def test_divergence_keeps_the_last_good_checkpoint_and_has_no_end(mine, monkeypa
 
 
 def test_run_that_cannot_work_is_refused_before_anything_is_read_or_written(mine, monkeypatch):
-    n = len(corpora.load("toyworld-plays").validation)
-    long = tiny(model={"context_length": n})
-    with pytest.raises(ConfigError, match=rf"context_length {n} is longer .* {n:,} characters: use {n - 1}"):
-        run_recipe(long, command="")
-    monkeypatch.setattr(run, "Run", None)
+    monkeypatch.setattr(run, "read_dataset", None)
     with pytest.raises(ConfigError, match="tokens_per_step 94 is not a multiple"):
         run_recipe(tiny(tokens_per_step=94), command="")
     with pytest.raises(ConfigError, match=r"^float16 on a cpu device has no fast kernels"):
@@ -330,6 +329,23 @@ def test_resume_equals_uninterrupted_run_bitwise(mine, monkeypatch, capsys, call
     assert (end["interrupted"], end["tokens"]) == (False, 7 * recipe.train.tokens_per_step)
 
 
+def test_resume_passes_few_files_that_a_fresh_run_does_not(mine, monkeypatch):
+    def called_by(command):
+        seen = set()
+        sys.setprofile(lambda frame, event, _: event == "call" and seen.add(frame.f_code))
+        try:
+            command()
+        finally:
+            sys.setprofile(None)
+        return seen
+
+    fresh, again = called_by(lambda: cut(monkeypatch)), called_by(lambda: resume("cut"))
+    package = Path(run.__file__).parents[1]
+    files = {path for path in (Path(code.co_filename) for code in again - fresh) if package in path.parents}
+    own = sorted(path.relative_to(package).as_posix() for path in files)
+    assert "storage/checkpoint.py" in own and len(own) <= 12, own
+
+
 def test_resume_passes_over_a_damaged_checkpoint_in_one_line(mine, monkeypatch, capsys):
     run_recipe(tiny(), name="complete", command="")
     expected = files(mine / "complete")
@@ -354,7 +370,7 @@ def test_resume_that_is_refused_changes_nothing(mine, monkeypatch):
     shutil.copytree(mine / "other" / "checkpoints", mine / "cut" / "checkpoints")
     for name, error, words in (
         ("altered", RunError, r"line 1 of \d+ in record.jsonl is not"),
-        ("cut", CheckpointError, "seed was 77 and is 1"),
+        ("cut", RunError, "record.jsonl is not as it was at step 6"),  # it is that of another run
     ):
         before = contents(mine / name)
         with pytest.raises(error, match=words):
@@ -570,7 +586,7 @@ def test_init_from_weights_that_do_not_fit_is_refused_where_it_can_be_before_the
         words = "first do not fit: n_layer is 1 there and 2 here; use the same"
         with pytest.raises(CheckpointError, match=words):
             run_recipe(tiny(init_from="first", model={"n_layer": 2}), command="")
-    words = "first reads 39 characters and toyworld-plays has 65 characters, not the same"
+    words = "first reads 39 characters, toyworld-plays has others: choose a text with the same"
     with pytest.raises(CheckpointError, match=words):
         run_recipe(tiny(init_from="first", data={"lowercase": False}), command="")
     free = {"dropout": 0.3, "attention": "explicit", "vocab_multiple": 64, "activation_checkpointing": True}
