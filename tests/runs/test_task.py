@@ -100,7 +100,7 @@ def test_lines_are_refused_where_one_asks_nothing_and_answers_where_rows_are_no_
 
 @pytest.mark.parametrize("asked", [{"rows": "documents"}, {"recall": 2.0}])
 def test_text_without_documents_has_none_to_begin_at_or_to_recall_in(asked):
-    with pytest.raises(ConfigError, match="toyworld-plays is read as 1 text: use bpe-4096"):
+    with pytest.raises(ConfigError, match="toyworld-plays is read as 1 text: use the tokenizer bpe-4096"):
         Run(tiny(data={"corpus": "toyworld-plays"} | asked))
 
 

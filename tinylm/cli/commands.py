@@ -28,8 +28,7 @@ def perform(asked: Any, typed: list[str]) -> int:
         case options.Train(name, model, train, data, run_name, init_from, fallback, scale):
             chosen = recipes.recipe(name, scale)
             if model.vocab_size != chosen.model.vocab_size:
-                asked = f"vocab_size {model.vocab_size} cannot be chosen"
-                raise ConfigError(f"{asked}, it follows from the text: leave it out")
+                raise ConfigError("vocab_size cannot be chosen, it follows from the text: leave it out")
             chosen = replace(chosen, model=model, train=train, data=data, init_from=init_from)
             # A record may be published: it names your own file without the folders that lead to it.
             for path in (data.corpus, data.tokenizer, init_from or data.corpus):
@@ -62,12 +61,8 @@ def perform(asked: Any, typed: list[str]) -> int:
                 raise ConfigError(f"name one corpus or give --all: {', '.join(corpora.CORPORA)}")
             for name in corpora.unnamed() if is_all else [corpus]:
                 files, here = corpora.obtain(name), corpora.corpus_here(name)
-                part = "" if here.holds == "whole" else f", a {here.holds}: {here.what}"
-                part += "" if all(file.sha256 for file in here.files) else ", checked by their size alone"
-                said = ", ".join(files) if len(files) < 20 else f"{len(files)} files"
-                sources = " and ".join(sorted({f"from the {source}" for source, _ in files.values()}))
-                said = f"{said}, {sources}" if files else "is generated, there is nothing to fetch"
-                print(f"{name}: {said}{part}")
+                sources = sorted({source for source, _ in files.values()}) or ["generator"]
+                print(f"{name}: {here.holds}, {len(files)} files, from the {' and the '.join(sources)}")
         case options.Prepare(corpus, tokenizer, processes):
             folder = prepare.prepare(corpus, tokenizer, processes=processes)
             data = corpus if corpus in corpora.CORPORA else shlex.quote(paths.display_path(folder))
@@ -94,11 +89,11 @@ def perform(asked: Any, typed: list[str]) -> int:
             weights.save(folder, opened.model, tokenizer=tokenizer, notes=notes, existing=existing)
             print(f"next: python -m tinylm sample {shlex.quote(paths.display_path(folder))}")
         case options.Card(name, out, licence):
-            if out is not None and out.exists():
-                raise ConfigError(f"{out} exists already: choose another --out, or remove that file first")
             text = cards.card_of(name, licence=licence)
             if out is None:
                 print(text, end="")
+            elif out.exists():
+                raise ConfigError(f"{out} exists already: choose another --out, or remove that file first")
             else:
                 out.write_text(text, encoding="utf-8", newline="\n")
         case options.Machine():

@@ -140,12 +140,11 @@ def read_record(path: str | Path) -> Record:
 
 def commit() -> str:
     """Return the commit of this code, marked if files have changed since; "unknown" outside a repository."""
-    words = ["describe", "--always", "--abbrev=12", "--exclude=*", "--dirty= with changes"]
-    asked = ["git", "-C", str(REPOSITORY), *words]
+    asked = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty= with changes"]
     with suppress(OSError, subprocess.SubprocessError):
         if IN_REPOSITORY:  # a package installed inside another repository is not of its commit
-            found = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10)
-            return found.stdout.strip()
+            found = subprocess.run(asked, cwd=REPOSITORY, capture_output=True, check=True, timeout=10)
+            return found.stdout.decode().strip()
     return "unknown"
 
 

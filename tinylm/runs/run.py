@@ -208,12 +208,12 @@ class Run:
     def forecast(self) -> Forecast:
         """Measure how fast the model trains here, print how long the run will take, and return that."""
         busy = device.busy()  # asked before this program itself keeps the cores busy
-        plan = self.plan
-        model, context_length = self.model.to(self.world.device), self.recipe.model.context_length
-        speed = measure_speed(model, config=plan, context_length=context_length)
+        plan, config = self.plan, self.recipe.model
+        model = self.model.to(self.world.device)
+        speed = measure_speed(model, config=plan, context_length=config.context_length)
         speed = float(self.world.sum(torch.tensor(speed, dtype=torch.float64)))
-        n_validation = len(self.task.dataset.validation)
-        expected = forecast(self.model.config, plan, tokens_per_second=speed, validation_tokens=n_validation)
+        n = len(self.task.dataset.validation)
+        expected = forecast(config, plan, tokens_per_second=speed, validation_tokens=n)
         print(f"{expected}\n  at {speed:,.0f} tokens per second, measured just now, evaluations included")
         if busy:
             print(f"  {busy}")
@@ -263,14 +263,8 @@ class Run:
                 world=self.world,
             )
             if record is not None:
-                record.write(
-                    "end",
-                    seconds=history.seconds,
-                    tokens=history.tokens,
-                    skipped=history.skipped,
-                    interrupted=history.interrupted,
-                    stopped_early=history.stopped_early,
-                )
+                sums = {name: value for name, value in vars(history).items() if not isinstance(value, list)}
+                record.write("end", **sums)
         except OSError as error:  # a full disk, a folder that is gone or read-only, a terminal that is closed
             stopped = f"the run {name} stopped after step {self.progress.step}, because the system refused"
             raise RunError(f"{stopped}: {error.strerror}; {go_on} from its last checkpoint") from error
@@ -281,8 +275,8 @@ class Run:
             print(f"ended early, after {step} steps: {go_on}")
         elif history.stopped_early:
             lowest = f"{where}/{paths.KEPT}/{folder_of(self.progress.best[0])}"
-            patience = f"{self.plan.patience} evaluations had not lowered the loss"
-            print(f"stopped early, after {step} steps: {patience}\nthe lowest is kept: {lowest}")
+            print(f"stopped early, after {step} steps, {self.plan.patience} evaluations without a lower loss")
+            print(f"the lowest is kept: {lowest}")
         print(f"took {plain_duration(history.seconds)}")
         self.model.cpu().eval()
         return self
@@ -291,8 +285,8 @@ class Run:
         """Return the loss on the validation text, in the arithmetic of the training or in eval_dtype."""
         config = state.config
         dtype = state.precision.dtype if config.eval_dtype == "auto" else config.eval_dtype
-        limit = config.eval_tokens or None
-        return self.task.measure(state.model, dtype=dtype, max_tokens=limit, world=state.world)
+        most = config.eval_tokens or None
+        return self.task.measure(state.model, dtype=dtype, max_tokens=most, world=state.world)
 
     def on_event(self, state: TrainingState) -> None:
         """Print an evaluation, and a line of text that the model writes now. The loop calls this.
@@ -313,9 +307,7 @@ class Run:
         # After a power cut a checkpoint must not know more than the record, so that comes first. Its sha256
         # tells a later resume which lines it had, and that none of them has changed.
         atomic.flush(self.record.path)
-        notes: dict[str, Any] = {"step": step, "record": self.record.sha256()}
-        if self.prompt:
-            notes["prompt"] = self.prompt
+        notes = {"step": step, "record": self.record.sha256(), "prompt": self.prompt}
         if state.evaluation is not None:
             known = asdict(state.evaluation)  # an error of nan says nothing
             notes |= {name: value for name, value in known.items() if value == value and value != {}}

@@ -63,8 +63,8 @@ class Task:
         self.prompt: str | None = None
         end = self.tokenizer.end_of_text
         if end is None and (data.recall != 1 or data.rows == "documents"):
-            asked = f"rows {data.rows!r}" if data.rows == "documents" else f"recall {data.recall}"
-            raise ConfigError(f"{asked} needs documents and {dataset.name} is read as 1 text: use bpe-4096")
+            asked = f"rows {data.rows!r} with recall {data.recall:g} need documents"
+            raise ConfigError(f"{asked}, and {dataset.name} is read as 1 text: use the tokenizer bpe-4096")
         if data.rows == "documents":  # each row begins with the id that ended the document before
             ends = [at + np.flatnonzero(piece == end) for at, piece in in_pieces(dataset.train)]
             self.begins = np.concatenate(ends)
