@@ -36,6 +36,9 @@ def test_hub_reads_the_header_of_every_trained_models_card_and_its_numbers_are_t
         in text
     )
     assert f"\n- hellaswag: {LINE['described']}\n" in text
+    reading = record.header.get("reading") or {"tokenizer": "characters"}  # early records do not say
+    assert f" nats per {'character' if reading['tokenizer'] == 'characters' else 'token'}" in text
+    assert f"| optimiser | {record.header['train'].get('optimizer', 'adamw')}, " in text
 
 
 def test_card_says_what_was_read_how_it_was_trained_and_each_number_with_its_error():

@@ -21,6 +21,7 @@ from tests.support.shards import write_shards
 from tests.support.tiny_run import contents, evaluation, files, interrupt_at, losses_are, tiny
 from tinylm.errors import CheckpointError, ConfigError, CorpusMissing, Divergence, RunError, TinyLMError
 from tinylm.inference.evaluate import evaluate
+from tinylm.model.cost import flops_per_token
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import next_token_loss
 from tinylm.runs import paths, run, task
@@ -223,6 +224,13 @@ def test_run_trains_and_measures_with_the_fused_loss_where_nobody_asks_for_the_l
     assert all(handed[i].__qualname__.startswith("fused_loss.") for i in (0, 2))
     assert handed[1] is next_token_loss
     assert [config.fused_loss for config in measured] == [True, False, True]
+
+
+def test_run_has_the_threads_that_one_of_its_micro_batches_is_worth(monkeypatch):
+    ready, asked = Run(tiny()), []
+    monkeypatch.setattr(run, "threads_for", asked.append)
+    ready.at_work()
+    assert asked == [flops_per_token(ready.recipe.model) * 31 * 3]
 
 
 def test_evaluation_takes_the_settings_of_training_and_dataset(monkeypatch):
