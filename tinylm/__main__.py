@@ -12,7 +12,9 @@ INSTALL = ON_WINDOWS if os.name == "nt" else "make lab"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command that was typed. Any error is one sentence on stderr; --traceback also shows where."""
+    """Run the command that was typed. An error is one sentence on stderr; --traceback also shows where.
+
+    An option that does not exist or has no such value is a box of a few lines, which tyro draws."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
     words = [word for word in typed if word != "--traceback"]
     try:
@@ -24,11 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
         from tinylm.cli.options import parse
 
         options = parse(words)
-        if options is not None:
-            from tinylm.cli.commands import perform
+        from tinylm.cli.commands import perform  # after the help: importing torch takes a second
 
-            return perform(options, words)
-        return 0
+        return perform(options, words)
+    except SystemExit as shown:  # the help, or a box that says what is wrong
+        return shown.code
     except KeyboardInterrupt:
         print()
         return 130

@@ -81,7 +81,7 @@ CALLS = [  # what is typed, which function does it, what it returns, what it mus
     ("machine", "runs.machine.report", "a machine", (), "takes some seconds\na machine\n"),
     (
         *("fetch openstax", "text.corpora.fetch", {"a": "", "b": ""}, ("openstax",)),
-        "openstax: a, b, from the network\n",
+        ", 2 files, from the network\n",
     ),
     ("pack stick", "text.corpora.pack", ["x"], (Path("stick"),), "1 files: set TINYLM_DATA="),
     ("pack stick a b", "text.corpora.pack", ["x"], (Path("stick"), "a", "b"), "or copy the folder to a"),

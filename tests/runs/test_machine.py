@@ -38,11 +38,9 @@ def test_forecast_says_when_other_programs_keep_the_cores_busy(steady, monkeypat
 
 
 def test_report_calls_a_forecast_a_forecast_and_names_neither_the_machine_nor_a_path(steady):
-    here, report = machine.describe(), machine.report()
-    assert here["corpora"].keys() == CORPORA.keys() and here["corpora"]["tinyshakespeare"] is None
-    assert here["corpora"]["toyworld-plays"] == "generated" and here["cores"] >= 1
+    report = machine.report()
     assert "forecast" in report and "`python -m tinylm fetch tinyshakespeare` gets it" in report
-    assert all(name in report for name in machine.ladder())
+    assert all(name in report for name in [*machine.ladder(), *CORPORA])
     assert platform.node() not in report or len(platform.node()) < 3
     for path in (Path.home(), Path(machine.__file__).parent):
         assert str(path) not in report

@@ -73,7 +73,7 @@ def test_full_scale_is_the_recipe_as_it_stands_and_a_scale_that_is_not_there_is_
     assert recipe("tinystories_51m", "full") == recipe("tinystories_51m") == RECIPES["tinystories_51m"]
     for name, scale, words in (
         ("tinystories_51m", "tiny", "scale is 'tiny': use 'small' or 'medium' or 'full'"),
-        ("shakespeare_char", "small", "shakespeare_char has only one scale, and not 'small'"),
+        ("shakespeare_char", "small", "scale is 'small': use 'full'"),
     ):
         with pytest.raises(ConfigError, match=words):
             recipe(name, scale)

@@ -1,6 +1,7 @@
 """Records: what is written can be read back, also after a crash, each step and each evaluation once."""
 
 import getpass
+import hashlib
 import json
 import math
 import os
@@ -16,7 +17,6 @@ from tinylm.runs import records
 from tinylm.runs.paths import DATA
 from tinylm.runs.records import RunRecord, read_record, record_header
 from tinylm.training.loop import train
-from tinylm.training.progress import Progress
 
 HEADER = record_header("training", command="python -m tinylm train tiny", recipe="tiny", seed=7)
 
@@ -47,7 +47,7 @@ def test_record_that_was_written_is_read_back(path):
     assert record.end == {"seconds": 90.0} and record.has_ended
 
 
-ODD = ["5", "null", '{"kind": "rumour"}', '{"kind": ["step"]}', '{"kind": "step", "st', "\udcff"]
+ODD = ["5", '{"kind": "rumour"}', '{"kind": ["step"]}', '{"kind": "step", "st', "\udcff"]
 ODD += ['{"kind": "step", "step": ' + "9" * 5000 + "}", '{"x": ' + "[" * 100_000]
 
 
@@ -108,55 +108,50 @@ def lines(path):
     return [line["step"] for line in record.steps], [line["step"] for line in record.evaluations], resumed
 
 
-def resumed(path, step, evaluated):
-    """Resume the record from a checkpoint that knows so many finished steps and these evaluations."""
-    done = Progress(step, val_losses=[(n, 1.0) for n in evaluated])
-    return RunRecord.resumed(path, done, make_config(steps=9, log_every=2))
+def sha256_of(path, n_lines):
+    """What a checkpoint notes that was saved when the record had so many lines, the header included."""
+    return hashlib.sha256(b"".join(path.read_bytes().splitlines(keepends=True)[:n_lines])).hexdigest()
 
 
-KNOWN = {  # what a checkpoint knows: finished steps, evaluations; and what is left of the record
-    "nothing": (0, [], [], []),
-    "an evaluation": (3, [3], [0, 2], [3]),
-    "all but the evaluation that is due": (7, [3], [0, 2, 4, 6], [3]),  # it will be done again
-}
+KNOWN = {1: ([], []), 4: ([0, 2], [3]), 6: ([0, 2, 4, 6], [3])}  # lines at the checkpoint, and what stays
 
 
-@pytest.mark.parametrize("what", KNOWN)
-def test_resumed_record_is_cut_at_its_first_line_to_what_the_checkpoint_knows_and_says_so(path, what):
-    step, evaluated, *expected = KNOWN[what]
-    before = path.read_bytes()
-    record = resumed(path, step, evaluated)
+@pytest.mark.parametrize("n_lines", KNOWN)
+def test_resumed_record_is_cut_at_its_first_line_to_what_the_checkpoint_knows_and_says_so(path, n_lines):
+    before, known = path.read_bytes(), sha256_of(path, n_lines)
+    record = RunRecord.resumed(path, known, 5)
     assert path.read_bytes() == before  # until then the resume may be refused
+    assert record.sha256() == known  # also for a checkpoint that is saved before the first line
     record.write("end")
-    assert lines(path) == (*expected, [step])
+    assert lines(path) == (*KNOWN[n_lines], [5])
     assert before.startswith(path.read_bytes().partition(b'{"kind": "resumed"')[0])
 
 
 def test_resumed_record_loses_a_line_that_a_kill_cut_off_even_in_the_middle_of_a_letter(path):
-    complete = path.read_bytes().rpartition(b'{"kind": "end"')[0]
-    line = '{"kind": "step", "step": 8, "note": "é"}\n'.encode()
-    for length in range(1, len(line)):
-        path.write_bytes(complete + line[:length])
-        resumed(path, 8, [3, 7]).write("end")
+    known = sha256_of(path, 7)
+    complete, line = (
+        path.read_bytes().rpartition(b'{"kind": "end"')[0],
+        '{"kind": "step", "note": "é'.encode(),
+    )
+    for rest in (line, line[:-1], line[:1]):
+        path.write_bytes(complete + rest)
+        RunRecord.resumed(path, known, 8).write("end")
         assert lines(path) == ([0, 2, 4, 6], [3, 7], [8])
 
 
 SPOILT = {  # lines: header, steps 0 and 2, evaluation 3, steps 4 and 6, evaluation 7, end
-    "a step is missing": lambda lines: [*lines[:2], *lines[3:]],
-    "an evaluation is missing": lambda lines: [*lines[:3], *lines[4:]],
-    "a step is a text": lambda lines: [line.replace(b'"step": 2', b'"step": "x"') for line in lines],
-    "a step is another": lambda lines: [line.replace(b'"step": 2', b'"step": 99') for line in lines],
-    "a step is there twice": lambda lines: [*lines[:3], *lines[2:]],
-    "a step has no end": lambda lines: [*lines[:2], b'{"kind": "end"}', *lines[2:]],
+    "a line is missing": lambda lines: [*lines[:2], *lines[3:]],
+    "a number is another": lambda lines: [line.replace(b'"step": 2', b'"step": 3') for line in lines],
     "the record is shorter": lambda lines: lines[:5],
 }
 
 
 @pytest.mark.parametrize("what", SPOILT)
-def test_record_that_lacks_a_line_before_the_checkpoint_is_refused_and_left_alone(path, what):
+def test_record_that_has_changed_before_the_checkpoint_is_refused_and_left_alone(path, what):
+    known = sha256_of(path, 7)
     spoilt = b"\n".join([*SPOILT[what](path.read_bytes().splitlines()), b""])
     path.write_bytes(spoilt)
-    words = r"record.jsonl has \d of 6 lines of steps and evaluations up to step 7, .*: restore the file"
-    with pytest.raises(RunError, match=words):
-        resumed(path, 7, [3, 7])
+    for sha256 in (known, None):
+        with pytest.raises(RunError, match=r"record.jsonl is not as it was at step 7, .*: restore the file"):
+            RunRecord.resumed(path, sha256, 7)
     assert path.read_bytes() == spoilt

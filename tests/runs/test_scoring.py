@@ -110,6 +110,31 @@ def test_card_has_the_last_checkpoints_score_with_the_most_items_also_of_a_run_r
         assert f" of {line['n']:,} items" not in text
 
 
+@pytest.mark.parametrize("broken", ["folder", "disk"])
+def test_score_that_cannot_be_written_is_printed_and_a_line_says_why_it_is_not_kept(
+    told, monkeypatch, capsys, broken
+):
+    score("told", "toyworld", 5)
+    before = kept(told)
+
+    def refused(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    def half(self, kind, **numbers):
+        with self.path.open("a") as file:
+            file.write('{"kind": "hea')
+        refused()
+
+    patched = {"folder": (scoring.RunRecord, "__init__", refused), "disk": (scoring.RunRecord, "write", half)}
+    monkeypatch.setattr(*patched[broken])
+    lines = score("told", "toyworld", 11)
+    said = "".join(line["described"] + "\n" for line in lines)
+    assert capsys.readouterr().out.endswith(
+        f"{said}the score is not kept beside the record of told: No space left on device\n"
+    )
+    assert kept(told) == before and f" of {lines[0]['n']} items" not in card_of("told")
+
+
 def test_score_of_a_checkpoint_that_is_no_runs_is_kept_nowhere(told, hellaswag, tmp_path):
     opened = open_checkpoint("told")
     weights.save(tmp_path / "a" / "b" / "own", opened.model, tokenizer=opened.tokenizer.to_json(), notes={})

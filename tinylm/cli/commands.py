@@ -28,8 +28,7 @@ def perform(asked: Any, typed: list[str]) -> int:
         case options.Train(name, model, train, data, run_name, init_from, fallback, scale, fsdp):
             chosen = recipes.recipe(name, scale)
             if model.vocab_size != chosen.model.vocab_size:
-                asked = f"vocab_size {model.vocab_size} cannot be chosen"
-                raise ConfigError(f"{asked}, it follows from the text: leave it out")
+                raise ConfigError("vocab_size cannot be chosen, it follows from the text: leave it out")
             chosen = replace(chosen, model=model, train=train, data=data, init_from=init_from)
             # A record may be published: it names your own file without the folders that lead to it.
             for path in (data.corpus, data.tokenizer, init_from or data.corpus):
@@ -63,12 +62,8 @@ def perform(asked: Any, typed: list[str]) -> int:
             for name in corpora.unnamed() if is_all else [corpus]:
                 source, here = corpora.locate(name) or "network", corpora.corpus_here(name)
                 files = corpora.fetch(name)
-                part = "" if here.holds == "whole" else f", a {here.holds}: {here.what}"
-                part += "" if all(file.sha256 for file in here.files) else ", checked by their size alone"
-                said = ", ".join(files) if len(files) < 20 else f"{len(files)} files"
-                said = f"{said}, from the {source.split()[0]}"
-                said = said if files else "is generated, there is nothing to fetch"
-                print(f"{name}: {said}{part}")
+                source = source.split()[0] if files else "generator"
+                print(f"{name}: {here.holds}, {len(files)} files, from the {source}")
         case options.Prepare(corpus, tokenizer):
             folder = prepare.prepare(corpus, tokenizer)
             data = corpus if corpus in corpora.CORPORA else shlex.quote(paths.display_path(folder))
@@ -80,7 +75,10 @@ def perform(asked: Any, typed: list[str]) -> int:
             print(f"{n} files: set TINYLM_DATA={where}, or copy the folder to a stick")
         case options.Export(checkpoint, folder, overwrite, licence):
             opened = paths.open_checkpoint(checkpoint)
-            card = card_for(checkpoint, opened, licence)
+            try:
+                card = cards.card_of(checkpoint, licence=licence, exported=True)
+            except (CheckpointError, RunError):  # no record of its training, or one without a loss yet
+                card = export.plain_card(opened, licence)
             if overwrite and (folder / export.CARD).exists():
                 print(f"{export.CARD} is kept as it is: remove it first for a new card")
             export.write_hugging_face(opened, folder, card=card, overwrite=overwrite)
@@ -92,11 +90,11 @@ def perform(asked: Any, typed: list[str]) -> int:
             weights.save(folder, opened.model, tokenizer=tokenizer, notes=notes, overwrite=overwrite)
             print(f"next: python -m tinylm sample {shlex.quote(paths.display_path(folder))}")
         case options.Card(name, out, licence):
-            if out is not None and out.exists():
-                raise ConfigError(f"{out} exists already: choose another --out, or remove that file first")
             text = cards.card_of(name, licence=licence)
             if out is None:
                 print(text, end="")
+            elif out.exists():
+                raise ConfigError(f"{out} exists already: choose another --out, or remove that file first")
             else:
                 out.write_text(text, encoding="utf-8", newline="\n")
         case options.Machine():
@@ -105,16 +103,6 @@ def perform(asked: Any, typed: list[str]) -> int:
         case options.Lab(browser, solutions):
             return notebooks.open_lab([] if browser else ["--no-browser"], solved=solutions)
     return 0
-
-
-def card_for(name: str, opened: weights.Checkpoint, licence: str | None) -> str:
-    """Return the card of a run or a model of the course from its record, and a short one for other models."""
-    try:
-        if not Path(name).is_dir() or Path(name, "record.jsonl").is_file():
-            return cards.card_of(name, licence=licence, exported=True)
-    except (CheckpointError, RunError):  # no record, or one without a loss yet
-        pass
-    return export.plain_card(opened, licence)
 
 
 def finish(trained: run.Run) -> int:

@@ -1,13 +1,16 @@
 """Options: what can be typed after python -m tinylm, one class for each command, and how it is parsed.
 
-tyro reads the classes as they are: their types are the checks, their docstrings and comments are the help. It
-draws what it refuses as a box of several lines; here the box becomes one sentence. Shown in 00_start_here."""
+tyro reads the classes as they are: their types are the checks, their docstrings and comments are the help.
+What it refuses, it draws as a box on stderr: what is wrong, which options are near, and where the help is.
+Shown in 00_start_here."""
 
 import contextlib
 import io
 import os
 import re
 import shutil
+import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -25,16 +28,8 @@ HELP = {"-h", "--help"}
 FIRST = next(iter(RECIPES))
 SAMPLED = GenerationConfig(temperature=0.8)  # probable tokens gain a little
 Checkpoint = Annotated[Positional[str], arg(metavar="CHECKPOINT")]
-PLAINER = (  # the few of tyro's messages that speak of Python or end in no sentence, and what we say
-    (r"invalid literal for int\(\) with base 10: ('.*')", r"\1 is not an integer"),
-    (r"no type matching \{None\}\|INT could be instantiated from \[('.*?')\]\. .*", r"\1 is not an integer"),
-    # tyro takes an unknown option for the place where the positional argument should be
-    (
-        r"Missing value for argument '(\w+)'.*",
-        r"no \1 was found, or an unknown option before it",
-    ),
-    (r"Missing from (.*?): (\S+) (.*?)\.? \(required\).*", r"\1 needs \2: \3"),
-)
+# Without a constructor tyro tries None first, and its refusal of a value speaks of NoneType.
+Integer = Annotated[int | None, arg(constructor=int, metavar="INT", help_behavior_hint="")]
 
 
 class Train(NamedTuple):
@@ -74,7 +69,7 @@ class Sample(NamedTuple):
     prompt: Annotated[str | None, arg(metavar="TEXT")] = None
     generation: Annotated[GenerationConfig, arg(name=""), UseAppendAction] = SAMPLED
     # The same seed gives the same text; by default each text is new.
-    seed: Annotated[int | None, arg(metavar="INT")] = None
+    seed: Integer = None
 
 
 class Evaluate(NamedTuple):
@@ -83,7 +78,7 @@ class Evaluate(NamedTuple):
     # A run's name, a shipped name, a folder (also in Hugging Face's layout), or a GPT-2's name on the Hub.
     checkpoint: Checkpoint
     on: Literal["validation", "hellaswag", "toyworld"] = "validation"  # toyworld needs no file.
-    items: Annotated[int | None, arg(metavar="INT")] = None  # Score only so many.
+    items: Integer = None  # Score only so many.
 
 
 class Doctor(NamedTuple):
@@ -162,29 +157,32 @@ COMMANDS = {kind.__name__.lower(): kind for kind in KINDS}
 
 
 def parse(arguments: list[str]) -> Any:
-    """Return what was typed as one of these classes, or None if help was asked for and has been printed.
+    """Return what was typed as one of these classes.
 
-    Raises TinyLMError for anything else. Nothing typed at all asks for help too."""
+    Raises SystemExit when the help, or tyro's box of what is wrong, has been printed. Nothing typed at all
+    asks for help too. Raises TinyLMError for an unknown command and for a setting that cannot work."""
     command, *typed = arguments or ["--help"]
     if command in HELP:
         print(overview())
-        return None
+        sys.exit(0)
     if command not in COMMANDS:
         raise TinyLMError(f"there is no command {command[:40]}: {did_you_mean(command, COMMANDS)}")
-    program, box = f"{PROGRAM} {command}", io.StringIO()
+    words = list(takewhile(lambda word: not word.startswith("-"), typed))
+    if command == "sample" and len(words) > 1:
+        raise TinyLMError(f'the text to continue is an option: --prompt "{" ".join(words[1:])}"')
     start = {"default": _recipe_named(typed)} if command == "train" else {}
     os.environ["COLUMNS"] = str(max(40, shutil.get_terminal_size().columns))  # below 8 tyro never returns
+    box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
-            return tyro.cli(COMMANDS[command], prog=program, args=typed, **start)
+            return tyro.cli(COMMANDS[command], prog=f"{PROGRAM} {command}", args=typed, **start)
     except SystemExit as stop:
-        if not stop.code:
-            return None
         # tyro also draws a ValueError of a setting as a box. Ours are sentences already.
         ours = getattr(stop.__context__, "__context__", None)
         if isinstance(ours, TinyLMError):
             raise ours from None
-        raise TinyLMError(f"{_sentence(box.getvalue(), command)} (see {program} --help)") from None
+        print(box.getvalue(), end="", file=sys.stderr)
+        raise
 
 
 def overview() -> str:
@@ -209,17 +207,3 @@ def _recipe_named(typed: list[str]) -> Train:
     if steps := re.findall(r"--train\.steps[ =]\+?(\d[\d_]{0,18})(?!\S)", " ".join(typed)):
         chosen = shortened(chosen, int(steps[-1]))
     return Train(chosen.name, chosen.model, chosen.train, chosen.data, scale=chosen.scale)
-
-
-def _sentence(box: str, command: str) -> str:
-    """Return the message that tyro drew as a box on one line, with the first option that it suggests."""
-    parts = re.split("[─-]{9,}", re.sub("[│╭╮╰╯]", " ", box))  # the title, the message, and what may help
-    said, *more = (" ".join(part.split()).rstrip(".") for part in parts[1:])
-    for pattern, words in PLAINER:
-        said = re.sub(pattern, words, said)
-    prompt = re.fullmatch(r"Unrecognized options: ([^-].*)", said)
-    if prompt and command == "sample":
-        return f'the text to continue is an option: --prompt "{prompt[1].replace(", ", " ")}"'
-    near = re.search(r"Perhaps you meant: *(--[\w.-]+)", " ".join(more))
-    said = said if len(said) < 200 else f"{said[:150]}… ({len(said)} characters)"
-    return f"{said}: did you mean {near[1]}?" if near else said

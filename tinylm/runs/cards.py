@@ -16,7 +16,7 @@ from tinylm.text.corpora import CORPORA, Corpus
 from tinylm.training.forecast import plain_duration
 
 UNKNOWN = Corpus(licence="not known here: find it out before you publish the model")
-IN_TABLE = str.maketrans({mark: f"\\{mark}" for mark in "\\|`"})  # would end a cell of a table, or begin code
+NOT_KEPT = "Its weights were not kept. The command above trains it again."
 USE_EXPORTED = """```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -35,8 +35,6 @@ def card(
     ("mit"). Whoever publishes them decides it, so by default the card has none. `use` says how to use the
     model, by default with tinylm. Raises RunError for a record without a training or a loss, and KeyError for
     one that lacks a field."""
-    from huggingface_hub import ModelCardData  # importing it takes half a second
-
     header = record.header
     scored = [line for line in record.evaluations if line.get("loss") is not None]
     if record.what != "training" or not scored:
@@ -44,18 +42,7 @@ def card(
     last, corpus, holds = scored[-1], header["data"], header.get("holds") or "whole"
     reading = {"tokenizer": "characters", "train_share": 1.0} | (header.get("reading") or {})
     source = CORPORA.get(corpus, UNKNOWN)
-    results = list(_results(record, last, measured))
-    about = ModelCardData(
-        language="en",
-        license=licence,
-        library_name="transformers" if use == USE_EXPORTED else "tinylm",
-        model_name=name,
-        pipeline_tag="text-generation",
-        tags=[header["recipe"]] + ([f"dataset-license:{source.licence}"] if corpus in CORPORA else []),
-        datasets=source.hub and [source.hub],
-        eval_results=results,
-    )
-    read = corpus.translate(IN_TABLE) + (f" (a {holds})" if holds != "whole" else "")
+    read = corpus + (f" (a {holds})" if holds != "whole" else "")
     if reading["train_share"] != 1:
         read += f", its first {reading['train_share']:.0%}"
     start = header.get("init_from") or {}
@@ -67,42 +54,33 @@ def card(
     template = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
     return template.format(
         header=header,
-        yaml=about.to_yaml(line_break="\n").strip(),
+        licence=f"license: {licence}\n" if licence else "",
+        library="transformers" if use == USE_EXPORTED else "tinylm",
+        datasets=f"datasets:\n- {source.hub}\n" if source.hub else "",
         name=name,
         read=read,
-        tokens_as=reading["tokenizer"].translate(IN_TABLE),
+        tokens_as=reading["tokenizer"],
         rights=source.licence,
         optimizer=header["train"].get("optimizer", "adamw"),
         steps_done=last["step"],
         tokens_read=last["step"] * header["train"]["tokens_per_step"],
         took=plain_duration(last["seconds"]),
         limits="".join(f"- {limit}\n" for limit, is_so in limits.items() if is_so),
-        results="\n".join(dict.fromkeys(f"- {it.dataset_name}: {it.metric_name}" for it in results)),
+        results="\n".join(_results(corpus, reading["tokenizer"], last, measured)),
         use=use or f"```console\npython -m tinylm sample {name}\n```",
     )
 
 
-def _results(record: Record, last: dict, measured: Iterable[dict]) -> Iterator[Any]:
-    """Yield what was measured at the checkpoint of the last loss, each as the Hub's EvalResult."""
-    from huggingface_hub import EvalResult
-
-    def result(on: str, metric: str, value: float, said: str) -> EvalResult:
-        hub = CORPORA.get(on, UNKNOWN).hub
-        return EvalResult("text-generation", hub or on, on, metric, value, metric_name=said)
-
-    corpus, reading = record.header["data"], record.header.get("reading") or {}
+def _results(corpus: str, tokenizer: str, last: dict, measured: Iterable[dict]) -> Iterator[str]:
+    """Yield a line of Markdown for each measure that was taken at the checkpoint of the last evaluation."""
     known = {name: last[name] for name in Evaluation.__dataclass_fields__ if last.get(name) is not None}
     missing = {"n_tokens": 0, "standard_error": float("nan"), "unit": "what its record does not say"}
-    found = Evaluation(**missing | known)
-    is_characters = reading.get("tokenizer", "characters") == "characters"
-    said = found.described("character" if is_characters else "token")
-    yield result(corpus, "loss", found.loss, said)
-    if found.bits_per_byte is not None:
-        yield result(corpus, "bits_per_byte", found.bits_per_byte, said)
+    unit = "character" if tokenizer == "characters" else "token"
+    yield f"- {corpus}: {Evaluation(**missing | known).described(unit)}"
     lines = [x for x in measured if "mean" in x and x.get("step") in (None, last["step"])]
     most = {(x["on"], x["per"]): x for x in sorted(lines, key=lambda x: x["n"])}  # the last one is kept
     for line in most.values():
-        yield result(line["on"], "accuracy", line["mean"], line["described"])
+        yield f"- {line['on']}: {line['described']}"
 
 
 def card_of(name: str, *, licence: str | None = None, exported: bool = False) -> str:
@@ -110,23 +88,23 @@ def card_of(name: str, *, licence: str | None = None, exported: bool = False) ->
 
     An exported model's card stands beside its files as README.md and says how transformers opens them. Raises
     CheckpointError if there is none, RunError as `card` does or if the record lacks a field."""
-    here = {path.stem: path for path in sorted((paths.DATA / "runs").glob("*.jsonl"))}
-    use = USE_EXPORTED if exported else ""
+    kept = {path.stem: path for path in sorted((paths.DATA / "runs").glob("*.jsonl"))}
+    use, measured = USE_EXPORTED if exported else "", []
     try:
         run = paths.find_run(name)
-        name, path, beside = run.resolve().name, run / "record.jsonl", run.glob("*.jsonl")
+        name, path = run.resolve().name, run / "record.jsonl"
+        for scores in run.glob("*.jsonl"):
+            measured += read_record(scores).measurements
     except CheckpointError as error:
-        run, path, beside = None, here.get(name, here.get(f"{name}-seed1")), here.values()
+        path = kept.get(name, kept.get(f"{name}-seed1"))  # the first seed of a recipe is the one shipped
         if path is None:
-            raise CheckpointError(f"there is no record of {name[:40]}: {did_you_mean(name, here)}") from error
-        shipped = name.removesuffix("-seed1")  # the first seed of a recipe is the one shipped
-        if (paths.SHIPPED / shipped).is_dir():
-            name = shipped
+            raise CheckpointError(f"there is no record of {name[:40]}: {did_you_mean(name, kept)}") from error
+        if (paths.SHIPPED / name.removesuffix("-seed1")).is_dir():
+            name = name.removesuffix("-seed1")
         else:
-            command = read_record(path).header["command"]
-            use = f"```console\n# its weights were not kept: this trains it again\n{command}\n```"
-    lines = (line for file in beside for line in read_record(file).measurements)
-    measured = [line for line in lines if run or line.get("model") == name]  # your run may have been renamed
+            use = NOT_KEPT
+        for scores in kept.values():
+            measured += [line for line in read_record(scores).measurements if line.get("model") == name]
     try:
         return card(read_record(path), name, measured=measured, licence=licence, use=use)
     except KeyError as error:

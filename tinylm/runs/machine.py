@@ -25,21 +25,6 @@ def ladder() -> dict[str, tuple[ModelConfig, TrainConfig]]:
     return {model: (its.model, its.train) for model, its in made.items()} | {"124M GPT-2": gpt2}
 
 
-def describe() -> dict[str, object]:
-    """Return what this machine is: processor, cores, memory, accelerator, arithmetic, versions, corpora.
-
-    "corpora" maps each name to the kind of source that has it now (pack, cache, generated), or to None."""
-    here = device.best_device()
-    return {
-        **device.hardware(),
-        "accelerator": None if here.type == "cpu" else device.describe_device(here),
-        "bf16": device.supports_bf16(here),
-        "dtype": device.resolve_dtype(here),
-        "versions": versions("tinylm", "torch", "numpy", "jupyterlab", "ipywidgets", "matplotlib"),
-        "corpora": {name: locate(name) for name in CORPORA},
-    }
-
-
 def ladder_forecast(*, seconds: float = 1.0) -> dict[str, Forecast]:
     """Return how long each model of the ladder would take here: its work divided by a measured speed.
 
@@ -61,20 +46,22 @@ def ladder_forecast(*, seconds: float = 1.0) -> dict[str, Forecast]:
 
 
 def report() -> str:
-    """Return all of it as text, some twenty lines."""
-    busy, here, forecasts = device.busy(), describe(), ladder_forecast()
-    corpora, installed = here.pop("corpora"), here.pop("versions")
-    here["versions"] = ", ".join(f"{name} {number}" for name, number in installed.items())
-    name, smallest = next(iter(forecasts.items()))
-    speed = smallest.tokens / smallest.seconds
-    here["speed"] = f"{speed:,.0f} tokens per second, measured just now on the {name} model"
-    here["forecast"] = "of training each model of the course on this machine"
-    lines = [f"{name:<12} {'none' if value is None else value}" for name, value in here.items()]
+    """Return, in some twenty lines, what this machine is, how fast it trains, and which corpora it has."""
+    busy, here, forecasts = device.busy(), device.best_device(), ladder_forecast()
+    smallest = next(iter(forecasts.values()))
+    installed = versions("tinylm", "torch", "numpy", "jupyterlab", "ipywidgets", "matplotlib")
+    about = device.hardware() | {
+        "accelerator": None if here.type == "cpu" else device.describe_device(here),
+        "dtype": device.resolve_dtype(here),
+        "versions": ", ".join(f"{package} {number}" for package, number in installed.items()),
+        "speed": f"{smallest.tokens / smallest.seconds:,.0f} tokens per second with the first model below",
+        "forecast": "of training each model of the course on this machine",
+    }
+    lines = [f"{what:<12} {'none' if said is None else said}" for what, said in about.items()]
     for name, run in forecasts.items():
         lines.append(f"  {name:<18} {run.tokens:>14,} tokens  {plain_duration(run.seconds)}")
-    if busy:
-        lines.append(f"  {busy}")
+    lines += [f"  {busy}"] if busy else []
     lines.append("corpora")
-    for name, source in corpora.items():
-        lines.append(f"  {name:<18} {source or f'not here: `python -m tinylm fetch {name}` gets it'}")
+    for name in CORPORA:
+        lines.append(f"  {name:<18} {locate(name) or f'not here: `python -m tinylm fetch {name}` gets it'}")
     return "\n".join(lines)

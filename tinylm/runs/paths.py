@@ -21,7 +21,6 @@ MINE = HOME / os.path.expanduser(os.environ.get("TINYLM_MINE") or "data/mine")
 SHIPPED = DATA / "checkpoints"
 KEPT = "checkpoints"  # inside a run's folder
 LONGEST = 100  # characters of a name: most systems end at 255 bytes, and names get endings
-DEVICE = r"(?!(?i:con|prn|aux|nul|com\d|lpt\d)(\.|$))"  # what Windows takes for no file
 
 
 def open_checkpoint(name: str | Path) -> weights.Checkpoint:
@@ -87,7 +86,8 @@ def relative_path(path: str | Path, start: str | Path) -> str:
 
 def validate_name(name: str, what: str) -> str:
     """Return the name itself. Raises ConfigError if it cannot name `what` ("a run") on every system."""
-    if not re.fullmatch(rf"{DEVICE}\w[\w.-]{{0,{LONGEST - 1}}}(?<!\.)", name, re.ASCII):
-        rule = f"letters, digits, - and _, at most {LONGEST} of them, and no device of Windows"
-        raise ConfigError(f"{short(name)} cannot name {what}: use {rule}")
+    if not re.fullmatch(rf"\w[\w.-]{{0,{LONGEST - 1}}}(?<!\.)", name, re.ASCII):
+        raise ConfigError(
+            f"{short(name)} cannot name {what}: use letters, digits, - and _, at most {LONGEST}"
+        )
     return name

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tinylm.errors import Config, ConfigError, require_choice, short
+from tinylm.errors import Config, ConfigError, require_choice
 from tinylm.model.config import ModelConfig
 from tinylm.training.config import TrainConfig
 
@@ -86,11 +86,9 @@ def recipe(name: str, scale: str | None = None) -> Recipe:
     if name not in RECIPES:
         raise ConfigError(f"there is no recipe {name!r}: {did_you_mean(name, RECIPES)}")
     full = RECIPES[name]
-    if scale in (None, full.scale):
+    if scale in (None, "full"):
         return full
-    if not full.scales:
-        raise ConfigError(f"{name} has only one scale, and not {short(scale)}: leave the scale out")
-    require_choice("scale", scale, [*full.scales, full.scale])
+    require_choice("scale", scale, [*full.scales, "full"])
     return replace(_changed(full, full.scales[scale]), scale=scale)
 
 

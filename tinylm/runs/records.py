@@ -5,11 +5,11 @@ written once: an existing file is refused. A last line that a crash cut off is l
 read. It never holds a host name, a user or a path.
 Taught in notebook 04_training."""
 
+import hashlib
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
@@ -20,8 +20,7 @@ from typing import Any, Self
 from tinylm import device
 from tinylm.errors import RunError
 from tinylm.runs.paths import IN_REPOSITORY, REPOSITORY
-from tinylm.training.config import TrainConfig
-from tinylm.training.progress import Progress, TrainingState
+from tinylm.training.progress import TrainingState
 
 KINDS = ("header", "step", "evaluation", "measurement", "resumed", "end")
 
@@ -55,28 +54,27 @@ class RunRecord:
         self.write("header", **header)
 
     @classmethod
-    def resumed(cls, path: str | Path, done: Progress, config: TrainConfig) -> Self:
-        """Continue a record from a checkpoint that has `done` part of a training with this config.
+    def resumed(cls, path: str | Path, sha256: str, step: int) -> Self:
+        """Continue a record from a checkpoint of that step, which was saved when the record had that sha256.
 
         Later lines will be written again, so they are cut off, but not before the first of them: until then a
         resume may be refused, and a refusal changes nothing. Raises RunError unless every line up to the
-        checkpoint is there, once."""
-        ends = config.steps - 1  # the last step always has a line
-        logged = (step for step in range(done.step) if step % config.log_every == 0 or step == ends)
-        expected = {("step", step) for step in logged} | {("evaluation", step) for step, _ in done.val_losses}
-        record, found = cls.__new__(cls), []
+        checkpoint is there as it was."""
+        record, known = cls.__new__(cls), hashlib.sha256()
         record.path, size = Path(path), 0
-        for length, kind, line in _lines(record.path):
-            if (kind, line.get("step")) in expected:
-                found.append((kind, line["step"]))
-            elif kind not in ("header", "resumed"):
-                break
-            size += length
-        if sorted(found) != sorted(expected):
-            has = f"{record.path.name} has {len(found)} of {len(expected)} lines of steps and evaluations"
-            raise RunError(f"{has} up to step {done.step}, where the checkpoint is: restore the file")
-        record._rewind = size, done.step
-        return record
+        for line in record.path.read_bytes().splitlines(keepends=True):
+            known.update(line)
+            size += len(line)
+            if known.hexdigest() == sha256:
+                record._rewind = size, step
+                return record
+        changed = f"{record.path.name} is not as it was at step {step}, where the checkpoint is"
+        raise RunError(f"{changed}: restore the file")
+
+    def sha256(self) -> str:
+        """Return the sha256 of all that has been written so far, without what the next line will cut off."""
+        size = None if self._rewind is None else self._rewind[0]
+        return hashlib.sha256(self.path.read_bytes()[:size]).hexdigest()
 
     def on_event(self, state: TrainingState) -> None:
         """Write down what has just happened: a logged step or an evaluation. The loop calls this."""
@@ -125,38 +123,28 @@ class Record:
 
 def read_record(path: str | Path) -> Record:
     """Read a record, except a last line that was cut off. Raises RunError for any other line that is odd."""
-    lines = [(kind, said) for _, kind, said in _lines(Path(path))]
-    header, steps, evaluations, measurements = ([x for k, x in lines if k == kind] for kind in KINDS[:4])
-    if len(header) != 1:
-        raise RunError(f"{Path(path).name} has {len(header)} headers instead of 1: restore the file")
-    last, end = lines[-1]
-    return Record(header[0], steps, evaluations, end if last == "end" else None, measurements)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Yield each line's length in bytes, its kind and its fields. A last line cut off has the kind "cut"."""
-    lines = path.read_bytes().splitlines(keepends=True)
+    path, found = Path(path), {kind: [] for kind in KINDS}
+    *lines, _ = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:
-            said = json.loads(line if line.endswith(b"\n") else b"")
-            if (kind := said.pop("kind")) not in KINDS:
-                raise ValueError(kind)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-            if number < len(lines):
-                found = f"line {number} of {len(lines)} in {path.name} is not a record's"
-                raise RunError(f"{found}: restore the file") from None
-            kind, said = "cut", {}
-        yield len(line), kind, said
+            said = json.loads(line)
+            found[last := said.pop("kind")].append(said)
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            odd = f"line {number} of {len(lines)} in {path.name} is not a record's"
+            raise RunError(f"{odd}: restore the file") from error
+    if (n := len(found["header"])) != 1:
+        raise RunError(f"{path.name} has {n} headers instead of 1: restore the file")
+    end = said if last == "end" else None
+    return Record(found["header"][0], found["step"], found["evaluation"], end, found["measurement"])
 
 
 def commit() -> str:
     """Return the commit of this code, marked if files have changed since; "unknown" outside a repository."""
-    words = ["describe", "--always", "--abbrev=12", "--exclude=*", "--dirty= with changes"]
-    asked = ["git", "-C", str(REPOSITORY), *words]
+    asked = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty= with changes"]
     with suppress(OSError, subprocess.SubprocessError):
         if IN_REPOSITORY:  # a package installed inside another repository is not of its commit
-            found = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10)
-            return found.stdout.strip()
+            found = subprocess.run(asked, cwd=REPOSITORY, capture_output=True, check=True, timeout=10)
+            return found.stdout.decode().strip()
     return "unknown"
 
 

@@ -17,10 +17,11 @@ import torch
 from tqdm.auto import tqdm
 
 from tinylm import device
-from tinylm.errors import CheckpointError, ConfigError, RunError, WorldLost
+from tinylm.errors import CheckpointError, RunError, WorldLost
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.evaluate import Evaluation
 from tinylm.inference.generate import generate_text, opening
+from tinylm.model.cost import flops_per_token
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import fused_loss, next_token_loss
 from tinylm.runs import paths
@@ -34,17 +35,19 @@ from tinylm.training.ddp import SINGLE, World, joined
 from tinylm.training.forecast import Forecast, check_memory, forecast, plain_duration
 from tinylm.training.loop import train
 from tinylm.training.progress import Progress, TrainingState
-from tinylm.training.provenance import (
-    check_same,
-    check_unchanged,
-    default_provenance,
-    differences,
-    fingerprint,
-)
+from tinylm.training.provenance import check_same, default_provenance, fingerprint
 from tinylm.training.speed import measure_speed
 
 TORCHRUN = "torchrun --nproc-per-node=%d"
 RECORD = "record.jsonl"  # in the folder of a run
+PARTS = (
+    "recipe",
+    "scale",
+    "init_from",
+    "tokenizer",
+    "model",
+    "train",
+)  # of the provenance, in the record too
 SAMPLE = GenerationConfig(max_new_tokens=72, temperature=0.8)  # a line
 
 
@@ -66,25 +69,18 @@ def run_recipe(
     the writing, to a disk that the others can read. Raises a TinyLMError that says what is wrong."""
     if world.rank == 0 and name is not None:
         new_folder(name)
-    if world.size == 1:  # what was typed is refused; several processes divide the same tokens as they can
-        recipe.train.grad_accum_steps(recipe.model.context_length)
-    plan = recipe.train.divided(recipe.model.context_length, world.size)
-    device.resolve_dtype(world.device, plan.dtype)
-    memory = device.cpu_memory_bytes() if world.device.type == "cpu" else None
-    if memory is not None:
-        fused = plan.fused_loss and recipe.data.scored == "all"  # whether an answer is right takes all logits
-        check_memory(recipe.model, replace(plan, fused_loss=fused), memory // world.on_machine)
     run = Run(recipe, fallback=fallback, world=world)
     run.describe()
     header = run.header(run.forecast(), command)
     chosen = _make_folder(recipe.name, name) if world.rank == 0 else None
     folder = paths.MINE / world.broadcast(chosen)
-    if world.rank > 0:
-        return run.go(folder, None)
-    with _alone_in(folder):
-        new_folder(folder.name)  # nobody has saved into it in the meantime
-        (folder / RECORD).unlink(missing_ok=True)
-        return run.go(folder, RunRecord(folder / RECORD, header))
+    with _alone_in(folder, world):
+        record = None
+        if world.rank == 0:
+            new_folder(folder.name)  # nobody has saved into it in the meantime
+            (folder / RECORD).unlink(missing_ok=True)
+            record = RunRecord(folder / RECORD, header)
+        return run.go(folder, record)
 
 
 def resume(name: str, *, world: World = SINGLE) -> "Run":
@@ -95,18 +91,17 @@ def resume(name: str, *, world: World = SINGLE) -> "Run":
     what it was or no checkpoint is complete, RunError if the record is damaged or nothing is left to do; a
     refusal leaves the run as it was."""
     folder = paths.find_run(name)
-    with _alone_in(folder) if world.rank == 0 else nullcontext():
+    with _alone_in(folder, world):
         saved, passed_over = load_newest(paths.display_path(folder / paths.KEPT))
         for sentence in passed_over:
             print(f"passed over: {sentence}")
         record, done = read_record(folder / RECORD), saved.progress
-        check_unchanged(saved.name, _described(saved.provenance), _described(record.header))
         check_same(world, {"the checkpoint": saved.name, "its files": saved.data["files"]})
         if record.has_ended and not passed_over:
             ended = f"the run {folder.name} ended after {done.step} of {saved.config.steps} steps"
             raise RunError(f"{ended}: train another one from its weights with --init-from {folder.name}")
         # Every rank reads the record, so that all of them refuse it. Rank 0 writes to it.
-        going_on = RunRecord.resumed(folder / RECORD, done, saved.config)
+        going_on = RunRecord.resumed(folder / RECORD, saved.model.notes.get("record"), done.step)
         run = Run.from_provenance(saved, world=world)
         run.describe()
         print(f"going on from {saved.name}: {done.step:,} of {saved.config.steps:,} steps are done")
@@ -120,21 +115,21 @@ class Run:
     plan: how this number of processes trains it.
     provenance: what must not change when the run is resumed, on any number of processes, as plain JSON.
 
-    Rank 0 reads first, and prepares the text if that is needed. With `fallback`, a missing corpus is replaced
-    by the recipe's generated one, and one printed line says so. Raises CorpusMissing, DataError,
-    CheckpointError if the weights of `init_from` do not fit, and ConfigError if the text is too short."""
+    What needs no text is checked before the text is read, which may take minutes. Rank 0 reads first, and
+    prepares the text if that is needed. With `fallback`, a missing corpus is replaced by the recipe's
+    generated one, and one printed line says so. Raises CorpusMissing, DataError, CheckpointError if the
+    weights of `init_from` do not fit, and ConfigError for what this machine cannot do."""
 
     def __init__(self, recipe: Recipe, *, fallback: bool = False, world: World = SINGLE) -> None:
+        context_length = recipe.model.context_length
+        self.world, self.plan = world, recipe.train.divided(context_length, world.size)
+        world.check(recipe.train.optimizer)
+        device.resolve_dtype(world.device, self.plan.dtype)
+        if world.device.type == "cpu" and (memory := device.cpu_memory_bytes()):
+            check_memory(recipe.model, self.plan, memory // world.on_machine)
         start = None if recipe.init_from is None else _open_start(recipe)
         self.task = Task(recipe.data, world.first(lambda: read_dataset(recipe.data, fallback=fallback)))
         dataset, self.tokenizer, self.prompt = self.task.dataset, self.task.tokenizer, self.task.prompt
-        context_length = recipe.model.context_length
-        shortest = min(len(dataset.train), len(dataset.validation))
-        if shortest <= context_length:
-            what = f"context_length {context_length} is longer than a part of {dataset.name}"
-            raise ConfigError(f"{what}, which has {shortest:,} {dataset.unit}s: use {shortest - 1} or less")
-        world.check(recipe.train.optimizer)
-        self.world, self.plan = world, recipe.train.divided(context_length, world.size)
         if self.task.loss_fn is not next_token_loss:  # only the cross-entropy is fused with the head
             self.plan = replace(self.plan, fused_loss=False)
         config = replace(recipe.model, vocab_size=self.tokenizer.vocab_size)
@@ -188,21 +183,19 @@ class Run:
         """Take the weights of another model, and note which."""
         name, theirs = self.recipe.init_from, start.tokenizer
         if theirs.fingerprint != self.tokenizer.fingerprint:
-            unlike = f"{name} reads {theirs.vocab_size} {theirs.unit}s and {self.task.dataset.name} has"
-            unlike += f" {self.tokenizer.vocab_size} {self.tokenizer.unit}s, not the same"
-            own = "choose a text with the same characters"
-            if theirs.unit != "character":
-                own = f"use --data.tokenizer {start.name}/{weights.TOKENIZER}"
-            raise CheckpointError(f"{unlike}: {own}, or leave init_from out")
+            unlike = f"{name} reads {theirs.vocab_size} {theirs.unit}s, {self.task.dataset.name} has others"
+            way_out = "choose a text with the same characters"
+            if theirs.unit == "token":
+                way_out = f"use --data.tokenizer {start.name}/{weights.TOKENIZER}"
+            raise CheckpointError(f"{unlike}: {way_out}, or leave init_from out")
         start.fill(self.model)
         self.provenance["init_from"] = {"name": Path(name).name, "sha256": fingerprint(self.model)}
 
     def describe(self) -> None:
         """Print what is trained: the recipe, the text, the device and the arithmetic."""
         config, plan, dataset, here = self.recipe.model, self.plan, self.task.dataset, self.world.device
-        many = ""
-        if self.world.size > 1:
-            many = f", in {self.world.size} processes, {plan.micro_batch_size} rows at once in each"
+        n, rows = self.world.size, plan.micro_batch_size
+        many = f", in {n} processes, {rows} rows at once in each" if n > 1 else ""
         print(
             f"{self.recipe.name}: {self.recipe.about}\n"
             f"{dataset.described}: {len(dataset.train):,} {dataset.unit}s to train on, "
@@ -214,15 +207,15 @@ class Run:
     def forecast(self) -> Forecast:
         """Measure how fast the model trains here, print how long the run will take, and return that."""
         busy = device.busy()  # asked before this program itself keeps the cores busy
-        plan = self.plan
-        model, context_length = self.model, self.recipe.model.context_length
+        plan, model = self.plan, self.model
         if self.world.is_sharded:  # the model may not fit one device: one of its blocks does
             model = GPT(replace(model.config, n_layer=1))
-        speed = measure_speed(model.to(self.world.device), config=plan, context_length=context_length)
+        model = model.to(self.world.device)
+        speed = measure_speed(model, config=plan, context_length=model.config.context_length)
         speed *= flops_per_token(model.config) / flops_per_token(self.model.config)
         speed = float(self.world.sum(torch.tensor(speed, dtype=torch.float64)))
-        n_validation = len(self.task.dataset.validation)
-        expected = forecast(self.model.config, plan, tokens_per_second=speed, validation_tokens=n_validation)
+        n = len(self.task.dataset.validation)
+        expected = forecast(self.model.config, plan, tokens_per_second=speed, validation_tokens=n)
         print(f"{expected}\n  at {speed:,.0f} tokens per second, measured just now, evaluations included")
         if busy:
             print(f"  {busy}")
@@ -247,7 +240,7 @@ class Run:
             holds=dataset.holds,
             reading=self.provenance["data"] | {"corpus": dataset.name},
             forecast_seconds=expected.seconds,
-            **_described(self.provenance),
+            **{part: self.provenance[part] for part in PARTS},
         )
 
     def go(self, folder: Path, record: RunRecord | None, saved: TrainingCheckpoint | None = None) -> Self:
@@ -272,14 +265,8 @@ class Run:
                 world=self.world,
             )
             if record is not None:
-                record.write(
-                    "end",
-                    seconds=history.seconds,
-                    tokens=history.tokens,
-                    skipped=history.skipped,
-                    interrupted=history.interrupted,
-                    stopped_early=history.stopped_early,
-                )
+                sums = {name: value for name, value in vars(history).items() if not isinstance(value, list)}
+                record.write("end", **sums)
         except OSError as error:  # a full disk, a folder that is gone or read-only, a terminal that is closed
             stopped = f"the run {name} stopped after step {self.progress.step}, because the system refused"
             raise RunError(f"{stopped}: {error.strerror}; {go_on} from its last checkpoint") from error
@@ -290,8 +277,8 @@ class Run:
             print(f"ended early, after {step} steps: {go_on}")
         elif history.stopped_early:
             lowest = f"{where}/{paths.KEPT}/{folder_of(self.progress.best[0])}"
-            patience = f"{self.plan.patience} evaluations had not lowered the loss"
-            print(f"stopped early, after {step} steps: {patience}\nthe lowest is kept: {lowest}")
+            print(f"stopped early, after {step} steps, {self.plan.patience} evaluations without a lower loss")
+            print(f"the lowest is kept: {lowest}")
         print(f"took {plain_duration(history.seconds)}")
         if self.world.is_sharded:  # no process has the whole model, except on the disk
             self.model = load_newest(folder / paths.KEPT)[0].model.model
@@ -300,8 +287,8 @@ class Run:
 
     def evaluate(self, state: TrainingState) -> Evaluation:
         """Return the loss on the validation text, in the arithmetic of the training."""
-        dtype, limit = state.precision.dtype, state.config.eval_tokens or None
-        return self.task.measure(state.model, dtype=dtype, max_tokens=limit, world=state.world)
+        dtype, most = state.precision.dtype, state.config.eval_tokens or None
+        return self.task.measure(state.model, dtype=dtype, max_tokens=most, world=state.world)
 
     def on_event(self, state: TrainingState) -> None:
         """Print an evaluation, and a line of text that the model writes now. The loop calls this.
@@ -321,15 +308,15 @@ class Run:
     def save(self, state: TrainingState) -> str:
         """Save a checkpoint and remove those no longer wanted. Returns its name as it can be typed."""
         home, step, best = self.folder / paths.KEPT, state.progress.step, state.progress.best
-        notes: dict[str, Any] = {"step": step}
-        if self.prompt:
-            notes["prompt"] = self.prompt
+        notes: dict[str, Any] = {"step": step, "prompt": self.prompt}
+        if self.record is not None:  # only rank 0 writes, though with --fsdp all processes save together
+            # After a power cut a checkpoint must not know more than the record, so that comes first. Its
+            # sha256 tells a later resume which lines it had, and that none of them has changed.
+            atomic.flush(self.record.path)
+            notes["record"] = self.record.sha256()
         if state.evaluation is not None:
             known = asdict(state.evaluation)  # an error of nan says nothing
             notes |= {name: value for name, value in known.items() if value == value and value != {}}
-        if self.record is not None:  # only rank 0 writes, though with --fsdp all processes save together
-            # After a power cut a checkpoint must not know more than the record.
-            atomic.flush(self.record.path)
         folder = home / folder_of(step)
         checkpoint.save(folder, state, tokenizer=self.tokenizer.to_json(), notes=notes)
         if self.record is not None:
@@ -341,10 +328,11 @@ def _open_start(recipe: Recipe) -> weights.Checkpoint:
     """Open the weights that a training starts from. Raises CheckpointError if they are of another shape.
 
     The size of the vocabulary is not known before the text is read, which may take minutes."""
-    start = weights.load(paths.display_path(paths.find(recipe.init_from)))
-    theirs = replace(start.config, vocab_size=recipe.model.vocab_size).shape()  # the text decides its own
-    ours = recipe.model.shape()
-    if found := ", ".join(differences(theirs, ours, words="is {} there and {} here")):
+    start = paths.open_checkpoint(recipe.init_from)
+    theirs, ours = start.config.shape(), recipe.model.shape()
+    unlike = [name for name in ours if name != "vocab_size" and theirs[name] != ours[name]]  # set by the text
+    if unlike:
+        found = ", ".join(f"{name} is {theirs[name]} there and {ours[name]} here" for name in unlike)
         raise CheckpointError(f"the weights of {recipe.init_from} do not fit: {found}; use the same settings")
     return start
 
@@ -372,19 +360,12 @@ def _make_folder(recipe_name: str, name: str | None) -> str:
         (paths.MINE / name).mkdir(parents=True, exist_ok=True)
         return name
     for number in itertools.count(1):
-        name = f"{recipe_name}-{number}"
         with suppress(FileExistsError):  # also where another training was faster
-            (paths.MINE / name).mkdir(parents=True)
-            break
-    return name
+            (paths.MINE / f"{recipe_name}-{number}").mkdir(parents=True)
+            return f"{recipe_name}-{number}"
 
 
-def _described(provenance: dict[str, Any]) -> dict[str, Any]:
-    """Return the parts of a run's provenance that its record holds too."""
-    parts = ("recipe", "scale", "init_from", "tokenizer", "model", "train")
-    return {part: provenance.get(part) for part in parts}
-
-
-def _alone_in(folder: Path) -> AbstractContextManager[None]:
+def _alone_in(folder: Path, world: World) -> AbstractContextManager[None]:
+    """Lock the folder of a run for rank 0, which does all of the writing."""
     busy = f"another training is writing to the run {folder.name}: wait for its end, or choose another name"
-    return atomic.alone_in(folder, RunError(busy))
+    return nullcontext() if world.rank > 0 else atomic.alone_in(folder, RunError(busy))

@@ -2,6 +2,7 @@
 
 Taught in notebook 13_evaluation."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ def score(name: str | Path, on: str, n: int | None = None) -> list[dict[str, Any
 
     With n, so many items are drawn by a seed, the same ones each time: the published file is ordered by where
     its texts are from. Prints and returns a line of a record for each way to count. If the model is of one of
-    your runs, the lines are also kept beside its record, in a file for each checkpoint and number of items.
-    Raises CheckpointError, CorpusMissing, and InputError for items that do not fit the model's context."""
+    your runs, the lines are also kept beside its record, in a file for each checkpoint and number of items;
+    where the disk refuses that, a line says so. Raises CheckpointError, CorpusMissing, and InputError for
+    items that do not fit the model's context."""
     require_choice("what --items are of", on, ("hellaswag", "toyworld"))
     require_count("items", 1 if n is None else n)
     opened, what = paths.open_checkpoint(name), ""
@@ -52,11 +54,17 @@ def score(name: str | Path, on: str, n: int | None = None) -> list[dict[str, Any
     model, step = run.name if run else folder.name, {"step": opened.notes.get("step")}
     lines = [measurement(model, on, scores.accuracy(per), what) | step for per in ("ending", "character")]
     print(*(line["described"] for line in lines), sep="\n", flush=True)
-    if run:
-        kept = run / f"{on}_{folder.name}_{len(items)}.jsonl"
-        kept.unlink(missing_ok=True)  # the same items, so the same score
-        command = f"python -m tinylm evaluate {model} --on {on} --items {len(items)}"
+    if run is None:
+        return lines
+    kept = run / f"{on}_{folder.name}_{len(items)}.jsonl"  # the same items have the same score
+    command = f"python -m tinylm evaluate {model} --on {on} --items {len(items)}"
+    try:
+        kept.unlink(missing_ok=True)
         record = RunRecord(kept, record_header("evaluation", command=command))
         for line in lines:
             record.write("measurement", **line)
+    except OSError as error:  # a full disk, a folder that is another's
+        with suppress(OSError):
+            kept.unlink(missing_ok=True)  # half a record would be in the card's way
+        print(f"the score is not kept beside the record of {model}: {error.strerror}")
     return lines

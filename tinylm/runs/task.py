@@ -49,26 +49,31 @@ def read_dataset(data: DataConfig, *, fallback: bool = False) -> Dataset:
 class Task:
     """What a run asks of its model. Everything in it follows from the settings and the text.
 
-    data: the settings as a checkpoint stores them (`_stored`).
+    data: the settings as a checkpoint stores them, which `stored_data` reads.
     keep: which targets are scored, for `Batches` and `evaluate`; None scores all of them.
     begins (D,): where the rows of a training batch begin; None lets them begin anywhere.
     prompt: the first question that is held out, up to its =; None for running text.
     Raises ConfigError if the text does not have what the settings ask for."""
 
     def __init__(self, data: DataConfig, dataset: Dataset) -> None:
-        self.data, self.dataset, self.tokenizer = _stored(data, dataset), dataset, dataset.tokenizer
+        self.data, self.dataset, self.tokenizer = _to_store(data, dataset), dataset, dataset.tokenizer
         self.loss_fn: LossFn = next_token_loss
         self.keep: Keep | None = None
         self.begins: np.ndarray | None = None
         self.prompt: str | None = None
         end = self.tokenizer.end_of_text
         if end is None and (data.recall != 1 or data.rows == "documents"):
-            asked = f"rows {data.rows!r}" if data.rows == "documents" else f"recall {data.recall}"
-            raise ConfigError(f"{asked} needs documents and {dataset.name} is read as 1 text: use bpe-4096")
+            asked = f"rows {data.rows!r} with recall {data.recall:g} need documents"
+            raise ConfigError(f"{asked}, and {dataset.name} is read as 1 text: use the tokenizer bpe-4096")
         if data.rows == "documents":  # each row begins with the id that ended the document before
             ends = [at + np.flatnonzero(piece == end) for at, piece in in_pieces(dataset.train)]
             self.begins = np.concatenate(ends)
-        if _has_answers(dataset, data):  # then the loss also gives the metric exact_match
+        if data.scored == "answers" and data.rows != "lines":
+            raise ConfigError(
+                f"scored 'answers' needs rows 'lines', rows are {data.rows!r}: use scored 'all'"
+            )
+        if data.rows == "lines":  # then the loss also gives the metric exact_match
+            _check_questions(dataset)
             mark, line_end = (int(self.tokenizer.encode(text)[0]) for text in (MARK, END))
             keep = answers(mark, line_end)
             self.loss_fn = graded_loss(keep)
@@ -80,16 +85,8 @@ class Task:
     def from_checkpoint(cls, opened: weights.Checkpoint) -> Self:
         """Read the text that a checkpoint was trained on, as its provenance says.
 
-        A checkpoint without one, such as an imported one, is read by its own tokenizer. Raises
-        CheckpointError if the text or its tokenizer is not what it was."""
-        made = opened.provenance
-        if "data" in made:
-            data = stored_data(opened)
-        else:
-            lowercase = getattr(opened.tokenizer, "lowercase", False)
-            is_characters = opened.tokenizer.unit == "character"
-            own = "characters" if is_characters else f"{opened.name}/{weights.TOKENIZER}"
-            data = DataConfig(corpus=_here(opened.corpus), tokenizer=own, lowercase=lowercase)
+        Raises CheckpointError if the text or its tokenizer is not what it was."""
+        data, made = stored_data(opened), opened.provenance
         task = cls(data, read_dataset(data))
         dataset = task.dataset
         known = made.get("dataset", {}).get("fingerprint", dataset.fingerprint)
@@ -124,18 +121,7 @@ class Task:
         )
 
 
-def stored_data(opened: weights.Checkpoint) -> DataConfig:
-    """Return the settings by which a checkpoint's text is read here.
-
-    Raises ConfigError for settings that nothing has, KeyError and TypeError where there are none."""
-    data = DataConfig.from_json(opened.provenance["data"])
-    tokenizer = data.tokenizer
-    if tokenizer == weights.TOKENIZER:
-        tokenizer = f"{opened.name}/{weights.TOKENIZER}"
-    return replace(data, corpus=_here(data.corpus), tokenizer=tokenizer)
-
-
-def _stored(data: DataConfig, dataset: Dataset) -> DataConfig:
+def _to_store(data: DataConfig, dataset: Dataset) -> DataConfig:
     """Return the settings as a checkpoint stores them: the corpus that was really read, and no user's name.
 
     A path counts from the repository. A tokenizer's file is the checkpoint's own, which carries it."""
@@ -146,23 +132,30 @@ def _stored(data: DataConfig, dataset: Dataset) -> DataConfig:
     return replace(data, corpus=corpus, tokenizer=tokenizer)
 
 
-def _here(corpus: str) -> str:
-    """Return a corpus as it is read from any folder, which may hold another file of that name."""
-    return corpus if corpus in corpora.CORPORA else str(paths.HOME / corpus)
+def stored_data(opened: weights.Checkpoint) -> DataConfig:
+    """Return the settings by which a checkpoint's text is read from any folder: the way back of `_to_store`.
+
+    A checkpoint that no run made, such as an imported one, is read by its own tokenizer. Raises ConfigError
+    for settings that nothing has, TypeError for what are none, CheckpointError where it names no corpus."""
+    if "data" in opened.provenance:
+        data = DataConfig.from_json(opened.provenance["data"])
+    else:
+        own = "characters" if opened.tokenizer.unit == "character" else weights.TOKENIZER
+        lowercase = getattr(opened.tokenizer, "lowercase", False)
+        data = DataConfig(corpus=opened.corpus, tokenizer=own, lowercase=lowercase)
+    is_named = data.corpus in corpora.CORPORA
+    corpus = data.corpus if is_named else str(paths.HOME / data.corpus)
+    tokenizer = data.tokenizer
+    if tokenizer == weights.TOKENIZER:
+        tokenizer = f"{opened.name}/{weights.TOKENIZER}"
+    return replace(data, corpus=corpus, tokenizer=tokenizer)
 
 
-def _has_answers(dataset: Dataset, data: DataConfig) -> bool:
-    """Return whether each row is made of lines with an = in each.
-
-    Raises ConfigError if answers are to be scored and a line has none."""
-    n, without = 0, 0
-    if data.rows == "lines":
-        mark = dataset.tokenizer.characters.find(MARK)  # lines are of characters; -1 is no id
-        for part in (dataset.train, dataset.validation):
-            lines = np.asarray(part[: len(part) // dataset.line * dataset.line]).reshape(-1, dataset.line)
-            n += len(lines)
-            without += int((lines != mark).all(axis=1).sum())
-    if data.scored == "answers" and (n == 0 or without > 0):
-        found = f"rows are {data.rows!r} and {without:,} of {n:,} lines have none"
-        raise ConfigError(f"scored 'answers' needs rows 'lines' with an {MARK} in each, {found}: use 'all'")
-    return n > 0 and without == 0
+def _check_questions(dataset: Dataset) -> None:
+    """Raise ConfigError if one of the lines asks nothing, so that nothing in it is an answer."""
+    mark = dataset.tokenizer.characters.find(MARK)  # lines are of characters; -1 is no id
+    for part in (dataset.train, dataset.validation):
+        lines = np.asarray(part[: len(part) // dataset.line * dataset.line]).reshape(-1, dataset.line)
+        if without := int((lines != mark).all(axis=1).sum()):
+            found = f"{without:,} of {len(lines):,} lines of {dataset.name} have none"
+            raise ConfigError(f"rows 'lines' need an {MARK} in each line, {found}: use rows 'windows'")
