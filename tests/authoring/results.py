@@ -1,4 +1,6 @@
-"""README's tables of results, made from the records of training runs: one table for what is comparable."""
+"""README's tables of results, made from the records of training runs: one table for what is comparable.
+
+`promote` writes them into README.md."""
 
 import re
 import shlex

@@ -24,7 +24,7 @@ from tinylm.runs.recipes import recipe, shortened
 from tinylm.runs.run import Run
 from tinylm.text.batches import Batches
 from tinylm.training.loop import train
-from tinylm.training.progress import TrainingState
+from tinylm.training.state import TrainingState
 
 STEPS = 250
 BASE = shortened(recipe("shakespeare_baseline"), STEPS)

@@ -22,8 +22,8 @@ from tinylm.storage.atomic import write_json
 from tinylm.storage.checkpoint import folder_of, load, load_newest, rotate, save, saved_steps
 from tinylm.training.loop import train
 from tinylm.training.optim import build_optimizer
-from tinylm.training.progress import TrainingState
 from tinylm.training.provenance import default_provenance
+from tinylm.training.state import TrainingState
 from tinylm.training.step import train_step
 
 

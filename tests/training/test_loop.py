@@ -17,8 +17,8 @@ from tinylm.text.batches import Batches
 from tinylm.training.ddp import World
 from tinylm.training.loop import train
 from tinylm.training.optim import scheduled_rate
-from tinylm.training.progress import Progress
 from tinylm.training.provenance import differences
+from tinylm.training.state import Progress
 
 
 def run(model=None, config=None, batches=None, **options):

@@ -20,7 +20,7 @@ from typing import Any, Self
 from tinylm import device
 from tinylm.errors import RunError
 from tinylm.runs.paths import IN_REPOSITORY, REPOSITORY
-from tinylm.training.progress import TrainingState
+from tinylm.training.state import TrainingState
 
 KINDS = ("header", "step", "evaluation", "measurement", "resumed", "end")
 

@@ -3,6 +3,8 @@
     data/mine/RUN/record.jsonl                   what was measured
     data/mine/RUN/checkpoints/step_00000200/     from which `resume` goes on
 
+`Run.on_event` is the callback that prints during training; `RunRecord.on_event` in records is the one that
+writes the record.
 Taught in notebook 04_training."""
 
 import itertools
@@ -34,9 +36,9 @@ from tinylm.text.batches import Batches
 from tinylm.training.ddp import SINGLE, World, joined
 from tinylm.training.forecast import Forecast, check_memory, forecast, plain_duration
 from tinylm.training.loop import train
-from tinylm.training.progress import Progress, TrainingState
 from tinylm.training.provenance import check_same, default_provenance, fingerprint
 from tinylm.training.speed import measure_speed
+from tinylm.training.state import Progress, TrainingState
 
 TORCHRUN = "torchrun --nproc-per-node=%d"
 RECORD = "record.jsonl"  # in the folder of a run

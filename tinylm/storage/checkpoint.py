@@ -25,8 +25,8 @@ from tinylm.device import whole
 from tinylm.errors import CheckpointError, ConfigError
 from tinylm.storage import atomic, weights
 from tinylm.training.config import TrainConfig
-from tinylm.training.progress import Progress, TrainingState
 from tinylm.training.provenance import check_unchanged
+from tinylm.training.state import Progress, TrainingState
 
 TENSORS, TRAINING = "training.safetensors", "training.json"
 FIELDS = {"optimizer": str, "scaler": dict, "files": dict}  # the version of both is in tinylm.json

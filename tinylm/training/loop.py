@@ -25,9 +25,9 @@ from tinylm.training.ddp import SINGLE, World
 from tinylm.training.finite import check_finite
 from tinylm.training.interrupts import Interrupts
 from tinylm.training.optim import build_optimizer, scheduled_rate
-from tinylm.training.progress import Progress, TrainingState
 from tinylm.training.provenance import check_same, default_provenance, fingerprint
 from tinylm.training.speed import compile_loss
+from tinylm.training.state import Progress, TrainingState
 from tinylm.training.step import StepResult, train_step
 
 

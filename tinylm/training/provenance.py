@@ -1,6 +1,7 @@
 """Provenance: what must not change within a run, compared when it is resumed and between its processes.
 
-It is one nested dictionary of plain JSON, such as {"train": {"seed": 5}, "batches": ...}.
+It is one nested dictionary of plain JSON, such as {"train": {"seed": 5}, "batches": ...}. The text is part
+of it by its fingerprint, so a resumed run is known to read the same text (`check_unchanged`).
 Taught in notebook 04_training."""
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Progress and state: how far a run has come, and everything that its next step depends on.
+"""The state of a run: how far it has come (its progress), and everything that its next step depends on.
 
 No random state is part of it: dropout masks and the order of the data follow from the seed and the step.
 Taught in notebook 04_training."""
