@@ -8,6 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from tests.support.settings import (
+    GPT2S,
     OTHERS,
     SMALL,
     each_attention,
@@ -129,6 +130,16 @@ def test_packed_documents_have_the_logits_and_gradients_of_a_row_for_each(choice
         )
         found.append([logits, *torch.autograd.grad(loss, list(model.parameters()))])
     assert_close(*found, **CLOSE)
+
+
+@each_attention
+@pytest.mark.parametrize("choice", [GPT2S, OTHERS], ids=["gpt2", "others"])
+def test_gradient_of_a_token_of_another_document_is_exactly_zero(choice, attention):
+    model, embedded = model_of(**choice, attention=attention), []
+    model.token_embedding.register_forward_hook(lambda *args: embedded.append(args[-1]))
+    logits = model(random_tokens(length=11), Documents(IDS))
+    (gradient,) = torch.autograd.grad(logits[:, 9].square().sum(), embedded)  # position 9 of both rows
+    assert [row.any(-1).nonzero().flatten().tolist() for row in gradient] == [[8, 9], [*range(2, 10)]]
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
