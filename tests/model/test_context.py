@@ -142,22 +142,6 @@ def test_gradient_of_a_token_of_another_document_is_exactly_zero(choice, attenti
     assert [row.any(-1).nonzero().flatten().tolist() for row in gradient] == [[8, 9], [*range(2, 10)]]
 
 
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
-def test_documents_work_compiled_and_with_activation_checkpointing():
-    def loss_of(model, tokens, documents):
-        return model.hidden(tokens, Documents(documents)).square().sum()
-
-    found = []
-    for again in (False, True):
-        for how in (loss_of, torch.compile(loss_of, fullgraph=True, backend="aot_eager")):
-            torch.compiler.reset()
-            model = model_of(**OTHERS, activation_checkpointing=again).train()
-            loss = how(model, random_tokens(length=11), IDS)
-            found.append([loss, *torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)])
-    for other in found[1:]:
-        assert_close(other, found[0], **CLOSE)
-
-
 def test_documents_of_another_shape_than_the_tokens_are_refused():
     with pytest.raises(InputError) as refusal:
         model_of()(random_tokens(length=7), Documents(IDS))
