@@ -161,25 +161,26 @@ def test_first_bad_looks_at_the_norm_as_the_step_does():
     assert first_bad(model, BATCHES.batch(0)).startswith("the norm of all gradients holds infinity")
 
 
-def record(lines, evaluations=(), **changes):
-    """A record of these steps; `changes` are in its header."""
-    plan = make_config(**{"log_every": 1, "steps": len(lines)} | changes.pop("train", {})).to_json()
-    alike = {"recipe": "tiny", "data": "random", "tokenizer": "abc", "parameters": 5, "train": plan}
-    return Record(alike | changes, list(lines), list(evaluations))
+def seeds():
+    """What is recorded of healthy and of sick runs: (name, record) of each."""
+    kept = read_record(paths.DATA / "runs" / "doctor_seeds.jsonl")
+    names = ("step", "loss", "update_ratio")
+    for run in kept.measurements:
+        columns = zip(*(run[name] for name in names), strict=True)
+        steps = [dict(zip(names, line, strict=True)) for line in columns]
+        yield run["name"], Record(kept.header, steps, [{"step": 250, "loss": run["validation_loss"]}])
 
 
-def lines(seed, steps=60, worse=0.0, ratio=0.01):
-    """Logged steps that fall from 4 to 2, with noise drawn by `seed`."""
-    noise = torch.randn(steps, generator=torch.Generator().manual_seed(seed)).mul(0.05).tolist()
-    losses = [2 + 2 * math.exp(-step / 10) + noise[step] + worse for step in range(steps)]
-    return [{"step": step, "loss": loss, "update_ratio": ratio} for step, loss in enumerate(losses)]
+RUNS = list(seeds())
+ALL_HEALTHY = [run for name, run in RUNS if name == "healthy"]
+OTHERS = ALL_HEALTHY[:5]  # they make the bands
 
 
-def evaluated(loss, step=60):
-    return [{"step": step, "loss": loss}]
-
-
-OTHERS = [record(lines(seed), evaluated(2 + seed / 100)) for seed in range(5)]
+def altered(header=None, evaluations=None, **line):
+    """A healthy run that is none of the five, with other values in its header or in each of its lines."""
+    run = ALL_HEALTHY[5]
+    steps = [old | line for old in run.steps]
+    return Record(run.header | (header or {}), steps, evaluations or run.evaluations)
 
 
 def test_band_is_the_mean_and_six_relative_deviations_and_no_narrower_than_a_hundredth():
@@ -194,38 +195,35 @@ def test_band_is_the_mean_and_six_relative_deviations_and_no_narrower_than_a_hun
 
 
 @pytest.mark.parametrize(
-    "sick, why",
+    "line, why",
     [
-        ({"worse": 1.0}, "its first updates were as large as theirs, so look at its data"),
-        ({"worse": 1.0, "ratio": None}, "look at its data"),
-        ({"worse": -1.0, "ratio": 0.1}, "lower than theirs, so a setting differs, or the model sees its tar"),
+        ({"loss": 9.0}, "its first updates were as large as theirs, so look at its data"),
+        ({"loss": 9.0, "update_ratio": None}, "look at its data"),
+        ({"loss": 0.1}, "lower than theirs, so a setting differs, or the model sees its targets"),
     ],
 )
-def test_sick_curve_is_told_once_with_its_step_both_numbers_and_the_likely_cause(sick, why):
-    mine = record(lines(7, **sick), evaluated(2.02))
-    (said,) = examine(mine, OTHERS)
+def test_sick_curve_is_told_once_with_its_step_both_numbers_and_the_likely_cause(line, why):
+    (said,) = examine(altered(**line), OTHERS)
     low, high = healthy_band([training_curve(other) for other in OTHERS])[0]
-    went = f"5 healthy runs stay between {low:.3f} and {high:.3f}: "
-    loss = f"step 0: the training loss (smoothed) is {mine.steps[0]['loss']:.3f}"
-    assert said.startswith(f"{loss}, {went}{why}")
+    loss = f"step 0: the training loss (smoothed) is {line['loss']:.3f}"
+    assert said.startswith(f"{loss}, 5 healthy runs stay between {low:.3f} and {high:.3f}: {why}")
 
 
 def test_null_in_a_record_is_nan_and_both_losses_are_told():
-    broken = [line | {"loss": None} if line["step"] > 30 else line for line in lines(7)]
-    said = examine(record(broken, evaluated(None)), OTHERS)
-    told = ["step 31: the training loss (smoothed) is nan", "step 60: the validation loss is nan"]
+    said = examine(altered(evaluations=[{"step": 250, "loss": None}], loss=None), OTHERS)
+    told = ["step 0: the training loss (smoothed) is nan", "step 250: the validation loss is nan"]
     assert [words.split(",")[0] for words in said] == told
 
 
 def test_examine_wants_three_records_that_compare_and_the_course_must_have_them():
-    two, odd = OTHERS[:2], record(lines(2), parameters=6)
+    two, odd = OTHERS[:2], altered({"parameters": 6})
     for others in (two, [*two, odd]):
         with pytest.raises(RunError, match=f"{len(others)} records make no band: give 3 or more"):
-            examine(record(lines(0)), others)
+            examine(altered(), others)
     with pytest.raises(RunError, match=r"3 or more healthy ones, .* ships 0: type `python -m tinylm train "):
-        examine(record(lines(0)))
+        examine(odd)
     with pytest.raises(RunError, match="the run has not logged a step yet"):
-        examine(record([], train={"steps": 60}))
+        examine(Record(odd.header, [], []))
 
 
 @pytest.mark.parametrize("recipe", ["shakespeare_baseline", "shakespeare_fast"])
@@ -233,16 +231,6 @@ def test_no_run_of_the_course_leaves_the_band_of_the_four_others(recipe):
     kept = [read_record(paths.DATA / "runs" / f"{recipe}-seed{seed}.jsonl") for seed in range(1, 6)]
     for mine in kept:
         assert examine(mine) == examine(mine, [other for other in kept if other is not mine]) == []
-
-
-def seeds():
-    """What is recorded of healthy and of sick runs: (name, record) of each."""
-    kept = read_record(paths.DATA / "runs" / "doctor_seeds.jsonl")
-    names = ("step", "loss", "update_ratio")
-    for run in kept.measurements:
-        columns = zip(*(run[name] for name in names), strict=True)
-        steps = [dict(zip(names, line, strict=True)) for line in columns]
-        yield run["name"], Record(kept.header, steps, evaluated(run["validation_loss"], 250))
 
 
 ALWAYS = ("rate × 10", "rate / 3", "rate / 30", "all targets shuffled", "a tenth of the targets shuffled")
@@ -254,13 +242,11 @@ SEEN |= {"mask forgotten": 2, "rate × 3": 1, "no clipping": 1, "no warm-up": 0,
 def test_none_of_twenty_healthy_seeds_is_flagged_and_sick_runs_are_when_the_record_says():
     """The five seeds that make the bands are not among the twenty. A wrong learning rate is named in the runs
     that have one, and in no others."""
-    runs = list(seeds())
-    healthy = [run for name, run in runs if name == "healthy"]
-    assert len(healthy) == 25
+    assert len(ALL_HEALTHY) == 25
     found = dict.fromkeys(SEEN, 0)
-    for name, run in runs:
-        if run not in healthy[:5]:
-            said = examine(run, healthy[:5])
+    for name, run in RUNS:
+        if run not in OTHERS:
+            said = examine(run, OTHERS)
             found[name] += len(said)
             words = [way for way in ("high", "low") if f"the learning rate is too {way}" in " ".join(said)]
             assert words == {"rate × 10": ["high"], "rate / 3": ["low"], "rate / 30": ["low"]}.get(name, [])

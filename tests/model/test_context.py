@@ -7,15 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tests.support.settings import (
-    GPT2S,
-    OTHERS,
-    SMALL,
-    each_attention,
-    every_choice,
-    lively,
-    random_tokens,
-)
+from tests.support.settings import GPT2S, OTHERS, SMALL, each_attention, every_choice, lively, random_tokens
 from tinylm.errors import InputError
 from tinylm.model.context import Documents
 from tinylm.model.gpt import GPT

@@ -31,18 +31,10 @@ from tinylm.model.rope import rotary_tables
 B, T = 2, 7
 
 
-GPT2S_NAMES = {
-    "blocks": "transformer.h",
-    "attn_norm": "ln_1",
-    "mlp_norm": "ln_2",
-    "final_norm": "transformer.ln_f",
-}
-GPT2S_NAMES |= {
-    "token_embedding": "transformer.wte",
-    "position_embedding": "transformer.wpe",
-    "head": "lm_head",
-}
-GPT2S_NAMES |= {"qkv": "c_attn", "proj": "c_proj", "up.": "c_fc.", "down.": "c_proj."}
+GPT2S_NAMES = {"blocks": "transformer.h", "attn_norm": "ln_1", "mlp_norm": "ln_2", "head": "lm_head"}
+GPT2S_NAMES |= {"token_embedding": "transformer.wte", "position_embedding": "transformer.wpe"}
+GPT2S_NAMES |= {"final_norm": "transformer.ln_f", "qkv": "c_attn", "proj": "c_proj"}
+GPT2S_NAMES |= {"up.": "c_fc.", "down.": "c_proj."}
 
 
 @each_attention
@@ -72,9 +64,8 @@ def test_gradient_of_a_future_token_is_exactly_zero(choice, attention):
     model.token_embedding.register_forward_hook(lambda *args: embedded.append(args[-1]))
     logits = model(random_tokens())
     for t in (0, 4):
-        (gradient,) = torch.autograd.grad(
-            logits[:, t].square().sum(), embedded, retain_graph=True
-        )  # (B, T, C)
+        loss = logits[:, t].square().sum()
+        (gradient,) = torch.autograd.grad(loss, embedded, retain_graph=True)  # (B, T, C)
         assert (gradient[:, t + 1 :] == 0).all()
         assert (gradient[:, : t + 1].abs().sum(-1) > 0).all()  # the past and the present do count
 

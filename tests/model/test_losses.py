@@ -67,9 +67,7 @@ def test_shapes_that_do_not_belong_together_are_refused():
         fused_loss(GPT(SMALL), Batch(texts().tokens, TARGETS[:, :4]))
 
 
-DOCUMENTS = torch.tensor(
-    [[4, 4, 0, 4, 4], [0, 1, 1, 1, 1], [2, 2, 2, 2, 2]]
-)  # packed
+DOCUMENTS = torch.tensor([[4, 4, 0, 4, 4], [0, 1, 1, 1, 1], [2, 2, 2, 2, 2]])  # packed
 EACH_LOSS = [next_token_loss, fused_loss]
 WIDE = replace(SMALL, vocab_size=4099, n_layer=1)  # of its 299 positions a block holds 255
 WIDE_TEXTS = {"batch": 13, "length": 23}
