@@ -1,6 +1,5 @@
 """Laws of the exercise checks: one line, whatever the learner wrote, and what differs from the right one."""
 
-import linecache
 import sys
 from collections import Counter
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.course.exercises.marking import verdict
 from tinylm.course import checks
 from tinylm.course.checks import difference
 
@@ -64,7 +64,7 @@ SHAPED = {"keepdim is missing": ONES[:, None], "ones": PAIR}
 
 
 @pytest.mark.parametrize(
-    "mine, right, usual, verdict",
+    "mine, right, usual, words",
     [
         ((~MASK).float(), MASK, USUAL, "where one may NOT look"),
         (MASK & MASK.T, MASK, USUAL, "look again (10 of 25 values differ, most at [1, 0]: yours"),
@@ -73,11 +73,9 @@ SHAPED = {"keepdim is missing": ONES[:, None], "ones": PAIR}
         (1 + 4e-4, 1.0, {"near": 1 + 2e-4}, "look again (yours: 1, expected: 1)"),
     ],
 )
-def test_check_names_a_usual_mistake_whatever_its_dtype_or_else_what_differs(
-    mark, mine, right, usual, verdict
-):
+def test_check_names_a_usual_mistake_whatever_its_dtype_or_else_what_differs(mark, mine, right, usual, words):
     said = mark(lambda check: check.close(mine, right, "look again", usual=usual))
-    assert said.startswith(f"not yet: {verdict}")
+    assert said.startswith(f"not yet: {words}")
 
 
 def test_check_tolerates_what_its_author_allows(mark):
@@ -104,17 +102,10 @@ def test_check_reports_an_exception_of_the_learners_code_in_one_short_line(mark,
     assert said.startswith("not yet: your code raised ") and words in said and len(said) < 300
 
 
-def test_check_quotes_the_learners_own_line(mark):
-    source = "def area(side):\n    return side / 0\n"
-    cell = "ipykernel_7/1234.py"
-    linecache.cache[cell] = (len(source), None, source.splitlines(True), cell)
-    namespace = {}
-    exec(compile(source, cell, "exec"), namespace)
-    try:
-        verdict = mark(lambda check: check.close(namespace["area"](2), 4))
-    finally:
-        del linecache.cache[cell]
-    assert verdict.endswith("ZeroDivisionError: division by zero, at `return side / 0`")
+def test_check_quotes_the_learners_own_line(capsys):
+    marked = checks.marked(NAME)(lambda check, area: check.close(area(2), 4))
+    said = verdict(marked, "def area(side):\n    return side / 0\n", capsys)
+    assert said.endswith("ZeroDivisionError: division by zero, at `return side / 0`")
 
 
 def test_exercise_does_not_swallow_the_stop_of_the_kernel():
