@@ -8,16 +8,11 @@ import pytest
 import torch
 
 from tinylm.course import charts
+from tinylm.course.doctor import healthy_band, training_curve
 from tinylm.runs.records import Record
 
 X = np.arange(0, 1100, 100)
 FALLS = 2.5 + 1.5 * np.exp(-X / 300)
-
-
-def test_bars_are_as_high_as_the_values_and_stand_over_their_labels(drawn):
-    charts.bars([" ", "e", "\n"], torch.tensor([3.0, 2.0, 1.0]).bfloat16().requires_grad_(), alt="Bars.")
-    assert [bar.get_height() for bar in drawn.axes.patches] == [3, 2, 1]
-    assert [label.get_text() for label in drawn.axes.get_xticklabels()] == ["␣", "e", "↵"]
 
 
 def test_bars_of_two_kinds_differ_without_colour_and_counts_have_whole_ticks_with_commas(drawn):
@@ -29,15 +24,14 @@ def test_bars_of_two_kinds_differ_without_colour_and_counts_have_whole_ticks_wit
     assert "100,000" in ticks and not any("." in tick for tick in ticks)
 
 
-def test_bars_of_the_top_labels_are_the_largest_of_any_kind_in_the_order_of_the_first(drawn):
-    before, after = [0.1, 0.4, 0.0, 0.3, 0.2], [0.0, 0.1, 0.9, 0.0, 0.0]
-    charts.bars("abcde", {"before": before, "after": torch.tensor(after)}, top=3)
-    assert [label.get_text() for label in drawn.axes.get_xticklabels()] == ["b", "d", "c"]
-    assert [bar.get_height() for bar in drawn.axes.patches] == pytest.approx([0.4, 0.3, 0.0, 0.1, 0.0, 0.9])
-    told = "before highest at b, with 1 at 0; after highest at c, with 1 at 0."
+def test_bars_stand_over_the_top_labels_which_are_the_largest_of_any_kind_in_the_order_of_the_first(drawn):
+    before, after = [0.1, 0.4, 0.0, 0.3, 0.2], [0.0, 0.125, 0.875, 0.0, 0.0]
+    after = torch.tensor(after).bfloat16().requires_grad_()
+    charts.bars("a c\ne", {"before": before, "after": after}, top=3)
+    assert [label.get_text() for label in drawn.axes.get_xticklabels()] == ["␣", "↵", "c"]
+    assert [bar.get_height() for bar in drawn.axes.patches] == [0.4, 0.3, 0.0, 0.125, 0.0, 0.875]
+    told = "before highest at ␣, with 1 at 0; after highest at c, with 1 at 0."
     assert drawn.alt == f"Bars of probability over 3 labels; {told}"
-    charts.bars("abcde", before)
-    assert [label.get_text() for label in drawn.axes.get_xticklabels()] == [*"abcde"]  # without it, all
 
 
 def test_durations_end_at_their_time_on_a_logarithmic_axis_and_say_it_in_words(drawn):
@@ -48,7 +42,7 @@ def test_durations_end_at_their_time_on_a_logarithmic_axis_and_say_it_in_words(d
     assert list(beside) == ["about 3 minutes", "about 6.3 years", "about 33 days"]
     assert all(x > bar.get_width() for (x, _), bar in zip(beside.values(), drawn.axes.patches, strict=True))
     ticks = zip(drawn.axes.get_xticks(), drawn.axes.get_xticklabels(), strict=True)
-    assert {label.get_text(): seconds for seconds, label in ticks}["1 day"] == 24 * 60 * 60
+    assert (86_400, "1 day") in [(seconds, label.get_text()) for seconds, label in ticks]
 
 
 def test_curve_draws_the_points_it_was_given_from_step_0_where_no_steps_are_given(drawn):
@@ -60,10 +54,7 @@ def test_curve_draws_the_points_it_was_given_from_step_0_where_no_steps_are_give
 
 def test_curve_of_few_places_on_a_logarithmic_axis_names_each_of_them(drawn):
     charts.curve({"a": ([256, 1024, 50_257], [1, 2, 3]), "b": ([512, 1024], [1, 2])}, log_x=True)
-    drawn.figure.draw_without_rendering()
-    ticks = zip(drawn.axes.get_xticks(), drawn.axes.get_xticklabels(), strict=True)
-    named = {text.get_text(): x for x, text in ticks}
-    assert named == {"256": 256, "512": 512, "1,024": 1024, "50,257": 50_257}
+    assert [text.get_text() for text in drawn.axes.get_xticklabels()] == ["256", "512", "1,024", "50,257"]
     assert drawn.axes.get_xscale() == "log" and not len(drawn.axes.get_xticks(minor=True))
 
 
@@ -87,7 +78,6 @@ def test_curve_level_stands_at_its_value_and_its_name_beside_it_where_no_line_ru
 NOISE = np.random.default_rng(0).normal(size=400)
 WAYS = {
     "falls": 3 - np.arange(400) / 200 + 0.05 * NOISE,
-    "rises": np.arange(400) / 200,
     "falls, then rises": (np.arange(400) / 200 - 0.8) ** 2,
     "rises, then falls, then rises": np.sin(np.arange(400) / 55),
     "goes up and down": NOISE,
@@ -121,10 +111,9 @@ def test_in_band_draws_the_edges_of_the_band_and_the_smoothed_losses_over_it(dra
     healthy = [record(loss, loss) for loss in (1.9, 2.0, 2.1)]
     charts.in_band(healthy, {"mine": record(4.0, 3.0, None)}, title="Mine")
     (area,), (line,) = drawn.axes.collections, drawn.axes.lines
-    half = 6 * 0.05 * 2 * (4 / 3) ** 0.5
-    edges = [[step, 2 + side * half] for step in (0, 10) for side in (-1, 1)]
-    for edge in edges:
-        assert any(point == pytest.approx(edge) for point in area.get_paths()[0].vertices.tolist())
+    band = healthy_band([training_curve(run) for run in healthy])
+    edges = {(step, edge) for step in band for edge in band[step]}
+    assert len(edges) == 4 and edges <= {*map(tuple, area.get_paths()[0].vertices.tolist())}
     assert line.get_xdata().tolist() == [0, 10, 20]
     assert line.get_ydata().tolist() == pytest.approx([4.0, 3.8, math.nan], nan_ok=True)
     assert {"mine", "3 healthy runs", "Mine"} <= {*drawn.words()} and "3 healthy runs" in drawn.alt

@@ -1,6 +1,5 @@
 """Laws of the exercise checks: one line, whatever the learner wrote, and what differs from the right one."""
 
-import linecache
 import sys
 from collections import Counter
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.course.exercises.marking import verdict
 from tinylm.course import checks
 from tinylm.course.checks import difference
 
@@ -33,7 +33,6 @@ def mark(capsys):
 
 BLANK = [
     lambda check: check.attempted(MASK, None),
-    lambda check: check.close(..., MASK),
     lambda check: check.that(..., "never reached"),
     lambda check: check.close(torch.softmax(..., -1), MASK),
     lambda check: exec("raise NotImplementedError"),
@@ -59,29 +58,24 @@ def test_check_that_asks_every_value_and_the_first_that_fails_ends_the_exercise(
     assert mark(judge) == "not yet: second"
 
 
-ONES, NANS, PAIR = torch.ones(3), torch.full((3,), NAN), (torch.zeros(2), torch.zeros(3))
+ONES, PAIR = torch.ones(3), (torch.zeros(2), torch.zeros(3))
 USUAL = {"upside down?": MASK.T, "where one may NOT look": ~MASK}
-SHAPED = {"a row is masked": NANS, "keepdim is missing": ONES[:, None], "ones": PAIR}
+SHAPED = {"keepdim is missing": ONES[:, None], "ones": PAIR}
 
 
 @pytest.mark.parametrize(
-    "mine, right, usual, verdict",
+    "mine, right, usual, words",
     [
-        (MASK.T, MASK, USUAL, "upside down?"),
         ((~MASK).float(), MASK, USUAL, "where one may NOT look"),
-        (MASK.float(), MASK, USUAL, "your dtype is float32, but it should be bool"),
         (MASK & MASK.T, MASK, USUAL, "look again (10 of 25 values differ, most at [1, 0]: yours"),
-        (NANS, ONES, SHAPED, "a row is masked"),
         (ONES[:, None], ONES, SHAPED, "keepdim is missing"),
         (PAIR, ONES, SHAPED, "ones"),
         (1 + 4e-4, 1.0, {"near": 1 + 2e-4}, "look again (yours: 1, expected: 1)"),
     ],
 )
-def test_check_names_a_usual_mistake_whatever_its_dtype_or_else_what_differs(
-    mark, mine, right, usual, verdict
-):
+def test_check_names_a_usual_mistake_whatever_its_dtype_or_else_what_differs(mark, mine, right, usual, words):
     said = mark(lambda check: check.close(mine, right, "look again", usual=usual))
-    assert said.startswith(f"not yet: {verdict}")
+    assert said.startswith(f"not yet: {words}")
 
 
 def test_check_tolerates_what_its_author_allows(mark):
@@ -99,32 +93,19 @@ class Unreadable(Exception):
     [
         (lambda check: sys.exit(3), "raised SystemExit: sys.exit() ends the whole program: use `return`"),
         (lambda check: (_ for _ in ()).throw(Unreadable()), "raised Unreadable"),
-        (lambda check: check.close(1 / 0, 1), "raised ZeroDivisionError: division by zero"),
         (lambda check: check.that(undefined, "x"), "not defined (run the cells above, from the top)"),  # noqa: F821
         (lambda check: exec("raise ValueError('x\\n' * 999)"), "raised ValueError: x x x"),
     ],
 )
 def test_check_reports_an_exception_of_the_learners_code_in_one_short_line(mark, judge, words):
     said = mark(judge)
-    assert (
-        said.startswith("not yet: your code raised ")
-        and words in said
-        and len(said) < 300
-        and "\n" not in said
-    )
+    assert said.startswith("not yet: your code raised ") and words in said and len(said) < 300
 
 
-def test_check_quotes_the_learners_own_line(mark):
-    source = "def area(side):\n    return side / 0\n"
-    cell = "ipykernel_7/1234.py"
-    linecache.cache[cell] = (len(source), None, source.splitlines(True), cell)
-    namespace = {}
-    exec(compile(source, cell, "exec"), namespace)
-    try:
-        verdict = mark(lambda check: check.close(namespace["area"](2), 4))
-    finally:
-        del linecache.cache[cell]
-    assert verdict.endswith("ZeroDivisionError: division by zero, at `return side / 0`")
+def test_check_quotes_the_learners_own_line(capsys):
+    marked = checks.marked(NAME)(lambda check, area: check.close(area(2), 4))
+    said = verdict(marked, "def area(side):\n    return side / 0\n", capsys)
+    assert said.endswith("ZeroDivisionError: division by zero, at `return side / 0`")
 
 
 def test_exercise_does_not_swallow_the_stop_of_the_kernel():
@@ -140,8 +121,7 @@ def test_difference_of_floats_agrees_with_torch_allclose(seed):
     assert (difference(a, b) is None) == torch.allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-GRADED, W = torch.tensor([1.0, 2.0], requires_grad=True), {"w": torch.tensor([1.0, 2.0])}
-NEAR = torch.tensor([1.0, 2.0]) * (1 + 5e-5)
+GRADED = torch.tensor([1.0, 2.0], requires_grad=True)
 RAGGED = (torch.zeros(2), torch.ones(3))
 
 
@@ -152,7 +132,7 @@ RAGGED = (torch.zeros(2), torch.ones(3))
         (GRADED.bfloat16(), GRADED.double()),
         (torch.tensor(2.5), 2.5),
         (Counter("aab"), {"a": 2, "b": 1}),
-        ((NEAR, torch.ones(3)), (W["w"], torch.ones(3))),
+        ((GRADED * (1 + 5e-5), ONES), (GRADED, ONES)),
     ],
 )
 def test_difference_ignores_gradients_float_widths_rounding_and_numbers_for_scalar_tensors(mine, expected):
@@ -162,25 +142,19 @@ def test_difference_ignores_gradients_float_widths_rounding_and_numbers_for_scal
 @pytest.mark.parametrize(
     "mine, expected, sentence",
     [
-        (50256, 50255, "yours: 50256, expected: 50255"),
         (torch.tensor([50256, 1]), torch.tensor([50255, 1]), "1 of 2 value differs, most at [0]: yours 50"),
-        (
-            torch.zeros(5, 3),
-            torch.zeros(3, 5),
-            "(5, 3), but it should be (3, 5): are two dimensions exchanged?",
-        ),
+        (torch.zeros(5, 3), torch.zeros(3, 5), "(5, 3), but it should be (3, 5): are two dimensions ex"),
         (torch.zeros(3), torch.zeros(3, 1), "a dimension of size 1 is missing"),
         (torch.zeros(1, 3), torch.zeros(3), "a dimension of size 1 is in the way"),
         (ONES, ONES.long(), "your dtype is float32, but it should be int64"),
         (torch.tensor([NAN, 1.0, NAN]), ONES, "your answer contains nan (2 of 3 values)"),
         (torch.tensor([INF, 1.0]), torch.ones(2), "your answer contains an infinity (1 of 2 values)"),
-        (torch.tensor([0.0, 0.25, -0.5]), torch.zeros(3), "2 of 3 values differ, most at [2]: yours -0.5, "),
         (torch.tensor([2.0, 1.0]), torch.tensor([1.0, NAN]), "2 of 2 values differ, most at [1]: yours 1,"),
         ([1.0], torch.ones(1), "your answer is a list, but it should be a tensor"),
+        (torch.tensor([0.0, 0.25, -0.5]), torch.zeros(3), "2 of 3 values differ, most at [2]: yours -0.5, "),
         (len, 3, "your answer is a function (call it), but it should be an integer"),
         ((*RAGGED, torch.ones(2)), RAGGED, "your answer has 3 items, but it should have 2"),
-        ("abd", "abc", "yours: 'abd', expected: 'abc'"),
-        (W, W | {"b": torch.zeros(1)}, "your keys are ['w'], but they should be ['w', 'b']"),
+        ({"w": 1}, {"w": 1, "b": 2}, "your keys are ['w'], but they should be ['w', 'b']"),
         ({"a": [RAGGED]}, {"a": [PAIR]}, "at ['a']: at [0]: at [1]: 3 of 3 values differ"),
         ([np.array(["a", None])], [np.array(["b", None])], "at [0]: at [0]: yours: 'a', expected: 'b'"),
     ],

@@ -1,13 +1,12 @@
 """The doctor: planted faults are named, with the tensor where they begin; healthy runs are left alone."""
 
 import math
-import re
 
 import pytest
 import torch
 from torch import nn
 
-from tests.support.tiny import QUIET, V, make_batches, make_config, same, tiny_gpt, weights
+from tests.support.tiny import QUIET, T, V, make_batches, make_config, same, tiny_gpt, weights
 from tinylm.batch import IGNORE_INDEX, Batch
 from tinylm.course.doctor import WIDE, examine, first_bad, healthy_band, training_curve
 from tinylm.device import Precision
@@ -60,86 +59,67 @@ def gradient_of_nan(_, given, output):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_first_bad_names_the_module_that_makes_it_forward_or_backward(name):
-    for plant, what in (
-        (one_infinity, "output of {} holds infinity"),
-        (gradient_of_nan, "gradient of {} holds nan"),
-    ):
+    plants = {
+        f"output of {name} holds infinity": one_infinity,
+        f"gradient of {name} holds nan": gradient_of_nan,
+    }
+    for what, plant in plants.items():
         model = patient()
-        module = model if name == "the model" else model.get_submodule(name)
-        module.register_forward_hook(plant)
-        assert first_bad(model, BATCHES.batch(0)).startswith(f"the {what.format(name)}: ")
+        (model if name == "the model" else model.get_submodule(name)).register_forward_hook(plant)
+        assert first_bad(model, BATCHES.batch(0)).startswith(f"the {what}: ")
 
 
-def test_first_bad_names_the_input_of_the_module_after_a_fault_between_two():
+def test_first_bad_names_the_input_of_the_module_after_a_fault_between_two(monkeypatch):
     model = patient()
     plain = nn.functional.gelu
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(nn.functional, "gelu", lambda x, *a, **k: plain(x, *a, **k).log())
-        found = first_bad(model, BATCHES.batch(0))
+    monkeypatch.setattr(nn.functional, "gelu", lambda x, *a, **k: plain(x, *a, **k).log())
+    found = first_bad(model, BATCHES.batch(0))
     assert found.startswith("the input of blocks.0.mlp.down holds nan: ") and "the log of 0" in found
 
 
-class Learners(nn.Module):
-    """A model as one writes it oneself: `middle` is between the embedding and the head."""
-
-    def __init__(self, middle):
-        super().__init__()
-        self.embedding, self.middle, self.head = nn.Embedding(V, 8), middle, nn.Linear(8, V)
-
-    def forward(self, tokens):
-        return self.head(self.middle(self.embedding(tokens)))
+def around(middle):
+    """A model as one writes it oneself: modules 0, 1 and 2 are the embedding, `middle` and the head."""
+    return nn.Sequential(nn.Embedding(V, 8), middle, nn.Linear(8, V))
 
 
-class Masked(nn.Module):
-    """Attention whose scores are masked by infinity before a module, or whose mask a module is given."""
-
-    def __init__(self, given):
-        super().__init__()
-        self.given = given
-        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True) if given else nn.Softmax(-1)
+class Masked(nn.ModuleList):
+    """Attention twice: infinity masks the scores that one module reads, the other is given its mask."""
 
     def forward(self, x):
         mask = nn.Transformer.generate_square_subsequent_mask(x.size(1))
-        return self.layer(x, mask) if self.given else self.layer(x @ x.mT + mask) @ x
+        return self[1](self[0](x @ x.mT + mask) @ x, mask)
 
 
-@pytest.mark.parametrize("given", [False, True])
-def test_first_bad_takes_no_mask_for_a_fault(given):
-    model = Learners(Masked(given))
+def test_first_bad_takes_no_mask_for_a_fault():
+    layers = nn.Softmax(-1), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = around(Masked(layers))
     assert first_bad(model, BATCHES.batch(0)) is None
-    model.head.register_forward_hook(one_infinity)
-    assert "output of head" in first_bad(model, BATCHES.batch(0))
-    found = first_bad(enlarged(model, "head.weight", math.inf), BATCHES.batch(0))
-    assert found.startswith("the weight head.weight holds infinity: an update before broke it")
+    model[2].register_forward_hook(one_infinity)
+    assert "output of 2 holds" in first_bad(model, BATCHES.batch(0))
+    found = first_bad(enlarged(model, "2.weight", math.inf), BATCHES.batch(0))
+    assert found.startswith("the weight 2.weight holds infinity: an update before broke it")
 
 
-class Again(nn.Module):
-    """One module called three times: the second call is given what is bad."""
-
-    def __init__(self):
-        super().__init__()
-        self.act = nn.Tanh()
+class Again(nn.ModuleList):
+    """One module called three times: the third call is given what is bad."""
 
     def forward(self, x):
-        return self.act(self.act(self.act(x)) * math.nan)
+        return self[0](self[0](self[0](x)) * math.nan)
 
 
 def test_first_bad_looks_at_each_call_of_a_module():
-    assert first_bad(Learners(Again()), BATCHES.batch(0)).startswith("the input of middle.act holds nan")
+    found = first_bad(around(Again([nn.Tanh()])), BATCHES.batch(0))
+    assert found.startswith("the input of 1.0 holds nan")
 
 
 def test_first_bad_leaves_buffers_and_reads_frozen_and_compiled_models():
-    class Norm(nn.BatchNorm1d):
-        def forward(self, x):
-            return super().forward(x.flatten(0, 1)).view(x.shape)
-
-    model = Learners(Norm(8))
+    model = around(nn.BatchNorm1d(T))  # it normalises each position
     before = weights(model)
     with torch.no_grad():
         assert first_bad(model, BATCHES.batch(0)) is None
     assert same(before, weights(model))
-    model.middle.register_forward_hook(one_infinity)
-    assert "output of middle" in first_bad(torch.compile(model, backend="eager"), BATCHES.batch(0))
+    model[1].register_forward_hook(one_infinity)
+    assert "output of 1 holds" in first_bad(torch.compile(model, backend="eager"), BATCHES.batch(0))
     assert first_bad(patient().requires_grad_(False), BATCHES.batch(0)) is None
 
 
@@ -154,11 +134,7 @@ def test_first_bad_leaves_buffers_and_reads_frozen_and_compiled_models():
 def test_first_bad_knows_float16s_overflow_from_a_pass_in_float32(part, weight, times, changes, value):
     model = enlarged(patient(**changes), weight, times)
     found = first_bad(model, BATCHES.batch(0), precision=in_float16())
-    said = (
-        rf"the {part} holds {value}: float16's range is too small: float32 gives (\S+) here, and float16 ends"
-    )
-    exact = float(re.match(said, found)[1].replace(",", ""))
-    assert (exact > 65_504) == (value == "infinity")
+    assert found.startswith(f"the {part} holds {value}: float16's range is too small: float32 gives ")
     assert first_bad(model, BATCHES.batch(0)) is None
 
 
@@ -176,8 +152,7 @@ def test_first_bad_knows_a_batch_without_a_scored_target(loss_fn):
     batch = BATCHES.batch(0)
     unscored = Batch(batch.tokens, torch.full_like(batch.targets, IGNORE_INDEX))
     found = first_bad(patient(), unscored, loss_fn=loss_fn)
-    bad = "a bad batch: 0 of 21 targets are scored, so the mean is 0/0"
-    assert found == f"the loss of the batch holds nan: {bad}"
+    assert found.startswith("the loss of the batch holds nan: a bad batch: 0 of 21 targets are scored, so")
 
 
 def test_first_bad_looks_at_the_norm_as_the_step_does():
@@ -186,25 +161,26 @@ def test_first_bad_looks_at_the_norm_as_the_step_does():
     assert first_bad(model, BATCHES.batch(0)).startswith("the norm of all gradients holds infinity")
 
 
-def record(lines, evaluations=(), **changes):
-    """A record of these steps; `changes` are in its header."""
-    plan = make_config(**{"log_every": 1, "steps": len(lines)} | changes.pop("train", {})).to_json()
-    alike = {"recipe": "tiny", "data": "random", "tokenizer": "abc", "parameters": 5, "train": plan}
-    return Record(alike | changes, list(lines), list(evaluations))
+def seeds():
+    """What is recorded of healthy and of sick runs: (name, record) of each."""
+    kept = read_record(paths.DATA / "runs" / "doctor_seeds.jsonl")
+    names = ("step", "loss", "update_ratio")
+    for run in kept.measurements:
+        columns = zip(*(run[name] for name in names), strict=True)
+        steps = [dict(zip(names, line, strict=True)) for line in columns]
+        yield run["name"], Record(kept.header, steps, [{"step": 250, "loss": run["validation_loss"]}])
 
 
-def lines(seed, steps=60, worse=0.0, ratio=0.01):
-    """Logged steps that fall from 4 to 2, with noise drawn by `seed`."""
-    noise = torch.randn(steps, generator=torch.Generator().manual_seed(seed)).mul(0.05).tolist()
-    losses = [2 + 2 * math.exp(-step / 10) + noise[step] + worse for step in range(steps)]
-    return [{"step": step, "loss": loss, "update_ratio": ratio} for step, loss in enumerate(losses)]
+RUNS = list(seeds())
+ALL_HEALTHY = [run for name, run in RUNS if name == "healthy"]
+OTHERS = ALL_HEALTHY[:5]  # they make the bands
 
 
-def evaluated(loss, step=60):
-    return [{"step": step, "loss": loss}]
-
-
-OTHERS = [record(lines(seed), evaluated(2 + seed / 100)) for seed in range(5)]
+def altered(header=None, evaluations=None, **line):
+    """A healthy run that is none of the five, with other values in its header or in each of its lines."""
+    run = ALL_HEALTHY[5]
+    steps = [old | line for old in run.steps]
+    return Record(run.header | (header or {}), steps, evaluations or run.evaluations)
 
 
 def test_band_is_the_mean_and_six_relative_deviations_and_no_narrower_than_a_hundredth():
@@ -219,51 +195,35 @@ def test_band_is_the_mean_and_six_relative_deviations_and_no_narrower_than_a_hun
 
 
 @pytest.mark.parametrize(
-    "sick, why",
+    "line, why",
     [
-        ({}, None),
-        ({"worse": 1.0}, "its first updates were as large as theirs, so look at its data"),
-        (
-            {"worse": 1.0, "ratio": 0.1},
-            "first updates were 10 times as large as theirs, so the learning rate",
-        ),
-        ({"worse": 1.0, "ratio": None}, ": look at its data"),
-        (
-            {"worse": -1.0, "ratio": 0.1},
-            "lower than theirs, so a setting differs, or the model sees its targets",
-        ),
+        ({"loss": 9.0}, "its first updates were as large as theirs, so look at its data"),
+        ({"loss": 9.0, "update_ratio": None}, "look at its data"),
+        ({"loss": 0.1}, "lower than theirs, so a setting differs, or the model sees its targets"),
     ],
 )
-def test_sick_curve_is_told_once_with_its_step_both_numbers_and_the_likely_cause(sick, why):
-    mine = record(lines(7, **sick), evaluated(2.02))
-    if why is None:
-        assert examine(mine, OTHERS) == []
-        return
-    (said,) = examine(mine, OTHERS)
+def test_sick_curve_is_told_once_with_its_step_both_numbers_and_the_likely_cause(line, why):
+    (said,) = examine(altered(**line), OTHERS)
     low, high = healthy_band([training_curve(other) for other in OTHERS])[0]
-    went = f"5 healthy runs stay between {low:.3f} and {high:.3f}: "
-    loss = f"step 0: the training loss (smoothed) is {mine.steps[0]['loss']:.3f}"
-    assert said.startswith(f"{loss}, {went}") and why in said
+    loss = f"step 0: the training loss (smoothed) is {line['loss']:.3f}"
+    assert said.startswith(f"{loss}, 5 healthy runs stay between {low:.3f} and {high:.3f}: {why}")
 
 
-def test_validation_loss_is_told_beside_and_null_in_a_record_is_nan():
-    (said,) = examine(record(lines(7), evaluated(1.0)), OTHERS)
-    assert said.startswith("step 60: the validation loss is 1.000, 5 healthy runs")
-    broken = [line | {"loss": None} if line["step"] > 30 else line for line in lines(7)]
-    said = examine(record(broken, evaluated(None)), OTHERS)
-    told = ["step 31: the training loss (smoothed) is nan", "step 60: the validation loss is nan"]
+def test_null_in_a_record_is_nan_and_both_losses_are_told():
+    said = examine(altered(evaluations=[{"step": 250, "loss": None}], loss=None), OTHERS)
+    told = ["step 0: the training loss (smoothed) is nan", "step 250: the validation loss is nan"]
     assert [words.split(",")[0] for words in said] == told
 
 
 def test_examine_wants_three_records_that_compare_and_the_course_must_have_them():
-    two, odd = OTHERS[:2], record(lines(2), parameters=6)
+    two, odd = OTHERS[:2], altered({"parameters": 6})
     for others in (two, [*two, odd]):
         with pytest.raises(RunError, match=f"{len(others)} records make no band: give 3 or more"):
-            examine(record(lines(0)), others)
+            examine(altered(), others)
     with pytest.raises(RunError, match=r"3 or more healthy ones, .* ships 0: type `python -m tinylm train "):
-        examine(record(lines(0)))
+        examine(odd)
     with pytest.raises(RunError, match="the run has not logged a step yet"):
-        examine(record([], train={"steps": 60}))
+        examine(Record(odd.header, [], []))
 
 
 @pytest.mark.parametrize("recipe", ["shakespeare_baseline", "shakespeare_fast"])
@@ -273,46 +233,21 @@ def test_no_run_of_the_course_leaves_the_band_of_the_four_others(recipe):
         assert examine(mine) == examine(mine, [other for other in kept if other is not mine]) == []
 
 
-def seeds():
-    """What is recorded of healthy and of sick runs: (name, record) of each."""
-    kept = read_record(paths.DATA / "runs" / "doctor_seeds.jsonl")
-    names = ("step", "loss", "update_ratio")
-    for run in kept.measurements:
-        columns = zip(*(run[name] for name in names), strict=True)
-        steps = [dict(zip(names, line, strict=True)) for line in columns]
-        yield run["name"], Record(kept.header, steps, evaluated(run["validation_loss"], 250))
-
-
-SEEN = {  # where the training loss of each kind's two seeds left the band (None: it did not), and how many
-    # of the two validation losses did
-    "rate × 10": ([40, 30], 2),
-    "rate × 3": ([None, None], 1),
-    "rate / 3": ([30, 30], 2),
-    "rate / 30": ([20, 20], 2),
-    "no warm-up": ([None, None], 0),
-    "no clipping": ([None, None], 1),
-    "all targets shuffled": ([30, 30], 2),
-    "a tenth of the targets shuffled": ([100, 90], 2),
-    "targets are the tokens": ([0, 0], 2),
-    "mask forgotten": ([None, None], 2),
-    "validation text trained on": ([160, 180], 2),
-}
+ALWAYS = ("rate × 10", "rate / 3", "rate / 30", "all targets shuffled", "a tenth of the targets shuffled")
+ALWAYS += ("targets are the tokens", "validation text trained on")
+SEEN = dict.fromkeys(ALWAYS, 4)  # of two seeds' training and validation losses, how many left the band
+SEEN |= {"mask forgotten": 2, "rate × 3": 1, "no clipping": 1, "no warm-up": 0, "healthy": 0}
 
 
 def test_none_of_twenty_healthy_seeds_is_flagged_and_sick_runs_are_when_the_record_says():
     """The five seeds that make the bands are not among the twenty. A wrong learning rate is named in the runs
     that have one, and in no others."""
-    runs = list(seeds())
-    healthy = [run for name, run in runs if name == "healthy"]
-    assert len(healthy) == 25 and [examine(run, healthy[:5]) for run in healthy[5:]] == [[]] * 20
-    for name, (steps, ended) in SEEN.items():
-        said = [examine(run, healthy[:5]) for other, run in runs if other == name]
-        training = [next((line for line in found if "training" in line), None) for found in said]
-        assert [line and int(line.split(":")[0].removeprefix("step ")) for line in training] == steps, name
-        assert sum("validation" in line for found in said for line in found) == ended, name
-        for found in said:
-            high, low = (
-                any(f"learning rate is too {way}" in line for line in found) for way in ("high", "low")
-            )
-            assert (high, low) == (name == "rate × 10", name in ("rate / 3", "rate / 30")), name
-    assert {name for name, _ in runs} == {"healthy", *SEEN}
+    assert len(ALL_HEALTHY) == 25
+    found = dict.fromkeys(SEEN, 0)
+    for name, run in RUNS:
+        if run not in OTHERS:
+            said = examine(run, OTHERS)
+            found[name] += len(said)
+            words = [way for way in ("high", "low") if f"the learning rate is too {way}" in " ".join(said)]
+            assert words == {"rate × 10": ["high"], "rate / 3": ["low"], "rate / 30": ["low"]}.get(name, [])
+    assert found == SEEN

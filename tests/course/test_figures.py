@@ -22,10 +22,8 @@ MODERN = {**MODEL, "n_embd": 44, "position": "rotary", "norm": "rmsnorm", "tied_
 ABRA = [(b"a", b"b"), (b"ab", b"r"), (b"p", b"k"), (b"abr", b"a")]
 SIZES = [256, 512, 1024, 2048, 4096, 50_257]
 FIGURES = {
-    "bars": lambda: charts.bars([" ", "e", "\n"], [3, 2, 1], title="Counts", ylabel="count"),
     "bars of two kinds": lambda: charts.bars(list("aeiou"), PAIRS, title="Is a the tallest?"),
     "bars with long labels": lambda: charts.bars([f"word {i}" for i in range(40)], range(40)),
-    "bars of the top labels": lambda: charts.bars(LETTERS, np.arange(65) / 65, top=12, title="The top"),
     "durations": lambda: charts.durations({f"model {i}": 60.0 * 9**i for i in range(5)}, title="How long"),
     "curve": lambda: charts.curve({"training": (X, FALLS)}, levels={"ln V": 4.17, "floor": 2.4}),
     "curves": lambda: charts.curve({f"run {i}": (X, FALLS + i) for i in range(6)}, log_x=True, log_y=True),
@@ -41,11 +39,9 @@ FIGURES = {
     "one head": lambda: flows.drawing("attention"),
     "three heads": lambda: flows.drawing("heads"),
     "residual stream": flows.residual_stream,
-    "residual stream of the first word": lambda: flows.residual_stream(TOKENS[:3], 0),
     "look back": lambda: flows.look_back(list("abcdefg"), 4, WEIGHTS[0, 4], title="Where e looks"),
     "arrows": lambda: flows.arrows({"a": (2, 0), "b": (0, 3)}, title="Two", xlabel="x", ylabel="y"),
     "merge tree": lambda: flows.merge_tree("abracadabra", ABRA, title="Three merges"),
-    "large merge tree": lambda: flows.merge_tree("A pumpkin 🎃 é", ABRA, title="None"),
     "architecture, modern": lambda: diagrams.architecture(GPT(ModelConfig(**MODERN))),
 }
 

@@ -40,12 +40,10 @@ def test_attention_map_masks_the_future_and_not_a_small_weight_unless_some_posit
 
 
 def test_attention_maps_name_rows_queries_and_columns_keys_unless_they_are_told_otherwise(drawn):
-    heatmaps.attention_map(WEIGHTS[0], TOKENS)
-    assert (drawn.axes.get_ylabel(), drawn.axes.get_xlabel()) == ("query", "key")
-    assert "a row for each query and a column for each key" in drawn.alt
-    heatmaps.attention_map(WEIGHTS[0], TOKENS, ylabel="average", xlabel="vector")
-    assert (drawn.axes.get_ylabel(), drawn.axes.get_xlabel()) == ("average", "vector")
-    assert "query" not in drawn.alt and "a row for each average and a column for each vector" in drawn.alt
+    for named, names in (({}, ("query", "key")), ({"ylabel": "sum", "xlabel": "vector"}, ("sum", "vector"))):
+        heatmaps.attention_map(WEIGHTS[0], TOKENS, **named)
+        assert (drawn.axes.get_ylabel(), drawn.axes.get_xlabel()) == names
+        assert "a row for each {} and a column for each {}".format(*names) in drawn.alt
     heatmaps.attention_heads(WEIGHTS, TOKENS)
     assert any("row for each query, a column for each key" in word for word in drawn.words())
 

@@ -58,16 +58,12 @@ def test_png_of_the_same_figure_has_the_same_bytes():
 def test_bytes_of_a_token_are_text_where_they_are_and_hex_where_no_character_is_seen():
     for piece in ("the", "é🎃你", "<b>"):
         assert style.show_bytes(piece.encode()) == piece
-    assert (
-        style.show_bytes(" 🎃".encode()[:3]) == "␣⟨F0 9F⟩"
-        and style.show_bytes(b"a\xffb\r\n") == "a⟨FF⟩b⟨0D⟩↵"
-    )
+    assert style.show_bytes(" 🎃".encode()[:3]) == "␣⟨F0 9F⟩"
+    assert style.show_bytes(b"a\xffb\r\n") == "a⟨FF⟩b⟨0D⟩↵"
     shown = [style.show_bytes(bytes([i, j])) for i in range(256) for j in range(256)]
     assert all(text.isprintable() for text in shown)
     assert len({*shown}) == len(shown)  # two tokens never look the same
-    assert (
-        style.show_bytes("é🎃".encode(), drawn=True) == "é⟨F0 9F 8E 83⟩"
-    )  # the figures' letters have no pumpkin
+    assert style.show_bytes("é🎃".encode(), drawn=True) == "é⟨F0 9F 8E 83⟩"  # no pumpkin in the figures' font
 
 
 def test_show_prints_one_line_outside_jupyter(capsys, monkeypatch):

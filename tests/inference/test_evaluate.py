@@ -121,9 +121,8 @@ def test_targets_that_are_kept_alone_are_scored_with_the_error_of_every_loss_ali
     assert measured.n_tokens == kept.sum()
     assert measured.loss == pytest.approx(expected[kept].mean(), rel=1e-5)
     counts = np.bincount(owner[kept], minlength=5)
-    assert measured.standard_error == pytest.approx(
-        standard_error(sums[counts > 0], counts[counts > 0]), rel=1e-4
-    )
+    expected = standard_error(sums[counts > 0], counts[counts > 0])
+    assert measured.standard_error == pytest.approx(expected, rel=1e-4)
 
 
 def noting(model, batch):
@@ -187,7 +186,7 @@ REFUSED = [
     (30, {"max_tokens": 0}, InputError, NOTHING),
     (30, {"keep": lambda tokens, targets: targets < 0}, InputError, NOTHING),
 ]
-STARTS = ([], [0, 9, 4], [0, 20], [3, 7])
+STARTS = ([0, 9, 4], [0, 20], [3, 7])
 REFUSED += [(20, {"documents": starts}, InputError, DOCUMENTS) for starts in STARTS]
 
 
@@ -200,21 +199,19 @@ def test_nothing_to_score_and_documents_outside_the_text_are_refused(n, options,
 # How sure it is
 
 
-SOME = [(13, "8,580", 34), (6, "18,590", 73)]
-
-
 def test_loss_and_standard_error_of_equal_blocks_are_the_textbooks():
     model, tokens = gpt(), ids(30 * T + 1)
     per_block = token_by_token(model, tokens).reshape(10, 3 * T)
     halves = per_block.reshape(5, 6 * T)
-    errors = {
-        n: np.std(part.mean(axis=1), ddof=1) / math.sqrt(n) for n, part in ((10, per_block), (5, halves))
-    }
+    errors = {len(part): np.std(part.mean(axis=1), ddof=1) / len(part) ** 0.5 for part in (per_block, halves)}
     measured = evaluate(model, tokens, batch_size=4)
     assert measured.loss == pytest.approx(per_block.mean(), rel=1e-5)
     assert measured.standard_error == pytest.approx(max(errors.values()), rel=1e-4)
     n = max(errors, key=errors.get)
     assert measured.unit == f"{n} blocks of {30 * T // n} tokens"
+
+
+SOME = [(13, "8,580", 34), (6, "18,590", 73)]  # blocks, tokens in each, scored of them
 
 
 @pytest.mark.parametrize(
@@ -241,7 +238,7 @@ def scenes(rng, n, mean_length):
 
 @pytest.mark.parametrize(
     "n, mean_length, least, most",
-    [(111_540, 4_000, 0.75, 1.35), (50_000, 2_500, 0.7, 1.4), (111_540, 1, 0.9, 1.35)],
+    [(111_540, 4_000, 0.75, 1.35), (111_540, 1, 0.9, 1.35)],
 )
 def test_standard_error_is_the_spread_over_disjoint_pieces_of_one_long_text(n, mean_length, least, most):
     known, rng = Bigram(256, torch.tensor([0.65, 0.35]).log().expand(2, 2)), np.random.default_rng(1)

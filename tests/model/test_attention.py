@@ -8,12 +8,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from tests.support.settings import lively, random
-from tinylm.model.attention import (
-    CausalSelfAttention,
-    TokenShift,
-    explicit_attention,
-    fused_attention,
-)
+from tinylm.model.attention import CausalSelfAttention, TokenShift, explicit_attention, fused_attention
 from tinylm.model.config import ModelConfig
 from tinylm.model.rope import rotary_tables
 

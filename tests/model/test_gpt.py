@@ -31,18 +31,10 @@ from tinylm.model.rope import rotary_tables
 B, T = 2, 7
 
 
-GPT2S_NAMES = {
-    "blocks": "transformer.h",
-    "attn_norm": "ln_1",
-    "mlp_norm": "ln_2",
-    "final_norm": "transformer.ln_f",
-}
-GPT2S_NAMES |= {
-    "token_embedding": "transformer.wte",
-    "position_embedding": "transformer.wpe",
-    "head": "lm_head",
-}
-GPT2S_NAMES |= {"qkv": "c_attn", "proj": "c_proj", "up.": "c_fc.", "down.": "c_proj."}
+GPT2S_NAMES = {"blocks": "transformer.h", "attn_norm": "ln_1", "mlp_norm": "ln_2", "head": "lm_head"}
+GPT2S_NAMES |= {"token_embedding": "transformer.wte", "position_embedding": "transformer.wpe"}
+GPT2S_NAMES |= {"final_norm": "transformer.ln_f", "qkv": "c_attn", "proj": "c_proj"}
+GPT2S_NAMES |= {"up.": "c_fc.", "down.": "c_proj."}
 
 
 @each_attention
@@ -72,9 +64,8 @@ def test_gradient_of_a_future_token_is_exactly_zero(choice, attention):
     model.token_embedding.register_forward_hook(lambda *args: embedded.append(args[-1]))
     logits = model(random_tokens())
     for t in (0, 4):
-        (gradient,) = torch.autograd.grad(
-            logits[:, t].square().sum(), embedded, retain_graph=True
-        )  # (B, T, C)
+        loss = logits[:, t].square().sum()
+        (gradient,) = torch.autograd.grad(loss, embedded, retain_graph=True)  # (B, T, C)
         assert (gradient[:, t + 1 :] == 0).all()
         assert (gradient[:, : t + 1].abs().sum(-1) > 0).all()  # the past and the present do count
 
@@ -128,26 +119,6 @@ def test_parameters_are_all_trained_and_positions_each(choice):
     assert all(parameter.grad.any() for parameter in model.parameters())
     if model.position_embedding is not None:
         assert model.position_embedding.weight.grad.any(-1).all()
-
-
-def test_rotary_positions_are_those_of_llama():
-    """One layer made of parts we did not write: torch's norms and functions, transformers' rotation."""
-    from transformers import LlamaConfig
-    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
-
-    model = lively(GPT(replace(SMALL, n_layer=1, position="rotary", norm="rmsnorm")))
-    tokens, block = random_tokens(), model.blocks[0]
-    llama = LlamaConfig(hidden_size=30, num_attention_heads=5, head_dim=6)
-    x = F.embedding(tokens, model.token_embedding.weight)  # (B, T, C)
-    normed = F.rms_norm(x, (30,), block.attn_norm.weight, 1e-5)
-    q, k, v = block.attn.qkv(normed).view(B, T, 3, 5, 6).permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
-    cos, sin = LlamaRotaryEmbedding(llama)(x, torch.arange(T)[None])
-    q, k = apply_rotary_pos_emb(q, k, cos, sin)
-    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, D)
-    x = x + block.attn.proj(mixed.permute(0, 2, 1, 3).reshape(B, T, 30))  # (B, T, C)
-    x = x + block.mlp(F.rms_norm(x, (30,), block.mlp_norm.weight, 1e-5))  # (B, T, C)
-    expected = model.head(F.rms_norm(x, (30,), model.final_norm.weight, 1e-5))  # (B, T, V)
-    assert_close(model(tokens), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_rotary_tables_follow_the_model_and_are_not_saved():
@@ -266,7 +237,8 @@ def test_activation_checkpointing_changes_no_bit_of_the_gradient_also_with_dropo
         torch.compiler.reset()
         how = torch.compile(loss_fn, fullgraph=True, backend="aot_eager") if compiled else loss_fn
         with seeded_rng("cpu", 3):
-            nats, _ = how(model, Batch(random_tokens(), random_tokens(seed=1)))
+            documents = torch.tensor([[0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 1]])
+            nats, _ = how(model, Batch(random_tokens(), random_tokens(seed=1), documents))
             nats.sum().backward()
         found.append([nats.detach(), *(parameter.grad for parameter in model.parameters())])
     assert_close(*found, rtol=0, atol=0)

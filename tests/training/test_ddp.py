@@ -133,6 +133,16 @@ def test_variables_that_are_half_set_or_odd_are_refused_before_anybody_is_waited
         ddp.joined(1).__enter__()
 
 
+@pytest.mark.parametrize(
+    ("system", "variable"),
+    [("linux", {"GLOO_SOCKET_IFNAME": "lo"}), ("win32", {"USE_LIBUV": "0"})],  # Windows names no loopback
+)
+def test_environment_of_a_torchrun_is_the_callers_and_what_the_system_needs(monkeypatch, system, variable):
+    monkeypatch.setattr(ddp.sys, "platform", system)
+    monkeypatch.setattr(ddp.os, "environ", {"KEPT": "1"})
+    assert ddp.environment() == {"KEPT": "1", "OMP_NUM_THREADS": "1"} | variable
+
+
 def test_sigterm_outside_the_loop_is_no_error_that_a_reader_of_files_might_swallow(tmp_path):
     told, silent = ended(2, ranks.told, folder=tmp_path)
     assert told == (None, 1) and silent == (None, 2)

@@ -5,11 +5,13 @@ import functools
 import itertools
 import math
 import signal
+import statistics
 
+import numpy as np
 import pytest
 import torch
 
-from tests.support.tiny import QUIET, B, T, Tiny, make_batches, make_config, same, tiny_gpt, weights
+from tests.support.tiny import QUIET, B, T, Tiny, V, make_batches, make_config, same, tiny_gpt, weights
 from tinylm.device import Precision
 from tinylm.errors import ConfigError, Divergence, WorldLost
 from tinylm.model.losses import next_token_loss
@@ -19,6 +21,8 @@ from tinylm.training.loop import train
 from tinylm.training.optim import scheduled_rate
 from tinylm.training.provenance import differences
 from tinylm.training.state import Progress
+
+CPU = torch.device("cpu")
 
 
 def run(model=None, config=None, batches=None, **options):
@@ -60,6 +64,20 @@ def test_schedule_moves_once_a_step_of_two_micro_batches_and_not_where_float16_l
     assert asked[::2] == asked[1::2] == [*range(10)] and history.tokens == 20 * B * T
     rates = [scheduled_rate(step - left_out, config) for step, left_out in enumerate(before[:-1])]
     assert [result.learning_rate for result in results] == rates
+
+
+def test_float16_ends_after_200_steps_where_float32_ends_much_closer_than_another_seed_does():
+    def trained(dtype, seed):
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, enabled=dtype == "float16")
+        config = make_config(steps=200, warmup_steps=20, learning_rate=0.01, seed=seed, log_every=1)
+        batches = Batches(one_of_three, context_length=T, batch_size=B, seed=seed)
+        history = run(tiny_gpt(seed), config, batches, precision=Precision(CPU, dtype, scaler))
+        return statistics.mean(result.loss for result in history.steps[-20:])
+
+    one_of_three = np.cumsum(np.random.default_rng(3).integers(1, 4, 5003)) % V  # of them one comes next
+    exact = [trained("float32", seed) for seed in range(3)]
+    apart = abs(trained("float16", 0) - exact[0])
+    assert 0 < apart < 0.1 * statistics.stdev(exact) and max(exact) < 0.7 * math.log(V)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])

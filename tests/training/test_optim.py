@@ -6,11 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.tiny import LETTERS, QUIET, bits_of, make_batches, make_config, tiny_gpt
+from tests.support.tiny import bits_of, make_config, tiny_gpt
 from tinylm.errors import ConfigError
-from tinylm.model.layers import Role
-from tinylm.storage import checkpoint
-from tinylm.training.loop import train
 from tinylm.training.muon import MuonAdamW
 from tinylm.training.optim import adamw, build_optimizer, learning_rate, scheduled_rate, set_learning_rate
 
@@ -108,28 +105,6 @@ def test_muon_gets_the_matrices_of_the_blocks_cut_by_heads_and_adamw_each_other_
     assert sorted(name for name, *_ in found) == sorted(names.values())
 
 
-class Experts(nn.Module):
-    """A router and stacked experts, as part 4 has them."""
-
-    def __init__(self):
-        super().__init__()
-        self.norm, self.router = nn.LayerNorm(6), nn.Linear(6, 5, bias=False)
-        self.up = nn.Parameter(torch.randn(5, 12, 6, generator=torch.Generator().manual_seed(0)))
-
-    def parameter_roles(self):
-        return {"router.weight": Role(decay=True), "up": Role(muon=True, decay=True)}
-
-
-def test_muon_goes_by_declared_roles_not_by_dimensions():
-    model = Experts()
-    rest, experts = build_optimizer(model, muon(weight_decay=0.1)).param_groups
-    assert [id(p) for p in experts["params"]] == [id(model.up)] and experts["weight_decay"] == 0.1
-    assert rest["kind"] == "adamw" and id(model.router.weight) in [id(p) for p in rest["params"]]
-    decayed, plain = build_optimizer(model, muon(optimizer="adamw")).param_groups
-    assert {id(p) for p in decayed["params"]} == {id(model.up), id(model.router.weight)}
-    assert len(plain["params"]) == 2
-
-
 def test_muon_adamw_step_equals_muon_and_torchs_adamw_apart_bitwise():
     one, other = small_gpt(), small_gpt()
     together = build_optimizer(one, muon(weight_decay=0.1))
@@ -172,36 +147,3 @@ def test_model_with_nothing_to_train_is_refused_and_muon_needs_a_matrix_and_noth
     backward(model, 0)
     optimizer.step()
     assert not torch.equal(matrix, before)
-
-
-def stop_after(step):
-    """A callback that presses Ctrl-C."""
-
-    def callback(state):
-        if state.progress.step == step:
-            raise KeyboardInterrupt
-
-    return callback
-
-
-def trained_in_parts(folder, config, *stops):
-    """Train up to each of these steps in turn, each part from the checkpoint of the one before."""
-
-    def save(state):
-        checkpoint.save(folder, state, tokenizer=LETTERS.to_json(), notes={})
-        return folder.name
-
-    saved = None
-    for seed, stop in enumerate(stops):  # what weights a resumed part starts from must not matter
-        options = {"save": save, "callbacks": [stop_after(stop)], "resume": saved}
-        train(small_gpt(seed=seed), make_batches(), config, **QUIET | options)
-        saved = checkpoint.load(folder)
-    assert saved.progress.step == 10
-    return bits_of(saved.model.tensors), bits_of(saved.tensors)
-
-
-@each_decaying_schedule
-def test_resumed_run_equals_the_uninterrupted_one_bitwise_under_every_schedule(schedule, tmp_path):
-    config = make_config(schedule=schedule, min_learning_rate=0.0)  # of wsd, step 8 is the first to fall
-    in_parts = trained_in_parts(tmp_path / "parts", config, 2, 5, 9, None)
-    assert in_parts == trained_in_parts(tmp_path / "whole", config, None)

@@ -205,10 +205,8 @@ def test_float16_step_that_overflows_is_left_out_whole_and_the_next_one_has_its_
         return bits_of([model.state_dict(), optimizer.state_dict()["state"]])
 
     model, config, seen = tiny_gpt(), make_config(optimizer=optimizer, steps=20), []
-    optimizer, scaler = (
-        build_optimizer(model, config),
-        torch.amp.GradScaler("cpu", 2.0**24, growth_interval=2),
-    )
+    optimizer = build_optimizer(model, config)
+    scaler = torch.amp.GradScaler("cpu", 2.0**24, growth_interval=2)
     options = {"optimizer": optimizer, "config": config, "log": log}
     options["precision"] = Precision(torch.device("cpu"), "float16", scaler)
     for step in range(20):
