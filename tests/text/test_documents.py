@@ -83,13 +83,6 @@ def test_separators_and_windows_line_ends_at_the_ends_make_no_documents(folder, 
     assert texts(path) == ["one\ntwo"]
 
 
-def test_separator_inside_a_line_is_text():
-    for inside in (f"say {END} twice", f"{END}{END}", f"{END} {END}", END[:-1], f"a\n{END}.\nb"):
-        expected = [inside] if inside.strip() else []
-        assert split(f"x\n{END}\n{inside}", END) == ["x", *expected]
-    assert split(f"{END}\n\nQ {END}\n\nR\n\n", "\n\n") == [END, f"Q {END}", "R"]  # where line ends separate
-
-
 def test_end_of_a_files_name_says_how_it_is_read_also_in_capitals(folder):
     files = [put(folder, "A.TXT", f"one\n{END}\ntwo"), put(folder, "B.Jsonl", '{"text": "one"}')]
     kinds = [texts(path) for path in [*files, parquet(folder, name="C.PARQUET")]]
@@ -156,7 +149,6 @@ def test_parquet_that_is_cut_off_damaged_or_without_texts_is_refused_in_a_senten
     damaged = {f"cut at {cut}": data[:cut] for cut in (0, 3, 100, half, len(data) - 1)}
     damaged["zeros"] = data[:4] + b"\0" * half + data[4 + half :]
     damaged["numbers"] = parquet(folder, rows=[1, 2]).read_bytes()
-    damaged["lists"] = parquet(folder, rows=[["a"], ["b"]]).read_bytes()
     latin = pyarrow.array([*[b"good"] * 10, "naïve".encode("latin-1")]).cast(pyarrow.string(), safe=False)
     damaged["latin"] = parquet(folder, rows=latin).read_bytes()
     for content in damaged.values():
@@ -174,3 +166,7 @@ def test_beginning_reads_no_further_than_it_must():
 
     assert [*beginning(endless(), 4)] == [*beginning(endless(), 5)] == ["abc", "de"]
     assert [*beginning(["a"], 10)] == ["a"]
+
+
+def test_empty_lines_separate_where_they_are_the_separator():
+    assert split(f"{END}\n\nQ {END}\n\nR\n\n", "\n\n") == [END, f"Q {END}", "R"]

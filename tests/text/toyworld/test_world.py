@@ -102,14 +102,8 @@ def test_spaced_text_comes_back(text):
 
 def test_name_is_one_id_wherever_it_stands_in_spaced_stories():
     stories = STORIES.texts(1500, seed=3)
-    names = {
-        w
-        for plot in STORIES.plots.options
-        for v in plot.settled
-        for scene in v.options
-        for w in (scene.get("hero"), scene.get("friend"))
-        if w
-    }
+    scenes = [scene for plot in STORIES.plots.options for v in plot.settled for scene in v.options]
+    names = {scene[who] for scene in scenes for who in ("hero", "friend") if who in scene}
 
     def ids_of_names(texts):
         tokenizer = BPETokenizer.train(texts, 2048)
