@@ -67,6 +67,7 @@ def test_entries_have_secure_addresses_and_cards_with_source_licence_size_and_ha
         licence = re.search(r"^\| licence \| (.*) \|$", card, re.MULTILINE)[1]
         assert corpus.licence and licence.startswith(corpus.licence.split(",")[0]) and "| source |" in card
         assert corpus.hub is None or re.fullmatch(r"[\w.-]+/[\w.-]+", corpus.hub)
+        assert corpus.hub is None or corpus.hub in card or name == "hellaswag"
         for file in corpus.files:
             assert re.fullmatch(r"[A-Za-z0-9._-]+", file.name)
             assert not file.url or file.url.endswith(file.name)
