@@ -133,11 +133,9 @@ def test_score_of_a_checkpoint_that_is_no_runs_is_kept_nowhere(told, hellaswag, 
     weights.save(tmp_path / "a" / "b" / "own", opened.model, tokenizer=opened.tokenizer.to_json(), notes={})
     ending, _ = score(tmp_path / "a" / "b" / "own", "hellaswag", 3)
     assert (ending["model"], ending["n"], ending["step"]) == ("own", 3, None)
-    assert {path.name for path in (tmp_path / "a").rglob("*.*")} == {*CHECKPOINT} and not kept(told)
+    files = {path.name for path in (tmp_path / "a").rglob("*.*")}
+    assert files == {weights.WEIGHTS, weights.TOKENIZER, weights.ABOUT} and not kept(told)
     assert score(tmp_path / "a" / "b" / "own", "hellaswag")[0]["n"] == 5
-
-
-CHECKPOINT = (weights.WEIGHTS, weights.TOKENIZER, weights.ABOUT)
 
 
 def test_score_that_is_refused_keeps_nothing(mine):

@@ -289,9 +289,8 @@ def test_shards_keep_their_last_tenth_for_validation(shard_tokens):
 def test_shards_of_two_folders_are_training_and_validation():
     shards("both/train")
     shards("both/validation", IDS[:211])
-    data = load_dataset("both")
-    assert np.array_equal(np.asarray(data.train), IDS)
-    assert np.array_equal(np.asarray(data.validation), IDS[:211])
+    assert np.array_equal(np.asarray(load_dataset("both").train), IDS)
+    assert np.array_equal(np.asarray(load_dataset("both").validation), IDS[:211])
     shards("mixed/train")
     shards("mixed/validation", tokenizer=CharTokenizer("abcdefghijk"))
     with pytest.raises(DataError, match="'mixed' was made by two tokenizers"):
@@ -309,20 +308,17 @@ def test_shards_are_read_through_before_the_first_step_only_where_they_are_few(m
 
 
 def test_shards_that_cannot_be_a_dataset_are_refused_with_what_is_missing():
-    os.makedirs("openwebtext")
     os.makedirs("half/train")
-    for name in ("train.bin", "val.bin"):  # nanoGPT's own
-        IDS.astype("<u2").tofile(f"openwebtext/{name}")
+    os.makedirs("openwebtext")
+    IDS.astype("<u2").tofile("openwebtext/train.bin")  # nanoGPT's own
     for name in ("openwebtext", "openwebtext/train.bin", "half"):
         with pytest.raises(DataError, match=r"has no manifest.json to say which tokenizer .* writes one"):
             load_dataset(name)
-    os.makedirs("my books")
-    Path("my books/one.TXT").write_bytes(BYTES)
-    for tokenizer, asked in (("characters", ""), ("bpe-300", " --tokenizer bpe-300")):
-        with pytest.raises(
-            DataError, match=rf"no manifest.json .*: `python -m tinylm prepare 'my books'{asked}`"
-        ):
-            load_dataset("my books", tokenizer=tokenizer)
+    own(name="my books/one.TXT")
+    for options, asked in (({}, ""), ({"tokenizer": "bpe-300"}, " --tokenizer bpe-300")):
+        words = rf"no manifest.json .*: `python -m tinylm prepare 'my books'{asked}`"
+        with pytest.raises(DataError, match=words):
+            load_dataset("my books", **options)
     shards("few", IDS[:19])
     with pytest.raises(DataError, match=r"'few' has 19 tokens, .* at least 20"):
         load_dataset("few")

@@ -255,24 +255,22 @@ def test_shards_of_another_text_finished_or_not_are_neither_used_nor_resumed(mon
 
 
 def test_texts_of_ones_own_are_a_file_or_a_folder_with_what_is_set_aside_by_name(tmp_path, tokenizer):
-    (tmp_path / "mine").mkdir()
-    for name, texts in (("b.txt", TRAIN[3:]), ("a.txt", TRAIN[:3]), ("my_valid.txt", VALIDATION)):
-        (tmp_path / "mine" / name).write_bytes(written(texts))
-    (tmp_path / "mine" / "notes.md").write_text("none")
-    (tmp_path / "mine" / "ab.txt").write_text(f"\n{END}\n")  # no document: no shard
+    mine = {"b.txt": written(TRAIN[3:]), "a.txt": written(TRAIN[:3]), "my_valid.txt": written(VALIDATION)}
+    none = {"notes.md": b"none", "ab.txt": f"\n{END}\n".encode()}  # no document: no shard
+    put_files(tmp_path / "mine", mine | none)
     folder = prepare("mine", "tokenizer.json")
-    shards = [
-        shard["file"] for part in ("train", "validation") for shard in read_manifest(folder / part)["shards"]
-    ]
+    told = [read_manifest(folder / part) for part in ("train", "validation")]
+    shards = [shard["file"] for manifest in told for shard in manifest["shards"]]
     assert sorted(path.name for path in folder.rglob("*.bin")) == sorted(shards)
     data = load_dataset(str(folder))
     assert np.array_equal(np.asarray(data.train), plain_loop(tokenizer, TRAIN))
     assert np.array_equal(np.asarray(data.validation), plain_loop(tokenizer, VALIDATION))
-    assert read_manifest(folder / "train")["source"]["corpus"] == "mine"
-    other = prepare(str(tmp_path / "mine" / "a.txt"), "tokenizer.json")
+    assert told[0]["source"]["corpus"] == "mine"
+    one = str(tmp_path / "mine" / "a.txt")
+    other = prepare(one, "tokenizer.json")
     assert np.array_equal(np.asarray(open_tokens(other)), plain_loop(tokenizer, TRAIN[:3]))
-    (tmp_path / "mine" / "a.txt").write_bytes(written(TRAIN[:2]))
-    assert prepare(str(tmp_path / "mine" / "a.txt"), "tokenizer.json") != other  # another text of that name
+    put_files(tmp_path / "mine", {"a.txt": written(TRAIN[:2])})
+    assert prepare(one, "tokenizer.json") != other  # another text of that name
 
 
 def test_bad_input_is_refused_in_a_sentence(tmp_path, tokenizer):
