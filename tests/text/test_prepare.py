@@ -221,8 +221,8 @@ def test_damage_is_found_and_preparing_again_mends_it(damage, name):
     damage(folder / name)
     reads_all = damage is flip and name.endswith(".bin")  # what only reading it all finds
     assert prepared("stories", "bpe-300") == (folder if reads_all else None)
-    if damage is cut_short:
-        damage(folder / "tokenizer.json")  # no unfinished preparation goes on from that
+    if damage is Path.unlink:
+        cut_short(folder / "tokenizer.json")  # from which no unfinished preparation goes on
     assert prepare("stories", "bpe-300") == folder
     assert contents(folder) == before
 
