@@ -68,12 +68,13 @@ def test_scale_sets_what_is_not_typed_and_the_warm_up_follows_its_own_steps(type
     assert (asked.model.n_layer, asked.model.n_embd) == (own.model.n_layer, 64)
     assert asked.train.warmup_steps == own.train.warmup_steps * 20 // own.train.steps
     assert parse(["train", "tinystories_51m"]).scale == "full"
+    more = parse(["train", "shakespeare_char", "--train.steps", "9999"]).train  # it is never lengthened
+    assert more.warmup_steps == recipe("shakespeare_char").train.warmup_steps
 
 
 def test_help_and_refusals_end_in_any_terminal(monkeypatch, capsys):
-    for typed, code in (("train --help", 0), ("sample x --temprature 1", 2)):
-        monkeypatch.setenv("COLUMNS", "1")
-        assert main(typed.split()) == code
+    monkeypatch.setenv("COLUMNS", "1")
+    assert (main(["train", "--help"]), main(["sample", "x", "--temprature", "1"])) == (0, 2)
     shown = capsys.readouterr()
     assert "--train.steps" in shown.out and "--temprature" in shown.err
 

@@ -6,7 +6,7 @@ import pytest
 
 from tinylm.errors import ConfigError
 from tinylm.model.cost import parameter_counts
-from tinylm.runs.recipes import RECIPES, read_recipes, recipe, shortened
+from tinylm.runs.recipes import RECIPES, read_recipes, recipe
 from tinylm.text.corpora import CORPORA
 
 EACH = [(name, scale) for name, made in RECIPES.items() for scale in (None, *made.scales)]
@@ -23,14 +23,6 @@ def test_recipe_carries_its_own_name_a_known_corpus_and_a_whole_number_of_micro_
 
 def test_shakespeare_char_checkpoint_is_at_most_four_megabytes():
     assert 4 * parameter_counts(recipe("shakespeare_char").model)["total"] < 3.9e6
-
-
-def test_warm_up_is_shortened_in_proportion_and_never_lengthened():
-    made = recipe("shakespeare_char")
-    half = shortened(made, made.train.steps // 2).train
-    assert (half.steps, half.warmup_steps) == (made.train.steps // 2, made.train.warmup_steps // 2)
-    assert shortened(made, 2 * made.train.steps) == made
-    assert shortened(made, 1).train.warmup_steps < 1
 
 
 def test_tinystories_51m_is_the_published_one_counted_in_updates():

@@ -8,15 +8,11 @@ import os
 import socket
 
 import pytest
-import torch
 
-from tests.support.tiny import QUIET, make_batches, make_config, tiny_gpt
 from tinylm.errors import RunError
-from tinylm.model.losses import next_token_loss
 from tinylm.runs import records
 from tinylm.runs.paths import DATA
 from tinylm.runs.records import RunRecord, read_record, record_header
-from tinylm.training.loop import train
 
 HEADER = record_header("training", command="python -m tinylm train tiny", recipe="tiny", seed=7)
 
@@ -81,21 +77,6 @@ def test_record_header_holds_what_a_repeat_needs_and_tells_no_host_no_user_and_n
         assert not secret or secret not in told
     monkeypatch.setenv("PATH", "")  # no git
     assert records.commit() == "unknown"
-
-
-def test_record_is_a_callback_of_logged_steps_and_evaluations(tmp_path):
-    def with_metrics(model, batch):
-        return next_token_loss(model, batch)[0], {"odd": torch.tensor(0.5)}
-
-    record = RunRecord(tmp_path / "r.jsonl", HEADER)
-    config, more = make_config(steps=7, log_every=4, eval_every=3), {"loss_fn": with_metrics, **QUIET}
-    more["callbacks"] = [record.on_event]
-    train(tiny_gpt(), make_batches(), config, evaluate=lambda state: 1.25, **more)
-    read = read_record(tmp_path / "r.jsonl")
-    assert [line["step"] for line in read.steps] == [0, 4, 6]
-    assert {"loss", "learning_rate", "grad_norm", "update_ratio", "seconds"} < set(read.steps[0])
-    assert all(math.isfinite(line["metrics"]["odd"]) for line in read.steps)
-    assert [(line["step"], line["loss"]) for line in read.evaluations] == [(3, 1.25), (6, 1.25), (7, 1.25)]
 
 
 # --- resumed

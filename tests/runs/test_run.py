@@ -161,6 +161,7 @@ def test_run_leaves_its_record_its_checkpoints_and_its_model(mine, capsys):
     assert header["forecast_seconds"] == pytest.approx((7 * 3 * 31 + read) / 12345)
     assert (header["model"], header["train"]["steps"]) == (result.model.config.to_json(), 7)
     assert [line["step"] for line in record.steps] == [0, 2, 4, 6] and "metrics" not in record.steps[0]
+    assert {"loss", "learning_rate", "grad_norm", "update_ratio", "seconds"} < set(record.steps[0])
     assert [line["step"] for line in record.evaluations] == [3, 6, 7]
     ended = [record.end[name] for name in ("interrupted", "tokens", "skipped")]
     assert ended == [False, 7 * 3 * 31, 0]
@@ -358,54 +359,44 @@ def test_resume_that_is_refused_changes_nothing(mine, monkeypatch):
     record.write_bytes(record.read_bytes().replace(b":", b";", 1))
     shutil.rmtree(mine / "cut" / "checkpoints")
     shutil.copytree(mine / "other" / "checkpoints", mine / "cut" / "checkpoints")
-    for name, error, words in (
-        ("altered", RunError, r"line 1 of \d+ in record.jsonl is not"),
-        ("cut", RunError, "record.jsonl is not as it was at step 6"),  # it is that of another run
+    for name, words in (
+        ("altered", r"line 1 of \d+ in record.jsonl is not"),
+        ("cut", "record.jsonl is not as it was at step 6"),  # it is that of another run
     ):
         before = contents(mine / name)
-        with pytest.raises(error, match=words):
+        with pytest.raises(RunError, match=words):
             resume(name)
         assert contents(mine / name) == before
 
 
-def sealed_anew(checkpoint, file, change):
-    """Change one of a checkpoint's two JSON files, as somebody would who knows how they are sealed."""
-    about, training = (checkpoint / name for name in ("tinylm.json", "training.json"))
-    for path in (about, training):
-        data = json.loads(path.read_text())
-        del data["content_sha256"]
-        if path.name == file:
-            change(data)
-        if path is training:
-            content = about.read_bytes()
-            digest = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            data["files"]["tinylm.json"] = digest
-        atomic.write_json(path, data, sealed=True)
-
-
-HOSTILE = {
-    "another optimiser": ("training.json", lambda data: data.update(optimizer="Muon")),
-    "no recipe": ("tinylm.json", lambda data: data["provenance"].pop("recipe")),
-    "no data": ("tinylm.json", lambda data: data["provenance"].pop("data")),
-    "corpus 5": ("tinylm.json", lambda data: data["provenance"]["data"].update(corpus=5)),
-    "no such setting": ("tinylm.json", lambda data: data["provenance"]["data"].update(row="lines")),
-    "no batches": ("tinylm.json", lambda data: data["provenance"].update(batches=None)),
-    "tokens of a wrong type": ("training.json", lambda data: data.update(tokens="many")),
+ALTERED = {  # by somebody who knows how a checkpoint is sealed
+    "no recipe": lambda about: about["provenance"].pop("recipe"),
+    "corpus 5": lambda about: about["provenance"]["data"].update(corpus=5),
+    "no such setting": lambda about: about["provenance"]["data"].update(row="lines"),
+    "no batches": lambda about: about["provenance"].update(batches=None),
 }
 
 
-def test_resume_of_a_checkpoint_that_was_altered_and_sealed_anew_changes_nothing(mine, monkeypatch):
+def sealed_anew(folder, name, change):
+    data = json.loads((folder / name).read_text())
+    del data["content_sha256"]
+    change(data)
+    atomic.write_json(folder / name, data, sealed=True)
+
+
+@pytest.mark.parametrize("what", ALTERED)
+def test_resume_of_a_checkpoint_that_was_altered_and_sealed_anew_changes_nothing(mine, monkeypatch, what):
     cut(monkeypatch)
-    for what, (file, change) in HOSTILE.items():
-        shutil.copytree(mine / "cut", mine / "altered")
-        for checkpoint in (mine / "altered" / "checkpoints").iterdir():
-            sealed_anew(checkpoint, file, change)
-        before = contents(mine / "altered")
-        with pytest.raises(TinyLMError) as refusal:
-            resume("altered")
-        assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 500, what
-        assert contents(mine / "altered") == before, what
-        shutil.rmtree(mine / "altered")
+    for checkpoint in (mine / "cut" / "checkpoints").iterdir():
+        sealed_anew(checkpoint, "tinylm.json", ALTERED[what])
+        about = (checkpoint / "tinylm.json").read_bytes()
+        said = {"tinylm.json": {"bytes": len(about), "sha256": hashlib.sha256(about).hexdigest()}}
+        sealed_anew(checkpoint, "training.json", lambda data, said=said: data["files"].update(said))
+    before = contents(mine / "cut")
+    with pytest.raises(TinyLMError) as refusal:
+        resume("cut")
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 500
+    assert contents(mine / "cut") == before
 
 
 def test_record_is_on_the_disk_before_the_checkpoint_that_knows_of_its_lines(mine, monkeypatch):
@@ -470,32 +461,30 @@ def stories(*, data=None, **settings):
 def test_story_model_trains_resumes_and_evaluates_by_the_tokenizer_that_its_checkpoint_carries(
     mine, tmp_path, monkeypatch, capsys, kind
 ):
-    recipe = stories()
+    recipe, file = stories(), tmp_path / "kept.json"
     if kind == "file":
         kept = BPETokenizer.train([corpora.load("toyworld-stories").train], 300).with_special("<|pad|>")
-        (tmp_path / "kept.json").write_text(json.dumps(kept.to_json()))
-        recipe = replace(recipe, data=replace(recipe.data, tokenizer=str(tmp_path / "kept.json")))
+        file.write_text(json.dumps(kept.to_json()))
+        recipe = stories(data={"tokenizer": str(file)})
     trained = run_recipe(recipe, name="complete", command="")
     cut(monkeypatch, "parts", recipe)
-    (tmp_path / "kept.json").unlink(missing_ok=True)
+    file.unlink(missing_ok=True)
     assert_resumes_and_evaluates(mine, "toyworld-stories", "generated")
-    opened, header = open_checkpoint("parts"), record_of(mine / "parts").header
+    opened, record = open_checkpoint("parts"), record_of(mine / "parts")
+    header, last = record.header, record.evaluations[-1]
     assert opened.tokenizer == trained.tokenizer and opened.tokenizer.end_of_text == 299
     assert opened.provenance["data"]["tokenizer"] == {"named": "bpe-300", "file": "tokenizer.json"}[kind]
     assert (header["holds"], header["data"]) == ("whole", "toyworld-stories")
     assert str(tmp_path) not in json.dumps([header, opened.notes])
-    last = record_of(mine / "parts").evaluations[-1]
     assert last["unit"].endswith("documents") and 0 < last["bits_per_byte"] < last["loss"]
-    printed = capsys.readouterr().out
-    assert f" bits per token, {last['bits_per_byte']:.4f} bits per byte (± over " in printed
+    assert f" bits per token, {last['bits_per_byte']:.4f} bits per byte (± over " in capsys.readouterr().out
     folder = tmp_path / "shipped"  # without its run
     weights.save(folder, opened.model, tokenizer=opened.tokenizer.to_json(), notes={"corpus": opened.corpus})
     assert validate(folder)[0].loss == pytest.approx(last["loss"])
 
 
 def test_run_that_weighs_what_is_recalled_resumes_to_the_bit_and_is_evaluated_plainly(mine, monkeypatch):
-    recipe = stories(model={"context_length": 24})
-    recipe = replace(recipe, data=replace(recipe.data, rows="documents", recall=20.0))
+    recipe = stories(model={"context_length": 24}, data={"rows": "documents", "recall": 20.0})
     monkeypatch.setattr("tinylm.text.tokens.READ_AT_ONCE", 997)
     trained = run_recipe(recipe, name="complete", command="")
     data, end = trained.task.dataset, trained.tokenizer.end_of_text
@@ -555,17 +544,15 @@ def test_init_from_starts_with_those_weights_and_is_part_of_what_must_not_change
     assert files(mine / "cut") == files(mine / "complete")
 
 
-def test_init_from_weights_that_do_not_fit_is_refused_where_it_can_be_before_the_text_is_read(
-    mine, monkeypatch
-):
+def test_init_from_weights_that_do_not_fit_is_refused_where_it_can_be_before_the_text_is_read(monkeypatch):
     run_recipe(tiny(), name="first", command="")
-    with monkeypatch.context() as patched:
-        patched.setattr(run, "read_dataset", None)
-        words = "first do not fit: n_layer is 1 there and 2 here; use the same"
-        with pytest.raises(CheckpointError, match=words):
-            run_recipe(tiny(init_from="first", model={"n_layer": 2}), command="")
-    words = "first reads 39 characters, toyworld-plays has others: choose a text with the same"
-    with pytest.raises(CheckpointError, match=words):
-        run_recipe(tiny(init_from="first", data={"lowercase": False}), command="")
     free = {"dropout": 0.3, "attention": "explicit", "vocab_multiple": 64, "activation_checkpointing": True}
     Run(tiny(init_from="first", model=free))
+    words = "first reads 39 characters, toyworld-plays has others: choose a text with the same"
+    with pytest.raises(CheckpointError, match=words):
+        Run(tiny(init_from="first", data={"lowercase": False}))
+    monkeypatch.setattr(run, "read_dataset", None)
+    with pytest.raises(
+        CheckpointError, match="first do not fit: n_layer is 1 there and 2 here; use the same"
+    ):
+        Run(tiny(init_from="first", model={"n_layer": 2}))

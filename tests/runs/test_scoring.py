@@ -74,11 +74,9 @@ ITEMS = toyworld_choices(3, seed=2)
 def test_score_of_n_items_draws_them_from_all_of_the_file_and_draws_the_same_again(
     told, hellaswag, monkeypatch
 ):
-    scored = []
+    scored, real = [], score_choices
     monkeypatch.setattr(scoring, "read_hellaswag", lambda *_: [*range(100)])
-    monkeypatch.setattr(
-        scoring, "score_choices", lambda *_: scored.append(_[2]) or score_choices(*_[:2], ITEMS)
-    )
+    monkeypatch.setattr(scoring, "score_choices", lambda *of: scored.append(of[2]) or real(*of[:2], ITEMS))
     for n in (20, 20, None, 100):
         score("told", "hellaswag", n)
     assert scored[0] == scored[1] == sorted(scored[0]) != [*range(20)] and scored[2:] == [[*range(100)]] * 2
@@ -110,23 +108,18 @@ def test_card_has_the_last_checkpoints_score_with_the_most_items_also_of_a_run_r
         assert f" of {line['n']:,} items" not in text
 
 
-@pytest.mark.parametrize("broken", ["folder", "disk"])
 def test_score_that_cannot_be_written_is_printed_and_a_line_says_why_it_is_not_kept(
-    told, monkeypatch, capsys, broken
+    told, monkeypatch, capsys
 ):
     score("told", "toyworld", 5)
     before = kept(told)
 
-    def refused(*_, **__):
-        raise OSError(28, "No space left on device")
-
     def half(self, kind, **numbers):
         with self.path.open("a") as file:
             file.write('{"kind": "hea')
-        refused()
+        raise OSError(28, "No space left on device")
 
-    patched = {"folder": (scoring.RunRecord, "__init__", refused), "disk": (scoring.RunRecord, "write", half)}
-    monkeypatch.setattr(*patched[broken])
+    monkeypatch.setattr(scoring.RunRecord, "write", half)
     lines = score("told", "toyworld", 11)
     said = "".join(line["described"] + "\n" for line in lines)
     assert capsys.readouterr().out.endswith(
@@ -140,11 +133,9 @@ def test_score_of_a_checkpoint_that_is_no_runs_is_kept_nowhere(told, hellaswag, 
     weights.save(tmp_path / "a" / "b" / "own", opened.model, tokenizer=opened.tokenizer.to_json(), notes={})
     ending, _ = score(tmp_path / "a" / "b" / "own", "hellaswag", 3)
     assert (ending["model"], ending["n"], ending["step"]) == ("own", 3, None)
-    assert {path.name for path in (tmp_path / "a").rglob("*.*")} == {*CHECKPOINT} and not kept(told)
+    files = {path.name for path in (tmp_path / "a").rglob("*.*")}
+    assert files == {weights.WEIGHTS, weights.TOKENIZER, weights.ABOUT} and not kept(told)
     assert score(tmp_path / "a" / "b" / "own", "hellaswag")[0]["n"] == 5
-
-
-CHECKPOINT = (weights.WEIGHTS, weights.TOKENIZER, weights.ABOUT)
 
 
 def test_score_that_is_refused_keeps_nothing(mine):

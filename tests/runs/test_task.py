@@ -44,7 +44,9 @@ def test_each_row_is_one_sum_and_only_its_result_is_scored():
 def test_run_on_sums_records_exact_match_and_is_evaluated_by_what_its_checkpoint_knows(mine, capsys):
     for scored in ("answers", "all"):
         trained = run_recipe(sums(scored=scored), name=scored, command="")
-        last = read_record(mine / scored / "record.jsonl").evaluations[-1]
+        record = read_record(mine / scored / "record.jsonl")
+        last = record.evaluations[-1]
+        assert all("exact_match" in line["metrics"] for line in record.steps)
         result, dataset = validate(scored)
         assert result.loss == pytest.approx(last["loss"], rel=1e-5)
         assert result.metrics == last["metrics"] and set(result.metrics) == {"exact_match"}

@@ -58,28 +58,18 @@ def made(folder, steps=4, model=None, **changes):
     return folder
 
 
-def fresh(scale=None, **changes):
+def fresh(**changes):
     """A state in which nothing was done yet."""
     model, config, batches = tiny_gpt(dropout=0.3), make_config(**changes), make_batches()
-    scaler = torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=scale is not None)
-    return TrainingState(
-        model,
-        build_optimizer(model, config),
-        Precision(torch.device("cpu"), "float16" if scale else "float32", scaler),
-        config,
-        batches,
-        provenance=default_provenance(model, config, batches),
-    )
+    optimizer, precision = build_optimizer(model, config), Precision.of("cpu", "float32")
+    provenance = default_provenance(model, config, batches)
+    return TrainingState(model, optimizer, precision, config, batches, provenance=provenance)
 
 
 def fresh_after_a_step():
     state = fresh()
     train_step(state.model, state.optimizer, state.batches, step=0, config=state.config)
     return state
-
-
-def of_torch(kind, **settings):
-    return lambda model, config: getattr(torch.optim, kind)(model.parameters(), **settings)
 
 
 def of_another_torch(model, config):
@@ -90,12 +80,14 @@ def of_another_torch(model, config):
     return made
 
 
-PLAIN = of_torch("SGD", lr=0.1)
+def plain(model, config):
+    return torch.optim.SGD(model.parameters(), lr=0.1)
+
+
 CASES = {  # settings, and where it matters how the optimiser is made when it is saved and afterwards
     "adamw": ({}, None, None),
     "muon": ({"optimizer": "muon"}, None, None),
-    "no memory": ({}, PLAIN, PLAIN),
-    "amsgrad": ({}, *[of_torch("Adam", lr=0.01, amsgrad=True)] * 2),
+    "no memory": ({}, plain, plain),
     "float16 that overflows": ({"log_every": 1}, None, None),
     "another torch saved it": ({}, of_another_torch, build_optimizer),
     "another torch goes on": ({"optimizer": "muon"}, build_optimizer, of_another_torch),
@@ -144,8 +136,8 @@ def test_checkpoint_holds_progress_provenance_and_a_model_like_any_other(tmp_pat
     assert torch.equal(weights.load(tmp_path / "here").model(tokens), model.eval()(tokens))
 
 
-def test_restore_brings_the_float16_scaler_and_builds_no_second_model(tmp_path, monkeypatch):
-    was, now = fresh(scale=2.0**11), fresh(scale=2.0**5)
+def test_restore_builds_no_second_model(tmp_path, monkeypatch):
+    was, now = fresh_after_a_step(), fresh()
     keep(tmp_path / "here")(was)
     build = GPT.__init__
 
@@ -155,7 +147,7 @@ def test_restore_brings_the_float16_scaler_and_builds_no_second_model(tmp_path, 
 
     monkeypatch.setattr(GPT, "__init__", shapes_alone)
     load(tmp_path / "here").restore(now)
-    assert now.precision.scaler.state_dict() == was.precision.scaler.state_dict()
+    assert bits_of(now.model.state_dict()) == bits_of(was.model.state_dict())
 
 
 def flip_one_bit(path):
@@ -206,14 +198,6 @@ def test_odd_fields_are_refused_in_a_sentence_even_under_their_own_seal(tmp_path
     with pytest.raises(CheckpointError, match=rf"(training|tinylm)\.json is damaged .*{sentence}") as refusal:
         load(tmp_path / "here")
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 400
-
-
-def test_checkpoint_whose_provenance_is_no_trainings_is_refused(tmp_path):
-    state = fresh()
-    state.provenance = {"train": {"steps": -3}}
-    keep(tmp_path / "here")(state)
-    with pytest.raises(CheckpointError, match=r"training\.json is damaged .*TrainConfig"):
-        load(tmp_path / "here")
 
 
 OTHERS = [
@@ -289,7 +273,6 @@ def folders(home, *steps):
     [
         ([0, 5, 10, 15], 15, 5, [5, 10, 15]),
         ([0, 5, 10, 15], 10, 0, [0, 5, 10, 15]),  # 15 is of a future that is not reached again yet
-        ([5, 30, 35], 5, 5, [5, 30, 35]),
         ([100_000_000, 99_999_999, 5], 100_000_000, None, [99_999_999, 100_000_000]),
     ],
 )

@@ -119,10 +119,8 @@ REFUSED = {
     "merges of nothing": (edited(model__merges=["x y z"]), "line 1 of 1 merges"),
     "tokens found whole": (edited(model__ignore_merges=True), "its model is another"),
     "a space before": (edited(pre_tokenizer__add_prefix_space=True), "its pre_tokenizer is another"),
-    "no words": (edited(pre_tokenizer__use_regex=False), "its pre_tokenizer is another"),
     "folded text": (edited(normalizer={"type": "NFC"}), "its normalizer is another"),
     "a token at the beginning": (edited(post_processor=BEGIN), "its post_processor is another"),
-    "a text cut short": (edited(truncation={"max_length": 8}), "its truncation is another"),
     "a text filled up": (edited(padding={"strategy": "BatchLongest"}), "its padding is another"),
     "no model": ({"added_tokens": []}, "kind .'model'"),
 }

@@ -38,11 +38,8 @@ def test_overlap_ignores_case_punctuation_and_spaces_but_not_words_nor_where_doc
 
 def test_one_word_written_in_two_ways_is_one():
     plain = "the café's first copper kettle ﬁts"
-    for other in (
-        normalize("NFD", plain),
-        plain.replace("ﬁ", "fi"),
-        plain.replace("copper", "cop\u00adper\u200b"),
-    ):
+    soft = plain.replace("copper", "cop\u00adper\u200b")
+    for other in (normalize("NFD", plain), plain.replace("ﬁ", "fi"), soft):
         assert other != plain
         assert overlap([plain], [other]) == overlap([other], [plain]) == [1.0]
     assert overlap([plain], [plain.replace("é", "e")]) == [0.0]

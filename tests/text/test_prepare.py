@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,11 @@ import pytest
 
 from tests.support.command_line import ROOT
 from tests.support.fault_injection import Faults, PowerCut
+from tests.text.packs import END, declare, put_files, register, written
 from tinylm.errors import CorpusMissing, DataError
 from tinylm.text import corpora, documents
-from tinylm.text.corpora import CORPORA, Corpus
+from tinylm.text.corpora import CORPORA
 from tinylm.text.dataset import load_dataset
-from tinylm.text.download import RemoteFile
 from tinylm.text.prepare import prepare, prepared
 from tinylm.text.shards import open_tokens, read_manifest
 from tinylm.text.tokenizers import BPETokenizer
@@ -30,12 +30,7 @@ from tinylm.text.toyworld.world import STORIES
 
 TEXTS = STORIES.joined(20_000, seed=3).split("\n\n")
 TRAIN, VALIDATION = [text for text in TEXTS[:-20] if text], [text for text in TEXTS[-20:] if text]
-END = "<|endoftext|>"
 PIECE = 1_500  # bytes: some ten pieces
-
-
-def written(texts):
-    return "".join(f"{text}\n{END}\n" for text in texts).encode()
 
 
 @pytest.fixture
@@ -50,18 +45,13 @@ def tokenizer(tmp_path):
 def stories(nothing_at_hand, monkeypatch, tmp_path):
     """A corpus of stories in the cache, in pieces of a few stories."""
     monkeypatch.setattr(documents, "PIECE", PIECE)
-    register(monkeypatch, tmp_path)
+    put_stories(monkeypatch, tmp_path)
 
 
-def register(monkeypatch, tmp_path, train=TRAIN, validation=VALIDATION):
-    files = {"Stories-train.txt": written(train), "Stories-valid.txt": written(validation)}
-    (tmp_path / "cache" / "stories").mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (tmp_path / "cache" / "stories" / name).write_bytes(data)
-    entries = [
-        RemoteFile(n, "http://127.0.0.1:9", len(d), hashlib.sha256(d).hexdigest()) for n, d in files.items()
-    ]
-    monkeypatch.setitem(CORPORA, "stories", Corpus(tuple(entries), END))
+def put_stories(monkeypatch, tmp_path, train=TRAIN):
+    files = {"Stories-train.txt": written(train), "Stories-valid.txt": written(VALIDATION)}
+    put_files(tmp_path / "cache" / "stories", files)
+    register(monkeypatch, "stories", files, separator=END)
 
 
 def plain_loop(tokenizer, texts):
@@ -89,10 +79,8 @@ def test_ids_are_those_of_the_plain_loop_in_pieces_of_any_size(monkeypatch, toke
         tokens, manifest = open_tokens(folder / part), read_manifest(folder / part)
         assert np.array_equal(np.asarray(tokens), plain_loop(tokenizer, texts))
         assert len(manifest["shards"]) == {1: len(texts), 10**9: 1}.get(piece, len(manifest["shards"]))
-        assert tokens.dtype == np.uint16 and manifest["tokenizer_sha256"] == tokenizer.fingerprint
-        files = [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in CORPORA["stories"].files]
-        about = {"corpus": "stories", "holds": "whole", "what": "", "tokenizer": tokenizer.fingerprint[:12]}
-        assert manifest["source"] == about | {"files": files}
+        about = {"corpus": "stories", "tokenizer": tokenizer.fingerprint[:12]}
+        assert manifest["source"] == about | CORPORA["stories"].contents
         names = {"manifest.json"} | {shard["file"] for shard in manifest["shards"]}
         assert {path.name for path in (folder / part).iterdir()} == names
     assert {path.name for path in folder.parent.iterdir()} == {folder.name, f"{folder.name}.lock"}
@@ -179,14 +167,12 @@ def test_second_preparation_of_the_same_text_waits_for_the_first_and_finds_it_re
 
 
 @pytest.mark.parametrize("kind", ["refused", "cut"])
-def test_preparation_survives_a_fault_at_every_call_that_touches_the_disk(
-    monkeypatch, tmp_path, tokenizer, kind
-):
+def test_preparation_survives_a_fault_at_every_call_that_touches_the_disk(monkeypatch, tokenizer, kind):
     monkeypatch.setattr(documents, "PIECE", 6_000)
     folder = prepare("stories", "tokenizer.json")
     expected = contents(folder)
-    shutil.rmtree(folder)
     for at in count():
+        shutil.rmtree(folder)
         with monkeypatch.context() as patch:
             faults = Faults(patch, at, kind)
             try:
@@ -194,41 +180,27 @@ def test_preparation_survives_a_fault_at_every_call_that_touches_the_disk(
             except PowerCut:
                 assert kind == "cut"
             except DataError as error:
-                assert kind == "refused"
-                assert "the disk refused: No space left on device: prepare" in str(error)
+                assert "the disk refused: No space left on device: prepare it again" in str(error)
         if faults.hit is None:
             break
-        folder = prepare("stories", "tokenizer.json")
+        prepare("stories", "tokenizer.json")
         assert contents(folder) == expected  # nothing is left lying about
-        shutil.rmtree(folder)
     assert at > 8
 
 
-@pytest.mark.parametrize(
-    ("error", "why"),
-    [
-        (MemoryError(), "there was too little memory"),
-        (OSError(5, "Input/output error"), "the disk refused: Input/output error"),
-    ],
-)
-def test_text_that_cannot_be_read_to_its_end_leaves_what_is_finished(monkeypatch, tokenizer, error, why):
-    home = prepare("stories", "tokenizer.json")
-    plain, whole = contents(home), documents.stream
-    shutil.rmtree(home)
+def test_too_little_memory_is_one_sentence_and_leaves_what_is_finished(monkeypatch, tokenizer):
+    whole = documents.stream
 
     def broken(path, size):
-        for n, document in enumerate(whole(path, size)):
-            if n == 15:
-                raise error
-            yield document
+        yield from islice(whole(path, size), 15)
+        raise MemoryError
 
     with monkeypatch.context() as patch:
         patch.setattr(documents, "stream", broken)
-        refused(f"{why}: prepare it again, what is finished stays", "stories", "tokenizer.json")
-    finished = made_at(home)
+        refused("too little memory: prepare it again, what is finished stays", "stories", "tokenizer.json")
+    finished = made_at(corpora.cache())
     assert len(finished) > 1
-    assert prepare("stories", "tokenizer.json") == home and contents(home) == plain
-    assert finished.items() <= made_at(home).items()
+    assert finished.items() <= made_at(prepare("stories", "tokenizer.json")).items()
 
 
 def cut_short(path):
@@ -243,25 +215,16 @@ def flip(path):
 
 @pytest.mark.parametrize("damage", [cut_short, flip, Path.unlink])
 @pytest.mark.parametrize("name", ["train/train_002.bin", "validation/manifest.json"])
-def test_damage_is_found_and_preparing_again_mends_it(tokenizer, damage, name):
-    folder = prepare("stories", "tokenizer.json")
-    before = contents(folder)
-    damage(folder / name)
-    if damage is flip and name.endswith(".bin"):  # which only reading it all finds
-        assert prepared("stories", "tokenizer.json") == folder
-    else:
-        assert prepared("stories", "tokenizer.json") is None
-    assert prepare("stories", "tokenizer.json") == folder
-    assert contents(folder) == before
-
-
-def test_unfinished_preparation_whose_tokenizer_is_damaged_begins_again(tokenizer):
+def test_damage_is_found_and_preparing_again_mends_it(damage, name):
     folder = prepare("stories", "bpe-300")
     before = contents(folder)
-    (folder / "validation" / "manifest.json").unlink()
-    for path in (folder / "tokenizer.json", folder / "train" / "train_001.bin"):
-        cut_short(path)
-    assert contents(prepare("stories", "bpe-300")) == before
+    damage(folder / name)
+    reads_all = damage is flip and name.endswith(".bin")  # what only reading it all finds
+    assert prepared("stories", "bpe-300") == (folder if reads_all else None)
+    if damage is Path.unlink:
+        cut_short(folder / "tokenizer.json")  # from which no unfinished preparation goes on
+    assert prepare("stories", "bpe-300") == folder
+    assert contents(folder) == before
 
 
 def test_ready_shards_need_no_right_to_write(monkeypatch, tokenizer):
@@ -280,7 +243,7 @@ def test_shards_of_another_text_finished_or_not_are_neither_used_nor_resumed(mon
         Faults(patch, 12, "cut")
         prepare("stories", "bpe-300")
     for begin in (1, 2):
-        register(monkeypatch, tmp_path, TRAIN[begin:])
+        put_stories(monkeypatch, tmp_path, TRAIN[begin:])
         assert prepared("stories", "bpe-300") is None
         assert load_dataset("stories", tokenizer="bpe-300").source == "cache"
         folder = prepare("stories", "bpe-300")
@@ -292,29 +255,25 @@ def test_shards_of_another_text_finished_or_not_are_neither_used_nor_resumed(mon
 
 
 def test_texts_of_ones_own_are_a_file_or_a_folder_with_what_is_set_aside_by_name(tmp_path, tokenizer):
-    (tmp_path / "mine").mkdir()
-    for name, texts in (("b.txt", TRAIN[3:]), ("a.txt", TRAIN[:3]), ("my_valid.txt", VALIDATION)):
-        (tmp_path / "mine" / name).write_bytes(written(texts))
-    (tmp_path / "mine" / "notes.md").write_text("none")
-    (tmp_path / "mine" / "ab.txt").write_text(f"\n{END}\n")  # no document: no shard
+    mine = {"b.txt": written(TRAIN[3:]), "a.txt": written(TRAIN[:3]), "my_valid.txt": written(VALIDATION)}
+    none = {"notes.md": b"none", "ab.txt": f"\n{END}\n".encode()}  # no document: no shard
+    put_files(tmp_path / "mine", mine | none)
     folder = prepare("mine", "tokenizer.json")
-    shards = [
-        shard["file"] for part in ("train", "validation") for shard in read_manifest(folder / part)["shards"]
-    ]
+    told = [read_manifest(folder / part) for part in ("train", "validation")]
+    shards = [shard["file"] for manifest in told for shard in manifest["shards"]]
     assert sorted(path.name for path in folder.rglob("*.bin")) == sorted(shards)
     data = load_dataset(str(folder))
     assert np.array_equal(np.asarray(data.train), plain_loop(tokenizer, TRAIN))
     assert np.array_equal(np.asarray(data.validation), plain_loop(tokenizer, VALIDATION))
-    assert read_manifest(folder / "train")["source"]["corpus"] == "mine"
-    other = prepare(str(tmp_path / "mine" / "a.txt"), "tokenizer.json")
+    assert told[0]["source"]["corpus"] == "mine"
+    one = str(tmp_path / "mine" / "a.txt")
+    other = prepare(one, "tokenizer.json")
     assert np.array_equal(np.asarray(open_tokens(other)), plain_loop(tokenizer, TRAIN[:3]))
-    (tmp_path / "mine" / "a.txt").write_bytes(written(TRAIN[:2]))
-    assert prepare(str(tmp_path / "mine" / "a.txt"), "tokenizer.json") != other  # another text of that name
+    put_files(tmp_path / "mine", {"a.txt": written(TRAIN[:2])})
+    assert prepare(one, "tokenizer.json") != other  # another text of that name
 
 
 def test_bad_input_is_refused_in_a_sentence(tmp_path, tokenizer):
-    plain = BPETokenizer(tokenizer.merges, special=("<|im_start|>",))
-    (tmp_path / "endless.json").write_text(json.dumps(plain.to_json()))
     (tmp_path / "cut.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "empty.txt").write_bytes(b"\n\n")
     (tmp_path / "latin.txt").write_bytes("naïve".encode("latin-1"))
@@ -323,8 +282,6 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path, tokenizer):
     refused("fineweb-edu-shards needs no shards: give its name", "fineweb-edu-shards", name)
     refused("there is no text 'storys': give a corpus by name", "storys", name)
     refused("for tokens, not for characters", "stories", "characters")
-    refused("there is no tokenizer 'gpt3'", "stories", "gpt3")
-    refused("no <|endoftext|>".replace("|", r"\|"), "stories", "endless.json")
     refused("cannot be read as parquet", "cut.parquet", name)
     refused("0 ids in shards: give at least 1 document", "empty.txt", name)
     refused("latin.txt is no text in UTF-8", "latin.txt", name)
@@ -333,29 +290,23 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path, tokenizer):
     assert not [*tmp_path.rglob("*.bin"), *tmp_path.rglob("*.part")]
 
 
-def declare(monkeypatch, tmp_path, texts, ending=".jsonl"):
+def declare_texts(monkeypatch, tmp_path, texts, ending):
     """A pack whose part of the stories is one file of these texts, without one to validate on."""
-    data = "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
-    files = {f"some{ending}": data if ending == ".jsonl" else written(texts), "licence.md": b"free"}
-    (tmp_path / "pack" / "stories").mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (tmp_path / "pack" / "stories" / name).write_bytes(data)
-    said = [{"name": n, "size": len(d), "sha256": hashlib.sha256(d).hexdigest()} for n, d in files.items()]
-    entry = {"holds": "part", "what": "some stories", "files": said}
-    (tmp_path / "pack" / "pack.json").write_text(json.dumps({"stories": entry}))
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
+    files = {f"some{ending}": lines if ending == ".jsonl" else written(texts), "licence.md": b"free"}
+    declare(tmp_path / "pack", "stories", files)
     monkeypatch.setenv("TINYLM_DATA", str(tmp_path / "pack"))
     monkeypatch.setitem(CORPORA, "stories", CORPORA["stories"]._replace(endings=(".jsonl", ".txt")))
 
 
-def sides(corpus="stories"):
+def sides():
     """The documents of both parts, read back from their ids."""
-    data = load_dataset(corpus, tokenizer="tokenizer.json")
+    data = load_dataset("stories", tokenizer="tokenizer.json")
     found = []
     for ids in (np.asarray(data.train), np.asarray(data.validation)):
         ends = np.flatnonzero(ids == data.tokenizer.end_of_text) + 1
         found.append([data.tokenizer.decode(row[:-1]) for row in np.split(ids, ends)[:-1]])
-    assert (data.holds, data.what) == ("part", "some stories")
-    assert len(data.documents) == len(found[1])
+    assert data.holds == "part" and len(data.documents) == len(found[1])
     return found
 
 
@@ -365,14 +316,14 @@ def test_documents_of_a_part_are_set_aside_one_by_one_and_never_change_sides(
 ):
     texts = [*TRAIN, *VALIDATION]
     tenth = [t for t in texts if int(hashlib.sha256(" ".join(t.split()).encode()).hexdigest(), 16) % 10 == 0]
-    declare(monkeypatch, tmp_path, [*texts, "", " \n"], ending)
+    declare_texts(monkeypatch, tmp_path, [*texts, "", " \n"], ending)
     train, validation = sides()  # made ready where it is asked for
     assert validation == tenth and train == [text for text in texts if text not in tenth]
     assert 0.05 < len(tenth) / len(texts) < 0.2
     others = STORIES.joined(9_000, seed=4).split("\n\n")[:-1]
     mixed = [*texts[::3], *others, *texts, *(f"{text}\n" for text in texts)]
     random.Random(1).shuffle(mixed)
-    declare(monkeypatch, tmp_path, mixed, ending)
+    declare_texts(monkeypatch, tmp_path, mixed, ending)
     train, validation = sides()
     assert {*tenth} < {text.strip("\n") for text in validation}
     assert not {text.strip() for text in train} & {text.strip() for text in validation}

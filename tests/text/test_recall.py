@@ -37,16 +37,12 @@ def test_recall_weight_falls_in_a_line_to_1_and_is_the_same_however_a_step_is_di
         weigh = Recall(rare, end=4, weight=5.0, n_rows=100)
         return Batches(ids, context_length=13, seed=1, weigh=weigh, **sizes)
 
-    whole = batches(batch_size=20)
+    whole, ranks = batches(batch_size=20), [batches(batch_size=5, rank=r, world_size=2) for r in (0, 1)]
     for step, extra in ((0, 4.0), (1, 4.0 * 2 / 3), (3, 0.0), (4, 0.0)):
         batch = whole.batch(step)
         counted = recalled(batch.tokens, batch.targets, rare, 4)[0]  # of the step's first row
         torch.testing.assert_close(batch.weights[0], 1 + extra * counted)
-        parts = [
-            batches(batch_size=5, rank=rank, world_size=2).batch(step, i, 2)
-            for i in (0, 1)
-            for rank in (0, 1)
-        ]
+        parts = [rank.batch(step, i, 2) for i in (0, 1) for rank in ranks]
         assert torch.equal(torch.cat([part.weights for part in parts]), batch.weights)
 
 

@@ -1,5 +1,4 @@
 import json
-import re
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from tinylm.text.tokenizers import (
 
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\r\n\tnaïve – ß 🎭 end"
 ADDED = ("<|im_start|>", "<|im_end|>", "<|pad|>")
-STRANGERS = ["b", "🎭", "\udc80"]  # the last is half a character
 PAIRS = {"kind": "bpe", "merges": "a b", "special": ["<|endoftext|>"]}
 SAVED = {"kind": "characters", "characters": "ab", "lowercase": False, "unknown": None}
 
@@ -56,7 +54,7 @@ def test_tokenizers_are_saved_as_plain_json_and_come_back_the_same():
     assert json.loads(json.dumps(BPETokenizer("a b").to_json())) == PAIRS
 
 
-@pytest.mark.parametrize("stranger", STRANGERS)
+@pytest.mark.parametrize("stranger", ["b", "🎭", "\udc80"])  # the last is half a character
 def test_unknown_character_is_refused_with_its_name_and_position_or_replaced_where_that_was_chosen(stranger):
     with pytest.raises(DataError, match=rf"U\+{ord(stranger):04X}\) at position 3 .* 3 characters"):
         CharTokenizer("ac?").encode("aca" + stranger + "!")
@@ -69,9 +67,8 @@ def test_decode_gives_replacements_for_what_is_no_character_and_refuses_what_is_
     c, a, b = (int(tokenizer.encode(letter)[0]) for letter in "cab")
     for ids in ([c, a, b], np.array([c, a, b], dtype=np.uint16), torch.tensor([c, a, b])):
         assert tokenizer.decode(ids) == "cab"
-    assert (
-        tokenizer.decode(b) == tokenizer.decode(torch.tensor(b)) == tokenizer.token_bytes(b).decode() == "b"
-    )
+    assert tokenizer.decode(b) == tokenizer.decode(torch.tensor(b)) == "b"
+    assert tokenizer.token_bytes(b) == b"b"
     assert tokenizer.decode([]) == tokenizer.decode(torch.empty(0)) == ""
     if tokenizer.unit == "token":
         half = tokenizer.encode("é")[:1]
@@ -92,7 +89,6 @@ def test_decode_gives_replacements_for_what_is_no_character_and_refuses_what_is_
     ("data", "said"),
     [
         *((odd, "kind None is not known here: use characters or bpe") for odd in (None, ["a"], {})),
-        ({"kind": ["a"]}, "is not known here"),
         (SAVED | {"extra": 1}, "lacks or should not have .*'extra'"),
         ({"kind": "bpe", "merges": "a b"}, "lacks or should .*'special'"),
         *((SAVED | {"characters": odd}, "is no vocabulary") for odd in (None, "", "aa", "a\ud800")),
@@ -127,12 +123,8 @@ def test_special_tokens_follow_the_merges_and_no_text_is_ever_encoded_to_one():
             assert ids.max() < 279 and chat.decode(ids) == text
             assert ids.tolist() == tokenizer.encode(text).tolist()
         assert chat.decode([chat.id_of(name)]) == name == chat.token_bytes(chat.id_of(name)).decode()
-
-
-def test_special_token_that_is_not_there_is_refused_with_those_that_are():
-    said = re.escape("'<|im_stat|>' is no special token here: there are ('<|endoftext|>',)")
-    with pytest.raises(DataError, match=said):
-        BPETokenizer("").id_of("<|im_stat|>")
+    with pytest.raises(DataError, match=r"'<\|im_stat\|>' is no special token here: there are \('<\|endof"):
+        tokenizer.id_of("<|im_stat|>")
 
 
 def test_vocabulary_is_as_large_as_asked_or_as_the_text_allows_and_never_too_small():
@@ -162,15 +154,10 @@ def test_tokenizer_is_found_by_its_name_or_by_the_path_of_its_file(tmp_path):
             tokenizer_named(name, texts)
     with pytest.raises(DataError, match="with texts to train on"):
         tokenizer_named("bpe-4096")
-
-
-@pytest.mark.parametrize("data", [None, b"\xff{", b"[" * 100_000], ids=range(3))
-def test_file_that_is_no_tokenizer_is_refused_in_one_sentence(tmp_path, data):
-    path = tmp_path / "odd.json"
-    if data is not None:
+    for data in (b"\xff{", b"[" * 100_000):
         path.write_bytes(data)
-    with pytest.raises(DataError, match="cannot be read as JSON: give a saved"):
-        tokenizer_named(str(path))
+        with pytest.raises(DataError, match="cannot be read as JSON: give a saved"):
+            tokenizer_named(str(path))
 
 
 def test_gpt2s_vocabulary_that_no_source_has_is_said_with_the_command_that_gets_it(

@@ -26,20 +26,8 @@ def texts(world):
     return world.texts(10_000, seed=11)
 
 
-def error_of(values) -> float:
-    return float(np.std(values) / math.sqrt(len(values)))
-
-
 def test_every_draw_can_be_read_off_a_text(world):
     assert ambiguities(world) == []
-
-
-def test_entropy_is_the_mean_surprise_of_many_texts(world, texts):
-    surprise = [-log_prob(world, text) for text in texts]
-    assert abs(np.mean(surprise) - world.entropy) < 3 * error_of(surprise)
-    assert error_of(surprise) < 0.001 * world.entropy  # a test that could fail
-    lengths = [len(text + world.separator) for text in texts]
-    assert abs(np.mean(lengths) - world.mean_length) < 3 * error_of(lengths)
 
 
 def test_floor_never_changes_and_lies_where_it_is_worth_training(world):
@@ -114,14 +102,8 @@ def test_spaced_text_comes_back(text):
 
 def test_name_is_one_id_wherever_it_stands_in_spaced_stories():
     stories = STORIES.texts(1500, seed=3)
-    names = {
-        w
-        for plot in STORIES.plots.options
-        for v in plot.settled
-        for scene in v.options
-        for w in (scene.get("hero"), scene.get("friend"))
-        if w
-    }
+    scenes = [scene for plot in STORIES.plots.options for v in plot.settled for scene in v.options]
+    names = {scene[who] for scene in scenes for who in ("hero", "friend") if who in scene}
 
     def ids_of_names(texts):
         tokenizer = BPETokenizer.train(texts, 2048)
