@@ -2,9 +2,8 @@
 
 One process is the null object SINGLE, so that step, loop, evaluation and records are written once. Several
 are started by torchrun and joined by `joined`; torch's own DistributedDataParallel averages their gradients.
-Where a model does not fit one GPU, torch's fully_shard leaves a part of it to each (`--fsdp`). That is an
-option of the world and no setting of the training: like the micro-batch, it changes how the work is shared
-and not what is trained, so no checkpoint remembers it. torch.distributed is named in this file alone.
+Where a model does not fit one GPU, fsdp leaves a part of it to each process. torch.distributed is named in
+these two files alone.
 Taught in notebook 11_ddp. Source: Li et al. 2020, arXiv:2006.15704, section 3.2."""
 
 import contextlib
@@ -218,49 +217,6 @@ class Processes(World):
             dist.distributed_c10d._abort_process_group()
 
 
-class Sharded(Processes):
-    """Several processes that share one model, which may not fit one GPU. Made by `joined(fsdp=True)`.
-
-    Each keeps 1 / size of every parameter, gradient and optimiser state. A block's weights are gathered when
-    the block is computed, and given up afterwards; those outside the blocks are kept until the backward pass.
-    Gradients are averaged after each micro-batch, not after the last one only: whole gradients that wait for
-    the last would need the memory that is saved here. Rank 0 cannot save alone, so `save` is called on all.
-    Source: Zhao et al. 2023, arXiv:2304.11277."""
-
-    is_sharded = True
-    engine, accumulating = World.engine, World.accumulating  # torch's hooks on the blocks do the rest
-
-    def check(self, optimizer: str) -> None:
-        if optimizer == "muon":
-            raise ConfigError("fsdp keeps a part of each matrix and muon needs whole ones: use adamw")
-
-    def shard(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        # Imported here, because they take 1.4 seconds of processor.
-        from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-        from torch.distributed.tensor import distribute_tensor
-
-        mesh = init_device_mesh(self.device.type, (self.size,))
-        names = {p: name for name, p in model.named_parameters()}
-        with self.exchanging():
-            for part in (*getattr(model, "blocks", ()), model):
-                fully_shard(part, mesh=mesh, reshard_after_forward=part is not model)
-            if hasattr(model, "hidden"):  # fused_loss calls it and not the model
-                register_fsdp_forward_method(model, "hidden")
-            for group in optimizer.param_groups:
-                group["params"] = [model.get_parameter(names[p]) for p in group["params"]]
-            for whole, state in list(optimizer.state.items()):
-                p = model.get_parameter(names[whole])
-                optimizer.state[p] = {
-                    key: distribute_tensor(tensor, mesh, p.placements) if tensor.ndim else tensor.to(p.device)
-                    for key, tensor in state.items()
-                }
-                del optimizer.state[whole]
-
-    def reshard(self, model: nn.Module) -> None:
-        model.reshard()
-
-
 @contextlib.contextmanager
 def joined(timeout_seconds: float = 600.0, *, fsdp: bool = False) -> Iterator[World]:
     """Join the process group that torchrun started this process in, and leave it at the end.
@@ -306,7 +262,10 @@ def joined(timeout_seconds: float = 600.0, *, fsdp: bool = False) -> Iterator[Wo
     ) as error:  # ValueError: MASTER_ADDR or MASTER_PORT is not set
         lost = f"rank {rank} of {size} did not find the other processes ({_first_words(error)})"
         raise WorldLost(f"{lost}: start all processes again") from error
-    world = (Sharded if fsdp else Processes)(rank, size, on_machine)
+    kind = Processes
+    if fsdp:
+        from tinylm.training.fsdp import Sharded as kind  # which is made of Processes
+    world = kind(rank, size, on_machine)
     if backend != "gloo":
         world.device = torch.device(card.type, local)
     before = signal.signal(signal.SIGTERM, told_to_end)
