@@ -255,13 +255,16 @@ def test_damage_is_found_and_preparing_again_mends_it(tokenizer, damage, name):
     assert contents(folder) == before
 
 
-def test_unfinished_preparation_whose_tokenizer_is_damaged_begins_again(tokenizer):
+@pytest.mark.parametrize("damage", [cut_short, flip, Path.unlink])
+@pytest.mark.parametrize("name", ["tokenizer.json", "finished.json", "train/train_001.bin"])
+def test_unfinished_preparation_believes_no_damage_and_takes_in_no_other_shard(tokenizer, damage, name):
     folder = prepare("stories", "bpe-300")
     before = contents(folder)
-    (folder / "validation" / "manifest.json").unlink()
-    for path in (folder / "tokenizer.json", folder / "train" / "train_001.bin"):
-        cut_short(path)
-    assert contents(prepare("stories", "bpe-300")) == before
+    for part in ("train", "validation"):
+        (folder / part / "manifest.json").unlink()
+    (folder / "train" / "train_099.bin").write_bytes(b"other ids")
+    damage(folder / name)
+    assert before.items() <= contents(prepare("stories", "bpe-300")).items()
 
 
 def test_ready_shards_need_no_right_to_write(monkeypatch, tokenizer):
