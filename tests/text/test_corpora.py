@@ -271,7 +271,7 @@ def test_part_of_a_pack_is_packed_again_as_a_part(stories, monkeypatch, tmp_path
 
 
 WHOLE = {"name": "train.txt", "size": 1, "sha256": ""}
-LIES = [{"name": "../x"}, {"name": None}, {"size": "5"}, {"size": -1}, {"sha256": None}]
+LIES = [{"name": "../x"}, {"name": None}, {"size": "5"}, {"size": -1}, {"sha256": None, "size": 0}]
 
 
 @pytest.mark.parametrize(
