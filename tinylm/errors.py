@@ -100,8 +100,8 @@ def setting(default: Any, *, use: str = "", shapes: bool = True, **limits: float
 class Config:
     """Base class of a frozen dataclass of settings, which checks each value against its field's declaration.
 
-    Without limits of its own an int must be at least 1 and a float at least 0. A bool or a Literal must be
-    one of its choices. Raises ConfigError for any other value."""
+    Without limits of its own an int must be at least 1 and a float at least 0. A text must be in UTF-8. A
+    bool or a Literal must be one of its choices. Raises ConfigError for any other value."""
 
     def __post_init__(self) -> None:
         kinds = get_type_hints(type(self))
@@ -112,6 +112,9 @@ class Config:
                 require_count(name, value, limits.get("least", 1), limits.get("most", 2**63 - 1))
             elif kind is float:
                 require_number(name, value, limits or {"least": 0}, about.get("use", ""))
+            elif kind is str:  # the name of a file may be none in UTF-8, and no record could hold it
+                if not isinstance(value, str) or value.encode("utf-8", "replace").decode() != value:
+                    raise ConfigError(f"{name} is {short(value)}: it must be a text in UTF-8")
             elif kind is bool or get_origin(kind) is Literal:
                 require_choice(name, value, get_args(kind) or (True, False))
 

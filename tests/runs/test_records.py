@@ -57,6 +57,10 @@ def test_read_record_refuses_an_odd_line_and_leaves_it_out_at_the_end(path, line
     path.write_bytes(b"\n".join([*lines[:4], odd]))
     record = read_record(path)
     assert record.end is None and len(record.evaluations) == 1
+    for old, new in ((b'"what": "training"', b'"train": 5'), (b'"step": 3', b'"step": [3]')):
+        path.write_bytes(b"\n".join([*lines, b""]).replace(old, new, 1))
+        with pytest.raises(RunError, match="odd settings or steps"):
+            read_record(path)
     path.write_bytes(lines[1] + b"\n")
     with pytest.raises(RunError, match="0 headers"):
         read_record(path)

@@ -99,7 +99,9 @@ def test_unnamed_runs_are_numbered_and_a_name_that_is_taken_is_refused_with_the_
     assert found == ["small-1", "small-3", "small-4"]
     run_recipe(tiny(), name="old", command="")
     RunRecord(mine / "timed" / "record.jsonl", record_header("benchmark", command=""))  # at work
-    for taken in ("old", "timed"):
+    (mine / "notes").mkdir()
+    (mine / "notes" / "record.jsonl").write_text("somebody's own\n")
+    for taken in ("old", "timed", "notes"):
         with pytest.raises(RunError, match=f"the run {taken} exists already: choose another --run name"):
             new_folder(taken)
 
@@ -359,7 +361,10 @@ def test_resume_that_is_refused_changes_nothing(mine, monkeypatch):
     record.write_bytes(record.read_bytes().replace(b":", b";", 1))
     shutil.rmtree(mine / "cut" / "checkpoints")
     shutil.copytree(mine / "other" / "checkpoints", mine / "cut" / "checkpoints")
+    shutil.copytree(mine / "other", mine / "blocked")
+    (mine / "blocked" / "checkpoints" / "step_00000007").write_text("mine")
     for name, words in (
+        ("blocked", "step_00000007 is not only a checkpoint: move it elsewhere"),
         ("altered", r"line 1 of \d+ in record.jsonl is not"),
         ("cut", "record.jsonl is not as it was at step 6"),  # it is that of another run
     ):

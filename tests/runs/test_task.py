@@ -106,6 +106,12 @@ def test_text_without_documents_has_none_to_begin_at_or_to_recall_in(asked):
         Run(tiny(data={"corpus": "toyworld-plays"} | asked))
 
 
+@pytest.mark.parametrize("corpus", [None, [], "my\udcff.txt"])
+def test_corpus_is_a_text_that_a_record_can_hold(corpus):
+    with pytest.raises(ConfigError, match=r"^corpus is .*: it must be a text in UTF-8$"):
+        tiny(data={"corpus": corpus})
+
+
 def test_shipped_adder_adds_as_its_notes_say(monkeypatch):
     monkeypatch.setattr(corpora, "GENERATED_CHARACTERS", 1_000_000)  # as outside of tests
     corpora._generated.cache_clear()

@@ -112,11 +112,14 @@ def test_working_folder_is_written_into_and_never_replaced(tmp_path, monkeypatch
 def test_folder_that_cannot_be_written_is_named_as_it_was_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("a file")
-    for folder in ("file", "file/deep/here", "/proc/here"):
+    Path("loop").symlink_to("loop")
+    for folder in ("file", "file/deep/here", "/proc/here", "loop"):
         with pytest.raises(OSError) as refusal:
             written(folder)
         assert refusal.value.filename == folder and "partial" not in str(refusal.value)
     assert Path("file").read_text() == "a file"
+    with pytest.raises(CheckpointError, match=r"^/ holds '"):
+        written("/", overwrite=False)
 
 
 DEEP = b'{"x": ' + b"[" * 100_000

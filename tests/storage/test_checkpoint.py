@@ -166,7 +166,12 @@ def put_a_folder(path):
     path.mkdir()
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, flip_one_bit, put_another_runs, put_a_folder])
+def put_a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, flip_one_bit, put_another_runs, put_a_folder, put_a_pipe])
 @pytest.mark.parametrize("name", ["tinylm.json", "training.safetensors", "training.json"])
 def test_damaged_file_is_refused_by_name_with_what_was_expected_and_found(tmp_path, name, damage):
     damage(made(tmp_path / "here") / name)
@@ -215,6 +220,27 @@ def test_resume_with_something_else_is_refused_field_by_field_and_touches_nothin
     before, config = bits_of(model.state_dict()), make_config(**{"eval_every": 3} | changes)
     with pytest.raises(CheckpointError, match=f"^here belongs to another run: .*{sentence}"):
         run(model, config, make_batches(**order), resume=saved)
+    assert bits_of(model.state_dict()) == before
+
+
+NAME = "blocks.0.mlp.up.weight/exp_avg"
+MEMORIES = {
+    "one gone": lambda t: t.pop(NAME),
+    "all gone": dict.clear,
+    "one more": lambda t: t.update({f"{NAME}_more": t[NAME]}),
+    "another shape": lambda t: t.update({NAME: t[NAME].mT}),
+    "complex": lambda t: t.update({NAME: t[NAME].cfloat()}),
+    "steps in a row": lambda t: t.update({NAME.replace("exp_avg", "step"): torch.ones(5)}),
+}
+
+
+@pytest.mark.parametrize("case", MEMORIES)
+def test_resume_with_a_memory_that_fits_only_partly_is_refused_and_touches_nothing(tmp_path, case):
+    saved, model = load(made(tmp_path / "here")), tiny_gpt(dropout=0.3)
+    before = bits_of(model.state_dict())
+    MEMORIES[case](saved.tensors)
+    with pytest.raises(CheckpointError, match=r"^here/training.safetensors is damaged .* its model asks for"):
+        run(model, make_config(eval_every=3), resume=saved)
     assert bits_of(model.state_dict()) == before
 
 
@@ -283,6 +309,13 @@ def test_rotate_keeps_the_last_ones_and_the_best(tmp_path, there, step, best, st
     assert {p.name for p in tmp_path.iterdir()} == {folder_of(s) for s in stay}
 
 
+def test_rotate_leaves_what_holds_more_than_a_checkpoint(tmp_path):
+    folders(tmp_path, 0, 5, 10, 15)
+    (tmp_path / folder_of(0) / "notes.txt").write_text("mine")
+    rotate(tmp_path, step=15, best=None)
+    assert saved_steps(tmp_path) == [0, 10, 15]
+
+
 def test_rotate_takes_the_name_before_the_files_and_tidies_up_after_a_cut(tmp_path, monkeypatch):
     folders(tmp_path, 2, 5, 10, 15)
     for name in (".step_00000015.partial", ".step_00000010.earlier", "notes", "step_x"):
@@ -319,7 +352,7 @@ def test_load_newest_passes_over_whatever_is_damaged_in_one_sentence_each(three)
     path.unlink()
     path.mkdir()
     saved, passed_over = load_newest("checkpoints")
-    said = ("9/training.json", "7/training.json", "6/training.json is .*, it is not JSON", "found None:")
+    said = ("9: training.json", "7: training.json", "6/training.json is .*, it is not JSON", "found None:")
     assert saved.progress.step == 2
     for sentence, fragment in zip(passed_over, said, strict=True):
         assert re.search(fragment, sentence) and "checkpoints/step_" in sentence and "\n" not in sentence
@@ -333,6 +366,9 @@ def test_nothing_complete_to_go_on_from_is_refused_with_what_is_wrong_with_the_n
         load_newest("checkpoints")
     with pytest.raises(CheckpointError, match="no complete checkpoint in nowhere: none was saved yet"):
         load_newest("nowhere")
+    (three / folder_of(2)).rename(three / folder_of(9))
+    with pytest.raises(CheckpointError, match=r"step_00000009/training.json is damaged .*, step is 2: "):
+        load_newest("checkpoints")
     weights.save("alone", tiny_gpt(), tokenizer=LETTERS.to_json(), notes={})
     with pytest.raises(CheckpointError, match=r"there is no checkpoint at alone: training.json is missing"):
         load("alone")

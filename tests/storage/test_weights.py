@@ -92,6 +92,7 @@ ABOUT = [
     (config_of(activation="relu2") | {"sealed": False}, "here/tinylm.json is damaged .* expected content"),
     ({"version": 4}, "version is 4: .* the tinylm that wrote it"),
     ({"files": {}}, "model.safetensors is damaged .* expected None"),
+    ({"provenance": {"dataset": None}}, "tinylm.json is damaged .* dataset of its provenance is no object"),
 ]
 
 

@@ -243,6 +243,7 @@ MANIFESTS = [b"[]", b'{"a":' * 100_000]
         ({"what": None}, b"", "what its pack.json says"),
         ({"files": [{"name": "../x", "size": 1, "sha256": ""}]}, b"", "the pack is damaged"),
         ({"files": [{"name": "train.txt", "size": -1, "sha256": ""}]}, b"", "the pack is damaged"),
+        ({"files": [{"name": "train.txt", "size": 0, "sha256": None}]}, b"", "the pack is damaged"),
     ],
 )
 def test_damaged_part_is_refused_in_a_sentence_and_never_replaced(stories, tmp_path, changes, data, message):

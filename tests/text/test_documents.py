@@ -108,6 +108,10 @@ def test_texts_in_another_column_are_refused_with_the_one_asked_for_and_those_th
         sentence = f"{path.name} has no column 'text', it has 'id, story': call the one with the texts so"
         with pytest.raises(DataError, match=f"^{sentence}$"):
             texts(path)
+    two = pyarrow.Table.from_arrays([pyarrow.array(ROWS)] * 2, ["text", "text"])
+    pyarrow.parquet.write_table(two, folder / "two.parquet")
+    with pytest.raises(DataError, match=r"^two.parquet has two columns 'text': rename"):
+        texts(folder / "two.parquet")
 
 
 @pytest.mark.parametrize("name", ["my.txt", "my.jsonl"])

@@ -221,10 +221,20 @@ def test_damage_is_found_and_preparing_again_mends_it(damage, name):
     damage(folder / name)
     reads_all = damage is flip and name.endswith(".bin")  # what only reading it all finds
     assert prepared("stories", "bpe-300") == (folder if reads_all else None)
-    if damage is Path.unlink:
-        cut_short(folder / "tokenizer.json")  # from which no unfinished preparation goes on
     assert prepare("stories", "bpe-300") == folder
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("damage", [cut_short, flip, Path.unlink])
+@pytest.mark.parametrize("name", ["tokenizer.json", "finished.json", "train/train_001.bin"])
+def test_unfinished_preparation_believes_no_damage_and_takes_in_no_other_shard(damage, name):
+    folder = prepare("stories", "bpe-300")
+    before = contents(folder)
+    for part in ("train", "validation"):
+        (folder / part / "manifest.json").unlink()
+    (folder / "train" / "train_099.bin").write_bytes(b"other ids")
+    damage(folder / name)
+    assert before.items() <= contents(prepare("stories", "bpe-300")).items()
 
 
 def test_ready_shards_need_no_right_to_write(monkeypatch, tokenizer):

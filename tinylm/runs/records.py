@@ -134,8 +134,11 @@ def read_record(path: str | Path) -> Record:
             raise RunError(f"{odd}: restore the file") from error
     if (n := len(found["header"])) != 1:
         raise RunError(f"{path.name} has {n} headers instead of 1: restore the file")
-    end = said if last == "end" else None
-    return Record(found["header"][0], found["step"], found["evaluation"], end, found["measurement"])
+    header, end = found["header"][0], said if last == "end" else None
+    known = [line.get("step", 0) for line in found["step"] + found["evaluation"]]
+    if not isinstance(header.get("train", {}), dict) or not all(isinstance(step, int) for step in known):
+        raise RunError(f"{path.name} has odd settings or steps that are no integers: restore the file")
+    return Record(header, found["step"], found["evaluation"], end, found["measurement"])
 
 
 def commit() -> str:

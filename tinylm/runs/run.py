@@ -42,6 +42,7 @@ from tinylm.training.state import Progress, TrainingState
 
 TORCHRUN = "torchrun --nproc-per-node=%d"
 RECORD = "record.jsonl"  # in the folder of a run
+HEADER = b'{"kind": "header"'  # how it begins
 PARTS = (
     "recipe",
     "scale",
@@ -98,6 +99,10 @@ def resume(name: str, *, world: World = SINGLE) -> "Run":
         for sentence in passed_over:
             print(f"passed over: {sentence}")
         record, done = read_record(folder / RECORD), saved.progress
+        for step in saved_steps(folder / paths.KEPT):
+            place = folder / paths.KEPT / folder_of(step)
+            if step > done.step and not checkpoint.is_ours(place):  # the run would save there
+                raise RunError(f"{paths.display_path(place)} is not only a checkpoint: move it elsewhere")
         check_same(world, {"the checkpoint": saved.name, "its files": saved.data["files"]})
         if record.has_ended and not passed_over:
             ended = f"the run {folder.name} ended after {done.step} of {saved.config.steps} steps"
@@ -347,6 +352,8 @@ def new_folder(name: str) -> Path:
     folder = paths.MINE / paths.validate_name(name, "a run")
     is_taken = bool(saved_steps(folder / paths.KEPT))
     with suppress(RunError, FileNotFoundError):  # there is no record, or its first line was cut off
+        begin = (folder / RECORD).read_bytes()[: len(HEADER)]
+        is_taken |= not HEADER.startswith(begin)  # it is somebody's own file
         record = read_record(folder / RECORD)
         is_taken |= record.what != "training" or record.end is not None
     if is_taken:

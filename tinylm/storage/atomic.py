@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,9 @@ def atomic_directory(folder: str | Path, ours: Collection[str], *, overwrite: bo
     `recover_directory(folder)` is the earlier folder or the new one, complete. There is no such promise where
     the folder itself must stay: where it keeps other files, is the working folder, or is a mounted disk. Then
     each file is renamed into place, one after the other."""
-    home = Path(folder).resolve()
-    earlier = home.with_name(f".{home.name}.earlier")
-    draft = home.with_name(f".{home.name}.partial")
+    home = Path(os.path.realpath(folder))  # unlike resolve(), also where a link leads to itself
+    earlier = home.parent / f".{home.name}.earlier"
+    draft = home.parent / f".{home.name}.partial"
     try:
         now = recover_directory(home)
         is_folder = {path.name: path.is_dir() for path in now.iterdir()} if now.exists() else {}
@@ -97,7 +97,7 @@ def alone_in(folder: Path, refusal: Exception) -> Iterator[None]:
 
 def recover_directory(home: Path) -> Path:
     """Return where the folder is: at `home`, or one step aside if its replacement was cut short."""
-    return home if home.exists() else home.with_name(f".{home.name}.earlier")
+    return home if home.exists() else home.parent / f".{home.name}.earlier"
 
 
 def flush(path: Path) -> None:
@@ -133,13 +133,13 @@ def read_json(home: Path, name: str, shown: str | Path) -> JSON:
     """Return the object in a JSON file. Raises CheckpointError, which calls the folder `shown`.
 
     Reading is strict, so that nobody else has to check again: no nan or infinity, no half surrogate pair, no
-    nesting without end."""
+    nesting without end. Only a regular file is opened: a pipe might never end."""
     where = f"{shown}/{name}"
+    if not (home / name).is_file():
+        raise CheckpointError(f"there is no checkpoint at {shown}: {name} is missing")
     try:
         data = json.loads((home / name).read_bytes())
         json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
-    except (FileNotFoundError, IsADirectoryError):
-        raise CheckpointError(f"there is no checkpoint at {shown}: {name} is missing") from None
     except (ValueError, RecursionError) as error:
         raise damaged(where, f"it is not JSON: {error}") from error
     if not isinstance(data, dict):
@@ -162,8 +162,9 @@ def read_sealed(home: Path, name: str, shown: str | Path, fields: JSON, files: S
         raise damaged(where, f"expected content with sha256 {short(expected)} and found {found}")
     for beside in files:
         expected, found = data["files"].get(beside), None
-        with suppress(FileNotFoundError, IsADirectoryError), (home / beside).open("rb") as file:
-            found = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
+        if (home / beside).is_file():
+            with (home / beside).open("rb") as file:
+                found = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
         if found is None or found != expected:
             raise damaged(f"{shown}/{beside}", f"expected {short(expected, 120)} and found {found}")
     return data

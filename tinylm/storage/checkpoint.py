@@ -16,13 +16,14 @@ import copy
 import dataclasses
 import re
 import shutil
+from collections import defaultdict
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tinylm.device import whole
-from tinylm.errors import CheckpointError, ConfigError
+from tinylm.errors import CheckpointError, ConfigError, short
 from tinylm.storage import atomic, weights
 from tinylm.training.config import TrainConfig
 from tinylm.training.provenance import check_unchanged
@@ -31,6 +32,7 @@ from tinylm.training.state import Progress, TrainingState
 TENSORS, TRAINING = "training.safetensors", "training.json"
 FIELDS = {"optimizer": str, "scaler": dict, "files": dict}  # the version of both is in tinylm.json
 FIELDS |= {"step": int, "skipped": int, "tokens": int, "seconds": float, "val_losses": list}  # the progress
+OURS = {weights.WEIGHTS, weights.TOKENIZER, weights.ABOUT, TENSORS, TRAINING}
 LAST = 2  # this many of the latest checkpoints are kept: if one is damaged, there is another
 
 
@@ -55,21 +57,24 @@ class TrainingCheckpoint:
 
         The optimiser's settings stay as they are: they follow from the run's config, which is compared.
         Raises CheckpointError naming each field in which the state differs, and then changes nothing."""
-        optimizer, parameters = state.optimizer, dict(state.model.named_parameters())
+        optimizer, named = state.optimizer, {p: name for name, p in state.model.named_parameters()}
         saved = self.provenance | {"optimizer": self.data["optimizer"]}
         check_unchanged(self.name, saved, state.provenance | {"optimizer": type(optimizer).__name__})
         trained = [p for group in optimizer.param_groups for p in group["params"]]
-        places = {p: place for place, p in enumerate(trained)}  # in torch's flat list of all groups
+        names = [named.get(p) for p in trained]  # in torch's order, a flat list of all groups
+        if self.tensors or self.progress.step > self.progress.skipped:  # none before the first step
+            after = _memory_after_a_step(optimizer, trained)
+            expected = {f"{names[i]}/{key}": t for i, held in after.items() for key, t in held.items()}
+            weights.check_fit(expected, self.tensors, f"{self.name}/{TENSORS}")
         memory: dict[int, dict[str, Tensor]] = {}
         for name, tensor in self.tensors.items():
             parameter, _, key = name.rpartition("/")
-            p = parameters.get(parameter)
-            if p not in places:
-                raise CheckpointError(f"{self.name} trained {parameter}, which the optimiser does not have")
+            place = names.index(parameter)
+            p = trained[place]
             # In the parameter's memory order: torch's fused kernels read both as they lie in memory, and mix
             # up the numbers of two that lie differently, without an error.
             own = torch.empty_like(p if p.shape == tensor.shape else tensor, dtype=tensor.dtype, device="cpu")
-            memory.setdefault(places[p], {})[key] = own.copy_(tensor)  # the optimiser writes into it
+            memory.setdefault(place, {})[key] = own.copy_(tensor)  # the optimiser writes into it
         self.model.fill(state.model)
         if self.data["scaler"] and state.precision.scaler.is_enabled():
             state.precision.scaler.load_state_dict(self.data["scaler"])
@@ -96,8 +101,7 @@ def save(folder: str | Path, state: TrainingState, *, tokenizer: atomic.JSON, no
         for tensor in (*weights.tensors_of(model).values(), *tensors.values()):
             whole(tensor)
         return
-    ours = {weights.WEIGHTS, weights.TOKENIZER, weights.ABOUT, TENSORS, TRAINING}
-    with atomic.atomic_directory(folder, ours) as beside:
+    with atomic.atomic_directory(folder, OURS) as beside:
         about = weights.write(beside, model, tokenizer=tokenizer, notes=notes, provenance=state.provenance)
         training = {
             "optimizer": type(optimizer).__name__,
@@ -108,10 +112,26 @@ def save(folder: str | Path, state: TrainingState, *, tokenizer: atomic.JSON, no
         atomic.write_json(beside / TRAINING, training, sealed=True)
 
 
+def _memory_after_a_step(optimizer: torch.optim.Optimizer, trained: list[Tensor]) -> dict[int, dict]:
+    """Return the state that an optimiser has after a step, in torch's order and without its numbers.
+
+    A copy of the optimiser does a step with parameters that have a shape and nothing else."""
+    shapes = {id(p): nn.Parameter(torch.empty_like(p, device="meta")) for p in trained}
+    twin = copy.deepcopy(optimizer, shapes | {id(optimizer.state): defaultdict(dict)})
+    for group in twin.param_groups:
+        group["fused"] = False  # torch has no fused kernel for them, and the names are the same
+        for p in group["params"]:
+            p.grad = torch.empty_like(p)
+    twin.step()
+    return twin.state_dict()["state"]
+
+
 def load(folder: str | Path) -> TrainingCheckpoint:
     """Read and verify a whole checkpoint. Raises CheckpointError naming a file that is not as it was."""
     home = Path(folder)
     data = atomic.read_sealed(home, TRAINING, folder, FIELDS, (weights.ABOUT, TENSORS))
+    if home.name.startswith("step_") and home.name != folder_of(data["step"]):
+        raise atomic.damaged(f"{folder}/{TRAINING}", f"step is {short(data['step'])}")
     model, tensors = weights.load(folder), weights.read_tensors(home / TENSORS, folder)
     try:
         val_losses = [(int(step), float(loss)) for step, loss in data["val_losses"]]
@@ -129,7 +149,7 @@ def folder_of(step: int) -> str:
 
 def saved_steps(home: Path) -> list[int]:
     """Return the steps for which there is a checkpoint, rising. Drafts and other files do not count."""
-    found = (re.fullmatch(r"step_(\d{8,})", path.name) for path in home.glob("step_*"))
+    found = (re.fullmatch(r"step_([0-9]{8,})", path.name) for path in home.glob("step_*"))
     return sorted(int(match[1]) for match in found if match)
 
 
@@ -147,14 +167,19 @@ def load_newest(home: str | Path) -> tuple[TrainingCheckpoint, list[str]]:
     raise CheckpointError(f"there is no complete checkpoint in {home}: {because}")
 
 
+def is_ours(folder: Path) -> bool:
+    """Return whether this is a folder with nothing in it but files of a checkpoint, whole or not."""
+    return folder.is_dir() and all(path.name in OURS and not path.is_dir() for path in folder.iterdir())
+
+
 def rotate(home: Path, *, step: int, best: int | None) -> None:
     """Remove the checkpoints up to `step` that are neither among the LAST ones nor the best.
 
-    Later ones, which a resumed run has not reached again, are left alone. A checkpoint that is removed loses
-    its name first, so no crash leaves half of one under its name. If the disk refuses, the next call tries
-    again."""
-    reached = [saved for saved in saved_steps(home) if saved <= step]
+    Later ones, which a resumed run has not reached again, are left alone, and so is what holds anything else.
+    A checkpoint that is removed loses its name first, so no crash leaves half of one under its name. If the
+    disk refuses, the next call tries again."""
     with contextlib.suppress(OSError):
+        reached = [saved for saved in saved_steps(home) if saved <= step and is_ours(home / folder_of(saved))]
         for saved in reached[:-LAST]:
             if saved != best:
                 (home / folder_of(saved)).rename(home / f".{folder_of(saved)}.removed")

@@ -7,6 +7,7 @@
 None of them holds code, and no model is filled with weights that fit only partly.
 Taught in notebook 04_training."""
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -133,8 +134,11 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict | None 
 
 def load(folder: str | Path) -> Checkpoint:
     """Read and verify the three files. Raises CheckpointError naming the one that is not as it was saved."""
-    home = atomic.recover_directory(Path(folder).resolve())
+    home = atomic.recover_directory(Path(os.path.realpath(folder)))
     about = atomic.read_sealed(home, ABOUT, folder, FIELDS, (WEIGHTS, TOKENIZER))
+    for part in ("data", "dataset", "train"):
+        if not isinstance(about["provenance"].get(part, {}), dict):
+            raise atomic.damaged(f"{folder}/{ABOUT}", f"{part} of its provenance is no object")
     try:
         config = ModelConfig.from_json(about["config"])
         tokenizer = tokenizer_from_json(atomic.read_json(home, TOKENIZER, folder))
@@ -176,8 +180,15 @@ def check_size(name: str, tensors: dict[str, Tensor], config: ModelConfig) -> No
 
 
 def copy_into(state: dict[str, Tensor], found: dict[str, Tensor], name: str) -> None:
-    """Copy tensors into those of the same names. Raises CheckpointError, before anything is changed, unless
-    they are exactly the same names and shapes; it calls what was found `name`.
+    """Copy tensors into those of the same names. Raises as `check_fit`, before anything is changed."""
+    check_fit(state, found, name)
+    with torch.no_grad():
+        for each, tensor in state.items():
+            tensor.copy_(found[each])
+
+
+def check_fit(state: dict[str, Tensor], found: dict[str, Tensor], name: str) -> None:
+    """Raise CheckpointError unless what was found, called `name`, has the names and shapes of a state.
 
     Floats of any precision fit floats; integers and booleans only fit their own type, and complex numbers fit
     nothing: a cast would make another model of them."""
@@ -186,9 +197,6 @@ def copy_into(state: dict[str, Tensor], found: dict[str, Tensor], name: str) -> 
         odd, _ = min(different)
         shapes = f"{have.get(odd)} and its model asks for {want.get(odd)}"
         raise atomic.damaged(name, f"it has {repr(odd[:80])[1:-1]} with shape {shapes}")
-    with torch.no_grad():
-        for each, tensor in state.items():
-            tensor.copy_(found[each])
 
 
 def _described(tensor: Tensor) -> str:

@@ -131,8 +131,9 @@ def corpus_here(name: str) -> Corpus:
         holds, what = "part" if entry["holds"] == "part" else "stand-in", " ".join(entry["what"].split())
         files = tuple(RemoteFile(file["name"], "", file["size"], file["sha256"]) for file in entry["files"])
         for file in files:  # a pack may come from anywhere: its files must not lead out of its folder
-            if not re.fullmatch(r"\w[\w .-]{0,99}", file.name) or type(file.size) is not int:
-                raise ValueError("an odd name or size")
+            is_plain = re.fullmatch(r"\w[\w .-]{0,99}", file.name)
+            if not is_plain or type(file.size) is not int or type(file.sha256) is not str:
+                raise ValueError("an odd name, size or sha256")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _bad_pack(f"what its {PACK} says of {name} cannot be, {short(str(error))}") from error
     if not files:

@@ -130,6 +130,8 @@ def _rows(file: BinaryIO, name: str) -> Iterator[tuple[str, int, int]]:
     try:
         with ParquetFile(file, pre_buffer=False) as table:  # pre_buffer would hold all of a row group
             _require_text(table.schema_arrow.names, name)
+            if table.schema_arrow.names.count("text") > 1:
+                raise DataError(f"{name} has two columns 'text': rename the one without the texts")
             for group in range(table.metadata.num_row_groups):
                 for batch in table.iter_batches(1000, row_groups=[group], columns=["text"]):
                     for text in batch.column(0).to_pylist():

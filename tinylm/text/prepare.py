@@ -1,9 +1,11 @@
 """Preparing: a corpus becomes shards of tokens, once, and an interruption costs one shard at most.
 
 A shard under its final name is complete. After an interruption, `prepare` reads past the finished shards,
-which is quick, and encodes the rest. Where finished shards are damaged, it makes all of them again. One
-process does the work: all of TinyStories takes it about two minutes. Taught in notebook 08_tinystories."""
+which is quick, and encodes the rest. Where a finished shard is not what was written, all of them are made
+again. One process does the work: all of TinyStories takes it about two minutes. Taught in notebook
+08_tinystories."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -21,10 +23,11 @@ from tinylm.terminal import shows_bars
 from tinylm.text import corpora, documents
 from tinylm.text.corpora import END_OF_TEXT, Corpus, is_aside
 from tinylm.text.download import RemoteFile, sha256, write_json
-from tinylm.text.shards import MANIFEST, open_tokens, write_manifest, write_shard
+from tinylm.text.shards import open_tokens, write_manifest, write_shard
 from tinylm.text.tokenizers import BPETokenizer, fingerprint, tokenizer_named
 
 TOKENIZER = "tokenizer.json"  # beside the shards: a preparation that resumes uses the one it began with
+FINISHED = "finished.json"  # beside it: {file: its sha256} of the tokenizer and the finished shards
 TRAINED_ON = 10**8  # characters: more text hardly changes the merges
 
 
@@ -122,9 +125,8 @@ def _make(home: Path, corpus: str, tokenizer: str, text: Corpus, source: dict) -
     paths = corpora.fetch(corpus) if corpus in corpora.CORPORA else {p.name: p for p in _own_files(corpus)}
     parts = {part: [paths[name] for name in names] for part, names in text.parts.items()}
     aside = {"train": False, "validation": True} if text.by_document else {}  # which documents a part has
-    made = _begun(home, text)
+    made, finished = _begun(home)
     if made is None:
-        (home / TOKENIZER).unlink(missing_ok=True)  # first: without it nobody takes up what is left here
         shutil.rmtree(home, ignore_errors=True)
         train = next(iter(parts))
         found = (document for _, document in _documents(parts[train], text.piece, aside.get(train)))
@@ -132,27 +134,32 @@ def _make(home: Path, corpus: str, tokenizer: str, text: Corpus, source: dict) -
         for part in parts:
             (home / part).mkdir(parents=True)
         write_json(home / TOKENIZER, made.to_json())
+        finished = {TOKENIZER: sha256(home / TOKENIZER)}
     for part, files in parts.items():
         found = _documents(files, text.piece, aside.get(part))
         shown = tqdm(found, desc=f"documents {part}", delay=2, leave=False, disable=not shows_bars())
         shards = []
         for number, (_, piece) in enumerate(groupby(shown, key=itemgetter(0))):
             shards.append(home / part / f"{part or 'tokens'}_{number:03d}.bin")
-            if not shards[-1].exists():
+            name, fresh = shards[-1].relative_to(home).as_posix(), shards[-1].with_suffix(".new")
+            if name not in finished or not shards[-1].exists():
                 ids = made.encode_documents(document for _, document in piece)
-                write_shard(shards[-1], ids, made.vocab_size)
+                write_shard(fresh, ids, made.vocab_size)
+                finished[name] = sha256(fresh)
+                write_json(home / FINISHED, finished)  # before the shard has its name: none is without one
+                fresh.replace(shards[-1])
         write_manifest(home / part, shards, made.to_json(), source)
 
 
-def _begun(home: Path, text: Corpus) -> BPETokenizer | None:
-    """Return the tokenizer of the finished shards, or None where there are none to be trusted.
-
-    Where all manifests are there, a shard or a manifest is damaged: all shards are made again. That costs the
-    time of the first preparation, and spares us to find out which of them can be trusted."""
-    with suppress(DataError):
-        if not all((home / part / MANIFEST).exists() for part in text.parts):
-            return tokenizer_named(str(home / TOKENIZER))
-    return None
+def _begun(home: Path) -> tuple[BPETokenizer | None, dict[str, str]]:
+    """Return the tokenizer of the finished shards and the sha256 of each, or (None, {}) where one of them is
+    not what was written: then all are made again."""
+    with suppress(AttributeError, OSError, RecursionError, ValueError):
+        finished = json.loads((home / FINISHED).read_bytes())
+        there = {name: digest for name, digest in finished.items() if (home / name).exists()}
+        if TOKENIZER in there and all(sha256(home / name) == it for name, it in there.items()):
+            return tokenizer_named(str(home / TOKENIZER)), finished
+    return None, {}
 
 
 def _documents(files: list[Path], size: int | None, aside: bool | None) -> Iterator[tuple[tuple, str]]:
