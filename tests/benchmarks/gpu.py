@@ -3,23 +3,23 @@
 Run by hand on a machine with one; it has not run yet. It asks pytest whether the numbers are those of the
 processor (tests/end_to_end/test_gpu.py: float32, tf32, bfloat16, float16, compiled, cached), then measures,
 for the shapes of the course (0.8M, 51M, 124M), the training speed, the share of the GPU's peak that it uses
-and the most memory that it takes: in each arithmetic that this GPU does well, with each setting that costs or
-saves time, at several batch sizes; and the time of a generated token, alone and in a batch of 32. The figures
-go to data/mine/gpu, for `make promote RUN=gpu`. A shape takes some minutes, most of them the compiler's:
---shapes 51M measures that one alone. --recipes trains both Shakespeare recipes too; promote their runs by
-name.
+and the most memory that it takes: in each arithmetic, with each setting that costs or saves time, at several
+batch sizes; and the time of a generated token, alone and in a batch of 32. The figures go to data/mine/gpu,
+for `make promote RUN=gpu`. An arithmetic that this GPU doesn't do well is refused, and so is a batch that
+needs more memory than there is; the record says why. A shape takes some minutes, most of them the compiler's:
+--shapes 51M measures that one alone.
 """
 
 import statistics
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from benchmark import ROOT, in_turns, open_record, options
 
-from tinylm.device import Precision, best_device, describe_device, resolve_dtype, synchronize
+from tinylm.device import best_device, describe_device, resolve_dtype, synchronize
 from tinylm.errors import TinyLMError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate
@@ -36,22 +36,23 @@ SHAPES = {  # name: (the model, sequences per forward pass)
     "124M": (ModelConfig(vocab_size=50257, context_length=1024, n_layer=12, n_head=12, n_embd=768), 16),
 }
 PADDED = {"vocab_multiple": 64}
-SETTINGS = {
-    "explicit attention": {"attention": "explicit", "fused_loss": False},
-    "plain": {"fused_loss": False},
-    "padded vocabulary": {"fused_loss": False} | PADDED,
-    "fused loss": PADDED,
-    "computed again": {"activation_checkpointing": True} | PADDED,
-    "compiled, plain loss": {"compile": True, "fused_loss": False} | PADDED,
-    "compiled": {"compile": True} | PADDED,
-    "compiled, computed again": {"compile": True, "activation_checkpointing": True} | PADDED,
+SETTINGS = {  # of the model, and of its training
+    "explicit attention": ({"attention": "explicit"}, {"fused_loss": False}),
+    "plain": ({}, {"fused_loss": False}),
+    "padded vocabulary": (PADDED, {"fused_loss": False}),
+    "fused loss": (PADDED, {}),
+    "computed again": (PADDED | {"activation_checkpointing": True}, {}),
+    "compiled, plain loss": (PADDED, {"compile": True, "fused_loss": False}),
+    "compiled": (PADDED, {"compile": True}),
+    "compiled, computed again": (PADDED | {"activation_checkpointing": True}, {"compile": True}),
 }
 EACH_DTYPE = ("plain", "compiled")  # the other settings are measured in the best arithmetic alone
 WRITTEN = 64  # tokens to generate
 
 
-def cases(dtypes: list[str], best: str, batch: int) -> list[tuple[str, str, int]]:
+def cases(best: str, batch: int) -> list[tuple[str, str, int]]:
     """What is measured for a shape: (setting, arithmetic, sequences at once), each once."""
+    dtypes = ("float32", "tf32", "bfloat16", "float16")
     by_dtype = [(setting, dtype, batch) for dtype in dtypes for setting in EACH_DTYPE]
     by_setting = [(setting, best, batch) for setting in SETTINGS]
     by_size = [("compiled", best, size) for size in (batch // 4, 2 * batch, 4 * batch)]
@@ -59,39 +60,22 @@ def cases(dtypes: list[str], best: str, batch: int) -> list[tuple[str, str, int]
 
 
 def training(config: ModelConfig, setting: str, dtype: str, batch: int, *, seconds: float) -> dict[str, Any]:
-    """Speed and most memory of training with this setting; None where there is too little memory."""
-    device, of_model = best_device(), {field.name for field in fields(ModelConfig)}
-    chosen = SETTINGS[setting]
-    config = replace(config, **{name: value for name, value in chosen.items() if name in of_model})
-    settings = {name: value for name, value in chosen.items() if name not in of_model}
-    fused = settings.get("fused_loss", True)
-    figures = {"estimated_bytes": memory_bytes(config, batch, dtype, fused_loss=fused)}
+    """Speed and most memory of training with this setting, or why it is refused."""
+    device, (of_model, of_training) = best_device(), SETTINGS[setting]
+    config = replace(config, **of_model)
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     try:
+        plan = TrainConfig(micro_batch_size=batch, dtype=resolve_dtype(device, dtype), **of_training)
         model = GPT(config).to(device)
-        plan = TrainConfig(micro_batch_size=batch, dtype=dtype, **settings)
         speed = measure_speed(model, plan, context_length=config.context_length, seconds=seconds)
-    except torch.OutOfMemoryError:
-        return figures | {"tokens_per_second": None, "tflops": None, "peak_bytes": None}
-    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
-    tflops = speed * flops_per_token(config) / 1e12
-    return figures | {"tokens_per_second": speed, "tflops": tflops, "peak_bytes": peak}
-
-
-def product_tflops(dtype: str, n: int, device: torch.device) -> float:
-    """Return the TFLOP/s of a product of two (n, n) matrices in this arithmetic: the best of ten."""
-    kind = torch.float32 if dtype in ("float32", "tf32") else getattr(torch, dtype)
-    a, b = (torch.randn(n, n, device=device, dtype=kind) for _ in range(2))
-
-    def product() -> None:
-        a @ b
-        synchronize(device)
-
-    with Precision.of(device, dtype).products():
-        seconds = in_turns({"product": product}, 10)["product"]
-    return 2e-12 * n**3 / min(seconds)
+    except (torch.OutOfMemoryError, TinyLMError) as error:
+        return {"refused": str(error)}
+    figures = {"tokens_per_second": speed, "tflops": speed * flops_per_token(config) / 1e12}
+    figures["estimated_bytes"] = memory_bytes(config, batch, dtype, fused_loss=plan.fused_loss)
+    figures["peak_bytes"] = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
+    return figures
 
 
 def token_seconds(model: GPT, rows: int) -> float:
@@ -106,58 +90,33 @@ def token_seconds(model: GPT, rows: int) -> float:
     return statistics.median(in_turns({"": written}, 3, warm_up=1)[""]) / WRITTEN
 
 
-def dtypes(device: torch.device) -> list[str]:
-    """The arithmetics that this device does well."""
-    able = []
-    for dtype in ("float32", "tf32", "bfloat16", "float16"):
-        try:
-            able.append(resolve_dtype(device, dtype))
-        except TinyLMError as error:
-            print(f"{dtype}: {error}")
-    return able
-
-
 def main() -> None:
     chosen = options(
         __doc__,
         record="gpu",
         peak_tflops=(0.0, "the GPU's own, in bfloat16 without sparsity"),
-        recipes=(False, "train shakespeare_baseline and _fast here"),
         shapes=([*SHAPES], "which of them"),
         seconds=(5.0, "of steps for each speed"),
     )
-    device, python = best_device(), [sys.executable, "-m"]
-    tests = subprocess.run([*python, "pytest", "-q", "tests/end_to_end/test_gpu.py"], cwd=ROOT, check=False)
-    header = {"device": describe_device(device), "dtype": "each", "tests_passed": tests.returncode == 0}
-    record, able, best = open_record(chosen, **header), dtypes(device), resolve_dtype(device)
-    for dtype in able:
-        reached = product_tflops(dtype, 8192, device)
-        record.write("measurement", name="product", dtype=dtype, tflops=reached)
-        print(f"a product of two matrices in {dtype}: {reached:.1f} TFLOP/s", flush=True)
+    device = best_device()
+    command = [sys.executable, "-m", "pytest", "-q", "tests/end_to_end/test_gpu.py"]
+    passed = subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+    record = open_record(chosen, device=describe_device(device), dtype="each", tests_passed=passed)
     for name in chosen.shapes:
         config, batch = SHAPES[name]
-        for setting, dtype, size in cases(able, best, batch):
+        for setting, dtype, size in cases(resolve_dtype(device), batch):
             about = {"setting": setting, "dtype": dtype, "batch": size}
             figures = training(config, *about.values(), seconds=chosen.seconds)
-            tflops, peak = figures["tflops"], figures["peak_bytes"]
-            used = tflops / chosen.peak_tflops if tflops and chosen.peak_tflops else None
-            record.write("measurement", name=f"train {name}", **about, **figures, share_of_peak=used)
-            said = f"{name}, {setting}, {dtype}, {size} at once: "
-            if tflops is None:
-                print(f"{said}more memory than there is", flush=True)
-                continue
-            said += f"{figures['tokens_per_second']:,.0f} tokens per second, {tflops:.1f} TFLOP/s"
-            said += f", {used:.0%} of its peak" if used is not None else ""
-            print(said + (f", {peak / 2**30:.1f} GiB" if peak else ""), flush=True)
+            if chosen.peak_tflops and "tflops" in figures:
+                figures["share_of_peak"] = figures["tflops"] / chosen.peak_tflops
+            record.write("measurement", name=f"train {name}", **about, **figures)
+            print(f"{name}, {setting}, {dtype}, {size} at once: {figures}", flush=True)
         model = GPT(config).to(device)
         for rows in (1, 32):
             seconds = token_seconds(model.eval(), rows)
             record.write("measurement", name=f"generate {name}", rows=rows, seconds_per_token=seconds)
             print(f"{name}, {rows} texts: {1000 * seconds:.2f} ms for a token of each", flush=True)
     record.write("end")
-    if chosen.recipes:
-        for recipe in ("shakespeare_baseline", "shakespeare_fast"):
-            subprocess.run([*python, "tinylm", "train", recipe, "--run", f"{recipe}-gpu"], check=True)
 
 
 if __name__ == "__main__":
