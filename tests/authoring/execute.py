@@ -2,7 +2,6 @@
 
     python -m tests.authoring.execute                  every notebook, in order
     python -m tests.authoring.execute 02_attention     one, by name (or by a part of it)
-    python -m tests.authoring.execute --solutions 02   the second pass: solutions put in, nothing written
 
 The kernel is the interpreter that runs this, whatever kernelspecs the machine has. The texts are those of
 TINYLM_DATA. A notebook is written only if every cell ran and wrote nothing to stderr.
@@ -13,7 +12,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
@@ -176,18 +174,14 @@ def main() -> int:
         prog="python -m tests.authoring.execute", description=__doc__.split("\n")[0]
     )
     parser.add_argument("names", nargs="*", help="notebooks, by name or a part of it; all when none is given")
-    parser.add_argument("--solutions", action="store_true", help="put the solutions in, check, write nothing")
-    options = parser.parse_args()
     failures = 0
-    for path in found(options.names):
-        began = time.perf_counter()
+    for path in found(parser.parse_args().names):
         try:
-            (solve if options.solutions else execute)(path)
+            execute(path)
+            print(f"{path.stem} is written", flush=True)
         except (NotebookFailed, DataError) as failure:
             failures += 1
             print(f"{path.stem}: FAILED: {failure}\n", flush=True)
-        else:
-            print(f"{path.stem}: {time.perf_counter() - began:.1f} s", flush=True)
     return 1 if failures else 0
 
 

@@ -107,11 +107,10 @@ def _what_to_type(header: dict[str, Any]) -> str:
     if name not in RECIPES:  # of an earlier course
         return name
     own = recipe(name, header.get("scale"))
-    renamed = {name.replace("matrix_", "muon_"): value for name, value in header["train"].items()}
     parts = {
         "data": (asdict(own.data), data_read(header)),
         "model": (own.model.to_json(), header["model"]),
-        "train": (own.train.to_json(), renamed),
+        "train": (own.train.to_json(), header["train"]),
     }
     options = [
         _option(f"--{part}.{field}".replace("_", "-"), value)

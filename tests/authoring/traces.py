@@ -5,7 +5,7 @@ import re
 import socket
 
 # A home or a scratch folder, in any file of the repository.
-MACHINE_PATH = re.compile(r"(?<![\w.~])/(?:home|work|tmp|root|Users|mnt|var)/\w|\b[A-Z]:\\\w+\\")
+MACHINE_PATH = re.compile(r"(?<![\w.~])/(?:home|work|tmp|root|Users|mnt|var)/\w|\b[A-Z]:\\+\w+\\")
 # Any path, in what a record says: /a/b but not nats/token nor https://a/b, C:\a, ~/a and ~ada/a, \\server\a
 PATH = re.compile(r"(?<![\w.~/:-])/[\w.-]+/[\w.-]|\b[A-Za-z]:[\\/]|(?<!\w)~[\w-]*[\\/]|\\\\\w+\\")
 EVERYBODYS = {"localhost", "root", "user", "runner", "jovyan", "ubuntu", "admin", "tinylm"}

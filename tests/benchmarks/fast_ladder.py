@@ -13,11 +13,10 @@ the last rung also gets a training record.
 
 import statistics
 from dataclasses import replace
-from typing import Any
 
 import torch
 from benchmark import open_record, options
-from variants import Rung, Training, changed, climb, settings_of
+from variants import Rung, Training, changed, climb, one_by_one, settings_of
 
 from tinylm.runs.recipes import recipe
 from tinylm.runs.run import Run
@@ -36,57 +35,47 @@ PARTS = {  # what shakespeare_fast changes, and the settings that say so
 BASE, FAST = recipe("shakespeare_baseline"), recipe("shakespeare_fast")
 
 
+ENDS = [Rung("baseline", BASE, is_end=True), Rung("Muon", FAST, is_end=True)]
+
+
 def without() -> list[Rung]:
-    """The fast recipe with one part at a time as the baseline has it, after the baseline and the fast one.
+    """The fast recipe with one part at a time as the baseline has it.
 
     Muon is not among them: without it, the recipe is the ladder's rung below."""
     share = BASE.train.min_learning_rate / BASE.train.learning_rate  # of the peak, whatever that is
     source = changed(BASE, min_learning_rate=share * FAST.train.learning_rate)
-    less = [
-        (f"without {name}", changed(FAST, **settings_of(source, PARTS[name])))
-        for name in PARTS
-        if name != "Muon"
-    ]
-    return [Rung("baseline", BASE), Rung("all of it", FAST)] + [Rung(*one) for one in less]
+    parts = {name: settings_of(source, fields) for name, fields in PARTS.items() if name != "Muon"}
+    return [Rung(f"without {name}", changed(FAST, **settings)) for name, settings in parts.items()]
 
 
 def ladder() -> list[Rung]:
-    """The baseline, each change on top of what was kept before it, and at the end the fast recipe itself."""
-    rungs = [Rung("baseline", BASE)]
-
-    def add(name: str, *, kept: bool = False, **settings: Any) -> None:
-        at = next(rung.recipe for rung in reversed(rungs) if rung.kept)
-        rungs.append(Rung(name, changed(at, **settings), kept))
-
-    add("higher rate", kept=True, learning_rate=ADAMW_RATE, min_learning_rate=ADAMW_RATE / 10)
-    *parts, muon = PARTS
-    for name in parts:
-        add(name, kept=True, **settings_of(FAST, PARTS[name]))
-    add("QK-norm", qk_norm=True)
-    add(muon, kept=True, **settings_of(FAST, PARTS[muon]))
-    last = rungs[-1].recipe
-    if changed(last, steps=FAST.train.steps) != replace(FAST, name=last.name, about=last.about):
-        raise SystemExit("the last rung is not shakespeare_fast: name each of its changes in PARTS")
-    rungs[-1] = Rung(muon, FAST)
-    add("QK-norm again", qk_norm=True)
-    add("hold, then fall", schedule="wsd")
+    """The baseline, each change on top of those before it, the fast recipe itself, and what is not kept."""
+    higher = changed(BASE, learning_rate=ADAMW_RATE, min_learning_rate=ADAMW_RATE / 10)
+    *parts, _ = one_by_one(higher, changed(FAST, steps=BASE.train.steps), PARTS)
     twice = {name: 2 * getattr(FAST.train, name) for name in ("tokens_per_step", "micro_batch_size")}
-    add("twice the batch", **twice)
-    return rungs
+    asides = {
+        "QK-norm": changed(parts[-1].recipe, qk_norm=True),
+        "QK-norm again": changed(FAST, qk_norm=True),
+        "hold, then fall": changed(FAST, schedule="wsd"),
+        "twice the batch": changed(FAST, **twice),
+    }
+    baseline, fast = ENDS
+    tried = [Rung(name, recipe, kept=False) for name, recipe in asides.items()]
+    return [baseline, Rung("higher rate", higher), *parts, fast, *tried]
 
 
 def step_ratios(rungs: list[Rung]) -> list[float]:
-    """Return the CPU-seconds of each rung's step over those of the first rung's: medians over the turns.
+    """Return the CPU-seconds of each rung's step over those of the baseline's: medians over the turns.
 
-    Each turn of five steps is compared with the first rung's in the same turn, which met the same load."""
-    runs = [Training.of(Run(changed(rung.recipe, seed=1))) for rung in rungs]
+    Each turn of five steps is compared with the baseline's in the same turn, which met the same load."""
+    runs = [Training.of(Run(changed(at, seed=1))) for at in (BASE, *(rung.recipe for rung in rungs))]
     shares = []
     for turn in range(1, ROUNDS + 2):
         before = [run.cpu for run in runs]
         for run in runs:
             run.go(5 * turn)
         taken = [run.cpu - cpu for run, cpu in zip(runs, before, strict=True)]
-        shares.append([own / taken[0] for own in taken])
+        shares.append([own / taken[0] for own in taken[1:]])
     return [statistics.median(own) for own in zip(*shares[1:], strict=True)]  # the first turn warms up
 
 
@@ -99,21 +88,15 @@ def main() -> None:
     )
     chosen.record = chosen.record or ("fast_without" if chosen.without else "fast_steps")
     torch.set_num_threads(1)  # makes CPU-seconds mean one thing
-    rungs = without() if chosen.without else ladder()
-    ends = [rung for rung in rungs if rung.recipe in (BASE, FAST)]
-    rungs = ends if chosen.ends else rungs
-    record = open_record(chosen, what="experiment")
-    ratios, fitted = {}, []
+    rungs = ENDS if chosen.ends else without() if chosen.without else ladder()
+    record, fitted = open_record(chosen, what="experiment"), []
     for rung, ratio in zip(rungs, step_ratios(rungs), strict=True):
         # the two recipes have a number of steps of their own
-        steps = rung.recipe.train.steps if rung in ends else int(BASE.train.steps / ratio)
-        ratios[rung.name] = {"step_time_ratio": ratio}
-        fitted.append(replace(rung, recipe=changed(rung.recipe, steps=steps, eval_every=0)))
+        steps = rung.recipe.train.steps if rung.is_end else int(BASE.train.steps / ratio)
+        own = changed(rung.recipe, steps=steps, eval_every=0)
+        fitted.append(replace(rung, recipe=own, step_time_ratio=ratio))
         print(f"{rung.name:24} step {ratio:.2f} times the baseline's: {steps} steps", flush=True)
-    if chosen.without:  # the ladder trains both ends: here they only say how long a step takes
-        fitted = fitted[2:]
-    own = () if chosen.without else [rung.name for rung in ends]
-    climb(fitted, chosen.seeds, record, own=own, figures=ratios)
+    climb(fitted, chosen.seeds, record)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ record also has the CPU-seconds of one thread.
 
 import torch
 from benchmark import open_record, options
-from variants import Rung, changed, climb, settings_of
+from variants import Rung, changed, climb, one_by_one
 
 from tinylm.runs.recipes import Recipe, recipe
 
@@ -29,7 +29,6 @@ PARTS = {  # what gpt2_124m_fast changes, and the settings that say so
     "RMSNorm": ("norm",),
     "token shift": ("token_shift",),
 }
-ASIDE = {"hold, then fall": {"schedule": "wsd"}}
 SHARE = 0.3  # of the baseline's tokens
 
 
@@ -41,21 +40,17 @@ def shorter(at: Recipe) -> Recipe:
 
 def ends() -> list[Rung]:
     """The two recipes, and the fast one with fewer tokens still."""
-    return [Rung("GPT-2", BASE), Rung("fast", FAST), Rung(f"fast, {SHARE:g} of the tokens", shorter(FAST))]
+    fewer = Rung(f"fast, {SHARE:g} of the tokens", shorter(FAST))
+    return [Rung("GPT-2", BASE, is_end=True), Rung("fast", FAST, is_end=True), fewer]
 
 
 def between() -> list[Rung]:
     """The baseline with few tokens, each change on top of those before it, and what is not kept.
 
     The last change makes it the fast recipe with as few, which is among the ends."""
-    at, last = shorter(BASE), shorter(FAST)
-    rungs = [Rung("GPT-2, fewer tokens", at)]
-    for name, fields in PARTS.items():
-        at = changed(at, **settings_of(last, fields))
-        rungs.append(Rung(name, at))
-    if (at.model, at.train, at.data) != (last.model, last.train, last.data):
-        raise SystemExit("the last rung is not gpt2_124m_fast: name each of its changes in PARTS")
-    return rungs[:-1] + [Rung(name, changed(last, **more), kept=False) for name, more in ASIDE.items()]
+    first, last = shorter(BASE), shorter(FAST)
+    aside = Rung("hold, then fall", changed(last, schedule="wsd"), kept=False)
+    return [Rung("GPT-2, fewer tokens", first), *one_by_one(first, last, PARTS)[:-1], aside]
 
 
 def main() -> None:
@@ -66,9 +61,7 @@ def main() -> None:
     )
     chosen.record = chosen.record or ("gpt2_ends" if chosen.ends else "gpt2_rungs")
     torch.set_num_threads(1)  # makes CPU-seconds mean one thing
-    rungs = ends() if chosen.ends else between()
-    own = [rung.name for rung in rungs if rung.recipe in (BASE, FAST)]
-    climb(rungs, chosen.seeds, open_record(chosen, what="experiment"), own=own)
+    climb(ends() if chosen.ends else between(), chosen.seeds, open_record(chosen, what="experiment"))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tinylm.model.config import ModelConfig
 from tinylm.runs.recipes import recipe
@@ -15,10 +16,9 @@ from tinylm.runs.records import RunRecord, read_record
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
-SMALLEST = {  # what takes more than some seconds is only asked for its --help
-    "training_step": ["--rounds", "1", "--steps", "7"],
-    "optimizer_step": ["--n-layer", "1", "--n-head", "1", "--n-embd", "8", "--rounds", "1"],
-}
+SMALLEST = {
+    "training_step": ["--rounds", "1", "--steps", "7"]
+}  # what takes longer is only asked for its --help
 SMALL = ModelConfig(vocab_size=31, context_length=17, n_layer=1, n_head=2, n_embd=8)
 COMMANDS = {
     str(path): SMALLEST.get(path.stem, ["--help"])
@@ -45,12 +45,6 @@ def test_benchmarks_run_at_their_smallest_from_anywhere(tmp_path, monkeypatch):
     assert "library train() / library step: " in done.stdout and "--peak-tflops" in done.stdout
 
 
-def test_every_record_is_made_by_a_script_that_exists():
-    commands = [read_record(path).header["command"] for path in ROOT.glob("data/runs/*.jsonl")]
-    scripts = {name for command in commands for name in re.findall(r"tests/benchmarks/\S+", command)}
-    assert scripts and [name for name in scripts if not (ROOT / name).is_file()] == []
-
-
 @pytest.fixture
 def benchmark(monkeypatch):
     """What a script defines, by its name."""
@@ -58,14 +52,24 @@ def benchmark(monkeypatch):
     return lambda name: runpy.run_path(str(FOLDER / f"{name}.py"))
 
 
-def test_gpu_measures_each_setting_once_and_each_setting_trains(benchmark):
+def test_every_record_is_made_by_a_script_that_exists_or_is_an_experiment_of_its_name(benchmark):
+    commands = [read_record(path).header["command"] for path in ROOT.glob("data/runs/*.jsonl")]
+    scripts = {name for command in commands for name in re.findall(r"tests/benchmarks/(\w+)", command)}
+    known = {*benchmark("experiments")["EXPERIMENTS"], *(path.stem for path in FOLDER.glob("*.py"))}
+    assert scripts and scripts <= known
+
+
+def test_gpu_measures_each_arithmetic_setting_and_size_once_and_the_settings_train(benchmark):
     gpu = benchmark("gpu")
-    found = gpu["cases"]("bfloat16", 32)
-    assert len(found) == len(set(found)) and {setting for setting, *_ in found} == {*gpu["SETTINGS"]}
+    found = gpu["cases"](["float32", "tf32", "bfloat16"], "bfloat16", 32)
+    assert len(found) == len(set(found)) == 2 * 3 + 6 + 3
+    assert {setting for setting, *_ in found} == {*gpu["SETTINGS"]}
+    assert {size for *_, size in found} == {8, 32, 64, 128}
     for setting, chosen in gpu["SETTINGS"].items():
         if not chosen.get("compile"):
             figures = gpu["training"](SMALL, setting, "float32", 3, seconds=0.0)
             assert figures["tokens_per_second"] > 0 and figures["tflops"] > 0
+    assert gpu["product_tflops"]("float32", 17, torch.device("cpu")) > 0
 
 
 def test_each_rung_of_the_speed_ladder_takes_its_step(benchmark):
@@ -93,13 +97,14 @@ def test_a_ladder_writes_each_evaluation_a_training_record_and_a_summary(benchma
     data = replace(short.data, corpus="toyworld-plays")
     few = {"steps": 3, "warmup_steps": 1, "micro_batch_size": 1, "tokens_per_step": 17, "eval_tokens": 99}
     model = {"n_layer": 1, "n_head": 1, "n_embd": 8, "context_length": 17}
-    rung = variants["Rung"]("one", variants["changed"](replace(short, data=data), **few, **model))
+    made = variants["changed"](replace(short, data=data), **few, **model)
+    rung = variants["Rung"]("one", made, is_end=True)
     record = RunRecord(tmp_path / "record.jsonl", {"what": "experiment"})
-    variants["climb"]([rung], [1, 2], record, own=["one"])
+    variants["climb"]([rung], [1, 2], record)
     found = read_record(record.path)
     assert [line["loss"] for line in found.evaluations] == found.measurements[0]["losses"]
     for seed, loss in zip((1, 2), found.measurements[0]["losses"], strict=True):
         own = read_record(tmp_path / f"{short.name}-seed{seed}" / "record.jsonl")
         assert own.has_ended and own.header["seed"] == seed and own.evaluations[0]["loss"] == loss
     with pytest.raises(SystemExit, match="has shakespeare_baseline-seed1, "):
-        variants["climb"]([rung], [1, 2], record, own=["one"])
+        variants["climb"]([rung], [1, 2], record)

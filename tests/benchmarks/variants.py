@@ -6,7 +6,7 @@ validation text, and what its seeds say together is one line of the record.
 
 import statistics
 import time
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from benchmark import command
 
 from tinylm.inference.evaluate import Evaluation
 from tinylm.model.gpt import GPT
-from tinylm.model.losses import LossFn, next_token_loss
 from tinylm.runs import paths
 from tinylm.runs.recipes import Recipe
 from tinylm.runs.records import RunRecord
 from tinylm.runs.run import Run
+from tinylm.runs.task import Task
 from tinylm.text.batches import Batches
 from tinylm.training.config import TrainConfig
 from tinylm.training.optim import build_optimizer
@@ -44,17 +44,15 @@ def settings_of(source: Recipe, names: Iterable[str]) -> dict[str, Any]:
 class Training:
     """A model that is trained some steps at a time; its steps and its seconds are counted."""
 
-    def __init__(
-        self, model: GPT, batches: Batches, plan: TrainConfig, loss_fn: LossFn = next_token_loss
-    ) -> None:
-        self.model, self.batches, self.plan, self.loss_fn = model.train(), batches, plan, loss_fn
+    def __init__(self, model: GPT, batches: Batches, plan: TrainConfig, task: Task) -> None:
+        self.model, self.batches, self.plan, self.task = model.train(), batches, plan, task
         self.optimizer = build_optimizer(model, plan)
         self.step, self.cpu, self.seconds, self.logged = 0, 0.0, 0.0, []
 
     @classmethod
     def of(cls, run: Run) -> "Training":
         """Return the training of a run that has not begun."""
-        return cls(run.model, run.batches, run.plan, run.task.loss_fn)
+        return cls(run.model, run.batches, run.plan, run.task)
 
     def go(self, until: int) -> None:
         """Train up to this step."""
@@ -67,7 +65,7 @@ class Training:
                 self.batches,
                 step=step,
                 config=self.plan,
-                loss_fn=self.loss_fn,
+                loss_fn=self.task.loss_fn,
                 log=log,
             )
             self.cpu += time.process_time() - cpu
@@ -91,77 +89,71 @@ def train_in_turns(
 
 @dataclass(frozen=True)
 class Rung:
-    """A recipe, the name of what it changed, and whether the rungs above keep that change."""
+    """A recipe, the name of what it changed, and whether the rungs above keep that change.
+
+    An end of a ladder also gets a training record of each run. `step_time_ratio` is the time of its step
+    over that of the baseline's, where that was measured."""
 
     name: str
     recipe: Recipe
     kept: bool = True
+    is_end: bool = False
+    step_time_ratio: float | None = None
 
 
-def climb(
-    rungs: list[Rung],
-    seeds: list[int],
-    record: RunRecord,
-    *,
-    own: Container[str] = (),
-    figures: Mapping[str, dict[str, Any]] | None = None,
-) -> None:
+def one_by_one(at: Recipe, goal: Recipe, parts: dict[str, tuple[str, ...]]) -> list[Rung]:
+    """Return a rung for each part, with its settings as `goal` has them on top of the rung before.
+
+    Raises SystemExit if the last rung differs from `goal`."""
+    rungs = []
+    for name, fields in parts.items():
+        at = changed(at, **settings_of(goal, fields))
+        rungs.append(Rung(name, at))
+    if (at.model, at.train, at.data) != (goal.model, goal.train, goal.data):
+        raise SystemExit(f"the last rung is not {goal.name}: name each of its changes in PARTS")
+    return rungs
+
+
+def climb(rungs: list[Rung], seeds: list[int], record: RunRecord) -> None:
     """Train all rungs with each seed. Write their evaluations, a summary of each rung, and the record's end.
 
-    Every run of the rungs in `own` also gets a training record in data/mine, ready to be promoted.
-    `figures` adds to the summary of a rung. Raises SystemExit where a training record exists already."""
-    places = {
-        (rung.name, seed): paths.MINE / f"{rung.recipe.name}-seed{seed}" / "record.jsonl"
-        for rung in rungs
-        for seed in seeds
-        if rung.name in own
-    }
-    if taken := [path.parent.name for path in places.values() if path.exists()]:
+    Every run of an end also gets a training record in data/mine, ready to be promoted. Raises SystemExit
+    where one exists already."""
+    ends = {rung.name: rung.recipe.name for rung in rungs if rung.is_end}
+    places = {(name, seed): paths.MINE / f"{ends[name]}-seed{seed}" for name in ends for seed in seeds}
+    if taken := [folder.name for folder in places.values() if (folder / "record.jsonl").exists()]:
         raise SystemExit(f"data/mine/ has {', '.join(taken)} already: move them away")
-    seen: dict[str, list[tuple[Training, Evaluation]]] = {rung.name: [] for rung in rungs}
+    seen: dict[str, list[dict[str, Any]]] = {rung.name: [] for rung in rungs}
     for seed in seeds:
         ready = {rung.name: Run(changed(rung.recipe, seed=seed)) for rung in rungs}
-        headers = {name: run.header(run.forecast(), command()) for name, run in ready.items() if name in own}
+        headers = {name: ready[name].header(ready[name].forecast(), command()) for name in ends}
         runs = {name: Training.of(run) for name, run in ready.items()}
         train_in_turns(runs, BLOCKS)
         for name, run in runs.items():
-            result = ready[name].task.measure(run.model, max_tokens=run.plan.eval_tokens or None)
-            seen[name].append((run, result))
-            about = {"name": name, "seed": seed, "step": run.step}
-            times = {"cpu_seconds": run.cpu, "seconds": run.seconds}
-            record.write("evaluation", **about, **asdict(result), **times)
+            result = run.task.measure(run.model, max_tokens=run.plan.eval_tokens or None)
+            about = {"name": name, "seed": seed, "step": run.step, "cpu_seconds": run.cpu}
+            seen[name].append(about | {"seconds": run.seconds} | asdict(result))
+            record.write("evaluation", **seen[name][-1])
             print(f"seed {seed} {name:24} {result.loss:.4f} {run.cpu:.0f} s", flush=True)
-            if name in own:
-                write_own(places[name, seed], headers[name], run, result)
+            if name in ends:
+                write_own(places[name, seed] / "record.jsonl", headers[name], run, result)
     for rung in rungs:
-        write_summary(record, rung, seen[rung.name], **(figures or {}).get(rung.name, {}))
+        write_summary(record, rung, seen[rung.name])
     record.write("end")
 
 
-def write_summary(
-    record: RunRecord, rung: Rung, seen: list[tuple[Training, Evaluation]], **figures: Any
-) -> None:
+def write_summary(record: RunRecord, rung: Rung, seen: list[dict[str, Any]]) -> None:
     """Write and print the mean loss of a rung over its seeds, with the standard error of that mean."""
-    losses = [result.loss for _, result in seen]
+    losses = [run["loss"] for run in seen]
     mean, error = statistics.mean(losses), None
     if len(losses) > 1:
         error = statistics.stdev(losses) / len(losses) ** 0.5
     print(f"{rung.name:24} {mean:.4f}" + (f" ± {error:.4f}" if error else ""))
-    record.write(
-        "measurement",
-        name=rung.name,
-        kept=rung.kept,
-        seeds=[run.plan.seed for run, _ in seen],
-        losses=losses,
-        loss=mean,
-        standard_error=error,
-        bits_per_token=statistics.mean(result.bits_per_token for _, result in seen),
-        cpu_seconds=[run.cpu for run, _ in seen],
-        parameters=seen[0][0].model.n_parameters(),
-        steps=rung.recipe.train.steps,
-        tokens=rung.recipe.train.steps * rung.recipe.train.tokens_per_step,
-        **figures,
-    )
+    plan = rung.recipe.train
+    figures = {"losses": losses, "loss": mean, "standard_error": error, "kept": rung.kept}
+    figures |= {"seeds": [run["seed"] for run in seen], "cpu_seconds": [run["cpu_seconds"] for run in seen]}
+    figures |= {"steps": plan.steps, "tokens": plan.steps * plan.tokens_per_step}
+    record.write("measurement", name=rung.name, step_time_ratio=rung.step_time_ratio, **figures)
 
 
 def write_own(path: Path, header: dict[str, Any], run: Training, result: Evaluation) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.settings import lively
 from tinylm.device import Precision, best_device
 from tinylm.errors import ConfigError
 from tinylm.inference.config import GenerationConfig
@@ -95,10 +96,7 @@ def test_compiled_loss_has_the_loss_and_the_gradient_of_the_plain_one(choice):
 
 @each_shape
 def test_the_cache_writes_the_same_text_and_as_on_the_processor(choice):
-    model, texts = small(**choice).eval(), []
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0.0, 0.3, generator=torch.Generator().manual_seed(parameter.numel()))
+    model, texts = lively(small(**choice).eval(), 0.3), []
     for device, use_cache in (("cpu", True), (GPU, True), (GPU, False)):
         options = GenerationConfig(temperature=0.0, max_new_tokens=20, use_cache=use_cache)
         texts.append(list(generate(model.to(device), [[3, 5, 7]], options, generator=torch.Generator())))

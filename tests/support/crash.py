@@ -2,8 +2,6 @@
 that was left in peace. Three kills are a test (test_kills), twenty an experiment (benchmarks/twenty_kills).
 """
 
-import hashlib
-import json
 import random
 import re
 import subprocess
@@ -16,48 +14,43 @@ from tests.support.command_line import TRAIN, process
 from tests.support.tiny_run import the_end
 from tinylm.storage.checkpoint import load_newest
 
+RESUME = ["resume", "killed"]
 PATIENCE = 600  # seconds for one process: on a machine with other work, starting takes a while
 
 
-def typed(name: str, steps: int, optimizer: str) -> list[str]:
+def typed(steps: int, optimizer: str) -> list[str]:
     """A small training with dropout, that evaluates and saves every few milliseconds."""
     often = ["--train.tokens-per-step", "186", "--train.eval-every", "7", "--train.log-every", "1"]
-    words = [*TRAIN, "--run", name, "--model.dropout", "0.1", *often]
+    words = [*TRAIN, "--run", "killed", "--model.dropout", "0.1", *often]
     return [*words, "--train.optimizer", optimizer, "--train.steps", str(steps)]
 
 
 def start(folder: Path, words: list[str]) -> subprocess.Popen:
     """`python -m tinylm` with these words, in a process of its own whose runs are kept in `folder`."""
+    folder.mkdir(exist_ok=True)
     with (folder / "output.txt").open("ab") as output:
         return process(folder, words, output)
 
 
-def finish(folder: Path, words: list[str]) -> None:
-    """The same, to its end."""
+def finish(folder: Path, words: list[str]) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+    """The same, to its end; returns what the run leaves: its last checkpoint's tensors and its record."""
     if code := start(folder, words).wait(PATIENCE):
         raise RuntimeError(f"exit code {code}: {(folder / 'output.txt').read_text()[-2000:]}")
+    return the_end(folder / "killed")
 
 
-def whole(folder: Path, name: str, words: list[str]) -> dict[str, str]:
-    """Train without a kill; the file_digests of what it leaves."""
-    folder.mkdir()
-    finish(folder, words)
-    return file_digests(folder / name)
-
-
-def killed(folder: Path, name: str, words: list[str], *, kills: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Train with so many kills on the way; yields what was found after each, then lets the run end.
+def killed(folder: Path, words: list[str], *, kills: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Train with so many kills on the way; yields what was found after each. Then "resume" can finish it.
 
     The moments are drawn beforehand: a number of steps, in the first three quarters, that the record must
     have reached, and up to 300 milliseconds more, in which there are steps, an evaluation and a save. Every
     second kill falls into a save: up to 30 milliseconds after its draft has appeared."""
     draw, steps = random.Random(seed), int(words[-1])
-    home, record = folder / name / "checkpoints", folder / name / "record.jsonl"
-    folder.mkdir()
+    home, record = folder / "killed" / "checkpoints", folder / "killed" / "record.jsonl"
     moments = sorted(draw.randrange(1, 3 * steps // 4) for _ in range(kills))
     for number, moment in enumerate(moments, start=1):
         started = time.time()
-        running = start(folder, words if number == 1 else ["resume", name])
+        running = start(folder, words if number == 1 else RESUME)
         _until(running, lambda moment=moment: _last_step(record) >= moment)
         reached, in_a_save = _last_step(record), number % 2 == 0
         if in_a_save:
@@ -74,15 +67,6 @@ def killed(folder: Path, name: str, words: list[str], *, kills: int, seed: int) 
             "damaged": len(passed_over),
             "exit_code": running.returncode,
         }
-    finish(folder, ["resume", name])
-
-
-def file_digests(run: Path) -> dict[str, str]:
-    """The sha256 of the last checkpoint's tensors, and of all that the record says but for the clock."""
-    tensors, lines = the_end(run)
-    found = {Path(name).name: content for name, content in tensors.items()}
-    found["record.jsonl"] = json.dumps(lines).encode()
-    return {name: hashlib.sha256(content).hexdigest() for name, content in found.items()}
 
 
 def _until(process: subprocess.Popen, happened: Callable[[], bool]) -> None:

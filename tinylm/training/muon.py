@@ -20,7 +20,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
     Muon is w <- (1 - lr · weight_decay) w - lr · sqrt(max(1, rows / columns)) · U V^T. This is the update of
     torch.optim.Muon, in float32 and for all matrices of one shape at once. torch's version iterates in
-    bfloat16, one matrix after the other, which is slow on most processors (tests/benchmarks/optimizer_step.py
+    bfloat16, one matrix after the other, which is slow on most processors (tests/benchmarks/training_step.py
     measures both). With `splits`, a group's matrices are cut into that many equal parts of rows, and each
     part is made orthogonal by itself, as if it were a parameter of its own. A parameter with more dimensions
     is a stack of matrices, each of which is cut in this way."""
