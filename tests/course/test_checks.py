@@ -108,6 +108,14 @@ def test_check_quotes_the_learners_own_line(capsys):
     assert said.endswith("ZeroDivisionError: division by zero, at `return side / 0`")
 
 
+def test_check_run_twice_takes_no_answer_of_ours_for_the_learners(capsys):
+    marked = checks.marked(NAME, given=abs)(lambda check, mine: check.close(mine(-2), 2))
+    again = marked(marked(lambda x: x))
+    first, second = capsys.readouterr().out.splitlines()
+    assert again is abs and "going on with tinylm's" in first
+    assert "this is tinylm's own answer now" in second and "correct" not in second
+
+
 def test_exercise_does_not_swallow_the_stop_of_the_kernel():
     with pytest.raises(KeyboardInterrupt), checks.exercise(NAME):
         raise KeyboardInterrupt

@@ -43,6 +43,9 @@ def marked(name: str, *, given: Any = None) -> Callable[[Callable], Callable[[An
     def decorate(marking: Callable) -> Callable[[Any], Any]:
         @functools.wraps(marking)
         def mark(answer: Any) -> Any:
+            if given is not None and answer is given:  # this cell has put it there, when it ran before
+                print(f"{name}: this is tinylm's own answer now: run your cell again, then this one")
+                return given
             with exercise(name, bound=given is not None) as check:
                 check.answer = answer
                 marking(check, answer)

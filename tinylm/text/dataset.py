@@ -208,8 +208,8 @@ def _of_shards(folder: Path, name: str, named: str, train_share: float, source: 
     """The dataset of a folder with a manifest.json, or of two folders in it, train and validation."""
     parts = [folder] if (folder / MANIFEST).is_file() else [folder / "train", folder / "validation"]
     if not all((part / MANIFEST).is_file() for part in parts):
-        asked = "" if named == "characters" else f" --tokenizer {named}"
-        way_out = f"`python -m tinylm prepare {shlex.quote(name)}{asked}` writes one"
+        asked = f" --tokenizer {'bpe-4096' if named == 'characters' else named}"
+        way_out = f"`python -m tinylm prepare {shlex.quote(name)}{asked}` writes one; characters need 1 file"
         raise DataError(f"{short(name)} has no {MANIFEST} to say which tokenizer made its ids: {way_out}")
     manifests = [read_manifest(part) for part in parts]
     hashes = {manifest["tokenizer_sha256"][:16] for manifest in manifests}
@@ -219,7 +219,7 @@ def _of_shards(folder: Path, name: str, named: str, train_share: float, source: 
     about = about if isinstance(about, dict) else {}
     fits = named in ("characters", about.get("tokenizer"))
     if not (fits or (named[:4] != "bpe-" and tokenizer_named(named).fingerprint == tokenizer.fingerprint)):
-        way_out = f"leave it out, or use shards made by {named}"
+        way_out = f"use --data.tokenizer {about.get('tokenizer')}, or shards made by {named}"
         raise DataError(f"{short(name)} was made by another tokenizer than {named}: {way_out}")
     verify = sum(manifest["count"] for manifest in manifests) <= VERIFIED_IDS
     ids = [open_tokens(part, verify=verify) for part in parts]
