@@ -317,7 +317,7 @@ def test_shards_that_cannot_be_a_dataset_are_refused_with_what_is_missing():
         with pytest.raises(DataError, match=r"has no manifest.json to say which tokenizer .* writes one"):
             load_dataset(name)
     own(name="my books/one.TXT")
-    for options, asked in (({}, ""), ({"tokenizer": "bpe-300"}, " --tokenizer bpe-300")):
+    for options, asked in (({}, " --tokenizer bpe-4096"), ({"tokenizer": "bpe-300"}, " --tokenizer bpe-300")):
         words = rf"no manifest.json .*: `python -m tinylm prepare 'my books'{asked}`"
         with pytest.raises(DataError, match=words):
             load_dataset("my books", **options)
