@@ -5,7 +5,7 @@ Taught in notebook 13_evaluation. The log-probabilities are those of lm-evaluati
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -183,24 +183,29 @@ def _encoded(tokenizer: Any, choices: Sequence[Choice], context_length: int) -> 
 
 
 def _scores(model: nn.Module, items: Sequence[Item], device: torch.device) -> np.ndarray:
-    """Return ln p of each ending of a batch, (B, E). A row holds a context, once, and all of its endings."""
-    lengths = [[len(context), *map(len, endings)] for context, endings in items]
-    shape = (len(items), max(map(sum, lengths)))
+    """Return ln p of each ending of a batch, (B, E).
+
+    A row holds a context, once, and all of its endings without their last ids, which predict nothing here."""
+    rows = [[context, *(ending[:-1] for ending in endings)] for context, endings in items]
+    shape = (len(items), max(sum(map(len, parts)) for parts in rows))
     tokens = np.zeros(shape, dtype=np.int64)
     documents = np.full(shape, -1)  # what fills up a row
-    for row, (context, endings) in enumerate(items):
-        n = sum(lengths[row])
-        tokens[row, :n] = np.concatenate([context, *endings])
-        documents[row, :n] = np.repeat(range(len(lengths[row])), lengths[row])
-    ids, of = torch.from_numpy(tokens).to(device), torch.from_numpy(documents).to(device)  # (B, T) each
+    predicting = []  # of each id of an ending: the place in the batch that predicts it
+    for row, parts in enumerate(rows):
+        lengths = [*map(len, parts)]
+        n, ends = sum(lengths), np.cumsum(lengths)
+        tokens[row, :n] = np.concatenate(parts)
+        documents[row, :n] = np.repeat(range(len(parts)), lengths)
+        for begin, end in pairwise(ends):
+            predicting.append(row * shape[1] + np.r_[lengths[0] - 1, begin:end])
+    endings = [ending for _, endings in items for ending in endings]
+    held = (tokens, documents, np.concatenate(predicting), np.concatenate(endings))
+    ids, of, places, targets = (torch.from_numpy(values).to(device) for values in held)
     context = Documents(of, shared_beginning=True)
-    # The last id of an ending and the filler predict nothing here: any position will do for them.
-    context.position_ids.clamp_(max=model.config.context_length - 1)
-    hidden = model.hidden(ids, context)  # (B, T, C)
-    row, place = torch.where(of > 0)  # (M,) each, ending after ending
-    stream = hidden[row, context.previous[row, place]]  # (M, C): what predicts each id of an ending
+    context.position_ids.clamp_(max=model.config.context_length - 1)  # the filler's may be any
+    stream = model.hidden(ids, context).flatten(0, 1)[places]  # (M, C)
     some = max(1, 2 ** (21 if device.type == "cpu" else 27) // model.config.vocab_size)  # rows of logits
-    pieces = zip(stream.split(some), ids[row, place].split(some), strict=True)
-    losses = torch.cat([token_losses(model.logits(h), targets) for h, targets in pieces]).cpu().double()
-    begins = np.cumsum([0, *(n for row in lengths for n in row[1:])])[:-1]  # of each ending in the losses
+    pieces = zip(stream.split(some), targets.split(some), strict=True)
+    losses = torch.cat([token_losses(model.logits(h), wanted) for h, wanted in pieces]).cpu().double()  # (M,)
+    begins = np.cumsum([0, *map(len, endings)])[:-1]  # of each ending in the losses
     return -np.add.reduceat(losses.numpy(), begins).reshape(len(items), -1)  # (B, E)
