@@ -27,7 +27,7 @@ def test_atomic_directory_appears_with_its_files_replaces_an_earlier_one_and_kee
     home = tmp_path / "deep" / "here"
     for text in ("old", "new"):
         (home.parent / ".here.partial").mkdir(parents=True)  # what a cut left beside does not get into it
-        (home.parent / ".here.partial" / "left over").write_text("x")
+        (home.parent / ".here.partial" / "file").write_text("half of it")
         made(home, text)
         with pytest.raises(KeyError), atomic_directory(home, {"file"}) as beside:
             (beside / "file").write_text("half")
@@ -99,6 +99,18 @@ def test_files_that_we_did_not_write_are_kept_and_so_is_the_folder_itself(tmp_pa
         found = {path.relative_to(tmp_path / "out").as_posix(): b for path, b in contents(tmp_path).items()}
         assert found == {name: b"precious", "file": b"new", "config.json": b"old"}
     assert (tmp_path / "out").stat().st_ino == folder
+
+
+@pytest.mark.parametrize("aside", [".out.partial", ".out.earlier", "out/.out.partial"])
+def test_folder_of_somebodys_own_where_a_draft_would_be_is_never_deleted(tmp_path, aside):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "essay.txt").write_text("precious")
+    (tmp_path / aside).mkdir()
+    (tmp_path / aside / "thesis.txt").write_text("precious too")
+    before = contents(tmp_path)
+    with pytest.raises(CheckpointError, match=r"\.out\.\w+ holds 'thesis.txt': move it elsewhere"):
+        written(tmp_path / "out")
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -36,14 +36,16 @@ def atomic_directory(folder: str | Path, ours: Collection[str], *, overwrite: bo
     ours: the names of all files that the block may write. They are the only ones that are ever replaced.
     overwrite: whether `folder` may hold files. Ours are replaced, all others are kept, hidden ones too.
 
-    Raises CheckpointError for a folder that holds files and must not, or that has a folder under one of our
-    names, and OSError with the folder's name as given. Whenever this is cut short,
-    `recover_directory(folder)` is the earlier folder or the new one, complete. There is no such promise where
-    the folder itself must stay: where it keeps other files, is the working folder, or is a mounted disk. Then
-    each file is renamed into place, one after the other."""
+    Raises CheckpointError for a folder that holds files and must not, for one with a folder under one of our
+    names, and if somebody's own folder has a draft's name. Raises OSError with the folder's name as given.
+    Whenever this is cut short, `recover_directory(folder)` is the earlier folder or the new one, complete.
+    There is no such promise where the folder itself must stay: where it keeps other files, is the working
+    folder, or is a mounted disk. Then each file is renamed into place, one after the other."""
     home = Path(os.path.realpath(folder))  # unlike resolve(), also where a link leads to itself
     earlier = home.parent / f".{home.name}.earlier"
     draft = home.parent / f".{home.name}.partial"
+    for aside in (earlier, draft):
+        _check_ours(aside, ours)
     try:
         now = recover_directory(home)
         is_folder = {path.name: path.is_dir() for path in now.iterdir()} if now.exists() else {}
@@ -57,6 +59,7 @@ def atomic_directory(folder: str | Path, ours: Collection[str], *, overwrite: bo
         others = is_folder.keys() - ours
         stays = home.exists() and bool(others or os.path.ismount(home) or home.samefile("."))
         if stays:
+            _check_ours(home / draft.name, ours)
             draft = home / draft.name  # on the same disk, and in a folder that can be written to
         home.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(draft, ignore_errors=True)
@@ -93,6 +96,12 @@ def alone_in(folder: Path, refusal: Exception) -> Iterator[None]:
             yield
     except Timeout:
         raise refusal from None
+
+
+def _check_ours(aside: Path, ours: Collection[str]) -> None:
+    """Raise CheckpointError if a folder that will be deleted holds files that are not ours."""
+    if others := {path.name for path in aside.glob("*")} - {*ours}:
+        raise CheckpointError(f"{aside.name} holds {short(min(others))}: move it elsewhere")
 
 
 def recover_directory(home: Path) -> Path:
