@@ -85,6 +85,7 @@ REFUSED = {  # what is typed, and some words of the sentence
     "sample x the king --seed 3": 'the text to continue is an option: --prompt "the king"',
     f"{SMALL} --train.steps {'9' * 400}": "steps is a number of more than 80 digits",
     "train": "name a recipe first",
+    SMALL: "tinyshakespeare is not here",
     "train shakespeare_cha": "did you mean shakespeare_char",
     f"{SMALL} --data.corpus no/such.txt": "there is no file 'no/such.txt'",
     f"{TINY} --model.n-head 3": "tinylm: n_embd 22 is not a multiple of n_head 3",
