@@ -93,6 +93,8 @@ REFUSED = {  # what is typed, and some words of the sentence
     f"{TINY} --run ../x": "cannot name a run",
     "card nosuch": "there is no record of nosuch: choose one of addition",
     "evaluate no\nthing": r"there is no checkpoint 'no\nthing'",
+    "import ../no/such here": "there is no folder '../no/such', and no such model from the Hub (HFValidation",
+    "import . here": "there is no checkpoint at .: config.json is missing",
     "fetch": "name one corpus or give --all",
     "fetch tinyshakespeare": "TINYLM_OFFLINE forbids the network",
     "sample x --max-new-tokens 0": "max_new_tokens is 0: it must be at least 1",

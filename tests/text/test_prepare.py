@@ -17,6 +17,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.support.command_line import ROOT
+from tests.support.crash import runs, until
 from tests.support.fault_injection import Faults, PowerCut
 from tests.text.packs import END, declare, put_files, register, written
 from tinylm.errors import CorpusMissing, DataError
@@ -103,13 +104,6 @@ def start(tmp_path, cache="cache"):
     return subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=nowhere)
 
 
-def until(happened, seconds=120):
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
 def made_at(folder):
     """When each shard was made: one that is made again has another time."""
     time.sleep(0.01)
@@ -128,7 +122,7 @@ def test_preparation_killed_at_seeded_moments_does_no_finished_shard_again_and_e
     for ended_by in ("KILL", "TERM", "INT"):
         enough = len(finished) + draw.randrange(2, 9)
         running = start(tmp_path)
-        until(lambda: len([*cache.rglob("*.bin")]) >= enough or running.poll() is not None)  # noqa: B023
+        until(lambda: len([*cache.rglob("*.bin")]) >= enough, runs(running))  # noqa: B023
         time.sleep(draw.random() / 100)
         running.send_signal(getattr(signal, f"SIG{ended_by}"))
         assert running.wait() == {"KILL": -9, "TERM": -15, "INT": -2}[ended_by]
