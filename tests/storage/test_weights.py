@@ -1,6 +1,5 @@
 """Weights come back bit for bit, or not at all; what is altered, too large or no number is refused."""
 
-import hashlib
 import json
 import math
 
@@ -13,7 +12,7 @@ from tests.support.tiny import LETTERS, bits_of, by_columns, tiny_gpt
 from tinylm.errors import CheckpointError
 from tinylm.model.gpt import GPT
 from tinylm.storage import weights
-from tinylm.storage.atomic import SEAL, write_json
+from tinylm.storage.atomic import SEAL, write, write_json
 from tinylm.storage.weights import load, save
 from tinylm.text.tokenizers import CharTokenizer
 
@@ -40,10 +39,8 @@ def edit_about(folder, **changes):
 
 def replace_file(folder, name, content):
     """Put other bytes in and make tinylm.json vouch for them: only what is inside can give them away."""
-    (folder / name).write_bytes(content)
     files = json.loads((folder / "tinylm.json").read_text(encoding="utf-8"))["files"]
-    files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    edit_about(folder, files=files)
+    edit_about(folder, files=files | {name: write(folder / name, content)})
 
 
 @pytest.mark.parametrize("position", ["learned", "rotary"])

@@ -19,6 +19,7 @@ import pytest
 from tests.support.command_line import ROOT
 from tests.support.crash import runs, until
 from tests.support.fault_injection import Faults, PowerCut
+from tests.support.tiny_run import contents
 from tests.text.packs import END, declare, put_files, register, written
 from tinylm.errors import CorpusMissing, DataError
 from tinylm.text import corpora, documents
@@ -58,10 +59,6 @@ def put_stories(monkeypatch, tmp_path, train=TRAIN):
 def plain_loop(tokenizer, texts):
     """One process, one document after the other, by the tokenizer's own encoder."""
     return np.concatenate([np.append(tokenizer.encode(text), tokenizer.end_of_text) for text in texts])
-
-
-def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def refused(match, *arguments, kind=DataError):
@@ -278,7 +275,6 @@ def test_texts_of_ones_own_are_a_file_or_a_folder_with_what_is_set_aside_by_name
 
 
 def test_bad_input_is_refused_in_a_sentence(tmp_path, tokenizer):
-    (tmp_path / "cut.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "empty.txt").write_bytes(b"\n\n")
     (tmp_path / "latin.txt").write_bytes("naïve".encode("latin-1"))
     name = "tokenizer.json"
@@ -286,7 +282,6 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path, tokenizer):
     refused("fineweb-edu-shards needs no shards: give its name", "fineweb-edu-shards", name)
     refused("there is no text 'storys': give a corpus by name", "storys", name)
     refused("for tokens, not for characters", "stories", "characters")
-    refused("cannot be read as parquet", "cut.parquet", name)
     refused("0 ids in shards: give at least 1 document", "empty.txt", name)
     refused("latin.txt is no text in UTF-8", "latin.txt", name)
     (corpora.cache() / "stories" / "Stories-valid.txt").write_bytes(b"")
