@@ -148,10 +148,14 @@ def test_card_is_printed_or_written_to_a_new_file_and_never_over_another(my_runs
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == shown
 
 
-def test_train_with_fallback_replaces_a_missing_corpus(mine, printed):
-    other = ["--data.corpus", "tinyshakespeare", "--train.steps", "2", "--fallback", "--run", "stand-in"]
-    assert "using toyworld-plays instead" in printed(*TRAIN, *other)
-    assert paths.open_checkpoint("stand-in").corpus == "toyworld-plays"
+def test_train_with_fallback_replaces_a_missing_corpus_and_resume_needs_it_no_more(monkeypatch, printed):
+    other = ["--data.corpus", "tinyshakespeare", "--fallback", "--run", "stand-in"]
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 1)
+        assert "using toyworld-plays instead" in printed(*TRAIN, *other, code=130)
+    printed("resume", "stand-in")
+    opened = paths.open_checkpoint("stand-in")
+    assert (opened.corpus, opened.notes["step"]) == ("toyworld-plays", 11)
 
 
 def test_train_on_a_text_of_ones_own_names_the_file_alone_and_quotes_what_to_type_next(
@@ -178,7 +182,7 @@ def test_story_model_is_walked_from_training_to_a_story_that_it_begins_itself(mi
     with monkeypatch.context() as patched:
         interrupt_at(patched, 2)
         said = printed("train", "tinystories_51m", "--scale", "small", *sizes, code=130)
-    assert " bits per byte" in said
+    assert " bits per byte" in said and "a sample:" in said
     assert "ended early, after 10 steps: `python -m tinylm resume told` goes on\n" in said
     header = read_record(mine / "told" / "record.jsonl").header
     assert (header["scale"], header["train"]["steps"]) == ("small", 11)

@@ -11,8 +11,6 @@ import pytest
 from tests.support.command_line import ROOT, TRAIN, assert_one_sentence, environment, process
 from tests.support.tiny_run import interrupt_at
 from tinylm.__main__ import main
-from tinylm.runs import paths
-from tinylm.runs.records import read_record
 
 pytestmark = pytest.mark.usefixtures("nothing_at_hand")
 
@@ -95,16 +93,3 @@ def test_sample_ends_quietly_when_its_reader_has_had_enough_and_at_ctrl_c(traine
         writer.stdout.close() if stop == "reader" else writer.send_signal(signal.SIGINT)
         assert writer.stderr.read() == ""
     assert writer.returncode == (0 if stop == "reader" else 130)
-
-
-def test_training_at_ctrl_c_leaves_a_readable_checkpoint_and_writes_a_sample(tmp_path, monkeypatch):
-    run = process(tmp_path, [*TRAIN, "--train.steps", "1000000", "--run", "long"])
-    for line in run.stdout:
-        if line.startswith("step 10:"):
-            break
-    run.send_signal(signal.SIGINT)
-    out, _ = run.communicate(timeout=300)
-    assert run.returncode == 130 and "a sample:" in out
-    monkeypatch.setattr(paths, "MINE", tmp_path)
-    assert paths.open_checkpoint("long").notes["step"] >= 5
-    assert read_record(tmp_path / "long" / "record.jsonl").header["recipe"] == "shakespeare_char"

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from tests.support.tiny_run import tiny
-from tinylm.errors import InputError
 from tinylm.inference import choices
 from tinylm.inference.choices import score_choices
 from tinylm.runs import scoring
@@ -136,10 +135,3 @@ def test_score_of_a_checkpoint_that_is_no_runs_is_kept_nowhere(told, hellaswag, 
     files = {path.name for path in (tmp_path / "a").rglob("*.*")}
     assert files == {weights.WEIGHTS, weights.TOKENIZER, weights.ABOUT} and not kept(told)
     assert score(tmp_path / "a" / "b" / "own", "hellaswag")[0]["n"] == 5
-
-
-def test_score_that_is_refused_keeps_nothing(mine):
-    run_recipe(tiny(data=STORIES), name="told", command="")
-    with pytest.raises(InputError, match="3 of 3 items do not fit the model's context of 31 tokens"):
-        score("told", "toyworld", 3)
-    assert {path.name for path in (mine / "told").iterdir() if path.suffix} == {"record.jsonl"}

@@ -14,6 +14,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from tests.authoring.execute import NOTEBOOKS
+from tests.support.hugging_face import transformers
+from tests.support.settings import lively
 from tinylm.course.exercises import nb03
 from tinylm.course.notebooks import put_solutions_in
 from tinylm.model.config import ModelConfig
@@ -47,15 +49,10 @@ CLASSES = {
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """Hugging Face's model, its tensors under OpenAI's names, their masks among them, and these in a file."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("HF_HUB_OFFLINE", "1")
-        from transformers import GPT2Config, GPT2LMHeadModel
     sizes = {name: SIZES[name] for name in ("vocab_size", "n_embd", "n_layer", "n_head")}
     ends = {"bos_token_id": None, "eos_token_id": None}
-    theirs = GPT2LMHeadModel(GPT2Config(n_positions=SIZES["context_length"], **sizes, **ends)).eval()
-    with torch.no_grad():
-        for parameter in theirs.parameters():
-            parameter.normal_(0.0, 0.3, generator=torch.Generator().manual_seed(parameter.numel()))
+    config = transformers.GPT2Config(n_positions=SIZES["context_length"], **sizes, **ends)
+    theirs = lively(transformers.GPT2LMHeadModel(config), 0.3).eval()
     T = SIZES["context_length"]
     tensors = {name: t.clone().contiguous() for name, t in theirs.transformer.state_dict().items()}
     tensors |= {f"h.{n}.attn.bias": torch.ones(1, 1, T, T).tril() for n in range(SIZES["n_layer"])}

@@ -32,7 +32,6 @@ def test_model_is_downloaded_by_its_name_a_published_one_at_its_commit_and_nothi
     monkeypatch.setenv("TINYLM_OFFLINE", offline)
     opened = open_hugging_face(name)
     assert same(opened.tensors, original.tensors) and opened.tokenizer == WORDS
-    assert opened.notes == {"imported": name}
 
 
 @pytest.mark.parametrize("offline", ["0", "1"])

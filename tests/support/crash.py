@@ -51,10 +51,10 @@ def killed(folder: Path, words: list[str], *, kills: int, seed: int) -> Iterator
     for number, moment in enumerate(moments, start=1):
         started = time.time()
         running = start(folder, words if number == 1 else RESUME)
-        _until(running, lambda moment=moment: _last_step(record) >= moment)
-        reached, in_a_save = _last_step(record), number % 2 == 0
+        until(lambda moment=moment: last_step(record) >= moment, runs(running))
+        reached, in_a_save = last_step(record), number % 2 == 0
         if in_a_save:
-            _until(running, lambda started=started: _draft_since(home, started))
+            until(lambda started=started: _draft_since(home, started), runs(running))
         time.sleep(draw.uniform(0, 0.03 if in_a_save else 0.3))
         running.kill()
         running.wait(PATIENCE)
@@ -69,11 +69,16 @@ def killed(folder: Path, words: list[str], *, kills: int, seed: int) -> Iterator
         }
 
 
-def _until(process: subprocess.Popen, happened: Callable[[], bool]) -> None:
-    """Wait until something has happened, or the process has ended."""
-    until = time.monotonic() + PATIENCE
-    while not happened() and process.poll() is None:
-        if time.monotonic() > until:
+def runs(process: subprocess.Popen) -> Callable[[], bool]:
+    """Whether it still runs, to be asked again and again."""
+    return lambda: process.poll() is None
+
+
+def until(happened: Callable[[], bool], is_running: Callable[[], bool]) -> None:
+    """Wait until something has happened, or what it is waited for has ended."""
+    end = time.monotonic() + PATIENCE
+    while not happened() and is_running():
+        if time.monotonic() > end:
             raise RuntimeError(f"nothing happened in {PATIENCE} seconds")
         time.sleep(0.0005)
 
@@ -86,6 +91,7 @@ def _draft_since(home: Path, started: float) -> bool:
         return False
 
 
-def _last_step(record: Path) -> int:
+def last_step(record: Path) -> int:
+    """The last step that a run has recorded; -1 before the first."""
     said = record.read_bytes() if record.exists() else b""
     return max(map(int, re.findall(rb'^{"kind": "step", "step": (\d+),', said, re.MULTILINE)), default=-1)

@@ -19,7 +19,6 @@ class FileServer(http.server.ThreadingHTTPServer):
         self.data = data
         self.resumes = True  # honours Range
         self.tells_length = True
-        self.headers = {}  # said besides the true ones
         self.stops_after = []  # for each request, the bytes after which the connection is cut
         self.refuses = []  # for each request, the status to answer instead of the file
         self.delay = 0.0  # seconds
@@ -39,8 +38,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if server.refuses:
             status, body = server.refuses.pop(0), b"sorry"
         self.send_response(status)
-        for name, value in server.headers.items():
-            self.send_header(name, value)
         if server.tells_length:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -47,8 +47,9 @@ def losses_are(monkeypatch, *losses: float) -> None:
 
 
 def contents(folder):
-    """Every file of a run with its bytes."""
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Every file in a folder, by its path in it, with its bytes."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 def files(folder):

@@ -170,11 +170,7 @@ def test_too_few_tokens_are_refused_with_an_advice_that_works():
     [
         ({"context_length": 0}, ConfigError, "context_length is 0"),
         ({"align": 0}, ConfigError, "align is 0"),
-        (
-            {"context_length": 17, "align": 5},
-            ConfigError,
-            "not made of whole lines of 5 .*: use 15, and",
-        ),
+        ({"context_length": 17, "align": 5}, ConfigError, "not made of whole lines of 5 .*: use 15, and"),
         ({"rank": 2, "world_size": 2}, ConfigError, "rank is 2: it must be at most 1"),
         ({"tokens": np.zeros((2, 50), dtype=np.int64)}, DataError, r"shape \(2, 50\)"),
         ({"tokens": np.zeros(101)}, DataError, "float64"),

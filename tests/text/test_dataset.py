@@ -239,8 +239,6 @@ def test_what_cannot_be_read_is_refused_with_what_to_type():
         own(b"")
     with pytest.raises(DataError, match=r"no text in UTF-8 .byte 0 after b'' is 0xff.: save it as UTF-8"):
         own(TEXT.encode("utf-16"))
-    with pytest.raises(DataError, match="no tokenizer 'gpt' here: use characters or bpe-4096"):
-        own(tokenizer="gpt")
     for options in ({"lowercase": True}, {"rows": "lines"}):
         with pytest.raises(ConfigError, match=r"'bpe-300': use --data.no-lowercase --data.rows windows"):
             own(tokenizer="bpe-300", **options)

@@ -44,16 +44,6 @@ def names_beside(target):
     return {path.name for path in target.parent.iterdir()} - {"input.txt.lock"}
 
 
-def test_file_arrives_complete_once_and_leaves_nothing_beside_it(server, target, capsys):
-    bring(server, target)
-    shown = capsys.readouterr().err  # the progress bar
-    assert "input.txt" in shown and str(target.parent) not in shown
-    bring(server, target)
-    assert target.read_bytes() == DATA
-    assert names_beside(target) == {"input.txt"}
-    assert server.asked == [None]  # what is there already is not asked for
-
-
 MANNERS = {  # what lies here before, the server's manners, the Range of every request
     "cut midway": (b"", {"stops_after": [200_000, 130_000]}, [None, "bytes=200000-", "bytes=330000-"]),
     "cut, length untold": (b"", {"stops_after": [20_000], "tells_length": False}, [None, "bytes=20000-"]),
@@ -104,7 +94,7 @@ def test_file_that_does_not_come_is_refused_with_the_reason_and_comes_the_next_t
     assert len(server.asked) == n_requests
     assert target.read_bytes() == b"an older file"
     assert (part_of(target).read_bytes() if part_of(target).exists() else b"") == DATA[: kept or 0]
-    vars(server).update(data=DATA, refuses=[], stops_after=[], resumes=True, headers={})
+    vars(server).update(data=DATA, refuses=[], stops_after=[], resumes=True)
     bring(server, target)
     assert target.read_bytes() == DATA
 
@@ -142,10 +132,12 @@ def test_disk_that_refuses_loses_nothing_and_costs_no_second_download(server, ta
     assert len(server.asked) == 1
 
 
-def test_many_at_once_make_one_file_with_one_download(server, target):
+def test_many_at_once_make_one_file_with_one_download_and_bars_that_tell_no_folder(server, target, capsys):
     server.delay = 0.1
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda _: bring(server, target), range(5)))
+    shown = capsys.readouterr().err
+    assert "input.txt" in shown and str(target.parent) not in shown
     assert target.read_bytes() == DATA
     assert len(server.asked) == 1
     assert names_beside(target) == {"input.txt"}

@@ -44,9 +44,8 @@ def test_mistake_in_a_file_is_never_passed_over(text, sentence):
 
 
 def test_files_ship_with_the_package():
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"][
-        "package-data"
-    ]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = project["tool"]["setuptools"]["package-data"]
     globs = [f"{package.replace('.', '/')}/{glob}" for package, own in declared.items() for glob in own]
     there = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tinylm").rglob("*.*")]
     others = {name for name in there if not name.endswith((".py", ".pyc")) and "/." not in name}
