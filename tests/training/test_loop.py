@@ -41,12 +41,6 @@ class Saved(list):
         return f"number {state.progress.step}"
 
 
-def losses(*values):
-    """An evaluation that gives these numbers, one after the other."""
-    left = list(values)
-    return lambda state: left.pop(0)
-
-
 def test_schedule_moves_once_a_step_of_two_micro_batches_and_not_where_float16_leaves_the_step_out():
     class Asked(Batches):
         def batch(self, step, micro_step=0, micro_steps=1):
@@ -223,8 +217,8 @@ def test_save_comes_before_the_first_step_after_each_evaluation_in_time_and_at_t
 def test_early_stop_after_patience_evaluations_in_a_row_that_did_not_lower_the_loss(
     values, patience, finished
 ):
-    config = make_config(steps=8, eval_every=1, patience=patience)
-    history = run(config=config, evaluate=losses(*values))
+    config, left = make_config(steps=8, eval_every=1, patience=patience), list(values)
+    history = run(config=config, evaluate=lambda state: left.pop(0))
     assert [step for step, _ in history.evaluations] == [*range(1, finished + 1)]
     assert history.stopped_early == (finished < 8)
 
