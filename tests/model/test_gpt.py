@@ -9,17 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from tests.support import settings
 from tests.support.hugging_face import transformers
-from tests.support.settings import (
-    OTHERS,
-    SMALL,
-    each_attention,
-    every_choice,
-    lively,
-    one_choice_at_a_time,
-    random_tokens,
-    tied_and_untied,
-)
+from tests.support.settings import OTHERS, SMALL, each_attention, every_choice, lively, random_tokens
 from tinylm.batch import Batch
 from tinylm.device import seeded_rng
 from tinylm.errors import TinyLMError
@@ -89,17 +81,6 @@ def test_residual_init_zero_lets_every_block_start_by_adding_nothing():
     assert not torch.equal(GPT(replace(config, residual_init="scaled")).residual_stream(tokens)[-1], first)
 
 
-def test_initial_weights_follow_the_generator_and_not_the_global_seed():
-    def weights(seed=None):
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
-        return GPT(SMALL, generator=generator).head.weight
-
-    before = torch.get_rng_state()
-    assert torch.equal(weights(3), weights(3)) and not torch.equal(weights(3), weights(4))
-    assert torch.equal(weights(), weights(0))  # the documented default
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 @every_choice
 def test_parameters_are_all_trained_and_positions_each(choice):
     model = lively(GPT(replace(SMALL, **choice)))
@@ -120,7 +101,7 @@ def test_rotary_tables_follow_the_model_and_are_not_saved():
     assert model.to("meta").rotary_cos.is_meta
 
 
-@one_choice_at_a_time
+@settings.one_choice_at_a_time
 def test_autocast_to_bfloat16_changes_the_logits_only_a_little(choice):
     model = GPT(replace(SMALL, **choice))
     tokens = random_tokens()
@@ -135,7 +116,7 @@ def test_autocast_to_bfloat16_changes_the_logits_only_a_little(choice):
 
 
 @each_attention
-@one_choice_at_a_time
+@settings.one_choice_at_a_time
 def test_attention_maps_are_what_the_layers_really_do(choice, attention):
     model = lively(GPT(replace(SMALL, **choice, attention=attention)))
     tokens = random_tokens()
@@ -241,7 +222,7 @@ def test_activation_checkpointing_writes_to_a_cache_once(monkeypatch):
 
 
 @pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss], ids=["plain", "fused"])
-@tied_and_untied
+@settings.tied_and_untied
 def test_padded_vocabulary_shows_in_the_heads_product_and_nowhere_else(choice, loss_fn, monkeypatch):
     padded, plain = GPT(replace(SMALL, **choice, vocab_multiple=64)), GPT(replace(SMALL, **choice))
     assert_close(padded.state_dict(), plain.state_dict(), rtol=0, atol=0)  # drawn alike, saved alike
