@@ -201,6 +201,7 @@ def test_batch_texts_equal_those_of_each_prompt_alone_and_stop_each_for_itself(u
     model, prompts = tiny(), ["cab", "m", "fade", "kid"]
     config = asked(60, temperature=0.0, repetition_penalty=20.0, use_cache=use_cache)
     whole = [generate_text(model, LETTERS, prompt, config, generator=seeded()) for prompt in prompts]
+    assert whole[0] == LETTERS.decode(written(model, [2, 0, 1], config))
     stopped = replace(config, stop=(whole[0][7:9], whole[1][30:33]))
     alone = [generate_text(model, LETTERS, prompt, stopped, generator=seeded()) for prompt in prompts]
     assert generate_texts(model, LETTERS, prompts, config, generator=seeded()) == whole
