@@ -1,7 +1,6 @@
 """Rules for the form of a committed notebook, whatever it teaches."""
 
 import ast
-import functools
 import re
 from collections.abc import Callable, Iterator
 
@@ -27,19 +26,14 @@ class Notebook:
         self.outputs = [(i, output) for i, cell in self.code for output in cell.outputs]
 
 
-Rule = Callable[[Notebook], list[str]]
+Rule = Callable[[Notebook], Iterator[str]]
 RULES: list[Rule] = []  # in every file of rules
 
 
-def rule(complaints: Callable[[Notebook], Iterator[str]]) -> Rule:
+def rule(complaints: Rule) -> Rule:
     """Register a generator of complaints as a rule: a good notebook gives it nothing to yield."""
-
-    @functools.wraps(complaints)
-    def listed(notebook: Notebook) -> list[str]:
-        return list(complaints(notebook))
-
-    RULES.append(listed)
-    return listed
+    RULES.append(complaints)
+    return complaints
 
 
 @rule

@@ -237,4 +237,4 @@ def read(path: Path) -> Notebook:
 
 def complaints(notebook: Notebook) -> dict[str, list[str]]:
     """Return the complaints of every rule that has any, by the rule's name."""
-    return {rule.__name__: lines for rule in RULES if (lines := rule(notebook))}
+    return {rule.__name__: lines for rule in RULES if (lines := [*rule(notebook)])}

@@ -14,17 +14,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 
 from tests.authoring import execute as execution
-from tests.authoring.execute import (
-    ROOT,
-    NotebookFailed,
-    as_text,
-    execute,
-    main,
-    normalise,
-    printed,
-    run,
-    solve,
-)
+from tests.authoring.execute import ROOT, NotebookFailed, as_text, execute, normalise, printed, run, solve
 from tests.authoring.notebook_rules import complaints, read
 from tests.authoring.notebook_sample import EXERCISE, code, good, stripped
 
@@ -89,7 +79,7 @@ def test_command_writes_nothing_and_fails_when_a_cell_fails_or_warns(
     before = path.read_bytes()
     monkeypatch.setattr(execution, "NOTEBOOKS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["execute", "02"])
-    assert main() == 1 and path.read_bytes() == before
+    assert execution.main() == 1 and path.read_bytes() == before
     assert re.search(f"(?s)02_attention: FAILED: cell 1 .*{said}", capsys.readouterr().out)
 
 

@@ -2,21 +2,10 @@
 
 import pytest
 
-from tests.authoring.glossary import (
-    Cell,
-    Term,
-    explained_by_later_ones,
-    found,
-    ill_formed,
-    introductions,
-    not_introduced,
-    prose,
-    read_aloud,
-    terms,
-    used_before,
-)
+from tests.authoring import glossary
+from tests.authoring.glossary import Cell, Term, explained_by_later_ones, found, introductions, used_before
 
-RULES = [not_introduced, used_before, explained_by_later_ones]
+RULES = [glossary.not_introduced, used_before, explained_by_later_ones]
 BATCH, CACHE, RATE, TOKEN = GLOSSARY = [
     Term("batch", "Several rows of a text that are read at once.", "01_characters"),
     Term("KV cache", "What was computed for earlier tokens and is kept.", "05_sampling"),
@@ -42,12 +31,12 @@ def planted(place, text):
 
 
 def test_glossary_is_well_formed():
-    assert list(ill_formed(terms())) == []
+    assert list(glossary.ill_formed(glossary.terms())) == []
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_glossary_and_notebooks_follow_the_rule(rule):
-    assert list(rule(terms(), prose())) == []
+    assert list(rule(glossary.terms(), glossary.prose())) == []
     assert list(rule(GLOSSARY, CELLS)) == []
 
 
@@ -70,7 +59,7 @@ def test_term_is_introduced_where_it_is_bold_or_else_where_it_is_first_named_aft
     again = Cell("01_characters", "d", False, "Again: **tokens**, **batches**.")
     assert introductions(GLOSSARY, CELLS) == {"token": 1, "batch": 2, "learning rate": 3, "KV cache": 5}
     assert introductions(GLOSSARY, [*CELLS, again])["batch"] == 6
-    assert len(list(not_introduced([TOKEN._replace(notebook="02_attention")], CELLS))) == 1
+    assert len(list(glossary.not_introduced([TOKEN._replace(notebook="02_attention")], CELLS))) == 1
 
 
 def test_sentence_that_explains_by_what_comes_later_is_found():
@@ -80,7 +69,7 @@ def test_sentence_that_explains_by_what_comes_later_is_found():
 
 
 @pytest.mark.parametrize(
-    "glossary",
+    "terms",
     [
         [CACHE, BATCH],
         [BATCH, BATCH._replace(term="batching", uses=("batch",))],
@@ -89,12 +78,12 @@ def test_sentence_that_explains_by_what_comes_later_is_found():
     ],
     ids=["unsorted", "twice", "two sentences", "too short"],
 )
-def test_glossary_that_is_ill_formed_is_found(glossary):
-    assert len(list(ill_formed(glossary))) == 1
+def test_glossary_that_is_ill_formed_is_found(terms):
+    assert len(list(glossary.ill_formed(terms))) == 1
 
 
 def test_longest_term_is_the_one_that_is_used_and_code_formulas_addresses_and_works_are_not_read():
     used = [entry.term for entry, _ in found("a learning rate, self-token, tokens of a token", GLOSSARY)]
     assert used == ["learning rate", "token", "token"]
     markdown = "`token` $token$ <b>x</b> [link](token.ipynb)\n```\ntoken\n```\n**Further reading**\n- *Token*"
-    assert not list(found(read_aloud(markdown), GLOSSARY))
+    assert not list(found(glossary.read_aloud(markdown), GLOSSARY))

@@ -108,21 +108,16 @@ def refused(root, words, run="one", **how):
     assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_record_of_a_finished_run_is_kept_byte_for_byte_and_the_readme_follows(course):
-    source = write(course, made(2.0))
-    path = promote("one")
-    assert path == course / "runs" / "one.jsonl" and path.read_bytes() == source.read_bytes()
-    assert (course / "README.md").read_text() == with_tables(README, [read_record(path)])
-
-
-def test_command_keeps_a_run_or_refuses_in_one_sentence_or_only_writes_the_tables(
+def test_command_keeps_a_run_byte_for_byte_or_refuses_in_one_sentence_or_only_writes_the_tables(
     course, monkeypatch, capsys
 ):
-    write(course, made(2.0))
+    source, kept = write(course, made(2.0)), course / "runs" / "two.jsonl"
     monkeypatch.setattr(sys, "argv", ["promote", "one", "--name", "two"])
     assert main() == 0 and "data/runs/two.jsonl is written" in capsys.readouterr().out
-    assert main() == 2 and "exists already" in capsys.readouterr().err
+    assert kept.read_bytes() == source.read_bytes()
     right = (course / "README.md").read_text()
+    assert right == with_tables(README, [read_record(kept)])
+    assert main() == 2 and "exists already" in capsys.readouterr().err
     (course / "README.md").write_text(right.replace("2.0000", "1.9000"))
     monkeypatch.setattr(sys, "argv", ["promote"])
     assert main() == 0 and (course / "README.md").read_text() == right
@@ -131,6 +126,7 @@ def test_command_keeps_a_run_or_refuses_in_one_sentence_or_only_writes_the_table
 HOME = os.sep.join(["", "home", "x"])
 EARLY = replace(made(2.0), steps=[{"step": 20}])
 REFUSED = {
+    "no header": (replace(made(2.0), header={"what": "training"}), "has no command, commit, .* seed, .* in"),
     "no end": (replace(made(2.0), end=None), "has no end"),
     "ended by hand": (made(2.0, end={"interrupted": True}), "stopped by hand after 20 of 20 steps"),
     "no evaluation": (made(), "11 steps and its last evaluation is after step 0"),
@@ -148,14 +144,6 @@ def test_record_that_may_not_be_quoted_is_refused_and_nothing_is_written(course,
     record, words = REFUSED[what]
     write(course, record)
     refused(course, words)
-
-
-@pytest.mark.parametrize("name", ["commit", "seed"])
-def test_header_without_what_prose_needs_is_refused(course, name):
-    record = made(2.0)
-    del record.header[name]
-    write(course, record)
-    refused(course, f"has no {name} in its header")
 
 
 def test_words_that_only_look_like_a_path_or_a_name_pass(course, monkeypatch):

@@ -27,6 +27,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -54,11 +55,8 @@ Figures = dict[str, Any]
 Measured = Iterator[tuple[str, Figures]]  # the name of a variant, and what was measured of it
 EVERY = 25  # steps between the measurements of a curve
 
-ADDITION, ASKED, GOAL = (
-    recipe("addition"),
-    2048,
-    0.99,
-)  # sums that are asked; the share that counts as learned
+ADDITION = recipe("addition")
+ASKED, GOAL = 2048, 0.99  # sums that are asked; the share that counts as learned
 ADAMW = {"optimizer": "adamw", "learning_rate": 5e-3, "weight_decay": 0.1}  # usual ones, not tuned
 WAYS_TO_ADD = {  # what is scored, how a sum is written, settings
     "all tokens": ("all", "", {}),
@@ -85,7 +83,7 @@ def additions(seed: int) -> Measured:
     runs = {}
     for name, (scored, style, settings) in WAYS_TO_ADD.items():
         data = replace(ADDITION.data, corpus=f"addition{style}", scored=scored)
-        runs[name] = Training.of(Run(changed(replace(ADDITION, data=data), seed=seed, **settings)))
+        runs[name] = Training(Run(changed(replace(ADDITION, data=data), seed=seed, **settings)))
     steps = [*range(EVERY, ADDITION.train.steps + 1, EVERY)]
     for name, curve in train_in_turns(runs, len(steps), exact_match).items():
         learned = (step for step, share in zip(steps, curve, strict=True) if share >= GOAL)
@@ -213,7 +211,8 @@ def storyteller(name: str, seed: int) -> Training:
     task = Task(replace(TOLD.data, recall=weight), dataset)
     recalled = {"begins": task.begins, "weigh": task.recall(n_rows=plan.steps * size)}
     batches = Batches(tokens, context_length=T, batch_size=size, seed=seed, **recalled)
-    return Training(GPT(config, generator=torch.Generator().manual_seed(seed)), batches, plan, task)
+    model = GPT(config, generator=torch.Generator().manual_seed(seed))
+    return Training(SimpleNamespace(model=model, batches=batches, plan=plan, task=task))
 
 
 def nats_of_names(name: str, training: Training) -> tuple[float, float]:

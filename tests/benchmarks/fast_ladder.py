@@ -11,11 +11,11 @@ losses when the last rung is trained, and at the end one summary line per rung. 
 the last rung also gets a training record.
 """
 
-import statistics
+import time
 from dataclasses import replace
 
 import torch
-from benchmark import open_record, options
+from benchmark import in_turns, median_ratio, open_record, options
 from variants import Rung, Training, changed, climb, one_by_one, settings_of
 
 from tinylm.runs.recipes import recipe
@@ -68,15 +68,11 @@ def step_ratios(rungs: list[Rung]) -> list[float]:
     """Return the CPU-seconds of each rung's step over those of the baseline's: medians over the turns.
 
     Each turn of five steps is compared with the baseline's in the same turn, which met the same load."""
-    runs = [Training.of(Run(changed(at, seed=1))) for at in (BASE, *(rung.recipe for rung in rungs))]
-    shares = []
-    for turn in range(1, ROUNDS + 2):
-        before = [run.cpu for run in runs]
-        for run in runs:
-            run.go(5 * turn)
-        taken = [run.cpu - cpu for run, cpu in zip(runs, before, strict=True)]
-        shares.append([own / taken[0] for own in taken[1:]])
-    return [statistics.median(own) for own in zip(*shares[1:], strict=True)]  # the first turn warms up
+    recipes = {"": BASE} | {rung.name: rung.recipe for rung in rungs}
+    runs = {name: Training(Run(changed(at, seed=1))) for name, at in recipes.items()}
+    turns = {name: lambda run=run: run.go(run.step + 5) for name, run in runs.items()}
+    times = in_turns(turns, ROUNDS, warm_up=1, clock=time.process_time)
+    return [median_ratio(times, rung.name, "") for rung in rungs]
 
 
 def main() -> None:

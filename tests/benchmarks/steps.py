@@ -1,24 +1,22 @@
 """One training step on the processor: the plain one, as it is usually written, and the library's."""
 
-import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from variants import Training
 
-from tinylm.device import Precision
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import fused_loss, next_token_loss
 from tinylm.text.batches import Batches
 from tinylm.training.config import TrainConfig
-from tinylm.training.optim import adamw
 from tinylm.training.speed import compile_loss
-from tinylm.training.step import train_step
 
 Step = Callable[[], torch.optim.Optimizer]
 
@@ -92,27 +90,16 @@ def our_step(
 
     fused: fuse the loss with the head. `changes` are settings of the model that differ from `config`."""
     T = config.context_length
-    model = GPT(replace(config, **changes))
-    optimizer = adamw(model, learning_rate=1e-4, betas=(0.9, 0.95), weight_decay=0.1)
     batches = Batches(random_ids(config), context_length=T, batch_size=batch, seed=0)
-    plan = TrainConfig(10**6, batch, batch * T, learning_rate=1e-4, min_learning_rate=1e-5)
-    precision = Precision(torch.device("cpu"), dtype, torch.amp.GradScaler("cpu", enabled=False))
+    settings = {"learning_rate": 1e-4, "min_learning_rate": 1e-5, "beta2": 0.95, "weight_decay": 0.1}
+    plan = TrainConfig(10**6, batch, batch * T, dtype=dtype, log_every=10**6, **settings)
     loss_fn = fused_loss if fused else next_token_loss
-    if compile:
-        loss_fn = compile_loss(loss_fn)
-    numbers = itertools.count()
+    task = SimpleNamespace(loss_fn=compile_loss(loss_fn) if compile else loss_fn)
+    model = GPT(replace(config, **changes))
+    run = Training(SimpleNamespace(model=model, batches=batches, plan=plan, task=task))
 
     def step():
-        train_step(
-            model,
-            optimizer,
-            batches,
-            step=next(numbers),
-            config=plan,
-            precision=precision,
-            loss_fn=loss_fn,
-            log=False,
-        )
-        return optimizer
+        run.go(run.step + 1)
+        return run.optimizer
 
     return step

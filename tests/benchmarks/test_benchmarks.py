@@ -16,9 +16,7 @@ from tinylm.runs.records import RunRecord, read_record
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
-SMALLEST = {
-    "training_step": ["--rounds", "1", "--steps", "7"]
-}  # what takes longer is only asked for its --help
+SMALLEST = {"training_step": ["--rounds", "1", "--steps", "7"]}  # the others are only asked for their --help
 SMALL = ModelConfig(vocab_size=31, context_length=17, n_layer=1, n_head=2, n_embd=8)
 COMMANDS = {
     str(path): SMALLEST.get(path.stem, ["--help"])

@@ -9,7 +9,6 @@ in hardware torch's Muon is many times slower; with it the two are close, and ou
 
 import contextlib
 import io
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,29 +28,25 @@ T, B = 64, 12  # context length, sequences in a batch
 SHAPE = ModelConfig(vocab_size=65, context_length=T, n_layer=4, n_head=4, n_embd=128)
 
 
-def mean_of(step: Callable, n: int) -> Callable[[], float]:
-    """Return a function that does n steps and returns the mean seconds of one."""
+def repeated(step: Callable, n: int) -> Callable[[], None]:
+    """Return a function that does n steps."""
 
-    def run() -> float:
-        began = time.perf_counter()
+    def run() -> None:
         for _ in range(n):
             step()
-        return (time.perf_counter() - began) / n
 
     return run
 
 
-def trained(n: int) -> Callable[[], float]:
-    """Return a function that calls `train` for n steps and returns the mean seconds of one."""
+def trained(n: int) -> Callable[[], None]:
+    """Return a function that calls `train` for n steps."""
     model = GPT(SHAPE)
     batches = Batches(random_ids(SHAPE), context_length=T, batch_size=B, seed=0)
     config = TrainConfig(n, B, B * T, warmup_steps=5, dtype="float32")
 
-    def run() -> float:
-        began = time.perf_counter()
+    def run() -> None:
         with contextlib.redirect_stderr(io.StringIO()):  # the progress bar costs time, but nobody reads it
             train(model, batches, config)
-        return (time.perf_counter() - began) / n
 
     return run
 
@@ -68,10 +63,7 @@ def muon_groups() -> list[dict[str, Any]]:
 def optimizer_steps() -> dict[str, Callable]:
     """Return, by name, functions that do one step of an optimiser."""
     matrices, others = ([p for group in muon_groups() for p in group["params"]] for _ in range(2))
-    optimizers = {
-        "Muon": MuonAdamW(muon_groups()),
-        "AdamW": torch.optim.AdamW(matrices, lr=1e-3, fused=True),
-    }
+    optimizers = {"Muon": MuonAdamW(muon_groups()), "AdamW": torch.optim.AdamW(matrices, lr=1e-3, fused=True)}
     if hasattr(torch.optim, "Muon"):  # torch 2.9 and newer
         optimizers["torch.optim.Muon"] = torch.optim.Muon(others, lr=0.02, weight_decay=0.0)
     return {name: optimizer.step for name, optimizer in optimizers.items()}
@@ -85,12 +77,13 @@ def main() -> None:
         "library step": our_step(SHAPE, B, "float32"),
     }
     optimizers = optimizer_steps()
-    runs = {name: mean_of(step, chosen.steps) for name, step in (steps | optimizers).items()}
+    runs = {name: repeated(step, chosen.steps) for name, step in (steps | optimizers).items()}
     runs["library train()"] = trained(chosen.steps)
     record = open_record(chosen)
     pairs = [("library step", name) for name in runs if name.startswith("plain")]
     pairs += [("library train()", "library step"), *((name, "Muon") for name in optimizers if name != "Muon")]
-    report(record, in_turns(runs, chosen.rounds), pairs)
+    turns = in_turns(runs, chosen.rounds)
+    report(record, {name: [taken / chosen.steps for taken in turns[name]] for name in runs}, pairs)
 
 
 if __name__ == "__main__":

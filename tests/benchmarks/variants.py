@@ -14,14 +14,10 @@ from typing import Any
 from benchmark import command
 
 from tinylm.inference.evaluate import Evaluation
-from tinylm.model.gpt import GPT
 from tinylm.runs import paths
 from tinylm.runs.recipes import Recipe
 from tinylm.runs.records import RunRecord
 from tinylm.runs.run import Run
-from tinylm.runs.task import Task
-from tinylm.text.batches import Batches
-from tinylm.training.config import TrainConfig
 from tinylm.training.optim import build_optimizer
 from tinylm.training.step import train_step
 
@@ -42,17 +38,12 @@ def settings_of(source: Recipe, names: Iterable[str]) -> dict[str, Any]:
 
 
 class Training:
-    """A model that is trained some steps at a time; its steps and its seconds are counted."""
+    """A run that has not begun, trained some steps at a time; its steps and its seconds are counted."""
 
-    def __init__(self, model: GPT, batches: Batches, plan: TrainConfig, task: Task) -> None:
-        self.model, self.batches, self.plan, self.task = model.train(), batches, plan, task
-        self.optimizer = build_optimizer(model, plan)
+    def __init__(self, run: Run) -> None:
+        self.model, self.batches, self.plan, self.task = run.model.train(), run.batches, run.plan, run.task
+        self.optimizer = build_optimizer(run.model, run.plan)
         self.step, self.cpu, self.seconds, self.logged = 0, 0.0, 0.0, []
-
-    @classmethod
-    def of(cls, run: Run) -> "Training":
-        """Return the training of a run that has not begun."""
-        return cls(run.model, run.batches, run.plan, run.task)
 
     def go(self, until: int) -> None:
         """Train up to this step."""
@@ -127,7 +118,7 @@ def climb(rungs: list[Rung], seeds: list[int], record: RunRecord) -> None:
     for seed in seeds:
         ready = {rung.name: Run(changed(rung.recipe, seed=seed)) for rung in rungs}
         headers = {name: ready[name].header(ready[name].forecast(), command()) for name in ends}
-        runs = {name: Training.of(run) for name, run in ready.items()}
+        runs = {name: Training(run) for name, run in ready.items()}
         train_in_turns(runs, BLOCKS)
         for name, run in runs.items():
             result = run.task.measure(run.model, max_tokens=run.plan.eval_tokens or None)

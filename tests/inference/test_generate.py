@@ -196,26 +196,12 @@ def test_prompt_that_cannot_be_continued_is_refused_at_the_call(call, given, wor
 # Text
 
 
-def test_stop_sequence_ends_the_text_where_the_same_text_without_it_has_it():
-    config = asked(200)
-    whole = generate_text(tiny(), LETTERS, "cab", config, generator=seeded(6))
-    assert whole == LETTERS.decode(written(tiny(), [2, 0, 1], config, seeded(6)))
-    stop = (whole[40:43], whole[90:92])
-    model, read = tiny(), []
-    real = model.forward
-    model.forward = lambda *given: read.append(given) or real(*given)
-    text = generate_text(model, LETTERS, "cab", replace(config, stop=stop), generator=seeded(6))
-    end = min(whole.find(s) + len(s) for s in stop)
-    assert 0 < end <= 43
-    assert whole[:end] in [text + s for s in stop]
-    assert len(read) == end  # nothing is computed beyond it
-
-
 @with_and_without_cache
 def test_batch_texts_equal_those_of_each_prompt_alone_and_stop_each_for_itself(use_cache):
     model, prompts = tiny(), ["cab", "m", "fade", "kid"]
     config = asked(60, temperature=0.0, repetition_penalty=20.0, use_cache=use_cache)
     whole = [generate_text(model, LETTERS, prompt, config, generator=seeded()) for prompt in prompts]
+    assert whole[0] == LETTERS.decode(written(model, [2, 0, 1], config))
     stopped = replace(config, stop=(whole[0][7:9], whole[1][30:33]))
     alone = [generate_text(model, LETTERS, prompt, stopped, generator=seeded()) for prompt in prompts]
     assert generate_texts(model, LETTERS, prompts, config, generator=seeded()) == whole
@@ -257,6 +243,9 @@ def test_prompt_begins_a_document_and_the_text_ends_where_the_model_ends_the_doc
         assert prompt + text == whole[whole.index(prompt) :]
     assert model.seen[0] == [0] and model.seen[12] == [8, 9, 10, 11, 12]  # nothing is computed after the end
     assert [0, 3] in model.seen and [0, 8, 9, 10] in model.seen
+    model.seen.clear()
+    assert generate_text(model, DOCUMENTS, "a", asked(99, stop=("ef", "fe")), generator=seeded()) == "bcd"
+    assert len(model.seen) == len("bcdef")  # nor after a stop sequence
     texts = generate_texts(model, DOCUMENTS, ["k", "", "l#"], asked(5), generator=seeded())
     assert texts == ["l", "abcde", ""]
     assert list(stream_text(model, DOCUMENTS, "", asked(3), generator=seeded())) == ["a", "b", "c"]

@@ -8,17 +8,9 @@ import torch
 from torch.testing import assert_close
 
 from tinylm.errors import InputError
+from tinylm.inference import sampling
 from tinylm.inference.config import DEFAULT, SamplingConfig
-from tinylm.inference.sampling import (
-    apply_filters,
-    keep_min_p,
-    keep_top_k,
-    keep_top_p,
-    penalise_seen,
-    probabilities,
-    sample,
-    tokens_seen,
-)
+from tinylm.inference.sampling import keep_min_p, keep_top_k, keep_top_p, probabilities, sample, tokens_seen
 
 V = 7
 WIDE = 101
@@ -94,7 +86,7 @@ def test_repetition_penalty_equals_hugging_faces(kind, penalty):
     given = KINDS[kind]
     previous = torch.randint(WIDE, (11, 43), generator=generator(8))
     expected = theirs("RepetitionPenaltyLogitsProcessor", penalty, previous=previous)(given)
-    assert torch.equal(penalise_seen(given, tokens_seen(previous, WIDE), penalty), expected)
+    assert torch.equal(sampling.penalise_seen(given, tokens_seen(previous, WIDE), penalty), expected)
 
 
 @pytest.mark.parametrize(
@@ -119,9 +111,11 @@ def test_rules_are_applied_in_hugging_faces_order():
     expected = theirs("TopPLogitsWarper", 0.93)(expected)
     expected = theirs("MinPLogitsWarper", 0.02)(expected)
     seen = tokens_seen(previous, WIDE)
-    assert torch.equal(apply_filters(given, ALL_AT_ONCE, seen), expected)
+    assert torch.equal(sampling.apply_filters(given, ALL_AT_ONCE, seen), expected)
     assert_close(probabilities(given, ALL_AT_ONCE, seen), expected.softmax(-1))
-    assert torch.equal(apply_filters(given, DEFAULT, seen), given)  # the defaults switch every rule off
+    assert torch.equal(
+        sampling.apply_filters(given, DEFAULT, seen), given
+    )  # the defaults switch every rule off
 
 
 def test_logits_of_half_precision_are_judged_in_single_precision():

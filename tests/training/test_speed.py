@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.support.settings import random_tokens
+from tests.support.tiny import same, weights
 from tinylm.batch import Batch
 from tinylm.errors import ConfigError
 from tinylm.model.config import ModelConfig
@@ -16,43 +17,38 @@ from tinylm.model.gpt import GPT
 from tinylm.model.losses import fused_loss, next_token_loss
 from tinylm.training import speed as speeds
 from tinylm.training.config import TrainConfig
+from tinylm.training.muon import MuonAdamW
 from tinylm.training.speed import compile_loss, measure_speed
 
 SMALL = ModelConfig(vocab_size=31, context_length=37, n_layer=3, n_head=2, n_embd=44, bias=False)
 
 
-@pytest.mark.parametrize("optimizer", ("adamw", "muon"))
-def test_measure_speed_takes_steps_of_the_optimizer_named_and_leaves_the_model_as_it_was(
-    optimizer, monkeypatch
+@pytest.mark.parametrize(
+    "settings, expected",
+    [
+        ({"fused_loss": False}, ("adamw", next_token_loss)),
+        ({"optimizer": "muon"}, ("muon", fused_loss)),
+        ({"compile": True}, ("adamw", ("compiled", fused_loss))),
+    ],
+)
+def test_measure_speed_takes_the_steps_of_a_run_with_these_settings_and_leaves_the_model_as_it_was(
+    monkeypatch, settings, expected
 ):
-    made, real = [], speeds.build_optimizer
-    monkeypatch.setattr(speeds, "build_optimizer", lambda m, c: made.append(c.optimizer) or real(m, c))
-    model = GPT(replace(SMALL, dropout=0.1)).eval()
-    before, state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
-    speed = measure_speed(
-        model, TrainConfig(micro_batch_size=3, optimizer=optimizer), context_length=17, seconds=0.0
-    )
-    assert math.isfinite(speed) and speed > 0 and made == [optimizer]
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    def step(model, optimizer, *given, config, loss_fn, **more):
+        taken.add((config.optimizer, loss_fn))
+        assert isinstance(optimizer, MuonAdamW) == (config.optimizer == "muon")
+        return train_step(model, optimizer, *given, config=config, **more)
+
+    taken, train_step = set(), speeds.train_step
+    monkeypatch.setattr(speeds, "train_step", step)
+    monkeypatch.setattr(speeds, "compile_loss", lambda loss_fn: ("compiled", loss_fn))
+    model, config = GPT(replace(SMALL, dropout=0.1)).eval(), TrainConfig(micro_batch_size=3, **settings)
+    before, state = weights(model), torch.get_rng_state()
+    speed = measure_speed(model, config, context_length=17, seconds=0.0)
+    assert math.isfinite(speed) and speed > 0 and taken == {expected}
+    assert same(weights(model), before)
     assert all(p.grad is None for p in model.parameters()) and not model.training
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_measure_speed_measures_the_loss_that_a_run_with_these_settings_trains(monkeypatch):
-    real, losses = speeds.train_step, []
-    monkeypatch.setattr(
-        speeds, "train_step", lambda *a, loss_fn, **more: losses.append(loss_fn) or real(*a, **more)
-    )
-    monkeypatch.setattr(speeds, "compile_loss", lambda loss_fn: ("compiled", loss_fn))
-    for settings, expected in (
-        ({"fused_loss": False}, next_token_loss),
-        ({}, fused_loss),
-        ({"compile": True}, ("compiled", fused_loss)),
-    ):
-        losses.clear()
-        config = TrainConfig(micro_batch_size=3, **settings)
-        measure_speed(GPT(SMALL), config, context_length=17, seconds=0.0)
-        assert {*losses} == {expected}
 
 
 def compiled_by(monkeypatch, backend):
@@ -63,9 +59,7 @@ def batch():
     return Batch(random_tokens(SMALL, batch=3), random_tokens(SMALL, batch=3, seed=1))
 
 
-def test_compiled_loss_has_the_plain_ones_numbers_for_more_models_than_torch_compiles(
-    monkeypatch,
-):
+def test_compiled_loss_has_the_plain_ones_numbers_for_more_models_than_torch_compiles(monkeypatch):
     graphs = []
     compiled_by(monkeypatch, lambda graph, inputs: graphs.append(graph) or graph.forward)
     for n_layer in range(1, 11):  # torch runs the ninth version of one function as it stands

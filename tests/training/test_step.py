@@ -8,21 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.tiny import (
-    B,
-    T,
-    Tiny,
-    V,
-    bits_of,
-    keep,
-    make_batches,
-    make_config,
-    same,
-    sgd,
-    tiny_gpt,
-    weigh,
-    weights,
-)
+from tests.support import tiny
+from tests.support.tiny import B, T, Tiny, V, make_batches, make_config, same, sgd, tiny_gpt, weights
 from tinylm.batch import IGNORE_INDEX
 from tinylm.device import Precision
 from tinylm.errors import ConfigError, Divergence
@@ -41,12 +28,14 @@ def four_steps(choice, micro_batch_size, model=None):
     model = model or Tiny().double()
     batches = Batches(make_batches().tokens, context_length=T, batch_size=micro_batch_size, seed=5, **choice)
     config = make_config(micro_batch_size=micro_batch_size, tokens_per_step=6 * T, grad_clip=0)
-    steps = (step_of(model, i, optimizer=sgd(model), batches=batches, config=config) for i in range(4))
+    steps = (step_of(model, i, batches=batches, config=config) for i in range(4))
     return [result.loss for result in steps], weights(model)
 
 
 @pytest.mark.parametrize(
-    "choice", [{}, {"keep": keep}, {"weigh": weigh}, {"keep": keep, "weigh": weigh}], ids=" ".join
+    "choice",
+    [{}, {"keep": tiny.keep}, {"weigh": tiny.weigh}, {"keep": tiny.keep, "weigh": tiny.weigh}],
+    ids=" ".join,
 )
 def test_accumulated_micro_batches_equal_the_big_batch_whatever_is_scored_and_how_much(choice):
     losses, end = four_steps(choice, 6)
@@ -57,10 +46,10 @@ def test_accumulated_micro_batches_equal_the_big_batch_whatever_is_scored_and_ho
 
 
 def test_weighted_step_is_the_weighted_mean_of_the_nats():
-    batches, model = make_batches(keep=keep, weigh=weigh), Tiny()
+    batches, model = make_batches(keep=tiny.keep, weigh=tiny.weigh), Tiny()
     batch = batches.batch(0)
     nats = nn.functional.cross_entropy(model(batch.tokens).mT, batch.targets, reduction="none")
-    counted = weigh(range(B), batch) * (batch.targets != IGNORE_INDEX)
+    counted = tiny.weigh(range(B), batch) * (batch.targets != IGNORE_INDEX)
     expected = float((nats * counted).sum().detach() / counted.sum())
     assert step_of(model, batches=batches).loss == pytest.approx(expected, rel=1e-6)
 
@@ -202,7 +191,7 @@ def test_float16_gradient_is_clipped_as_it_is_after_unscaling():
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_float16_step_that_overflows_is_left_out_whole_and_the_next_one_has_its_rate(optimizer, log):
     def state():
-        return bits_of([model.state_dict(), optimizer.state_dict()["state"]])
+        return tiny.bits_of([model.state_dict(), optimizer.state_dict()["state"]])
 
     model, config, seen = tiny_gpt(), make_config(optimizer=optimizer, steps=20), []
     optimizer = build_optimizer(model, config)
