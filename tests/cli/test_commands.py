@@ -217,8 +217,8 @@ def test_run_that_is_exported_and_imported_writes_and_measures_the_same_and_can_
     printed("import", "out", "back", "--overwrite")  # in place of the earlier one
     assert printed("sample", "back", *words) == printed("sample", "tiny", *words)
     for typed, wrong in (
-        ("evaluate back", "the checkpoint names no corpus: train it again, or import it with --corpus"),
-        ("evaluate out", "the checkpoint names no corpus: train it again, or import it with --corpus"),
+        ("evaluate back", "it names no corpus: train it again, or import it with --corpus"),
+        ("evaluate out", "it names no corpus: train it again, or import it with --corpus"),
         ("export tiny out", "out holds 'README.md': name a new folder, or add --overwrite"),
         ("import out out", "out holds 'README.md': name a new folder, or add --overwrite"),
         ("import out out --overwrite", "out holds a Hugging Face model: name another folder"),

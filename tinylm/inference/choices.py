@@ -147,8 +147,8 @@ def score_choices(
     items = _encoded(tokenizer, choices, model.config.context_length)
     precision = Precision.of(next((p.device for p in model.parameters()), "cpu"), "float32")
     batch_size = batch_size or (4 if precision.is_synchronous else 64)
-    lengths = [len(context) + sum(map(len, endings)) for context, endings in items]
-    order = np.argsort(lengths)[::-1]  # the longest first: if memory is short, that shows at once
+    # the longest first: if memory is short, that shows at once
+    order = np.argsort([-len(context) - sum(map(len, endings)) for context, endings in items])
     nats = np.zeros((len(items), len(choices[0].endings)))
     with eval_mode(model.modules()), torch.no_grad(), precision.autocast():
         for begin in tqdm(range(0, len(items), batch_size), leave=False, disable=None):  # in a terminal only
@@ -187,20 +187,17 @@ def _scores(model: nn.Module, items: Sequence[Item], device: torch.device) -> np
 
     A row holds a context, once, and all of its endings without their last ids, which predict nothing here."""
     rows = [[context, *(ending[:-1] for ending in endings)] for context, endings in items]
-    shape = (len(items), max(sum(map(len, parts)) for parts in rows))
-    tokens = np.zeros(shape, dtype=np.int64)
-    documents = np.full(shape, -1)  # what fills up a row
+    tokens = [torch.from_numpy(np.concatenate(parts)) for parts in rows]
+    documents = [torch.from_numpy(np.repeat(range(len(parts)), [*map(len, parts)])) for parts in rows]
+    ids = nn.utils.rnn.pad_sequence(tokens, batch_first=True).to(device)  # (B, T)
+    of = nn.utils.rnn.pad_sequence(documents, batch_first=True, padding_value=-1).to(device)  # (B, T)
     predicting = []  # of each id of an ending: the place in the batch that predicts it
     for row, parts in enumerate(rows):
-        lengths = [*map(len, parts)]
-        n, ends = sum(lengths), np.cumsum(lengths)
-        tokens[row, :n] = np.concatenate(parts)
-        documents[row, :n] = np.repeat(range(len(parts)), lengths)
+        ends = np.cumsum([*map(len, parts)])
         for begin, end in pairwise(ends):
-            predicting.append(row * shape[1] + np.r_[lengths[0] - 1, begin:end])
+            predicting.append(row * ids.size(1) + np.r_[ends[0] - 1, begin:end])
     endings = [ending for _, endings in items for ending in endings]
-    held = (tokens, documents, np.concatenate(predicting), np.concatenate(endings))
-    ids, of, places, targets = (torch.from_numpy(values).to(device) for values in held)
+    places, targets = (torch.from_numpy(np.concatenate(it)).to(device) for it in (predicting, endings))
     context = Documents(of, shared_beginning=True)
     context.position_ids.clamp_(max=model.config.context_length - 1)  # the filler's may be any
     stream = model.hidden(ids, context).flatten(0, 1)[places]  # (M, C)

@@ -42,25 +42,20 @@ def atomic_directory(folder: str | Path, ours: Collection[str], *, overwrite: bo
     There is no such promise where the folder itself must stay: where it keeps other files, is the working
     folder, or is a mounted disk. Then each file is renamed into place, one after the other."""
     home = Path(os.path.realpath(folder))  # unlike resolve(), also where a link leads to itself
-    earlier = home.parent / f".{home.name}.earlier"
-    draft = home.parent / f".{home.name}.partial"
-    for aside in (earlier, draft):
-        _check_ours(aside, ours)
+    earlier = _ours_alone(home.parent / f".{home.name}.earlier", ours)
+    draft = _ours_alone(home.parent / f".{home.name}.partial", ours)
     try:
         now = recover_directory(home)
         is_folder = {path.name: path.is_dir() for path in now.iterdir()} if now.exists() else {}
         if is_folder and not overwrite:
-            way_out = (
-                "name a new folder, or add --overwrite, which replaces a model's files and keeps all else"
-            )
+            way_out = "name a new folder, or add --overwrite, which replaces a model's files alone"
             raise CheckpointError(f"{folder} holds {short(min(is_folder))}: {way_out}")
         if folders := [name for name in ours if is_folder.get(name)]:
             raise CheckpointError(f"{folder} holds a folder {short(min(folders))}: name another folder")
         others = is_folder.keys() - ours
         stays = home.exists() and bool(others or os.path.ismount(home) or home.samefile("."))
         if stays:
-            _check_ours(home / draft.name, ours)
-            draft = home / draft.name  # on the same disk, and in a folder that can be written to
+            draft = _ours_alone(home / draft.name, ours)  # on the same disk, in a writable folder
         home.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
@@ -98,10 +93,11 @@ def alone_in(folder: Path, refusal: Exception) -> Iterator[None]:
         raise refusal from None
 
 
-def _check_ours(aside: Path, ours: Collection[str]) -> None:
-    """Raise CheckpointError if a folder that will be deleted holds files that are not ours."""
+def _ours_alone(aside: Path, ours: Collection[str]) -> Path:
+    """Return a folder that will be deleted. Raises CheckpointError if it holds anything but our files."""
     if others := {path.name for path in aside.glob("*")} - {*ours}:
         raise CheckpointError(f"{aside.name} holds {short(min(others))}: move it elsewhere")
+    return aside
 
 
 def recover_directory(home: Path) -> Path:

@@ -58,9 +58,7 @@ class Checkpoint:
         """The corpus that it was trained on. Raises CheckpointError if neither run nor notes name one."""
         corpus = self.provenance.get("data", self.notes).get("corpus")
         if not isinstance(corpus, str):
-            raise CheckpointError(
-                "the checkpoint names no corpus: train it again, or import it with --corpus"
-            )
+            raise CheckpointError("it names no corpus: train it again, or import it with --corpus")
         return corpus
 
     @property
