@@ -22,9 +22,7 @@ OF_THE_DAY = {"what", "command", "commit", "versions", "started", "seed", "forec
 NOTE = """\
 Only rows of one table compare: another text, or the same in lower case, has other losses. A loss is that
 of the last weights, in nats. ± is the standard error over the seeds, or over what stands beside it; a single
-run without ± has a record that does not say over what its error was taken. The record of `toyworld_stories`
-is of windows that begin anywhere in the text. Today `evaluate` reads each story from its beginning, as the
-model was trained, which is easier: notebook 08 has that loss beside the exact floor."""
+run without ± has a record that does not say over what its error was taken."""
 
 
 def steps_done(record: Record) -> int:
