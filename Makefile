@@ -3,16 +3,20 @@ PYTHON ?= $(if $(filter Windows_NT,$(OS)),python,python3)
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY := $(BIN)/python
 
-.PHONY: help lab test notebooks slides promote clean place
+.PHONY: help lab test slow notebooks slides promote clean place
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 lab: .venv/ready ## set up, copy the notebooks you have not started into my_notebooks/, open JupyterLab on 00
 	@$(PY) -m tinylm lab $(ARGS)
 
-test: .venv/ready ## set up, then ruff, the unit tests, every notebook as given, and again with the solutions put in
+test: .venv/ready ## set up, then ruff, the unit tests, and every notebook that has changed (all of them: make test ALL=1)
 	@echo "Checking style with ruff" && $(PY) -m ruff check . && $(PY) -m ruff format --check .
-	@echo "Running the unit tests and every notebook, two at a time (some minutes)" && $(PY) -m pytest -n 2
+	@echo "Running the unit tests and the notebooks, two at a time (some minutes)" && \
+	  $(PY) -m pytest -n 2 -m "not slow" $(if $(ALL),--all-notebooks)
+
+slow: .venv/ready ## what make test leaves out: kills, several processes, faults, whole notebooks on their solutions
+	@$(PY) -m pytest tests -n 2 -m slow
 
 notebooks: .venv/ready ## for authors: run every notebook in place, in order, and store its outputs
 	@$(PY) -m tests.authoring.execute

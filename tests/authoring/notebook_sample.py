@@ -11,14 +11,13 @@ IMPORTS = f"""\
 import ipywidgets
 import torch
 
-from tinylm.course.checks import marked
+from tinylm.course.slips import Lesson
 from tinylm.errors import TinyLMError
 
 
 class exercises:
-    @marked("{EXERCISE}")
-    def plus_one(check, mine):
-        check.close(check.run(mine, 1), 2)"""
+    solution = "def plus_one(n):\\n    return n + 1"
+    plus_one = Lesson("02", "").exercise("{EXERCISE}", solution, cases=[(1,)], slips="")"""
 SOLUTION = "```python\ndef plus_one(n):\n    return n + 1\n```"
 TABLE = (
     "| idea | module | test |\n|---|---|---|\n| an error | `errors` | `test_the_smallest_notebook_is_well` |"
@@ -67,7 +66,11 @@ def good() -> NotebookNode:
         code('assert mine.sum() == 3\nprint("three")', prints="three"),
         md(f"### {EXERCISE} · ●○○ · 3 min\n\n- takes a number\n- gives the next"),
         code("def plus_one(n):\n    return ...", "exercise"),
-        code("plus_one = exercises.plus_one(plus_one)", "check", prints=f"{EXERCISE}: not attempted yet"),
+        code(
+            "plus_one = exercises.plus_one(plus_one)",
+            "check",
+            prints=f"{EXERCISE}: not attempted yet (going on with tinylm's)",
+        ),
         md(folded("Hint", "What comes after 1?")),
         md(folded("Solution", SOLUTION), "solution"),
         md(f"## Summary\n\n{TABLE}"),

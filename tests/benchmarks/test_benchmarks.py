@@ -14,6 +14,8 @@ from tinylm.model.config import ModelConfig
 from tinylm.runs.recipes import recipe
 from tinylm.runs.records import RunRecord, read_record
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 SMALLEST = {"training_step": ["--rounds", "1", "--steps", "7"]}  # the others are only asked for their --help

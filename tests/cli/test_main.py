@@ -73,6 +73,7 @@ def test_process_says_help_or_one_sentence_and_a_closed_stream_is_no_error_of_it
     assert bool(done.stdout) == (code == 0 and closed != "1>&-")
 
 
+@pytest.mark.slow
 def test_output_that_is_not_utf8_gets_question_marks_and_no_error(monkeypatch, tmp_path):
     with monkeypatch.context() as patched:
         interrupt_at(patched, 1)
@@ -86,6 +87,7 @@ def test_output_that_is_not_utf8_gets_question_marks_and_no_error(monkeypatch, t
         assert done.returncode == 0 and "Traceback" not in err and words in out, err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", ["reader", "ctrl-c"])
 def test_sample_ends_quietly_when_its_reader_has_had_enough_and_at_ctrl_c(trained, stop):
     with process(trained[0], ["sample", "tiny", "--max-new-tokens", "100000"]) as writer:

@@ -183,6 +183,7 @@ def test_lab_opens_the_first_notebook_with_this_interpreter_and_this_clones_pack
     assert (Path(first["JUPYTER_CONFIG_PATH"]) / "labconfig" / "default_setting_overrides.json").exists()
 
 
+@pytest.mark.slow
 def test_learners_own_json_beside_the_notebooks_is_not_taken_for_the_standard_librarys(course, lab):
     """IPython looks in a notebook's folder after the standard library, and JupyterLab does not look there."""
     given, mine, _ = course

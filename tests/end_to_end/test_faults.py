@@ -11,6 +11,8 @@ from tinylm.runs import run, task
 from tinylm.runs.records import read_record
 from tinylm.storage.checkpoint import load_newest, saved_steps
 
+pytestmark = pytest.mark.slow
+
 EXPECTED = {"write", "write_bytes", "mkdir", "rename", "unlink", "fsync", "rmtree"}
 
 

@@ -1,6 +1,10 @@
 """A training that is killed three times, at seeded moments, leaves the very files of one that never was."""
 
+import pytest
+
 from tests.support import crash as kills
+
+pytestmark = pytest.mark.slow
 
 STEPS = 80
 

@@ -27,6 +27,7 @@ def alone(path):
     return f"{path.stem}::solved"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS, ids=alone)
 def test_the_solutions_are_correct(path):
     assert solve(path)

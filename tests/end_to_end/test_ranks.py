@@ -19,6 +19,8 @@ from tests.support.tiny_run import the_end
 from tinylm.runs.records import read_record
 from tinylm.training import ddp
 
+pytestmark = pytest.mark.slow
+
 STEPS, KILLS = 60, 10
 SIZES = ["--train.steps", str(STEPS), "--train.tokens-per-step", "186", "--train.eval-every", "7"]
 WORDS = [*TRAIN, *SIZES, "--train.log-every", "1", "--train.micro-batch-size", "2"]

@@ -195,6 +195,7 @@ def test_tokens_that_cannot_be_read_are_refused_in_one_sentence(tokens, sentence
     assert_close(torch.cat((first, model(first_and_last[:, 7:], cache)), dim=1), model(first_and_last))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 @pytest.mark.parametrize("loss_fn", [next_token_loss, fused_loss], ids=["plain", "fused"])

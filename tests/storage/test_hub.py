@@ -13,6 +13,8 @@ from tests.support.command_line import ROOT
 from tests.support.tiny import same
 from tinylm.storage.export import PUBLISHED, open_hugging_face, write_hugging_face
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ["ada/tiny", *PUBLISHED])
 @pytest.mark.parametrize("offline", ["0", "1"])

@@ -21,6 +21,8 @@ from tinylm.storage.export import open_hugging_face, write_hugging_face
 from tinylm.storage.tokenizer_json import to_tokenizers
 from tinylm.text.tokenizers import BPETokenizer, CharTokenizer
 
+pytestmark = pytest.mark.slow
+
 LETTERS = CharTokenizer("\n !abcdefghijklMN")
 SMALL = {"context_length": 61, "n_layer": 3, "n_head": 2, "n_embd": 26}
 WORDS = BPETokenizer.train("the cat sat on the mat, the dog sat on the cat", 271)

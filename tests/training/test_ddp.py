@@ -12,6 +12,7 @@ from tinylm.errors import ConfigError
 from tinylm.training import ddp
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sizes", "options", "fsdp"),
     [
@@ -82,6 +83,7 @@ def ended(size, work, *options, **variables):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="nobody can be stopped so")
 def test_process_that_is_silent_for_too_long_is_lost_and_one_that_has_much_to_do_at_first_is_not():
     (_, pipe), (stopped, _) = ranks.start(2, ranks.silent, 3)

@@ -59,6 +59,7 @@ def batch():
     return Batch(random_tokens(SMALL, batch=3), random_tokens(SMALL, batch=3, seed=1))
 
 
+@pytest.mark.slow
 def test_compiled_loss_has_the_plain_ones_numbers_for_more_models_than_torch_compiles(monkeypatch):
     graphs = []
     compiled_by(monkeypatch, lambda graph, inputs: graphs.append(graph) or graph.forward)

@@ -1,21 +1,25 @@
-"""Checks: mark an exercise in one line, and say what usually causes a wrong answer.
+"""Check one exercise: print one line that says "correct", "not attempted yet", or what went wrong.
 
-The checks are in `exercises`, out of sight, because they hold the answers. Each is a function of the check
-and of what the learner wrote:
+`Check` runs the learner's function, compares, and turns whatever happens into that line. Exercises themselves
+are data, see `slips`. Those of 00, 06 and 09 are still functions, marked with `marked`:
 
     @marked("2.1 · mask the future", given=causal_mask)
     def mask(check, mine):
         check.close(check.run(mine, 5), right, "a position may see itself", usual={"upside down?": right.T})
 
-and a notebook says `mask = exercises.mask(mask)`: it goes on with the learner's own answer if that is right,
-and otherwise with the package's, `given`. `difference` says in a sentence how two answers differ.
+A notebook says `mask = exercises.mask(mask)`: it goes on with the learner's own answer if that is right, and
+otherwise with the package's.
+
 Shown in 00_start_here."""
 
+import ast
 import copy
 import dis
 import functools
 import inspect
 import linecache
+import re
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,12 +29,11 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from tinylm.errors import TinyLMError, short
+from tinylm.course.differences import difference
+from tinylm.course.guard import TooLong
+from tinylm.errors import TinyLMError
 
 BLANK = "not attempted yet"
-KINDS = {"b": "booleans", "i": "integers", "u": "integers", "f": "floats", "c": "complex numbers"}
-NAMES = {str: "a string", dict: "a dictionary", int: "an integer", bool: "True or False"}
-NAMES |= {np.ndarray: "an array", torch.Tensor: "a tensor", torch.nn.Parameter: "a tensor"}
 DATA = (torch.Tensor, np.ndarray, list, tuple, dict, str, int, float)
 
 
@@ -46,7 +49,7 @@ def marked(name: str, *, given: Any = None) -> Callable[[Callable], Callable[[An
             if given is not None and answer is given:  # this cell has put it there, when it ran before
                 print(f"{name}: this is tinylm's own answer now: run your cell again, then this one")
                 return given
-            with exercise(name, bound=given is not None) as check:
+            with Check(name, bound=given is not None) as check:
                 check.answer = answer
                 marking(check, answer)
             return answer if given is None or check.verdict == "correct" else given
@@ -56,12 +59,12 @@ def marked(name: str, *, given: Any = None) -> Callable[[Callable], Callable[[An
     return decorate
 
 
-class _Ended(Exception):
+class Ended(Exception):
     """The first check that fails ends the exercise; the message is the verdict."""
 
 
 @dataclass
-class exercise:
+class Check:
     """Mark one exercise: print one line when the block ends, whatever error the learner made.
 
     The line is "NAME: correct", "NAME: not attempted yet" or "NAME: not yet: DIAGNOSIS". If the notebook goes
@@ -72,6 +75,7 @@ class exercise:
     bound: bool = False
     verdict: str = ""
     answer: Any = None
+    given: Any = None
     checks: int = 0
 
     def __enter__(self) -> Self:
@@ -80,9 +84,9 @@ class exercise:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         if error is None and not self.checks:
             raise TinyLMError(f'exercise "{self.name}" checks nothing: add check.that or check.close')
-        if error is not None and not isinstance(error, Exception | SystemExit):
+        if error is not None and not isinstance(error, Exception | SystemExit | TooLong):
             return False  # KeyboardInterrupt and the like belong to Jupyter
-        self.verdict = _verdict(error) if error else "correct"
+        self.verdict = _verdict(error, self.answer) if error else "correct"
         goes_on = "going on with yours" if self.verdict == "correct" else "going on with tinylm's"
         print(f"{self.name}: {self.verdict}" + (f" ({goes_on})" if self.bound else ""))
         return True
@@ -94,12 +98,12 @@ class exercise:
         own = [copy.deepcopy(a) if isinstance(a, torch.Tensor) else a for a in arguments]
         answer = function(*own, **named)
         if answer is None:
-            raise _Ended("not yet: your function returned None: is `return` missing?")
+            raise Ended("not yet: your function returned None: is `return` missing?")
         if any(part is ... for part in (answer if isinstance(answer, tuple) else [answer])):
-            raise _Ended(BLANK)
+            raise Ended(BLANK)
         for mine, theirs in zip(own, arguments, strict=True):
             if isinstance(theirs, torch.Tensor) and difference(mine, theirs):
-                raise _Ended(
+                raise Ended(
                     "not yet: your function changes a tensor that it was given: return a new one instead"
                 )
         return answer
@@ -107,19 +111,19 @@ class exercise:
     def forbid(self, function: Any, *names: str) -> None:
         """Refuse a function that uses one of these names: the contract asks the learner to do without."""
         if used := {*names} & {name for code in _codes(function) for name in code.co_names}:
-            raise _Ended(f"not yet: the contract asks you to do without `{min(used)}`")
+            raise Ended(f"not yet: the contract asks you to do without `{min(used)}`")
 
     def attempted(self, *answers: Any) -> None:
         """End here with "not attempted yet" when any of the answers is still `...` or None."""
         if any(answer is ... or answer is None for answer in answers):
-            raise _Ended(BLANK)
+            raise Ended(BLANK)
 
     def that(self, condition: Any, diagnosis: str) -> None:
         """Demand that the condition holds. A tensor or array of booleans must be true everywhere."""
         self.attempted(condition)
         self.checks += 1
         if not bool(condition.all() if hasattr(condition, "all") else condition):
-            raise _Ended(f"not yet: {_overlooked(self.answer) or diagnosis}")
+            raise Ended(f"not yet: {_overlooked(self.answer) or diagnosis}")
 
     def close(
         self, mine: Any, expected: Any, diagnosis: str = "", *, usual: dict | None = None, **near: float
@@ -133,11 +137,15 @@ class exercise:
         if problem := difference(mine, expected, **near):
             for mistake, wrong in (usual or {}).items():
                 if difference(mine, wrong, kinds=False, **near) is None:
-                    raise _Ended(f"not yet: {mistake}")
+                    raise Ended(f"not yet: {mistake}")
             sentence, about_values = problem
-            diagnosis = _overlooked(self.answer) or diagnosis
-            explained = f"{diagnosis} ({sentence})" if diagnosis and about_values else sentence
-            raise _Ended(f"not yet: {explained}")
+            diagnosis = _loop_changed(self.answer) or _overlooked(self.answer) or diagnosis
+            raise Ended(
+                f"not yet: {diagnosis} ({sentence})" if diagnosis and about_values else f"not yet: {sentence}"
+            )
+
+
+exercise = Check  # until every notebook has its exercises as data
 
 
 def _codes(function: Any) -> Iterator[CodeType]:
@@ -169,121 +177,100 @@ def _overlooked(function: Any) -> str | None:
     return f"your function does not use its argument `{unused[0]}`{instead}"
 
 
-def _verdict(error: Exception | SystemExit) -> str:
-    """Return the verdict for what ended an exercise: a check, a stub's own error, or an error of the learner.
+# What beginners meet first, in our words: error, a part of Python's message, and what to look for.
+ERRORS = """
+IndexError · out of range :: an index is one too far: the last of n places is n - 1
+IndexError · out of bounds :: an index is one too far: the last of n places is n - 1
+KeyError · :: the dictionary has no such key yet: use .get(key, 0), or put the key in first
+TypeError · unhashable type: 'list' :: a list cannot be a key or a member of a set: use tuple(...)
+ValueError · values to unpack :: a loop over a dictionary gives its keys: use .items() for pairs
+TypeError · cannot unpack non-iterable :: there is one value here, not several: is .items() or zip missing?
+TypeError · has no len() :: a single value stands where a list or a tensor is wanted
+TypeError · object is not iterable :: a single value stands where a list or a tensor is wanted
+TypeError · object is not subscriptable :: only a list, tensor or dictionary has places: leave out [...]
+TypeError · NoneType :: something is None here: list.sort(), .append() and the like return None
+AttributeError · 'NoneType' :: something is None here: list.sort(), .append() and the like return None
+AttributeError · 'list' object has no :: a list stands where a tensor or an array is wanted: torch.tensor(...)
+AttributeError · 'int' object has no :: a number stands where a tensor is wanted: torch.tensor(...)
+AttributeError · 'float' object has no :: a number stands where a tensor is wanted: torch.tensor(...)
+TypeError · must be Tensor, not :: a number or a list stands where a tensor is wanted: torch.tensor(...)
+TypeError · integer tensors of a single :: a tensor stands where one integer is wanted: .item()
+ValueError · only one element tensors :: a tensor of several values stands where one number is wanted
+RuntimeError · cannot be converted to Scalar :: a tensor of several values stands where one number is wanted
+RuntimeError · Boolean value of Tensor :: `if` wants one True or False, and this tensor has several
+ValueError · truth value of an array :: `if` wants one True or False, and this array has several
+NameError · :: run the cells above, from the top
+UnboundLocalError · :: the name has no value yet on this way through your function: set it before the loop
+RecursionError · :: your function calls itself for ever: when does it end?
+TooLong · :: it ran too long and was stopped: does a loop never end?
+SystemExit · :: sys.exit() ends the whole program: use `return` to end a function
+"""
 
-    An error of the learner is given with its type, its message, and the innermost line of a notebook cell."""
-    if isinstance(error, _Ended):
-        return str(error)
+
+def look_for(error: BaseException) -> str:
+    """Return what a beginner should look for after this error, or ""."""
+    kinds, found = {kind.__name__ for kind in type(error).__mro__}, ""
+    for line in ERRORS.strip().splitlines():
+        kind, part, told = re.split(r" · ?| ?:: ", line, maxsplit=2)
+        if kind in kinds and part.strip() in _message(error):
+            found = told  # the last one fits best: an UnboundLocalError is a NameError, too
+    return found
+
+
+def raised(error: Any) -> str:
+    """Return " (your code raised ...)" with type and message, or "" for what is no error."""
+    return (
+        f" (your code raised {type(error).__name__}: {_message(error)})"
+        if isinstance(error, Exception)
+        else ""
+    )
+
+
+def _message(error: BaseException) -> str:
     try:
         message = " ".join(str(error).split())
     except Exception:  # the learner's own error class, whose __str__ is broken
         message = ""
-    if isinstance(error, SystemExit):
-        message = "sys.exit() ends the whole program: use `return` to end a function"
-    on_dots = isinstance(error, TypeError | AttributeError) and "ellipsis" in message.lower()
-    if on_dots or isinstance(error, NotImplementedError):
-        return BLANK
-    message = message if len(message) <= 240 else f"{message[:239]}…"
-    sentence = f"not yet: your code raised {type(error).__name__}" + (f": {message}" if message else "")
-    if isinstance(error, NameError):
-        return f"{sentence} (run the cells above, from the top)"
-    frames = traceback.extract_tb(error.__traceback__)
-    cells = [frame for frame in frames if "ipykernel_" in frame.filename or frame.filename.startswith("<")]
-    if not cells or cells[-1].filename == frames[0].filename:  # the check cell itself
-        return sentence
-    line = linecache.getline(cells[-1].filename, cells[-1].lineno or 0).strip()
-    return f"{sentence}, at `{line}`" if line else sentence
+    return message if len(message) <= 240 else f"{message[:239]}…"
 
 
-def difference(
-    mine: Any, expected: Any, *, rtol: float = 1e-4, atol: float = 1e-6, kinds: bool = True
-) -> tuple[str, bool] | None:
-    """Return None when equal (floats up to rtol and atol, the rest exactly), or what differs first.
-
-    That is one sentence, and whether it is about the values, and not about shape, dtype, type or nan. Without
-    `kinds` a list may replace a tensor, and floats may replace integers or booleans."""
-    near = {"rtol": rtol, "atol": atol, "kinds": kinds}
-    a, b = _as_array(mine), _as_array(expected)
-    if b is None:
-        return _difference_of_others(mine, expected, near)
-    strict = kinds and b.ndim > 0  # a number may stand for a scalar tensor
-    if a is None or (strict and isinstance(expected, torch.Tensor) and not isinstance(mine, torch.Tensor)):
-        return f"your answer is {_name(mine)}, but it should be {_name(expected)}", False
-    if a.shape != b.shape:
-        return _shape_sentence(a.shape, b.shape), False
-    if strict and KINDS[a.dtype.kind] != KINDS[b.dtype.kind]:
-        own, right = (str(getattr(x, "dtype", n.dtype)).split(".")[-1] for x, n in ((mine, a), (expected, b)))
-        return f"your dtype is {own}, but it should be {right}", False
-    nan = np.isnan(a) & (np.isnan(a).sum() > np.isnan(b).sum())
-    for word, wrong in (("nan", nan), ("an infinity", np.isinf(a) & ~np.isinf(b))):
-        if wrong.any():
-            share = f" ({wrong.sum()} of {wrong.size} values)" if wrong.ndim else ""
-            return f"your answer contains {word}{share}", False
-    exact = a.dtype.kind in "biu" and b.dtype.kind in "biu"
-    close = a == b if exact else np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
-    return None if close.all() else (_value_sentence(a, b, close), True)
-
-
-def _as_array(value: Any) -> np.ndarray | None:
-    """Return a numpy array of booleans, integers or floats, or None when the value is not numbers."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
-        return (value.double() if value.is_floating_point() else value).numpy()
-    if isinstance(value, list | tuple):
-        value = [item.detach().cpu().tolist() if isinstance(item, torch.Tensor) else item for item in value]
+def _loop_changed(function: Any) -> str | None:
+    """Return the diagnosis of a `for` whose variable is moved on by hand, which does nothing, or None."""
     try:
-        array = np.asarray(value)
-    except ValueError:  # a ragged list
+        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))
+    except (OSError, TypeError, SyntaxError, ValueError):
         return None
-    return array if array.dtype.kind in KINDS else None
-
-
-def _difference_of_others(mine: Any, expected: Any, near: dict[str, Any]) -> tuple[str, bool] | None:
-    """Compare lists, tuples and dictionaries item by item, and everything else as equal or not."""
-    if isinstance(mine, np.ndarray) and isinstance(expected, np.ndarray):  # of strings, of anything
-        mine, expected = mine.tolist(), expected.tolist()
-    dictionaries = isinstance(mine, dict) and isinstance(expected, dict)  # a Counter is one, too
-    if type(mine) is not type(expected) and not dictionaries:
-        return f"your answer is {_name(mine)}, but it should be {_name(expected)}", False
-    if dictionaries and mine.keys() != expected.keys():
-        return f"your keys are {short([*mine])}, but they should be {short([*expected])}", False
-    if not isinstance(expected, list | tuple | dict):
-        return None if mine == expected else (f"yours: {short(mine)}, expected: {short(expected)}", True)
-    if len(mine) != len(expected):
-        return f"your answer has {len(mine)} items, but it should have {len(expected)}", False
-    for place in expected if dictionaries else range(len(expected)):
-        if found := difference(mine[place], expected[place], **near):
-            return f"at [{place!r}]: {found[0]}", found[1]
+    for loop in ast.walk(tree):
+        if isinstance(loop, ast.For) and isinstance(loop.target, ast.Name):
+            name = loop.target.id
+            moves = (part.target for part in ast.walk(loop) if isinstance(part, ast.AugAssign))
+            if any(isinstance(target, ast.Name) and target.id == name for target in moves):
+                return (
+                    f"`{name} += …` inside `for {name} in` skips nothing: `for` sets {name} anew. Use while"
+                )
     return None
 
 
-def _shape_sentence(mine: tuple[int, ...], expected: tuple[int, ...]) -> str:
-    sentence = f"your shape is {mine}, but it should be {expected}"
-    if len(mine) == len(expected) and sorted(mine) == sorted(expected):
-        return f"{sentence}: are two dimensions exchanged?"
-    if [n for n in mine if n != 1] == [n for n in expected if n != 1]:
-        fault = "missing" if len(mine) < len(expected) else "in the way"
-        return f"{sentence}: a dimension of size 1 is {fault}"
-    return sentence
+def _verdict(error: BaseException, answer: Any = None) -> str:
+    """Return the verdict for what ended an exercise: a check, a stub's own error, or an error of the learner.
 
-
-def _value_sentence(a: np.ndarray, b: np.ndarray, close: np.ndarray) -> str:
-    if a.ndim == 0:
-        return f"yours: {_number(a)}, expected: {_number(b)}"
-    gap = np.subtract(a, b, out=np.zeros(a.shape, complex), where=~close, dtype=complex)  # of any kind
-    where = np.unravel_index(int(np.abs(gap).argmax()), gap.shape)
-    wrong, place = int((~close).sum()), ", ".join(map(str, where))
-    return (
-        f"{wrong} of {close.size} {'value differs' if wrong == 1 else 'values differ'}, "
-        f"most at [{place}]: yours {_number(a[where])}, expected {_number(b[where])}"
-    )
-
-
-def _number(value: np.ndarray) -> str:
-    return f"{value.item():.4g}" if value.dtype.kind == "f" else str(value)
-
-
-def _name(value: Any) -> str:
-    named = NAMES.get(type(value), f"a {type(value).__name__}")
-    return "a function (call it)" if callable(value) else named
+    An error of the learner is given with its type, its message, the innermost line of a notebook cell, and
+    what a beginner should look for."""
+    if isinstance(error, Ended):
+        return str(error)
+    message = _message(error)
+    on_dots = isinstance(error, TypeError | AttributeError) and "ellipsis" in message.lower()
+    if on_dots or isinstance(error, NotImplementedError):
+        return BLANK
+    frames = traceback.extract_tb(error.__traceback__)
+    cells = [frame for frame in frames if "ipykernel_" in frame.filename or frame.filename.startswith("<")]
+    line = ""
+    if cells and cells[-1].filename != frames[0].filename:  # not the check cell itself
+        line = linecache.getline(cells[-1].filename, cells[-1].lineno or 0).strip()
+    look = _loop_changed(answer) or look_for(error)
+    sentence = f"not yet: {look}" if look else "not yet"
+    if isinstance(error, TooLong):
+        return sentence + (f", at `{line}`" if line else "")
+    python = f"your code raised {type(error).__name__}" + (f": {message}" if message else "")
+    python += f", at `{line}`" if line else ""
+    return f"{sentence} ({python})" if look else f"{sentence}: {python}"

@@ -1,42 +1,358 @@
-"""Checks of notebook 03_transformer, and what it goes on with where a part is blank."""
+"""Exercises of notebook 03_transformer."""
 
 import functools
 import inspect
-import re
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tinylm.course.checks import exercise, marked
-from tinylm.course.exercises import nb02
-from tinylm.course.exercises.nb02 import blank_module, learns, random
-from tinylm.model.attention import CausalSelfAttention as PackageAttention
-from tinylm.model.attention import explicit_attention
+from tinylm.course.checks import Check
+from tinylm.course.exercises.modules import module, random
+from tinylm.course.slips import Lesson
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT as PackageGPT
-from tinylm.storage.export import gpt2_name as given_gpt2_name
+
+lesson = Lesson("03", "import math, re\nimport torch\nimport torch.nn.functional as F\nfrom torch import nn")
+lesson.names["gelu"] = functools.partial(F.gelu, approximate="tanh")
+lesson.names["LayerNorm"] = nn.LayerNorm  # the notebook's own class gives the same
 
 
-class GivenAttention(PackageAttention):
-    """The package's layer with GPT-2's settings."""
+def outputs(check: Check, answer: Callable[..., Any], sizes: tuple[Any, ...], *inputs: Any) -> Any:
+    """Return what a module returns; no buffer may be saved with its weights."""
+    try:
+        mine = answer(*sizes)
+        told = "that is MultiHead with its loop: bring the layer with qkv and proj"
+        check.that(not hasattr(mine, "heads"), told)
+        out = module(check, answer, sizes, *inputs)
+    except NameError as error:
+        told = f"your class uses `{error.name}`, which this notebook does not have yet: bring it too"
+        check.that(not error.name, told)
+        raise
+    extra = min(mine.state_dict().keys() - check.given(*sizes).state_dict().keys(), default="")
+    check.that(
+        not extra, f"`{extra}` would be saved with the weights: register_buffer(..., persistent=False)"
+    )
+    return out
 
-    def __init__(self, n_embd: int, n_head: int) -> None:
-        super().__init__(ModelConfig(n_embd=n_embd, n_head=n_head))
+
+def part(check: Check, answer: Callable[..., Any], *case: Any) -> Any:
+    """Return what a module returns, which must be one tensor."""
+    out = outputs(check, answer, *case)
+    check.that(isinstance(out, torch.Tensor), "return the result alone, a tensor: out, _ = attention(...)")
+    return out
 
 
-def given_embed(tokens, token_table, position_table):
-    """A vector for each token plus one for its place, (B, T, C)."""
-    return token_table[tokens] + position_table[: tokens.shape[1]]
+CausalSelfAttention = lesson.exercise(
+    "3.1 · your attention layer",
+    """
+    def split_heads(x, n_head):
+        B, T, C = x.shape
+        return x.view(B, T, n_head, C // n_head).transpose(1, 2)  # (B, H, T, D)
 
 
-def given_layer_norm(x, gain, bias, epsilon=1e-5):
-    """Mean 0 and spread 1 in the last dimension, then gain and bias."""
-    return F.layer_norm(x, (x.shape[-1],), gain, bias, epsilon)
+    def attention(q, k, v):
+        T, D = q.shape[-2:]
+        scores = q @ k.transpose(-2, -1) / math.sqrt(D)  # (B, H, T, T)
+        may_look = torch.ones(T, T).tril().bool()
+        return torch.softmax(scores.masked_fill(~may_look, -math.inf), dim=-1) @ v  # (B, H, T, D)
+
+
+    class CausalSelfAttention(nn.Module):
+        def __init__(self, n_embd, n_head):
+            super().__init__()
+            self.n_head = n_head
+            self.qkv = nn.Linear(n_embd, 3 * n_embd)
+            self.proj = nn.Linear(n_embd, n_embd)
+
+        def forward(self, x):
+            parts = self.qkv(x).chunk(3, dim=-1)  # (B, T, C) each
+            out = attention(*(split_heads(part, self.n_head) for part in parts))  # (B, H, T, D)
+            return self.proj(out.transpose(1, 2).flatten(2))  # (B, T, C)
+    """,
+    run=part,
+    cases=[((12, 3), random(2, 5, 12)), ((10, 2), random(3, 7, 10, seed=1))],
+    said="02's layer: qkv, heads, attention, proj",
+    rtol=1e-3,
+    atol=1e-4,
+    slips="""
+    .masked_fill(~may_look, -math.inf) ->  :: the mask is missing: every position sees the future
+    .masked_fill(~may_look, -math.inf) -> * may_look :: a masked score must be −∞: 0 is a score like any other
+    -math.inf -> 0.0 :: a masked score must be −∞: 0 is a score like any other
+    ~may_look -> may_look :: the past is hidden and the future seen: masked_fill hides where it gets True
+    ~may_look -> ~may_look.T :: the mask is transposed: rows are queries, and the past lies to the left
+    .tril() -> .tril(1) :: one too many: a position may not see the next one
+    .tril() -> .tril(-1) :: a position also sees itself: without it, the first row is NaN
+    dim=-1) @ v -> dim=-2) @ v :: softmax runs over the columns, dim=-1
+    math.sqrt(D) -> D :: divide by the root of D, not by D
+    / math.sqrt(D) ->  :: the scores are not divided by √D
+    math.sqrt(D) -> math.sqrt(D * q.shape[1]) :: take the root of D, the width of a head, not of C
+    self.proj(out.transpose(1, 2).flatten(2)) -> out.transpose(1, 2).flatten(2) :: proj is missing
+    in parts -> in (parts[1], parts[0], parts[2]) :: queries and keys are exchanged: q, k, v is the order
+    in parts -> in parts[::-1] :: qkv holds queries, keys, values, in this order
+    out.transpose(1, 2).flatten(2) -> out.reshape(x.shape) :: move H behind T again before you join the heads
+    view(B, T, n_head, C // n_head).transpose(1, 2) -> reshape(B, n_head, T, C // n_head)
+        :: view alone cuts the text, not the rows: transpose(1, 2) after it
+    view(B, T, n_head, C // n_head).transpose(1, 2) -> reshape(B, n_head, T, C // n_head)
+        && out.transpose(1, 2).flatten(2) -> out.reshape(x.shape)
+            :: view alone cuts the text, not the rows: see 2.6
+    (split_heads(part, self.n_head) for part in parts) -> parts && out.transpose(1, 2).flatten(2) -> out
+        :: that is one head of C numbers: cut q, k and v into heads
+    .flatten(2)) -> .flatten(2)) + x :: the stream itself is not added here: the block does that
+    @ v -> @ v, scores :: 02's attention returns two things: out, _ = attention(...)
+    .flatten(2)) -> .flatten(2)), parts :: return the result alone
+    .flatten(2)) -> .flatten(2)).detach() :: nothing can be learnt through it
+    return self.proj -> found = self.proj :: is `return` missing?
+    3 * n_embd -> 3 * n_embd, bias=False :: `qkv` has no bias
+    self.qkv -> self.all :: is not in the contract
+    self.qkv = -> self.heads = :: that is MultiHead with its loop
+    split_heads(part -> cut_heads(part :: your class uses `cut_heads`, which this notebook does not have yet
+    self.proj = -> self.register_buffer("mask", torch.ones(1)) ⏎ self.proj =
+        :: `mask` would be saved with the weights
+    in parts -> in (parts[2], parts[0], parts[1])
+    """,
+)
+
+
+def texts(B: int, T: int, V: int, seed: int) -> torch.Tensor:
+    """Return token ids (B, T)."""
+    return torch.randint(V, (B, T), generator=torch.Generator().manual_seed(seed))
+
+
+embed = lesson.exercise(
+    "3.2 · tokens and positions",
+    """
+    def embed(tokens, token_table, position_table):
+        T = tokens.shape[1]
+        return token_table[tokens] + position_table[:T]  # (B, T, C) + (T, C)
+    """,
+    cases=[
+        (texts(2, 5, 11, 0), random(11, 3), random(7, 3, seed=5)),
+        (texts(3, 3, 5, 1), random(5, 6, seed=1), random(4, 6, seed=6)),
+    ],
+    said="token_table[tokens], plus a row of position_table",
+    slips="""
+    + position_table[:T] ->  :: the positions are missing
+    token_table[tokens] + -> 0 * token_table[tokens] + :: the tokens are missing
+    [:T] -> [-T:] :: take the first T rows: they belong to the positions 0 to T − 1
+    [:T] -> .roll(-1, 0)[:T] :: positions count from 0
+    [:T] -> [tokens % len(position_table)] :: the row follows from the place, not from the token
+    + position -> * position :: the two are added, not multiplied
+    [:T] -> .mean(0) :: each position gets its own row, not the mean of all rows
+    [:T] -> [0] :: position 0 gets the first row, and every other position its own
+    [:T] -> [T - 1] :: each position gets its own row, not all of them the last
+    [:T] ->  :: a text may be shorter than the table of places: take its first T rows, T = tokens.shape[1]
+    tokens.shape[1] -> tokens.shape[0]
+        :: take the first T rows, T = tokens.shape[1]: dimension 0 counts the texts
+    return token -> x = token :: is `return` missing?
+    [:T] -> [:5] :: T is not always the same: T = tokens.shape[1]
+    token_table[tokens] -> token_table[tokens[0]] :: your shape is
+    """,
+)
+
+layer_norm = lesson.exercise(
+    "3.3 · LayerNorm",
+    """
+    def layer_norm(x, gain, bias, epsilon=1e-5):
+        mean = x.mean(dim=-1, keepdim=True)  # (..., 1)
+        variance = (x - mean).square().mean(dim=-1, keepdim=True)  # (..., 1)
+        return (x - mean) / torch.sqrt(variance + epsilon) * gain + bias
+    """,
+    cases=[
+        (scale * random(*shape) + scale, *random(2, shape[-1], seed=8))
+        for shape, scale in (((5, 7), 1.0), ((2, 3, 6), 0.003))
+    ],
+    said="compare with the formula, part by part",
+    forbid=("layer_norm", "LayerNorm", "batch_norm", "group_norm", "native_layer_norm"),
+    slips="""
+    torch.sqrt(variance + epsilon) -> (variance.sqrt() + epsilon) :: the epsilon belongs inside the root
+    variance + epsilon -> variance :: the epsilon is missing: variance + epsilon
+    torch.sqrt(variance + epsilon) -> (variance + epsilon) :: the root is missing: divide by √(variance + ε)
+    (x - mean).square().mean(dim=-1, keepdim=True) -> x.var(dim=-1, keepdim=True)
+        :: the variance divides by C: torch's var and std divide by C − 1
+    torch.sqrt(variance + epsilon) -> (x.std(dim=-1, keepdim=True) + epsilon)
+        :: torch's std divides by C − 1, and the epsilon belongs inside the root
+    return (x - mean) -> return x :: the mean is not subtracted: x - mean is divided
+    * gain + bias -> + bias :: the gain is missing
+    * gain + bias -> * gain :: the bias is missing
+    * gain + bias ->  :: gain and bias are missing
+    * gain + bias -> * bias + gain :: gain and bias are exchanged
+    return (x -> return ((x && * gain + bias -> + bias) * gain :: the bias is added last
+    dim=-1, keepdim=True ->  :: the mean runs over the last dimension, not over all
+    dim=-1 -> dim=0 :: take the mean over the last dimension, dim=-1
+    .square().mean( -> .square().sum( :: the variance is the mean of the squares, not their sum
+    .square() -> .abs() :: the variance is the mean of the squared distances: .square()
+    (x - mean).square() -> x.square() :: subtract the mean before you square: this is not the variance
+    x.mean(dim=-1, keepdim=True) -> x.mean(dim=-1) :: keepdim=True keeps the last dimension, with size 1
+    .square().mean(dim=-1, keepdim=True) -> .square().mean(dim=-1)
+        :: keepdim=True keeps the last dimension, with size 1
+    = return F.layer_norm(x, (x.shape[-1],), gain, bias, epsilon) :: do without `layer_norm`
+    return -> y = :: is `return` missing?
+    x.mean(dim=-1, keepdim=True) -> x.mean(dim=-1) @ gain
+    """,
+)
+
+MLP = lesson.exercise(
+    "3.4 · the MLP",
+    """
+    class MLP(nn.Module):
+        def __init__(self, n_embd):
+            super().__init__()
+            self.up = nn.Linear(n_embd, 4 * n_embd)
+            self.down = nn.Linear(4 * n_embd, n_embd)
+
+        def forward(self, x):
+            return self.down(gelu(self.up(x)))  # (B, T, C) -> (B, T, 4C) -> (B, T, C)
+    """,
+    run=part,
+    cases=[((6,), random(2, 3, 6)), ((5,), random(2, 3, 5, seed=1))],
+    said="down of gelu of up",
+    slips="""
+    gelu(self.up(x)) -> self.up(x) :: the activation function is missing: two matrices in a row are one
+    gelu(self.up -> F.relu(self.up :: that is ReLU: use gelu
+    gelu(self.up -> torch.tanh(self.up :: tanh is only a part of the approximation: use gelu
+    gelu(self.up -> F.gelu(self.up :: torch's default GELU: use the notebook's, the tanh approximation
+    self.down(gelu(self.up(x))) -> gelu(self.down(self.up(x)))
+        :: gelu goes between up and down, not after down
+    gelu(self.up(x)) -> self.up(gelu(x)) :: gelu comes after up, not before it
+    self.down(gelu(self.up(x))) -> gelu(self.down(gelu(self.up(x)))) :: use gelu once, between up and down
+    return self -> return x + self :: the stream is not added here: the block does that
+    return self -> y = self :: is `return` missing?
+    (n_embd, 4 * n_embd) -> (n_embd, 4 * n_embd, bias=False) :: `up` has no bias
+    4 * n_embd -> 2 * n_embd :: has the shape
+    self.up -> self.a :: is not in the contract
+    gelu(self.up(x)) -> gelu(self.up(x).detach()) :: no gradient reaches up.weight: is there a detach?
+    self.down(gelu(self.up(x))) -> self.up(gelu(self.down(x)))
+    """,
+)
+
+Block = lesson.exercise(
+    "3.5 · the block",
+    """
+    class Block(nn.Module):
+        def __init__(self, n_embd, n_head):
+            super().__init__()
+            self.attn_norm = LayerNorm(n_embd)
+            self.attn = CausalSelfAttention(n_embd, n_head)
+            self.mlp_norm = LayerNorm(n_embd)
+            self.mlp = MLP(n_embd)
+
+        def forward(self, x):
+            x = x + self.attn(self.attn_norm(x))  # look around
+            return x + self.mlp(self.mlp_norm(x))  # think
+    """,
+    run=part,
+    cases=[((6, 2), random(2, 5, 6)), ((12, 3), random(2, 5, 12, seed=1))],
+    said="norm, part, add: twice",
+    rtol=1e-3,
+    atol=1e-4,
+    slips="""
+    x = x + self.attn -> x = self.attn :: x is not added back after attention: x + …
+    return x + self.mlp -> return self.mlp :: x is not added back after the MLP: x + …
+    x + self. -> self. :: nothing is added back: write x + … twice
+    x = x -> y = x && self.mlp_norm(x) -> self.mlp_norm(y)
+        :: the MLP adds to attention's result, not to the first x
+    x = x -> y = x && return x -> return y :: the MLP reads attention's result, not the first x
+    x + self.attn(self.attn_norm(x)) -> self.attn_norm(x + self.attn(x)) && x + self.mlp(self.mlp_norm(x))
+        -> self.mlp_norm(x + self.mlp(x)) :: the norm comes before each part, not after the sum
+    self.attn_norm(x) -> x && self.mlp_norm(x) -> x :: the norms are missing
+    self.mlp_norm(x) -> x :: the norm before the MLP is missing
+    self.attn_norm(x) -> x :: the norm before attention is missing
+    self.attn(self.attn_norm(x)) -> self.m(x) && self.mlp(self.mlp_norm(x)) -> self.attn(self.attn_norm(x))
+        && self.m(x) -> self.mlp(self.mlp_norm(x)) :: attention first, then the MLP
+    return x + self.mlp(self.mlp_norm(x)) -> return x :: the MLP is missing
+    x = x + self.attn(self.attn_norm(x)) ->  :: attention is missing
+    attn_norm(x -> norm(x && mlp_norm(x -> attn_norm(x && self.norm(x -> self.mlp_norm(x
+        :: the two norms are exchanged
+    x = x + -> x = self.attn_norm(x) ⏎ x = x + && self.attn(self.attn_norm(x)) -> self.attn(x)
+        :: the stream itself is never normed
+    self.mlp_norm = LayerNorm(n_embd) -> self.mlp_norm = self.attn_norm
+        :: make two norms, not one with two names
+    x = x + self.attn -> x += self.attn :: changes a tensor
+    return x -> y = x :: is `return` missing?
+    self.attn_norm -> self.norm :: is not in the contract
+    CausalSelfAttention( -> Attention( :: your class uses `Attention`, which this notebook does not have yet
+    x + self. -> x * self.
+    """,
+)
+
+ARGUMENTS = ("vocab_size", "context_length", "n_layer", "n_head", "n_embd")
+
+
+def whole(check: Check, answer: Callable[..., Any], sizes: tuple[int, ...], tokens: torch.Tensor) -> Any:
+    """Return a GPT's logits; it has n_layer different blocks, and its head is its token table."""
+    other = next((name for name in ARGUMENTS if name not in inspect.signature(answer).parameters), "")
+    check.that(not other, f"the contract calls an argument `{other}`, and so do the cells below")
+    mine = answer(**dict(zip(ARGUMENTS, sizes, strict=True)))
+    blocks = getattr(mine, "blocks", None)
+    check.that(not isinstance(blocks, list), "a plain list hides its parameters: use nn.ModuleList")
+    alone = blocks is None or len(blocks) == len({*blocks}) == sizes[2]
+    check.that(alone, "as many blocks as n_layer says, and a new Block for each")
+    out = part(check, lambda *sizes: answer(**dict(zip(ARGUMENTS, sizes, strict=True))), sizes, tokens)
+    tied = getattr(mine.head, "weight", None) is mine.token_embedding.weight
+    check.that(tied, "the head's weight is the token table itself: head.weight = token_embedding.weight")
+    return out
+
+
+GPT = lesson.exercise(
+    "3.6 · the GPT",
+    """
+    class GPT(nn.Module):
+        def __init__(self, vocab_size, context_length, n_layer, n_head, n_embd):
+            super().__init__()
+            self.token_embedding = nn.Embedding(vocab_size, n_embd)
+            self.position_embedding = nn.Embedding(context_length, n_embd)
+            self.blocks = nn.ModuleList(Block(n_embd, n_head) for _ in range(n_layer))
+            self.final_norm = LayerNorm(n_embd)
+            self.head = nn.Linear(n_embd, vocab_size, bias=False)
+            self.head.weight = self.token_embedding.weight  # one table, two uses
+
+        def forward(self, tokens):
+            x = embed(tokens, self.token_embedding.weight, self.position_embedding.weight)  # (B, T, C)
+            for block in self.blocks:
+                x = block(x)  # (B, T, C)
+            return self.head(self.final_norm(x))  # (B, T, V)
+    """,
+    run=whole,
+    cases=[((11, 7, 2, 2, 6), texts(2, 5, 11, 5)), ((13, 4, 3, 2, 6), texts(2, 4, 13, 4))],
+    said="embed, blocks, norm, head",
+    rtol=1e-3,
+    atol=1e-4,
+    slips="""
+    self.final_norm(x)) -> x) :: the final norm is missing
+    embed(tokens, self.token_embedding.weight, self.position_embedding.weight) -> self.token_embedding(tokens)
+        :: the positions are missing
+    x = block(x) -> block(x) :: the blocks are missing, or their results are not used: x = block(x)
+    in self.blocks: -> in self.blocks[:1]: :: only the first block is used
+    in self.blocks: -> in self.blocks[::-1]: :: the blocks are used in the wrong order
+    for block -> first = x ⏎ for block && block(x) -> block(first)
+        :: each block reads the result of the one before
+    self.final_norm(x)) -> self.final_norm(x)).softmax(-1) :: logits, not probabilities: softmax comes later
+    self.head(self.final_norm(x)) -> self.final_norm(x) :: these are vectors: the head makes logits of them
+    self.head(self.final_norm(x)) -> self.final_norm(self.head(x)) :: the norm comes before the head
+    x = block(x) -> x = self.final_norm(block(x)) :: the final norm is used once, after the last block
+    self.final_norm(x)) -> x) && for block -> x = self.final_norm(x) ⏎ for block
+        :: the norm comes after the blocks
+    self.final_norm(x)) -> self.final_norm(x))[:, -1] :: return the logits of all T positions
+    nn.ModuleList -> list :: use nn.ModuleList
+    self.head.weight = self.token_embedding.weight ->  :: the token table itself
+    vocab_size, bias=False -> vocab_size :: bias=False
+    range(n_layer) -> range(1) :: as many blocks as n_layer says
+    (Block(n_embd, n_head) for _ in range(n_layer)) -> ([Block(n_embd, n_head)] * n_layer)
+        :: a new Block for each
+    final_norm -> norm :: is not in the contract
+    n_layer -> layers :: the contract calls an argument `n_layer`
+    return self -> logits = self :: is `return` missing?
+    self.final_norm(x)) -> self.final_norm(x)).detach() :: nothing can be learnt
+    nn.Embedding(context_length -> nn.Embedding(vocab_size :: has the shape
+    """,
+)
 
 
 def package(**sizes: int) -> PackageGPT:
-    """The package's GPT at a small size, all its numbers drawn anew: nothing is left out unseen."""
+    """Return the package's GPT at a small size, with all its numbers drawn anew."""
     sizes = {"vocab_size": 11, "context_length": 7, "n_layer": 1, "n_head": 2, "n_embd": 6} | sizes
     model = PackageGPT(ModelConfig(**sizes)).eval()
     generator = torch.Generator().manual_seed(3)
@@ -46,391 +362,101 @@ def package(**sizes: int) -> PackageGPT:
     return model
 
 
-class GivenMLP(nn.Module):
-    """C to 4C, GELU, and back."""
-
-    def __init__(self, n_embd: int) -> None:
-        super().__init__()
-        self.up = nn.Linear(n_embd, 4 * n_embd)
-        self.down = nn.Linear(4 * n_embd, n_embd)
-
-    def forward(self, x):
-        """x (B, T, C) to (B, T, C)."""
-        return self.down(F.gelu(self.up(x), approximate="tanh"))
+def stepped(check: Check, answer: Callable[..., Any], tokens: torch.Tensor, targets: torch.Tensor) -> Any:
+    """Return how far a step moves the parameters, all in one row, and the loss that it returns."""
+    model = package()
+    F.cross_entropy(model(targets).flatten(0, 1), tokens.flatten()).backward()  # an earlier step's gradient
+    before = nn.utils.parameters_to_vector(model.parameters()).detach()
+    sgd = torch.optim.SGD(model.parameters(), lr=1.0)  # it moves by the gradient itself
+    loss = check.run(answer, model, sgd, tokens, targets)
+    check.that(not isinstance(loss, torch.Tensor), "return a float: .item() makes one of a tensor")
+    return {"move": before - nn.utils.parameters_to_vector(model.parameters()).detach(), "loss": loss}
 
 
-class GivenBlock(nn.Module):
-    """Look around, think, and add both to the stream."""
-
-    def __init__(self, n_embd: int, n_head: int) -> None:
-        super().__init__()
-        inside = PackageGPT(ModelConfig(n_layer=1, n_head=n_head, n_embd=n_embd)).blocks[0]
-        self.attn_norm, self.attn = inside.attn_norm, inside.attn
-        self.mlp_norm, self.mlp = inside.mlp_norm, inside.mlp
-
-    def forward(self, x):
-        """x (B, T, C) to (B, T, C)."""
-        x = x + self.attn(self.attn_norm(x))
-        return x + self.mlp(self.mlp_norm(x))
-
-
-class GivenGPT(nn.Module):
-    """Tokens in, logits out."""
-
-    def __init__(self, vocab_size: int, context_length: int, n_layer: int, n_head: int, n_embd: int) -> None:
-        super().__init__()
-        self.token_embedding = nn.Embedding(vocab_size, n_embd)
-        self.position_embedding = nn.Embedding(context_length, n_embd)
-        self.blocks = nn.ModuleList(GivenBlock(n_embd, n_head) for _ in range(n_layer))
-        self.final_norm = nn.LayerNorm(n_embd)
-        self.head = nn.Linear(n_embd, vocab_size, bias=False)
-        self.head.weight = self.token_embedding.weight
-
-    def forward(self, tokens):
-        """tokens (B, T) to logits (B, T, V)."""
-        x = self.token_embedding(tokens) + self.position_embedding.weight[: tokens.shape[1]]
-        for block in self.blocks:
-            x = block(x)
-        return self.head(self.final_norm(x))
-
-
-def given_training_step(model, optimizer, tokens, targets):
-    """One step downhill; the loss before it, as a float."""
-    loss = F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten())
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-
-def same_weights(check: exercise, mine: nn.Module, theirs: nn.Module) -> None:
-    """As in 02; and no buffer, because the model's numbers are loaded by name, into it and out of it."""
-    nb02.same_weights(check, mine, theirs)
-    saved = [name for name in mine.state_dict() if name not in dict(theirs.state_dict())]
-    told = (
-        f"`{saved[0]}` would be saved with the weights: register_buffer(..., persistent=False)"
-        if saved
-        else ""
-    )
-    check.that(not saved, told)
-
-
-def _joined(layer: nn.Module, heads: torch.Tensor) -> torch.Tensor:
-    """Heads (B, H, T, D) side by side again, and through the layer's proj."""
-    return layer.proj(heads.transpose(1, 2).flatten(2))
-
-
-@marked("3.1 · your attention layer", given=GivenAttention)
-def CausalSelfAttention(check: exercise, mine) -> None:
-    """qkv, cut into heads, the formula, proj."""
-    for B, T, C, H in ((2, 5, 12, 3), (3, 7, 10, 2)):
-        module, ours, x = mine(C, H).eval(), GivenAttention(C, H).eval(), random(B, T, C, seed=C)
-        blank_module(check, module, x)
-        loop = hasattr(module, "heads")
-        check.that(not loop, "that is MultiHead with its loop: bring the layer with qkv and proj")
-        same_weights(check, module, ours)
-        with torch.no_grad():
-            for parameter in ours.parameters():
-                parameter.normal_(0.0, 0.4, generator=torch.Generator().manual_seed(parameter.numel()))
-            module.load_state_dict(ours.state_dict(), strict=False)
-            parts = ours.qkv(x).chunk(3, dim=-1)  # (B, T, C) each
-            q, k, v = (part.reshape(B, T, H, -1).transpose(1, 2) for part in parts)  # (B, H, T, D) each
-            cut = [part.reshape(B, H, T, -1) for part in parts]  # the silent mistake of 02
-            found = explicit_attention(q, k, v)[0]
-
-            joined = functools.partial(_joined, ours)
-            scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
-            seen = torch.ones(T, T).tril().bool()
-            usual = {
-                "it sees the future: the mask is missing": joined(torch.softmax(scores, -1) @ v),
-                "a masked score must be −∞: 0 is a score like any other": joined(
-                    torch.softmax(scores * seen, -1) @ v
-                ),
-                "softmax runs over the columns, dim=-1": joined(
-                    torch.softmax(scores.masked_fill(~seen, -torch.inf), -2) @ v
-                ),
-                "divide by the root of D, not by D": joined(
-                    explicit_attention(q / q.shape[-1] ** 0.5, k, v)[0]
-                ),
-                "the scores are not divided by √D": joined(
-                    explicit_attention(q * q.shape[-1] ** 0.5, k, v)[0]
-                ),
-                "the root of D, the width of a head, not of C": joined(
-                    explicit_attention(q / H**0.5, k, v)[0]
-                ),
-                "proj is missing": found.transpose(1, 2).flatten(2),
-                "queries and keys are exchanged: qkv holds q, then k, then v": joined(
-                    explicit_attention(k, q, v)[0]
-                ),
-                "qkv holds queries, keys, values, in this order": joined(explicit_attention(v, k, q)[0]),
-                "H must stand in front of T again before the heads are joined: transpose(1, 2)": ours.proj(
-                    found.reshape(B, T, C)
-                ),
-                "view alone cuts the text, not the rows: transpose(1, 2) after it": joined(
-                    explicit_attention(*cut)[0]
-                ),
-                "view alone cuts the text, not the rows: see 2.6": ours.proj(
-                    explicit_attention(*cut)[0].reshape(B, T, C)
-                ),
-                "is it cut into heads? That is one head of C numbers": ours.proj(
-                    explicit_attention(*parts)[0]
-                ),
-                "the stream itself is not added here: the block does that": ours(x) + x,
-            }
-            try:
-                answer = check.run(module, x)
-            except NameError as error:
-                told = f"your class uses `{error.name}`, which this notebook does not have yet: bring it too"
-                check.that(False, told)
-        check.that(not isinstance(answer, tuple), "return the results alone: out, _ = attention(...)")
-        right = ours(x).detach()
-        check.close(answer.detach(), right, "02's layer: qkv, heads, attention, proj", usual=usual, rtol=1e-3)
-        learns(check, module, x)
-
-
-@marked("3.2 · tokens and positions", given=given_embed)
-def embed(check: exercise, mine) -> None:
-    """Rows of one table by token, rows of the other by place."""
-    for B, T, C, V, longest, seed in ((2, 5, 3, 11, 7, 0), (3, 4, 6, 5, 4, 1)):
-        tokens = torch.randint(V, (B, T), generator=torch.Generator().manual_seed(seed))
-        table, places = random(V, C, seed=seed), random(longest, C, seed=seed + 5)
-        right = given_embed(tokens, table, places)
-        looked = table[tokens]
-        usual = {
-            "the positions are missing": looked,
-            "the tokens are missing": places[:T].expand(B, T, C),
-            "the first T rows are those of the positions 0 to T − 1": looked + places[-T:],
-            "positions count from 0": looked + places.roll(-1, 0)[:T],
-            "the row follows from the place, not from the token": looked + places[tokens % longest],
-            "the two are added, not multiplied": looked * places[:T],
-            "each place has its own row, not the mean of all": looked + places.mean(0),
-            "the first row is that of position 0 alone": looked + places[0],
-        }
-        try:
-            answer = check.run(mine, tokens, table, places)
-        except RuntimeError as error:
-            check.that(
-                "must match" not in str(error),
-                "a text may be shorter than the table of places: take its first T rows, T = tokens.shape[1]",
-            )
-            raise
-        check.close(answer, right, "token_table[tokens], plus a row of position_table", usual=usual)
-
-
-@marked("3.3 · LayerNorm", given=given_layer_norm)
-def layer_norm(check: exercise, mine) -> None:
-    """(x − μ) / √(σ² + ε) · gain + bias, over the last dimension."""
-    check.forbid(mine, "layer_norm", "LayerNorm", "batch_norm", "group_norm", "native_layer_norm")
-    for shape, scale in (((5, 7), 1.0), ((2, 3, 6), 0.003)):
-        x, C = scale * random(*shape) + scale, shape[-1]
-        gain, bias = random(2, C, seed=8)
-        mean, spread = x.mean(-1, keepdim=True), x.var(-1, correction=0, keepdim=True)
-        off = x - mean
-        right = given_layer_norm(x, gain, bias)
-        usual = {
-            "is your epsilon inside the root?": off / (spread.sqrt() + 1e-5) * gain + bias,
-            "is the epsilon there?": off / spread.sqrt() * gain + bias,
-            "is the root there?": off / (spread + 1e-5) * gain + bias,
-            "the variance divides by C: torch's var and std divide by C − 1": off
-            / (x.var(-1, keepdim=True) + 1e-5).sqrt()
-            * gain
-            + bias,
-            "torch's std divides by C − 1, and the epsilon belongs inside the root": off
-            / (x.std(-1, keepdim=True) + 1e-5)
-            * gain
-            + bias,
-            "is the mean taken off?": x / (spread + 1e-5).sqrt() * gain + bias,
-            "the gain is missing": off / (spread + 1e-5).sqrt() + bias,
-            "the bias is missing": off / (spread + 1e-5).sqrt() * gain,
-            "gain and bias are missing": off / (spread + 1e-5).sqrt(),
-            "gain and bias are exchanged": off / (spread + 1e-5).sqrt() * bias + gain,
-            "the bias is added last": (off / (spread + 1e-5).sqrt() + bias) * gain,
-            "the mean runs over the last dimension, not over all": (x - x.mean())
-            / (x.var(correction=0) + 1e-5).sqrt()
-            * gain
-            + bias,
-            "over the last dimension, dim=-1": F.layer_norm(x.transpose(0, -1), (shape[0],)).transpose(0, -1)
-            * gain
-            + bias,
-            "the mean of the squares, not their sum": off / (C * spread + 1e-5).sqrt() * gain + bias,
-        }
-        try:
-            answer = check.run(mine, x, gain, bias)
-        except RuntimeError as error:
-            told = "mean(dim=-1) drops the dimension: with keepdim=True it stays, as 1, and the shapes fit"
-            check.that("must match" not in str(error), told)
-            raise
-        check.close(answer, right, "compare with the formula, part by part", usual=usual)
-
-
-@marked("3.4 · the MLP", given=GivenMLP)
-def MLP(check: exercise, mine) -> None:
-    """down(gelu(up(x)))."""
-    for C in (6, 5):
-        module, ours, x = mine(C), GivenMLP(C), random(2, 3, C, seed=C)
-        blank_module(check, module, x)
-        same_weights(check, module, ours)
-        with torch.no_grad():
-            up, right = ours.up(x), ours(x)
-            usual = {
-                "the activation function is missing: two matrices in a row are one": ours.down(up),
-                "that is ReLU: use gelu": ours.down(F.relu(up)),
-                "torch's default GELU: take its tanh approximation, the notebook's gelu": ours.down(
-                    F.gelu(up)
-                ),
-                "the activation function stands between up and down, not behind them": F.gelu(
-                    ours.down(up), approximate="tanh"
-                ),
-                "gelu belongs behind up, not before it": ours.down(ours.up(F.gelu(x, approximate="tanh"))),
-                "once is enough: nothing follows down": F.gelu(right, approximate="tanh"),
-                "the stream is not added here: the block does that": right + x,
-            }
-            answer = check.run(module, x)
-        check.close(answer.detach(), right, "down of gelu of up", usual=usual)
-        learns(check, module, x)
-
-
-@marked("3.5 · the block", given=GivenBlock)
-def Block(check: exercise, mine) -> None:
-    """x + attn(norm(x)), then x + mlp(norm(x))."""
-    for C, H in ((6, 2), (12, 3)):
-        ours, x = package(n_embd=C, n_head=H).blocks[0], random(2, 5, C, seed=C)
-        module = mine(C, H).eval()
-        blank_module(check, module, x)
-        same_weights(check, module, ours)
-        check.that(module.attn_norm is not module.mlp_norm, "attn_norm and mlp_norm are two norms: make two")
-        with torch.no_grad():
-            a, right = ours.attn(ours.attn_norm(x)), ours(x)
-            middle = x + a
-            m = ours.mlp(ours.mlp_norm(middle))
-            post = ours.attn_norm(x + ours.attn(x))
-            first = x + ours.mlp(ours.mlp_norm(x))
-            usual = {
-                "x is not added back behind attention": a + ours.mlp(ours.mlp_norm(a)),
-                "x is not added back behind the MLP": m,
-                "nothing is added back: x + … twice": ours.mlp(ours.mlp_norm(a)),
-                "the MLP adds to what attention left, not to the first x": x + m,
-                "the MLP reads what attention left, not the first x": middle + ours.mlp(ours.mlp_norm(x)),
-                "norm before each part, not after the sum": ours.mlp_norm(post + ours.mlp(post)),
-                "the norms are missing": x + ours.attn(x) + ours.mlp(x + ours.attn(x)),
-                "the norm before the MLP is missing": middle + ours.mlp(middle),
-                "the norm before attention is missing": x
-                + ours.attn(x)
-                + ours.mlp(ours.mlp_norm(x + ours.attn(x))),
-                "attention first, then the MLP": first + ours.attn(ours.attn_norm(first)),
-                "the MLP is missing": middle,
-                "attention is missing": first,
-                "the two norms are exchanged": x
-                + ours.attn(ours.mlp_norm(x))
-                + ours.mlp(ours.attn_norm(x + ours.attn(ours.mlp_norm(x)))),
-                "the stream itself is never normed": ours.attn_norm(x)
-                + a
-                + ours.mlp(ours.mlp_norm(ours.attn_norm(x) + a)),
-            }
-            answer = check.run(module, x)
-        check.close(answer.detach(), right, "norm, part, add: twice", usual=usual, rtol=1e-3, atol=1e-5)
-        learns(check, module, x)
-
-
-@marked("3.6 · the GPT", given=GivenGPT)
-def GPT(check: exercise, mine) -> None:
-    """Embeddings, blocks, final norm, tied head."""
-    for n_layer, V, T, longest in ((2, 11, 5, 7), (3, 13, 4, 4)):
-        ours = package(n_layer=n_layer, vocab_size=V, context_length=longest)
-        tokens = torch.randint(V, (2, T), generator=torch.Generator().manual_seed(T))
-        sizes = {"vocab_size": V, "context_length": longest, "n_layer": n_layer, "n_head": 2, "n_embd": 6}
-        other = next((name for name in sizes if name not in inspect.signature(mine).parameters), "")
-        check.that(not other, f"the contract calls an argument `{other}`, and so do the cells below")
-        module = mine(**sizes).eval()
-        blank_module(check, module, tokens)
-        blocks = getattr(module, "blocks", None)
-        check.that(not isinstance(blocks, list), "a plain list hides its parameters: use nn.ModuleList")
-        check.that(blocks is None or len(blocks) == n_layer, "as many blocks as n_layer says")
-        alone = blocks is None or len({id(block) for block in blocks}) == n_layer
-        check.that(alone, "that is one block n_layer times: make a new one for each")
-        same_weights(check, module, ours)
-        with torch.no_grad():
-            right, (start, *_, end) = ours(tokens), ours.residual_stream(tokens)
-            bare = x = ours.token_embedding(tokens)
-            for block in ours.blocks:
-                bare = block(bare)
-            usual = {
-                "the final norm is missing": ours.head(end),
-                "the positions are missing": ours.head(ours.final_norm(bare)),
-                "the blocks are missing": ours.head(ours.final_norm(start)),
-                "only the first block is used": ours.head(ours.final_norm(ours.blocks[0](start))),
-                "x = block(x): each block reads what the one before left": ours.head(
-                    ours.final_norm(ours.blocks[-1](start))
-                ),
-                "logits, not probabilities: softmax comes later": right.softmax(-1),
-                "these are vectors: the head makes logits of them": ours.final_norm(end),
-                "the norm comes before the head": ours.final_norm(x),
-            }
-            answer = check.run(module, tokens)
-        check.close(answer.detach(), right, "embed, blocks, norm, head", usual=usual, rtol=1e-3, atol=1e-4)
-        learns(check, module, tokens)
-        tied = getattr(module.head, "weight", None) is module.token_embedding.weight
-        check.that(tied, "the head's weight is the token table itself: head.weight = token_embedding.weight")
-
-
-@marked("3.7 · one training step", given=given_training_step)
-def training_step(check: exercise, mine) -> None:
-    """Move once against the gradient of this batch; return the loss as a float."""
-    for seed in (0, 1):
-        tokens, targets = torch.randint(11, (2, 4, 7), generator=torch.Generator().manual_seed(seed))
-        model, ours = package(), package()
-        F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten()).backward()  # of an earlier step
-        before = torch.cat([p.detach().flatten() for p in model.parameters()])
-        loss = F.cross_entropy(ours(tokens).flatten(0, 1), targets.flatten())
+training_step = lesson.exercise(
+    "3.7 · one training step",
+    """
+    def training_step(model, optimizer, tokens, targets):
+        loss = F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten())
+        optimizer.zero_grad()
         loss.backward()
-        gradient = torch.cat([p.grad.flatten() for p in ours.parameters()])
-        sgd = torch.optim.SGD(model.parameters(), lr=1.0)  # it moves by the gradient itself
-        answer = check.run(mine, model, sgd, tokens, targets)
-        moved = before - torch.cat([p.detach().flatten() for p in model.parameters()])
-        own = package()
-        F.cross_entropy(own(tokens).flatten(0, 1), tokens.flatten()).backward()
-        copied = torch.cat([p.grad.flatten() for p in own.parameters()])
-        usual = {
-            "nothing moved: loss.backward() and optimizer.step(), in this order": 0 * gradient,
-            "zero_grad() must come before backward(): the caller may have left a gradient": 2 * gradient,
-            "uphill: the optimiser already has the minus": -gradient,
-            "the targets are what comes next, not the tokens themselves": copied,
-            "the mean of the losses is asked, not their sum": gradient * targets.numel(),
-        }
-        check.close(moved, gradient, "not the gradient of this batch", usual=usual, rtol=1e-3, atol=1e-5)
-        check.that(not isinstance(answer, torch.Tensor), "return a float: .item() makes one of a tensor")
-        with torch.no_grad():
-            after = F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten()).item()
-        usual = {"that is the loss after the step: return the one before": after}
-        check.close(answer, loss.item(), "the loss of this batch, before the step", usual=usual, rtol=1e-4)
+        optimizer.step()
+        return loss.item()
+    """,
+    run=stepped,
+    cases=[(texts(4, 7, 11, seed), texts(4, 7, 11, seed + 2)) for seed in (0, 1)],
+    said="the move must be the gradient of this batch, and the loss the one before the step",
+    rtol=1e-3,
+    atol=1e-5,
+    slips="""
+    optimizer.step() ->  :: nothing moved: zero_grad(), loss.backward() and optimizer.step(), in this order
+    loss.backward() ->  :: nothing moved: zero_grad(), loss.backward() and optimizer.step(), in this order
+    optimizer.zero_grad() ->  :: zero_grad() must come before backward(): the caller may have left a gradient
+    optimizer.zero_grad() ->  && return -> optimizer.zero_grad() ⏎ return
+        :: zero_grad() must come before backward()
+    optimizer.zero_grad() ->  && loss.backward() -> loss.backward() ⏎ optimizer.zero_grad()
+        :: nothing moved: zero_grad(), loss.backward() and optimizer.step(), in this order
+    loss.backward() ⏎ optimizer.step() -> optimizer.step() ⏎ loss.backward()
+        :: nothing moved: zero_grad(), loss.backward() and optimizer.step(), in this order
+    optimizer.zero_grad() ⏎ loss.backward() ⏎ optimizer.step() -> optimizer.step() ⏎ loss.backward()
+        :: backward() must come before step(): it needs the weights that made the loss
+    loss.backward() -> (-loss).backward() :: uphill: the optimiser itself subtracts the gradient
+    targets.flatten() -> tokens.flatten() :: the targets are what comes next, not the tokens themselves
+    targets.flatten() -> targets.flatten(), reduction="sum" :: the mean of the losses is asked, not their sum
+    model(tokens) -> model(tokens).softmax(-1) :: cross_entropy takes the logits: no softmax before it
+    model(tokens) -> model(targets) :: the model reads the tokens, not the targets
+    optimizer.step() -> optimizer.step() ⏎ optimizer.step() :: the optimiser steps once in a step
+    loss.item() -> loss :: .item() makes one
+    loss.item() -> F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten()).item()
+        :: that is the loss after the step: return the loss before it
+    return loss.item() -> print(loss.item()) :: is `return` missing?
+    model(tokens).flatten(0, 1), targets.flatten() -> model(tokens), targets :: your code raised
+    model(tokens).flatten(0, 1) -> model(tokens).transpose(0, 1).flatten(0, 1)
+    optimizer.step() -> for p in model.parameters(): ⏎     p.data -= 0.5 * p.grad
+    """,
+)
 
+LAYER = ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
+NAMES = ["wte.weight", "wpe.weight", "ln_f.weight", "ln_f.bias"] + [
+    f"h.{n}.{name}.{kind}" for n in range(12) for name in LAYER for kind in ("weight", "bias")
+]
 
-@marked("3.8 · GPT-2's names", given=given_gpt2_name)
-def gpt2_name(check: exercise, mine) -> None:
-    """OpenAI's name to ours, for each of the 148 tensors."""
-    kinds = ("weight", "bias")
-    parts = ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
-    names = ["wte.weight", "wpe.weight", "ln_f.weight", "ln_f.bias"]
-    names += [f"h.{n}.{part}.{kind}" for n in range(12) for part in parts for kind in kinds]
-    for name in names:
-        answer, right = check.run(mine, name), given_gpt2_name(name)
-        check.that(isinstance(answer, str), "a name is a string")
-        told = f"{name} should become {right}, yours becomes {answer}"
-        number = re.match(r"h\.(\d+)", name)
-        if number and re.match(r"blocks\.\d+\.", answer):
-            same = answer.startswith(f"blocks.{number[1]}.")
-            check.that(same, f"the number of the block stays: {told}")
-        twins = {
-            "attn.proj": "mlp.down",
-            "mlp.down": "attn.proj",
-            "attn_norm": "mlp_norm",
-            "mlp_norm": "attn_norm",
-        }
-        for one, other in twins.items():
-            mixed = one in right and answer == right.replace(one, other)
-            check.that(not mixed, f"c_proj stands in two places, and so do norms: {told}")
-        check.that(answer.split(".")[-1] == name.split(".")[-1], f"weight and bias stay: {told}")
-        check.that("." in right and answer.count(".") == right.count("."), f"count the dots: {told}")
-        check.that(not answer.startswith("h."), f"h is blocks here: {told}")
-        check.that(answer != name, f"{name} is left as it is: it should become {right}")
-        check.that(answer == right, told)
+gpt2_name = lesson.exercise(
+    "3.8 · GPT-2's names",
+    """
+    def gpt2_name(name):
+        parts = {"wte": "token_embedding", "wpe": "position_embedding", "h.": "blocks."}
+        parts |= {"ln_1": "attn_norm", "attn.c_attn": "attn.qkv", "attn.c_proj": "attn.proj"}
+        parts |= {"ln_2": "mlp_norm", "mlp.c_fc": "mlp.up", "mlp.c_proj": "mlp.down", "ln_f": "final_norm"}
+        for theirs, ours in parts.items():
+            name = name.replace(theirs, ours)
+        return name
+    """,
+    cases=[(name,) for name in NAMES],
+    said="{0} has another name here",
+    slips="""
+    "h.": "blocks." -> "h.": "h." :: h is blocks here
+    "h.": "blocks." -> "h.": "blocks" :: count the dots: h. becomes blocks.
+    "h.": "blocks." -> "h.": "blocks.0." :: count the dots: h. becomes blocks., the number is there already
+    return name -> return re.sub(r"\\d+", "0", name) :: the number of the block stays
+    return name -> return name.replace("weight", "W") :: weight and bias stay
+    "ln_2": "mlp_norm" -> "ln_2": "attn_norm" :: a block has two norms: ln_1 is attn_norm, ln_2 is mlp_norm
+    "ln_1": "attn_norm" -> "ln_1": "mlp_norm" :: a block has two norms: ln_1 is attn_norm, ln_2 is mlp_norm
+    "mlp.down" -> "attn.proj" :: c_proj appears twice: attn.c_proj is attn.proj, mlp.c_proj is mlp.down
+    "attn.proj" -> "mlp.down" :: c_proj appears twice: attn.c_proj is attn.proj, mlp.c_proj is mlp.down
+    "attn.c_proj" -> "c_proj" && "attn.proj" -> "proj"
+        :: c_proj appears twice: attn.c_proj is attn.proj, mlp.c_proj is mlp.down
+    "ln_f": "final_norm" -> "ln_f": "norm" :: ln_f is called final_norm here
+    "wte": "token_embedding", ->  :: wte, the table of tokens, is called token_embedding here
+    name = name.replace -> name.replace :: the name stays as it was: replace returns a new string
+    return name -> return name.split(".") :: your answer is a list, but it should be a string
+    return name -> return parts :: your answer is a dictionary, but it should be a string
+    return name -> print(name) :: is `return` missing?
+    = return "blocks.3.attn.qkv.bias" :: does not use its argument `name`
+    = return {"wte.weight": "token_embedding.weight"}[name] :: your code raised KeyError
+    "ln_1": "attn_norm", ->  :: ln_1 is called attn_norm here
+    "attn.c_proj": "attn.proj" ->
+    """,
+)
+
+GivenGPT, GivenMLP = lesson.names["GPT"], lesson.names["MLP"]  # for 05 and 12, which build on this notebook

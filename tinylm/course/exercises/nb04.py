@@ -1,431 +1,493 @@
-"""Checks of notebook 04_training, and what it goes on with where a part is blank."""
+"""Exercises of notebook 04_training."""
 
 import inspect
-import math
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from tinylm.course.checks import difference, exercise, marked
-from tinylm.course.exercises import nb03
-from tinylm.model.config import ModelConfig
-from tinylm.model.gpt import GPT
+from tinylm.course.checks import Check
+from tinylm.course.exercises.modules import numbered, random
+from tinylm.course.slips import Lesson, call
 from tinylm.model.losses import cross_entropy
-from tinylm.training.optim import learning_rate
 
-SIZES = {"lr": 0.05, "betas": (0.8, 0.9), "epsilon": 0.03, "weight_decay": 0.2}  # of a made run of AdamW
-
-
-def given_momentum(w, m, slope, rate, beta=0.9):
-    """The new w and the new running mean m of the slopes."""
-    m = beta * m + (1 - beta) * slope
-    return w - rate * m, m
-
-
-class GivenAdamW(torch.optim.AdamW):
-    """torch's own, with the names of the notebook."""
-
-    def __init__(self, parameters, lr, betas=(0.9, 0.99), epsilon=1e-8, weight_decay=0.1):
-        super().__init__(parameters, lr, betas, epsilon, weight_decay)
-
-    @property
-    def lr(self):
-        """The rate of the next step."""
-        return self.param_groups[0]["lr"]
-
-    @lr.setter
-    def lr(self, rate):
-        self.param_groups[0]["lr"] = rate
+IMPORTS = """
+import math
+import torch
+from torch import nn
+from tinylm.model.losses import cross_entropy
+"""
+lesson = Lesson("04", IMPORTS)
+ONCE, FLOAT = "the optimiser steps once", "return a float: .item() makes one of a tensor"
 
 
-def given_cosine(step, *, peak, minimum, warmup_steps, steps):
-    """The rate of one step, counted from 0."""
-    numbers = {"peak": peak, "minimum": minimum, "warmup_steps": warmup_steps, "steps": steps}
-    return learning_rate(step, schedule="cosine", **numbers)
-
-
-def given_clip(parameters, limit):
-    """The length of all slopes together; where it is above the limit, they are scaled down to it."""
-    return nn.utils.clip_grad_norm_(parameters, limit)
-
-
-def given_big_step(model, optimizer, pieces, limit):
-    """One step on all pieces, clipped; the loss of all of them, as a float."""
-    optimizer.zero_grad()
-    total = 0.0
-    for tokens, targets in pieces:
-        loss = cross_entropy(model(tokens), targets) / len(pieces)
-        loss.backward()
-        total += loss.item()
-    given_clip(model.parameters(), limit)
-    optimizer.step()
-    return total
-
-
-class _Counted(torch.optim.SGD):
-    """SGD that counts its steps."""
+class Counted(torch.optim.SGD):
+    """SGD at rate 1, which moves by the gradient itself, and counts its steps."""
 
     steps = 0
 
-    def step(self, closure=None):
-        """One more."""
+    def step(self, closure: Any = None) -> Any:
+        """Count one more."""
         self.steps += 1
         return super().step(closure)
 
 
-@marked("4.1 · the training step", given=nb03.given_training_step)
-def training_step(check: exercise, mine) -> None:
-    """As in 03; and what is wrong however the slopes of an earlier step are treated."""
-    tokens, targets = torch.randint(11, (2, 4, 7), generator=torch.Generator().manual_seed(2))  # (B, T) each
-    model, soft = nb03.package().train(), nb03.package()
-    cross_entropy(soft(tokens).softmax(dim=-1), targets).backward()
-    gradient = torch.cat([p.grad.flatten() for p in soft.parameters()])  # (N,): of probabilities
-    before = torch.cat([p.detach().flatten() for p in model.parameters()])  # (N,)
-    counted = _Counted(model.parameters(), lr=1.0)  # it moves by the gradient itself
-    check.run(mine, model, counted, tokens, targets)
-    moved = before - torch.cat([p.detach().flatten() for p in model.parameters()])
-    softened = difference(moved, gradient, rtol=1e-3, atol=1e-5) is None
-    check.that(not softened, "cross_entropy takes the logits: no softmax before it")
-    check.that(counted.steps < 2, "the optimiser steps once in a step")
-    check.that(model.training, "leave the model in training mode: eval() would switch dropout off for good")
-    try:
-        nb03.training_step.__wrapped__(check, mine)
-    except RuntimeError as error:
-        late = "inplace" not in str(error)
-        check.that(late, "backward() must come before step(): it needs the weights that made the loss")
-        raise
+def started(tokens: Tensor, targets: Tensor) -> tuple[nn.Module, Counted, Tensor]:
+    """Return a small model that still has the gradient of an earlier step, its optimiser and its weights."""
+    model = numbered(nn.Sequential(nn.Embedding(11, 4), nn.Linear(4, 11)))
+    cross_entropy(model(tokens), targets).backward()
+    return model, Counted(model.parameters(), lr=1.0), flat(model.parameters())
 
 
-@marked("4.2 · momentum", given=given_momentum)
-def momentum(check: exercise, mine) -> None:
-    """A running mean of the slopes, and a step along it."""
-    w, m, slope = torch.tensor([[1.0, -2.0, 3.0], [4.0, -3.0, 0.5], [0.7, 0.2, -6.0]])  # (3,) each
-    for rate, named in ((0.3, {}), (2.0, {"beta": 0.75})):
-        beta = named.get("beta", 0.9)
-        answer = check.run(mine, w, m, slope, rate, **named)
-        two = isinstance(answer, tuple | list) and len(answer) == 2
-        check.that(two, "return two things: the new w, and the new m")
-        mean, square = beta * m + (1 - beta) * slope, beta * m + (1 - beta) * slope.square()
-        exchanged = torch.equal(torch.as_tensor(answer[0]), torch.as_tensor(answer[1]) * 0 + mean)
-        check.that(not exchanged, "the new w comes first, then the new m")
-        usual = {
-            "turned over: beta is the share that stays of m": (1 - beta) * m + beta * slope,
-            "m is a mean: the new slope counts 1 - beta": beta * m + slope,
-            "the old m counts beta of itself": m + (1 - beta) * slope,
-            "m stays as it was: nothing new is remembered": m,
-            "that is the slope alone: nothing is remembered": slope,
-            "only the new slope's part: beta times the old m belongs to it": (1 - beta) * slope,
-            "the mean of the slope is asked here, not of its square": square,
-            "the rate belongs to the move of w, not to m": beta * m + (1 - beta) * rate * slope,
-            "beta is an argument, which is not always 0.9": 0.9 * m + 0.1 * slope,
-            "beta and the rate are exchanged": rate * m + (1 - rate) * slope,
-        }
-        check.close(answer[1], mean, "m ← beta · m + (1 - beta) · slope", usual=usual)
-        usual = {
-            "uphill: w moves against m": w + rate * mean,
-            "move by the new m, not by the old one": w - rate * m,
-            "move by m, not by the slope": w - rate * slope,
-            "w has not moved": w,
-            "the rate is missing": w - mean,
-            "that is how far w moves: the new w is asked": rate * mean,
-            "that is the move alone: the new w is asked": -rate * mean,
-            "(1 - beta) stands in m already": w - rate * (1 - beta) * mean,
-        }
-        check.close(answer[0], w - rate * mean, "w ← w - rate · m, with the new m", usual=usual)
+def flat(tensors: Any) -> Tensor:
+    """Return all numbers of these tensors in one vector."""
+    return torch.cat([tensor.detach().flatten() for tensor in tensors])
 
 
-def _slopes() -> list[list[torch.Tensor]]:
-    """Six steps of slopes for two parameters: [(2, 3), (5,)] each, the second's far smaller."""
-    generator = torch.Generator().manual_seed(7)
-    made = {"generator": generator, "dtype": torch.float64}
-    return [[torch.randn(2, 3, **made), 0.02 * torch.randn(5, **made)] for _ in range(6)]
+def ids(*shape: int, seed: int) -> Tensor:
+    """Return token ids below 11."""
+    return torch.randint(11, shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _starts() -> list[nn.Parameter]:
-    return [nn.Parameter(torch.full(shape, 1.5, dtype=torch.float64)) for shape in ((2, 3), (5,))]
+def trained(check: Check, answer: Any, part: str, seed: int) -> Any:
+    """Return one part of what a step does: its gradient, its loss, or the mode of the model after it."""
+    tokens, targets = ids(2, 4, 7, seed=seed)
+    model, sgd, start = started(tokens, targets)
+    loss = call(check, answer, model, sgd, tokens, targets)
+    check.that(sgd.steps < 2, ONCE)
+    check.that(not isinstance(loss, Tensor), FLOAT)
+    gradient = start - flat(model.parameters())
+    return {"gradient": gradient, "training mode": model.training, "loss": loss}[part]
 
 
-def _moved(kind, settings: dict) -> tuple[torch.Tensor, bool]:
-    """Where six steps lead, (11,), and whether the slopes stay; the rate is halved after three."""
-    parameters, stay = _starts(), True
-    optimizer = kind(iter(parameters), **settings)
-    for t, slopes in enumerate(_slopes()):
-        for p, slope in zip(parameters, slopes, strict=True):
-            p.grad = slope.clone()
+training_step = lesson.exercise(
+    "4.1 · the training step",
+    """
+    def training_step(model, optimizer, tokens, targets):
+        loss = cross_entropy(model(tokens), targets)
+        optimizer.zero_grad()
+        loss.backward()
         optimizer.step()
-        if t == 2:
-            optimizer.lr = settings["lr"] / 2
-        for p, slope in zip(parameters, slopes, strict=True):
-            stay = stay and p.grad is not None and torch.equal(p.grad, slope)
-    return torch.cat([p.detach().flatten() for p in parameters]), stay
+        return loss.item()
+    """,
+    run=trained,
+    cases=[(part, seed) for seed in (0, 1) for part in ("gradient", "training mode", "loss")],
+    said="the {0} should be that of this batch, before the step",
+    rtol=1e-3,
+    atol=1e-5,
+    slips="""
+    optimizer.step() ->  :: nothing moved: first loss.backward(), then optimizer.step()
+    loss.backward() ->  :: nothing moved: first loss.backward(), then optimizer.step()
+    optimizer.zero_grad() ⏎ loss.backward() -> loss.backward() ⏎ optimizer.zero_grad()
+        :: nothing moved: first loss.backward(), then optimizer.step()
+    loss.backward() ⏎ optimizer.step() -> optimizer.step() ⏎ loss.backward()
+        :: nothing moved: first loss.backward(), then optimizer.step()
+    optimizer.zero_grad() -> :: zero_grad() must come before backward(): an old gradient may be there
+    optimizer.zero_grad() ->  && optimizer.step() -> optimizer.step() ⏎ optimizer.zero_grad()
+        :: zero_grad() must come before backward(): an old gradient may be there
+    optimizer.zero_grad() -> optimizer.step() ⏎ optimizer.zero_grad() && backward() ⏎ optimizer.step()
+        -> backward() :: backward() must come before step()
+    loss.backward() -> (-loss).backward() :: uphill: the optimiser already has the minus
+    model(tokens), targets) -> model(tokens), tokens) :: the targets come next: not the tokens themselves
+    model(tokens), targets) -> model(tokens), targets) * targets.numel()
+        :: the mean of the losses is asked, not their sum
+    loss.backward() -> (loss * targets.numel()).backward() :: the mean of the losses is asked, not their sum
+    model(tokens), targets) -> model(tokens).softmax(-1), targets)
+        :: cross_entropy takes the logits: no softmax before it
+    cross_entropy(model -> nn.functional.cross_entropy(model
+        :: torch's own wants flat logits (N, V): use `cross_entropy`
+    optimizer.step() -> optimizer.step() ⏎ optimizer.step() :: the optimiser steps once
+    loss = -> model.eval() ⏎ loss = :: leave the model in training mode: eval() switches dropout off
+    return loss.item() -> return loss :: return a float
+    return loss.item() -> print(loss.item()) :: is `return` missing?
+    return loss.item() -> return cross_entropy(model(tokens), targets).item()
+        :: that is the loss after the step
+    optimizer.step() -> for p in model.parameters(): ⏎     p.data -= 0.5 * p.grad
+    """,
+)
 
 
-def _slipped(lr, betas=(0.9, 0.99), epsilon=1e-8, weight_decay=0.1, slip: str = "") -> torch.Tensor:
-    """Where AdamW leads that has one slip, by its name."""
-    parameters, t, rate = [p.detach() for p in _starts()], 0, lr
-    b1, b2 = betas[::-1] if slip == "betas" else betas[:1] * 2 if slip == "first" else betas
-    t += slip == "from 2"
-    means = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
-    if slip == "begin":
-        means = [(p.clone(), p.clone()) for p in parameters]
-    for step, slopes in enumerate(_slopes()):
-        t += slip != "twice"
-        rate = lr / 2 if step > 2 and slip != "rate" else lr
-        for i, g in enumerate(slopes):
-            t += slip == "twice"
-            g = g + weight_decay * parameters[i] if slip == "adam" else g
-            m, v = means[i] if slip != "forget" else (0 * g, 0 * g)
-            m = 0 * g if slip == "forget m" else m
-            v = 0 * g if slip == "forget v" else v
-            m = b1 * m + (1 if slip == "mean" else 1 - b1) * g
-            b = b1 if slip == "first in v" else b2
-            v = b * v + (1 if slip == "mean" else 1 - b) * (g.abs() if slip == "square" else g.square())
-            means[i] = m, v
-            if slip == "stored":
-                means[i] = m / (1 - b1**t), v / (1 - b2**t)
-            elif slip in ("stored m", "stored v"):
-                means[i] = (m / (1 - b1**t), v) if slip == "stored m" else (m, v / (1 - b2**t))
-            m = m if slip in ("hats", "hat of m") else m / (1 - b1**t)
-            v = v if slip in ("hats", "hat of v") else v / (1 - b2**t)
-            m = g if slip == "slope" else m
-            root = v if slip == "root" else v.sqrt()
-            size = (v + epsilon).sqrt() if slip == "inside" else root if slip == "epsilon" else root + epsilon
-            decay = {"decay": 0.0, "adam": 0.0, "whole": weight_decay}.get(slip, rate * weight_decay)
-            decay = 0.0 if slip == "matrices" and g.ndim < 2 else decay
-            move = rate * m * (1 if slip == "divide" else 1 / size)
-            parameters[i] = parameters[i] * (1 - decay) + (move if slip == "uphill" else -move)
-            if slip == "after":
-                parameters[i] = (parameters[i] + move) / (1 - decay)
-                parameters[i] = (parameters[i] - move) * (1 - decay)
-            if slip == "decay alone":
-                parameters[i] = parameters[i] + move
-            if slip == "grows":
-                parameters[i] = (parameters[i] + move) / (1 - decay) * (1 + decay) - move
-    return torch.cat([p.flatten() for p in parameters])  # (11,)
+def two_things(check: Check, answer: Any, part: str, *case: Any) -> Any:
+    """Return the new m or the new w."""
+    found = call(check, answer, *case)
+    pair = isinstance(found, tuple | list) and len(found) == 2
+    check.that(pair, "return two things: the new w, and the new m")
+    return found[part == "m"]
 
 
-SLIPS = {
-    "where is the weight decay?": "decay",
-    "the decay is the rate times weight_decay times p": "whole",
-    "the decay adds to p: it should make p smaller": "grows",
-    "that is Adam: the decay stands outside, and is not added to the slope": "adam",
-    "the hats are missing: divide m by 1 - beta1 ** t, and v by 1 - beta2 ** t": "hats",
-    "m has no hat: divide it by 1 - beta1 ** t": "hat of m",
-    "v has no hat: divide it by 1 - beta2 ** t": "hat of v",
-    "the betas are exchanged: the first belongs to m, the second to v": "betas",
-    "is your epsilon inside the root? It stands beside it": "inside",
-    "where is epsilon? It is an argument, and not always 1e-8": "epsilon",
-    "divide by the root of v, not by v": "root",
-    "v is the mean of the slope's square": "square",
-    "both are means: what is new counts 1 - beta": "mean",
-    "uphill: a parameter moves against m": "uphill",
-    "above the root stands m, not the slope of this step": "slope",
-    "that is momentum alone: divide by the root of v": "divide",
-    "count the steps once for each step, not for each parameter": "twice",
-    "m and v begin afresh at each step: keep them in self": "forget",
-    "m and v begin at 0, not at the parameters": "begin",
-    "the rate is read too early: self.lr may change from step to step": "rate",
-    "m is forgotten: `m = …` names a new tensor, so change m in place, or keep it in self.m[i]": "forget m",
-    "v is forgotten: `v = …` names a new tensor, so change v in place, or keep it in self.v[i]": "forget v",
-    "keep m and v without their hats: the hats are for the move alone": "stored",
-    "keep m without its hat: the hat is for the move alone": "stored m",
-    "keep v without its hat: the hat is for the move alone": "stored v",
-    "the decay takes the weight before the move": "after",
-    "each p decays here, vectors too": "matrices",
-    "only the decay arrives: `p = …` makes a new tensor, `p -= …` changes the parameter": "decay alone",
-    "v has a beta of its own, the second": "first",
-    "v has a beta of its own, the second: not in its hat alone": "first in v",
-    "the first step has t = 1: make the count 0 in __init__, as self.…, and add 1 in step": "from 2",
-}
+W, M, SLOPE = torch.tensor([[1.0, -2.0, 3.0], [4.0, -3.0, 0.5], [0.7, 0.2, -6.0]])  # (3,) each
+
+momentum = lesson.exercise(
+    "4.2 · momentum",
+    """
+    def momentum(w, m, slope, rate, beta=0.9):
+        m = beta * m + (1 - beta) * slope
+        return w - rate * m, m
+    """,
+    run=two_things,
+    cases=[(part, W, M, SLOPE, *rest) for rest in ((0.3,), (2.0, 0.75)) for part in "mw"],
+    said="the new {0} is not that of the formula: w moves by the new m",
+    slips="""
+    beta * m + (1 - beta) * slope -> (1 - beta) * m + beta * slope
+        :: exchanged: beta is the share that stays of m
+    (1 - beta) * slope -> slope :: m is a mean: the new slope counts 1 - beta
+    beta * m + -> m + :: the old m counts beta of itself
+    = return w - rate * m, m :: m is still the old one: nothing new is remembered
+    beta * m + (1 - beta) * slope -> slope :: that is the slope alone: nothing is remembered
+    beta * m + ->  :: beta times the old m is missing
+    * slope -> * slope**2 :: the mean of the slope is asked here, not of its square
+    (1 - beta) * slope -> (1 - beta) * rate * slope && w - rate * m -> w - m
+        :: the rate belongs to the move of w, not to m
+    beta * m + (1 - beta) -> 0.9 * m + 0.1 :: beta is an argument: it is not always 0.9
+    beta * m + (1 - beta) -> rate * m + (1 - rate) :: beta and the rate are exchanged
+    w - rate * m, m -> m, w - rate * m :: the new w comes first, then the new m
+    w - rate -> w + rate :: uphill: w moves against m
+    m = beta * m -> old, m = m, beta * m && w - rate * m -> w - rate * old
+        :: move by the new m, not by the old one
+    w - rate * m -> w - rate * slope :: move by m, not by the slope
+    w - rate * m -> w :: w has not moved
+    w - rate * m -> w - m :: the rate is missing
+    w - rate * m -> rate * m :: that is the move alone: the new w is asked
+    w - rate * m -> -rate * m :: that is the move alone: the new w is asked
+    rate * m -> rate * (1 - beta) * m :: 1 - beta is in m already
+    w - rate * m, m -> w - rate * m :: return two things: the new w, and the new m
+    return -> m = :: is `return` missing?
+    beta * m + (1 - beta) * slope -> m.mul_(beta).add_((1 - beta) * slope) :: your function changes a tensor
+    m = beta * m + -> m = beta * m - && w - rate -> w + rate
+    """,
+)
+
+SIZES = {"lr": 0.05, "betas": (0.8, 0.9), "epsilon": 0.03, "weight_decay": 0.2}
+DEFAULTS = {"betas": (0.9, 0.99), "epsilon": 1e-8, "weight_decay": 0.1}
 
 
-@marked("4.3 · AdamW", given=GivenAdamW)
-def AdamW(check: exercise, mine) -> None:
-    """The same places as torch's own after six steps, for two settings."""
-    blank = mine(_starts(), lr=0.1)
-    for p in blank.parameters if hasattr(blank, "parameters") else ():
-        p.grad = torch.ones_like(p)
-    try:
-        check.attempted(*([...] if blank.step() is ... else []))
-        for settings in (SIZES, {"lr": 0.1}):
-            (right, _), (answer, unchanged) = _moved(GivenAdamW, settings), _moved(mine, settings)
-            stays = torch.equal(answer, torch.full_like(answer, 1.5))
-            check.that(not stays, "nothing moved: `p = …` makes a new tensor, `p -= …` changes the parameter")
-            counted = bool(answer.isfinite().any())
-            check.that(counted, "your numbers are not finite: steps count from 1, because 1 - beta ** 0 is 0")
-            told = "a v is negative: is the square missing, or are self.m and self.v the same list?"
-            check.that(answer.isfinite().all(), told)
-            usual = {sentence: _slipped(**settings, slip=slip) for sentence, slip in SLIPS.items()}
-            defaults = inspect.signature(mine).parameters
-            fixed = {"betas": (0.9, 0.99), "epsilon": 1e-8, "weight_decay": 0.1}
-            for name, value in fixed.items():
-                told = f"{name} is an argument: it is not always {value}"
-                usual |= {} if name == "epsilon" else {told: _moved(GivenAdamW, settings | {name: value})[0]}
-                is_given = name in defaults and defaults[name].default == value
-                check.that(is_given, f"the default of {name} is {value}")
-            check.close(answer, right, "compare with the five formulas", usual=usual, rtol=1e-6, atol=1e-9)
-            check.that(unchanged, "step reads p.grad and leaves it as it is: zero_grad clears it")
-    except RuntimeError as error:
-        check.that("leaf" not in str(error), "put @torch.no_grad() above step: moving is no part of the loss")
-        raise
+def moved(check: Check, answer: Any, part: str, settings: dict[str, Any]) -> Any:
+    """Return where six steps lead, or whether the slopes stay. The rate is halved after three.
+
+    A second optimiser, which steps once before, must not matter."""
+    asked = inspect.signature(answer).parameters
+    for name, value in DEFAULTS.items():
+        check.that(name in asked and asked[name].default == value, f"the default of {name} is {value}")
+    for steps in (1, 6):
+        parameters = [nn.Parameter(torch.full(shape, 1.5, dtype=torch.float64)) for shape in ((2, 3), (5,))]
+        optimizer, slopes = answer(iter(parameters), **settings), []
+        for t in range(steps):
+            slopes = [random(2, 3, seed=t).double(), 0.02 * random(5, seed=t + 9).double()]
+            for p, slope in zip(parameters, slopes, strict=True):
+                p.grad = slope.clone()
+            if t == 3:
+                optimizer.lr = settings["lr"] / 2
+            check.attempted(optimizer.step() or True)
+    stay = [p.grad is not None and torch.equal(p.grad, s) for p, s in zip(parameters, slopes, strict=True)]
+    return {"place": flat(parameters), "slopes": all(stay)}[part]
 
 
-@marked("4.4 · the cosine", given=given_cosine)
-def cosine(check: exercise, mine) -> None:
-    """Warm-up, then half a cosine from the peak to the minimum at the last step."""
-    numbers = {"peak": 2e-3, "minimum": 3e-4, "warmup_steps": 7, "steps": 104}
-    rates = [mine(step, **numbers) for step in range(104)]
-    check.attempted(*(rate for rate in rates if rate is ...), rates[0])
-    gap = next((step for step, rate in enumerate(rates) if rate is None), None)
+AdamW = lesson.exercise(
+    "4.3 · AdamW",
+    """
+    class AdamW:
+        def __init__(self, parameters, lr, betas=(0.9, 0.99), epsilon=1e-8, weight_decay=0.1):
+            self.parameters = list(parameters)
+            self.lr, self.betas, self.epsilon, self.decay = lr, betas, epsilon, weight_decay
+            self.m = [torch.zeros_like(p) for p in self.parameters]
+            self.v = [torch.zeros_like(p) for p in self.parameters]
+            self.steps = 0
+
+        def zero_grad(self):
+            for p in self.parameters:
+                p.grad = None
+
+        @torch.no_grad()
+        def step(self):
+            self.steps += 1
+            beta1, beta2 = self.betas
+            for p, m, v in zip(self.parameters, self.m, self.v, strict=True):
+                m.mul_(beta1).add_((1 - beta1) * p.grad)
+                v.mul_(beta2).add_((1 - beta2) * p.grad.square())
+                m_hat, v_hat = m / (1 - beta1**self.steps), v / (1 - beta2**self.steps)
+                p -= self.lr * self.decay * p
+                p -= self.lr * m_hat / (v_hat.sqrt() + self.epsilon)
+    """,
+    run=moved,
+    cases=[(part, settings) for part in ("place", "slopes") for settings in (SIZES, {"lr": 0.1})],
+    said="compare with the five formulas, after six steps",
+    rtol=1e-6,
+    atol=1e-9,
+    slips="""
+    p -= self.lr * self.decay * p ->  :: where is the weight decay?
+    self.lr * self.decay * p -> self.decay * p :: the decay is the rate times weight_decay times p
+    p -= self.lr * self.decay -> p += self.lr * self.decay :: the decay adds to p: subtract it
+    p -= self.lr * self.decay * p ->  && m.mul_ -> p.grad += self.decay * p ⏎ m.mul_
+        :: that is Adam: subtract the decay from p, and don't add it to the slope
+    m / (1 - beta1**self.steps), v / (1 - beta2**self.steps) -> m, v
+        :: the hats are missing: divide m by 1 - beta1 ** t, and v by 1 - beta2 ** t
+    m / (1 - beta1**self.steps) -> m :: m has no hat: divide it by 1 - beta1 ** t
+    v / (1 - beta2**self.steps) -> v :: v has no hat: divide it by 1 - beta2 ** t
+    beta1, beta2 = -> beta2, beta1 = :: the betas are exchanged: the first belongs to m, the second to v
+    v_hat.sqrt() + self.epsilon -> (v_hat + self.epsilon).sqrt()
+        :: is your epsilon inside the root? It is √v̂ + ε
+    v_hat.sqrt() + self.epsilon -> v_hat.sqrt() :: where is epsilon? It is not always 1e-8
+    v_hat.sqrt() + self.epsilon -> v_hat.sqrt() + 1e-8 :: where is epsilon? It is not always 1e-8
+    v_hat.sqrt() -> v_hat :: divide by the root of v, not by v
+    p.grad.square() -> p.grad.abs() :: v is the mean of the slope's square
+    (1 - beta1) * p.grad -> p.grad && (1 - beta2) * p.grad -> p.grad
+        :: both are means: what is new counts 1 - beta
+    (1 - beta1) * p.grad -> p.grad :: m is a mean: what is new counts 1 - beta1
+    (1 - beta2) * p.grad -> p.grad :: v is a mean: what is new counts 1 - beta2
+    p -= self.lr * m_hat -> p += self.lr * m_hat :: uphill: a parameter moves against m
+    self.lr * m_hat -> self.lr * p.grad :: the numerator is m, not the slope of this step
+    m_hat / (v_hat.sqrt() + self.epsilon) -> m_hat :: that is momentum alone: divide by √v̂
+    self.steps += 1 ->  && m.mul_ -> self.steps += 1 ⏎ m.mul_ :: count once a step, not once a parameter
+    m.mul_(beta1).add_( -> m = ( && v.mul_(beta2).add_( -> v = (
+        :: m and v start from 0 at each step: keep them
+    torch.zeros_like(p) -> p.detach().clone() :: m and v begin at 0, not at the parameters
+    self.steps = 0 -> self.steps, self.rate = 0, lr && self.lr * -> self.rate *
+        :: self.lr may change: read it in each step
+    m.mul_(beta1).add_( -> m = ( :: m is forgotten: `m = …` makes a new tensor, so change m in place
+    v.mul_(beta2).add_( -> v = ( :: v is forgotten: `v = …` makes a new tensor, so change v in place
+    m / (1 -> m.div_(1 && v / (1 -> v.div_(1 :: keep m and v without their hats
+    m / (1 -> m.div_(1 :: keep m without its hat: the hat is for the move alone
+    v / (1 -> v.div_(1 :: keep v without its hat: the hat is for the move alone
+    p -= self.lr * self.decay * p ->  && + self.epsilon) -> + self.epsilon) ⏎ p -= self.lr * self.decay * p
+        :: the decay takes the weight before the move
+    self.decay * p -> self.decay * p * (p.ndim > 1) :: each p decays here, vectors too
+    p -= self.lr * m_hat -> p = p - self.lr * m_hat
+        :: only the decay arrives: `p -= …` changes p, `p = …` doesn't
+    p -= self.lr -> p = p - self.lr :: nothing moved: `p -= …` changes p, `p = …` makes a new tensor
+    beta1, beta2 = self.betas -> beta1, beta2 = self.betas[:1] * 2 :: v has a beta of its own, the second
+    v.mul_(beta2).add_((1 - beta2) -> v.mul_(beta1).add_((1 - beta1)
+        :: v has a beta of its own, the second: not in its hat alone
+    self.steps = 0 -> self.steps = 1 :: the first step has t = 1: set self.steps = 0 in __init__
+    self.steps = 0 ->  && class AdamW: -> class AdamW: ⏎     steps = 0 && self.steps += 1 -> AdamW.steps += 1
+        :: the first step has t = 1: set self.steps = 0 in __init__
+    self.steps += 1 ->  && + self.epsilon) -> + self.epsilon) ⏎ if p is self.parameters[-1]:
+        ⏎     self.steps += 1 :: not finite: count from 1, since 1 - beta ** 0 is 0
+    p.grad.square() -> p.grad :: a v is negative, and has no root: is the square missing?
+    self.v = [torch.zeros_like(p) for p in self.parameters] -> self.v = self.m
+        :: self.m and self.v are the same list: make two
+    p.grad.square() -> p.grad.square_() :: step must leave p.grad as it is
+    + self.epsilon) -> + self.epsilon) ⏎ p.grad = None :: step must leave p.grad as it is
+    @torch.no_grad() ->  :: put @torch.no_grad() above step
+    beta1, beta2 = self.betas -> beta1, beta2 = 0.9, 0.99
+        :: betas is an argument: it is not always (0.9, 0.99)
+    self.decay * p -> 0.1 * p :: weight_decay is an argument: it is not always 0.1
+    betas=(0.9, 0.99) -> betas=(0.9, 0.999) :: the default of betas is (0.9, 0.99)
+    self.decay * p -> self.decay
+    """,
+)
+
+
+def rates(check: Check, answer: Any, plan: dict[str, Any]) -> Any:
+    """Return the rate of each step, those of the warm-up apart."""
+    found, W = [answer(step, **plan) for step in range(plan["steps"])], plan["warmup_steps"]
+    check.attempted(*(rate for rate in found if rate is ...), found[0])
+    gap = next((step for step, rate in enumerate(found) if rate is None), None)
     check.that(gap is None, f"at step {gap} your function returned None: is a `return` missing?")
-    right = [given_cosine(step, **numbers) for step in range(104)]
-    warm, cold, ps = right[:7], right[7:], [(step - 7) / 96 for step in range(7, 104)]
-
-    def falling(share, low=3e-4, high=2e-3) -> list[float]:
-        return [low + (high - low) * share(p) for p in ps]
-
-    def half(p: float) -> float:
-        return (1 + math.cos(math.pi * p)) / 2
-
-    usual = {
-        "where is the warm-up?": [given_cosine(s, **numbers | {"warmup_steps": 0}) for s in range(104)],
-        "where is the warm-up? It begins at the peak": [2e-3] * 7 + cold,
-        "step 0 already learns: step + 1": [2e-3 * step / 7 for step in range(7)] + cold,
-        "step 0 already learns: count from step + 1": [2e-3 * step / 8 for step in range(7)] + cold,
-        "step W is the first at the peak: (step + 1) / (W + 1)": [2e-3 * (s + 1) / 7 for s in range(7)]
-        + cold,
-        "it falls to 0, not to the minimum": warm + falling(half, low=0.0),
-        "peak - minimum is what it loses, not the peak": warm + [3e-4 + 2e-3 * half(p) for p in ps],
-        "the ½ is missing": warm + falling(lambda p: 2 * half(p)),
-        "turned over: at p = 0 it has the peak": warm + falling(lambda p: 1 - half(p)),
-        "straight: half a cosine is asked": warm + falling(lambda p: 1 - p),
-        "π is missing": warm + falling(lambda p: (1 + math.cos(p)) / 2),
-        "a whole cosine: half of one is asked, with π and not 2π": warm + falling(lambda p: half(2 * p)),
-        "one step late: the last step, steps - 1, has the minimum": warm
-        + [3e-4 + 1.7e-3 * half(p * 96 / 97) for p in ps],
-        "p begins where the warm-up ends: step - warmup_steps": warm
-        + [3e-4 + 1.7e-3 * half(s / 103) for s in range(7, 104)],
-        "p begins where the warm-up ends, above and below": warm
-        + [3e-4 + 1.7e-3 * half((s - 7) / 103) for s in range(7, 104)],
-        "the fall is missing": warm + [2e-3] * 97,
-        "the whole formula, not the share alone": warm + [half(p) for p in ps],
-    }
-    told = "compare with the formula at p = 0 and p = 1"
-    if difference(rates[7:], cold, atol=1e-9) is None:
-        told = "before step W it is peak · (t + 1) / (W + 1), and the minimum has no part in it"
-    check.close(rates, right, told, usual=usual, atol=1e-9)
-    numbers = {"peak": 1.0, "minimum": 0.1, "warmup_steps": 0, "steps": 11}
-    check.close(mine(0, **numbers), 1.0, "without a warm-up step 0 has the peak", atol=1e-9)
-    check.close(mine(10, **numbers), 0.1, "the last of 11 steps is 10: it has the minimum", atol=1e-9)
+    return {"warm-up": found[:W], "after it": found[W:]}
 
 
-@marked("4.5 · clip", given=given_clip)
-def clip(check: exercise, mine) -> None:
-    """One length for all slopes; longer ones are scaled down, shorter ones stay."""
-    slopes = [torch.tensor([[3.0, -1.0], [0.0, 4.0]]), torch.tensor([6.0, -2.0, 0.5])]
-    flat = torch.cat([slope.flatten() for slope in slopes])  # (7,)
-    long = flat.norm()
-    for limit in (100.0, 2.0, 1.5):
-        parameters = [nn.Parameter(torch.ones_like(slope)) for slope in slopes]
-        for p, slope in zip(parameters, slopes, strict=True):
-            p.grad = slope.clone()
-        returned = check.run(mine, parameters, limit)
-        weights = torch.cat([p.detach().flatten() for p in parameters])
-        check.that((weights == 1).all(), "the weights have changed: clip scales p.grad")
-        check.that(all(p.grad is not None for p in parameters), "the slopes are gone: they are to be scaled")
-        answer = torch.cat([p.grad.flatten() for p in parameters])  # (7,)
-        right = flat * min(1.0, limit / long)
-        lengths = {
-            "the root is missing: the length is the root of the sum of squares": flat.square().sum(),
-            "that is the sum of the sizes: square them, add, and take the root": flat.abs().sum(),
-            "that is the sum of the parameters' lengths: add the squares": sum(s.norm() for s in slopes),
-            "that is the largest number: the length is the root of the sum of squares": flat.abs().max(),
-            "the length of the first parameter alone": slopes[0].norm(),
-            "the length of the last parameter alone": slopes[1].norm(),
-            "that is the length of the weights: the slopes are in p.grad": torch.ones(7).norm(),
-        }
-        each = torch.cat([(s * min(1.0, limit / s.norm())).flatten() for s in slopes])  # (7,)
-        usual = {
-            "each parameter has a length of its own here: one length is asked, of all together": each,
-            "each number is cut here: the direction should stay": flat.clamp(-limit, limit),
-            "each number is cut from above here: the direction should stay": flat.clamp(max=limit),
-            "shorter slopes stay as they are: never scale up": flat * limit / long,
-            "turned over: limit / length": flat * long / limit,
-            "a direction of length 1 is not asked, but of length `limit`": flat / long,
-            "nothing is scaled: write into p.grad, with p.grad *= …": flat,
-            "the gradient becomes 0: it should keep its direction": 0 * flat,
-        }
-        usual |= {told: flat * min(1.0, limit / length) for told, length in lengths.items()}
-        check.close(answer, right, "scale all slopes by min(1, limit / length)", usual=usual, rtol=1e-3)
-        usual = lengths | {
-            "that is the length after clipping: return the one before": answer.norm(),
-            "that is the factor: return the length": min(1.0, limit / long),
-        }
-        named = isinstance(returned, torch.Tensor | float | int)
-        check.that(named, "return the length, one number")
-        check.close(returned, long, "the length before clipping", usual=usual, rtol=1e-3)
-    for p in parameters:
-        p.grad = torch.zeros_like(p)
-    try:
-        check.run(mine, parameters, 1.0)
-    except ZeroDivisionError:
-        check.that(False, "slopes that are all 0 have length 0: divide only where it is above the limit")
-    check.that(all((p.grad == 0).all() for p in parameters), "slopes that are all 0 stay 0")
+cosine = lesson.exercise(
+    "4.4 · the cosine",
+    """
+    def cosine(step, *, peak, minimum, warmup_steps, steps):
+        if step < warmup_steps:
+            return peak * (step + 1) / (warmup_steps + 1)
+        p = (step - warmup_steps) / (steps - 1 - warmup_steps)
+        return minimum + (peak - minimum) * (1 + math.cos(math.pi * p)) / 2
+    """,
+    run=rates,
+    cases=[
+        ({"peak": 2e-3, "minimum": 3e-4, "warmup_steps": 7, "steps": 104},),
+        ({"peak": 1.0, "minimum": 0.1, "warmup_steps": 0, "steps": 11},),
+    ],
+    said="compare with the formulas, at p = 0 and p = 1 too",
+    atol=1e-9,
+    slips="""
+    = p = step / (steps - 1) ⏎ return minimum + (peak - minimum) * (1 + math.cos(math.pi * p)) / 2
+        :: where is the warm-up?
+    return peak * (step + 1) / (warmup_steps + 1) -> return peak
+        :: where is the warm-up? It begins at the peak
+    return peak * -> return minimum + (peak - minimum) *
+        :: before step W it is peak · (t + 1) / (W + 1), without the minimum
+    = p = (step - warmup_steps) / (steps - 1 - warmup_steps)
+        ⏎ return minimum + (peak - minimum) * (1 + math.cos(math.pi * p)) / 2
+        :: before step W it is peak · (t + 1) / (W + 1)
+    peak * (step + 1) / (warmup_steps + 1) -> peak * step / warmup_steps :: step 0 already learns: step + 1
+    peak * (step + 1) -> peak * step :: step 0 already learns: count from step + 1
+    / (warmup_steps + 1) -> / warmup_steps :: step W is the first at the peak: (step + 1) / (W + 1)
+    minimum + (peak - minimum) * (1 -> peak * (1 :: the rate falls to 0, not to the minimum
+    minimum + (peak - minimum) -> minimum + peak :: the rate loses peak - minimum, not the whole peak
+    (1 + math.cos(math.pi * p)) / 2 -> (1 + math.cos(math.pi * p)) :: the ½ is missing
+    (1 + math -> (1 - math :: upside down: at p = 0 it has the peak
+    (1 + math.cos(math.pi * p)) / 2 -> (1 - p) :: a straight line: half a cosine is asked
+    math.pi * p -> p :: π is missing
+    math.pi * p -> 2 * math.pi * p :: a whole cosine: half of one is asked, with π and not 2π
+    (steps - 1 - warmup_steps) -> (steps - warmup_steps) :: one step late: the last is steps - 1
+    p = (step - warmup_steps) / (steps - 1 - warmup_steps) -> p = step / (steps - 1)
+        :: p begins where the warm-up ends: step - warmup_steps
+    - 1 - warmup_steps -> - 1 :: subtract W in the denominator of p, too
+    return minimum + (peak - minimum) * (1 + math.cos(math.pi * p)) / 2 -> return peak :: the fall is missing
+    minimum + (peak - minimum) * ->  :: the whole formula, not the share alone
+    return minimum -> minimum :: at step 7 your function returned None
+    (1 + math.cos(math.pi * p)) / 2 -> math.cos(math.pi * p / 2)
+        :: that is a quarter of a cosine: half of one is asked
+    warmup_steps) / (steps -> warmup_steps) // (steps
+    """,
+)
 
 
-@marked("4.6 · the big step", given=given_big_step)
-def big_step(check: exercise, mine) -> None:
-    """The gradient of the whole batch, clipped once; the whole batch's loss."""
-    config = ModelConfig(vocab_size=11, context_length=8, n_layer=1, n_head=2, n_embd=16)
-    generator = torch.Generator().manual_seed(4)
-    tokens, targets = torch.randint(11, (2, 12, 8), generator=generator)  # (B, T) each
+def clipped(check: Check, answer: Any, part: str, slopes: tuple[Tensor, ...], limit: float) -> Any:
+    """Return the slopes after clipping, or the length that the answer returns."""
+    parameters = [nn.Parameter(torch.ones_like(slope)) for slope in slopes]
+    for p, slope in zip(parameters, slopes, strict=True):
+        p.grad = slope.clone()
+    length = check.run(answer, parameters, limit)
+    check.that((flat(parameters) == 1).all(), "the weights have changed: clip scales p.grad")
+    check.that(all(p.grad is not None for p in parameters), "the slopes are gone: scale them")
+    check.that(isinstance(length, Tensor | float | int), "return the length, one number")
+    return {"slopes": flat(p.grad for p in parameters), "length": length}[part]
 
-    def model() -> GPT:
-        return GPT(config, generator=torch.Generator().manual_seed(5))
 
-    def gradient(n: int, clear: bool = False, divide: bool = True) -> torch.Tensor:
-        own = model()
-        for x, y in zip(tokens.chunk(n), targets.chunk(n), strict=True):
-            if clear:
-                own.zero_grad()
-            (cross_entropy(own(x), y) / (n if divide else 1)).backward()
-        return torch.cat([p.grad.flatten() for p in own.parameters()])  # (N,)
+SLOPES = torch.tensor([[3.0, -1.0], [0.0, 4.0]]), torch.tensor([6.0, -2.0, 0.5])
+NONE = tuple(torch.zeros_like(slope) for slope in SLOPES)
 
-    def moved(n: int, limit: float) -> tuple[torch.Tensor, float, int, int, int]:
-        own, rows, passes = model(), [0], []
-        cross_entropy(own(tokens), targets).backward()  # the slopes of an earlier step still lie there
-        start = torch.cat([p.detach().flatten() for p in own.parameters()])  # (N,)
-        sgd = _Counted(own.parameters(), lr=1.0)  # it moves by the gradient itself
-        own.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
-        own.final_norm.weight.register_hook(lambda _: passes.append(1))  # once in each backward pass
-        loss = check.run(mine, own, sgd, list(zip(tokens.chunk(n), targets.chunk(n), strict=True)), limit)
-        end = torch.cat([p.detach().flatten() for p in own.parameters()])  # (N,)
-        return start - end, loss, max(rows), len(passes), sgd.steps
+clip = lesson.exercise(
+    "4.5 · clip",
+    """
+    def clip(parameters, limit):
+        length = sum(p.grad.square().sum() for p in parameters).sqrt()
+        if length > limit:
+            for p in parameters:
+                p.grad *= limit / length
+        return length
+    """,
+    run=clipped,
+    cases=[
+        *(("slopes", SLOPES, limit) for limit in (100.0, 2.0, 1.5)),
+        *(("length", SLOPES, limit) for limit in (100.0, 2.0)),
+        ("slopes", NONE, 1.0),
+    ],
+    said="scale all slopes by min(1, limit / length), and return the length before that",
+    rtol=1e-3,
+    slips="""
+    = total = 0.0 ⏎ for p in parameters: ⏎     length = p.grad.norm() ⏎     total += length**2
+        ⏎     p.grad *= min(1.0, limit / (length + 1e-9)) ⏎ return total**0.5
+        :: each parameter has a length of its own here: one length is asked, of all together
+    p.grad *= limit / length -> p.grad.clamp_(-limit, limit)
+        :: each number is cut here: the direction should stay
+    p.grad *= limit / length -> p.grad.clamp_(max=limit) :: each number is cut here: the direction should stay
+    .sqrt() ->  :: the root is missing
+    .square().sum() for p in parameters).sqrt() -> .abs().sum() for p in parameters)
+        :: that is the sum of the sizes: square them, add, and take the root
+    .square().sum() for p in parameters).sqrt() -> .norm() for p in parameters)
+        :: that is the sum of the parameters' lengths: add the squares
+    sum(p.grad.square().sum() for p in parameters).sqrt() -> max(p.grad.abs().max() for p in parameters)
+        :: that is the largest number: add squares
+    sum(p.grad.square().sum() for p in parameters).sqrt() -> parameters[0].grad.norm()
+        :: that is the length of the first parameter alone
+    sum(p.grad.square().sum() for p in parameters).sqrt() -> parameters[-1].grad.norm()
+        :: that is the length of the last parameter alone
+    p.grad.square() -> p.detach().square() :: that is the length of the weights: take p.grad
+    length > limit -> limit :: shorter slopes stay as they are: never scale up
+    length > limit -> length < limit :: shorter slopes stay as they are: never scale up
+    limit / length -> length / limit :: upside down: the factor is limit / length
+    limit / length -> length / limit && length > limit -> limit :: upside down: the factor is limit / length
+    limit / length -> 1 / length :: the new length should be `limit`, not 1
+    limit / length -> 1 / length && length > limit -> limit :: the new length should be `limit`, not 1
+    p.grad *= limit -> p.grad * limit :: nothing is scaled: p.grad *= … does it
+    limit / length -> limit // length :: the gradient becomes 0: it should keep its direction
+    p.grad *= -> p.data *= :: the weights have changed: clip scales p.grad
+    p.grad *= limit / length -> p.grad = None :: the slopes are gone: scale them
+    return length -> return length**2 :: the root is missing
+    return length -> return limit / length :: that is the factor: return the length
+    return length -> return min(1.0, limit / length) :: that is the factor: return the length
+    return length -> return sum(p.grad.square().sum() for p in parameters).sqrt()
+        :: that is the length after clipping
+    return length -> return min(length, limit) :: that is the length after clipping
+    return length -> print(length) :: is `return` missing?
+    return length -> return parameters :: return the length, one number
+    = length = sum(p.grad.square().sum() for p in parameters).sqrt() ⏎ for p in parameters:
+        ⏎     p.grad *= min(1.0, limit / length.item()) ⏎ return length
+        :: slopes that are all 0 have length 0: divide only where it is above the limit
+    """,
+)
 
-    whole, near = gradient(1), {"rtol": 1e-3, "atol": 1e-5}
-    norm = nn.utils.get_total_norm([whole])
-    for n in (3, 4):  # with 4, half the sum is what forgetting to clear gives
-        last, total = gradient(n, clear=True), gradient(n, divide=False)
-        usual = {"only the last piece is left: clear before the loop": last}
-        usual |= {"only the last piece is left, and it counts as if it were all": n * last}
-        usual |= {"divide each loss by the number of pieces": total}
-        usual |= {"the slopes of the step before are still there: clear them": 2 * whole}
-        usual |= {"the slopes of the step before are still there, and no division": total + whole}
-        usual |= {"nothing moved: is optimizer.step() there?": 0 * whole}
-        usual |= {f"divide by len(pieces), which is not always {k}": total / k for k in (2, 4) if k != n}
-        usual |= {"divide once: by the number of pieces, not by its square": whole / n}
-        (free, loss, rows, passes, steps), (clipped, *_) = moved(n, 1e9), moved(n, 0.1)
-        check.that(steps < 2, "the optimiser steps once, after the last piece")
-        check.close(free, whole, "not the gradient of the whole batch", usual=usual, **near)
-        told = "it is not clipped: clip between the last backward and the step, and give clip a list"
-        usual = {told: whole}
-        check.close(clipped, 0.1 * whole / norm, "clip once, after the last backward", usual=usual, **near)
-        check.that(not isinstance(loss, torch.Tensor), "return a float: .item() makes one of a tensor")
-        right = cross_entropy(model()(tokens), targets).item()
-        last_loss = cross_entropy(model()(tokens.chunk(n)[-1]), targets.chunk(n)[-1]).item()
-        usual = {"that is the sum of the pieces' losses: the whole batch's is their mean": n * right}
-        usual |= {"that is the last piece's loss, divided": last_loss / n, "only the last piece's": last_loss}
-        check.close(loss, right, "the whole batch's loss before the step", usual=usual, rtol=1e-4)
-        check.that(rows <= 12 / n, "all pieces at once do not fit into memory: give the model one at a time")
-        told = "one backward at the end keeps every piece in memory until then: call it for each piece"
-        check.that(passes >= n, told)
+
+def whole(check: Check, answer: Any, part: str, n: int, limit: float) -> Any:
+    """Return one part of what a big step on 12 sequences in n pieces does."""
+    tokens, targets = ids(2, 12, 8, seed=4)
+    model, sgd, start = started(tokens, targets)
+    sequences, passes = [], []
+    model.register_forward_pre_hook(lambda _, given: sequences.append(len(given[0])))
+    model[1].weight.register_hook(lambda _: passes.append(1))  # once in each backward pass
+    loss = check.run(answer, model, sgd, list(zip(tokens.chunk(n), targets.chunk(n), strict=True)), limit)
+    check.that(sgd.steps < 2, f"{ONCE}, after the last piece")
+    check.that(not isinstance(loss, Tensor), FLOAT)
+    gradient = start - flat(model.parameters())
+    found = {"gradient": gradient, "clipped gradient": gradient, "loss": loss}
+    return (found | {"number of sequences at once": max(sequences), "passes": len(passes)})[part]
+
+
+big_step = lesson.exercise(
+    "4.6 · the big step",
+    """
+    def big_step(model, optimizer, pieces, limit):
+        optimizer.zero_grad()
+        total = 0.0
+        for tokens, targets in pieces:
+            loss = cross_entropy(model(tokens), targets) / len(pieces)
+            loss.backward()
+            total += loss.item()
+        clip([*model.parameters()], limit)
+        optimizer.step()
+        return total
+    """,
+    run=whole,
+    cases=[
+        *(("gradient", n, 1e9) for n in (3, 4)),
+        *(("clipped gradient", n, 0.1) for n in (3, 4)),
+        *(("loss", n, 1e9) for n in (3, 4)),
+        ("number of sequences at once", 3, 1e9),
+        ("passes", 3, 1e9),
+    ],
+    said="the {0} should be that of the whole batch, before the step",
+    rtol=1e-3,
+    atol=1e-5,
+    slips="""
+    optimizer.zero_grad() ->  && loss = -> optimizer.zero_grad() ⏎ loss =
+        :: only the last piece is left: clear before the loop
+    optimizer.zero_grad() ->  && loss = -> optimizer.zero_grad() ⏎ loss = && / len(pieces) ->
+        :: only the last piece is left, and it counts as if it were all
+    / len(pieces) ->  :: divide each loss by the number of pieces
+    optimizer.zero_grad() ->  :: the slopes of the step before are still there: clear them
+    optimizer.zero_grad() ->  && / len(pieces) ->
+        :: the slopes of the step before are still there, and no loss is divided
+    optimizer.step() ->  :: nothing moved: is optimizer.step() there?
+    loss.backward() -> loss.backward() ⏎ optimizer.step() :: the optimiser steps once, after the last piece
+    total += -> optimizer.step() ⏎ total += && limit) ⏎ optimizer.step() -> limit)
+        :: the optimiser steps once, after the last piece
+    len(pieces) -> 2 :: divide by len(pieces), which is not always 2
+    len(pieces) -> 4 :: divide by len(pieces), which is not always 4
+    len(pieces) -> len(pieces) ** 2 :: divide once by the number of pieces, not by its square
+    clip([*model.parameters()], limit) -> :: not clipped: clip a list, between the last backward and the step
+    clip([*model.parameters()], limit) ⏎ optimizer.step() -> optimizer.step()
+        ⏎ clip([*model.parameters()], limit)
+        :: not clipped: clip a list, between the last backward and the step
+    [*model.parameters()] -> model.parameters()
+        :: not clipped: clip a list, between the last backward and the step
+    clip([*model.parameters()], limit) ->  && loss.backward() -> loss.backward()
+        ⏎ clip([*model.parameters()], limit) :: clip once, after the last backward, and not each piece
+    total += loss.item() -> total += loss :: return a float
+    loss.item() -> loss.item() * len(pieces) :: that is the sum of the losses: take the mean
+    return total -> return loss.item() :: that is the last piece's loss, divided
+    return total -> return loss.item() * len(pieces) :: that is the last piece's loss alone
+    return total -> print(total) :: is `return` missing?
+    = x, y = (torch.cat(part) for part in zip(*pieces)) ⏎ optimizer.zero_grad()
+        ⏎ loss = cross_entropy(model(x), y) ⏎ loss.backward() ⏎ clip([*model.parameters()], limit)
+        ⏎ optimizer.step() ⏎ return loss.item()
+        :: all pieces at once do not fit into memory: give the model one at a time
+    = optimizer.zero_grad() ⏎ loss = sum(cross_entropy(model(x), y) for x, y in pieces) / len(pieces)
+        ⏎ loss.backward() ⏎ clip([*model.parameters()], limit) ⏎ optimizer.step() ⏎ return loss.item()
+        :: one backward at the end keeps every piece in memory until then: call it for each piece
+    """,
+)

@@ -1,0 +1,356 @@
+"""Right answers that are not written as the solution is, in the form of slips: edits of the solution."""
+
+RIGHT = {
+    "01 Number": r"""
+    self.slope = 1.0 ⏎ for number in in_order(self): ⏎ for part, local in number.made_from:
+        ⏎ part.slope += local * number.slope -> def push(number, slope): ⏎     number.slope += slope
+        ⏎     for part, local in number.made_from: ⏎         push(part, slope * local) ⏎ push(self, 1.0)
+    """,
+    "01 count_pairs": r"""
+    .view(V, V) -> .reshape(V, V).float()
+    = ones = torch.ones(len(ids) - 1)
+        ⏎ return torch.zeros(V, V).index_put((ids[:-1], ids[1:]), ones, accumulate=True)
+    = return torch.stack([torch.bincount(ids[1:][ids[:-1] == i], minlength=V) for i in range(V)])
+    """,
+    "01 cut": r"""
+    ids[places] -> ids.unfold(0, context_length + 1, 1)[starts]
+    ids[places] -> torch.stack([ids[s : s + context_length + 1] for s in starts])
+    = at = starts[:, None] + torch.arange(context_length) ⏎ return ids[at], ids[at + 1]
+    """,
+    "01 descend": r"""
+    logits.grad = None -> logits.grad.zero_()
+    with torch.no_grad(): ⏎ logits -= rate * logits.grad -> logits.data -= rate * logits.grad
+    """,
+    "01 mean_surprise": r"""
+    -p.log().mean() -> -torch.log(p).sum() / len(tokens)
+    -p.log().mean() -> F.nll_loss(table.log()[tokens], targets)
+    -p.log().mean() -> (-table.log())[tokens, targets].mean().item()
+    """,
+    "02 causal_mask": r"""
+    = return torch.arange(T)[:, None] >= torch.arange(T)
+    """,
+    "03 CausalSelfAttention": r"""
+    @ v -> @ v, scores && out = attention -> out, _ = attention
+    self.n_head = n_head -> self.n_head = n_head ⏎ self.register_buffer("m", torch.ones(1), persistent=False)
+    """,
+    "03 GPT": r"""
+    vocab_size, context_length, n_layer, n_head, n_embd)
+        -> n_layer, n_head, n_embd, vocab_size, context_length)
+    """,
+    "03 layer_norm": r"""
+    (x - mean).square().mean(dim=-1, keepdim=True) -> x.var(dim=-1, correction=0, keepdim=True)
+    """,
+    "03 training_step": r"""
+    optimizer.zero_grad() -> && loss = -> optimizer.zero_grad() ⏎ loss =
+    """,
+    "04 AdamW": r"""
+    p -= self.lr * self.decay * p -> p *= 1 - self.lr * self.decay
+    m.mul_(beta1).add_((1 - beta1) * p.grad) -> m += (1 - beta1) * (p.grad - m)
+    """,
+    "04 big_step": r"""
+    clip([*model.parameters()] -> nn.utils.clip_grad_norm_(model.parameters()
+    / len(pieces) ->  && loss.backward() -> (loss / len(pieces)).backward() && return total
+        -> return total / len(pieces)
+    """,
+    "04 clip": r"""
+    = length = torch.cat([p.grad.flatten() for p in parameters]).norm() ⏎ if length > limit:
+        ⏎     for p in parameters: ⏎         p.grad = p.grad * (limit / length) ⏎ return length.item()
+    = return nn.utils.clip_grad_norm_(parameters, limit)
+    """,
+    "04 cosine": r"""
+    (1 + math.cos(math.pi * p)) / 2 -> math.cos(math.pi * p / 2) ** 2
+    """,
+    "04 momentum": r"""
+    = m = m + (1 - beta) * (slope - m) ⏎ return [w - rate * m, m]
+    = new = m * beta ⏎ new += slope * (1 - beta) ⏎ return w - new * rate, new
+    """,
+    "04 training_step": r"""
+    optimizer.zero_grad() ->  && loss = -> optimizer.zero_grad() ⏎ loss =
+    """,
+    "05 CausalSelfAttention": r"""
+    scores = -> from tinylm.model.attention import explicit_attention ⏎ scores =
+        && torch.softmax(scores.masked_fill(~mask, -math.inf), dim=-1) @ v
+        -> explicit_attention(q, k, v, mask=mask)[0]
+    if past is not None: -> if past:
+    """,
+    "05 min_p": r"""
+    share < m -> logits.softmax(-1) < m * logits.softmax(-1).max()
+    share < m -> logits < logits.max() + math.log(m)
+    """,
+    "05 padding_mask": r"""
+    = B = len(padding) ⏎ mask = torch.zeros(B, S, S).bool() ⏎ places = torch.zeros(B, S).long()
+        ⏎ for b in range(B): ⏎     for t in range(S): ⏎         mask[b, t, t] = True
+        ⏎         mask[b, t, int(padding[b]) : t + 1] = True
+        ⏎         places[b, t] = max(0, t - int(padding[b])) ⏎ return mask, places
+    """,
+    "05 penalise": r"""
+    penalised[ids] = lower[ids] -> for i in set(ids.tolist()): ⏎     z = penalised[i]
+        ⏎     penalised[i] = z / r if z > 0 else z * r
+    = seen = torch.zeros(len(logits)).bool() ⏎ seen[ids] = True
+        ⏎ return torch.where(seen, torch.minimum(logits / r, logits * r), logits)
+    """,
+    "05 read": r"""
+    x, kept = block(x, None if past is None else past[i]) -> x, kept = block(x, past[i] if past else None)
+    """,
+    "05 temperature": r"""
+    / tau -> * (1 / tau)
+    """,
+    "05 top_k": r"""
+    = kth = logits.sort(descending=True).values[k - 1] ⏎ return torch.where(logits >= kth, logits, -math.inf)
+    """,
+    "05 top_p": r"""
+    = cut, held = torch.full_like(logits, -math.inf), 0.0 ⏎ chances = logits.softmax(-1)
+        ⏎ for i in logits.argsort(descending=True): ⏎     if held >= p: ⏎         break
+        ⏎     cut[i] = logits[i] ⏎     held += chances[i].item() ⏎ return cut
+    return cut -> return logits.masked_fill((before >= p)[order.argsort()], -math.inf)
+    return cut
+        -> return torch.empty_like(logits).scatter(0, order, ordered.masked_fill(before >= p, -math.inf))
+    """,
+    "07 bits_per_byte": r"""
+    = return nats * math.log2(math.e) * n_tokens / len(text.encode("utf-8"))
+    """,
+    "07 count_in_words": r"""
+    = counts = {} ⏎ for word, n in words.items(): ⏎     for i in range(len(word) - 1):
+        ⏎         pair = word[i], word[i + 1] ⏎         counts[pair] = counts.get(pair, 0) + n ⏎ return counts
+    = counts = Counter() ⏎ for word, n in words.items(): ⏎     counts.update(list(zip(word, word[1:])) * n)
+        ⏎ return counts
+    """,
+    "07 count_pairs": r"""
+    = counts = {} ⏎ for i in range(len(ids) - 1): ⏎     pair = (ids[i], ids[i + 1])
+        ⏎     counts[pair] = counts.get(pair, 0) + 1 ⏎ return counts
+    """,
+    "07 decode": r"""
+    = data = b"" ⏎ for i in ids: ⏎     data += pieces[i] ⏎ return str(data, "utf-8", "replace")
+    = return bytes(b for i in ids for b in pieces[i]).decode("utf-8", "replace")
+    """,
+    "07 encode": r"""
+    list(ids) -> ids
+    = rank = {pair: i for i, pair in enumerate(merges)}
+        ⏎ while fit := [p for p in zip(ids, ids[1:]) if p in rank]: ⏎     first = min(fit, key=rank.get)
+        ⏎     ids = merge(ids, first, 256 + rank[first]) ⏎ return list(ids)
+    """,
+    "07 join_documents": r"""
+    row += tokenizer.encode(text).tolist() -> row.extend(tokenizer.encode(text))
+    = end = [tokenizer.id_of("<|endoftext|>")]
+        ⏎ return sum((tokenizer.encode(text).tolist() + end for text in texts), [])
+    """,
+    "07 merge": r"""
+    = row, skip = [], False ⏎ for i, n in enumerate(ids): ⏎     if skip: ⏎         skip = False
+        ⏎     elif ids[i : i + 2] == list(pair): ⏎         row.append(new) ⏎         skip = True ⏎     else:
+        ⏎         row.append(n) ⏎ return row
+    = row, i = list(ids), 0 ⏎ while i < len(row) - 1: ⏎     if (row[i], row[i + 1]) == pair:
+        ⏎         row[i : i + 2] = [new] ⏎     i += 1 ⏎ return row
+    """,
+    "07 to_bytes": r"""
+    = return [b for c in text for b in c.encode()]
+    list(text.encode("utf-8")) -> list(bytes(text, "utf-8"))
+    """,
+    "07 train": r"""
+    min(counts, key=lambda pair: (-counts[pair], pair)) -> sorted(counts, key=lambda p: (-counts[p], p))[0]
+    = merges = [] ⏎ while len(merges) < n_merges and len(ids) > 1: ⏎     counts = count_pairs(ids)
+        ⏎     pair = min(p for p in counts if counts[p] == max(counts.values()))
+        ⏎     ids = merge(ids, pair, 256 + len(merges)) ⏎     merges.append(pair) ⏎ return merges
+    """,
+    "08 nats_per_story": r"""
+    = each = [] ⏎ for s in stories: ⏎     log_p = model(torch.tensor([[end, *s]]))[0].log_softmax(-1)
+        ⏎     each.append(-log_p[range(len(s) + 1), [*s, end]].sum()) ⏎ return torch.stack(each).mean().item()
+    model(row[None, :-1])[0] -> model(row[None])[0, :-1]
+    """,
+    "08 random_batch": r"""
+    = at = torch.randint(0, len(ids) - context_length, (batch_size, 1), generator=generator)
+        ⏎ at = (at + torch.arange(context_length)).numpy()
+        ⏎ return torch.from_numpy(ids[at].astype(np.int64)), torch.from_numpy(ids[at + 1].astype(np.int64))
+    return rows[:, :-1], rows[:, 1:] -> return [rows[:, :-1], rows[:, 1:]]
+    """,
+    "08 recalled": r"""
+    = same = targets[:, :, None] == tokens[:, None] ⏎ n = (tokens == end).cumsum(-1)
+        ⏎ own = n[:, :, None] == n[:, None] ⏎ return (same & own).tril().any(-1) & rare[targets]
+    = found = torch.zeros(targets.shape, dtype=torch.bool) ⏎ for b in range(len(tokens)): ⏎     seen = {}
+        ⏎     for t in range(tokens.size(1)): ⏎         i, j = int(tokens[b, t]), int(targets[b, t])
+        ⏎         if i == end: ⏎             seen = {} ⏎         seen[i] = True
+        ⏎         found[b, t] = j in seen and bool(rare[j]) ⏎ return found
+    """,
+    "08 shares": r"""
+    = grades = [grade(s) for s in stories] ⏎ out = {} ⏎ for k in ('faithful', 'grammatical'):
+        ⏎     x = torch.tensor([float(getattr(g, k)) for g in grades])
+        ⏎     out[k] = [x.mean().item(), (x.var(correction=0) / len(x)).sqrt().item()] ⏎ return out
+    """,
+    "08 store": r"""
+    ids.astype(np.uint16).tofile(path) -> path.write_bytes(ids.astype('<u2').tobytes())
+    if ids.min() < 0 or ids.max() > 65_535: -> if (ids != ids.astype(np.uint16)).any():
+        && ids.astype(np.uint16).tofile(path)
+        -> m = np.memmap(path, dtype=np.uint16, mode='w+', shape=ids.shape) ⏎ m[:] = ids ⏎ m.flush()
+    """,
+    "08 tell": r"""
+    = tokens = torch.tensor([[end]]) ⏎ while tokens.size(1) <= limit:
+        ⏎     p = model(tokens)[:, -1].softmax(-1) ⏎     new = torch.multinomial(p, 1, generator=generator)
+        ⏎     if int(new) == end: ⏎         break ⏎     tokens = torch.cat([tokens, new], dim=1)
+        ⏎ return tokens[0, 1:].tolist()
+    drawn = torch.multinomial(chances, 1, generator=generator).item() -> if len(row) > limit: ⏎     break
+        ⏎ drawn = int((chances.cumsum(0) < torch.rand(1, generator=generator)).sum()) && range(limit)
+        -> range(limit + 1)
+    """,
+    "08 to_ids": r"""
+    = rows = [tokenizer.encode(p.strip()) for p in text.split(separator) if p.strip()]
+        ⏎ return np.array([i for row in rows for i in [*row, tokenizer.end_of_text]])
+    ids += [*tokenizer.encode(story).tolist(), tokenizer.end_of_text] -> ids.extend(tokenizer.encode(story))
+        ⏎ ids.append(tokenizer.end_of_text)
+    """,
+    "08 updates": r"""
+    = return [divmod(iterations, accumulated)[0], int(iterations * rows * context_length)]
+    """,
+    "10 affordable": r"""
+    = return (hours * 30 * flops_per_second) ** 0.5
+    """,
+    "10 compare": r"""
+    before() ⏎ after() -> after() ⏎ before() && statistics.median(ratios)
+        -> (sorted(ratios)[(rounds - 1) // 2] + sorted(ratios)[rounds // 2]) / 2
+    before() ⏎ after() -> seconds(before) ⏎ seconds(after)
+    before() ⏎ after() ⏎ ratios -> ratios && range(rounds) -> range(rounds + 1) && (ratios) -> (ratios[1:])
+    seconds(before) / seconds(after) -> (seconds(lambda: before()), seconds(lambda: after())) && (ratios)
+        -> (a / b for a, b in ratios)
+    """,
+    "10 flops_per_token": r"""
+    = counts = parameter_counts(config)
+        ⏎ N = counts['attention'] + counts['mlp'] + config.vocab_size * config.n_embd
+        ⏎ return 6.0 * N + 12.0 * config.n_layer * config.n_embd * config.context_length
+    """,
+    "10 loss_into_gradient": r"""
+    logits[rows, targets] -= 1 -> logits.scatter_add_(1, targets[:, None], -torch.ones(len(targets), 1))
+    logits.sub_(log_sums).exp_() -> torch.softmax(logits, 1, out=logits)
+    = loss = 0.0 ⏎ for row, target in zip(logits, targets): ⏎     loss += row.logsumexp(0) - row[target]
+        ⏎     row.copy_(row.softmax(0)) ⏎     row[target] -= 1 ⏎ return loss
+    """,
+    "10 memory_table": r"""
+    4 * 2 * P -> 2 * (4 * P)
+    """,
+    "10 run_again": r"""
+    y.backward(gradient) -> with torch.enable_grad(): ⏎     (y * gradient).sum().backward()
+    = with torch.enable_grad(): ⏎     x = x.detach().clone().requires_grad_(True)
+        ⏎     function(x).backward(gradient) ⏎     return x.grad
+    """,
+    "10 whole_speedup": r"""
+    1 / (1 - share + share / times) -> times / (times - share * times + share)
+    """,
+    "11 average_gradients": r"""
+    p.grad = mean.clone() -> p.grad.copy_(mean)
+    = every = [torch.cat([p.grad.flatten() for p in m.parameters()]) for m in models]
+        ⏎ mean = sum(every) / len(every) ⏎ for m in models: ⏎     at = 0 ⏎     for p in m.parameters():
+        ⏎         p.grad = mean[at:at + p.numel()].view_as(p).clone() ⏎         at += p.numel()
+        ⏎ return models
+    """,
+    "11 rank_loss": r"""
+    = return (losses / (total / world_size)).sum()
+    """,
+    "11 reduce_gradients": r"""
+    = work = [dist.all_reduce(p.grad, async_op=True) for p in model.parameters()] ⏎ for one in work:
+        ⏎     one.wait() ⏎ for p in model.parameters(): ⏎     p.grad /= dist.get_world_size()
+    = flat = torch.cat([p.grad.flatten() for p in model.parameters()]) ⏎ dist.all_reduce(flat)
+        ⏎ flat /= dist.get_world_size() ⏎ at = 0 ⏎ for p in model.parameters():
+        ⏎     p.grad = flat[at:at + p.numel()].view_as(p) ⏎     at += p.numel()
+    = for p in model.parameters():
+        ⏎     every = [torch.empty_like(p.grad) for _ in range(dist.get_world_size())]
+        ⏎     dist.all_gather(every, p.grad) ⏎     p.grad = sum(every) / len(every)
+    dist.all_reduce(p.grad) -> dist.reduce(p.grad, 0) ⏎ dist.broadcast(p.grad, 0) ⏎ dist.barrier()
+    """,
+    "11 reduce_seconds": r"""
+    = return 8 * parameters * (1 - 1 / ranks) / bytes_per_second
+    """,
+    "11 ring_all_reduce": r"""
+    (r + 1 - i) % n -> (r + 2 - i) % n && (r - i) % n -> (r + 1 - i) % n
+    pieces[right][k] = pieces[right][k] + send -> pieces[right][k] += send
+    = n = len(pieces) ⏎ for i in range(2 * n - 2):
+        ⏎     arrived = [send(r, pieces[r][(r - i) % n]) for r in range(n)] ⏎     for r in range(n):
+        ⏎         k, own = (r - 1 - i) % n, pieces[r]
+        ⏎         own[k] = own[k] + arrived[r - 1] if i < n - 1 else arrived[r - 1] ⏎ return pieces
+    """,
+    "11 rows_of": r"""
+    return range(first, first + size) -> return [first + i for i in range(size)]
+    return range(first, first + size) -> return torch.arange(first, first + size)
+    """,
+    "11 update": r"""
+    / len(micro_batches) ->  && loss.backward() -> (loss / len(micro_batches)).backward() && return mean
+        -> return mean / len(micro_batches)
+    = model.zero_grad() ⏎ optimizer.zero_grad()
+        ⏎ losses = [cross_entropy(model(batch[0]), batch[1]) for batch in micro_batches]
+        ⏎ mean = torch.stack(losses).mean() ⏎ mean.backward() ⏎ average(model)
+        ⏎ torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0) ⏎ optimizer.step() ⏎ return mean.item()
+    """,
+    "12 batch_plan": r"""
+    min(fits, each) -> fits
+    = rows = tokens_per_step // context_length ⏎ if rows * context_length != tokens_per_step or rows % cards:
+        ⏎     raise ValueError('no') ⏎ rows //= cards ⏎ for times in range(1, rows + 1):
+        ⏎     if rows % times == 0 and rows // times <= fits: ⏎         return [rows // times, times]
+    """,
+    "12 open_published": r"""
+    = with open(path, 'rb') as file: ⏎     magic, version, count = np.frombuffer(file.read(12), '<i4')
+        ⏎ if (magic, version) != (20240520, 1) or os.path.getsize(path) != 1024 + 2 * int(count):
+        ⏎     raise ValueError('another file') ⏎ return np.memmap(path, '<u2', 'r', 1024)
+    = ids = np.memmap(path, dtype=np.uint16, mode='r') ⏎ head = ids[:512].view(np.int32)
+        ⏎ if head[0] != 20240520 or head[1] != 1 or head[2] != len(ids) - 512: ⏎     raise ValueError
+        ⏎ return ids[512:]
+    """,
+    "12 parameters": r"""
+    = n = [V * C, T * C, L * (3 * C**2 + 3 * C + C**2 + C), L * (4 * C + 8 * C**2 + C), 4 * L * C + 2 * C]
+        ⏎ return dict(zip(['token table', 'positions', 'attention', 'MLPs', 'norms'], n))
+    """,
+    "12 set_aside": r"""
+    digest() -> hexdigest() && int.from_bytes(digest, "big") -> int(digest, 16)
+    """,
+    "12 share_needed": r"""
+    = tokens, goal = baseline[-1]
+        ⏎ return next((r / tokens for r, loss in fast if loss <= goal), float('inf'))
+    """,
+    "12 translate": r"""
+    tensor.t() -> tensor.T.contiguous()
+    = ours = {'head.weight': theirs['wte.weight']} ⏎ for name, tensor in theirs.items():
+        ⏎     if tensor.ndim == 4 or 'masked' in name: ⏎         continue
+        ⏎     if re.search(r'\.c_\w+\.weight$', name): ⏎         tensor = tensor.t()
+        ⏎     ours[gpt2_name(name)] = tensor ⏎ return ours
+    """,
+    "12 write_shards": r"""
+    draft = path.with_suffix(".part") -> draft = Path(f"{path}.part")
+        && np.array(ids, dtype=np.uint16).tofile(draft) -> draft.write_bytes(np.array(ids, '<u2').tobytes())
+    = paths = [folder / f'{n:04d}.bin' for n in range(len(pieces))] ⏎ for path, piece in zip(paths, pieces):
+        ⏎     if path.is_file(): ⏎         continue
+        ⏎     rows = [np.append(encode(d), end).astype(np.uint16) for d in piece]
+        ⏎     np.concatenate(rows).tofile(str(path) + '.part') ⏎     os.rename(str(path) + '.part', path)
+        ⏎ return paths
+    """,
+    "13 accuracy": r"""
+    = if lengths is None: ⏎     lengths = np.ones_like(nats)
+        ⏎ right = [row.argmax() == label for row, label in zip(nats / lengths, labels)]
+        ⏎ return sum(right) / len(right)
+    """,
+    "13 interval": r"""
+    = p = correct / n ⏎ middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+        ⏎ width = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        ⏎ return [middle - width, middle + width]
+    """,
+    "13 loss_and_error": r"""
+    = k = len(nats) ⏎ L = sum(nats) / sum(counts)
+        ⏎ squares = sum((s - L * n) ** 2 for s, n in zip(nats, counts))
+        ⏎ return [L, (k / (k - 1) * squares) ** 0.5 / sum(counts)]
+    """,
+    "13 overlap": r"""
+    sum(row in known for row in mine) / len(mine)
+        -> np.mean([any(row in rows(d) for d in training) for row in mine])
+    """,
+    "13 paired": r"""
+    a.astype(float) - b.astype(float) -> 1.0 * a - 1.0 * b
+    = apart = [float(x) - float(y) for x, y in zip(a, b)] ⏎ n = len(apart) ⏎ mean = sum(apart) / n
+        ⏎ return mean, (sum((x - mean) ** 2 for x in apart) / (n - 1) / n) ** 0.5
+    """,
+    "13 score": r"""
+    return float(logs[range(begin - 1, len(ids) - 1), ids[begin:]].sum())
+        -> return logs[begin - 1 : -1].gather(1, ids[begin:, None]).sum().item()
+    = before = encode(context) ⏎ ids = torch.as_tensor(encode(context + ' ' + ending)) ⏎ total = 0.0
+        ⏎ for t in range(len(before), len(ids)):
+        ⏎     total += model(ids[None, :t])[0, -1].log_softmax(-1)[ids[t]].item() ⏎ return total
+    = ids = torch.as_tensor(encode(f'{context} {ending}')) ⏎ begin = len(encode(context))
+        ⏎ logits = model(ids[None, :-1])[0, begin - 1 :]
+        ⏎ return -torch.nn.functional.cross_entropy(logits, ids[begin:], reduction='sum').item()
+    return float(logs[range(begin - 1, len(ids) - 1), ids[begin:]].sum())
+        -> return np.float32(sum(logs[t - 1, ids[t]].item() for t in range(begin, len(ids))))
+    """,
+}

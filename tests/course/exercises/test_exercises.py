@@ -1,0 +1,62 @@
+"""Laws of all exercises: the solution passes, and each slip is refused with the sentence that is its own."""
+
+import importlib
+
+import nbformat
+import pytest
+
+from tests.authoring.execute import NOTEBOOKS, tags
+from tests.course.exercises.right import RIGHT
+from tinylm.course.checks import Check
+from tinylm.course.notebooks import FENCE
+from tinylm.course.slips import defined, read_slips
+
+PATHS = {path.stem[:2]: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+MODULES = {number: importlib.import_module(f"tinylm.course.exercises.nb{number}") for number in PATHS}
+LESSONS = {number: module.lesson for number, module in MODULES.items() if hasattr(module, "lesson")}
+EXERCISES = [(number, name) for number, lesson in LESSONS.items() for name in lesson.exercises]
+
+
+def found(number, name):
+    return LESSONS[number].exercises[name]
+
+
+def verdict(exercise, source):
+    """What the check says of an answer with this source, which a cell would define."""
+    with Check(exercise.title) as check:
+        exercise.mark(check, defined(source, exercise.names))
+    return check.verdict
+
+
+@pytest.mark.parametrize("number, name", EXERCISES)
+def test_solution_is_correct_and_can_be_marked_twice(number, name):
+    exercise = found(number, name)
+    assert not [outcome for outcome in exercise.right if isinstance(outcome, Exception)]
+    assert [verdict(exercise, exercise.solution) for _ in range(2)] == ["correct"] * 2
+
+
+@pytest.mark.parametrize("number, name", EXERCISES)
+def test_every_slip_is_refused_and_told_its_own_sentence(number, name):
+    exercise = found(number, name)
+    said = {slip.line: (slip.told, verdict(exercise, slip.source)) for slip in exercise.slips}
+    assert {line: said for line, (told, said) in said.items() if not said.startswith("not yet: ")} == {}
+    assert {line: said for line, (told, said) in said.items() if told not in said} == {}
+    assert len(said) >= 10 and sum(told != "" for told, _ in said.values()) >= len(said) * 2 / 3
+
+
+@pytest.mark.parametrize("number, name", EXERCISES)
+def test_right_answers_written_otherwise_are_correct(number, name):
+    exercise = found(number, name)
+    ways = [way.source for way in read_slips(exercise.solution, RIGHT.get(f"{number} {name}", ""))]
+    assert [verdict(exercise, way) for way in ways] == ["correct"] * len(ways)
+
+
+@pytest.mark.parametrize("number", LESSONS)
+def test_notebook_folds_the_very_solutions_and_its_stubs_are_not_attempted_yet(number):
+    cells = nbformat.read(PATHS[number], as_version=4).cells
+    folded = [FENCE.findall(cell.source)[0].rstrip() for cell in cells if "solution" in tags(cell)]
+    exercises = list(LESSONS[number].exercises.values())
+    assert folded == [exercise.solution.rstrip() for exercise in exercises]
+    stubs = [cell.source for cell in cells if "exercise" in tags(cell)]
+    pairs = zip(exercises, stubs, strict=True)
+    assert {verdict(exercise, stub) for exercise, stub in pairs} == {"not attempted yet"}

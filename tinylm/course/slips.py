@@ -1,0 +1,252 @@
+"""Exercises as data: a solution as text, cases to try it on, and the usual slips as edits of that text.
+
+A module of `exercises` opens a lesson with the names that its notebook has, and adds exercises in order:
+
+    lesson = Lesson("02", "import torch")
+    causal_mask = lesson.exercise(
+        "2.1 · the causal mask",
+        '''
+        def causal_mask(T):
+            return torch.ones(T, T).tril().bool()
+        ''',
+        cases=[(5,), (3,)],
+        slips='''
+        .tril() -> .triu()    :: True should mean *may look*, and the past lies to the left
+        .tril() -> .tril(-1)  :: a position also sees itself: s = t is allowed
+        ''',
+    )
+
+The notebook says `causal_mask = exercises.causal_mask(causal_mask)`. A right answer runs none of the slips. A
+wrong answer is compared with what each slip gives, and the slip that agrees with it says what went wrong.
+
+One line is one slip: `old -> new :: what the learner is told`. Every `old` is replaced. ` ⏎ ` is a line
+break at the same indentation, ` && ` joins several edits, and `= body` replaces the whole body of a function.
+A line without ` :: ` is a wrong answer for which we have no sentence. Long lines are broken before a sign.
+
+Shown in 00_start_here."""
+
+import ast
+import copy
+import functools
+import itertools
+import linecache
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from tinylm.course.checks import Check, Ended, raised
+from tinylm.course.differences import difference
+from tinylm.course.guard import TooLong, guarded
+from tinylm.errors import TinyLMError
+
+Case = tuple[Any, ...]
+BREAK, AND, ARROW, TOLD = " ⏎ ", " && ", re.compile(r" ->(?: |$)"), " :: "
+CHANGED = {torch.Tensor: "tensor", np.ndarray: "array", list: "list", dict: "dictionary", set: "set"}
+SECONDS, SLIP_SECONDS = 10.0, 1.0  # a slip may loop for ever, too
+NAMES = itertools.count()
+
+
+class Slip(NamedTuple):
+    """A usual mistake: its line, the source that it makes of the solution, and what the learner is told."""
+
+    line: str
+    source: str
+    told: str
+
+
+def edited(solution: str, edits: str) -> str:
+    """Return the solution with these edits made. Raise TinyLMError for an edit that has no place in it."""
+    if edits.startswith("= "):
+        head = solution[: solution.index("\n", solution.index("def ")) + 1]
+        return head + textwrap.indent(edits[2:].replace(BREAK, "\n"), "    ") + "\n"
+    for edit in edits.split(AND):
+        old, new = (part.strip() for part in ARROW.split(edit, maxsplit=1))
+        place = re.compile(r"\s*\n\s*".join(re.escape(part) for part in old.split(BREAK)))
+        if not place.search(solution):
+            raise TinyLMError(f"`{old}` is not in the solution:\n{solution}")
+
+        def put(found: re.Match[str], new: str = new, text: str = solution) -> str:
+            line = text[text.rfind("\n", 0, found.start()) + 1 :]
+            return new.replace(BREAK, "\n" + " " * (len(line) - len(line.lstrip())))
+
+        solution = place.sub(put, solution)
+    return solution
+
+
+def read_slips(solution: str, text: str) -> list[Slip]:
+    """Read lines of `edits :: told`. A line that begins with one of the signs goes on with the line above."""
+    joined = re.sub(r"\n\s*(?=(?:::|->|⏎|&&) )", " ", textwrap.dedent(text))
+    lines = [line.strip() for line in joined.splitlines() if line.strip()]
+    parts = [line.partition(TOLD) for line in lines]
+    return [
+        Slip(line, edited(solution, edits.strip()), told.strip())
+        for line, (edits, _, told) in zip(lines, parts, strict=True)
+    ]
+
+
+def defined(source: str, names: dict[str, Any]) -> Any:
+    """Run the source with these names, and return the function or class that it defines last.
+
+    Python keeps the source, so that a traceback can quote it and `inspect` can read it."""
+    file = f"<source {next(NAMES)}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    tree, space = ast.parse(source), {**names, "__name__": "__main__"}
+    exec(compile(tree, file, "exec"), space)  # noqa: S102  our own text: a solution, or a slip of it
+    return space[[part.name for part in tree.body if isinstance(part, ast.FunctionDef | ast.ClassDef)][-1]]
+
+
+def fresh(value: Any) -> Any:
+    """Return a copy of what a function might change, and anything else as it is."""
+    if isinstance(value, torch.Generator):
+        return value.clone_state()
+    return copy.deepcopy(value) if isinstance(value, tuple(CHANGED)) else value
+
+
+def call(check: Check, answer: Callable[..., Any], *case: Any) -> Any:
+    """Return what the answer gives for a case, whose lists, tensors and so on it must not change."""
+    own = [fresh(value) for value in case]
+    result = check.run(answer, *own)
+    for mine, theirs in zip(own, case, strict=True):
+        kind = next((name for kind, name in CHANGED.items() if isinstance(theirs, kind)), "")
+        check.that(
+            not kind or difference(mine, theirs) is None,
+            f"your function changes the {kind} that it was given: make a new one",
+        )
+    return result
+
+
+class Exercise:
+    """One exercise of a lesson. Call it with an answer to mark it; it returns what the notebook goes on with.
+
+    solution: source whose last definition is the answer. cases: tuples of arguments, or a function that makes
+    them. run(check, answer, *case): what is compared, by default what the answer returns. said: the diagnosis
+    where no slip agrees, formatted with the case. forbid: names that the answer must not use. seconds: the
+    longest time for all cases. near: rtol and atol of the comparison."""
+
+    def __init__(
+        self,
+        title: str,
+        solution: str,
+        names: dict[str, Any],
+        *,
+        cases: Sequence[Case] | Callable[[], Sequence[Case]],
+        slips: str,
+        run: Callable[..., Any] = call,
+        said: str = "",
+        forbid: Sequence[str] = (),
+        seconds: float = SECONDS,
+        **near: float,
+    ) -> None:
+        self.title, self.solution = title, textwrap.dedent(solution).strip("\n") + "\n"
+        self.names, self.given = dict(names), defined(self.solution, names)
+        self.name: str = self.given.__name__
+        self._cases, self._slips, self.run = cases, slips, run
+        self.said, self.forbid, self.seconds, self.near = said, forbid, seconds, near
+
+    @functools.cached_property
+    def cases(self) -> Sequence[Case]:
+        """The tuples of arguments."""
+        return self._cases() if callable(self._cases) else self._cases
+
+    @functools.cached_property
+    def slips(self) -> list[Slip]:
+        """The usual mistakes, which are read when the first wrong answer comes."""
+        return read_slips(self.solution, self._slips)
+
+    def __call__(self, answer: Any) -> Any:
+        """Mark the answer in one printed line; return it where it is right, and otherwise the solution."""
+        if answer is self.given:  # this cell has put it there, when it ran before
+            print(f"{self.title}: this is tinylm's own answer now: run your cell again, then this one")
+            return answer
+        with Check(self.title, bound=True) as check:
+            self.mark(check, answer)
+        return answer if check.verdict == "correct" else self.given
+
+    def mark(self, check: Check, answer: Any) -> None:
+        """Compare the answer with the solution in every case. Raise what ends the exercise at the first."""
+        check.answer, check.given = answer, self.given
+        check.forbid(answer, *self.forbid)
+        with guarded(self.seconds):
+            for k in range(len(self.cases)):
+                outcome = self.outcome(answer, k, check)
+                if isinstance(outcome, Ended):
+                    raise outcome
+                if self.differs(outcome, self.right[k]):
+                    self.explain(check, answer, k, outcome)
+                check.checks += 1
+
+    @functools.cached_property
+    def right(self) -> list[Any]:
+        """What the solution gives in each case."""
+        return [self.outcome(self.given, k) for k in range(len(self.cases))]
+
+    def outcome(self, answer: Any, k: int, check: Check | None = None) -> Any:
+        """Return what the answer gives in case k, or the error that it raises."""
+        if check is None:
+            check = Check(self.title, answer=answer, given=self.given)
+        try:
+            return self.run(check, answer, *self.cases[k])
+        except Exception as error:
+            return error
+
+    def differs(self, mine: Any, theirs: Any, *, kinds: bool = True) -> bool:
+        """Return whether two outcomes differ; errors are alike when their types and messages are."""
+        if isinstance(mine, Exception) or isinstance(theirs, Exception):
+            return type(mine) is not type(theirs) or str(mine) != str(theirs)
+        return difference(mine, theirs, kinds=kinds, **self.near) is not None
+
+    @functools.cached_property
+    def mistakes(self) -> list[tuple[Slip, list[Any]]]:
+        """The slips that have a sentence, each with its outcomes."""
+        found = []
+        for slip in self.slips:
+            if slip.told:
+                try:
+                    with guarded(SLIP_SECONDS, characters=0):
+                        wrong = defined(slip.source, self.names)
+                        found.append((slip, [self.outcome(wrong, k) for k in range(len(self.cases))]))
+                except (TooLong, Exception):  # it loops for ever, or cannot even be defined
+                    continue
+        return found
+
+    def explain(self, check: Check, answer: Any, k: int, outcome: Any) -> None:
+        """End the exercise with the sentence of the slip that agrees with the answer in the most cases.
+
+        Two slips may agree in one case, so all cases are asked; case k is the first that is wrong."""
+        outcomes = [self.outcome(answer, i) for i in range(len(self.cases))]
+        for kinds in (True, False):
+            alike = {
+                slip.told: sum(
+                    not self.differs(a, b, kinds=kinds) for a, b in zip(outcomes, theirs, strict=True)
+                )
+                for slip, theirs in reversed(self.mistakes)
+                if not self.differs(outcome, theirs[k], kinds=kinds)
+                and self.differs(theirs[k], self.right[k], kinds=kinds)
+            }
+            if alike:
+                told = max(reversed(alike), key=alike.__getitem__)
+                raise Ended(f"not yet: {told}{raised(outcome)}")
+        if isinstance(outcome, Exception):
+            raise outcome
+        check.close(outcome, self.right[k], self.said.format(*self.cases[k]), **self.near)
+
+
+class Lesson:
+    """The exercises of one notebook, in order, and the names that their solutions can use."""
+
+    def __init__(self, number: str, imports: str) -> None:
+        self.number, self.imports = number, textwrap.dedent(imports).strip() + "\n"
+        self.names: dict[str, Any] = {}
+        exec(self.imports, self.names)  # noqa: S102  the imports of our own module
+        self.exercises: dict[str, Exercise] = {}
+
+    def exercise(self, title: str, solution: str, **settings: Any) -> Exercise:
+        """Add an exercise; later solutions can use what it defines. For the settings see `Exercise`."""
+        made = Exercise(title, solution, self.names, **settings)
+        self.exercises[made.name] = made
+        self.names[made.name] = made.given
+        return made
