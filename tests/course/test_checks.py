@@ -21,7 +21,7 @@ def mark(capsys):
     """Run one exercise; return what stands after its name. Exactly one line is allowed."""
 
     def run(judge):
-        with checks.exercise(NAME) as check:
+        with checks.Check(NAME) as check:
             judge(check)
         out, err = capsys.readouterr()
         assert err == "" and out == f"{NAME}: {check.verdict}\n"
@@ -152,7 +152,7 @@ def test_check_run_twice_takes_no_answer_of_ours_for_the_learners(capsys):
 
 
 def test_exercise_does_not_swallow_the_stop_of_the_kernel():
-    with pytest.raises(KeyboardInterrupt), checks.exercise(NAME):
+    with pytest.raises(KeyboardInterrupt), checks.Check(NAME):
         raise KeyboardInterrupt
 
 

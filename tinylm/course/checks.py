@@ -1,7 +1,7 @@
 """Check one exercise: print one line that says "correct", "not attempted yet", or what went wrong.
 
 `Check` runs the learner's function, compares, and turns whatever happens into that line. Exercises themselves
-are data, see `slips`. Those of 00, 06 and 09 are still functions, marked with `marked`:
+are data, see `slips`. Those of 06 and 09 are still functions, marked with `marked`:
 
     @marked("2.1 · mask the future", given=causal_mask)
     def mask(check, mine):
@@ -143,9 +143,6 @@ class Check:
             raise Ended(
                 f"not yet: {diagnosis} ({sentence})" if diagnosis and about_values else f"not yet: {sentence}"
             )
-
-
-exercise = Check  # until every notebook has its exercises as data
 
 
 def _codes(function: Any) -> Iterator[CodeType]:

@@ -219,17 +219,18 @@ class Exercise:
         Two slips may agree in one case, so all cases are asked; case k is the first that is wrong."""
         outcomes = [self.outcome(answer, i) for i in range(len(self.cases))]
         for kinds in (True, False):
-            alike = {
-                slip.told: sum(
-                    not self.differs(a, b, kinds=kinds) for a, b in zip(outcomes, theirs, strict=True)
+            agreeing = [
+                (
+                    sum(not self.differs(a, b, kinds=kinds) for a, b in zip(outcomes, theirs, strict=True)),
+                    slip,
                 )
-                for slip, theirs in reversed(self.mistakes)
+                for slip, theirs in self.mistakes
                 if not self.differs(outcome, theirs[k], kinds=kinds)
                 and self.differs(theirs[k], self.right[k], kinds=kinds)
-            }
-            if alike:
-                told = max(reversed(alike), key=alike.__getitem__)
-                raise Ended(f"not yet: {told}{raised(outcome)}")
+            ]
+            if agreeing:
+                _, slip = max(agreeing, key=lambda found: found[0])
+                raise Ended(f"not yet: {slip.told}{raised(outcome)}")
         if isinstance(outcome, Exception):
             raise outcome
         check.close(outcome, self.right[k], self.said.format(*self.cases[k]), **self.near)

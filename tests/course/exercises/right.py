@@ -1,6 +1,14 @@
 """Right answers that are not written as the solution is, in the form of slips: edits of the solution."""
 
 RIGHT = {
+    "00 write": r"""
+    = generator = torch.Generator().manual_seed(seed) ⏎ while n > 0:
+        ⏎     drawn = torch.multinomial(chances(text), 1, generator=generator)
+        ⏎     text, n = text + tokenizer.decode(drawn.tolist()), n - 1 ⏎ return text
+    """,
+    "00 days": r"""
+    24 * 60 * 60 -> 86400
+    """,
     "01 Number": r"""
     self.slope = 1.0 ⏎ for number in in_order(self): ⏎ for part, local in number.made_from:
         ⏎ part.slope += local * number.slope -> def push(number, slope): ⏎     number.slope += slope

@@ -1,85 +1,125 @@
-"""Checks of notebook 00_start_here."""
+"""Exercises of notebook 00_start_here."""
 
 import functools
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 
-from tinylm.course.checks import exercise, marked
-from tinylm.inference.config import GenerationConfig
-from tinylm.inference.generate import generate_text
+from tinylm.course.checks import Check
+from tinylm.course.slips import Lesson, call
 from tinylm.runs.paths import open_checkpoint
 from tinylm.storage.weights import Checkpoint
 
+lesson = Lesson("00", "import torch")
+
 
 @functools.cache
-def _shipped() -> Checkpoint:
+def shipped() -> Checkpoint:
+    """Return the model that came with the course."""
     return open_checkpoint("shakespeare_char")
 
 
-def given_write(text: str, n: int, seed: int) -> str:
-    """The text and n characters more, drawn by the model that came with the course."""
-    opened, generator = _shipped(), torch.Generator().manual_seed(seed)
-    how = GenerationConfig(max_new_tokens=n)
-    return text + generate_text(opened.model, opened.tokenizer, text, how, generator=generator)
+@functools.cache
+@torch.no_grad()
+def chances(text: str) -> torch.Tensor:
+    """Return how probable each character is to come next, as the notebook's function does."""
+    tokens = torch.tensor(shipped().tokenizer.encode(text))
+    return torch.softmax(shipped().model(tokens[None])[0, -1], dim=-1)
 
 
-def _each(text: str, n: int, seed: int, *, grows: bool = True, anew: bool = False, draws: bool = True) -> str:
-    """A writer with a slip."""
-    opened, generator, read = _shipped(), torch.Generator().manual_seed(seed), text
-    for _ in range(n):
-        generator = torch.Generator().manual_seed(seed) if anew else generator
-        with torch.no_grad():
-            p = torch.softmax(opened.model(torch.tensor(opened.tokenizer.encode(read))[None])[0, -1], dim=-1)
-        drawn = torch.multinomial(p, 1, generator=generator) if draws else p.argmax()
-        text += opened.tokenizer.decode([int(drawn)])
-        read = text if grows else read
-    return text
+def decode(ids: list[int]) -> str:
+    """Return the characters with these ids."""
+    return shipped().tokenizer.decode(ids)
 
 
-@marked("0.1 · the writer", given=given_write)
-def write(check: exercise, mine) -> None:
-    """Twelve characters after a beginning, the same as the package draws from the same seed."""
-    for text, n, seed in (("to be", 12, 3), ("the king ", 5, 8)):
-        answer = check.run(mine, text, n, seed)
-        check.that(isinstance(answer, str), "what comes back is a text: the beginning and what was drawn")
-        right, begin = given_write(text, n, seed), f"the given beginning `{text}` does not stand at the start"
-        check.that(answer.startswith(text), f"{begin} of what comes back")
-        added = len(answer) - len(text)
-        said = f"{added} character{' was' if added == 1 else 's were'} added, not {n}"
-        check.that(added == n, said)
-        check.that(
-            answer == check.run(mine, text, n, seed),
-            "the same seed must give the same text: "
-            "hand the draw the generator, which `manual_seed(seed)` starts",
-        )
-        slips = {
-            "the generator is made anew for each character: make it once": {"anew": True},
-            "ask `chances` anew for each character, of the text that has grown": {"grows": False},
-            "this is always the likeliest character: draw one, by its probability": {"draws": False},
-        }
-        for slip, how in slips.items():
-            check.that(answer == right or answer != _each(text, n, seed, **how), slip)
-        check.that(answer == right, f"after {text!r} the package writes {right!r}, and you {answer!r}")
+lesson.names |= {"chances": chances, "tokenizer": SimpleNamespace(decode=decode)}
 
 
-@marked("0.2 · from tokens to days")
-def days(check: exercise, mine) -> None:
-    """Tokens over tokens per second are seconds; a day has 86,400."""
-    for tokens, speed in ((2e9, 5_000), (3_000_000, 70)):
-        seconds = tokens / speed
-        usual = {
-            "these are seconds: how many make a day?": seconds,
-            "these are hours: how many make a day?": seconds / 3600,
-            "these are minutes: how many make a day?": seconds / 60,
-            "seconds, not hours, were divided by 24": seconds / 24,
-            "seconds, not minutes, were divided by 60 · 24": seconds / 60 / 24,
-            "an hour has 3,600 seconds": seconds / 3600 / 60,
-            "seconds become days by division, not by multiplication": seconds * 86400,
-            "tokens / tokens_per_second are seconds, not their product": tokens * speed / 86400,
-        }
-        usual |= {"turned over: tokens divided by tokens per second are seconds": 1 / seconds / 86400}
-        usual |= {"turned over, and not in days: tokens / tokens per second are seconds": 1 / seconds}
-        usual |= {"a number of days may have decimals: / divides, // cuts them off": seconds // 86400}
-        usual |= {"a day has 24 hours, not 12": seconds / 43200, "one day, not one week": seconds / 604800}
-        answer = check.run(mine, tokens, speed)
-        check.close(answer, seconds / 86400, "tokens / tokens per second are seconds", usual=usual)
+def written(check: Check, answer: Any, text: str, n: int, seed: int) -> Any:
+    """Return the text, which must begin as it was given, have n characters more, and be the same twice."""
+    found = call(check, answer, text, n, seed)
+    check.that(isinstance(found, str), "what comes back is a text: the beginning and what was drawn")
+    check.that(found.startswith(text), f"return the whole text: the given beginning `{text}` is missing")
+    added = len(found) - len(text)
+    check.that(added == n, f"{added} character{' was' if added == 1 else 's were'} added, not {n}")
+    same = found == call(check, answer, text, n, seed)
+    check.that(same, "the same seed must give the same text: draw with a generator that has this seed")
+    return found
+
+
+write = lesson.exercise(
+    "0.1 · the writer",
+    """
+    def write(text, n, seed):
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(n):
+            drawn = torch.multinomial(chances(text), 1, generator=generator)
+            text += tokenizer.decode([int(drawn)])
+        return text
+    """,
+    run=written,
+    cases=[("to be", 12, 3), ("the king ", 5, 8)],
+    said="the package writes something else after {0!r}, from the same seed",
+    slips="""
+    for _ in -> start = text ⏎ for _ in && return text -> return text[len(start):] :: the given beginning
+    text += -> text = :: the given beginning
+    text += tokenizer.decode([int(drawn)]) -> text = tokenizer.decode([int(drawn)]) + text
+        :: the given beginning
+    for _ in range(n): -> for _ in range(n): ⏎     generator = torch.Generator().manual_seed(seed)
+        :: the generator is made anew for each character: make it once, before the loop
+    for _ in -> p = chances(text) ⏎ for _ in && multinomial(chances(text) -> multinomial(p
+        :: ask `chances` again for each character: the text has grown
+    = generator = torch.Generator().manual_seed(seed)
+        ⏎ drawn = torch.multinomial(chances(text), n, replacement=True, generator=generator)
+        ⏎ return text + tokenizer.decode(drawn.tolist())
+        :: ask `chances` again for each character: the text has grown
+    torch.multinomial(chances(text), 1, generator=generator) -> chances(text).argmax()
+        :: this is always the likeliest character: draw one, by its probability
+    .manual_seed(seed) -> .manual_seed(0) :: does not use its argument `seed`
+    1, generator=generator -> 1 :: the same seed must give the same text
+    manual_seed(seed) -> manual_seed(seed) ⏎ generator.seed() :: the same seed must give the same text
+    range(n) -> range(n - 1) :: characters were added, not
+    return text ->  && text += tokenizer.decode([int(drawn)]) -> return text + tokenizer.decode([int(drawn)])
+        :: 1 character was added, not
+    tokenizer.decode([int(drawn)]) -> str(int(drawn)) :: not among the 39 characters
+    return text -> print(text) :: is `return` missing?
+    return text -> return text, drawn :: what comes back is a text
+    torch.multinomial(chances(text), 1, generator=generator)
+        -> torch.multinomial(chances(text)[1:], 1, generator=generator) + 1
+    """,
+)
+
+days = lesson.exercise(
+    "0.2 · from tokens to days",
+    """
+    def days(tokens, tokens_per_second):
+        seconds = tokens / tokens_per_second
+        return seconds / (24 * 60 * 60)
+    """,
+    cases=[(2e9, 5_000), (3_000_000, 70)],
+    said="tokens divided by tokens per second are seconds, and a day has 86,400",
+    slips="""
+    / (24 * 60 * 60) ->  :: these are seconds: how many make a day?
+    24 * 60 * 60 -> 60 * 60 :: these are hours: how many make a day?
+    24 * 60 * 60 -> 60 :: these are minutes: how many make a day?
+    24 * 60 * 60 -> 24 :: you divided seconds by 24: only hours become days like that
+    24 * 60 * 60 -> 24 * 60 :: you divided seconds by 24 · 60: only minutes become days like that
+    24 * 60 * 60 -> 60 * 60 * 60 :: a day has 24 hours, not 60
+    24 * 60 * 60 -> 12 * 60 * 60 :: a day has 24 hours, not 12
+    24 * 60 * 60 -> 7 * 24 * 60 * 60 :: these are weeks: how many days is that?
+    / (24 -> * (24 :: seconds become days by division, not by multiplication
+    tokens / -> tokens * :: divide tokens by tokens_per_second: their product is no time
+    tokens / tokens_per_second -> tokens_per_second / tokens
+        :: upside down: divide tokens by tokens_per_second
+    tokens / tokens_per_second -> tokens_per_second / tokens && / (24 * 60 * 60) ->
+        :: upside down, and not in days: divide tokens by tokens_per_second
+    / (24 -> // (24 :: a number of days may have decimals: / divides, // cuts them off
+    return seconds / (24 * 60 * 60) -> return round(seconds / (24 * 60 * 60))
+        :: don't round: a number of days may have decimals
+    return seconds / (24 * 60 * 60) -> return str(seconds / (24 * 60 * 60))
+        :: your answer is a string
+    = return 2e9 / 5_000 / 86_400 :: does not use its argument `tokens`
+    return -> days = :: is `return` missing?
+    """,
+)

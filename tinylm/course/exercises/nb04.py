@@ -76,32 +76,23 @@ training_step = lesson.exercise(
     rtol=1e-3,
     atol=1e-5,
     slips="""
-    optimizer.step() ->  :: nothing moved: first loss.backward(), then optimizer.step()
-    loss.backward() ->  :: nothing moved: first loss.backward(), then optimizer.step()
-    optimizer.zero_grad() ⏎ loss.backward() -> loss.backward() ⏎ optimizer.zero_grad()
-        :: nothing moved: first loss.backward(), then optimizer.step()
-    loss.backward() ⏎ optimizer.step() -> optimizer.step() ⏎ loss.backward()
-        :: nothing moved: first loss.backward(), then optimizer.step()
+    optimizer.step() ->  :: nothing moved: backward(), then step()
+    loss.backward() ->  :: nothing moved: backward(), then step()
+    optimizer.step() -> optimizer.zero_grad() ⏎ optimizer.step() :: nothing moved: backward(), then step()
     optimizer.zero_grad() -> :: zero_grad() must come before backward(): an old gradient may be there
-    optimizer.zero_grad() ->  && optimizer.step() -> optimizer.step() ⏎ optimizer.zero_grad()
-        :: zero_grad() must come before backward(): an old gradient may be there
     optimizer.zero_grad() -> optimizer.step() ⏎ optimizer.zero_grad() && backward() ⏎ optimizer.step()
         -> backward() :: backward() must come before step()
     loss.backward() -> (-loss).backward() :: uphill: the optimiser already has the minus
-    model(tokens), targets) -> model(tokens), tokens) :: the targets come next: not the tokens themselves
-    model(tokens), targets) -> model(tokens), targets) * targets.numel()
-        :: the mean of the losses is asked, not their sum
-    loss.backward() -> (loss * targets.numel()).backward() :: the mean of the losses is asked, not their sum
-    model(tokens), targets) -> model(tokens).softmax(-1), targets)
-        :: cross_entropy takes the logits: no softmax before it
-    cross_entropy(model -> nn.functional.cross_entropy(model
-        :: torch's own wants flat logits (N, V): use `cross_entropy`
+    model(tokens), targets) -> model(tokens), tokens) :: the targets are what comes next, not the tokens
+    loss = -> loss = targets.numel() * :: take the mean of the losses, not their sum
+    loss.backward() -> (loss * targets.numel()).backward() :: take the mean of the losses, not their sum
+    (tokens), -> (tokens).softmax(-1), :: cross_entropy takes the logits: no softmax before it
+    cross_entropy(m -> nn.functional.cross_entropy(m :: torch's own wants flat logits (N, V): use ours
     optimizer.step() -> optimizer.step() ⏎ optimizer.step() :: the optimiser steps once
     loss = -> model.eval() ⏎ loss = :: leave the model in training mode: eval() switches dropout off
     return loss.item() -> return loss :: return a float
     return loss.item() -> print(loss.item()) :: is `return` missing?
-    return loss.item() -> return cross_entropy(model(tokens), targets).item()
-        :: that is the loss after the step
+    loss.item() -> cross_entropy(model(tokens), targets).item() :: that is the loss after the step
     optimizer.step() -> for p in model.parameters(): ⏎     p.data -= 0.5 * p.grad
     """,
 )
@@ -128,21 +119,19 @@ momentum = lesson.exercise(
     cases=[(part, W, M, SLOPE, *rest) for rest in ((0.3,), (2.0, 0.75)) for part in "mw"],
     said="the new {0} is not that of the formula: w moves by the new m",
     slips="""
-    beta * m + (1 - beta) * slope -> (1 - beta) * m + beta * slope
-        :: exchanged: beta is the share that stays of m
+    beta * m + (1 - beta) * slope -> (1 - beta) * m + beta * slope :: beta is the share of m that stays
     (1 - beta) * slope -> slope :: m is a mean: the new slope counts 1 - beta
     beta * m + -> m + :: the old m counts beta of itself
     = return w - rate * m, m :: m is still the old one: nothing new is remembered
     beta * m + (1 - beta) * slope -> slope :: that is the slope alone: nothing is remembered
     beta * m + ->  :: beta times the old m is missing
     * slope -> * slope**2 :: the mean of the slope is asked here, not of its square
-    (1 - beta) * slope -> (1 - beta) * rate * slope && w - rate * m -> w - m
-        :: the rate belongs to the move of w, not to m
+    (1 - beta) * -> (1 - beta) * rate * && w - rate * m -> w - m :: the rate belongs to w, not to m
     beta * m + (1 - beta) -> 0.9 * m + 0.1 :: beta is an argument: it is not always 0.9
     beta * m + (1 - beta) -> rate * m + (1 - rate) :: beta and the rate are exchanged
     w - rate * m, m -> m, w - rate * m :: the new w comes first, then the new m
     w - rate -> w + rate :: uphill: w moves against m
-    m = beta * m -> old, m = m, beta * m && w - rate * m -> w - rate * old
+    m = beta * m -> old, m = m, beta * m && - rate * m -> - rate * old
         :: move by the new m, not by the old one
     w - rate * m -> w - rate * slope :: move by m, not by the slope
     w - rate * m -> w :: w has not moved
@@ -219,19 +208,16 @@ AdamW = lesson.exercise(
     p -= self.lr * self.decay -> p += self.lr * self.decay :: the decay adds to p: subtract it
     p -= self.lr * self.decay * p ->  && m.mul_ -> p.grad += self.decay * p ⏎ m.mul_
         :: that is Adam: subtract the decay from p, and don't add it to the slope
-    m / (1 - beta1**self.steps), v / (1 - beta2**self.steps) -> m, v
-        :: the hats are missing: divide m by 1 - beta1 ** t, and v by 1 - beta2 ** t
+    **self.steps -> **math.inf :: the hats are missing: divide m by 1 - beta1 ** t, and v by 1 - beta2 ** t
     m / (1 - beta1**self.steps) -> m :: m has no hat: divide it by 1 - beta1 ** t
     v / (1 - beta2**self.steps) -> v :: v has no hat: divide it by 1 - beta2 ** t
     beta1, beta2 = -> beta2, beta1 = :: the betas are exchanged: the first belongs to m, the second to v
-    v_hat.sqrt() + self.epsilon -> (v_hat + self.epsilon).sqrt()
-        :: is your epsilon inside the root? It is √v̂ + ε
+    v_hat.sqrt() + self.epsilon -> (v_hat + self.epsilon).sqrt() :: epsilon is inside the root: it is √v̂ + ε
     v_hat.sqrt() + self.epsilon -> v_hat.sqrt() :: where is epsilon? It is not always 1e-8
     v_hat.sqrt() + self.epsilon -> v_hat.sqrt() + 1e-8 :: where is epsilon? It is not always 1e-8
     v_hat.sqrt() -> v_hat :: divide by the root of v, not by v
     p.grad.square() -> p.grad.abs() :: v is the mean of the slope's square
-    (1 - beta1) * p.grad -> p.grad && (1 - beta2) * p.grad -> p.grad
-        :: both are means: what is new counts 1 - beta
+    (1 - beta1) * p -> p && (1 - beta2) * p -> p :: both are means: what is new counts 1 - beta
     (1 - beta1) * p.grad -> p.grad :: m is a mean: what is new counts 1 - beta1
     (1 - beta2) * p.grad -> p.grad :: v is a mean: what is new counts 1 - beta2
     p -= self.lr * m_hat -> p += self.lr * m_hat :: uphill: a parameter moves against m
@@ -239,10 +225,9 @@ AdamW = lesson.exercise(
     m_hat / (v_hat.sqrt() + self.epsilon) -> m_hat :: that is momentum alone: divide by √v̂
     self.steps += 1 ->  && m.mul_ -> self.steps += 1 ⏎ m.mul_ :: count once a step, not once a parameter
     m.mul_(beta1).add_( -> m = ( && v.mul_(beta2).add_( -> v = (
-        :: m and v start from 0 at each step: keep them
+        :: m and v are 0 again at each step: keep them
     torch.zeros_like(p) -> p.detach().clone() :: m and v begin at 0, not at the parameters
-    self.steps = 0 -> self.steps, self.rate = 0, lr && self.lr * -> self.rate *
-        :: self.lr may change: read it in each step
+    self.lr -> self.rate :: the rate is read too early: self.lr may change from step to step
     m.mul_(beta1).add_( -> m = ( :: m is forgotten: `m = …` makes a new tensor, so change m in place
     v.mul_(beta2).add_( -> v = ( :: v is forgotten: `v = …` makes a new tensor, so change v in place
     m / (1 -> m.div_(1 && v / (1 -> v.div_(1 :: keep m and v without their hats
@@ -251,25 +236,20 @@ AdamW = lesson.exercise(
     p -= self.lr * self.decay * p ->  && + self.epsilon) -> + self.epsilon) ⏎ p -= self.lr * self.decay * p
         :: the decay takes the weight before the move
     self.decay * p -> self.decay * p * (p.ndim > 1) :: each p decays here, vectors too
-    p -= self.lr * m_hat -> p = p - self.lr * m_hat
-        :: only the decay arrives: `p -= …` changes p, `p = …` doesn't
+    p -= self.lr * m_hat -> p = p - self.lr * m_hat :: only the decay arrives: `p -= …` changes p, not `p = …`
     p -= self.lr -> p = p - self.lr :: nothing moved: `p -= …` changes p, `p = …` makes a new tensor
-    beta1, beta2 = self.betas -> beta1, beta2 = self.betas[:1] * 2 :: v has a beta of its own, the second
-    v.mul_(beta2).add_((1 - beta2) -> v.mul_(beta1).add_((1 - beta1)
-        :: v has a beta of its own, the second: not in its hat alone
+    beta2 = self.betas -> beta2 = self.betas[:1] * 2 :: v has a beta of its own, the second
+    v.mul_(beta2).add_((1 - beta2) -> v.mul_(beta1).add_((1 - beta1) :: v has a beta of its own, the second
     self.steps = 0 -> self.steps = 1 :: the first step has t = 1: set self.steps = 0 in __init__
-    self.steps = 0 ->  && class AdamW: -> class AdamW: ⏎     steps = 0 && self.steps += 1 -> AdamW.steps += 1
+    self.steps = 0 -> AdamW.steps = getattr(AdamW, "steps", 0) && self.steps += 1 -> AdamW.steps += 1
         :: the first step has t = 1: set self.steps = 0 in __init__
-    self.steps += 1 ->  && + self.epsilon) -> + self.epsilon) ⏎ if p is self.parameters[-1]:
-        ⏎     self.steps += 1 :: not finite: count from 1, since 1 - beta ** 0 is 0
+    **self.steps -> **(self.steps - 1) :: your numbers are not finite: count from 1, since 1 - beta ** 0 is 0
     p.grad.square() -> p.grad :: a v is negative, and has no root: is the square missing?
-    self.v = [torch.zeros_like(p) for p in self.parameters] -> self.v = self.m
-        :: self.m and self.v are the same list: make two
+    self.v, strict -> self.m, strict :: self.m and self.v are the same list: make two
     p.grad.square() -> p.grad.square_() :: step must leave p.grad as it is
     + self.epsilon) -> + self.epsilon) ⏎ p.grad = None :: step must leave p.grad as it is
     @torch.no_grad() ->  :: put @torch.no_grad() above step
-    beta1, beta2 = self.betas -> beta1, beta2 = 0.9, 0.99
-        :: betas is an argument: it is not always (0.9, 0.99)
+    beta2 = self.betas -> beta2 = 0.9, 0.99 :: betas is an argument: it is not always (0.9, 0.99)
     self.decay * p -> 0.1 * p :: weight_decay is an argument: it is not always 0.1
     betas=(0.9, 0.99) -> betas=(0.9, 0.999) :: the default of betas is (0.9, 0.99)
     self.decay * p -> self.decay
@@ -303,15 +283,10 @@ cosine = lesson.exercise(
     said="compare with the formulas, at p = 0 and p = 1 too",
     atol=1e-9,
     slips="""
-    = p = step / (steps - 1) ⏎ return minimum + (peak - minimum) * (1 + math.cos(math.pi * p)) / 2
-        :: where is the warm-up?
-    return peak * (step + 1) / (warmup_steps + 1) -> return peak
-        :: where is the warm-up? It begins at the peak
-    return peak * -> return minimum + (peak - minimum) *
-        :: before step W it is peak · (t + 1) / (W + 1), without the minimum
-    = p = (step - warmup_steps) / (steps - 1 - warmup_steps)
-        ⏎ return minimum + (peak - minimum) * (1 + math.cos(math.pi * p)) / 2
-        :: before step W it is peak · (t + 1) / (W + 1)
+    if step < warmup_steps -> warmup_steps = 0 ⏎ if False :: where is the warm-up?
+    * (step + 1) / (warmup_steps + 1) ->  :: where is the warm-up? It begins at the peak
+    return peak * -> return minimum + (peak - minimum) * :: the minimum has no part in the warm-up
+    step < warmup_steps -> False :: before step W it is peak · (t + 1) / (W + 1)
     peak * (step + 1) / (warmup_steps + 1) -> peak * step / warmup_steps :: step 0 already learns: step + 1
     peak * (step + 1) -> peak * step :: step 0 already learns: count from step + 1
     / (warmup_steps + 1) -> / warmup_steps :: step W is the first at the peak: (step + 1) / (W + 1)
@@ -323,14 +298,12 @@ cosine = lesson.exercise(
     math.pi * p -> p :: π is missing
     math.pi * p -> 2 * math.pi * p :: a whole cosine: half of one is asked, with π and not 2π
     (steps - 1 - warmup_steps) -> (steps - warmup_steps) :: one step late: the last is steps - 1
-    p = (step - warmup_steps) / (steps - 1 - warmup_steps) -> p = step / (steps - 1)
-        :: p begins where the warm-up ends: step - warmup_steps
+    (step - warmup_steps) -> step && - 1 - warmup_steps -> - 1 :: p begins where the warm-up ends: step - W
     - 1 - warmup_steps -> - 1 :: subtract W in the denominator of p, too
-    return minimum + (peak - minimum) * (1 + math.cos(math.pi * p)) / 2 -> return peak :: the fall is missing
+    minimum + (peak - minimum) * (1 + math.cos(math.pi * p)) / 2 -> peak :: the fall is missing
     minimum + (peak - minimum) * ->  :: the whole formula, not the share alone
     return minimum -> minimum :: at step 7 your function returned None
-    (1 + math.cos(math.pi * p)) / 2 -> math.cos(math.pi * p / 2)
-        :: that is a quarter of a cosine: half of one is asked
+    (1 + math.cos(math.pi * p)) / 2 -> math.cos(math.pi * p / 2) :: a quarter of a cosine: half is asked
     warmup_steps) / (steps -> warmup_steps) // (steps
     """,
 )
@@ -370,23 +343,18 @@ clip = lesson.exercise(
     said="scale all slopes by min(1, limit / length), and return the length before that",
     rtol=1e-3,
     slips="""
-    = total = 0.0 ⏎ for p in parameters: ⏎     length = p.grad.norm() ⏎     total += length**2
-        ⏎     p.grad *= min(1.0, limit / (length + 1e-9)) ⏎ return total**0.5
+    length > limit -> limit && limit / length -> min(1.0, limit / p.grad.norm())
         :: each parameter has a length of its own here: one length is asked, of all together
     p.grad *= limit / length -> p.grad.clamp_(-limit, limit)
-        :: each number is cut here: the direction should stay
-    p.grad *= limit / length -> p.grad.clamp_(max=limit) :: each number is cut here: the direction should stay
-    .sqrt() ->  :: the root is missing
-    .square().sum() for p in parameters).sqrt() -> .abs().sum() for p in parameters)
-        :: that is the sum of the sizes: square them, add, and take the root
-    .square().sum() for p in parameters).sqrt() -> .norm() for p in parameters)
-        :: that is the sum of the parameters' lengths: add the squares
-    sum(p.grad.square().sum() for p in parameters).sqrt() -> max(p.grad.abs().max() for p in parameters)
-        :: that is the largest number: add squares
-    sum(p.grad.square().sum() for p in parameters).sqrt() -> parameters[0].grad.norm()
-        :: that is the length of the first parameter alone
-    sum(p.grad.square().sum() for p in parameters).sqrt() -> parameters[-1].grad.norm()
-        :: that is the length of the last parameter alone
+        :: that cuts each number: the direction should stay
+    p.grad *= limit / length -> p.grad.clamp_(max=limit) :: that cuts each number: the direction should stay
+    .sqrt() ->  :: the root is missing: the length is the root of the sum of squares
+    .square() -> .abs() && .sqrt() ->  :: that is the sum of the sizes: square them, add, and take the root
+    .square().sum() -> .norm() && .sqrt() ->  :: that is the sum of the parameters' lengths: add the squares
+    sum(p -> max(p && .square().sum() -> .abs().max() && .sqrt() ->
+        :: that is the largest number: add the squares
+    parameters).sqrt() -> parameters[:1]).sqrt() :: that is the length of the first parameter alone
+    parameters).sqrt() -> parameters[-1:]).sqrt() :: that is the length of the last parameter alone
     p.grad.square() -> p.detach().square() :: that is the length of the weights: take p.grad
     length > limit -> limit :: shorter slopes stay as they are: never scale up
     length > limit -> length < limit :: shorter slopes stay as they are: never scale up
@@ -401,13 +369,10 @@ clip = lesson.exercise(
     return length -> return length**2 :: the root is missing
     return length -> return limit / length :: that is the factor: return the length
     return length -> return min(1.0, limit / length) :: that is the factor: return the length
-    return length -> return sum(p.grad.square().sum() for p in parameters).sqrt()
-        :: that is the length after clipping
     return length -> return min(length, limit) :: that is the length after clipping
     return length -> print(length) :: is `return` missing?
     return length -> return parameters :: return the length, one number
-    = length = sum(p.grad.square().sum() for p in parameters).sqrt() ⏎ for p in parameters:
-        ⏎     p.grad *= min(1.0, limit / length.item()) ⏎ return length
+    length > limit -> limit / length.item() < 1
         :: slopes that are all 0 have length 0: divide only where it is above the limit
     """,
 )
@@ -454,40 +419,35 @@ big_step = lesson.exercise(
     rtol=1e-3,
     atol=1e-5,
     slips="""
-    optimizer.zero_grad() ->  && loss = -> optimizer.zero_grad() ⏎ loss =
-        :: only the last piece is left: clear before the loop
-    optimizer.zero_grad() ->  && loss = -> optimizer.zero_grad() ⏎ loss = && / len(pieces) ->
-        :: only the last piece is left, and it counts as if it were all
+    loss = -> optimizer.zero_grad() ⏎ loss = :: only the last piece is left: clear before the loop
+    loss = -> optimizer.zero_grad() ⏎ loss = && / len(pieces) ->
+        :: only the last piece is left, as if it were all
     / len(pieces) ->  :: divide each loss by the number of pieces
     optimizer.zero_grad() ->  :: the slopes of the step before are still there: clear them
-    optimizer.zero_grad() ->  && / len(pieces) ->
-        :: the slopes of the step before are still there, and no loss is divided
+    optimizer.zero_grad() ->  && / len(pieces) ->  :: old slopes are still there, and no loss is divided
     optimizer.step() ->  :: nothing moved: is optimizer.step() there?
     loss.backward() -> loss.backward() ⏎ optimizer.step() :: the optimiser steps once, after the last piece
-    total += -> optimizer.step() ⏎ total += && limit) ⏎ optimizer.step() -> limit)
+    optimizer.step() ->  && total += -> optimizer.step() ⏎ total +=
         :: the optimiser steps once, after the last piece
     len(pieces) -> 2 :: divide by len(pieces), which is not always 2
     len(pieces) -> 4 :: divide by len(pieces), which is not always 4
     len(pieces) -> len(pieces) ** 2 :: divide once by the number of pieces, not by its square
-    clip([*model.parameters()], limit) -> :: not clipped: clip a list, between the last backward and the step
-    clip([*model.parameters()], limit) ⏎ optimizer.step() -> optimizer.step()
-        ⏎ clip([*model.parameters()], limit)
+    clip([*model.parameters()], limit) ->  :: not clipped: clip a list, between the last backward and the step
+    optimizer.step() ->  && clip( -> optimizer.step() ⏎ clip(
         :: not clipped: clip a list, between the last backward and the step
     [*model.parameters()] -> model.parameters()
         :: not clipped: clip a list, between the last backward and the step
-    clip([*model.parameters()], limit) ->  && loss.backward() -> loss.backward()
-        ⏎ clip([*model.parameters()], limit) :: clip once, after the last backward, and not each piece
+    loss.backward() -> loss.backward() ⏎ clip([*model.parameters()], limit)
+        :: clip once, after the last backward
     total += loss.item() -> total += loss :: return a float
     loss.item() -> loss.item() * len(pieces) :: that is the sum of the losses: take the mean
     return total -> return loss.item() :: that is the last piece's loss, divided
     return total -> return loss.item() * len(pieces) :: that is the last piece's loss alone
     return total -> print(total) :: is `return` missing?
-    = x, y = (torch.cat(part) for part in zip(*pieces)) ⏎ optimizer.zero_grad()
-        ⏎ loss = cross_entropy(model(x), y) ⏎ loss.backward() ⏎ clip([*model.parameters()], limit)
-        ⏎ optimizer.step() ⏎ return loss.item()
+    total = 0.0 -> total, pieces = 0.0, [[torch.cat(x) for x in zip(*pieces)]]
         :: all pieces at once do not fit into memory: give the model one at a time
-    = optimizer.zero_grad() ⏎ loss = sum(cross_entropy(model(x), y) for x, y in pieces) / len(pieces)
-        ⏎ loss.backward() ⏎ clip([*model.parameters()], limit) ⏎ optimizer.step() ⏎ return loss.item()
+    loss.backward() ->  && loss.item() -> loss && clip( -> total.backward() ⏎ clip( && return total
+        -> return total.item()
         :: one backward at the end keeps every piece in memory until then: call it for each piece
     """,
 )

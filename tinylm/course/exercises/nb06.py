@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from tinylm.batch import IGNORE_INDEX, Batch
-from tinylm.course.checks import exercise, marked
+from tinylm.course.checks import Check as exercise
+from tinylm.course.checks import marked
 from tinylm.course.differences import difference
 from tinylm.course.exercises.nb02 import random
 from tinylm.model.losses import token_losses

@@ -6,7 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from tinylm.course.checks import exercise, marked
+from tinylm.course.checks import Check as exercise
+from tinylm.course.checks import marked
 from tinylm.course.differences import difference
 from tinylm.course.exercises.nb02 import random
 from tinylm.model.config import ModelConfig
