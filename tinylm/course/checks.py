@@ -1,21 +1,13 @@
 """Check one exercise: print one line that says "correct", "not attempted yet", or what went wrong.
 
-`Check` runs the learner's function, compares, and turns whatever happens into that line. Exercises themselves
-are data, see `slips`. Those of 06 and 09 are still functions, marked with `marked`:
-
-    @marked("2.1 · mask the future", given=causal_mask)
-    def mask(check, mine):
-        check.close(check.run(mine, 5), right, "a position may see itself", usual={"upside down?": right.T})
-
-A notebook says `mask = exercises.mask(mask)`: it goes on with the learner's own answer if that is right, and
-otherwise with the package's.
+`Check` runs the learner's function, compares, and turns whatever happens into that line. The exercises
+themselves are data, see `slips`.
 
 Shown in 00_start_here."""
 
 import ast
 import copy
 import dis
-import functools
 import inspect
 import linecache
 import re
@@ -35,28 +27,6 @@ from tinylm.errors import TinyLMError
 
 BLANK = "not attempted yet"
 DATA = (torch.Tensor, np.ndarray, list, tuple, dict, str, int, float)
-
-
-def marked(name: str, *, given: Any = None) -> Callable[[Callable], Callable[[Any], Any]]:
-    """Turn check(check, answer) into the function that a notebook calls with the answer: it prints one line.
-
-    That function returns what the notebook goes on with: the answer, or the package's own, `given`, if the
-    answer is blank or wrong. Without `given` it always returns the answer."""
-
-    def decorate(marking: Callable) -> Callable[[Any], Any]:
-        @functools.wraps(marking)
-        def mark(answer: Any) -> Any:
-            if given is not None and answer is given:  # this cell has put it there, when it ran before
-                print(f"{name}: this is tinylm's own answer now: run your cell again, then this one")
-                return given
-            with Check(name, bound=given is not None) as check:
-                check.answer = answer
-                marking(check, answer)
-            return answer if given is None or check.verdict == "correct" else given
-
-        return mark
-
-    return decorate
 
 
 class Ended(Exception):

@@ -170,7 +170,8 @@ class Exercise:
         """Compare the answer with the solution in every case. Raise what ends the exercise at the first."""
         check.answer, check.given = answer, self.given
         check.forbid(answer, *self.forbid)
-        with guarded(self.seconds):
+        # What the notebook draws afterwards does not depend on how an answer, or a slip of it, is written.
+        with guarded(self.seconds), torch.random.fork_rng(devices=[]):
             for k in range(len(self.cases)):
                 outcome = self.outcome(answer, k, check)
                 if isinstance(outcome, Ended):

@@ -114,6 +114,37 @@ RIGHT = {
     return cut
         -> return torch.empty_like(logits).scatter(0, order, ordered.masked_fill(before >= p, -math.inf))
     """,
+    "06 write_sum": r"""
+    = return str(a).zfill(3) + "+" + str(b).zfill(3) + "=" + str(a + b).zfill(4) + "\n"
+    """,
+    "06 to_rows": r"""
+    = rows = ids.reshape(-1, length) ⏎ return [rows[:, :-1], rows[:, 1:]]
+    """,
+    "06 least_loss": r"""
+    = return -(digits + digits - 1) * math.log(0.1) / (3 * (digits + 1))
+    """,
+    "06 is_result": r"""
+    = return (tokens == equals).float().cummax(1).values.bool()
+    """,
+    "06 result_loss": r"""
+    = nats = F.cross_entropy(model(batch.tokens).mT, batch.targets, reduction='none')
+        ⏎ keep = is_result(batch.tokens, EQUALS) ⏎ return torch.where(keep, nats, 0.0), {'scored': keep.sum()}
+    """,
+    "06 exact_match": r"""
+    = return 1 - ((logits.argmax(-1) != targets) & scored).any(1).float().mean()
+    = rows = zip(logits.argmax(-1), targets, scored)
+        ⏎ return sum(bool((x[s] == y[s]).all()) for x, y, s in rows) / len(targets)
+    """,
+    "06 waits": r"""
+    = return (a % 100 // 10) + (b % 100 // 10) == 9
+    """,
+    "06 sort_line": r"""
+    = return digits + "=" + "".join(sorted(list(digits))) + "\n"
+    """,
+    "06 weighted_loss": r"""
+    = nats = F.cross_entropy(model(batch.tokens).mT, batch.targets, reduction='none')
+        ⏎ keep = is_result(batch.tokens, EQUALS) ⏎ return nats * keep + weight * nats * ~keep, {}
+    """,
     "07 bits_per_byte": r"""
     = return nats * math.log2(math.e) * n_tokens / len(text.encode("utf-8"))
     """,
@@ -206,6 +237,49 @@ RIGHT = {
     """,
     "08 updates": r"""
     = return [divmod(iterations, accumulated)[0], int(iterations * rows * context_length)]
+    """,
+    "09 limits": r"""
+    gap = 2.0**-mantissa_bits -> gap = 1 / 2**mantissa_bits && return (2 - gap) * 2.0**b, 2.0 ** (1 - b), gap
+        -> return [2.0 ** (b + 1) - 2.0**b * gap, 2.0 ** -(b - 1), gap]
+    """,
+    "09 round_to": r"""
+    torch.round(m * 2**bits), e - bits -> torch.round(m * 2**bits) / 2**bits, e
+    = shift = 24 - bits ⏎ i = x.view(torch.int32)
+        ⏎ i = (i + (1 << (shift - 1)) - 1 + ((i >> shift) & 1)) >> shift << shift
+        ⏎ return torch.where(x.isfinite(), i.view(torch.float32), x)
+    """,
+    "09 mixed_linear": r"""
+    = return (x.to(dtype) @ weight.to(dtype).T).float()
+    = return torch.nn.functional.linear(x.to(dtype), weight.to(dtype)).float()
+    = a, b = x.to(dtype).float(), weight.to(dtype).float()
+        ⏎ return (a[..., None, :] * b).sum(-1).to(dtype).float()
+    """,
+    "09 unscale": r"""
+    = for p in parameters: ⏎     p.grad = p.grad / scale
+        ⏎ return torch.stack([p.grad.isfinite().all() for p in parameters]).all()
+    = fine = all([p.grad.isfinite().all() for p in parameters]) ⏎ for p in parameters:
+        ⏎     p.grad.mul_(1 / scale) ⏎ return fine
+    """,
+    "09 next_scale": r"""
+    = good = (good + 1) * finite ⏎ scale = scale if finite else scale * 0.5
+        ⏎ return (scale * 2, 0) if finite and good >= every else (scale, good)
+    """,
+    "09 scaled_step": r"""
+    = optimizer.zero_grad() ⏎ (loss * scale).backward() ⏎ if not unscale(parameters, scale):
+        ⏎     return False ⏎ nn.utils.clip_grad_norm_(parameters, limit) ⏎ optimizer.step()
+        ⏎ optimizer.zero_grad() ⏎ return True
+    finite = unscale -> nn.utils.clip_grad_norm_(parameters, limit * scale) ⏎ finite = unscale && if finite:
+        ⏎ nn.utils.clip_grad_norm_(parameters, limit) -> if finite:
+    finite = unscale(parameters, scale) ⏎ if finite: ⏎ nn.utils.clip_grad_norm_(parameters, limit)
+        -> finite = unscale(parameters, scale) ⏎ nn.utils.clip_grad_norm_(parameters, limit) ⏎ if finite:
+    """,
+    "09 bad_parts": r"""
+    not output.isfinite().all() -> output.isnan().any() or output.isinf().any()
+    """,
+    "09 stochastic_round": r"""
+    = m, e = torch.frexp(x) ⏎ n = m * 2**bits ⏎ low = n.floor()
+        ⏎ return torch.ldexp(low + (torch.rand(x.shape, generator=generator) < n - low), e - bits)
+    torch.floor(m * 2**bits + chance) -> torch.round(m * 2**bits + chance - 0.5)
     """,
     "10 affordable": r"""
     = return (hours * 30 * flops_per_second) ** 0.5
