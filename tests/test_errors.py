@@ -19,9 +19,8 @@ def test_errors_of_the_package_are_value_errors_for_the_reader_and_in_one_module
     for name in names:
         members = inspect.getmembers(importlib.import_module(name), inspect.isclass)
         kinds += [kind for _, kind in members if issubclass(kind, Exception) and kind.__module__ == name]
-    public = [
-        kind for kind in kinds if not kind.__module__.startswith("tinylm.course.")
-    ]  # no reader sees those
+    # What ends an exercise is caught in `course`, and no reader sees it.
+    public = [kind for kind in kinds if not kind.__module__.startswith("tinylm.course.")]
     assert len(public) > 5 and issubclass(TinyLMError, ValueError)
     assert {kind.__module__ for kind in public} == {"tinylm.errors"}
     assert [kind.__name__ for kind in public if not issubclass(kind, TinyLMError)] == []
