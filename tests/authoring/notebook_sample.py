@@ -11,13 +11,13 @@ IMPORTS = f"""\
 import ipywidgets
 import torch
 
-from tinylm.course.slips import Lesson
+from tinylm.course.slips import Exercise
 from tinylm.errors import TinyLMError
 
 
 class exercises:
     solution = "def plus_one(n):\\n    return n + 1"
-    plus_one = Lesson("02", "").exercise("{EXERCISE}", solution, cases=[(1,)], slips="")"""
+    plus_one = Exercise("{EXERCISE}", solution, {{}}, cases=[(1,)], slips="")"""
 SOLUTION = "```python\ndef plus_one(n):\n    return n + 1\n```"
 TABLE = (
     "| idea | module | test |\n|---|---|---|\n| an error | `errors` | `test_the_smallest_notebook_is_well` |"

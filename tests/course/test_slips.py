@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.course.exercises.marking import verdict
-from tinylm.course.slips import Lesson, edited
+from tinylm.course.slips import Exercise, Lesson, edited
 from tinylm.errors import TinyLMError
 
 DOUBLE = """
@@ -23,7 +23,7 @@ def lesson(**settings):
     = while True: ⏎     pass :: never told
     """
     known = {"cases": [(2,), (5,), (torch.tensor([3.0, 4.0]),)], "slips": slips, "said": "for {0}"}
-    return Lesson("02", "import torch").exercise("2.1 · double", DOUBLE, **known | settings)
+    return Exercise("2.1 · double", DOUBLE, {"torch": torch}, **known | settings)
 
 
 def said(body, capsys, **settings):
@@ -77,7 +77,14 @@ def test_blank_answer_goes_on_with_the_solution_and_a_wrong_one_too(capsys):
     assert "not attempted yet (going on with tinylm's)" in first and "tinylm's own answer now" in again
 
 
-def test_later_solutions_use_what_earlier_ones_define():
-    course = Lesson("02", "import math")
-    course.exercise("2.1 · two", "def two(): return math.floor(2.5)", cases=[()], slips="")
-    assert course.exercise("2.2 · four", "def four(): return 2 * two()", cases=[()], slips="").given() == 4
+TWO_AND_FOUR = """
+imports = "import math"
+two = {title = "2.1 · two", solution = "def two(): return math.floor(2.5)", slips = ""}
+four = {title = "2.2 · four", solution = "def four(): return 2 * two()", slips = ""}
+"""
+
+
+def test_later_solutions_use_what_earlier_ones_define(tmp_path):
+    (tmp_path / "nb02.toml").write_text(TWO_AND_FOUR, encoding="utf-8")
+    course = Lesson(tmp_path / "nb02.py")
+    assert [course.exercise(name, cases=[()]).given() for name in ("two", "four")] == [2, 4]

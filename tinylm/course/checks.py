@@ -95,19 +95,13 @@ class Check:
         if not bool(condition.all() if hasattr(condition, "all") else condition):
             raise Ended(f"not yet: {_overlooked(self.answer) or diagnosis}")
 
-    def close(
-        self, mine: Any, expected: Any, diagnosis: str = "", *, usual: dict | None = None, **near: float
-    ) -> None:
+    def close(self, mine: Any, expected: Any, diagnosis: str = "", **near: float) -> None:
         """Demand that `mine` equals `expected`: floats up to rtol and atol (1e-4, 1e-6), the rest exactly.
 
-        usual: {sentence: the value that this mistake gives}. If `mine` is such a value, its sentence is the
-        diagnosis. Otherwise the diagnosis is shape, dtype or nan, or `diagnosis` with the worst value."""
+        What is said otherwise is shape, dtype or nan, or `diagnosis` with the worst value."""
         self.attempted(mine)
         self.checks += 1
         if problem := difference(mine, expected, **near):
-            for mistake, wrong in (usual or {}).items():
-                if difference(mine, wrong, kinds=False, **near) is None:
-                    raise Ended(f"not yet: {mistake}")
             sentence, about_values = problem
             diagnosis = _loop_changed(self.answer) or _overlooked(self.answer) or diagnosis
             raise Ended(

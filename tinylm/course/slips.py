@@ -1,20 +1,20 @@
 """Exercises as data: a solution as text, cases to try it on, and the usual slips as edits of that text.
 
-A module of `exercises` opens a lesson with the names that its notebook has, and adds exercises in order:
+Beside each module of `exercises` a file holds what is text. The module adds the cases:
 
-    lesson = Lesson("02", "import torch")
-    causal_mask = lesson.exercise(
-        "2.1 · the causal mask",
-        '''
-        def causal_mask(T):
-            return torch.ones(T, T).tril().bool()
-        ''',
-        cases=[(5,), (3,)],
-        slips='''
-        .tril() -> .triu()    :: True should mean *may look*, and the past lies to the left
-        .tril() -> .tril(-1)  :: a position also sees itself: s = t is allowed
-        ''',
-    )
+    # nb02.toml                                        # nb02.py
+    imports = "import torch"                           lesson = Lesson(__file__)
+
+    [causal_mask]                                      causal_mask = lesson.exercise(
+    title = "2.1 · the causal mask"                        "causal_mask", cases=[(5,), (3,)]
+    solution = '''                                     )
+    def causal_mask(T):
+        return torch.ones(T, T).tril().bool()
+    '''
+    slips = '''
+    .tril() -> .triu()    :: True should mean *may look*, and the past lies to the left
+    .tril() -> .tril(-1)  :: a position also sees itself: s = t is allowed
+    '''
 
 The notebook says `causal_mask = exercises.causal_mask(causal_mask)`. A right answer runs none of the slips. A
 wrong answer is compared with what each slip gives, and the slip that agrees with it says what went wrong.
@@ -32,7 +32,9 @@ import itertools
 import linecache
 import re
 import textwrap
+import tomllib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -238,17 +240,21 @@ class Exercise:
 
 
 class Lesson:
-    """The exercises of one notebook, in order, and the names that their solutions can use."""
+    """The exercises of one notebook, in order, and the names that their solutions can use.
 
-    def __init__(self, number: str, imports: str) -> None:
-        self.number, self.imports = number, textwrap.dedent(imports).strip() + "\n"
+    module: the path of the module that adds the cases. Its texts are in the TOML file beside it."""
+
+    def __init__(self, module: str | Path) -> None:
+        self.number = Path(module).stem[-2:]
+        self.texts = tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8"))
+        self.imports: str = self.texts.pop("imports")
         self.names: dict[str, Any] = {}
         exec(self.imports, self.names)  # noqa: S102  the imports of our own module
         self.exercises: dict[str, Exercise] = {}
 
-    def exercise(self, title: str, solution: str, **settings: Any) -> Exercise:
+    def exercise(self, name: str, **settings: Any) -> Exercise:
         """Add an exercise; later solutions can use what it defines. For the settings see `Exercise`."""
-        made = Exercise(title, solution, self.names, **settings)
-        self.exercises[made.name] = made
-        self.names[made.name] = made.given
+        made = Exercise(names=self.names, **self.texts[name], **settings)
+        self.exercises[name] = made
+        self.names[name] = made.given
         return made

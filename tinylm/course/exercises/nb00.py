@@ -11,7 +11,7 @@ from tinylm.course.slips import Lesson, call
 from tinylm.runs.paths import open_checkpoint
 from tinylm.storage.weights import Checkpoint
 
-lesson = Lesson("00", "import torch")
+lesson = Lesson(__file__)
 
 
 @functools.cache
@@ -49,77 +49,12 @@ def written(check: Check, answer: Any, text: str, n: int, seed: int) -> Any:
 
 
 write = lesson.exercise(
-    "0.1 · the writer",
-    """
-    def write(text, n, seed):
-        generator = torch.Generator().manual_seed(seed)
-        for _ in range(n):
-            drawn = torch.multinomial(chances(text), 1, generator=generator)
-            text += tokenizer.decode([int(drawn)])
-        return text
-    """,
+    "write",
     run=written,
     cases=[("to be", 12, 3), ("the king ", 5, 8)],
-    said="the package writes something else after {0!r}, from the same seed",
-    slips="""
-    for _ in -> start = text ⏎ for _ in && return text -> return text[len(start):] :: the given beginning
-    text += -> text = :: the given beginning
-    text += tokenizer.decode([int(drawn)]) -> text = tokenizer.decode([int(drawn)]) + text
-        :: the given beginning
-    for _ in range(n): -> for _ in range(n): ⏎     generator = torch.Generator().manual_seed(seed)
-        :: the generator is made anew for each character: make it once, before the loop
-    for _ in -> p = chances(text) ⏎ for _ in && multinomial(chances(text) -> multinomial(p
-        :: ask `chances` again for each character: the text has grown
-    = generator = torch.Generator().manual_seed(seed)
-        ⏎ drawn = torch.multinomial(chances(text), n, replacement=True, generator=generator)
-        ⏎ return text + tokenizer.decode(drawn.tolist())
-        :: ask `chances` again for each character: the text has grown
-    torch.multinomial(chances(text), 1, generator=generator) -> chances(text).argmax()
-        :: this is always the likeliest character: draw one, by its probability
-    .manual_seed(seed) -> .manual_seed(0) :: does not use its argument `seed`
-    1, generator=generator -> 1 :: the same seed must give the same text
-    manual_seed(seed) -> manual_seed(seed) ⏎ generator.seed() :: the same seed must give the same text
-    range(n) -> range(n - 1) :: characters were added, not
-    return text ->  && text += tokenizer.decode([int(drawn)]) -> return text + tokenizer.decode([int(drawn)])
-        :: 1 character was added, not
-    tokenizer.decode([int(drawn)]) -> str(int(drawn)) :: not among the 39 characters
-    return text -> print(text) :: is `return` missing?
-    return text -> return text, drawn :: what comes back is a text
-    torch.multinomial(chances(text), 1, generator=generator)
-        -> torch.multinomial(chances(text)[1:], 1, generator=generator) + 1
-    """,
 )
 
 days = lesson.exercise(
-    "0.2 · from tokens to days",
-    """
-    def days(tokens, tokens_per_second):
-        seconds = tokens / tokens_per_second
-        return seconds / (24 * 60 * 60)
-    """,
+    "days",
     cases=[(2e9, 5_000), (3_000_000, 70)],
-    said="tokens divided by tokens per second are seconds, and a day has 86,400",
-    slips="""
-    / (24 * 60 * 60) ->  :: these are seconds: how many make a day?
-    24 * 60 * 60 -> 60 * 60 :: these are hours: how many make a day?
-    24 * 60 * 60 -> 60 :: these are minutes: how many make a day?
-    24 * 60 * 60 -> 24 :: you divided seconds by 24: only hours become days like that
-    24 * 60 * 60 -> 24 * 60 :: you divided seconds by 24 · 60: only minutes become days like that
-    24 * 60 * 60 -> 60 * 60 * 60 :: a day has 24 hours, not 60
-    24 * 60 * 60 -> 12 * 60 * 60 :: a day has 24 hours, not 12
-    24 * 60 * 60 -> 7 * 24 * 60 * 60 :: these are weeks: how many days is that?
-    / (24 -> * (24 :: seconds become days by division, not by multiplication
-    tokens / -> tokens * :: divide tokens by tokens_per_second: their product is no time
-    tokens / tokens_per_second -> tokens_per_second / tokens
-        :: upside down: divide tokens by tokens_per_second
-    tokens / tokens_per_second -> tokens_per_second / tokens && / (24 * 60 * 60) ->
-        :: upside down, and not in days: divide tokens by tokens_per_second
-    / (24 -> // (24 :: a number of days may have decimals: / divides, // cuts them off
-    return seconds / (24 * 60 * 60) -> return round(seconds / (24 * 60 * 60))
-        :: don't round: a number of days may have decimals
-    return seconds / (24 * 60 * 60) -> return str(seconds / (24 * 60 * 60))
-        :: your answer is a string
-    = return 2e9 / 5_000 / 86_400 :: does not use its argument `tokens`
-    return -> days = :: is `return` missing?
-    """,
 )

@@ -12,7 +12,7 @@ from tinylm.course.checks import Check
 from tinylm.course.differences import difference
 from tinylm.course.slips import Lesson, call
 
-lesson = Lesson("01", "import math, torch; import torch.nn.functional as F")
+lesson = Lesson(__file__)
 
 
 def random_rows(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -37,55 +37,12 @@ def pair(check: Check, answer: Any, ids: torch.Tensor, starts: torch.Tensor, T: 
 
 
 cut = lesson.exercise(
-    "1.1 · tokens and targets",
-    """
-    def cut(ids, starts, context_length):
-        places = starts[:, None] + torch.arange(context_length + 1)  # (B, T + 1)
-        rows = ids[places]  # (B, T + 1)
-        return rows[:, :-1], rows[:, 1:]  # (B, T) each
-    """,
+    "cut",
     run=pair,
     cases=[
         (random_ids(60, 11, 7) + 100, torch.tensor([0, 8, 16]), 7),
         (random_ids(50, 13, 3) + 100, torch.tensor([31, 2, 2, 19]), 3),
     ],
-    said="row b of the tokens begins at starts[b], and the targets are one further in the text",
-    slips="""
-    starts[:, None] -> starts :: make starts a column, so that a row is added to each: starts[:, None]
-    starts[:, None] -> starts && context_length + 1 -> context_length
-        :: make starts a column, so that a row is added to each: starts[:, None]
-    ids[places] -> ids[starts : starts + context_length + 1]
-        :: a slice takes a single start, and here are B of them: look up a table of places, ids[places]
-    context_length + 1 -> context_length :: a row has T + 1 characters, one more than T: its last is a target
-    context_length + 1 -> context_length && rows[:, :-1], rows[:, 1:] -> rows, rows.roll(-1, 1)
-        :: the first token became the last target: a row of T + 1 characters holds all of its targets
-    context_length + 1 -> 9 :: your function does not use its argument `context_length`
-    rows[:, :-1], rows[:, 1:] -> rows[:, 1:], rows[:, :-1] :: return the tokens first, then the targets
-    rows[:, :-1], rows[:, 1:] -> rows, rows :: both are the same: the targets are one further
-    rows[:, :-1], rows[:, 1:] -> rows[:, 1:], rows[:, 1:]
-        :: both are the targets: the tokens are all but the last
-    rows[:, :-1], rows[:, 1:] -> rows[:, :-1], rows[:, :-1] :: both are the same: the targets are one further
-    rows[:, :-1], rows -> rows, rows :: the tokens are one too many: all but the last of the T + 1
-    rows[:, 1:] -> rows :: the targets are one too many: all but the first of the T + 1
-    rows[:, 1:] -> rows[:, -1] :: each of the T places has a target, not only the last one
-    rows[:, 1:] -> rows[:, -1:] :: each of the T places has a target, not only the last one
-    rows[:, :-1], rows[:, 1:] -> rows[:, :-1] :: return two things
-    rows[:, :-1], rows[:, 1:] -> torch.stack([rows[:, :-1], rows[:, 1:]]) :: return two things
-    rows[:, :-1], rows[:, 1:] -> rows[:, :-1].tolist(), rows[:, 1:].tolist() :: return two tensors
-    ids[places] -> places :: these are places in the text: look up the ids there, ids[places]
-    starts[:, None] -> torch.arange(len(starts))[:, None] * context_length
-        :: `starts` should say where the rows begin: row b begins at starts[b]
-    starts[:, None] -> 0 * starts[:, None] + starts[0] :: all begin at the first start: row b at starts[b]
-    starts[:, None] + -> starts + && (context_length + 1) -> (context_length + 1)[:, None]
-        && rows[:, :-1], rows[:, 1:] -> rows[:-1], rows[1:]
-        :: these are transposed: one row for each start, so the starts are the column, starts[:, None]
-    context_length + 1 -> 1, context_length + 2 :: one too far: the tokens begin at the start itself
-    context_length + 1 -> context_length + 2 && rows[:, :-1], rows[:, 1:] -> rows[:, :-2], rows[:, 2:]
-        :: the targets are two further: they are one further than the tokens
-    rows[:, 1:] -> ids[places - 1][:, :-1] :: this is the character before: the targets are one further
-    = return ids[:-1], ids[1:] :: return B rows, one for each start
-    return -> parts = :: is `return` missing?
-    """,
 )
 
 
@@ -126,55 +83,9 @@ def text(n: int, V: int, seed: int) -> tuple[torch.Tensor, int]:
 
 
 count_pairs = lesson.exercise(
-    "1.2 · count the pairs",
-    """
-    def count_pairs(ids, V):
-        pairs = ids[:-1] * V + ids[1:]  # (N - 1,)
-        return torch.bincount(pairs, minlength=V * V).view(V, V)  # (V, V)
-    """,
+    "count_pairs",
     run=square,
     cases=[text(40, 5, 0), text(33, 7, 1), text(12, 4, 5)],
-    said="compare with the loop over the neighbours",
-    slips="""
-    ids[:-1] * V + ids[1:] -> ids[1:] * V + ids[:-1] :: this is transposed: rows are this character
-    ids[:-1] * V -> ids[:-1] :: this + next is the same for different pairs: number them this * V + next
-    ids[:-1] * V -> ids[:-1] * 10 :: there are V characters, not 10: number the pairs this * V + next
-    ids[:-1] * V -> ids[:-1] * (V - 1) :: two pairs get the same number: this * V + next
-    ids[:-1] * V + ids[1:] -> ids[:-2] * V + ids[2:] :: a pair is two neighbours: yours are two apart
-    ids[:-1] * V + ids[1:] -> ids * V + ids.roll(-1)
-        :: the last character is followed by nothing: the first does not come after it
-    ids[:-1] * V + ids[1:] -> (ids[:-1] * V + ids[1:])[:-1] :: the last pair is missing: there are N − 1
-    ids[:-1] * V + ids[1:] -> (ids[:-1] * V + ids[1:])[1:] :: the first pair is missing: there are N − 1
-    ids[:-1] * V + ids[1:] -> (ids[:-1] * V + ids[1:])[::2]
-        :: pairs overlap: the second character of one is the first of the next
-    .view(V, V) -> :: fold the counts into a table: .view(V, V)
-    , minlength=V * V -> :: V · V counts are needed: minlength=V * V also counts the pairs that never occur
-    def count_pairs(ids, V): -> def count_pairs(ids, V): ⏎     V = ids.max() + 1
-        :: V is the size of the vocabulary, even where a character never occurs
-    return torch.bincount(pairs, minlength=V * V).view(V, V) -> return pairs
-        :: these are the numbers of the pairs: bincount says how often each occurs
-    bincount(pairs, minlength=V * V).view(V, V) -> bincount(ids, minlength=V)
-        :: these are single characters: a pair is two neighbours
-    bincount(pairs, minlength=V * V).view(V, V) -> bincount(ids, minlength=V).expand(V, V)
-        :: these are the counts of single characters: a pair is two neighbours
-    return torch.bincount(pairs, minlength=V * V).view(V, V)
-        -> c = torch.bincount(pairs, minlength=V * V).view(V, V) ⏎ return c / c.sum(1, keepdim=True)
-        :: these are probabilities, with 0 / 0 among them: return counts
-    return torch.bincount(pairs, minlength=V * V).view(V, V)
-        -> c = torch.bincount(pairs, minlength=V * V).view(V, V) ⏎ return c / c.sum(1, keepdim=True).clamp(1)
-        :: these are probabilities: return counts
-    .view(V, V) -> .view(V, V) / len(pairs) :: these are shares of all pairs: return counts
-    .view(V, V) -> .view(V, V) > 0 :: this says which pairs occur: return how often
-    = counts = torch.zeros(V, V) ⏎ counts[ids[:-1], ids[1:]] += 1 ⏎ return counts
-        :: this says which pairs occur: return how often
-    .view(V, V) -> .view(V, V) * 2 :: every pair is counted twice
-    .view(V, V) -> .view(V, V) + 1 :: one pair too many in each place: begin with zeros
-    (pairs, minlength -> (torch.tensor([1, 2]), minlength :: your function does not use its argument `ids`
-    = counts = torch.zeros(V, V) ⏎ for i, j in zip(ids[:-1], ids[1:]): ⏎     counts[i, j] += 1 ⏎ return counts
-        :: right, but a loop over a million pairs would take many seconds
-    = return torch.bincount(ids[:-1] * V + ids[1:], minlength=V * V).view(V, V).tolist() :: return a tensor
-    return -> table = :: is `return` missing?
-    """,
 )
 
 
@@ -188,57 +99,13 @@ def one_number(check: Check, answer: Any, table: torch.Tensor, *pairs: torch.Ten
 
 
 mean_surprise = lesson.exercise(
-    "1.3 · the loss",
-    """
-    def mean_surprise(table, tokens, targets):
-        p = table[tokens, targets]  # (N,)
-        return -p.log().mean()
-    """,
+    "mean_surprise",
     run=one_number,
     cases=[
         (random_rows(5, 5, seed=0), random_ids(11, 5, 0), random_ids(11, 5, 9)),
         (random_rows(7, 7, seed=1), random_ids(9, 7, 1), random_ids(9, 7, 10)),
         (torch.eye(2), torch.tensor([0, 1, 0]), torch.tensor([0, 1, 1])),
     ],
-    said="look up p of each pair, take −ln, then the mean",
-    slips="""
-    -p.log().mean() -> -p.log2().mean() :: these are bits: nats use the natural logarithm, .log()
-    -p.log().mean() -> -p.log10().mean() :: this is the logarithm to base 10: use .log()
-    -p.log().mean() -> -p.log1p().mean() :: log1p is ln(1 + p): use .log()
-    .mean() -> .sum() :: return the mean, not the sum
-    -p.log().mean() -> -p.log2().sum() :: return the mean, not the sum, and in nats: .log()
-    -p.log() -> p.log() :: a surprise is never negative: is the minus sign missing?
-    -p.log() -> p.log2() :: these are bits, without the minus sign: a surprise is −ln p, .log()
-    -p.log().mean() -> -p.mean().log() :: take the surprise of each pair first, then the mean
-    -p.log() -> p :: these are probabilities: take −ln of each
-    -p.log().mean() -> p.prod() :: this is the probability of the whole text: take −ln of each, then the mean
-    -p.log().mean() -> -p.prod().log() :: return the mean, not the sum
-    -p.log().mean() -> -p.prod().log() / len(p)
-        :: for many pairs the product of all p is 0 as a float: take −ln of each first, then the mean
-    [tokens, targets] -> [targets, tokens] :: table[tokens, targets]: the character before is the first index
-    [tokens, targets] -> :: this is the mean over the whole table: look up the pairs of the text
-    [tokens, targets] -> [tokens][:, targets] :: look up one p for each pair: table[tokens, targets]
-    [tokens, targets] -> [tokens][targets] :: put both into one bracket: table[tokens, targets]
-    [tokens, targets] -> [tokens] :: this is the mean over whole rows: look up the targets too
-    -p.log().mean() -> -p.log() :: return one number
-    .mean() -> .median() :: return the mean, not the median
-    .mean() -> .max() :: return the mean, not the largest surprise
-    -p.log().mean() -> (-p.log().mean()).exp() :: this is the perplexity: the loss is its logarithm
-    .mean() -> .sum() / len(table) :: divide by the number of pairs, not by V
-    -p.log() -> -p[:-1].log() :: the last pair is missing
-    -p.log().mean() -> F.cross_entropy(table[tokens], targets)
-        :: cross_entropy expects logits, and these are probabilities: take −ln of each
-    -p.log() -> (1 - p) :: this is 1 − p: a surprise is −ln p
-    -p.log() -> -(p + 1e-9).log() :: is infinitely surprising
-    -p.log() -> -p.clamp(min=1e-6).log() :: is infinitely surprising
-    -p.log() -> -p[p > 0].log() :: is infinitely surprising
-    = return sum(-table[i, j].log() for i, j in zip(tokens, targets)) / len(tokens)
-        :: right, but a loop over a million pairs would take many seconds
-    -p.log().mean() -> -math.log(p)
-    table[tokens, targets] -> torch.full((7, 7), 0.2)[tokens, targets]
-        :: your function does not use its argument `table`
-    return -> loss = :: is `return` missing?
-    """,
 )
 
 
@@ -307,31 +174,7 @@ BACK = "the slopes differ from torch's"
 TWICE = "a second result adds to the slopes that are there: clear none"
 EARLY = "a number passes its slope on only when it is complete, and once: in_order(self) gives that order"
 Number = lesson.exercise(
-    "1.4 · a differentiator",
-    """
-    class Number:
-        def __init__(self, value, made_from=()):
-            self.value, self.made_from, self.slope = value, made_from, 0.0
-
-        def __add__(self, other):
-            return Number(self.value + other.value, [(self, 1.0), (other, 1.0)])
-
-        def __mul__(self, other):
-            return Number(self.value * other.value, [(self, other.value), (other, self.value)])
-
-        def exp(self):
-            value = math.exp(self.value)
-            return Number(value, [(self, value)])
-
-        def log(self):
-            return Number(math.log(self.value), [(self, 1 / self.value)])
-
-        def backward(self):
-            self.slope = 1.0
-            for number in in_order(self):
-                for part, local in number.made_from:
-                    part.slope += local * number.slope
-    """,
+    "Number",
     run=differentiated,
     cases=[
         ("*", "* differs from the product and its slopes", lambda a, b: a * b, 3.0, -2.0),
@@ -346,74 +189,6 @@ Number = lesson.exercise(
         ("backward", EARLY, lambda x: shared(x, swapped=True), 2.0),
         ("twice", TWICE, lambda x: x * x, 3.0),
     ],
-    said="{1}",
-    slips="""
-    [(self, other.value), (other, self.value)] -> [(self, self.value), (other, other.value)]
-        :: the local slopes are exchanged: when the first moves by 1, the product moves by the second
-    [(self, other.value), (other, self.value)] -> [(self, 1.0), (other, 1.0)]
-        :: these are the local slopes of a sum: those of a product are the other factors
-    [(self, other.value), (other, self.value)] -> [(self.value, other.value), (other.value, self.value)]
-        :: the first of each pair is the Number itself, not its value
-    [(self, other.value), (other, self.value)] -> [self, other] :: made_from is a list of pairs
-    [(self, other.value), (other, self.value)] -> [(self, other), (other, self)]
-        :: a local slope is a plain number
-    , [(self, other.value), (other, self.value)] -> :: * is made from 2 Numbers: one pair for each
-    Number(self.value * other.value, [(self, other.value), (other, self.value)]) -> self.value * other.value
-        :: * must return a Number
-    return Number(self.value * -> product = Number(self.value * :: is `return` missing?
-    self.value * other.value -> self.value + other.value :: the value of * is wrong: multiply
-    Number(value, [(self, value)]) -> Number(value, [(self, 1.0)]) :: exp is its own slope: e to the value
-    Number(value, [(self, value)]) -> Number(value, [(self, self.value)])
-        :: the local slope of exp is e to the power of the value, not the value
-    Number(value, [(self, value)]) -> value :: exp must return a Number
-    Number(value, [(self, value)]) -> ... :: exp is still blank
-    math.exp(self.value) -> torch.tensor(self.value).exp() :: use math.exp
-    1 / self.value -> math.log(self.value) :: this is the logarithm itself: its local slope is 1 / value
-    1 / self.value -> self.value :: the local slope of log is 1 / value
-    1 / self.value -> 1 / math.log(self.value)
-        :: the local slope of log is 1 / value, of the value that goes in
-    1 / self.value -> -1 / self.value :: the local slope of log is 1 / value: there is no minus sign
-    1 / self.value -> 1.0 :: the local slope of log is 1 / value, not 1
-    math.log -> math.log2 :: use the natural logarithm, math.log
-    math.log -> math.log10 :: use the natural logarithm, math.log
-    return Number(math.log -> found = Number(math.log :: log returned None: is `return` missing?
-    self.slope = 1.0 ⏎ for number in in_order(self): ⏎ for part, local in number.made_from:
-        ⏎ part.slope += local * number.slope -> return ... :: backward is still blank
-    part.slope += -> part.slope = :: add what comes: part.slope += …, since a part may be used twice
-    local * number.slope -> local :: along a path slopes multiply: local * number.slope
-    local * number.slope -> number.slope :: the local slope is missing: part.slope += local * number.slope
-    local * number.slope -> local + number.slope :: along a path slopes multiply: yours are added
-    local * number.slope -> local * number.value :: multiply by the number's slope, not by its value
-    local * number.slope -> local * self.slope :: along a path slopes multiply: local * number.slope
-    self.slope = 1.0 -> :: all slopes are 0: the slope of the result is 1, so set self.slope = 1.0 first
-    in_order(self) -> in_order(self)[::-1]
-        :: go through all of in_order(self), the result first, then its parts
-    in_order(self) -> [self] :: go through all of in_order(self), the result first, then its parts
-    part.slope += -> number.slope += :: none of the parts gets a slope: part.slope += …
-    part.slope += -> self.slope += :: none of the parts gets a slope: part.slope += …
-    self.slope = 1.0 -> for number in in_order(self): ⏎     number.slope = 0.0 ⏎ self.slope = 1.0
-        :: a second result adds to the slopes that are there: clear none
-    self.slope = 1.0 ⏎ for number in in_order(self): ⏎ for part, local in number.made_from:
-        ⏎ part.slope += local * number.slope -> self.slope = self.slope or 1.0
-        ⏎ for part, local in self.made_from: ⏎     part.slope += local * self.slope ⏎     part.backward()
-        :: a number passes its slope on only when it is complete, and once: in_order(self) gives that order
-    self.slope = 1.0 ⏎ for number in in_order(self): ⏎ for part, local in number.made_from:
-        ⏎ part.slope += local * number.slope -> self.slope = 1.0 ⏎ def go(number):
-        ⏎     for part, local in number.made_from: ⏎         part.slope += local * number.slope
-        ⏎         go(part) ⏎ go(self)
-        :: a number passes its slope on only when it is complete, and once: in_order(self) gives that order
-    for number in in_order(self): -> waiting = [self] ⏎ while waiting: ⏎     number = waiting.pop(0)
-        && number.slope -> number.slope ⏎ waiting.append(part)
-        :: a number passes its slope on only when it is complete, and once: in_order(self) gives that order
-    for number in in_order(self): -> waiting, seen = [self], [] ⏎ while waiting: ⏎     number = waiting.pop(0)
-        ⏎     if number in seen: ⏎         continue ⏎     seen.append(number) && number.slope -> number.slope
-        ⏎ waiting.append(part)
-        :: a number passes its slope on only when it is complete, and once: in_order(self) gives that order
-    for number in in_order(self): -> waiting, seen = [self], [] ⏎ while waiting: ⏎     number = waiting.pop()
-        ⏎     if number in seen: ⏎         continue ⏎     seen.append(number) && number.slope -> number.slope
-        ⏎ waiting.append(part)
-        :: a number passes its slope on only when it is complete, and once: in_order(self) gives that order
-    """,
 )
 
 
@@ -441,56 +216,7 @@ def way_down(check: Check, answer: Any, *case: Any) -> dict[str, Any]:
 
 
 descend = lesson.exercise(
-    "1.5 · downhill",
-    """
-    def descend(loss_at, V, steps, rate):
-        logits, losses = torch.zeros(V, V, requires_grad=True), []
-        for step in range(steps):
-            loss = loss_at(logits, step)
-            loss.backward()  # fills logits.grad
-            with torch.no_grad():
-                logits -= rate * logits.grad
-            logits.grad = None  # else the next slopes would be added to these
-            losses.append(loss.item())
-        return logits.detach(), losses
-    """,
+    "descend",
     run=way_down,
     cases=[(bowl(4, 0), 4, 7, 0.5), (bowl(3, 1), 3, 5, 0.25), (bowl(3, 2), 3, 1, 0.25)],
-    said="compare with the loop above: the loss, its slopes, a step against them, slopes cleared",
-    slips="""
-    logits.grad = None -> :: backward adds to logits.grad: set it to None after each step
-    logits.grad = None -> logits.grad.zero_ :: backward adds to logits.grad: set it to None after each step
-    -= rate -> += rate :: this goes uphill: move against the slopes, with a minus
-    rate * logits.grad -> logits.grad :: your function does not use its argument `rate`
-    rate * logits.grad -> logits.grad / rate :: multiply by the rate, don't divide: rate * logits.grad
-    with torch.no_grad(): ⏎ logits -= -> logits -= :: the move needs no record: use `with torch.no_grad():`
-    logits -= rate * logits.grad -> logits = logits - rate * logits.grad
-        :: after one step the record is lost: `logits = …` makes a new tensor, `logits -= …` keeps it
-    with torch.no_grad(): ⏎ logits -= rate * logits.grad -> logits = logits - rate * logits.grad
-        :: after one step the record is lost: `logits = …` makes a new tensor, `logits -= …` keeps it
-    , requires_grad=True -> :: no record was kept: torch.zeros(V, V, requires_grad=True)
-    loss.backward() -> :: logits.grad is still None: loss.backward() fills it, before the move
-    (logits, step) -> (logits, 0) :: tell loss_at which step it is: loss_at(logits, step)
-    (logits, step) -> (logits, steps) :: loss_at gets the step, not the number of steps
-    (logits, step) -> (logits, step + 1) :: the first step is 0: loss_at(logits, step)
-    range(steps) -> range(steps - 1) :: one step too few: range(steps)
-    range(steps) -> range(steps + 1) :: one step too many: range(steps)
-    range(steps) -> range(300) :: your function does not use its argument `steps`
-    losses.append(loss.item()) -> losses.append(loss.item()) ⏎ return logits.detach(), losses
-        :: only the first step was made: is `return` inside the loop?
-    rate * logits.grad -> 0 * rate * logits.grad :: the logits did not move
-    torch.zeros -> torch.ones :: begin with logits of 0
-    torch.zeros(V, V -> torch.zeros(5, 5 :: your function does not use its argument `V`
-    return logits.detach(), losses -> return losses :: return two things
-    return logits.detach(), losses -> return logits.detach() :: return two things
-    return logits.detach(), losses -> return losses, logits.detach() :: the logits come first
-    return logits.detach(), losses -> return logits.detach(), loss.item() :: return a list of losses
-    return logits.detach(), losses -> return logits, losses :: drops the record
-    losses.append(loss.item()) -> losses.append(loss) :: the losses are plain numbers
-    losses.append(loss.item()) -> losses.append(loss.detach()) :: the losses are plain numbers
-    losses.append(loss.item()) -> losses.append(loss_at(logits, step).item())
-        :: this is the loss after the move: measure it before
-    losses.append(loss.item()) -> :: append the loss of each step
-    return -> end = :: is `return` missing?
-    """,
 )

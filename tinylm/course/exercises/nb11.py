@@ -17,8 +17,7 @@ from tinylm.course.exercises.modules import numbered, random
 from tinylm.course.slips import Lesson, call
 
 lesson = Lesson(
-    "11",
-    "import torch\nimport torch.distributed as dist\nfrom tinylm.model.losses import cross_entropy",
+    __file__,
 )
 WORKER = {"math", "os", "sys", "time", "np", "torch", "nn", "F", "dist", "cross_entropy"}  # it imports these
 PRIMES = (23, 29, 31, 37)  # a sum that holds a piece twice never looks like another piece
@@ -77,48 +76,9 @@ def in_copies(check: Check, answer: Any, n: int, then: str) -> Any:
 
 
 average_gradients = lesson.exercise(
-    "11.1 · average the gradients",
-    """
-    def average_gradients(models):
-        for copies in zip(*(model.parameters() for model in models)):
-            mean = torch.stack([p.grad for p in copies]).mean(0)
-            for p in copies:
-                p.grad = mean.clone()
-    """,
+    "average_gradients",
     run=in_copies,
     cases=[(3, "as they are"), (4, "as they are"), (3, "after a change of the first")],
-    said="every .grad becomes the mean of the models' gradients",
-    slips="""
-    .mean(0) -> .sum(0) :: this is the sum: divide it by the number of models
-    .mean(0) -> .sum(0) / 4 :: there are not always 4 models: divide by len(models)
-    .mean(0) -> .mean(0) / len(models) :: divided by the number of models twice
-    .mean(0) -> .sum(0) / len(list(models[0].parameters()))
-        :: divided by the number of parameters: divide by the number of models
-    .mean(0) -> .mean() && mean.clone() -> mean.expand_as(p).clone()
-        :: one number for a whole matrix: take the mean over dim 0 only
-    for p in copies: ⏎ p.grad = mean.clone() -> copies[0].grad = mean
-        :: only the first model has the mean: the others need it too
-    for p in copies: ⏎ p.grad = mean.clone() -> grad = mean
-        :: no .grad has changed: write the mean into each p.grad of each model
-    mean.clone() -> copies[0].grad.clone() :: this is the gradient of one model, given to all
-    mean.clone() -> copies[-1].grad.clone() :: this is the gradient of the last model, given to all
-    mean.clone() -> p.grad + mean :: the mean is added to each gradient: let it replace them
-    mean.clone() -> mean
-        :: all models share one tensor as .grad, and clipping one clips them all: mean.clone()
-    for p in copies: ⏎ p.grad = mean.clone() -> for p in copies: ⏎     p.grad = mean.clone() ⏎ break
-        :: only the first parameter has the mean: go through all of them
-    mean = torch.stack([p.grad for p in copies]).mean(0) -> && mean.clone()
-        -> torch.stack([q.grad for q in copies]).mean(0)
-        :: a mean written already went into the next one: compute it first, then write it
-    mean = torch.stack([p.grad for p in copies]).mean(0) -> mean = copies[0].grad ⏎ for p in copies[1:]:
-        ⏎     mean = (mean + p.grad) / 2
-        :: (a + b) / 2 again and again gives the last model half of the weight
-    [p.grad for p -> [p.data for p && p.grad = -> p.data = :: the weights changed
-    mean.clone() -> None :: a .grad is None now
-    = for model in models: ⏎     model.grad = sum(m.grad for m in models) / len(models)
-        :: a model has no .grad: its parameters have
-    zip(*( -> zip(( :: zip needs the star: zip(*(...)) brings the copies of one parameter together
-    """,
 )
 
 
@@ -136,37 +96,9 @@ def scored(n: int) -> Tensor:
 
 
 rank_loss = lesson.exercise(
-    "11.2 · ranks of unequal size",
-    """
-    def rank_loss(losses, total, world_size):
-        return losses.sum() * world_size / total
-    """,
+    "rank_loss",
     run=to_backward,
     cases=[(scored(3), 13, 2), (scored(5), 31, 4), (scored(0), 7, 3)],
-    said="the sum of the losses · world_size / total",
-    slips="""
-    losses.sum() * world_size / total -> losses.mean()
-        :: the mean of this rank: ranks with few tokens count too much
-    * world_size / total -> / total :: the average divides by world_size once more: multiply by it
-    losses.sum() * world_size / total -> losses.sum()
-        :: this is the sum: divide it by the tokens of all ranks, and multiply by world_size
-    / total -> :: the tokens of all ranks are missing: divide by total
-    * world_size / total -> / world_size :: divide by the tokens of all ranks, not by world_size
-    / total -> / len(losses) :: divide by the tokens of all ranks, `total`, not by your own
-    * world_size / total -> / (total * world_size)
-        :: multiply by world_size, which the average divides by: yours is divided by both
-    * world_size / total -> * total / world_size :: upside down: multiply by world_size, and divide by total
-    losses.sum() -> losses.mean() :: sum, not mean: the mean has already divided by your own tokens
-    losses.sum() -> losses.mean() * len(losses)
-        :: a rank that scores no token has the mean nan: losses.sum() is 0 there
-    losses.sum() -> losses.sum() * len(losses)
-        :: your own tokens do not count twice: losses.sum() has them all
-    losses.sum() * world_size / total -> losses.mean() * total / world_size
-        :: total / world_size is the mean number of tokens of a rank: divide the sum by it
-    losses.sum() -> losses :: one number is asked: the sum over the losses
-    losses.sum() -> losses.sum().item() :: without .item()
-    return -> loss = :: is `return` missing?
-    """,
 )
 
 
@@ -199,60 +131,9 @@ def on_the_wire(check: Check, answer: Any, n: int) -> Any:
 
 
 ring_all_reduce = lesson.exercise(
-    "11.3 · the ring",
-    """
-    def ring_all_reduce(pieces, send):
-        n = len(pieces)
-        for i in range(n - 1):  # reduce-scatter
-            for r in range(n):
-                right, k = (r + 1) % n, (r - i) % n
-                pieces[right][k] = pieces[right][k] + send(r, pieces[r][k])
-        for i in range(n - 1):  # all-gather
-            for r in range(n):
-                right, k = (r + 1) % n, (r + 1 - i) % n
-                pieces[right][k] = send(r, pieces[r][k])
-    """,
+    "ring_all_reduce",
     run=on_the_wire,
     cases=[(4,), (3,), (2,)],
-    said="each of {0} ranks sends 2 · (n − 1) pieces, and each piece becomes the sum over the ranks",
-    slips="""
-    range(n - 1):  # all-gather -> range(0):
-        :: after n − 1 rounds each rank has one finished piece: pass these on for n − 1 more
-    range(n - 1):  # reduce-scatter -> range(0):
-        :: nothing was added up: the first n − 1 rounds add what arrives
-    range(n - 1):  # all-gather -> range(n): :: one round too many: each half has n − 1 rounds
-    range(n - 1) -> range(n) :: one round too many: each half has n − 1 rounds
-    range(n - 1) -> range(n - 2) :: one round too few: n − 1 rounds in each half
-    pieces[right][k] = send -> pieces[right][k] = pieces[right][k] + send
-        :: some numbers are in a sum twice: in the second half the finished piece replaces the old
-    pieces[right][k] + send -> send
-        :: no sum goes round: add in the first half, begin the second with piece (r + 1) % n
-    (r - i) -> (r + i)
-        :: some sums are not complete: rank r sends what it has just added to, piece (r − i) % n
-    (r - i) % n -> r :: some sums are not complete: rank r sends another piece in each round, (r − i) % n
-    (r + 1 - i) % n -> (r - i) % n
-        :: no sum goes round: add in the first half, begin the second with piece (r + 1) % n
-    (r + 1 - i) % n -> (r + 1 + i) % n
-        :: in the second half rank r sends what has just arrived, piece (r + 1 − i) % n
-    for i in range(n - 1):  # reduce-scatter ⏎ for r in range(n): -> for r in range(n):
-        ⏎     for i in range(n - 1): :: in a round every rank sends before the next round begins
-    pieces[right][k] = pieces[right][k] + -> j = (k + 1) % n ⏎ pieces[right][j] = pieces[right][j] +
-        :: a piece was put in the place of another: what arrives is piece k again
-    for i in range(n - 1):  # all-gather -> for own in pieces: ⏎     own[:] = [piece / n for piece in own]
-        ⏎ for i in range(n - 1): :: the sum is asked, not the mean
-    (r + 1) % n -> r + 1 :: take the remainder, % n: rank n is rank 0, and piece n is piece 0
-    pieces[right][k] + send(r, pieces[r][k]) -> send(r, pieces[r][k]) ⏎ pieces[right][k] += pieces[r][k]
-        :: never reached it
-    pieces[right][k] = send(r, pieces[r][k]) -> send(r, pieces[r][k]) ⏎ pieces[right][k] = pieces[r][k]
-        :: never reached it
-    (r + 1) % n -> (r - 1) % n :: never reached it
-    = for k, column in enumerate(zip(*pieces)): ⏎     for own in pieces: ⏎         own[k] = sum(column)
-        :: does not use its argument `send`
-    pieces[right][k] = send(r, pieces[r][k]) -> send(r, pieces[r][k])
-        :: what arrives is thrown away: put it into the neighbour's list
-    send(r, pieces[r][k]) -> send(r, k) :: one piece at a time
-    send(r, pieces[r][k]) -> send(r, torch.stack(pieces[r]))[k] :: one piece at a time
-    """,
 )
 
 
@@ -281,50 +162,9 @@ def to_worker(check: Check, answer: Any, *case: int) -> Any:
 
 
 rows_of = lesson.exercise(
-    "11.4 · the rows of a rank",
-    """
-    def rows_of(step, micro_step, rank, micro_steps, world_size, size):
-        first = ((step * micro_steps + micro_step) * world_size + rank) * size
-        return range(first, first + size)
-    """,
+    "rows_of",
     run=to_worker,
     cases=[(3, 1, 2, 4, 5, 7), (2, 3, 1, 5, 3, 2), (0, 0, 0, 1, 1, 3)],
-    said="step {0}, micro-step {1} of {3}, rank {2} of {4}, {5} rows each",
-    slips="""
-    (step * micro_steps + micro_step) * world_size + rank
-        -> (step * world_size + rank) * micro_steps + micro_step
-        :: the order is step, micro-batch, rank: the parts of a micro-batch are neighbours
-    (step * micro_steps + micro_step) * world_size + rank -> (rank + step) * micro_steps + micro_step
-        :: each rank would meet another's rows in a later step: rank comes last
-    + rank) * size -> + rank) :: each rank reads `size` rows: `first` is a number of rows, so times size
-    = first = (step * micro_steps + micro_step) * world_size * size
-        ⏎ return range(first + rank, first + world_size * size, world_size)
-        :: the rows of a rank are side by side: first, first + 1, …
-    return range(first, first + size) -> return first
-        :: that is where the rows begin: return all `size` of them
-    return range(first, first + size) -> return [first]
-        :: that is where the rows begin: return all `size` of them
-    first + size) -> first + size - 1) :: range(a, b) ends before b: first + size
-    first + size) -> first + size + 1) :: one row too many: range(first, first + size) has `size` rows
-    range(first, first + size) -> range(first + size, first + 2 * size) :: count ranks and steps from 0
-    range(first, first + size) -> range(first) :: a range begins and ends: range(first, first + size)
-    range(first, first + size) -> range(first, size) :: a range ends at a row, not after a count: first + size
-    step * micro_steps + micro_step -> step + micro_step
-        :: a step has micro_steps micro-batches: step · micro_steps + micro_step
-    step * micro_steps + micro_step -> step :: every micro-batch reads the same rows: add micro_step
-    micro_step) * world_size + rank -> micro_step) + rank
-        :: a micro-step has world_size ranks: multiply by world_size before you add rank
-    (step * micro_steps + micro_step) * world_size + rank
-        -> step * micro_steps * world_size + micro_step + rank
-        :: only the step is multiplied by world_size: the micro-step is, too
-    world_size + rank) * size -> world_size * size + rank) :: multiply all of it by `size`, the rank too
-    world_size + rank) -> world_size)
-        :: all ranks read the same rows: your function does not use its argument `rank`
-    return -> rows = :: is `return` missing?
-    first = -> assert average_gradients ⏎ first = :: has no average_gradients: write it inside
-    range(first, first + size) -> [row / 1 for row in range(first, first + size)]
-        :: row numbers are integers: do not divide
-    """,
 )
 
 
@@ -423,57 +263,9 @@ def in_threads(check: Check, answer: Any, n: int) -> Any:
 
 
 reduce_gradients = lesson.exercise(
-    "11.5 · average over processes",
-    """
-    def reduce_gradients(model):
-        for p in model.parameters():
-            dist.all_reduce(p.grad)
-            p.grad /= dist.get_world_size()
-    """,
+    "reduce_gradients",
     run=in_threads,
     cases=[(3,), (2,)],
-    said="every .grad becomes the mean over the {0} ranks",
-    slips="""
-    p.grad /= dist.get_world_size() -> :: this is the sum: divide by dist.get_world_size()
-    dist.get_world_size() -> 2 :: there are not always 2 ranks: divide by dist.get_world_size()
-    dist.get_world_size() -> dist.get_world_size() ** 2 :: divided by world_size twice
-    dist.get_world_size() -> len(list(model.parameters()))
-        :: divided by the number of parameters, not of ranks
-    dist.all_reduce(p.grad) -> :: no rank hears of another
-    (p.grad) ⏎ p.grad -> (p) ⏎ p.data :: the weights changed
-    p.grad) ⏎ p.grad /= dist.get_world_size() -> p.grad.clone())
-        :: no .grad has changed: all_reduce writes into the tensor that it is given, here a copy
-    (p.grad) -> (p.grad.clone())
-        :: each rank has its own gradient, divided: the sum must get back into p.grad (after wait())
-    (p.grad) -> (p.grad, async_op=True) :: the sum must get back into p.grad
-    dist.all_reduce(p.grad) -> dist.reduce(p.grad, 0)
-        :: rank 0 has it, and the others do not: all_reduce leaves the result with every rank
-    dist.all_reduce(p.grad) ⏎ p.grad /= dist.get_world_size() -> dist.reduce(p.grad, dst=0)
-        :: rank 0 has it, and the others do not: all_reduce leaves the result with every rank
-    dist.all_reduce(p.grad) ⏎ p.grad /= dist.get_world_size() -> dist.broadcast(p.grad, 0)
-        :: all ranks have rank 0's own gradient now: the mean is asked
-    (p.grad) ⏎ p.grad /= dist.get_world_size() -> (p.grad, op=dist.ReduceOp.MAX)
-        :: this is the largest, not the sum: op=dist.ReduceOp.SUM, which is the default
-    (p.grad) ⏎ p.grad /= dist.get_world_size() -> (p.grad, op=dist.ReduceOp.AVG)
-        :: gloo has no AVG: add up, then divide
-    dist.all_reduce(p.grad) -> p.grad = dist.all_reduce(p.grad)
-        :: all_reduce returns nothing: it writes the sum into its tensor
-    dist.all_reduce(p.grad) ⏎ p.grad /= -> p.grad = dist.all_reduce(p.grad) /
-        :: all_reduce returns nothing: it writes the sum into its tensor
-    dist.get_world_size() -> dist.get_world_size() ⏎ break
-        :: only the first parameter was averaged: go through all of them
-    dist.all_reduce(p.grad) ⏎ p.grad /= dist.get_world_size() -> mean = p.grad.mean() ⏎ dist.all_reduce(mean)
-        ⏎ p.grad = mean.expand_as(p) / dist.get_world_size()
-        :: one number for a whole matrix: reduce p.grad place by place
-    dist.all_reduce(p.grad) -> if dist.get_rank() == 0: ⏎     dist.all_reduce(p.grad)
-        :: some ranks wait for ever
-    dist.all_reduce(p.grad) -> if p.grad.any(): ⏎     dist.all_reduce(p.grad)
-        :: every rank calls every collective
-    = dist.all_reduce(model.grad) :: a model has no .grad: go through model.parameters()
-    = dist.all_reduce([p.grad for p in model.parameters()])
-        :: all_reduce takes one tensor, not a list: go through the parameters
-    = average_gradients([model]) :: has no average_gradients: write it inside
-    """,
 )
 
 
@@ -503,104 +295,13 @@ def one_step(check: Check, answer: Any, n: int, V: int) -> Any:
 
 
 update = lesson.exercise(
-    "11.6 · a step of many processes",
-    """
-    def update(model, optimizer, micro_batches, average):
-        optimizer.zero_grad()
-        mean = 0.0
-        for tokens, targets in micro_batches:
-            loss = cross_entropy(model(tokens), targets) / len(micro_batches)
-            loss.backward()
-            mean += loss.item()
-        average(model)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        return mean
-    """,
+    "update",
     run=one_step,
     cases=[(4, 7), (3, 5)],
-    said="zero_grad, backward for each of {0} micro-batches, average, clip, step, in this order",
-    slips="""
-    average(model) ⏎ torch -> torch && loss.backward() -> loss.backward() ⏎ average(model)
-        :: average ran after each micro-batch: gradients add up, so one average after the last is enough
-    average(model) -> :: `average` is never called: each rank would go its own way
-    average(model) ⏎ torch -> torch && optimizer.step() -> average(model) ⏎ optimizer.step()
-        :: clip after the average: before it, each rank would be cut by a factor of its own
-    average(model) ⏎ torch -> torch && optimizer.step() -> optimizer.step() ⏎ average(model)
-        :: average(model) comes before optimizer.step(): the step has to use it
-    average(model) ⏎ torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0) ⏎ optimizer.step()
-        -> optimizer.step() ⏎ average(model)
-        :: average(model) comes before optimizer.step(): the step has to use it
-    average(model) ⏎ torch -> torch && optimizer.zero_grad() -> average(model) ⏎ optimizer.zero_grad()
-        :: average(model) comes after the backward passes: the old gradients were averaged
-    average(model) ⏎ torch -> torch && mean = 0.0 -> average(model) ⏎ mean = 0.0
-        :: there is no gradient yet: average after the backward passes
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0) ->
-        :: the gradient is not clipped: clip_grad_norm_(model.parameters(), 1.0) before the step
-    1.0) -> 0.5) :: clipped to another length than 1.0
-    clip_grad_norm_ -> clip_grad_value_ :: clip_grad_norm_ shortens the whole gradient, and not each number
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0) -> && loss.backward() -> loss.backward()
-        ⏎ torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        :: clip once, after the average, and not after each micro-batch
-    optimizer.step() -> :: optimizer.step() was never called
-    optimizer.step() -> optimizer.step() ⏎ optimizer.step() :: optimizer.step() ran twice: once, at the end
-    optimizer.step() -> optimizer.zero_grad() ⏎ optimizer.step()
-        :: zero_grad() just before the step leaves no gradient: call it at the beginning
-    / len(micro_batches) -> && return mean -> return mean / len(micro_batches)
-        :: the gradients are added up: each micro-batch counts 1 / len(micro_batches)
-    / len(micro_batches) -> :: the micro-batches are added up: each counts 1 / len(micro_batches)
-    loss.backward() -> (loss / len(micro_batches)).backward()
-        :: the gradient is divided by len(micro_batches) twice
-    optimizer.zero_grad() -> :: the gradients of the step before are still in it: optimizer.zero_grad() first
-    optimizer.zero_grad() -> && / len(micro_batches) -> && return mean -> return mean / len(micro_batches)
-        :: the old gradients are still in it, and nothing divides by len(micro_batches)
-    loss.backward() -> optimizer.zero_grad() ⏎ loss.backward()
-        :: only the last micro-batch counts: backward() for each, and zero_grad() once, before all of them
-    loss.backward() ⏎ mean -> mean && average(model) -> loss.backward() ⏎ average(model)
-        :: only the last micro-batch counts: backward() for each, and zero_grad() once, before all of them
-    mean += loss.item() -> mean += loss.item() ⏎ break :: only the first micro-batch counts: go through all
-    return mean -> return loss.item()
-        :: this is the loss of the last micro-batch, over their number: the mean of all is asked
-    return mean -> return loss.item() * len(micro_batches)
-        :: this is the loss of the last micro-batch: the mean of all is asked
-    return mean -> return mean / len(micro_batches) :: the loss is divided by len(micro_batches) twice
-    return mean -> return mean * len(micro_batches) :: the mean of the losses, not their sum
-    mean += loss.item() -> mean += loss :: one number is asked
-    mean = 0.0 -> mean = [] && mean += loss.item() -> mean += [loss.item()] :: one number is asked
-    return mean -> print(mean) :: is `return` missing?
-    average(model) -> average_gradients([model]) :: does not use its argument `average`
-    return mean -> return mean + 0 * len(str(rows_of)) :: has no rows_of: write it inside
-    """,
 )
 
 reduce_seconds = lesson.exercise(
-    "11.7 · what a step sends",
-    """
-    def reduce_seconds(parameters, ranks, bytes_per_second):
-        sent = 4 * parameters * 2 * (ranks - 1) / ranks
-        return sent / bytes_per_second
-    """,
+    "reduce_seconds",
     cases=[(51_000_000, 6, 1.25e9), (7_000, 3, 400.0), (124_000_000, 2, 4.5e11)],
-    said="4 · N · 2 · (n − 1) / n, over the speed",
     atol=0.0,
-    slips="""
-    4 * -> 2 * :: half of it: a float32 number has 4 bytes, and the ring goes round twice
-    parameters * 2 -> parameters :: half of it: a float32 number has 4 bytes, and the ring goes round twice
-    4 * parameters -> parameters :: a float32 number has 4 bytes
-    4 * parameters -> 8 * parameters :: that is twice as much: a float32 number has 4 bytes
-    / ranks -> :: each piece is 1 / ranks of the gradient: divide by ranks
-    (ranks - 1) / ranks -> 1 :: the first rank needs no round: (n − 1) / n of 2 · 4 · N bytes
-    * 2 * (ranks - 1) / ranks -> * (ranks - 1)
-        :: each rank sends over a cable of its own: not all of it over one
-    (ranks - 1) / ranks -> 1 / ranks
-        :: each piece is 1 / ranks of the gradient, and 2 · (n − 1) of them are sent
-    (ranks - 1) / ranks -> ranks / (ranks - 1) :: upside down: (n − 1) / n of 2 · 4 · N bytes
-    (ranks - 1) / ranks -> (ranks + 1) / ranks :: n − 1 rounds in each half, not n + 1
-    * 2 * (ranks - 1) / ranks -> :: that is the gradient once: a rank sends 2 · (n − 1) of n pieces
-    sent / bytes_per_second -> sent * bytes_per_second :: bytes over bytes per second: divide
-    sent / bytes_per_second -> bytes_per_second / sent :: upside down: seconds = bytes / (bytes per second)
-    sent / bytes_per_second -> sent :: these are the bytes: divide by bytes_per_second
-    sent / bytes_per_second -> 8 * sent / bytes_per_second :: the speed is in bytes already: not 8 bits
-    return -> seconds = :: is `return` missing?
-    """,
 )
