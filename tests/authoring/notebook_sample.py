@@ -4,7 +4,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tests.authoring.execute import METADATA, normalise
-from tests.authoring.notebook_rules import setup_cell
+from tests.authoring.notebook_rules import BREAK, SITTINGS, setup_cell
 
 EXERCISE = "2.1 · add one"
 IMPORTS = f"""\
@@ -52,7 +52,7 @@ def folded(summary: str, inside: str) -> str:
 def good() -> NotebookNode:
     """Make a notebook that follows every rule, as tests.authoring.execute would leave it."""
     cells = [
-        md("# 2 · Attention\n\n**Goal.** To look back.\n\nAbout 10 minutes.", slide="slide"),
+        md("# 2 · Attention\n\n**Goal.** To look back.\n\nAbout 20 minutes.", slide="slide"),
         code(setup_cell(), "setup"),
         code(IMPORTS),
         md("How many?", "predict"),
@@ -76,7 +76,9 @@ def good() -> NotebookNode:
         md(f"## Summary\n\n{TABLE}"),
     ]
     for number in range(13):
-        cells += [md(f"Here is {number}."), code(f"print({number})", prints=str(number))]
+        source = "n = 0\n" * 5 + f"print({number})"
+        cells += [md(f"## Here is {number}."), code(source, prints=str(number))]
+    cells.insert(17, md(BREAK + SITTINGS.format(10, 10)))
     nb = new_notebook(cells=cells, metadata=METADATA)
     normalise(nb)
     return nb

@@ -9,7 +9,7 @@ from nbformat.v4 import new_output
 
 from tests.authoring.execute import as_text, normalise
 from tests.authoring.notebook_form import Notebook
-from tests.authoring.notebook_rules import RULES, complaints
+from tests.authoring.notebook_rules import BREAK, LONG, RULES, SITTINGS, complaints
 from tests.authoring.notebook_sample import FIGURE, good, md
 
 Fault = Callable[[NotebookNode], None]
@@ -76,6 +76,13 @@ def tagged(*tags: str, cells: range) -> Fault:
     return fault
 
 
+def stops_late(nb: NotebookNode) -> None:
+    """A fault: the place to stop is just before the end."""
+    del nb.cells[17]
+    nb.cells.insert(39, md(BREAK + SITTINGS.format(20, 0)))
+    normalise(nb)
+
+
 SLIDE = {"slideshow": {"slide_type": "slide"}}
 FAULTS = {
     "a stripped cell": ("outputs_are_stored", sets("cells 16 outputs", [])),
@@ -93,7 +100,12 @@ FAULTS = {
     "a user": ("no_name_of_a_user", replaces(15, "", "By ada.")),
     "a magic": ("plain_python", replaces(16, "", "%time x = 1")),
     "no title": ("opens_with_its_goal", replaces(0, "# 2 · Attention", "Attention")),
-    "too few minutes": ("opens_with_its_goal", replaces(0, "10 minutes", "5 minutes")),
+    "too few minutes": ("says_its_minutes", replaces(0, "20 minutes", "15 minutes")),
+    "nowhere to stop": ("says_its_minutes", replaces(17, "Take a break", "Go on")),
+    "a stop in a section": ("says_its_minutes", replaces(18, "## Here", "Here")),
+    "a stop too late": ("says_its_minutes", stops_late),
+    "a second stop": ("says_its_minutes", adds(md(BREAK + "Rest."))),
+    "another second sitting": ("says_its_minutes", replaces(17, "second about 10", "second about 15")),
     "two setup cells": ("starts_with_the_setup_cell", tagged("setup", cells=range(2, 3))),
     "nothing to predict": ("predicts_and_binds", sets("cells 3 metadata tags", ["real-text"])),
     "nothing compared": ("predicts_and_binds", replaces(4, "torch.testing.assert_close(", "print(")),
@@ -125,6 +137,11 @@ def test_a_planted_fault_is_found_by_its_rule_and_by_no_other(what, monkeypatch)
 
 def test_every_rule_has_a_planted_fault():
     assert {rule.__name__ for rule in RULES} == {rule for rule, _ in FAULTS.values()}
+
+
+def test_a_notebook_takes_no_longer_than_it_may(monkeypatch):
+    monkeypatch.setitem(LONG, "02_attention", 15)
+    assert complaining(good()) == ["says_its_minutes"]
 
 
 def test_a_name_that_is_not_in_the_design_and_another_end_of_the_file_are_refused():

@@ -3,10 +3,12 @@
 That a notebook runs and gives what is stored in it is nbval's to say: `pytest notebooks`.
 """
 
+import re
+
 import pytest
 
-from tests.authoring.execute import NOTEBOOKS, solve
-from tests.authoring.notebook_rules import RULES, read
+from tests.authoring.execute import NOTEBOOKS, ROOT, solve
+from tests.authoring.notebook_rules import RULES, about, minutes, read
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 
@@ -20,6 +22,12 @@ def named(value: object) -> str:
 @pytest.mark.parametrize("path", PATHS, ids=named)
 def test_the_notebook_keeps_the_rule(path, rule):
     assert [*rule(read(path))] == []
+
+
+def test_readme_says_the_minutes_of_every_notebook():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    said = re.findall(r"\]\(notebooks/(\w+)\.ipynb\).*? \| (\d+) \|", readme)
+    assert said == [(path.stem, str(about(minutes(read(path).nb.cells)))) for path in PATHS]
 
 
 def alone(path):
