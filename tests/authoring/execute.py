@@ -59,7 +59,7 @@ def found(names: list[str]) -> list[Path]:
     return chosen
 
 
-def run(nb: NotebookNode, *, cwd: Path = NOTEBOOKS) -> None:
+def run(nb: NotebookNode, *, cwd: Path = NOTEBOOKS, mine: str = "given") -> None:
     """Execute `nb` in memory, and store the outputs in it. Raises NotebookFailed, which shows the cell."""
     reached: list[int] = []
     client = NotebookClient(
@@ -74,7 +74,8 @@ def run(nb: NotebookNode, *, cwd: Path = NOTEBOOKS) -> None:
         on_cell_start=lambda cell, cell_index: reached.append(cell_index),
     )
     try:
-        client.execute(env=kernel_environment(os.environ), stderr=subprocess.DEVNULL)  # the kernel's own log
+        environment = kernel_environment(os.environ, mine)
+        client.execute(env=environment, stderr=subprocess.DEVNULL)  # the kernel's own log
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         position = reached[-1]
         trace = re.sub(r"\x1b\[[0-9;]*m", "", getattr(error, "traceback", str(error)))
@@ -161,7 +162,7 @@ def solve(path: Path) -> int:
     Raises NotebookFailed if a check does not say "correct", and DataError as put_solutions_in does."""
     nb = nbformat.read(path, as_version=4)
     put_solutions_in(nb)
-    run(nb, cwd=path.parent)
+    run(nb, cwd=path.parent, mine="solved")
     checks = [(i, printed(cell).strip()) for i, cell in enumerate(nb.cells) if "check" in tags(cell)]
     if wrong := [f"cell {i} says {said!r}" for i, said in checks if not re.fullmatch(RIGHT, said)]:
         raise NotebookFailed("\n".join(wrong))

@@ -52,11 +52,12 @@ class ThisInterpreter(AsyncKernelManager):
         return NbvalKernelspecManager()
 
 
-def kernel_environment(environ: Mapping[str, str]) -> dict[str, str]:
+def kernel_environment(environ: Mapping[str, str], mine: str = "given") -> dict[str, str]:
     """Return the environment of a notebook's kernel: no network, the small scale, figures inline.
 
-    TINYLM_DATA stays as it is. What a notebook trains goes to a folder of this process, so two passes at the
-    same time do not overwrite each other or a learner's data/mine. The settings of IPython and matplotlib are
+    TINYLM_DATA stays as it is. What a notebook trains and keeps goes to a folder of this process, so two
+    passes at the same time do not overwrite each other or a learner's data/mine. `mine` is its name there:
+    notebooks as given must not find the answers of solved ones. The settings of IPython and matplotlib are
     there too. A person's own would change what is printed: matplotlib complains about fonts that are gone,
     and two kernels that share a history wait for each other.
 
@@ -64,5 +65,6 @@ def kernel_environment(environ: Mapping[str, str]) -> dict[str, str]:
     the core (notebook 05, on two cores: 45 CPU-seconds with two threads, 13 with one)."""
     inline = "module://matplotlib_inline.backend_inline"
     fixed = {"TINYLM_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": inline}
-    fixed |= {key: str(Path(MINE.name, key)) for key in ("TINYLM_MINE", "IPYTHONDIR", "MPLCONFIGDIR")}
+    fixed |= {key: str(Path(MINE.name, key)) for key in ("IPYTHONDIR", "MPLCONFIGDIR")}
+    fixed["TINYLM_MINE"] = str(Path(MINE.name, mine))
     return {key: value for key, value in environ.items() if key != "TINYLM_SCALE"} | fixed

@@ -23,11 +23,13 @@ from tinylm.course.notebooks import FENCE
 
 UNCHANGED = pytest.StashKey[bool]()  # whether some notebooks are not run again
 # A solution may draw random numbers. What the notebook draws afterwards must not depend on that.
+# A solution that is tried is not kept: no later notebook may find it.
 TRY = """\
-import random as _random, numpy as _numpy, torch as _torch
+import random as _random, numpy as _numpy, torch as _torch, unittest.mock as _mock
 _drawn = _random.getstate(), _numpy.random.get_state(), _torch.get_rng_state()
 {solution}
-{check}
+with _mock.patch("tinylm.course.slips.keep", return_value=""):
+    {check}
 _random.setstate(_drawn[0]), _numpy.random.set_state(_drawn[1]), _torch.set_rng_state(_drawn[2])
 {stub}
 """

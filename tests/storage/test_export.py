@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from tests.authoring.execute import NOTEBOOKS
 from tests.support.hugging_face import transformers
 from tests.support.settings import lively
-from tinylm.course.exercises import nb03
+from tinylm.course.exercises import nb02, nb03
 from tinylm.course.notebooks import put_solutions_in
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT
@@ -31,6 +31,7 @@ def written_in_03():
     """What the cells of 03 define, the solutions put in."""
     names = {"math": math, "torch": torch, "F": F, "nn": nn, "generator": torch.Generator().manual_seed(0)}
     names |= {"tokenizer": SimpleNamespace(vocab_size=65)}  # a default of one of them
+    names |= {"attention": nb02.attention.given, "split_heads": nb02.split_heads.given}  # which `yours` opens
     for cell in SOLVED.cells:
         tree = ast.parse(cell.source) if cell.cell_type == "code" else ast.Module([], [])
         tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
@@ -41,7 +42,7 @@ def written_in_03():
 MINE = written_in_03()
 CLASSES = {
     "tinylm's": lambda: GPT(ModelConfig(**SIZES)),
-    "03 left blank": lambda: nb03.GivenGPT(**SIZES),
+    "03 left blank": lambda: nb03.GPT.given(**SIZES),
     "03 solved": lambda: MINE["GPT"](**SIZES),
 }
 

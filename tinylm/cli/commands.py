@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tinylm.cli import options
-from tinylm.course import doctor, notebooks
+from tinylm.course import doctor, library, notebooks
 from tinylm.errors import CheckpointError, ConfigError, CorpusMissing, DataError, RunError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import opening, stream_text, to_column_major
@@ -102,6 +102,8 @@ def perform(asked: Any, typed: list[str]) -> int:
             print(machine.report())
         case options.Lab(browser, solutions):
             return notebooks.open_lab([] if browser else ["--no-browser"], solved=solutions)
+        case options.Yours(file, overwrite):
+            library.write(file, overwrite=overwrite)
     return 0
 
 

@@ -152,7 +152,15 @@ class Lab(NamedTuple):
     solutions: bool = False
 
 
+class Yours(NamedTuple):
+    """Write what you have solved in the notebooks as one file that needs torch and numpy alone."""
+
+    file: Annotated[Positional[Path], arg(metavar="FILE")] = Path("my_lm.py")  # Where to write it.
+    overwrite: bool = False  # Replace a file that you have changed by hand.
+
+
 KINDS = (Train, Resume, Sample, Evaluate, Doctor, Fetch, Prepare, Pack, Export, Import, Card, Machine, Lab)
+KINDS += (Yours,)
 COMMANDS = {kind.__name__.lower(): kind for kind in KINDS}
 
 

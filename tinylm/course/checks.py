@@ -13,9 +13,9 @@ import linecache
 import re
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import CodeType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +23,7 @@ import torch
 
 from tinylm.course.differences import difference
 from tinylm.course.guard import TooLong
+from tinylm.course.source import codes
 from tinylm.errors import TinyLMError
 
 BLANK = "not attempted yet"
@@ -80,7 +81,7 @@ class Check:
 
     def forbid(self, function: Any, *names: str) -> None:
         """Refuse a function that uses one of these names: the contract asks the learner to do without."""
-        if used := {*names} & {name for code in _codes(function) for name in code.co_names}:
+        if used := {*names} & {name for code in codes(function) for name in code.co_names}:
             raise Ended(f"not yet: the contract asks you to do without `{min(used)}`")
 
     def attempted(self, *answers: Any) -> None:
@@ -107,18 +108,6 @@ class Check:
             raise Ended(
                 f"not yet: {diagnosis} ({sentence})" if diagnosis and about_values else f"not yet: {sentence}"
             )
-
-
-def _codes(function: Any) -> Iterator[CodeType]:
-    """Yield the code of a function, of what is defined inside it, or of all methods of a class."""
-    waiting = [function]
-    while waiting:
-        found = inspect.unwrap(waiting.pop())  # also what is under @torch.no_grad()
-        if inspect.isclass(found):
-            waiting += [member for member in vars(found).values() if inspect.isroutine(member)]
-        elif code := found if isinstance(found, CodeType) else getattr(found, "__code__", None):
-            yield code
-            waiting += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
 
 
 def _overlooked(function: Any) -> str | None:

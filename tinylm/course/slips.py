@@ -25,11 +25,8 @@ A line without ` :: ` is a wrong answer for which we have no sentence. Long line
 
 Shown in 00_start_here."""
 
-import ast
 import copy
 import functools
-import itertools
-import linecache
 import re
 import textwrap
 import tomllib
@@ -43,13 +40,14 @@ import torch
 from tinylm.course.checks import Check, Ended, raised
 from tinylm.course.differences import difference
 from tinylm.course.guard import TooLong, guarded
+from tinylm.course.source import defined, run
+from tinylm.course.yours import OWNERS, keep
 from tinylm.errors import TinyLMError
 
 Case = tuple[Any, ...]
 BREAK, AND, ARROW, TOLD = " ⏎ ", " && ", re.compile(r" ->(?: |$)"), " :: "
 CHANGED = {torch.Tensor: "tensor", np.ndarray: "array", list: "list", dict: "dictionary", set: "set"}
 SECONDS, SLIP_SECONDS = 10.0, 1.0  # a slip may loop for ever, too
-NAMES = itertools.count()
 
 
 class Slip(NamedTuple):
@@ -90,17 +88,6 @@ def read_slips(solution: str, text: str) -> list[Slip]:
     ]
 
 
-def defined(source: str, names: dict[str, Any]) -> Any:
-    """Run the source with these names, and return the function or class that it defines last.
-
-    Python keeps the source, so that a traceback can quote it and `inspect` can read it."""
-    file = f"<source {next(NAMES)}>"
-    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-    tree, space = ast.parse(source), {**names, "__name__": "__main__"}
-    exec(compile(tree, file, "exec"), space)  # noqa: S102  our own text: a solution, or a slip of it
-    return space[[part.name for part in tree.body if isinstance(part, ast.FunctionDef | ast.ClassDef)][-1]]
-
-
 def fresh(value: Any) -> Any:
     """Return a copy of what a function might change, and anything else as it is."""
     if isinstance(value, torch.Generator):
@@ -127,7 +114,8 @@ class Exercise:
     solution: source whose last definition is the answer. cases: tuples of arguments, or a function that makes
     them. run(check, answer, *case): what is compared, by default what the answer returns. said: the diagnosis
     where no slip agrees, formatted with the case. forbid: names that the answer must not use. seconds: the
-    longest time for all cases. near: rtol and atol of the comparison."""
+    longest time for all cases. number: of the notebook, whose answers are kept. near: rtol and atol of the
+    comparison."""
 
     def __init__(
         self,
@@ -141,6 +129,7 @@ class Exercise:
         said: str = "",
         forbid: Sequence[str] = (),
         seconds: float = SECONDS,
+        number: str = "",
         **near: float,
     ) -> None:
         self.title, self.solution = title, textwrap.dedent(solution).strip("\n") + "\n"
@@ -148,6 +137,7 @@ class Exercise:
         self.name: str = self.given.__name__
         self._cases, self._slips, self.run = cases, slips, run
         self.said, self.forbid, self.seconds, self.near = said, forbid, seconds, near
+        self.number = number
 
     @functools.cached_property
     def cases(self) -> Sequence[Case]:
@@ -166,7 +156,11 @@ class Exercise:
             return answer
         with Check(self.title, bound=True) as check:
             self.mark(check, answer)
-        return answer if check.verdict == "correct" else self.given
+        if check.verdict != "correct":
+            return self.given
+        if self.number and (why := keep(self.number, self.name, answer)):
+            print(f"not kept for later notebooks: {why}")
+        return answer
 
     def mark(self, check: Check, answer: Any) -> None:
         """Compare the answer with the solution in every case. Raise what ends the exercise at the first."""
@@ -247,14 +241,16 @@ class Lesson:
     def __init__(self, module: str | Path) -> None:
         self.number = Path(module).stem[-2:]
         self.texts = tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8"))
-        self.imports: str = self.texts.pop("imports")
-        self.names: dict[str, Any] = {}
-        exec(self.imports, self.names)  # noqa: S102  the imports of our own module
+        self.names = run(self.texts.pop("imports"), {})
         self.exercises: dict[str, Exercise] = {}
 
     def exercise(self, name: str, **settings: Any) -> Exercise:
-        """Add an exercise; later solutions can use what it defines. For the settings see `Exercise`."""
-        made = Exercise(names=self.names, **self.texts[name], **settings)
+        """Add an exercise; later solutions can use what it defines. For the settings see `Exercise`.
+
+        With kept=False an answer is not kept: it only works beside what its notebook has opened."""
+        number = self.number if settings.pop("kept", True) else ""
+        made = Exercise(names=self.names, number=number, **self.texts[name], **settings)
+        OWNERS[made.given] = self.number, name
         self.exercises[name] = made
         self.names[name] = made.given
         return made

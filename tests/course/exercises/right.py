@@ -38,7 +38,7 @@ RIGHT = {
     = return torch.arange(T)[:, None] >= torch.arange(T)
     """,
     "03 CausalSelfAttention": r"""
-    @ v -> @ v, scores && out = attention -> out, _ = attention
+    attention(q, k, v) -> F.scaled_dot_product_attention(q, k, v, is_causal=True), 0
     self.n_head = n_head -> self.n_head = n_head ⏎ self.register_buffer("m", torch.ones(1), persistent=False)
     """,
     "03 GPT": r"""

@@ -9,7 +9,8 @@ from tests.authoring.execute import NOTEBOOKS, tags
 from tests.course.exercises.right import RIGHT
 from tinylm.course.checks import Check
 from tinylm.course.notebooks import FENCE
-from tinylm.course.slips import defined, read_slips
+from tinylm.course.slips import read_slips
+from tinylm.course.source import defined
 
 PATHS = {path.stem[:2]: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
 MODULES = {number: importlib.import_module(f"tinylm.course.exercises.nb{number}") for number in PATHS}

@@ -50,6 +50,7 @@ def written(check: Check, answer: Any, text: str, n: int, seed: int) -> Any:
 
 write = lesson.exercise(
     "write",
+    kept=False,
     run=written,
     cases=[("to be", 12, 3), ("the king ", 5, 8)],
 )

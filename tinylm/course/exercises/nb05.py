@@ -127,7 +127,7 @@ class Block(nn.Module):
     def __init__(self, n_embd: int, n_head: int) -> None:
         super().__init__()
         self.attn_norm, self.mlp_norm = nn.LayerNorm(n_embd), nn.LayerNorm(n_embd)
-        self.attn, self.mlp = CausalSelfAttention.given(n_embd, n_head), nb03.GivenMLP(n_embd)
+        self.attn, self.mlp = CausalSelfAttention.given(n_embd, n_head), nb03.MLP.given(n_embd)
 
     def forward(self, x, past=None, mask=None):
         """Return x (B, T, C) after the block, and the layer's keys and values so far."""
@@ -138,7 +138,7 @@ class Block(nn.Module):
 
 def small() -> nn.Module:
     """Return a GPT of four blocks that remember, with three heads and a context of 13."""
-    model = nb03.GivenGPT(vocab_size=11, context_length=13, n_layer=0, n_head=3, n_embd=15)
+    model = nb03.GPT.given(vocab_size=11, context_length=13, n_layer=0, n_head=3, n_embd=15)
     model.blocks = nn.ModuleList(Block(15, 3) for _ in range(4))
     return numbered(model)
 

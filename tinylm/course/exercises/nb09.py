@@ -218,5 +218,3 @@ stochastic_round = lesson.exercise(
     rtol=0.0,
     atol=0.03,  # four times what 10,000 draws leave to chance
 )
-
-given_round_to = lesson.names["round_to"]  # 13_evaluation goes on with it

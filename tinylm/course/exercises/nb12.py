@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from tinylm.course.checks import Check
+from tinylm.course.exercises import nb03
 from tinylm.course.exercises.modules import random
 from tinylm.course.slips import Lesson, call
 
 lesson = Lesson(__file__)
+lesson.names["gpt2_name"] = nb03.gpt2_name.given
 PARTS = ("token table", "positions", "attention", "MLPs", "norms")
 
 

@@ -1,0 +1,97 @@
+"""What passes is kept: a later notebook opens your own answer, or the solution where there is none yet.
+
+    GPT = yours("03", "GPT")
+
+prints "3.6 · the GPT: yours", or that tinylm's solution is used. An answer is kept as a Python file with all
+that it uses, in data/mine/yours/nb03/GPT.py. It is marked again each time it is opened.
+
+Used from notebook 03_transformer on."""
+
+import importlib
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from tinylm.course.checks import Check
+from tinylm.course.guard import TooLong, guarded
+from tinylm.course.source import parts_of, run
+from tinylm.errors import TinyLMError
+from tinylm.runs import paths
+
+# Functions and classes that exercises have handed out: to which exercise each belongs.
+OWNERS: WeakKeyDictionary[Any, tuple[str, str]] = WeakKeyDictionary()
+LOADING = 20.0  # seconds: enough for all exercises that one answer builds on
+
+
+def yours(number: str, name: str) -> Any:
+    """Open your answer to an exercise, or its solution where you have none, and print which it is.
+
+    number: the notebook, "03". name: what the exercise defines, "GPT". An answer that is no longer right is
+    renamed and never used. Raises TinyLMError if there is no such exercise."""
+    value, told = opened(number, name)
+    print(f"{exercise(number, name).title}: {told}")
+    return value
+
+
+def exercise(number: str, name: str) -> Any:
+    """Return an exercise of a notebook. Raises TinyLMError with the names that there are."""
+    try:
+        lesson = importlib.import_module(f"tinylm.course.exercises.nb{number}").lesson
+    except ModuleNotFoundError as error:
+        raise TinyLMError(f'there is no notebook "{number}": write two digits, such as "03"') from error
+    if name not in lesson.exercises:
+        raise TinyLMError(f"notebook {number} has no exercise `{name}`: it has {', '.join(lesson.exercises)}")
+    return lesson.exercises[name]
+
+
+def file_of(number: str, name: str) -> Path:
+    """Return where an answer is kept."""
+    return paths.MINE / "yours" / f"nb{number}" / f"{name}.py"
+
+
+def opened(number: str, name: str) -> tuple[Any, str]:
+    """Return an answer that was kept, or the solution, and a sentence that says which."""
+    asked, file = exercise(number, name), file_of(number, name)
+    if not file.is_file():
+        return asked.given, "you have not solved it yet, so this is tinylm's"
+    try:
+        with guarded(LOADING, characters=0):
+            value = run(file.read_text(encoding="utf-8"), {"yours": lambda *other: opened(*other)[0]})[name]
+            asked.mark(Check(asked.title), value)
+    except (Exception, SystemExit, TooLong):
+        aside = file.with_suffix(".old.py")
+        os.replace(file, aside)
+        told = f"your answer no longer passes its check, so this is tinylm's. Yours is kept as {aside.name}"
+        return asked.given, f"{told}: solve {asked.title.split()[0]} again"
+    OWNERS[value] = number, name
+    return value, "yours"
+
+
+def reference(value: Any) -> str | None:
+    """Return the source that opens a value of another exercise, or None for any other value."""
+    found = OWNERS.get(value) if inspect.isroutine(value) or inspect.isclass(value) else None
+    return f'yours("{found[0]}", "{found[1]}")' if found else None
+
+
+def keep(number: str, name: str, answer: Any) -> str:
+    """Keep an answer that has passed its check. Returns why it cannot be kept, or "".
+
+    The file is opened once, so what is kept is known to pass without the notebook around it."""
+    title, file = exercise(number, name).title, file_of(number, name)
+    try:
+        parts = parts_of(name, answer, reference).values()
+        imports = sorted(part for part in parts if part.startswith(("import ", "from ")))
+        blocks = [part for part in parts if part not in imports]
+        head = [f"# {title}: your answer, kept when its check said correct.", *imports]
+        text = "\n\n\n".join(["\n".join(head), *blocks]) + "\n"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        draft.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(draft, file)
+    except (TinyLMError, OSError) as error:
+        return str(error)
+    _, told = opened(number, name)
+    OWNERS[answer] = number, name
+    return "" if told == "yours" else "by itself, without the notebook around it, it does not pass its check"
