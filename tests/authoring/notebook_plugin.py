@@ -62,8 +62,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     @functools.wraps(compare)
     def telling(cell: IPyNbCell, test: list[Any], ref: list[Any], skip_compare: Any = None) -> bool:
-        """Add what the cell wrote to stderr to the message of a failure."""
-        if equal := compare(cell, test, ref, skip_compare):
+        """Compare pictures too, and add what the cell wrote to stderr to the message of a failure."""
+        skip = skip_compare or tuple(key for key in cell.parent.skip_compare if key != "image/png")
+        if equal := compare(cell, test, ref, skip):
             return equal
         cell.comparison_traceback += [out["text"] for out in test if out.get("name") == "stderr"]
         return equal
