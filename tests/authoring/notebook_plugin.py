@@ -1,7 +1,8 @@
 """The pytest plugin that adapts nbval to this course. pyproject.toml loads it with `-p`.
 
-It changes six things. Floats are compared with a tolerance. A cell tagged `real-text` is compared only where
-the real text is present. Every kernel has the same environment. With `-n` a notebook's cells stay together.
+It compares floats with a tolerance, and pictures by what they show from afar. A cell tagged `real-text` is
+compared only where the real text is present. Every kernel has the same environment. With `-n` a notebook's
+cells stay together.
 Each check is first tried with its exercise's solution, in the same kernel. A notebook that has passed here is
 not run again while nothing that it depends on has changed (`--all-notebooks` runs it all the same).
 """
