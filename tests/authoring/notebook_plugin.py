@@ -1,7 +1,8 @@
 """The pytest plugin that adapts nbval to this course. pyproject.toml loads it with `-p`.
 
-It changes six things. Floats are compared with a tolerance. A cell tagged `real-text` is compared only where
-the real text is present. Every kernel has the same environment. With `-n` a notebook's cells stay together.
+It compares floats with a tolerance, and pictures by what they show from afar. A cell tagged `real-text` is
+compared only where the real text is present. Every kernel has the same environment. With `-n` a notebook's
+cells stay together.
 Each check is first tried with its exercise's solution, in the same kernel. A notebook that has passed here is
 not run again while nothing that it depends on has changed (`--all-notebooks` runs it all the same).
 """
@@ -64,8 +65,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     @functools.wraps(compare)
     def telling(cell: IPyNbCell, test: list[Any], ref: list[Any], skip_compare: Any = None) -> bool:
-        """Add what the cell wrote to stderr to the message of a failure."""
-        if equal := compare(cell, test, ref, skip_compare):
+        """Compare pictures too, and add what the cell wrote to stderr to the message of a failure."""
+        skip = skip_compare or tuple(key for key in cell.parent.skip_compare if key != "image/png")
+        if equal := compare(cell, test, ref, skip):
             return equal
         cell.comparison_traceback += [out["text"] for out in test if out.get("name") == "stderr"]
         return equal

@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 
 from tests.authoring.execute import NOTEBOOKS, ROOT, printed, tags
 from tests.authoring.notebook_form import RULES, Notebook, count_words, rule
+from tests.authoring.numbers import numbers_have_a_source  # noqa: F401 (it is one of RULES)
 from tinylm.course.notebooks import FENCE
 
 NAMES = re.findall(
@@ -240,6 +241,15 @@ def notebooks_that_it_names_are_there(notebook: Notebook) -> Iterator[str]:
         for link in re.findall(r"\]\(([^)#]+\.ipynb)[^)]*\)", cell.source):
             if not (NOTEBOOKS / link).exists() and "://" not in link:
                 yield f"cell {i} links to {link}, which does not exist"
+
+
+@rule
+def real_text_was_loaded(notebook: Notebook) -> Iterator[str]:
+    """A cell tagged real-text, which toyworld does not compare, loads a text or comes after one that does."""
+    loads = [i for i, cell in notebook.code if re.search(r"\bcorpora\.", cell.source)]
+    for i, cell in notebook.code:
+        if "real-text" in tags(cell) and not (loads and loads[0] <= i):
+            yield f"cell {i} is tagged real-text and no cell before it loads a text"
 
 
 @rule

@@ -13,6 +13,7 @@ import torch
 
 from tinylm.course.slips import Exercise
 from tinylm.errors import TinyLMError
+from tinylm.text import corpora
 
 
 class exercises:
@@ -61,7 +62,11 @@ def good() -> NotebookNode:
             prints="equal",
         ),
         md("A figure, then the same as a widget. After 01_characters.", slide="subslide"),
-        code("print(TinyLMError.__name__)", prints="TinyLMError", shows=FIGURE),
+        code(
+            "print(TinyLMError.__name__, corpora.__name__)",
+            prints="TinyLMError tinylm.text.corpora",
+            shows=FIGURE,
+        ),
         code(STYLE, "nbval-ignore-output", shows=WIDGET),
         code('assert mine.sum() == 3\nprint("three")', prints="three"),
         md(f"### {EXERCISE} · ●○○ · 3 min\n\n- takes a number\n- gives the next"),

@@ -121,6 +121,8 @@ FAULTS = {
     "a solution in the open": ("exercises_have_their_form", replaces(13, "", "```python\nx = 1\n```")),
     "a wrong notebook's name": ("notebooks_that_it_names_are_there", replaces(15, "", "After 01_letters.")),
     "a dead link": ("notebooks_that_it_names_are_there", replaces(15, "", "[on](the_end.ipynb)")),
+    "a number from nowhere": ("numbers_have_a_source", replaces(15, "", "It took 9.99 seconds.")),
+    "real text that was not read": ("real_text_was_loaded", sets("cells 4 metadata tags", ["real-text"])),
     "no table": ("ends_with_ideas_modules_tests", replaces(14, "", "## Summary")),
     "a missing test": ("ends_with_ideas_modules_tests", replaces(14, "smallest", "largest")),
 }  # fmt: skip

@@ -1,7 +1,12 @@
 """The tolerance of nbval's comparison: noise passes, a changed result does not."""
 
-import pytest
+import base64
+import io
 
+import pytest
+from PIL import Image, ImageOps
+
+from tests.authoring.pictures import ROOT
 from tests.authoring.tolerance import Tolerant
 
 NOISE = 6e-4
@@ -42,3 +47,18 @@ def test_what_differs_differs_in_both_directions(one, other):
 )
 def test_what_is_the_same_is_the_same_in_both_directions(one, other):
     assert Tolerant(one) == other and Tolerant(other) == one
+
+
+def test_picture_agrees_with_itself_in_other_bytes_and_not_with_one_that_shows_something_else():
+    def stored(picture):
+        picture.save(written := io.BytesIO(), format="png")
+        return base64.b64encode(written.getvalue()).decode()
+
+    one = Image.open(ROOT / "data/pictures/attention.png")
+    same, mirrored, cut = (
+        one.convert("RGB"),
+        ImageOps.mirror(one),
+        one.crop((0, 0, one.width // 2, one.height)),
+    )
+    assert stored(one) != stored(same) and Tolerant(stored(one)) == stored(same)
+    assert all(Tolerant(stored(one)) != stored(other) for other in (mirrored, cut))
