@@ -110,11 +110,18 @@ def test_each_part_says_whose_it_is_and_the_file_is_sound(mine, capsys):
     )
 
 
-@pytest.mark.parametrize(
-    "helper", ["def main(x):\n    return x\n", "from tinylm.runs.recipes import recipe as main\n"]
-)
+HELPERS = {
+    "main": "def main(x):\n    return x\n",
+    "np": "def np(x):\n    return x\n",
+    "recipe": "from tinylm.runs.recipes import recipe\n",
+    "clip": "def clip(x):\n    return x\n",
+    "gpt2_name": "def gpt2_name(x):\n    return x\n",
+}
+
+
+@pytest.mark.parametrize("helper", HELPERS)
 def test_answer_that_would_redefine_a_name_or_needs_tinylm_gives_way_to_the_solution(mine, helper):
-    source = helper + "\n\ndef min_p(logits, m):\n    main(3) if m > 9 else 0\n"
+    source = f"{HELPERS[helper]}\n\ndef min_p(logits, m):\n    {helper}(3) if m > 9 else 0\n"
     source += "    return logits.masked_fill((logits - logits.max()).exp() < m, -math.inf)\n"
     LESSONS["05"].exercises["min_p"](cell(source)["min_p"])
     assert yours.opened("05", "min_p")[1] == "yours"

@@ -83,15 +83,12 @@ def test_answer_that_passes_no_longer_is_renamed_and_never_used(capsys):
     check = LESSONS["02"].exercises["attention"]
     check(cell(ATTENTION)["attention"])
     file = yours.file_of("02", "attention")
-    for spoilt in (
-        ATTENTION.replace("ROOM = 2.0", "ROOM = 1.0"),
-        "import sys\nsys.exit(3)\n",
-        "attention = 1",
-    ):
+    wrong = ATTENTION.replace("ROOM = 2.0", "ROOM = 1.0")
+    for n, spoilt in enumerate((wrong, "import sys\nsys.exit(3)\n", "attention = 1"), 1):
         file.write_text(f"import math, torch\n{spoilt}", encoding="utf-8")
         value, told = opened("02", "attention", capsys)
-        assert value is check.given and "attention.old.py: solve 2.3 again" in told
-        assert not file.exists() and "math" in file.with_suffix(".old.py").read_text(encoding="utf-8")
+        assert value is check.given and f"attention.old{n}.py: solve 2.3 again" in told
+        assert not file.exists() and spoilt in file.with_suffix(f".old{n}.py").read_text(encoding="utf-8")
 
 
 def test_answer_that_needs_another_cells_tensor_is_not_kept_and_an_older_one_stays(capsys):

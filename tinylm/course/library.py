@@ -46,8 +46,13 @@ class Library:
 
     def __init__(self) -> None:
         self.imports = {line for line in PLAN["imports"].splitlines() if line}
-        self.defined = {name: "" for section in PLAN["sections"] for name in top_names(section)}
+        self.defined = {line.split()[-1].split(".")[-1]: line for line in self.imports}
+        self.defined |= {name: "" for section in PLAN["sections"] for name in top_names(section)}
         self.parts: dict[tuple[str, str], Part] = {}
+        self.reserved: dict[str, set[str]] = {}  # what a name that the solutions define may mean
+        for section in PLAN["sections"]:
+            for name in section["exercises"]:
+                self.reserve(*name.split())
         self.body = "".join(self.section(section) for section in PLAN["sections"])
 
     @property
@@ -72,6 +77,20 @@ class Library:
                 blocks.append(f"# {part.title} · {whose}\n{part.source}")
         return "\n\n\n".join(["", *filter(None, [*blocks, section["code"].strip()])])
 
+    def reserve(self, number: str, name: str) -> None:
+        """Note the names of an exercise's solution, and of all that it uses: no helper may take one."""
+        given, (value, _) = yours.exercise(number, name).given, yours.opened(number, name)
+        for source in (given, value):
+            try:
+                parts = parts_of(name, source, yours.reference)
+            except TinyLMError:  # a file that was edited by hand: `add` takes the solution
+                continue
+            for key, text in parts.items():
+                if other := REFERENCE.fullmatch(text):
+                    self.reserve(*other.group(2, 3))
+                elif source is given or key == name:
+                    self.reserved.setdefault(key, set()).add(text)
+
     def add(self, number: str, name: str) -> None:
         """Add an exercise after what it uses: the learner's answer, or the solution if that does not fit."""
         if (number, name) in self.parts:
@@ -89,6 +108,7 @@ class Library:
                 text = "" if other[3] == key else f"{key} = {other[3]}"
             elif text.startswith(("import ", "from ")):
                 self.imports |= {text} - OWN
+                self.defined.setdefault(key, text)
                 continue
             if text and not self.defined.get(key):
                 texts.append(text)
@@ -102,8 +122,9 @@ class Library:
         for key, text in found.items():
             if text.startswith("from tinylm") and text not in OWN:
                 raise TinyLMError(f"it needs tinylm: {text}")
-            new = not REFERENCE.fullmatch(text) and text not in OWN and text not in self.imports
-            if new and self.defined.get(key, text) != text:
+            if REFERENCE.fullmatch(text) or text in OWN:
+                continue
+            if self.defined.get(key, text) != text or text not in self.reserved.get(key, {text}):
                 raise TinyLMError(f"another part of the file defines `{key}`")
         return found
 

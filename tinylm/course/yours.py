@@ -9,7 +9,9 @@ Used from notebook 03_transformer on."""
 
 import importlib
 import inspect
+import itertools
 import os
+import textwrap
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -60,10 +62,16 @@ def opened(number: str, name: str) -> tuple[Any, str]:
         with guarded(LOADING, characters=0):
             value = run(file.read_text(encoding="utf-8"), {"yours": lambda *other: opened(*other)[0]})[name]
             asked.mark(Check(asked.title), value)
-    except (Exception, SystemExit, TooLong):
-        aside = file.with_suffix(".old.py")
-        os.replace(file, aside)
-        told = f"your answer no longer passes its check, so this is tinylm's. Yours is kept as {aside.name}"
+    except TooLong:
+        return (
+            asked.given,
+            "your answer could not be opened in time, so this is tinylm's: try this cell again",
+        )
+    except (Exception, SystemExit) as error:
+        why = textwrap.shorten(str(error).removeprefix("not yet: "), 80) or type(error).__name__
+        n = next(n for n in itertools.count(1) if not file.with_suffix(f".old{n}.py").exists())
+        os.replace(file, aside := file.with_suffix(f".old{n}.py"))
+        told = f"your answer no longer passes ({why}), so this is tinylm's. Yours is now {aside.name}"
         return asked.given, f"{told}: solve {asked.title.split()[0]} again"
     OWNERS[value] = number, name
     return value, "yours"
