@@ -1,8 +1,8 @@
 """Which notebooks have passed here, and what each of them depended on.
 
-A notebook depends on its own file, the modules of this repository that its kernel had imported at the end,
-the data files of the package and of `data/`, the pins, the interpreter, and the texts at hand. All of that is
-hashed. The notes are in pytest's cache, which git ignores.
+A notebook depends on its own file, the modules of this repository that its kernel had imported at the end
+with the TOML files beside them, the other data files of the package and of `data/`, the pins, the
+interpreter, and the texts at hand. All of that is hashed. The notes are in pytest's cache, which git ignores.
 """
 
 import functools
@@ -43,7 +43,8 @@ def _sha256(path: Path) -> str:
 @functools.cache
 def _surroundings() -> str:
     """Return one hash of what every notebook depends on."""
-    files = sorted({path for pattern in ALWAYS for path in ROOT.glob(pattern)})
+    files = {path for pattern in ALWAYS for path in ROOT.glob(pattern)}
+    files = sorted(path for path in files if path.suffix != ".toml" or not path.with_suffix(".py").is_file())
     pack = os.environ.get("TINYLM_DATA")
     packed = sorted((ROOT / pack).rglob("*")) if pack else []
     said = [f"{path.relative_to(ROOT)} {_sha256(path)}" for path in files]
@@ -55,6 +56,8 @@ def _surroundings() -> str:
 def _state(notebook: Path, modules: Iterable[str]) -> dict[str, str]:
     """Return the hash of everything that a notebook depends on, by name."""
     own = {name: _sha256(ROOT / name) for name in sorted(modules)}
+    beside = {name: (ROOT / name).with_suffix(".toml") for name in own}
+    own |= {name: f"{own[name]} {_sha256(toml)}" for name, toml in beside.items() if toml.is_file()}
     return {"notebook": _sha256(notebook), "surroundings": _surroundings(), **own}
 
 

@@ -3,7 +3,7 @@
     python -m tinylm yours
 
 writes it from the answers that were kept. Where there is none yet, tinylm's solution stands in, and its
-comment says so. Which exercises it has, and the code between them, is in my_lm.toml.
+comment says so. Which exercises it has, and the code between them, is in library.toml.
 
 Shown at the end of notebooks 06, 08, 10 and 13."""
 
@@ -20,7 +20,7 @@ from tinylm.course import yours
 from tinylm.course.source import parts_of
 from tinylm.errors import TinyLMError
 
-PLAN = tomllib.loads(Path(__file__).with_name("my_lm.toml").read_text(encoding="utf-8"))
+PLAN = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 # The package's functions that answers may use: my_lm.py has its own of that name.
 OWN = {"from tinylm.model.losses import cross_entropy"}
 REFERENCE = re.compile(r'(\w+) = yours\("(\d\d)", "(\w+)"\)')
