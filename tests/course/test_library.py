@@ -52,12 +52,26 @@ def test_what_it_trained_is_saved_with_its_tokenizer_and_writes_the_same(solved)
     mine, text = imported(solved), "\n".join(STORIES.texts(80, seed=1))
     tokenizer = mine.Tokenizer(mine.train(mine.to_bytes(text[:2000]), 30))
     sizes = {"vocab_size": 286, "context_length": 16, "n_layer": 1, "n_head": 2, "n_embd": 8}
-    model = mine.train_model(text, tokenizer, sizes=sizes, steps=3, batch_size=4, peak=0.01)
+    model, _ = mine.train_model(text, tokenizer, sizes=sizes, steps=3, batch_size=4, peak=0.01)
     mine.save(solved / "my_lm.pt", model, sizes, tokenizer)
     written = mine.continue_text(model, tokenizer, "Rosa", 20)
     assert written == mine.continue_text(*mine.load(solved / "my_lm.pt"), "Rosa", 20) != "Rosa"
-    with pytest.raises(SystemExit, match="the text has 9 tokens: use a longer one"):
-        mine.train_model("too short", mine.Tokenizer([]), sizes=sizes, steps=1, batch_size=1, peak=0.01)
+    for change, words in (
+        ({"n_embd": 7}, "multiple of --n-head"),
+        ({}, "the text has 8 tokens: use a longer"),
+    ):
+        with pytest.raises(SystemExit, match=words):
+            odd = text if change else "too short"
+            mine.train_model(odd, tokenizer, sizes=sizes | change, steps=2, batch_size=1, peak=0.01)
+    (solved / "latin.txt").write_bytes(b"\xe9")
+    for work, words in {
+        lambda: mine.load(solved / "latin.txt"): "is not a model that this file has saved",
+        lambda: mine.load(solved / "none.pt"): "is not here: `python my_lm.py train TEXT.txt` makes one",
+        lambda: mine.read_text(solved / "latin.txt"): "cannot be read as text in UTF-8",
+        lambda: mine.open_gpt2(solved): "has no config.json: it needs config.json, model.safetensors",
+    }.items():
+        with pytest.raises(SystemExit, match=words):
+            work()
 
 
 def test_it_learns_in_a_process_without_tinylm_as_well_as_notebook_04_demands(solved):
@@ -112,6 +126,7 @@ def test_each_part_says_whose_it_is_and_the_file_is_sound(mine, capsys):
 
 HELPERS = {
     "main": "def main(x):\n    return x\n",
+    "print": "def print(x):\n    return x\n",
     "np": "def np(x):\n    return x\n",
     "recipe": "from tinylm.runs.recipes import recipe\n",
     "clip": "def clip(x):\n    return x\n",
@@ -125,7 +140,9 @@ def test_answer_that_would_redefine_a_name_or_needs_tinylm_gives_way_to_the_solu
     source += "    return logits.masked_fill((logits - logits.max()).exp() < m, -math.inf)\n"
     LESSONS["05"].exercises["min_p"](cell(source)["min_p"])
     assert yours.opened("05", "min_p")[1] == "yours"
-    assert "# 5.4 · min-p · tinylm's, until" in library.Library().text
+    built = library.Library()
+    assert "# 5.4 · min-p · tinylm's, since yours does not fit" in built.text
+    assert "5.4 · min-p: solved, but the file has tinylm's: " in built.told[0] and helper in built.told[0]
 
 
 def test_readme_promises_as_many_parts_and_lines_as_there_are(mine):

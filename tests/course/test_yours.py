@@ -79,28 +79,63 @@ def test_later_answer_refers_to_the_earlier_one_and_gets_better_with_it(capsys):
     assert "yours" in told and "all_before" in value.forward.__globals__["attention"].__code__.co_names
 
 
-def test_answer_that_passes_no_longer_is_renamed_and_never_used(capsys):
-    check = LESSONS["02"].exercises["attention"]
+def test_answer_that_passes_no_longer_is_named_and_not_used_and_nothing_is_lost(capsys):
+    check, layer = LESSONS["02"].exercises["attention"], LESSONS["03"].exercises["CausalSelfAttention"]
     check(cell(ATTENTION)["attention"])
+    names = {name: yours.yours("02", name) for name in ("attention", "split_heads")}
+    layer(cell(layer.solution, **names)["CausalSelfAttention"])
     file = yours.file_of("02", "attention")
     wrong = ATTENTION.replace("ROOM = 2.0", "ROOM = 1.0")
     for n, spoilt in enumerate((wrong, "import sys\nsys.exit(3)\n", "attention = 1"), 1):
         file.write_text(f"import math, torch\n{spoilt}", encoding="utf-8")
         value, told = opened("02", "attention", capsys)
-        assert value is check.given and f"attention.old{n}.py: solve 2.3 again" in told
-        assert not file.exists() and spoilt in file.with_suffix(f".old{n}.py").read_text(encoding="utf-8")
+        assert value is check.given and "nb02/attention.py no longer passes" in told
+        assert (
+            "3.1 · your attention layer: yours\n  it uses 2.3 · attention: your answer in"
+            in opened("03", "CausalSelfAttention", capsys)[1]
+        )
+        check(cell(ATTENTION)["attention"])
+        assert spoilt in file.with_suffix(f".old{n}.py").read_text(encoding="utf-8")
+        assert opened("02", "attention", capsys)[1] == "2.3 · attention: yours\n"
 
 
-def test_answer_that_needs_another_cells_tensor_is_not_kept_and_an_older_one_stays(capsys):
+def test_answer_that_cannot_be_kept_says_why_and_an_older_one_stays(capsys):
     check = LESSONS["02"].exercises["causal_mask"]
     check(cell("def causal_mask(T):\n    return torch.ones(T, T).tril().bool()\n")["causal_mask"])
     table = torch.ones(99, 99).tril().bool()
     source = "def causal_mask(T):\n    return TABLE[:T, :T]\n"
     check(cell(source, TABLE=table)["causal_mask"])
-    assert "not kept for later notebooks: it uses `TABLE`, a Tensor from" in capsys.readouterr().out
-    assert "yours" in opened("02", "causal_mask", capsys)[1]
+    said = capsys.readouterr().out
+    assert "not kept for later notebooks: it uses `TABLE`, a Tensor that a file cannot hold" in said
+    itself = "def causal_mask(T):\n    return yours('02', 'causal_mask')(T)\n"
+    check(cell(itself, yours=yours.yours)["causal_mask"])
+    assert "`causal_mask` opens itself" in capsys.readouterr().out
+    assert opened("02", "causal_mask", capsys)[1] == "2.1 · the causal mask: yours\n"
     wrong = cell(source, TABLE=~table)["causal_mask"]
     assert check(wrong) is check.given and "yours" in opened("02", "causal_mask", capsys)[1]
+
+
+USES = {
+    "a lambda": "lower = lambda T: torch.ones(T, T).tril()",
+    "minus infinity": "LEAST = -math.inf\ndef lower(T): return torch.ones(T, T).tril() * (LEAST < 0)",
+    "a type of torch": "KIND = torch.bool\ndef lower(T): return torch.ones(T, T).tril().to(KIND)",
+    "a function of torch": "from torch import tril\ndef lower(T): return tril(torch.ones(T, T))",
+    "a C function": "from functools import reduce\n"
+    "def lower(T): return reduce(max, [torch.ones(T, T).tril()])",
+    "a counter": "n = 0\ndef lower(T):\n    global n\n    n += 1\n    return torch.ones(T, T).tril()",
+    "a dataclass": "from dataclasses import dataclass\n@dataclass\nclass Size:\n    T: int\n"
+    "def lower(T): return torch.ones(Size(T).T, T).tril()",
+    "a bare class": "class Same(nn.Identity): pass\ndef lower(T): return Same()(torch.ones(T, T).tril())",
+}
+
+
+@pytest.mark.parametrize("what", USES)
+def test_what_an_answer_uses_is_kept_with_it(what, capsys):
+    space = cell(f"{USES[what]}\n\n\ndef causal_mask(T):\n    return lower(T) > 0\n")
+    assert LESSONS["02"].exercises["causal_mask"](space["causal_mask"]) is space["causal_mask"]
+    assert "not kept" not in capsys.readouterr().out
+    value, told = opened("02", "causal_mask", capsys)
+    assert told == "2.1 · the causal mask: yours\n" and value(3).tolist()[0] == [True, False, False]
 
 
 def test_unknown_notebook_or_exercise_is_named():

@@ -143,6 +143,10 @@ AttributeError · 'NoneType' :: something is None here: list.sort(), .append() a
 AttributeError · 'list' object has no :: a list stands where a tensor or an array is wanted: torch.tensor(...)
 AttributeError · 'int' object has no :: a number stands where a tensor is wanted: torch.tensor(...)
 AttributeError · 'float' object has no :: a number stands where a tensor is wanted: torch.tensor(...)
+TypeError · 'Tensor' object is not callable :: a tensor has rows: write table[...], and not table(...)
+TypeError · Module.__init__() takes :: is it called __init__, with two underscores before and behind it?
+AttributeError · before Module.__init__() call :: super().__init__() comes first in __init__
+RuntimeError · shapes cannot be multiplied :: the sizes do not fit: print both shapes. Is a transpose missing?
 TypeError · must be Tensor, not :: a number or a list stands where a tensor is wanted: torch.tensor(...)
 TypeError · integer tensors of a single :: a tensor stands where one integer is wanted: .item()
 ValueError · only one element tensors :: a tensor of several values stands where one number is wanted

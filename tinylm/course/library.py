@@ -8,8 +8,10 @@ comment says so. Which exercises it has, and the code between them, is in librar
 Shown at the end of notebooks 06, 08, 10 and 13."""
 
 import ast
+import builtins
 import hashlib
 import re
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterable
@@ -28,9 +30,10 @@ MARK = "# Written by `python -m tinylm yours`; what follows has the sha256 "
 
 
 class Part(NamedTuple):
-    """One exercise in the file: its title, its source, and how many lines of it the learner has written."""
+    """One exercise in the file: its title, whose it is, its source, and how many lines the learner wrote."""
 
     title: str
+    whose: str
     source: str
     written: int
     lines: int
@@ -49,6 +52,7 @@ class Library:
         self.defined = {line.split()[-1].split(".")[-1]: line for line in self.imports}
         self.defined |= {name: "" for section in PLAN["sections"] for name in top_names(section)}
         self.parts: dict[tuple[str, str], Part] = {}
+        self.told: list[str] = []  # what a learner should know of answers that are not in it
         self.reserved: dict[str, set[str]] = {}  # what a name that the solutions define may mean
         for section in PLAN["sections"]:
             for name in section["exercises"]:
@@ -73,8 +77,7 @@ class Library:
         blocks = [f"# ---- {section['title']} ----", section.get("before", "").strip()]
         for key, part in self.parts.items():
             if key not in before:
-                whose = "yours" if part.written else "tinylm's, until you have solved it"
-                blocks.append(f"# {part.title} · {whose}\n{part.source}")
+                blocks.append(f"# {part.title} · {part.whose}\n{part.source}")
         return "\n\n\n".join(["", *filter(None, [*blocks, section["code"].strip()])])
 
     def reserve(self, number: str, name: str) -> None:
@@ -96,11 +99,15 @@ class Library:
         if (number, name) in self.parts:
             return
         asked, (value, told) = yours.exercise(number, name), yours.opened(number, name)
+        file = yours.file_of(number, name)
         solution = parts_of(name, asked.given, yours.reference)
         try:
-            learners, found = told == "yours", self.fitting(parts_of(name, value, yours.reference))
-        except TinyLMError:
+            learners, found = told.startswith("yours"), self.fitting(parts_of(name, value, yours.reference))
+            if told != "yours" and file.is_file():
+                self.told.append(f"{asked.title}: {told}")
+        except TinyLMError as error:
             learners, found = False, self.fitting(solution)
+            self.told.append(f"{asked.title}: solved, but the file has tinylm's: {error}")
         texts = []
         for key, text in found.items():
             if other := REFERENCE.fullmatch(text):
@@ -115,17 +122,24 @@ class Library:
                 self.defined[key] = text
         given = {text for key, text in solution.items() if key != name}  # the notebook's own, such as gelu
         written = code_lines(text for text in texts if learners and text not in given)
-        self.parts[number, name] = Part(asked.title, "\n\n\n".join(texts), written, code_lines(texts))
+        solved = "tinylm's, since yours does not fit in here" if told.startswith("yours") else ""
+        whose = "yours" if learners else solved or "tinylm's, until you have solved it"
+        self.parts[number, name] = Part(asked.title, whose, "\n\n\n".join(texts), written, code_lines(texts))
 
     def fitting(self, found: dict[str, str]) -> dict[str, str]:
         """Return an answer's parts. Raises TinyLMError if they need tinylm, or define a name again."""
         for key, text in found.items():
             if text.startswith("from tinylm") and text not in OWN:
-                raise TinyLMError(f"it needs tinylm: {text}")
+                raise TinyLMError(f"yours needs tinylm ({text}), which the file does without")
             if REFERENCE.fullmatch(text) or text in OWN:
                 continue
-            if self.defined.get(key, text) != text or text not in self.reserved.get(key, {text}):
-                raise TinyLMError(f"another part of the file defines `{key}`")
+            if (
+                key in vars(builtins)
+                or self.defined.get(key, text) != text
+                or text not in self.reserved.get(key, {text})
+            ):
+                told = f"`{key}` of your answer has the name of something else in the file"
+                raise TinyLMError(f"{told}. Rename it, and run the check of that exercise again")
         return found
 
 
@@ -141,14 +155,19 @@ def top_names(section: dict[str, Any]) -> list[str]:
     return assigned + [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
 
 
-def progress(library: Library | None = None) -> None:
-    """Print how much of my_lm.py the learner has written, and which exercises are still missing."""
-    parts = (library or Library()).parts.values()
+def progress(library: Library | None = None, file: str = "my_lm.py") -> None:
+    """Print how much of my_lm.py the learner has written, and which exercises are not solved yet."""
+    library = library or Library()
+    parts = library.parts.values()
     solved, lines = sum(part.written > 0 for part in parts), sum(part.lines for part in parts)
     written = sum(part.written for part in parts)
-    print(f"my_lm.py: you have written {solved} of its {len(parts)} exercises, {written} of {lines} lines")
-    if missing := [part.title.split()[0] for part in parts if not part.written]:
-        print(f"still tinylm's: {', '.join(missing)}")
+    print(f"{file}: you have written {solved} of its {len(parts)} exercises, {written} of {lines} lines")
+    print(*library.told, sep="\n", end="\n" if library.told else "")
+    said = {line.split(" · ")[0] for line in library.told}
+    numbers = {part.title.split()[0] for part in parts if not part.written} - said
+    if numbers:
+        open_ones = sorted(numbers, key=lambda number: [*map(int, number.split("."))])
+        print(f"not solved yet, so these are tinylm's: {', '.join(open_ones)}")
 
 
 def write(file: Path, *, overwrite: bool = False) -> None:
@@ -159,7 +178,9 @@ def write(file: Path, *, overwrite: bool = False) -> None:
         mark, _, rest = file.read_text(encoding="utf-8", errors="replace").partition("\n")
         if mark != MARK + digest(rest):
             raise TinyLMError(f"{file} exists and has changes of yours: give another name, or --overwrite")
+    if not file.parent.is_dir():
+        raise TinyLMError(f"there is no folder {file.parent}: make it first, or give another name")
     library = Library()
     file.write_text(library.text, encoding="utf-8", newline="\n")
-    progress(library)
-    print(f"next: python {file} train TEXT.txt")
+    progress(library, file.name)
+    print(f"next: python {shlex.quote(str(file))} train TEXT.txt")

@@ -2,8 +2,9 @@
 
     GPT = yours("03", "GPT")
 
-prints "3.6 · the GPT: yours", or that tinylm's solution is used. An answer is kept as a Python file with all
-that it uses, in data/mine/yours/nb03/GPT.py. It is marked again each time it is opened.
+prints "3.6 · the GPT: yours", or that tinylm's solution is used. An answer is kept as a Python file with the
+functions, classes and plain values that it uses, in data/mine/yours/nb03/GPT.py. It is marked again each time
+it is opened. If it no longer passes it is not used, and its file stays.
 
 Used from notebook 03_transformer on."""
 
@@ -24,14 +25,19 @@ from tinylm.runs import paths
 
 # Functions and classes that exercises have handed out: to which exercise each belongs.
 OWNERS: WeakKeyDictionary[Any, tuple[str, str]] = WeakKeyDictionary()
+OPENING: list[tuple[str, str]] = []  # the answers that are being opened, each for the one before it
 LOADING = 20.0  # seconds: enough for all exercises that one answer builds on
+
+
+class OpensItself(TinyLMError):
+    """An answer uses `yours` to open itself."""
 
 
 def yours(number: str, name: str) -> Any:
     """Open your answer to an exercise, or its solution where you have none, and print which it is.
 
-    number: the notebook, "03". name: what the exercise defines, "GPT". An answer that is no longer right is
-    renamed and never used. Raises TinyLMError if there is no such exercise."""
+    number: the notebook, "03". name: what the exercise defines, "GPT". Answers that no longer pass are named,
+    also those that this one uses. Raises TinyLMError if there is no such exercise."""
     value, told = opened(number, name)
     print(f"{exercise(number, name).title}: {told}")
     return value
@@ -59,22 +65,44 @@ def opened(number: str, name: str) -> tuple[Any, str]:
     if not file.is_file():
         return asked.given, "you have not solved it yet, so this is tinylm's"
     try:
-        with guarded(LOADING, characters=0):
-            value = run(file.read_text(encoding="utf-8"), {"yours": lambda *other: opened(*other)[0]})[name]
-            asked.mark(Check(asked.title), value)
+        value, others = marked(number, name, file.read_text(encoding="utf-8"))
     except TooLong:
         return (
             asked.given,
             "your answer could not be opened in time, so this is tinylm's: try this cell again",
         )
     except (Exception, SystemExit) as error:
-        why = textwrap.shorten(str(error).removeprefix("not yet: "), 80) or type(error).__name__
-        n = next(n for n in itertools.count(1) if not file.with_suffix(f".old{n}.py").exists())
-        os.replace(file, aside := file.with_suffix(f".old{n}.py"))
-        told = f"your answer no longer passes ({why}), so this is tinylm's. Yours is now {aside.name}"
-        return asked.given, f"{told}: solve {asked.title.split()[0]} again"
+        if isinstance(error, OpensItself) and OPENING:
+            raise
+        why = textwrap.shorten(str(error).removeprefix("not yet: "), 90) or type(error).__name__
+        told = f"your answer in {paths.display_path(file)} no longer passes ({why}), so this is tinylm's"
+        return asked.given, f"{told}. Run {asked.title.split()[0]} and its check in {number} again"
     OWNERS[value] = number, name
-    return value, "yours"
+    return value, "\n".join(["yours", *others])
+
+
+def marked(number: str, name: str, source: str) -> tuple[Any, list[str]]:
+    """Run an answer's source and mark it. Return it, and sentences on what it uses that no longer passes.
+
+    Raises whatever ends its check."""
+    if (number, name) in OPENING:
+        raise OpensItself(f"`{name}` opens itself: write it without yours({number!r}, {name!r})")
+    asked, others = exercise(number, name), []
+
+    def other(number: str, name: str) -> Any:
+        value, told = opened(number, name)
+        if "no longer passes" in told:
+            others.append(f"  it uses {exercise(number, name).title}: {told.removeprefix('yours').strip()}")
+        return value
+
+    OPENING.append((number, name))
+    try:
+        with guarded(LOADING, characters=0):
+            value = run(source, {"yours": other})[name]
+            asked.mark(Check(asked.title), value)
+    finally:
+        OPENING.pop()
+    return value, others
 
 
 def reference(value: Any) -> str | None:
@@ -86,7 +114,8 @@ def reference(value: Any) -> str | None:
 def keep(number: str, name: str, answer: Any) -> str:
     """Keep an answer that has passed its check. Returns why it cannot be kept, or "".
 
-    The file is opened once, so what is kept is known to pass without the notebook around it."""
+    It is first run and marked without the notebook around it. Only then does it replace an earlier answer. An
+    earlier one that no longer passes gets another name."""
     title, file = exercise(number, name).title, file_of(number, name)
     try:
         parts = parts_of(name, answer, reference).values()
@@ -94,12 +123,21 @@ def keep(number: str, name: str, answer: Any) -> str:
         blocks = [part for part in parts if part not in imports]
         head = [f"# {title}: your answer, kept when its check said correct.", *imports]
         text = "\n\n\n".join(["\n".join(head), *blocks]) + "\n"
+        marked(number, name, text)
         file.parent.mkdir(parents=True, exist_ok=True)
+        if (
+            file.is_file()
+            and file.read_text(encoding="utf-8") != text
+            and "no longer" in opened(number, name)[1]
+        ):
+            n = next(n for n in itertools.count(1) if not file.with_suffix(f".old{n}.py").exists())
+            os.replace(file, file.with_suffix(f".old{n}.py"))
         draft = file.with_name(f".{file.name}.{os.getpid()}.tmp")
         draft.write_text(text, encoding="utf-8", newline="\n")
         os.replace(draft, file)
-    except (TinyLMError, OSError) as error:
-        return str(error)
-    _, told = opened(number, name)
+    except (Exception, SystemExit, TooLong) as error:
+        why = textwrap.shorten(str(error).removeprefix("not yet: "), 160) or type(error).__name__
+        alone = "" if isinstance(error, TinyLMError) else "without the notebook around it, it does not pass: "
+        return alone + why + ("; your earlier answer stays" if file.is_file() else "")
     OWNERS[answer] = number, name
-    return "" if told == "yours" else "by itself, without the notebook around it, it does not pass its check"
+    return ""

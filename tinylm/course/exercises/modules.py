@@ -7,6 +7,7 @@ from torch import nn
 
 from tinylm.course.checks import Check
 from tinylm.course.differences import difference
+from tinylm.course.slips import call
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -28,6 +29,30 @@ def module(check: Check, answer: Any, sizes: tuple[Any, ...], *inputs: Any) -> A
             learns(check, mine, out)
         out = out.detach()
     return out
+
+
+def learnable(check: Check, answer: Any, *case: Any) -> Any:
+    """Return what a function returns, through which its tensors can be learned."""
+    out = call(check, answer, *case)
+    if difference(out, check.given(*case)) is None:
+        gradients(check, answer, *case)
+    return out
+
+
+def gradients(check: Check, answer: Any, *case: Any) -> None:
+    """Demand the solution's gradients from an answer whose results are right."""
+    found = []
+    for function in (answer, check.given):
+        own = [
+            x.clone().requires_grad_() if torch.is_tensor(x) and x.is_floating_point() else x for x in case
+        ]
+        out = function(*own)
+        out = out[0] if isinstance(out, tuple) else out
+        check.that(out.requires_grad, "nothing can be learnt through it: no detach, no no_grad, no numpy")
+        leaves = [x for x in own if torch.is_tensor(x) and x.requires_grad]
+        found += [torch.autograd.grad(out.square().sum(), leaves, allow_unused=True, materialize_grads=True)]
+    cut_off = difference([*found[0]], [*found[1]], rtol=1e-3, atol=1e-4)
+    check.that(cut_off is None, "a part of it is cut off from learning: no detach and no no_grad inside")
 
 
 def numbered(module: nn.Module) -> nn.Module:

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 
 from tinylm.course.checks import Check
-from tinylm.course.exercises.modules import module, random
+from tinylm.course.differences import difference
+from tinylm.course.exercises.modules import gradients, learnable, module, random
 from tinylm.course.slips import Lesson, call
 
 lesson = Lesson(__file__)
@@ -51,10 +52,12 @@ attend_one = lesson.exercise(
 )
 
 
-def two_things(check: Check, answer: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Any:
+def two_things(check: Check, function: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Any:
     """Return the weights and the results, in this order."""
-    answer = call(check, answer, q, k, v)
+    answer = call(check, function, q, k, v)
     check.that(isinstance(answer, tuple) and len(answer) == 2, "return two things: results and weights")
+    if difference(answer, check.given(q, k, v)) is None:
+        gradients(check, function, q, k, v)
     return {"weights": answer[1], "results": answer[0]}
 
 
@@ -97,7 +100,7 @@ MultiHead = lesson.exercise(
 
 def cut(check: Check, answer: Any, x: torch.Tensor, H: int) -> Any:
     """Return the tensor of heads; a wrong shape is named."""
-    out, (B, T, C) = call(check, answer, x, H), x.shape
+    out, (B, T, C) = learnable(check, answer, x, H), x.shape
     D = C // H
     check.that(
         isinstance(out, torch.Tensor), "a single tensor is asked, (B, H, T, D), and not a list of heads"

@@ -10,7 +10,7 @@ from torch import nn
 
 from tinylm.course.checks import Check
 from tinylm.course.exercises import nb02
-from tinylm.course.exercises.modules import module, random
+from tinylm.course.exercises.modules import learnable, module, random
 from tinylm.course.slips import Lesson
 from tinylm.model.config import ModelConfig
 from tinylm.model.gpt import GPT as PackageGPT
@@ -60,6 +60,7 @@ def texts(B: int, T: int, V: int, seed: int) -> torch.Tensor:
 
 embed = lesson.exercise(
     "embed",
+    run=learnable,
     cases=[
         (texts(2, 5, 11, 0), random(11, 3), random(7, 3, seed=5)),
         (texts(3, 3, 5, 1), random(5, 6, seed=1), random(4, 6, seed=6)),
@@ -68,9 +69,10 @@ embed = lesson.exercise(
 
 layer_norm = lesson.exercise(
     "layer_norm",
+    run=learnable,
     cases=[
-        (scale * random(*shape) + scale, *random(2, shape[-1], seed=8))
-        for shape, scale in (((5, 7), 1.0), ((2, 3, 6), 0.003))
+        (scale * random(*shape) + scale, *random(2, shape[-1], seed=8), *epsilon)
+        for shape, scale, epsilon in (((5, 7), 1.0, ()), ((2, 3, 6), 0.003, ()), ((2, 5), 1.0, (0.5,)))
     ],
     forbid=("layer_norm", "LayerNorm", "batch_norm", "group_norm", "native_layer_norm"),
 )
@@ -110,7 +112,7 @@ def whole(check: Check, answer: Callable[..., Any], sizes: tuple[int, ...], toke
 GPT = lesson.exercise(
     "GPT",
     run=whole,
-    cases=[((11, 7, 2, 2, 6), texts(2, 5, 11, 5)), ((13, 4, 3, 2, 6), texts(2, 4, 13, 4))],
+    cases=[((11, 7, 2, 2, 6), texts(2, 5, 11, 5)), ((13, 4, 3, 3, 6), texts(2, 4, 13, 4))],
     rtol=1e-3,
     atol=1e-4,
 )
