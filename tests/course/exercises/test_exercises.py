@@ -1,9 +1,11 @@
 """Laws of all exercises: the solution passes, and each slip is refused with the sentence that is its own."""
 
 import importlib
+import time
 
 import nbformat
 import pytest
+import torch
 
 from tests.authoring.execute import NOTEBOOKS, tags
 from tests.course.exercises.right import RIGHT
@@ -61,3 +63,27 @@ def test_notebook_folds_the_very_solutions_and_its_stubs_are_not_attempted_yet(n
     stubs = [cell.source for cell in cells if "exercise" in tags(cell)]
     pairs = zip(exercises, stubs, strict=True)
     assert {verdict(exercise, stub) for exercise, stub in pairs} == {"not attempted yet"}
+
+
+def test_forbidden_name_is_found_under_torchs_no_grad():
+    body = (
+        "def layer_norm(x, gain, bias, epsilon=1e-5):\n    return F.layer_norm(x, x.shape[-1:], gain, bias)\n"
+    )
+    assert "do without `layer_norm`" in verdict(found("03", "layer_norm"), f"@torch.no_grad()\n{body}")
+
+
+def test_clock_goes_on_after_the_stopwatch_was_checked():
+    clock, sleep = time.perf_counter, time.sleep
+    assert verdict(found("10", "compare"), found("10", "compare").solution) == "correct"
+    assert (time.perf_counter, time.sleep) == (clock, sleep)
+
+
+def test_ring_that_is_drawn_ends_with_every_number_everywhere_and_the_checks_model_is_causal():
+    for ranks in (2, 4, 5):
+        states = MODULES["11"].ring_states(ranks)
+        assert (states[-1] == ranks).all() and (states[0] == 1).all()
+    tokens = torch.arange(7)[None]  # (1, T)
+    later = tokens.clone()
+    later[0, 5] = 0
+    before, after = (MODULES["13"].causal(row)[0] for row in (tokens, later))  # (T, V) each
+    assert torch.equal(before[:5], after[:5]) and not torch.equal(before[5], after[5])
