@@ -43,7 +43,7 @@ def test_execute_leaves_a_notebook_that_keeps_the_rules(tmp_path):
     nb.metadata["widgets"] = {}
     imported = "from tinylm.course.charts import curve\nfrom tinylm.course.slips"
     nb.cells[2].source = nb.cells[2].source.replace("from tinylm.course.slips", imported)
-    nb.cells[6].source = FIGURE
+    nb.cells[6].source = f"assert corpora.__name__\n{FIGURE}"
     path = written(nb, tmp_path / "02_attention.ipynb")
     execute(path)
     assert complaints(read(path)) == {}

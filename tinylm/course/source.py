@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
+import torch
+
 from tinylm.errors import TinyLMError
 
 COUNT = itertools.count()
@@ -134,6 +136,9 @@ def parts_of(name: str, value: Any, owner: Callable[[Any], str | None]) -> dict[
                 if used in space and used != own:
                     visit(used, space[used], owner(space[used]), space)
             return text if own == name else f"{text}\n\n\n{name} = {own}"
+        if isinstance(value, torch.device):
+            visit("torch", torch, None, space)
+            return f'{name} = torch.device("{value}")'
         if isinstance(value, float) and not math.isfinite(value):
             return f'{name} = float("{value}")'
         try:
