@@ -24,7 +24,7 @@ notebooks: .venv/ready ## for authors: run every notebook in place, in order, an
 slides: .venv/ready ## for teachers: a lecture of each notebook as one HTML file, in slides/; needs no network
 	@$(PY) -m tests.authoring.slides $(NAMES)
 
-promote: .venv/ready ## for authors: keep the record of RUN=name (as NAME=name) in data/runs, write README's results
+promote: .venv/ready ## for authors: keep the record of RUN=name (as NAME=name) in data/runs, write the tables of data/RESULTS.md
 	@$(PY) -m tests.authoring.promote $(RUN) $(if $(NAME),--name $(NAME))
 
 clean: ## remove .venv, but nothing you have written

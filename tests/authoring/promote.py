@@ -1,4 +1,4 @@
-"""Copy the record of a finished run to data/runs/ and write README's tables of results again.
+"""Copy the record of a finished run to data/runs/ and write the tables of data/RESULTS.md again.
 
     make promote RUN=shakespeare_char-1 NAME=shakespeare_char   data/runs/NAME.jsonl (the run's name)
     make promote                                                only the tables
@@ -20,13 +20,13 @@ from tinylm.runs.paths import validate_name
 from tinylm.runs.records import Record, read_record
 
 RUNS = paths.DATA / "runs"
-README = paths.DATA.parent / "README.md"
+RESULTS = paths.DATA / "RESULTS.md"
 NEEDED = ("command", "commit", "machine", "versions", "started")
 OF_TRAINING = ("recipe", "device", "dtype", "seed", "tokens", "parameters", "data", "model", "train")
 
 
 def promote(run: str, *, name: str | None = None) -> Path:
-    """Copy a run's record, byte for byte, to data/runs/NAME.jsonl, and write README's tables again.
+    """Copy a run's record, byte for byte, to data/runs/NAME.jsonl, and write the tables again.
 
     `run` is a name in data/mine/ or a run's folder. Returns the new file. Raises TinyLMError and writes
     nothing if the record is not finished, if the run read another text than was asked for, or if the record
@@ -41,18 +41,18 @@ def promote(run: str, *, name: str | None = None) -> Path:
         raise RunError(f"data/runs/{target.name} exists already: choose another NAME")
     record = read_record(source / "record.jsonl")
     _check(record, source.resolve().name)
-    readme = _readme({target.name: record})
+    page = _results({target.name: record})
     RUNS.mkdir(parents=True, exist_ok=True)
     target.write_bytes((source / "record.jsonl").read_bytes())
-    README.write_bytes(readme)
+    RESULTS.write_bytes(page)
     return target
 
 
-def _readme(new: dict[str, Record]) -> bytes:
-    """Return README with its tables made from the committed records and the new ones."""
+def _results(new: dict[str, Record]) -> bytes:
+    """Return data/RESULTS.md with its tables made from the committed records and the new ones."""
     records = {path.name: read_record(path) for path in RUNS.glob("*.jsonl")} | new
     return with_tables(
-        README.read_text(encoding="utf-8"), [records[name] for name in sorted(records)]
+        RESULTS.read_text(encoding="utf-8"), [records[name] for name in sorted(records)]
     ).encode()
 
 
@@ -106,9 +106,9 @@ def main() -> int:
     options = parser.parse_args()
     try:
         if options.run:
-            print(f"data/runs/{promote(options.run, name=options.name).name} is written, README.md follows")
+            print(f"data/runs/{promote(options.run, name=options.name).name} and data/RESULTS.md are written")
         else:
-            README.write_bytes(_readme({}))
+            RESULTS.write_bytes(_results({}))
     except TinyLMError as error:
         print(f"promote: {error}", file=sys.stderr)
         return 2

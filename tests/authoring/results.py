@@ -1,6 +1,6 @@
-"""README's tables of results, made from the records of training runs: one table for what is comparable.
+"""The tables of data/RESULTS.md, made from the records of training runs: one table for what is comparable.
 
-`promote` writes them into README.md."""
+`promote` writes them."""
 
 import re
 import shlex
@@ -20,9 +20,9 @@ COLUMNS = "recipe, parameters, read, steps, tokens, time, machine, loss (nats), 
 NOT_OF_THE_ROW = {"seed", "eval_every", "log_every", "vocab_size", "fallback"}
 OF_THE_DAY = {"what", "command", "commit", "versions", "started", "seed", "forecast_seconds"}
 NOTE = """\
-Only rows of one table compare: another text, or the same in lower case, has other losses. A loss is that
-of the last weights, in nats. ± is the standard error over the seeds, or over what stands beside it; a single
-run without ± has a record that does not say over what its error was taken."""
+Compare only rows of one table. Another text has another loss, and so has the same text in lower case. The
+loss is that of the last weights, in nats. ± is the standard error, over the seeds or over the unit named
+beside it. A single run has no ± if its record doesn't name that unit."""
 
 
 def steps_done(record: Record) -> int:
@@ -62,11 +62,13 @@ def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def with_tables(readme: str, records: list[Record]) -> str:
-    """Return README's text with tables made from the records. Raises RunError if it has no marks."""
-    if not MARKS.search(readme):
-        raise RunError("README.md has no <!-- results --> ... <!-- /results --> to write the tables between")
-    return MARKS.sub(lambda found: f"{found[1]}{results_tables(records)}\n{found[3]}", readme, count=1)
+def with_tables(page: str, records: list[Record]) -> str:
+    """Return the page with tables made from the records. Raises RunError if it has no marks."""
+    if not MARKS.search(page):
+        raise RunError(
+            "data/RESULTS.md has no <!-- results --> ... <!-- /results --> to write the tables between"
+        )
+    return MARKS.sub(lambda found: f"{found[1]}{results_tables(records)}\n{found[3]}", page, count=1)
 
 
 def _caption(record: Record) -> str:

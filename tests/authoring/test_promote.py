@@ -1,4 +1,4 @@
-"""A finished run's record is copied, any other is refused, and README's tables follow the records."""
+"""A finished run's record is copied, any other is refused, and data/RESULTS.md follows the records."""
 
 import getpass
 import json
@@ -18,7 +18,7 @@ from tinylm.runs.recipes import recipe
 from tinylm.runs.records import Record, read_record, record_header
 
 PER_STEP = 77
-README = "# a\n<!-- results -->\nold\n<!-- /results -->\nb \\1\n"
+RESULTS = "# a\n<!-- results -->\nold\n<!-- /results -->\nb \\1\n"
 
 
 def made(*losses, seed=7, steps=20, seconds=90.0, evaluation=None, end=None, **header):
@@ -62,8 +62,8 @@ def test_tokens_and_steps_are_those_that_were_really_done():
 
 def test_tables_of_training_runs_are_written_between_their_marks_and_nothing_else_changes():
     benchmark = Record({"what": "benchmark"}, [], [], {}, measurements=[{"name": "a", "seconds": 1.0}])
-    new = with_tables(README, [made(2.0), benchmark])
-    assert new == README.replace("old", results_tables([made(2.0)]))
+    new = with_tables(RESULTS, [made(2.0), benchmark])
+    assert new == RESULTS.replace("old", results_tables([made(2.0)]))
     assert with_tables(new, [made(2.0)]) == new
 
 
@@ -78,14 +78,14 @@ def test_part_of_a_text_and_the_scale_of_a_recipe_are_said():
 
 @pytest.fixture
 def course(monkeypatch, tmp_path):
-    """Provide no record, no run and a README with old tables; the host is called engine, the user ada."""
+    """Provide no record, no run and a page with old tables; the host is called engine, the user ada."""
     monkeypatch.setattr(paths, "MINE", tmp_path / "mine")
     monkeypatch.setattr(promotion, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(promotion, "README", tmp_path / "README.md")
+    monkeypatch.setattr(promotion, "RESULTS", tmp_path / "RESULTS.md")
     monkeypatch.setattr(getpass, "getuser", lambda: "ada")
     monkeypatch.setattr(socket, "gethostname", lambda: "engine")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "README.md").write_text(README)
+    (tmp_path / "RESULTS.md").write_text(RESULTS)
     return tmp_path
 
 
@@ -113,14 +113,14 @@ def test_command_keeps_a_run_byte_for_byte_or_refuses_in_one_sentence_or_only_wr
 ):
     source, kept = write(course, made(2.0)), course / "runs" / "two.jsonl"
     monkeypatch.setattr(sys, "argv", ["promote", "one", "--name", "two"])
-    assert main() == 0 and "data/runs/two.jsonl is written" in capsys.readouterr().out
+    assert main() == 0 and "data/runs/two.jsonl and data/RESULTS.md are" in capsys.readouterr().out
     assert kept.read_bytes() == source.read_bytes()
-    right = (course / "README.md").read_text()
-    assert right == with_tables(README, [read_record(kept)])
+    right = (course / "RESULTS.md").read_text()
+    assert right == with_tables(RESULTS, [read_record(kept)])
     assert main() == 2 and "exists already" in capsys.readouterr().err
-    (course / "README.md").write_text(right.replace("2.0000", "1.9000"))
+    (course / "RESULTS.md").write_text(right.replace("2.0000", "1.9000"))
     monkeypatch.setattr(sys, "argv", ["promote"])
-    assert main() == 0 and (course / "README.md").read_text() == right
+    assert main() == 0 and (course / "RESULTS.md").read_text() == right
 
 
 HOME = os.sep.join(["", "home", "x"])
@@ -161,5 +161,5 @@ def test_committed_record_is_never_replaced_and_a_missing_run_a_bad_name_or_miss
     promote("one")
     write(course, made(1.0))
     refused(course, "exists already: choose another NAME")
-    (course / "README.md").write_text("# tinylm\n")
+    (course / "RESULTS.md").write_text("# tinylm\n")
     refused(course, "<!-- results -->", name="three")
