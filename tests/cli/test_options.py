@@ -26,7 +26,7 @@ def test_help_of_the_program_is_printed_by_the_program_alone_too(capsys):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_explains_every_option_of_a_command(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    assert main([command, "--help"]) == 0
+    assert main([command, "--help-all"]) == 0
     shown = " ".join(re.sub(r"[│─]", " ", capsys.readouterr().out).split())
     # where tyro finds neither a comment nor a docstring, nothing or the name stands before the default
     bare = re.findall(r"(?:[A-Z]|\b[a-z_]+|\}|-[\w.-]+) \((?:required|default: [^)]*)\)", shown)
@@ -38,10 +38,23 @@ def test_help_shows_the_settings_of_the_recipe_and_the_warm_up_that_goes_with_fe
 ):
     monkeypatch.setenv("COLUMNS", "80")
     made = recipe("shakespeare_char")
-    assert main(["train", "shakespeare_char", "--train.steps", str(made.train.steps // 2), "--help"]) == 0
+    assert main(["train", "shakespeare_char", "--train.steps", str(made.train.steps // 2), "--help-all"]) == 0
     shown = capsys.readouterr().out
     for option, value in (("n-layer", made.model.n_layer), ("warmup-steps", made.train.warmup_steps // 2)):
         assert re.search(rf"{option} INT[^\n]*\n?[^\n]*\(default: {value}\)", shown), option
+
+
+def test_help_of_train_shows_ten_options_and_the_command_that_lists_all_of_them(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    options = []
+    for typed in ("--help", "--help-all"):
+        assert main(["train", "toyworld_stories", typed]) == 0
+        shown = capsys.readouterr().out
+        options.append([line.split()[0] for line in shown.splitlines() if re.match(r". --[a-z]", line)])
+        assert "--train.steps INT" in shown and "(default: 2400)" in shown
+    assert len(options[0]) == 10 and {*options[0]} < {*options[1]}
+    assert main(["train", "-h"]) == 0
+    assert f"10 of {len(options[1])} options. python -m tinylm train --help-all" in capsys.readouterr().out
 
 
 def test_help_comes_at_once_without_torch():

@@ -24,8 +24,11 @@ from tinylm.runs.recipes import RECIPES, DataConfig, did_you_mean, recipe, short
 from tinylm.training.config import TrainConfig
 
 PROGRAM = "python -m tinylm"
-HELP = {"-h", "--help"}
+HELP = {"-h", "--help", "--help-all"}
 FIRST = next(iter(RECIPES))
+# What the help of train shows. Its other options are for those who ask for all.
+COMMON = {"-h", "--name", "--init-from", "--fallback", "--scale", "--data.corpus", "--model.n-layer"}
+COMMON |= {"--model.n-embd", "--train.steps", "--train.micro-batch-size", "--train.learning-rate"}
 SAMPLED = GenerationConfig(temperature=0.8)  # probable tokens gain a little
 Checkpoint = Annotated[Positional[str], arg(metavar="CHECKPOINT")]
 # Without a constructor tyro tries None first, and its refusal of a value speaks of NoneType.
@@ -180,17 +183,37 @@ def parse(arguments: list[str]) -> Any:
         raise TinyLMError(f'the text to continue is an option: --prompt "{" ".join(words[1:])}"')
     start = {"default": _recipe_named(typed)} if command == "train" else {}
     os.environ["COLUMNS"] = str(max(40, shutil.get_terminal_size().columns))  # below 8 tyro never returns
-    box = io.StringIO()
+    text, box = io.StringIO(), io.StringIO()
+    asked = ["--help" if word == "--help-all" else word for word in typed]
     try:
-        with contextlib.redirect_stderr(box):
-            return tyro.cli(COMMANDS[command], prog=f"{PROGRAM} {command}", args=typed, **start)
+        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(box):
+            return tyro.cli(COMMANDS[command], prog=f"{PROGRAM} {command}", args=asked, **start)
     except SystemExit as stop:
         # tyro also draws a ValueError of a setting as a box. Ours are sentences already.
         ours = getattr(stop.__context__, "__context__", None)
         if isinstance(ours, TinyLMError):
             raise ours from None
+        short = command == "train" and "--help-all" not in typed
+        print(_common(text.getvalue()) if short else text.getvalue(), end="")
         print(box.getvalue(), end="", file=sys.stderr)
         raise
+
+
+def _common(text: str) -> str:
+    """Return the help of train with the options of COMMON alone."""
+    options, kept, shown = 0, [], True
+    for line in text.splitlines():
+        if option := re.match(r". (--?[a-z][\w.-]*)", line):
+            options, shown = options + 1, option[1] in COMMON
+        elif line[1:8].strip() or not line.strip():  # a heading or the end of a box, not more of an option
+            shown = True
+        if shown:
+            kept.append(line.rstrip())
+    if kept:
+        kept.append(
+            f"These are {len(COMMON) - 1} of {options - 1} options. {PROGRAM} train --help-all lists all.\n"
+        )
+    return "\n".join(kept)
 
 
 def overview() -> str:
