@@ -69,8 +69,9 @@ def same_weights(check: Check, mine: nn.Module, theirs: nn.Module) -> None:
     shapes = {name: p.shape for name, p in theirs.named_parameters(remove_duplicate=False)}
     if extra := [name for name in names if name not in shapes]:
         check.that(not extra[0].endswith("bias"), f"{extra[0]} is one too many: bias=False")
-        asked = ", ".join(dict.fromkeys(name.split(".")[0] for name in shapes))
-        check.that(False, f"`{extra[0]}` is not in the contract, which names {asked}")
+        asked = dict.fromkeys(name.split(".")[0] for name in shapes)
+        check.that(extra[0] not in asked, f"`{extra[0]}` is a tensor here: a part such as nn.Linear is asked")
+        check.that(False, f"`{extra[0]}` is not in the contract, which names {', '.join(asked)}")
     for name, shape in shapes.items():
         part, _, kind = name.rpartition(".")
         without = name not in names and kind == "bias" and f"{part}.weight" in names

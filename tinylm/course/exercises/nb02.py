@@ -24,11 +24,7 @@ def boolean(check: Check, answer: Any, T: int) -> Any:
     return mask
 
 
-causal_mask = lesson.exercise(
-    "causal_mask",
-    run=boolean,
-    cases=[(5,), (3,)],
-)
+causal_mask = lesson.exercise("causal_mask", run=boolean, cases=[(5,), (3,)])
 
 
 def tensor(check: Check, answer: Any, *case: Any) -> Any:
@@ -102,9 +98,7 @@ def cut(check: Check, answer: Any, x: torch.Tensor, H: int) -> Any:
     """Return the tensor of heads; a wrong shape is named."""
     out, (B, T, C) = learnable(check, answer, x, H), x.shape
     D = C // H
-    check.that(
-        isinstance(out, torch.Tensor), "a single tensor is asked, (B, H, T, D), and not a list of heads"
-    )
+    check.that(isinstance(out, torch.Tensor), "one tensor is asked, (B, H, T, D), and not a list of heads")
     shapes = {
         (B, T, H, D): "T still stands in front of H: transpose(1, 2) exchanges them",
         (B, H, D, T): "H in front of T, and D stays last: transpose(1, 2) exchanges H and T",

@@ -28,6 +28,8 @@ def outputs(check: Check, answer: Callable[..., Any], sizes: tuple[Any, ...], *i
         out = module(check, answer, sizes, *inputs)
     except NameError as error:
         told = f"your class uses `{error.name}`, which this notebook does not have yet: bring it too"
+        if error.name in inspect.signature(answer).parameters:
+            told = f"only __init__ knows `{error.name}`: keep it there, as self.{error.name}"
         check.that(not error.name, told)
         raise
     extra = min(mine.state_dict().keys() - check.given(*sizes).state_dict().keys(), default="")

@@ -84,9 +84,9 @@ DEFAULTS = {"betas": (0.9, 0.99), "epsilon": 1e-8, "weight_decay": 0.1}
 
 
 def moved(check: Check, answer: Any, part: str, settings: dict[str, Any]) -> Any:
-    """Return where six steps lead, or whether the slopes stay. The rate is halved after three.
+    """Return where six steps lead, or whether the slopes stay, or whether zero_grad clears them.
 
-    A second optimiser, which steps once before, must not matter."""
+    The rate is halved after three. A second optimiser, which steps once before, must not matter."""
     asked = inspect.signature(answer).parameters
     for name, value in DEFAULTS.items():
         check.that(name in asked and asked[name].default == value, f"the default of {name} is {value}")
@@ -101,13 +101,15 @@ def moved(check: Check, answer: Any, part: str, settings: dict[str, Any]) -> Any
                 optimizer.lr = settings["lr"] / 2
             check.attempted(optimizer.step() or True)
     stay = [p.grad is not None and torch.equal(p.grad, s) for p, s in zip(parameters, slopes, strict=True)]
-    return {"place": flat(parameters), "slopes": all(stay)}[part]
+    optimizer.zero_grad()
+    cleared = all(p.grad is None or not p.grad.any() for p in parameters)
+    return {"place": flat(parameters), "slopes": all(stay), "cleared": cleared}[part]
 
 
 AdamW = lesson.exercise(
     "AdamW",
     run=moved,
-    cases=[(part, settings) for part in ("place", "slopes") for settings in (SIZES, {"lr": 0.1})],
+    cases=[(part, settings) for part in ("place", "slopes", "cleared") for settings in (SIZES, {"lr": 0.1})],
     rtol=1e-6,
     atol=1e-9,
 )
