@@ -10,11 +10,12 @@ import copy
 import dis
 import inspect
 import linecache
-import re
 import textwrap
+import tomllib
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -127,48 +128,14 @@ def _overlooked(function: Any) -> str | None:
     return f"your function does not use its argument `{unused[0]}`{instead}"
 
 
-# What beginners meet first, in our words: error, a part of Python's message, and what to look for.
-ERRORS = """
-IndexError · out of range :: an index is one too far: the last of n places is n - 1
-IndexError · out of bounds :: an index is one too far: the last of n places is n - 1
-KeyError · :: the dictionary has no such key yet: use .get(key, 0), or put the key in first
-TypeError · unhashable type: 'list' :: a list cannot be a key or a member of a set: use tuple(...)
-ValueError · values to unpack :: a loop over a dictionary gives its keys: use .items() for pairs
-TypeError · cannot unpack non-iterable :: there is one value here, not several: is .items() or zip missing?
-TypeError · has no len() :: a single value stands where a list or a tensor is wanted
-TypeError · object is not iterable :: a single value stands where a list or a tensor is wanted
-TypeError · object is not subscriptable :: only a list, tensor or dictionary has places: leave out [...]
-TypeError · NoneType :: something is None here: list.sort(), .append() and the like return None
-AttributeError · 'NoneType' :: something is None here: list.sort(), .append() and the like return None
-AttributeError · 'list' object has no :: a list stands where a tensor or an array is wanted: torch.tensor(...)
-AttributeError · 'int' object has no :: a number stands where a tensor is wanted: torch.tensor(...)
-AttributeError · 'float' object has no :: a number stands where a tensor is wanted: torch.tensor(...)
-TypeError · 'Tensor' object is not callable :: a tensor has rows: write table[...], and not table(...)
-TypeError · Module.__init__() takes :: is it called __init__, with two underscores before and behind it?
-AttributeError · before Module.__init__() call :: super().__init__() comes first in __init__
-RuntimeError · shapes cannot be multiplied :: the sizes do not fit: print both shapes. Is a transpose missing?
-TypeError · must be Tensor, not :: a number or a list stands where a tensor is wanted: torch.tensor(...)
-TypeError · integer tensors of a single :: a tensor stands where one integer is wanted: .item()
-ValueError · only one element tensors :: a tensor of several values stands where one number is wanted
-RuntimeError · cannot be converted to Scalar :: a tensor of several values stands where one number is wanted
-RuntimeError · Boolean value of Tensor :: `if` wants one True or False, and this tensor has several
-ValueError · truth value of an array :: `if` wants one True or False, and this array has several
-NameError · :: run the cells above, from the top
-UnboundLocalError · :: the name has no value yet on this way through your function: set it before the loop
-RecursionError · :: your function calls itself for ever: when does it end?
-TooLong · :: it ran too long and was stopped: does a loop never end?
-SystemExit · :: sys.exit() ends the whole program: use `return` to end a function
-"""
+ERRORS = tomllib.loads(Path(__file__).with_name("errors.toml").read_text("utf-8"))["errors"]
 
 
 def look_for(error: BaseException) -> str:
     """Return what a beginner should look for after this error, or ""."""
-    kinds, found = {kind.__name__ for kind in type(error).__mro__}, ""
-    for line in ERRORS.strip().splitlines():
-        kind, part, told = re.split(r" · ?| ?:: ", line, maxsplit=2)
-        if kind in kinds and part.strip() in _message(error):
-            found = told  # the last one fits best: an UnboundLocalError is a NameError, too
-    return found
+    kinds, message = {kind.__name__ for kind in type(error).__mro__}, _message(error)
+    found = [told for kind, part, told in ERRORS if kind in kinds and part in message]
+    return found[-1] if found else ""
 
 
 def raised(error: Any) -> str:
