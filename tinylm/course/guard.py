@@ -43,7 +43,7 @@ def guarded(seconds: float, *, characters: int = CHARACTERS) -> Iterator[None]:
     on Windows. A block inside another has a limit of its own, and the outer limit counts on afterwards."""
 
     def stop(*_: object) -> None:
-        raise TooLong
+        raise TooLong("it ran too long and was stopped")
 
     out = Bounded(sys.stdout, characters)
     can_stop = hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()

@@ -11,7 +11,6 @@ import re
 import symtable
 import sys
 from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -40,34 +39,18 @@ def defined(source: str, names: dict[str, Any]) -> Any:
     return run(source, names)[last[-1]]
 
 
-def functions(thing: Any) -> Iterator[FunctionType]:
-    """Yield the function itself, or all functions of a class, without what decorators wrap around them."""
-    members = vars(thing).values() if inspect.isclass(thing) else [thing]
-    for member in members:
-        found = inspect.unwrap(getattr(member, "__func__", None) or getattr(member, "fget", None) or member)
-        if inspect.isfunction(found):
-            yield found
-
-
-def codes(thing: Any) -> Iterator[CodeType]:
-    """Yield the code of a function, of what is defined inside it, or of all methods of a class."""
-    waiting = [function.__code__ for function in functions(thing)]
-    while waiting:
-        code = waiting.pop()
-        yield code
-        waiting += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-
-
-def places(thing: Any, space: dict[str, Any]) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """Yield the file, the line (0 if unknown) and the names of what may define a cell's function or class.
+def cells(thing: Any, space: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the file and the names of each cell that may define a function or class.
 
     space: the names of what uses it."""
-    for function in functions(thing):
-        yield function.__code__.co_filename, function.__code__.co_firstlineno, function.__globals__
+    for member in vars(thing).values() if inspect.isclass(thing) else [thing]:
+        function = inspect.unwrap(member)
+        if inspect.isfunction(function):
+            yield function.__code__.co_filename, function.__globals__
     if inspect.isclass(thing):  # one without a method of its own is known by its name alone
         for file in reversed([*linecache.cache]):
             if file.startswith("<") or "ipykernel" in file:
-                yield file, 0, space
+                yield file, space
 
 
 def statement(thing: Any, name: str, known: dict[str, Any]) -> tuple[str, str, dict[str, Any]] | None:
@@ -78,20 +61,14 @@ def statement(thing: Any, name: str, known: dict[str, Any]) -> tuple[str, str, d
     if getattr(thing, "__module__", "") != "__main__":
         return None
     named = getattr(thing, "__qualname__", "")
-    for file, line, space in places(thing, known):
+    for file, space in cells(thing, known):
         lines = linecache.getlines(file)
-        try:
-            body = ast.parse("".join(lines)).body
-        except SyntaxError:
-            continue
-        for node in body:
+        for node in reversed(ast.parse("".join(lines)).body):
             own, first = getattr(node, "name", None), node.lineno
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                first = min([first, *(decorator.lineno for decorator in node.decorator_list)])
-            elif named == "<lambda>" and isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
+            if named == "<lambda>" and isinstance(node, ast.Assign):
                 own = getattr(node.targets[0], "id", None)
-            here = first <= line <= (node.end_lineno or 0) if line else isinstance(node, ast.ClassDef)
-            if here and own == (name if named == "<lambda>" else named):
+            if own == (name if named == "<lambda>" else named):
+                first = min([first, *(part.lineno for part in getattr(node, "decorator_list", []))])
                 return "".join(lines[first - 1 : node.end_lineno]).rstrip(), own, space
     return None
 
@@ -103,11 +80,9 @@ def global_names(source: str) -> list[str]:
         table = waiting.pop()
         waiting += table.get_children()
         for symbol in table.get_symbols():
-            outside = symbol.is_global() or table.get_type() == "module"
-            if symbol.is_declared_global() or (symbol.is_referenced() and outside):
+            if symbol.is_declared_global() or (symbol.is_global() and symbol.is_referenced()):
                 found.add(symbol.get_name())
-    places = {name: re.search(rf"\b{name}\b", source) for name in found}
-    return sorted(found, key=lambda name: place.start() if (place := places[name]) else 0)
+    return sorted(found, key=lambda name: re.search(rf"\b{name}\b|\Z", source).start())
 
 
 def parts_of(name: str, value: Any, owner: Callable[[Any], str | None]) -> dict[str, str]:
