@@ -77,9 +77,8 @@ class Check:
         for mine, theirs in zip(own, case, strict=True):
             if mine is not theirs and difference(mine, theirs):
                 kind = next(name for kind, name in GIVEN.items() if isinstance(theirs, kind))
-                raise Ended(
-                    f"not yet: your function changes {kind} that it was given: return a new one instead"
-                )
+                told = f"your function changes {kind} that it was given: return a new one instead"
+                raise Ended(f"not yet: {told}")
         return answer
 
     def attempted(self, *answers: Any) -> None:
@@ -139,9 +138,8 @@ def _loop_changed(function: Any) -> str:
             name = ast.unparse(loop.target)
             moved = [ast.unparse(part.target) for part in ast.walk(loop) if isinstance(part, ast.AugAssign)]
             if name in moved:
-                return (
-                    f"`{name} += …` inside `for {name} in` skips nothing: `for` sets {name} anew. Use while"
-                )
+                told = f"`{name} += …` inside `for {name} in` skips nothing: `for` sets {name} anew"
+                return f"{told}. Use while"
     return ""
 
 

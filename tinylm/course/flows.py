@@ -144,10 +144,8 @@ def merge_tree(word: str, merges: Sequence[tuple[bytes, bytes]], *, title: str) 
                 row[i : i + 2] = [(left + right, (x + far) / 2, high)]
     top = max(y for _, _, y in row) + 0.6
     tokens = [style.show_bytes(piece, drawn=True) for piece, _, _ in row]
-    told = (
-        f"The tree of merges of “{word}”: {len(letters)} bytes below, {len(joints)} joints, numbered in the "
-    )
-    told += f"order of the merges, and {len(tokens)} token{'s' * (len(tokens) > 1)} on top: "
+    told = f"The tree of merges of “{word}”: {len(letters)} bytes below, {len(joints)} joints, numbered in "
+    told += f"the order of the merges, and {len(tokens)} token{'s' * (len(tokens) > 1)} on top: "
     with paper(told + f"{', '.join(tokens)}.", step * len(letters), top + 0.3, title=title) as axes:
         for i, letter in enumerate(letters):
             name = style.show_bytes(letter, drawn=True)

@@ -30,10 +30,6 @@ class Bounded(io.TextIOBase):
         self.left = max(0, self.left - len(text))
         return len(text)
 
-    def flush(self) -> None:
-        """Flush the stream below."""
-        self.stream.flush()
-
 
 @contextlib.contextmanager
 def guarded(seconds: float, *, characters: int = CHARACTERS) -> Iterator[None]:

@@ -98,10 +98,7 @@ class Library:
             try:
                 found, whose = self.fitting(name, value), "yours"
             except TinyLMError as error:
-                whose, told = (
-                    "tinylm's, since yours does not fit in here",
-                    f"solved, but the file has {error}",
-                )
+                whose, told = "tinylm's, since yours does not fit in here", f"solved, but {error}"
         if told != "yours" and yours.file_of(number, name).is_file():
             self.told.append(f"{asked.title}: {told}")
         texts = []
@@ -127,11 +124,15 @@ class Library:
             if REFERENCE.fullmatch(text) or text in OWN:
                 continue
             if text.startswith("from tinylm"):
-                raise TinyLMError(f"tinylm's: yours needs tinylm ({text}), which the file does without")
+                raise TinyLMError(
+                    f"the file has tinylm's: yours needs tinylm ({text}), which the file does without"
+                )
             known = [self.defined.get(key, text), text if key == name else self.reserved.get(key, text)]
             if key in vars(builtins) or known != [text, text]:
-                told = f"tinylm's: `{key}` of your answer has the name of something else in the file"
-                raise TinyLMError(f"{told}. Rename it, and run the check of that exercise again")
+                told = f"`{key}` of your answer has the name of something else in the file"
+                raise TinyLMError(
+                    f"the file has tinylm's: {told}. Rename it, and run the check of that exercise again"
+                )
         return found
 
 
@@ -154,8 +155,8 @@ def progress(library: Library | None = None, file: str = "my_lm.py") -> None:
     written = sum(part.written for part in parts)
     print(f"{file}: you have written {solved} of its {len(parts)} exercises, {written} of {lines} lines")
     print(*library.told, sep="\n", end="\n" if library.told else "")
-    said = {line.split(" · ")[0] for line in library.told}
-    numbers = {part.title.split()[0] for part in parts if not part.written} - said
+    said = " ".join(library.told)
+    numbers = {part.title.split()[0] for part in parts if not part.written and part.title not in said}
     if numbers:
         open_ones = sorted(numbers, key=lambda number: [*map(int, number.split("."))])
         print(f"not solved yet, so these are tinylm's: {', '.join(open_ones)}")

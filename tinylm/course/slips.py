@@ -64,14 +64,12 @@ def edited(solution: str, edits: str) -> str:
     for edit in edits.split(AND):
         old, new = (part.strip() for part in ARROW.split(edit, maxsplit=1))
         place = re.compile(r"\s*\n\s*".join(re.escape(part) for part in old.split(BREAK)))
-        if not place.search(solution):
+        found = place.search(solution)
+        if not found:
             raise TinyLMError(f"`{old}` is not in the solution:\n{solution}")
-
-        def put(found: re.Match[str], new: str = new, text: str = solution) -> str:
-            line = text[text.rfind("\n", 0, found.start()) + 1 :]
-            return new.replace(BREAK, "\n" + " " * (len(line) - len(line.lstrip())))
-
-        solution = place.sub(put, solution)
+        line = solution[solution.rfind("\n", 0, found.start()) + 1 :]
+        indent = " " * (len(line) - len(line.lstrip()))
+        solution = place.sub(new.replace("\\", r"\\").replace(BREAK, "\n" + indent), solution)
     return solution
 
 

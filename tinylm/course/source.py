@@ -93,10 +93,8 @@ def parts_of(name: str, value: Any, owner: Callable[[Any], str | None]) -> dict[
 
     def visit(name: str, value: Any, text: str | None) -> None:
         if not text:
-            kind = "function" if callable(value) else type(value).__name__
-            raise TinyLMError(
-                f"it uses `{name}`, a {kind} that a file cannot hold: write it inside your answer"
-            )
+            kind = f"`{name}`, a {'function' if callable(value) else type(value).__name__}"
+            raise TinyLMError(f"it uses {kind} that a file cannot hold: write it inside your answer")
         parts[name] = ""  # functions may use each other
         for used in global_names(text):
             if used in space and used not in parts:

@@ -3,7 +3,6 @@
 They need a kernel and no network. An error is one sentence in the widget, never a traceback. The HTML holds
 no script, and every text is escaped. Used in every notebook, from 00_start_here on."""
 
-import hashlib
 import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -94,20 +93,13 @@ def sampling_widget(model: nn.Module, tokenizer: Any, text: str) -> Any:
         written = generate_text(model, tokenizer, text, config, generator=generator)
         return table + html_page(f"<pre><b>{html.escape(text)}</b>{html.escape(written)}</pre>")
 
-    return explore(
-        draw,
-        text=text,
-        temperature=(0.0, 3.0, 0.05, 1.0),
-        top_k=(0, len(labels)),
-        top_p=(0.05, 1.0, 0.05, 1.0),
-        min_p=(0.0, 1.0, 0.01),
-        repetition=(0.5, 3.0, 0.05, 1.0),
-        seed=(0, 99, 1, 1),
-    )
+    rules = {"temperature": (0.0, 3.0, 0.05, 1.0), "top_k": (0, len(labels))}
+    rules |= {"top_p": (0.05, 1.0, 0.05, 1.0), "min_p": (0.0, 1.0, 0.01)}
+    return explore(draw, text=text, **rules, repetition=(0.5, 3.0, 0.05, 1.0), seed=(0, 99, 1, 1))
 
 
 def attention_viewer(model: nn.Module, tokenizer: Any, text: str) -> Any:
-    """See which tokens each token looks at: choose the layer, the head and the position, or point at a token.
+    """See which tokens each token looks at: choose the layer, the head and the position.
 
     Only the first 48 tokens of the text are read, or context_length if that is less."""
     limit = min(48, model.config.context_length)
@@ -143,7 +135,6 @@ def token_colours(tokenizers: Mapping[str, Any], text: str) -> Any:
 
 
 SHEET = Template(Path(__file__).with_suffix(".css").read_text("utf-8")).substitute(vars(style))
-FAINTEST = 0.01  # a weight below this gets no colour on hovering
 
 
 def html_page(inner: str, title: str = "", rest: str = "") -> str:
@@ -190,25 +181,16 @@ def html_before_after(labels: Sequence[str], before: Any, after: Any, *, title: 
 def html_attention(tokens: Sequence[str], weights: Any, position: int) -> str:
     """Return the text with each token coloured by how much `position` looks at it; weights (T, T).
 
-    The chosen token is framed, later tokens are grey. Pointing at another token shows what it looks at, by
-    style sheets alone. The five largest weights follow as bars."""
-    weights, names = to_numpy(weights), show_whitespace(tokens)
-    row, shown = weights[position], [html.escape(name) for name in names]
-    # a name of its own, so that two texts on one page do not colour each other
-    seen = repr(list(tokens)).encode() + weights.round(4).tobytes()
-    name = f"looks-{hashlib.sha256(seen).hexdigest()[:10]}"
-    rules = f"#{name}:has(.look:hover) .look {{--look:0!important}}"
-    for i, j in np.argwhere(weights > FAINTEST):
-        rules += f"#{name}:has(.t{i}:hover) .t{j}.look {{--look:{weights[i, j]:.2f}!important}}"
-    spans = ""
+    The chosen token is framed, later tokens are grey. The five largest weights follow as bars."""
+    row, names, spans = to_numpy(weights)[position], show_whitespace(tokens), ""
     for i, token in enumerate(tokens):
-        kind = f"look t{i}" + (" asks" if i == position else " later" if i > position else "")
-        spans += f"<bdi class='{kind}' title='{i}: {row[i]:.1%}' style='--look:{row[i]:.3f}'>{shown[i]}</bdi>"
-        spans += "<br>" if "\n" in token else ""
-    text = f"<style>{rules}</style><p id='{name}' class='text'>{spans}</p>"
-    asked = f"<p><b>position {position}, “<code>{shown[position]}</code>”, looks at</b></p>"
+        kind = "look" + (" asks" if i == position else " later" if i > position else "")
+        look = f"class='{kind}' title='{i}: {row[i]:.1%}' style='--look:{row[i]:.3f}'"
+        spans += f"<bdi {look}>{html.escape(names[i])}</bdi>" + ("<br>" if "\n" in token else "")
+    name = html.escape(names[position])
+    asked = f"<p class='text'>{spans}</p><p><b>position {position}, “<code>{name}</code>”, looks at</b></p>"
     most = [i for i in np.argsort(-row, kind="stable")[:5] if row[i] > 0]
-    return html_page(text + asked + _rows((f"{i} {names[i]}", [row[i]], f"{row[i]:.1%}") for i in most))
+    return html_page(asked + _rows((f"{i} {names[i]}", [row[i]], f"{row[i]:.1%}") for i in most))
 
 
 def html_tokens(pieces: Sequence[str | bytes], ids: Sequence[int] | None = None, title: str = "") -> str:
