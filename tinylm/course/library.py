@@ -12,14 +12,13 @@ import hashlib
 import re
 import shlex
 import symtable
-import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinylm.course import yours
-from tinylm.course.source import parts_of
+from tinylm.course.source import parts_of, statements
 from tinylm.errors import TinyLMError
 
 PLAN = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
@@ -48,8 +47,8 @@ class Library:
     """The file as it grows: what it imports, what it defines, and the exercises that are in it."""
 
     def __init__(self) -> None:
-        self.imports = {line for line in PLAN["imports"].splitlines() if line}
-        self.defined = {line.split()[-1].split(".")[-1]: line for line in self.imports}
+        self.imports: set[str] = set()  # beside those of the plan
+        self.defined = statements({"In": [PLAN["imports"]]})
         self.reserved: dict[str, str] = {}  # what the solutions define: no helper may take its name
         self.parts: dict[tuple[str, str], Part] = {}
         self.told: list[str] = []  # what a learner should know of answers that are not in it
@@ -62,11 +61,8 @@ class Library:
     @property
     def text(self) -> str:
         """The whole file."""
-        groups = {True: [], False: []}  # Python's own modules first
-        for line in sorted(self.imports, key=lambda line: (line.startswith("from"), line)):
-            groups[line.split()[1].split(".")[0] in sys.stdlib_module_names].append(line)
-        blocks = [PLAN["head"].strip(), *("\n".join(lines) for lines in groups.values())]
-        rest = "\n\n".join(blocks) + self.body + "\n"
+        imports = "\n".join([PLAN["imports"].strip(), *sorted(self.imports)])
+        rest = "\n\n".join([PLAN["head"].strip(), imports]) + self.body + "\n"
         return f"{MARK}{digest(rest)}\n{rest}"
 
     def section(self, section: dict[str, Any]) -> str:
@@ -107,7 +103,7 @@ class Library:
                 self.add(*other.group(2, 3))
                 text = "" if other[3] == key else f"{key} = {other[3]}"
             elif text.startswith(("import ", "from ")):
-                self.imports |= {text} - OWN
+                self.imports |= {text} - OWN - {*self.defined.values()}
                 self.defined.setdefault(key, text)
                 continue
             if text and not self.defined.get(key):
