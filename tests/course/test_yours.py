@@ -10,7 +10,6 @@ from tests.course.exercises.test_exercises import EXERCISES, LESSONS
 from tinylm.course import yours
 from tinylm.errors import TinyLMError
 
-IMPORTS = "import math\nimport torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
 ATTENTION = """
 ROOM = 2.0
 
@@ -35,7 +34,7 @@ def cell(source, **names):
     """What a cell with this source defines: Python knows its lines, as a kernel's."""
     file = f"<cell {next(numbers)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-    space = NAMES | {"__name__": "__main__", "In": [IMPORTS, source]} | names
+    space = NAMES | {"__name__": "__main__", "In": [*NAMES["In"], source]} | names
     exec(compile(source, file, "exec"), space)
     return space
 
