@@ -62,7 +62,7 @@ def statements(space: dict[str, Any]) -> dict[str, str]:
                     found[alias.asname or alias.name.split(".")[0]] = ast.unparse(node)
             elif isinstance(node, ast.FunctionDef | ast.ClassDef):
                 first = min([node, *node.decorator_list], key=lambda part: part.lineno).lineno
-                found[node.name] = "\n".join(text.splitlines()[first - 1 : node.end_lineno])
+                found[node.name] = "\n".join(text.split("\n")[first - 1 : node.end_lineno])
             elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 name, assigned = node.targets[0].id, ast.unparse(node)
                 # f = exercises.f(f) defines no f
