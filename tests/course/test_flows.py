@@ -44,8 +44,8 @@ def test_grids_show_each_number_once_and_every_row_below_the_one_before(drawn):
 
 
 def test_residual_stream_has_a_straight_line_for_each_word_and_attention_reads_the_lines_above(drawn):
-    words, position = ["the", "queen", "said", "that", "she"], 2
-    flows.residual_stream(words, position)
+    words, position = [*flows.SENTENCE], 4
+    flows.residual_stream()
     ends = [arrow._posA_posB for arrow in of_kind(drawn, FancyArrowPatch)]
     lines = [(start[1], end[1]) for start, end in ends if end[0] - start[0] > 5]
     heights = {text.get_text(): text.get_position()[1] for text in drawn.texts()}

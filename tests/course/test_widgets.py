@@ -183,7 +183,7 @@ def test_html_shows_any_text_as_text_runs_nothing_and_reaches_for_nothing(name):
 
 def test_html_attention_colours_each_token_by_its_weight():
     shown = read(widgets.html_attention(list("abcdefg"), WEIGHTS, 4))
-    tokens = [element for element in shown.iter("bdi") if element.get("class", "").startswith("look ")]
+    tokens = [element for element in shown.iter("bdi") if element.get("class", "").startswith("look")]
     alphas = [float(re.search(r"--look:([\d.]+)", token.get("style"))[1]) for token in tokens]
     assert np.allclose(alphas, WEIGHTS[4], atol=5e-4)
     assert [token.text for token in tokens if "asks" in token.get("class")] == ["e"]

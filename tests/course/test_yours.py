@@ -34,7 +34,7 @@ def cell(source, **names):
     """What a cell with this source defines: Python knows its lines, as a kernel's."""
     file = f"<cell {next(numbers)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-    space = NAMES | {"__name__": "__main__"} | names
+    space = NAMES | {"__name__": "__main__", "In": [*NAMES["In"], source]} | names
     exec(compile(source, file, "exec"), space)
     return space
 

@@ -139,15 +139,14 @@ def dots(values: Mapping[str, tuple[float, float]], **named: str) -> None:
 
 def in_band(healthy: Sequence[Record], runs: Mapping[str, Record], **named: str) -> None:
     """Draw the training losses of some runs, smoothed as the doctor does, over the band of healthy runs."""
-    n = len(healthy)
-    band = healthy_band([training_curve(record) for record in healthy])
-    low, high = zip(*band.values(), strict=True)
+    n, band = len(healthy), healthy_band([training_curve(record) for record in healthy])
+    edges = zip(*band.values(), strict=True)
     told = f"The band where {n} healthy runs went, over the steps, and the curves of {', '.join(runs)}."
     with style.figure(told, height=4.5) as axes:
-        axes.fill_between(list(band), low, high, color=style.PALE, label=f"{n} healthy runs")
+        axes.fill_between(list(band), *edges, color=style.PALE, label=f"{n} healthy runs")
         for look, (name, record) in zip(style.LOOKS(), runs.items(), strict=False):
-            curve = training_curve(record)
-            axes.plot(list(curve), list(curve.values()), label=name, **look | {"marker": None})
+            steps, losses = zip(*training_curve(record).items(), strict=True)
+            axes.plot(steps, losses, label=name, **look | {"marker": None})
         axes.set(**{"xlabel": "step", "ylabel": "training loss, smoothed (nats per token)"} | named)
         axes.grid(axis="y")
         axes.figure.legend(loc="outside lower center", ncols=3, handlelength=3)

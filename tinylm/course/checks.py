@@ -7,14 +7,14 @@ Shown in 00_start_here."""
 
 import ast
 import copy
-import dis
 import inspect
 import linecache
-import re
 import textwrap
+import tomllib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,8 +23,6 @@ import torch
 
 from tinylm.course.differences import difference
 from tinylm.course.guard import TooLong
-from tinylm.course.source import codes
-from tinylm.errors import TinyLMError
 
 BLANK = "not attempted yet"
 DATA = (torch.Tensor, np.ndarray, list, tuple, dict, str, int, float)
@@ -34,27 +32,29 @@ class Ended(Exception):
     """The first check that fails ends the exercise; the message is the verdict."""
 
 
+ERRORS = tomllib.loads(Path(__file__).with_name("errors.toml").read_text("utf-8"))["errors"]
+# What an answer must not change, and what it is called.
+GIVEN = {torch.Tensor: "a tensor", np.ndarray: "the array", list: "the list"}
+GIVEN |= {dict: "the dictionary", set: "the set"}
+
+
 @dataclass
 class Check:
     """Mark one exercise: print one line when the block ends, whatever error the learner made.
 
     The line is "NAME: correct", "NAME: not attempted yet" or "NAME: not yet: DIAGNOSIS". If the notebook goes
-    on with the answer (`bound`), it also says with whose. The first check that fails ends the block.
-    Raises TinyLMError for an exercise that checks nothing, which is its author's mistake."""
+    on with the answer (`bound`), it also says with whose. The first check that fails ends the block."""
 
     name: str
-    bound: bool = False
-    verdict: str = ""
     answer: Any = None
     given: Any = None
-    checks: int = 0
+    bound: bool = False
+    verdict: str = ""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        if error is None and not self.checks:
-            raise TinyLMError(f'exercise "{self.name}" checks nothing: add check.that or check.close')
         if error is not None and not isinstance(error, Exception | SystemExit | TooLong):
             return False  # KeyboardInterrupt and the like belong to Jupyter
         self.verdict = _verdict(error, self.answer) if error else "correct"
@@ -62,27 +62,24 @@ class Check:
         print(f"{self.name}: {self.verdict}" + (f" ({goes_on})" if self.bound else ""))
         return True
 
-    def run(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        """Return what the learner's function returns for these arguments, which it must not change.
+    def run(
+        self, function: Callable[..., Any], *case: Any, kept: Sequence[type] = (torch.Tensor,), **named: Any
+    ) -> Any:
+        """Return what the learner's function returns for a case, whose values of the kinds `kept` must stay.
 
         A function that is still blank ends the exercise, and so does one that returns None."""
-        own = [copy.deepcopy(a) if isinstance(a, torch.Tensor) else a for a in arguments]
+        own = [copy.deepcopy(value) if isinstance(value, tuple(kept)) else value for value in case]
         answer = function(*own, **named)
         if answer is None:
             raise Ended("not yet: your function returned None: is `return` missing?")
         if any(part is ... for part in (answer if isinstance(answer, tuple) else [answer])):
             raise Ended(BLANK)
-        for mine, theirs in zip(own, arguments, strict=True):
-            if isinstance(theirs, torch.Tensor) and difference(mine, theirs):
-                raise Ended(
-                    "not yet: your function changes a tensor that it was given: return a new one instead"
-                )
+        for mine, theirs in zip(own, case, strict=True):
+            if mine is not theirs and difference(mine, theirs):
+                kind = next(name for kind, name in GIVEN.items() if isinstance(theirs, kind))
+                told = f"your function changes {kind} that it was given: return a new one instead"
+                raise Ended(f"not yet: {told}")
         return answer
-
-    def forbid(self, function: Any, *names: str) -> None:
-        """Refuse a function that uses one of these names: the contract asks the learner to do without."""
-        if used := {*names} & {name for code in codes(function) for name in code.co_names}:
-            raise Ended(f"not yet: the contract asks you to do without `{min(used)}`")
 
     def attempted(self, *answers: Any) -> None:
         """End here with "not attempted yet" when any of the answers is still `...` or None."""
@@ -92,7 +89,6 @@ class Check:
     def that(self, condition: Any, diagnosis: str) -> None:
         """Demand that the condition holds. A tensor or array of booleans must be true everywhere."""
         self.attempted(condition)
-        self.checks += 1
         if not bool(condition.all() if hasattr(condition, "all") else condition):
             raise Ended(f"not yet: {_overlooked(self.answer) or diagnosis}")
 
@@ -101,83 +97,62 @@ class Check:
 
         What is said otherwise is shape, dtype or nan, or `diagnosis` with the worst value."""
         self.attempted(mine)
-        self.checks += 1
         if problem := difference(mine, expected, **near):
             sentence, about_values = problem
             diagnosis = _loop_changed(self.answer) or _overlooked(self.answer) or diagnosis
-            raise Ended(
-                f"not yet: {diagnosis} ({sentence})" if diagnosis and about_values else f"not yet: {sentence}"
-            )
+            told = f"{diagnosis} ({sentence})" if diagnosis and about_values else sentence
+            raise Ended(f"not yet: {told}")
 
 
-def _overlooked(function: Any) -> str | None:
-    """Return the diagnosis of a wrong function that never uses one of its arguments, or None."""
-    function = inspect.unwrap(function) if callable(function) else None
-    if not inspect.isfunction(function):
-        return None
-    code = function.__code__
-    loads = (step.argval for step in dis.get_instructions(code) if step.opname.startswith("LOAD"))
-    loaded = {*code.co_cellvars}.union(*(load if isinstance(load, tuple) else (load,) for load in loads))
+def syntax(function: Any) -> list[ast.AST]:
+    """Return the parts of a function's source, and none where Python does not know the source."""
+    try:
+        source = inspect.getsource(inspect.unwrap(function))
+        return [*ast.walk(ast.parse(textwrap.dedent(source)))]
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return []
+
+
+def _overlooked(function: Any) -> str:
+    """Return the diagnosis of a wrong function that never uses one of its arguments, or ""."""
+    function, parts = inspect.unwrap(function), syntax(function)
+    if not inspect.isfunction(function) or not parts:
+        return ""
+    moved = [part.target for part in parts if isinstance(part, ast.AugAssign)]
+    read = [part for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)]
+    used = {part.id for part in [*read, *moved] if isinstance(part, ast.Name)}
     asked = inspect.signature(function).parameters.items()
-    unused = [name for name, p in asked if p.default is p.empty and name not in loaded]
+    unused = [name for name, p in asked if p.default is p.empty and name not in used]
     if not unused:
-        return None
-    outside = [n for n in code.co_names if n in loaded and isinstance(function.__globals__.get(n), DATA)]
+        return ""
+    names, space = function.__code__.co_names, function.__globals__
+    outside = [name for name in names if name in used and isinstance(space.get(name), DATA)]
     instead = f" and reads `{outside[0]}` from outside" if outside else ""
     return f"your function does not use its argument `{unused[0]}`{instead}"
 
 
-# What beginners meet first, in our words: error, a part of Python's message, and what to look for.
-ERRORS = """
-IndexError · out of range :: an index is one too far: the last of n places is n - 1
-IndexError · out of bounds :: an index is one too far: the last of n places is n - 1
-KeyError · :: the dictionary has no such key yet: use .get(key, 0), or put the key in first
-TypeError · unhashable type: 'list' :: a list cannot be a key or a member of a set: use tuple(...)
-ValueError · values to unpack :: a loop over a dictionary gives its keys: use .items() for pairs
-TypeError · cannot unpack non-iterable :: there is one value here, not several: is .items() or zip missing?
-TypeError · has no len() :: a single value stands where a list or a tensor is wanted
-TypeError · object is not iterable :: a single value stands where a list or a tensor is wanted
-TypeError · object is not subscriptable :: only a list, tensor or dictionary has places: leave out [...]
-TypeError · NoneType :: something is None here: list.sort(), .append() and the like return None
-AttributeError · 'NoneType' :: something is None here: list.sort(), .append() and the like return None
-AttributeError · 'list' object has no :: a list stands where a tensor or an array is wanted: torch.tensor(...)
-AttributeError · 'int' object has no :: a number stands where a tensor is wanted: torch.tensor(...)
-AttributeError · 'float' object has no :: a number stands where a tensor is wanted: torch.tensor(...)
-TypeError · 'Tensor' object is not callable :: a tensor has rows: write table[...], and not table(...)
-TypeError · Module.__init__() takes :: is it called __init__, with two underscores before and behind it?
-AttributeError · before Module.__init__() call :: super().__init__() comes first in __init__
-RuntimeError · shapes cannot be multiplied :: the sizes do not fit: print both shapes. Is a transpose missing?
-TypeError · must be Tensor, not :: a number or a list stands where a tensor is wanted: torch.tensor(...)
-TypeError · integer tensors of a single :: a tensor stands where one integer is wanted: .item()
-ValueError · only one element tensors :: a tensor of several values stands where one number is wanted
-RuntimeError · cannot be converted to Scalar :: a tensor of several values stands where one number is wanted
-RuntimeError · Boolean value of Tensor :: `if` wants one True or False, and this tensor has several
-ValueError · truth value of an array :: `if` wants one True or False, and this array has several
-NameError · :: run the cells above, from the top
-UnboundLocalError · :: the name has no value yet on this way through your function: set it before the loop
-RecursionError · :: your function calls itself for ever: when does it end?
-TooLong · :: it ran too long and was stopped: does a loop never end?
-SystemExit · :: sys.exit() ends the whole program: use `return` to end a function
-"""
+def _loop_changed(function: Any) -> str:
+    """Return the diagnosis of a `for` whose variable is moved on by hand, which does nothing, or ""."""
+    for loop in syntax(function):
+        if isinstance(loop, ast.For):
+            name = ast.unparse(loop.target)
+            moved = [ast.unparse(part.target) for part in ast.walk(loop) if isinstance(part, ast.AugAssign)]
+            if name in moved:
+                told = f"`{name} += …` inside `for {name} in` skips nothing: `for` sets {name} anew"
+                return f"{told}. Use while"
+    return ""
 
 
 def look_for(error: BaseException) -> str:
     """Return what a beginner should look for after this error, or ""."""
-    kinds, found = {kind.__name__ for kind in type(error).__mro__}, ""
-    for line in ERRORS.strip().splitlines():
-        kind, part, told = re.split(r" · ?| ?:: ", line, maxsplit=2)
-        if kind in kinds and part.strip() in _message(error):
-            found = told  # the last one fits best: an UnboundLocalError is a NameError, too
-    return found
+    kinds, message = {kind.__name__ for kind in type(error).__mro__}, _message(error)
+    found = [told for kind, part, told in ERRORS if kind in kinds and part in message]
+    return found[-1] if found else ""
 
 
-def raised(error: Any) -> str:
-    """Return " (your code raised ...)" with type and message, or "" for what is no error."""
-    return (
-        f" (your code raised {type(error).__name__}: {_message(error)})"
-        if isinstance(error, Exception)
-        else ""
-    )
+def raised(error: BaseException) -> str:
+    """Return "your code raised TYPE: MESSAGE"."""
+    return f"your code raised {type(error).__name__}: {_message(error)}".removesuffix(": ")
 
 
 def _message(error: BaseException) -> str:
@@ -188,32 +163,14 @@ def _message(error: BaseException) -> str:
     return message if len(message) <= 240 else f"{message[:239]}…"
 
 
-def _loop_changed(function: Any) -> str | None:
-    """Return the diagnosis of a `for` whose variable is moved on by hand, which does nothing, or None."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))
-    except (OSError, TypeError, SyntaxError, ValueError):
-        return None
-    for loop in ast.walk(tree):
-        if isinstance(loop, ast.For) and isinstance(loop.target, ast.Name):
-            name = loop.target.id
-            moves = (part.target for part in ast.walk(loop) if isinstance(part, ast.AugAssign))
-            if any(isinstance(target, ast.Name) and target.id == name for target in moves):
-                return (
-                    f"`{name} += …` inside `for {name} in` skips nothing: `for` sets {name} anew. Use while"
-                )
-    return None
-
-
-def _verdict(error: BaseException, answer: Any = None) -> str:
+def _verdict(error: BaseException, answer: Any) -> str:
     """Return the verdict for what ended an exercise: a check, a stub's own error, or an error of the learner.
 
     An error of the learner is given with its type, its message, the innermost line of a notebook cell, and
     what a beginner should look for."""
     if isinstance(error, Ended):
         return str(error)
-    message = _message(error)
-    on_dots = isinstance(error, TypeError | AttributeError) and "ellipsis" in message.lower()
+    on_dots = isinstance(error, TypeError | AttributeError) and "ellipsis" in _message(error).lower()
     if on_dots or isinstance(error, NotImplementedError):
         return BLANK
     frames = traceback.extract_tb(error.__traceback__)
@@ -221,10 +178,8 @@ def _verdict(error: BaseException, answer: Any = None) -> str:
     line = ""
     if cells and cells[-1].filename != frames[0].filename:  # not the check cell itself
         line = linecache.getline(cells[-1].filename, cells[-1].lineno or 0).strip()
+    at = f", at `{line}`" if line else ""
     look = _loop_changed(answer) or look_for(error)
-    sentence = f"not yet: {look}" if look else "not yet"
     if isinstance(error, TooLong):
-        return sentence + (f", at `{line}`" if line else "")
-    python = f"your code raised {type(error).__name__}" + (f": {message}" if message else "")
-    python += f", at `{line}`" if line else ""
-    return f"{sentence} ({python})" if look else f"{sentence}: {python}"
+        return f"not yet: {look}{at}"
+    return f"not yet: {look} ({raised(error)}{at})" if look else f"not yet: {raised(error)}{at}"

@@ -25,19 +25,18 @@ STREAM, LEFT, RIGHT, COUNT = 1.45, 2.15, 3.35, 8.85  # inches: the stream, a bra
 
 def ladder(here: str) -> None:
     """Draw the course's ladder of models, from the lowest rung up; `here` names the rung where we are."""
-    sizes = [name.split()[0] for name in machine.ladder()]  # of "0.8M Shakespeare"
-    sizes += ["MoE", "", ""]
-    named = zip((name for _, name, _ in DRAWINGS["ladder"]), sizes, strict=True)
-    rungs = ", ".join(f"{name} ({size})" if size else name for name, size in named)
-    alt = f"The ladder of models, from the lowest rung up: {rungs}. We are at {here}."
+    sizes = [*(name.split()[0] for name in machine.ladder()), "MoE", "", ""]  # of "0.8M Shakespeare"
+    rungs = [(*rung, size) for rung, size in zip(DRAWINGS["ladder"], sizes, strict=True)]
+    names = ", ".join(f"{name} ({size})" if size else name for _, name, _, size in rungs)
+    alt = f"The ladder of models, from the lowest rung up: {names}. We are at {here}."
     with paper(alt, 9.4, 6 * 0.8 + 0.1) as axes:
-        for i, (notebooks, name, about) in enumerate(DRAWINGS["ladder"]):
+        for i, (notebooks, name, about, size) in enumerate(rungs):
             left, y = 0.05 + 0.32 * i, 0.43 + 0.8 * i
             ground, ink = (BLUE, "white") if name == here else (PALE, INK)
             box(axes, left, y, 7.6, 0.66, facecolor=ground, edgecolor=BLUE)
             write(axes, left + 0.16, y, notebooks, color=ink)
             write(axes, left + 0.95, y, name, 15, color=ink, weight="bold")
-            write(axes, left + 2.62, y, sizes[i], 15, color=ink)
+            write(axes, left + 2.62, y, size, 15, color=ink)
             write(axes, left + 3.5, y, about, color=ink)
             if name == here:
                 write(axes, left + 7.7, y, "◀ here", color=BLUE)
@@ -88,14 +87,14 @@ def _row(
 
 def _blocks(axes: Axes, low: float, block: nn.Module, *others: nn.Module) -> float:
     """Draw one block in a dashed frame, with the number of its kind. Returns the height of its upper end."""
-    n, each, y, centre = 1 + len(others), _count(block), low + 0.1, RIGHT + 2.1
-    attention, mlp = (block.attn_norm, "attention", block.attn), (block.mlp_norm, "MLP", block.mlp)
-    for (norm, name, part), colour in ((attention, style.GREEN), (mlp, style.PINK)):
+    n, each, y = 1 + len(others), _count(block), low + 0.1
+    halves = [("attention", block.attn, block.attn_norm, style.GREEN)]
+    halves += [("MLP", block.mlp, block.mlp_norm, style.PINK)]
+    for name, part, norm, colour in halves:
         # off the stream, through a norm and a part, and back on: x = x + part(norm(x))
-        out, y = y + 0.45, y + 1.1
+        out, y, centre = y + 0.45, y + 1.1, RIGHT + 2.1
         box(axes, LEFT, out, 0.95, 0.66, "norm", f"{_count(norm):,}")
-        look = {"facecolor": style.tint(colour), "weight": "bold"}
-        box(axes, RIGHT, out, 4.2, 0.66, name, _inside(part), **look)
+        box(axes, RIGHT, out, 4.2, 0.66, name, _inside(part), facecolor=style.tint(colour), weight="bold")
         write(axes, COUNT, out, f"{_count(part):,}", ha="right")
         arrow(axes, (STREAM, out), (LEFT, out))
         arrow(axes, (LEFT + 0.95, out), (RIGHT, out))

@@ -92,10 +92,9 @@ def _value_sentence(a: np.ndarray, b: np.ndarray, close: np.ndarray) -> str:
     gap = np.subtract(a, b, out=np.zeros(a.shape, complex), where=~close, dtype=complex)  # of any kind
     where = np.unravel_index(int(np.abs(gap).argmax()), gap.shape)
     wrong, place = int((~close).sum()), ", ".join(map(str, where))
-    return (
-        f"{wrong} of {close.size} {'value differs' if wrong == 1 else 'values differ'}, "
-        f"most at [{place}]: yours {_number(a[where])}, expected {_number(b[where])}"
-    )
+    differ = "value differs" if wrong == 1 else "values differ"
+    numbers = f"yours {_number(a[where])}, expected {_number(b[where])}"
+    return f"{wrong} of {close.size} {differ}, most at [{place}]: {numbers}"
 
 
 def _number(value: np.ndarray) -> str:

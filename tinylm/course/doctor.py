@@ -8,6 +8,7 @@ import contextlib
 import copy
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -126,9 +127,9 @@ def comparable(record: Record) -> list[Record]:
     """Return the course's records of the same text, model and plan. Raises RunError for fewer than three."""
     if not record.steps:
         raise RunError("the run has not logged a step yet: try again when it has")
-    kept = [read_record(path) for path in sorted((paths.DATA / "runs").glob("*.jsonl"))]
-    kept = [old for old in kept if old.what == "training" and old.header != record.header]
-    same = [old for old in kept if _kind(old) == _kind(record)]
+    kept = map(read_record, sorted((paths.DATA / "runs").glob("*.jsonl")))
+    others = [old for old in kept if old.what == "training" and old.header != record.header]
+    same = [old for old in others if _kind(old) == _kind(record)]
     if len(same) < 3:
         here = f"of {record.header['recipe']} with these settings the course ships {len(same)}"
         way_out = "type `python -m tinylm train shakespeare_baseline`, then ask about that run"
@@ -138,12 +139,9 @@ def comparable(record: Record) -> list[Record]:
 
 def training_curve(record: Record) -> dict[int, float]:
     """Return the smoothed training loss by step: a running mean, in which no value depends on a later one."""
-    curve, mean = {}, None
-    for line in record.steps:
-        loss = _number(line["loss"])
-        mean = loss if mean is None else SMOOTH * mean + (1 - SMOOTH) * loss
-        curve[line["step"]] = mean
-    return curve
+    losses = {line["step"]: _number(line["loss"]) for line in record.steps}
+    means = accumulate(losses.values(), lambda mean, loss: SMOOTH * mean + (1 - SMOOTH) * loss)
+    return dict(zip(losses, means, strict=True))
 
 
 def validation_curve(record: Record) -> dict[int, float]:
@@ -162,8 +160,7 @@ def healthy_band(curves: Sequence[dict[int, float]]) -> dict[int, tuple[float, f
     losses = np.array([[curve[step] for step in steps] for curve in curves])  # (n, steps)
     mean, variance = losses.mean(axis=0), losses.var(axis=0, ddof=1) * (1 + 1 / len(curves))
     half = mean * max(WIDE * np.sqrt(np.mean(variance / mean**2)), FLOOR)
-    edges = zip((mean - half).tolist(), (mean + half).tolist(), strict=True)
-    return dict(zip(steps, edges, strict=True))
+    return dict(zip(steps, zip((mean - half).tolist(), (mean + half).tolist(), strict=True), strict=True))
 
 
 def _cause(record: Record, others: Sequence[Record], is_low: bool) -> str:

@@ -4,7 +4,10 @@ All have one style, and their words are those of the course's example sentence. 
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
+
+import numpy as np
 
 from tinylm.course import style
 from tinylm.course.diagrams import DRAWINGS, arrow, box, line, paper, plus, write
@@ -19,24 +22,23 @@ def flow(boxes: Mapping[str, Box], arrows: str, *, title: str, alt: str) -> None
     """Draw boxes with arrows between them: {"q": (1, 0, "query\\n(T, D)")} and "x>q x>k q>s".
 
     The first line of a box's text is its name, in bold. The second line says what the box holds."""
-
-    def width(text: str) -> float:
-        name, _, inside = text.partition("\n")
-        return max(0.9, 0.2 + 0.118 * len(name), 0.2 + 0.09 * len(inside))
-
-    columns = sorted({column for column, _, _ in boxes.values()})
-    wide = {c: max(width(text) for column, _, text in boxes.values() if column == c) for c in columns}
-    left = {c: 0.1 + sum(wide[other] + GAP for other in columns if other < c) for c in columns}
-    lanes = max(lane for _, lane, _ in boxes.values()) + 1
-    long, high = max(5.0, left[columns[-1]] + wide[columns[-1]] + 0.1), lanes * LANE
-    with paper(alt, long, high, title=title) as axes:
-        for column, lane, text in boxes.values():
-            look = {"facecolor": style.tint(COLOURS[columns.index(column) % 6]), "weight": "bold"}
-            box(axes, left[column], high - (lane + 0.5) * LANE, wide[column], HIGH, *text.split("\n"), **look)
+    edges, at = {}, 0.1  # of each column: its left and its right end
+    for n in sorted({column for column, _, _ in boxes.values()}):
+        texts = [text.partition("\n") for column, _, text in boxes.values() if column == n]
+        letters = [max(0.118 * len(name), 0.09 * len(inside)) for name, _, inside in texts]
+        edges[n] = at, at + max(0.9, 0.2 + max(letters))
+        at = edges[n][1] + GAP
+    columns, lanes = [*edges], [lane + 0.5 for _, lane, _ in boxes.values()]
+    high = LANE * (max(lanes) + 0.5)
+    with paper(alt, max(5.0, at - GAP + 0.1), high, title=title) as axes:
+        heights = {name: high - LANE * lane for name, lane in zip(boxes, lanes, strict=True)}
+        for name, (column, _, text) in boxes.items():
+            (left, right), colour = edges[column], style.tint(COLOURS[columns.index(column) % 6])
+            where = left, heights[name], right - left, HIGH
+            box(axes, *where, *text.split("\n"), facecolor=colour, weight="bold")
         for start, end in (pair.split(">") for pair in arrows.split()):
-            (c, lane, _), (to, other, _) = boxes[start], boxes[end]
-            begin = (left[c] + wide[c], high - (lane + 0.5) * LANE)
-            arrow(axes, begin, (left[to], high - (other + 0.5) * LANE))
+            (_, right), (left, _) = edges[boxes[start][0]], edges[boxes[end][0]]
+            arrow(axes, (right, heights[start]), (left, heights[end]))
 
 
 def drawing(name: str) -> None:
@@ -45,24 +47,18 @@ def drawing(name: str) -> None:
     flow(fixed["boxes"], fixed["arrows"], title=fixed["title"], alt=fixed["alt"])
 
 
-def residual_stream(words: Sequence[str] = SENTENCE, position: int = 4) -> None:
-    """Draw a line for each word, straight through one block, and what is added to the line at `position`.
+def residual_stream() -> None:
+    """Draw a line for each word, straight through one block, and what is added to the line of “she”.
 
     Attention reads this line and the lines above it, the MLP reads this line alone. Later words are grey."""
-    word = f"“{words[position]}”"
-    told = f"The words “{' '.join(words)}” are straight lines through a block. Attention reads a normed copy "
-    told += f"of the line of {word} and of those above, and adds its result a to the line of {word}. "
-    told += "Then the MLP reads a normed copy of this line alone, and adds m."
-    # inches: from line to line, with room above the chosen one for the boxes and below it for the sums
-    heights = [0.42 * (position - i) + 1.1 * (i < position) - 0.2 * (i > position) for i in range(len(words))]
-    low, high = heights[-1] - 0.4, max(heights[0], 1.0) + 0.3
-    with paper(told, 9.2, high, low, title="The residual stream") as axes:
-        for i, (word, y) in enumerate(zip(words, heights, strict=True)):
-            colour = INK if i == position else BLUE if i < position else GREY
+    fixed, here = DRAWINGS["residual_stream"], SENTENCE.index("she")
+    with paper(fixed["alt"], 9.2, 3.08, -1.44, title=fixed["title"]) as axes:
+        for i, (word, y) in enumerate(zip(SENTENCE, fixed["heights"], strict=True)):
+            colour = INK if i == here else BLUE if i < here else GREY
             write(axes, 1.0, y, word, 15, ha="right", color=colour)
-            arrow(axes, (1.15, y), (9.0, y), color=colour, linewidth=3.2 if i == position else 1.8)
-            if i < position:  # a copy goes down into attention
-                x = 2.9 + 1.5 * (i + 0.5) / position
+            arrow(axes, (1.15, y), (9.0, y), color=colour, linewidth=3.2 if i == here else 1.8)
+            if i < here:  # a copy goes down into attention
+                x = 2.9 + 1.5 * (i + 0.5) / here
                 arrow(axes, (x, y), (x, 1.17), color=BLUE)
                 axes.plot(x, y, "o", color=BLUE)
         for x, name, colour, result in ((1.55, "attention", style.GREEN, "a"), (5.3, "MLP", style.PINK, "m")):
@@ -82,15 +78,12 @@ def look_back(words: Sequence[str], position: int, weights: Any, *, title: str) 
     """Draw a row of words, with an arc from the word at `position` to each word that it looks at.
 
     weights (T,): the larger a weight, the thicker its arc. Words after the position are grey."""
-    weights, middles, at = style.to_numpy(weights), [], 0.0
-    for word in words:
-        middles.append(at + 0.08 * len(word) + 0.2)
-        at += 0.16 * len(word) + 0.5
+    weights, wide = style.to_numpy(weights), [0.16 * len(word) + 0.5 for word in words]
     told = f"The words {' '.join(words)}, with arcs from “{words[position]}” back to the words before it."
-    with paper(told, max(6.0, at), 2.2, -0.35, title=title) as axes:
-        here = middles[position]
-        wide = 0.18 * len(words[position]) + 0.24
-        box(axes, here - wide / 2, 0.35, wide, 0.5, facecolor=BLUE, edgecolor=BLUE)
+    with paper(told, max(6.0, sum(wide)), 2.2, -0.35, title=title) as axes:
+        middles = [sum(wide[:place]) + width / 2 - 0.05 for place, width in enumerate(wide)]
+        here, frame = middles[position], 0.18 * len(words[position]) + 0.24
+        box(axes, here - frame / 2, 0.35, frame, 0.5, facecolor=BLUE, edgecolor=BLUE)
         for place, (word, middle) in enumerate(zip(words, middles, strict=True)):
             colour = "white" if place == position else INK if place < position else GREY
             write(axes, middle, 0.35, word, 16, ha="center", color=colour)
@@ -105,18 +98,18 @@ def look_back(words: Sequence[str], position: int, weights: Any, *, title: str) 
 def arrows(vectors: Mapping[str, Sequence[float]], *, title: str, xlabel: str, ylabel: str) -> None:
     """Draw vectors of two numbers as named arrows from one point. Similar vectors point the same way."""
     points = {name: style.to_numpy(vector) for name, vector in vectors.items()}
-    most = 1.25 * max(1.0, *(float(n) for point in points.values() for n in point))
-    least = 1.25 * min(0.0, *(float(n) for point in points.values() for n in point)) - 0.2
+    numbers = np.concatenate([*points.values()])
+    least, most = 1.25 * min(0.0, numbers.min()) - 0.2, 1.25 * max(1.0, numbers.max())
+    ticks, named = range(math.ceil(least), math.ceil(most)), {"xlabel": xlabel, "ylabel": ylabel}
     told = f"Arrows from one point, in the plane of {xlabel} and {ylabel}: {', '.join(points)}."
     with style.figure(told, 5.2, 4.6) as axes:
-        for number, (name, (x, y)) in enumerate(points.items()):
-            arrow(axes, (0, 0), (x, y), linewidth=2.6, color=COLOURS[number % 6])
-            axes.annotate(name, (x, y), (6, 6), textcoords="offset points", color=INK, fontsize=14)
+        for colour, (name, end) in zip(cycle(COLOURS), points.items(), strict=False):
+            arrow(axes, (0, 0), end, linewidth=2.6, color=colour)
+            axes.annotate(name, end, (6, 6), textcoords="offset points", color=INK, fontsize=14)
         axes.axhline(0, color=GREY, linewidth=1)
         axes.axvline(0, color=GREY, linewidth=1)
-        ticks = range(math.ceil(least), math.ceil(most))
         axes.set(xlim=(least, most), ylim=(least, most), xticks=ticks, yticks=ticks)
-        axes.set(title=title, xlabel=xlabel, ylabel=ylabel, aspect="equal")
+        axes.set(title=title, aspect="equal", **named)
         axes.grid()
 
 
@@ -151,10 +144,9 @@ def merge_tree(word: str, merges: Sequence[tuple[bytes, bytes]], *, title: str) 
                 row[i : i + 2] = [(left + right, (x + far) / 2, high)]
     top = max(y for _, _, y in row) + 0.6
     tokens = [style.show_bytes(piece, drawn=True) for piece, _, _ in row]
-    told = f"The tree of merges of “{word}”: {len(letters)} bytes below, {len(joints)} joints, numbered "
-    count = f"{len(tokens)} token{'s' * (len(tokens) > 1)}"
-    told += f"in the order of the merges, and {count} on top: {', '.join(tokens)}."
-    with paper(told, step * len(letters), top + 0.3, title=title) as axes:
+    told = f"The tree of merges of “{word}”: {len(letters)} bytes below, {len(joints)} joints, numbered in "
+    told += f"the order of the merges, and {len(tokens)} token{'s' * (len(tokens) > 1)} on top: "
+    with paper(told + f"{', '.join(tokens)}.", step * len(letters), top + 0.3, title=title) as axes:
         for i, letter in enumerate(letters):
             name = style.show_bytes(letter, drawn=True)
             box(axes, i * step + 0.03, 0.33, step - 0.06, 0.66, name, str(letter[0]))
@@ -162,8 +154,9 @@ def merge_tree(word: str, merges: Sequence[tuple[bytes, bytes]], *, title: str) 
             line(axes, x, y)
             ground = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": INK}
             write(axes, (x[0] + x[-1]) / 2, y[1], number, ha="center", bbox=ground)
-        left, look = 0.0, {"facecolor": style.tint(BLUE), "weight": "bold"}
+        left = 0.03
         for token, (piece, x, y) in zip(tokens, row, strict=True):
             line(axes, [x, x], [y, top - 0.25])
-            box(axes, left + 0.03, top, step * len(piece) - 0.06, 0.5, token, **look)
-            left += step * len(piece)
+            wide = step * len(piece)
+            box(axes, left, top, wide - 0.06, 0.5, token, facecolor=style.tint(BLUE), weight="bold")
+            left += wide

@@ -30,10 +30,6 @@ class Bounded(io.TextIOBase):
         self.left = max(0, self.left - len(text))
         return len(text)
 
-    def flush(self) -> None:
-        """Flush the stream below."""
-        self.stream.flush()
-
 
 @contextlib.contextmanager
 def guarded(seconds: float, *, characters: int = CHARACTERS) -> Iterator[None]:
@@ -43,7 +39,7 @@ def guarded(seconds: float, *, characters: int = CHARACTERS) -> Iterator[None]:
     on Windows. A block inside another has a limit of its own, and the outer limit counts on afterwards."""
 
     def stop(*_: object) -> None:
-        raise TooLong
+        raise TooLong("it ran too long and was stopped")
 
     out = Bounded(sys.stdout, characters)
     can_stop = hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()

@@ -51,19 +51,19 @@ def attention_map(
 
 def attention_heads(weights: Any, tokens: Labels, *, title: str = "", names: Labels = ()) -> None:
     """Draw several heads (H, T, T) as small maps on one scale, with the tokens where they fit (T <= 16)."""
-    weights = style.to_numpy(weights)
-    heads, t = weights.shape[0], len(tokens)
+    heads, t = len(weights), len(tokens)
     columns = min(heads, 4)
     rows, side = -(-heads // columns), 8.6 / columns
     shown, cell = tokens if t <= 16 else (), (side - 0.4) / t
+    names = names or [f"head {i}" for i in range(heads)]
     alt = f"Attention maps{title and f' of {title}'}: {heads} heads over {t} tokens, a row for each query."
     with style.figure(alt, 8.6, rows * (side + 0.45) + 0.7, nrows=rows, ncols=columns, squeeze=False) as grid:
         for axes in grid.flat[heads:]:
             axes.axis("off")
-        for i, (axes, head) in enumerate(zip(grid.flat, weights, strict=False)):
-            left = shown if i % columns == 0 else ()
+        for axes, head, name in zip(grid.flat, style.to_numpy(weights), names, strict=False):
+            left = shown if axes in grid[:, 0] else ()
             image = _paint(axes, _without_future(head), left, shown, cell, (0, 1))
-            axes.set_title(names[i] if names else f"head {i}", fontsize=14, fontweight="normal", loc="center")
+            axes.set_title(name, fontsize=14, fontweight="normal", loc="center")
         figure = grid[0, 0].figure
         bar = figure.colorbar(image, ax=grid, location="bottom", fraction=0.05, aspect=40, pad=0.02)
         bar.outline.set_visible(False)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tinylm.errors import DataError
+from tinylm.text.download import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -55,10 +56,7 @@ def copy_notebooks(notebooks: Path = NOTEBOOKS, mine: Path = MINE, solved: bool 
             notebook.setdefault("metadata", {})[GIVEN] = sources
             for cell in notebook["cells"]:
                 cell |= {"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {}
-            beside = mine / f".{name}.{os.getpid()}.tmp"  # a reader finds the old file or the new one
-            text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-            beside.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(beside, mine / name)
+            write_json(mine / name, notebook)
         if not solved:
             print(f"{Path(name).stem}: {done[name]}")
     if solved:

@@ -25,19 +25,18 @@ A line without ` :: ` is a wrong answer for which we have no sentence. Long line
 
 Shown in 00_start_here."""
 
-import copy
 import functools
 import re
 import textwrap
 import tomllib
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
-from tinylm.course.checks import Check, Ended, raised
+from tinylm.course.checks import GIVEN, Check, Ended, raised, syntax
 from tinylm.course.differences import difference
 from tinylm.course.guard import TooLong, guarded
 from tinylm.course.source import defined, run
@@ -46,8 +45,7 @@ from tinylm.errors import TinyLMError
 
 Case = tuple[Any, ...]
 BREAK, AND, ARROW, TOLD = " ⏎ ", " && ", re.compile(r" ->(?: |$)"), " :: "
-CHANGED = {torch.Tensor: "tensor", np.ndarray: "array", list: "list", dict: "dictionary", set: "set"}
-SECONDS, SLIP_SECONDS = 10.0, 1.0  # a slip may loop for ever, too
+SLIP_SECONDS = 1.0  # a slip may loop for ever, too
 
 
 class Slip(NamedTuple):
@@ -66,88 +64,58 @@ def edited(solution: str, edits: str) -> str:
     for edit in edits.split(AND):
         old, new = (part.strip() for part in ARROW.split(edit, maxsplit=1))
         place = re.compile(r"\s*\n\s*".join(re.escape(part) for part in old.split(BREAK)))
-        if not place.search(solution):
+        found = place.search(solution)
+        if not found:
             raise TinyLMError(f"`{old}` is not in the solution:\n{solution}")
-
-        def put(found: re.Match[str], new: str = new, text: str = solution) -> str:
-            line = text[text.rfind("\n", 0, found.start()) + 1 :]
-            return new.replace(BREAK, "\n" + " " * (len(line) - len(line.lstrip())))
-
-        solution = place.sub(put, solution)
+        line = solution[solution.rfind("\n", 0, found.start()) + 1 :]
+        indent = " " * (len(line) - len(line.lstrip()))
+        solution = place.sub(new.replace("\\", r"\\").replace(BREAK, "\n" + indent), solution)
     return solution
 
 
 def read_slips(solution: str, text: str) -> list[Slip]:
     """Read lines of `edits :: told`. A line that begins with one of the signs goes on with the line above."""
-    joined = re.sub(r"\n\s*(?=(?:::|->|⏎|&&) )", " ", textwrap.dedent(text))
-    lines = [line.strip() for line in joined.splitlines() if line.strip()]
-    parts = [line.partition(TOLD) for line in lines]
-    return [
-        Slip(line, edited(solution, edits.strip()), told.strip())
-        for line, (edits, _, told) in zip(lines, parts, strict=True)
-    ]
-
-
-def fresh(value: Any) -> Any:
-    """Return a copy of what a function might change, and anything else as it is."""
-    if isinstance(value, torch.Generator):
-        return value.clone_state()
-    return copy.deepcopy(value) if isinstance(value, tuple(CHANGED)) else value
+    joined, slips = re.sub(r"\n\s*(?=(?:::|->|⏎|&&) )", " ", textwrap.dedent(text)), []
+    for line in filter(None, map(str.strip, joined.splitlines())):
+        edits, _, told = line.partition(TOLD)
+        slips.append(Slip(line, edited(solution, edits.strip()), told.strip()))
+    return slips
 
 
 def call(check: Check, answer: Callable[..., Any], *case: Any) -> Any:
     """Return what the answer gives for a case, whose lists, tensors and so on it must not change."""
-    own = [fresh(value) for value in case]
-    result = check.run(answer, *own)
-    for mine, theirs in zip(own, case, strict=True):
-        kind = next((name for kind, name in CHANGED.items() if isinstance(theirs, kind)), "")
-        check.that(
-            not kind or difference(mine, theirs) is None,
-            f"your function changes the {kind} that it was given: make a new one",
-        )
-    return result
+    own = [value.clone_state() if isinstance(value, torch.Generator) else value for value in case]
+    return check.run(answer, *own, kept=[*GIVEN])
 
 
+@dataclass(eq=False)
 class Exercise:
     """One exercise of a lesson. Call it with an answer to mark it; it returns what the notebook goes on with.
 
     solution: source whose last definition is the answer. cases: tuples of arguments, or a function that makes
     them. run(check, answer, *case): what is compared, by default what the answer returns. said: the diagnosis
     where no slip agrees, formatted with the case. forbid: names that the answer must not use. seconds: the
-    longest time for all cases. number: of the notebook, whose answers are kept. near: rtol and atol of the
-    comparison."""
+    longest time for all cases. number: of the notebook, whose answers are kept. rtol, atol: how near floats
+    must be."""
 
-    def __init__(
-        self,
-        title: str,
-        solution: str,
-        names: dict[str, Any],
-        *,
-        cases: Sequence[Case] | Callable[[], Sequence[Case]],
-        slips: str,
-        run: Callable[..., Any] = call,
-        said: str = "",
-        forbid: Sequence[str] = (),
-        seconds: float = SECONDS,
-        number: str = "",
-        **near: float,
-    ) -> None:
-        self.title, self.solution = title, textwrap.dedent(solution).strip("\n") + "\n"
-        self.names, self.given = dict(names), defined(self.solution, names)
-        self.name: str = self.given.__name__
-        self._cases, self._slips, self.run = cases, slips, run
-        self.said, self.forbid, self.seconds, self.near = said, forbid, seconds, near
-        self.number = number
+    title: str
+    solution: str
+    names: dict[str, Any]
+    _: KW_ONLY
+    cases: Sequence[Case] | Callable[[], Sequence[Case]]
+    slips: str
+    run: Callable[..., Any] = call
+    said: str = ""
+    forbid: Sequence[str] = ()
+    seconds: float = 10.0
+    number: str = ""
+    rtol: float = 1e-4
+    atol: float = 1e-6
 
-    @functools.cached_property
-    def cases(self) -> Sequence[Case]:
-        """The tuples of arguments."""
-        return self._cases() if callable(self._cases) else self._cases
-
-    @functools.cached_property
-    def slips(self) -> list[Slip]:
-        """The usual mistakes, which are read when the first wrong answer comes."""
-        return read_slips(self.solution, self._slips)
+    def __post_init__(self) -> None:
+        self.solution = textwrap.dedent(self.solution).strip("\n") + "\n"
+        self.given = defined(self.solution, self.names)
+        self.near = {"rtol": self.rtol, "atol": self.atol}
 
     def __call__(self, answer: Any) -> Any:
         """Mark the answer in one printed line; return it where it is right, and otherwise the solution."""
@@ -158,35 +126,56 @@ class Exercise:
             self.mark(check, answer)
         if check.verdict != "correct":
             return self.given
-        if self.number and (why := keep(self.number, self.name, answer)):
+        if self.number and (why := keep(self.number, self.given.__name__, answer)):
             print(f"not kept for later notebooks: {why}")
         return answer
 
     def mark(self, check: Check, answer: Any) -> None:
         """Compare the answer with the solution in every case. Raise what ends the exercise at the first."""
-        check.answer, check.given = answer, self.given
-        check.forbid(answer, *self.forbid)
+        check.answer = answer
+        names = {getattr(part, "id", getattr(part, "attr", "")) for part in syntax(answer)}
+        if used := names & {*self.forbid}:
+            raise Ended(f"not yet: the contract asks you to do without `{min(used)}`")
         # What the notebook draws afterwards does not depend on how an answer, or a slip of it, is written.
         with guarded(self.seconds), torch.random.fork_rng(devices=[]):
-            for k in range(len(self.cases)):
-                outcome = self.outcome(answer, k, check)
+            for k, right in enumerate(self.right):
+                outcome = self.outcome(answer, k)
                 if isinstance(outcome, Ended):
                     raise outcome
-                if self.differs(outcome, self.right[k]):
-                    self.explain(check, answer, k, outcome)
-                check.checks += 1
+                if self.differs(outcome, right):
+                    self.explain(check, k, outcome)
+
+    @functools.cached_property
+    def inputs(self) -> Sequence[Case]:
+        """The cases, which are made when the first answer comes."""
+        return self.cases() if callable(self.cases) else self.cases
 
     @functools.cached_property
     def right(self) -> list[Any]:
         """What the solution gives in each case."""
-        return [self.outcome(self.given, k) for k in range(len(self.cases))]
+        return self.outcomes(self.given)
 
-    def outcome(self, answer: Any, k: int, check: Check | None = None) -> Any:
+    @functools.cached_property
+    def mistakes(self) -> list[tuple[Slip, list[Any]]]:
+        """The slips that have a sentence, each with its outcomes, when the first wrong answer comes."""
+        found = []
+        for slip in read_slips(self.solution, self.slips):
+            if slip.told:
+                try:
+                    with guarded(SLIP_SECONDS, characters=0):
+                        found.append((slip, self.outcomes(defined(slip.source, self.names))))
+                except (TooLong, Exception):  # it loops for ever, or cannot even be defined
+                    continue
+        return found
+
+    def outcomes(self, answer: Any) -> list[Any]:
+        """Return what the answer gives in each case."""
+        return [self.outcome(answer, k) for k in range(len(self.inputs))]
+
+    def outcome(self, answer: Any, k: int) -> Any:
         """Return what the answer gives in case k, or the error that it raises."""
-        if check is None:
-            check = Check(self.title, answer=answer, given=self.given)
         try:
-            return self.run(check, answer, *self.cases[k])
+            return self.run(Check(self.title, answer, self.given), answer, *self.inputs[k])
         except Exception as error:
             return error
 
@@ -196,41 +185,22 @@ class Exercise:
             return type(mine) is not type(theirs) or str(mine) != str(theirs)
         return difference(mine, theirs, kinds=kinds, **self.near) is not None
 
-    @functools.cached_property
-    def mistakes(self) -> list[tuple[Slip, list[Any]]]:
-        """The slips that have a sentence, each with its outcomes."""
-        found = []
-        for slip in self.slips:
-            if slip.told:
-                try:
-                    with guarded(SLIP_SECONDS, characters=0):
-                        wrong = defined(slip.source, self.names)
-                        found.append((slip, [self.outcome(wrong, k) for k in range(len(self.cases))]))
-                except (TooLong, Exception):  # it loops for ever, or cannot even be defined
-                    continue
-        return found
-
-    def explain(self, check: Check, answer: Any, k: int, outcome: Any) -> None:
+    def explain(self, check: Check, k: int, outcome: Any) -> None:
         """End the exercise with the sentence of the slip that agrees with the answer in the most cases.
 
         Two slips may agree in one case, so all cases are asked; case k is the first that is wrong."""
-        outcomes = [self.outcome(answer, i) for i in range(len(self.cases))]
+        outcomes = self.outcomes(check.answer)
         for kinds in (True, False):
-            agreeing = [
-                (
-                    sum(not self.differs(a, b, kinds=kinds) for a, b in zip(outcomes, theirs, strict=True)),
-                    slip,
-                )
-                for slip, theirs in self.mistakes
-                if not self.differs(outcome, theirs[k], kinds=kinds)
-                and self.differs(theirs[k], self.right[k], kinds=kinds)
-            ]
-            if agreeing:
-                _, slip = max(agreeing, key=lambda found: found[0])
-                raise Ended(f"not yet: {slip.told}{raised(outcome)}")
+            differs, cases = functools.partial(self.differs, kinds=kinds), {}
+            for slip, theirs in self.mistakes:
+                if differs(theirs[k], self.right[k]) and not differs(outcome, theirs[k]):
+                    cases[slip] = sum(map(differs, outcomes, theirs))  # in which it does not agree
+            if cases:
+                python = f" ({raised(outcome)})" if isinstance(outcome, Exception) else ""
+                raise Ended(f"not yet: {min(cases, key=cases.__getitem__).told}{python}")
         if isinstance(outcome, Exception):
             raise outcome
-        check.close(outcome, self.right[k], self.said.format(*self.cases[k]), **self.near)
+        check.close(outcome, self.right[k], self.said.format(*self.inputs[k]), **self.near)
 
 
 class Lesson:

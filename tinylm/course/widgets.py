@@ -3,8 +3,6 @@
 They need a kernel and no network. An error is one sentence in the widget, never a traceback. The HTML holds
 no script, and every text is escaped. Used in every notebook, from 00_start_here on."""
 
-import functools
-import hashlib
 import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -56,13 +54,12 @@ def explore(function: Callable[..., str | None], *, height: str | None = None, *
 
 def _control(name: str, short: Any) -> Any:
     """Return the widget for a short form, with a readable name."""
-    if isinstance(short, ipywidgets.Widget):
-        return short
     control = ipywidgets.interactive.widget_from_abbrev(short[:3] if isinstance(short, tuple) else short)
     if isinstance(short, tuple):
         control.value = short[3] if len(short) == 4 else short[0]  # by itself it begins in the middle
-    control.description, control.layout.width = name.replace("_", " "), "38em"
-    control.style.description_width = "8em"
+    if not control.description:
+        control.description, control.layout.width = name.replace("_", " "), "38em"
+        control.style.description_width = "8em"
     return control
 
 
@@ -87,43 +84,37 @@ def sampling_widget(model: nn.Module, tokenizer: Any, text: str) -> Any:
 
     def draw(text: str, seed: int, repetition: float, **rules: Any) -> str:
         config = GenerationConfig(max_new_tokens=120, repetition_penalty=repetition, **rules)
-        ids = [prompt_ids(tokenizer, text)]
         with eval_mode(model.modules()):
-            logits = next_logits(model, ids).cpu()  # (1, V)
-        seen = tokens_seen([tokenizer.encode(text)], logits.size(-1))
-        after = probabilities(logits, config, seen)  # (1, V)
-        table = html_before_after(labels, probabilities(logits)[0], after[0], title=f"after “{text}”")
+            logits = next_logits(model, [prompt_ids(tokenizer, text)]).cpu()  # (1, V)
+        seen = tokens_seen([tokenizer.encode(text)], len(labels))
+        before, after = probabilities(logits)[0], probabilities(logits, config, seen)[0]  # (V,) each
+        table = html_before_after(labels, before, after, title=f"after “{text}”")
         generator = torch.Generator().manual_seed(seed)
         written = generate_text(model, tokenizer, text, config, generator=generator)
         return table + html_page(f"<pre><b>{html.escape(text)}</b>{html.escape(written)}</pre>")
 
-    sliders = {"temperature": (0.0, 3.0, 0.05, 1.0), "top_k": (0, len(labels))}
-    sliders |= {"top_p": (0.05, 1.0, 0.05, 1.0), "min_p": (0.0, 1.0, 0.01)}
-    sliders |= {"repetition": (0.5, 3.0, 0.05, 1.0), "seed": (0, 99, 1, 1)}
-    return explore(draw, text=text, **sliders)
+    rules = {"temperature": (0.0, 3.0, 0.05, 1.0), "top_k": (0, len(labels))}
+    rules |= {"top_p": (0.05, 1.0, 0.05, 1.0), "min_p": (0.0, 1.0, 0.01)}
+    return explore(draw, text=text, **rules, repetition=(0.5, 3.0, 0.05, 1.0), seed=(0, 99, 1, 1))
 
 
 def attention_viewer(model: nn.Module, tokenizer: Any, text: str) -> Any:
-    """See which tokens each token looks at: choose the layer, the head and the position, or point at a token.
+    """See which tokens each token looks at: choose the layer, the head and the position.
 
     Only the first 48 tokens of the text are read, or context_length if that is less."""
     limit = min(48, model.config.context_length)
     device = next(model.parameters()).device
 
-    @functools.lru_cache(maxsize=1)  # computed once for each text, not for each move of another control
-    def read(text: str) -> tuple[list[str], list[np.ndarray]]:
-        tokens = torch.as_tensor(tokenizer.encode(text), device=device)[:limit]  # (T,)
-        maps = model.attention_maps(tokens[None])  # n_layer × (1, H, T, T)
-        return [tokenizer.decode([int(token)]) for token in tokens], [to_numpy(layer[0]) for layer in maps]
-
     def draw(text: str, layer: int, head: int, position: int) -> str:
-        tokens, maps = read(text)
+        tokens = torch.as_tensor(tokenizer.encode(text), device=device)[:limit]  # (T,)
         where.max = len(tokens) - 1  # a shorter text moves the slider back to its end
-        weights = maps[layer].mean(0) if head < 0 else maps[layer][head]  # (T, T)
-        return html_attention(tokens, weights, min(position, len(tokens) - 1))
+        weights = model.attention_maps(tokens[None])[layer][0]  # (H, T, T)
+        weights = weights.mean(0) if head < 0 else weights[head]  # (T, T)
+        names = [tokenizer.decode([token]) for token in tokens.tolist()]
+        return html_attention(names, weights, min(position, len(tokens) - 1))
 
     heads = [*((f"head {i}", i) for i in range(model.config.n_head)), ("mean of the heads", -1)]
-    typed, where = _control("text", text), _control("position", (0, limit - 1, 1, limit - 1))
+    typed, where = ipywidgets.Text(text), _control("position", (0, limit - 1, 1, limit - 1))
     typed.continuous_update = False
     return explore(draw, text=typed, layer=(0, model.config.n_layer - 1), head=heads, position=where)
 
@@ -135,18 +126,15 @@ def token_colours(tokenizers: Mapping[str, Any], text: str) -> Any:
         chosen = tokenizers[tokenizer]
         ids = chosen.encode(text).tolist()
         piece = getattr(chosen, "token_bytes", lambda i: chosen.decode([i]))  # a character is never in parts
-        letters, size, n = len(text), len(text.encode()), len(ids)
-        counts = f"{letters:,} characters, {size:,} bytes, {n:,} tokens: {size / n:.2f} bytes per token"
+        size, n = len(text.encode()), len(ids)
+        counts = f"{len(text):,} characters, {size:,} bytes, {n:,} tokens: {size / n:.2f} bytes per token"
         counts += " (the first 1,000 are drawn)" if n > 1000 else ""
         return html_tokens([piece(i) for i in ids[:1000]], ids, title=counts)
 
-    typed = ipywidgets.Textarea(text, rows=3, description="text", layout={"width": "38em"})
-    typed.style.description_width = "8em"
-    return explore(draw, text=typed, tokenizer=list(tokenizers))
+    return explore(draw, text=ipywidgets.Textarea(text, rows=3), tokenizer=list(tokenizers))
 
 
 SHEET = Template(Path(__file__).with_suffix(".css").read_text("utf-8")).substitute(vars(style))
-FAINTEST = 0.01  # a weight below this gets no colour on hovering
 
 
 def html_page(inner: str, title: str = "", rest: str = "") -> str:
@@ -162,9 +150,8 @@ def _rows(rows: Iterable[tuple[str, Sequence[float], str]], kind: str = "rows") 
     shown = ""
     for label, parts, said in rows:
         bars = "".join(f"<i style='width:{100 * min(max(part, 0.0), 1.0):.2f}%'></i>" for part in parts)
-        name = html.escape(*show_whitespace([label]))
-        shown += f"<div><code>{name}</code><span class='bars'>{bars}</span>"
-        shown += f"<span class='said'>{said}</span></div>"
+        name = f"<code>{html.escape(*show_whitespace([label]))}</code>"
+        shown += f"<div>{name}<span class='bars'>{bars}</span><span class='said'>{said}</span></div>"
     return f"<div class='{kind}'>{shown}</div>"
 
 
@@ -183,38 +170,27 @@ def html_before_after(labels: Sequence[str], before: Any, after: Any, *, title: 
 
     before, after: probabilities (V,). A label that can't be drawn any more says "never"."""
     before, after = to_numpy(before), to_numpy(after)  # (V,) each
-    full = max(float(before.max()), float(after.max()))  # the longest bar fills its place
-    said = [f"{b:.1%} → " + (f"{a:.1%}" if a > 0 else "never") for b, a in zip(before, after, strict=True)]
-    order = np.argsort(-before, kind="stable")
-    rows = _rows(((labels[i], (before[i] / full, after[i] / full), said[i]) for i in order), "pairs")
-    kept = f": {int((after > 0).sum())} of {len(labels)} tokens may be drawn"
-    return html_page(rows, title, f"{kept} (pale: by the model, dark: after the rules)")
+    full, rows = max(before.max(), after.max()), []  # the longest bar fills its place
+    for i in np.argsort(-before, kind="stable"):
+        share = f"{after[i]:.1%}" if after[i] > 0 else "never"
+        rows.append((labels[i], (before[i] / full, after[i] / full), f"{before[i]:.1%} → {share}"))
+    kept = f": {(after > 0).sum()} of {len(labels)} tokens may be drawn"
+    return html_page(_rows(rows, "pairs"), title, f"{kept} (pale: by the model, dark: after the rules)")
 
 
 def html_attention(tokens: Sequence[str], weights: Any, position: int) -> str:
     """Return the text with each token coloured by how much `position` looks at it; weights (T, T).
 
-    The chosen token is framed, later tokens are grey. Pointing at another token shows what it looks at, by
-    style sheets alone. The five largest weights follow as bars."""
-    weights, names = to_numpy(weights), show_whitespace(tokens)
-    row, shown = weights[position], [html.escape(name) for name in names]
-    # a name of its own, so that two texts on one page do not colour each other
-    seen = repr(list(tokens)).encode() + weights.round(4).tobytes()
-    name = f"looks-{hashlib.sha256(seen).hexdigest()[:10]}"
-    rules = [f"#{name}:has(.look:hover) .look {{--look:0!important}}"]
-    for i, j in np.argwhere(weights > FAINTEST):
-        rules.append(f"#{name}:has(.t{i}:hover) .t{j}.look {{--look:{weights[i, j]:.2f}!important}}")
-    spans = ""
+    The chosen token is framed, later tokens are grey. The five largest weights follow as bars."""
+    row, names, spans = to_numpy(weights)[position], show_whitespace(tokens), ""
     for i, token in enumerate(tokens):
-        kind = f"look t{i}" + (" asks" if i == position else " later" if i > position else "")
-        spans += f"<bdi class='{kind}' title='{i}: {row[i]:.1%}' style='--look:{row[i]:.3f}'>{shown[i]}</bdi>"
-        spans += "<br>" if "\n" in token else ""
-    order = [i for i in np.argsort(-row, kind="stable")[:5] if row[i] > 0]
-    return html_page(
-        f"<style>{''.join(rules)}</style><p id='{name}' class='text'>{spans}</p>"
-        f"<p><b>position {position}, “<code>{shown[position]}</code>”, looks at</b></p>"
-        + _rows((f"{i} {names[i]}", [row[i]], f"{row[i]:.1%}") for i in order)
-    )
+        kind = "look" + (" asks" if i == position else " later" if i > position else "")
+        look = f"class='{kind}' title='{i}: {row[i]:.1%}' style='--look:{row[i]:.3f}'"
+        spans += f"<bdi {look}>{html.escape(names[i])}</bdi>" + ("<br>" if "\n" in token else "")
+    name = html.escape(names[position])
+    asked = f"<p class='text'>{spans}</p><p><b>position {position}, “<code>{name}</code>”, looks at</b></p>"
+    most = [i for i in np.argsort(-row, kind="stable")[:5] if row[i] > 0]
+    return html_page(asked + _rows((f"{i} {names[i]}", [row[i]], f"{row[i]:.1%}") for i in most))
 
 
 def html_tokens(pieces: Sequence[str | bytes], ids: Sequence[int] | None = None, title: str = "") -> str:

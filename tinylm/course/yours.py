@@ -12,6 +12,7 @@ import importlib
 import inspect
 import itertools
 import os
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,11 @@ from tinylm.course.guard import TooLong, guarded
 from tinylm.course.source import parts_of, run
 from tinylm.errors import TinyLMError
 from tinylm.runs import paths
+from tinylm.text.download import atomic_file
 
 # Functions and classes that exercises have handed out: to which exercise each belongs.
 OWNERS: WeakKeyDictionary[Any, tuple[str, str]] = WeakKeyDictionary()
-OPENING: list[tuple[str, str]] = []  # the answers that are being opened, each for the one before it
 LOADING = 20.0  # seconds: enough for all exercises that one answer builds on
-
-
-class OpensItself(TinyLMError):
-    """An answer uses `yours` to open itself."""
 
 
 def yours(number: str, name: str) -> Any:
@@ -66,42 +63,35 @@ def opened(number: str, name: str) -> tuple[Any, str]:
         return asked.given, "you have not solved it yet, so this is tinylm's"
     try:
         value, others = marked(number, name, file.read_text(encoding="utf-8"))
-    except TooLong:
-        return (
-            asked.given,
-            "your answer could not be opened in time, so this is tinylm's: try this cell again",
-        )
-    except (Exception, SystemExit) as error:
-        if isinstance(error, OpensItself) and OPENING:
-            raise
-        why = textwrap.shorten(str(error).removeprefix("not yet: "), 90) or type(error).__name__
-        told = f"your answer in {paths.display_path(file)} no longer passes ({why}), so this is tinylm's"
-        return asked.given, f"{told}. Run {asked.title.split()[0]} and its check in {number} again"
+    except (Exception, SystemExit, TooLong) as error:
+        told = f"your answer in {paths.display_path(file)} no longer passes ({reason(error, 90)}), so this is"
+        return asked.given, f"{told} tinylm's. Run {asked.title.split()[0]} and its check in {number} again"
     OWNERS[value] = number, name
     return value, "\n".join(["yours", *others])
+
+
+def reason(error: BaseException, most: int) -> str:
+    """Return what an error says, in at most so many characters."""
+    return textwrap.shorten(str(error).removeprefix("not yet: "), most) or type(error).__name__
 
 
 def marked(number: str, name: str, source: str) -> tuple[Any, list[str]]:
     """Run an answer's source and mark it. Return it, and sentences on what it uses that no longer passes.
 
     Raises whatever ends its check."""
-    if (number, name) in OPENING:
-        raise OpensItself(f"`{name}` opens itself: write it without yours({number!r}, {name!r})")
     asked, others = exercise(number, name), []
+    if re.search(rf"yours\(\W{number}\W+{name}\W", source):
+        raise TinyLMError(f"`{name}` opens itself: write it without yours({number!r}, {name!r})")
 
-    def other(number: str, name: str) -> Any:
-        value, told = opened(number, name)
+    def other(*key: str) -> Any:
+        value, told = opened(*key)
         if "no longer passes" in told:
-            others.append(f"  it uses {exercise(number, name).title}: {told.removeprefix('yours').strip()}")
+            others.append(f"  it uses {exercise(*key).title}: {told.removeprefix('yours').strip()}")
         return value
 
-    OPENING.append((number, name))
-    try:
-        with guarded(LOADING, characters=0):
-            value = run(source, {"yours": other})[name]
-            asked.mark(Check(asked.title), value)
-    finally:
-        OPENING.pop()
+    with guarded(LOADING, characters=0):
+        value = run(source, {"yours": other})[name]
+        asked.mark(Check(asked.title), value)
     return value, others
 
 
@@ -124,20 +114,14 @@ def keep(number: str, name: str, answer: Any) -> str:
         head = [f"# {title}: your answer, kept when its check said correct.", *imports]
         text = "\n\n\n".join(["\n".join(head), *blocks]) + "\n"
         marked(number, name, text)
+        if file.is_file() and "no longer" in opened(number, name)[1]:
+            olds = (file.with_suffix(f".old{n}.py") for n in itertools.count(1))
+            os.replace(file, next(old for old in olds if not old.exists()))
         file.parent.mkdir(parents=True, exist_ok=True)
-        if (
-            file.is_file()
-            and file.read_text(encoding="utf-8") != text
-            and "no longer" in opened(number, name)[1]
-        ):
-            n = next(n for n in itertools.count(1) if not file.with_suffix(f".old{n}.py").exists())
-            os.replace(file, file.with_suffix(f".old{n}.py"))
-        draft = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(draft, file)
+        with atomic_file(file) as draft:
+            draft.write(text.encode())
     except (Exception, SystemExit, TooLong) as error:
-        why = textwrap.shorten(str(error).removeprefix("not yet: "), 160) or type(error).__name__
         alone = "" if isinstance(error, TinyLMError) else "without the notebook around it, it does not pass: "
-        return alone + why + ("; your earlier answer stays" if file.is_file() else "")
+        return alone + reason(error, 160) + ("; your earlier answer stays" if file.is_file() else "")
     OWNERS[answer] = number, name
     return ""

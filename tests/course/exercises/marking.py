@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-NAMES = {"math": math, "torch": torch, "F": F, "nn": nn}
+IMPORTS = "import math, torch\nimport torch.nn.functional as F\nfrom torch import nn"
+NAMES = {"math": math, "torch": torch, "F": F, "nn": nn, "In": [IMPORTS]}
 numbers = count()
 
 
