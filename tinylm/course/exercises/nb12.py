@@ -104,7 +104,9 @@ def one(number: float) -> Any:
 def parted(check: Check, answer: Any, mine: dict[str, Any], theirs: dict[str, Any]) -> Any:
     """Return the name that is found, or None where all parts agree."""
     found = check.run(lambda *parts: (answer(*parts),), mine, theirs)[0]  # None is an answer here
-    return found.tolist() if isinstance(found, torch.Tensor) else found
+    found = found.tolist() if isinstance(found, torch.Tensor) else found
+    # A wrong name is compared. What is no name at all cannot be right where nothing differs.
+    return "no part's name" if isinstance(found, str | bool) and found not in [*mine] else found
 
 
 first_wrong = lesson.exercise(
@@ -224,6 +226,7 @@ def shards(check: Check, answer: Any, event: Any, part: str) -> Any:
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder, seen = Path(name), {}
+        Path(folder, "notes.txt").write_text("not a shard")
         rename = mock.Mock(wraps=os.replace, side_effect=Killed if event == "rename" else None)
         try:
             with mock.patch.multiple(os, replace=rename, rename=rename):
@@ -269,12 +272,12 @@ def sides(check: Check, answer: Any, one_in: int, space: str) -> Any:
 set_aside = lesson.exercise(
     "set_aside",
     run=sides,
-    cases=[(one_in, space) for one_in in (10, 3, 7) for space in (" ", "\n\n ")],
+    cases=[(one_in, space) for one_in in (10, 3, 7, 20) for space in (" ", "\n\n ")],
     forbid=("random", "default_rng", "shuffle", "manual_seed"),
 )
 
 
 utilisation = lesson.exercise(
     "utilisation",
-    cases=[(9_000, 30.0, 700, 8, 21_000.0), (10**10, 9800.0, 855 * 10**6, 8, 312e12), (500, 2.5, 40, 1, 8e4)],
+    cases=[(9_000, 30.0, 700, 8, 84_000.0), (10**10, 9800.0, 855 * 10**6, 8, 312e12), (500, 2.5, 40, 1, 8e4)],
 )
