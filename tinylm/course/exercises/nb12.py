@@ -85,18 +85,16 @@ translate = lesson.exercise(
 )
 
 
-def outputs(changes: dict[str, Any], noise: float = 0.0) -> dict[str, torch.Tensor]:
-    """Return the outputs of six parts, (2, 3, 4) each, with a change from a part on, and some noise."""
-    order, found, change = ("embedding", "b.attn", "b.mlp", "a.attn", "a.mlp", "head"), {}, None
-    for seed, part in enumerate(order):
-        found[part] = random(2, 3, 4, seed=seed) + noise * random(2, 3, 4, seed=9).clamp(-2, 2)
-        change = changes.get(part, change)
-        if change is not None:
-            found[part] = change(found[part])
-    return found
+ORDER = ("embedding", "b.attn", "b.mlp", "a.attn", "a.mlp", "head")
 
 
-def one(number: float) -> Any:
+def outputs(first: int, change: Callable[[torch.Tensor], torch.Tensor], noise: float) -> dict[str, Any]:
+    """Return the outputs of six parts, (2, 3, 4) each, with noise, and changed from the part `first` on."""
+    found = [random(2, 3, 4, seed=n) + noise * random(2, 3, 4, seed=9).clamp(-2, 2) for n in range(6)]
+    return {part: change(found[n]) if n >= first else found[n] for n, part in enumerate(ORDER)}
+
+
+def one(number: float) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return a change that adds this to one number of a tensor."""
     return lambda output: output + number * (torch.arange(24).view(2, 3, 4) == 5)
 
@@ -113,16 +111,16 @@ first_wrong = lesson.exercise(
     "first_wrong",
     run=parted,
     cases=lambda: [
-        (outputs(changes, noise), outputs({}))
-        for changes, noise in (
-            ({"b.mlp": one(0.5)}, 0.0),
-            ({"a.attn": one(-0.3)}, 1e-4),
-            ({"head": one(0.02)}, 1e-4),
-            ({"b.attn": lambda output: output.flip(0)}, 0.0),
-            ({"a.mlp": one(math.nan)}, 1e-4),
-            ({"embedding": one(2.0)}, 0.0),
-            ({}, 1e-4),
-            ({}, 0.0),
+        (outputs(first, change, noise), outputs(6, one(0), 0.0))
+        for first, change, noise in (
+            (2, one(0.5), 0.0),
+            (3, one(-0.3), 3e-4),
+            (5, one(0.015), 3e-4),
+            (1, lambda output: output.flip(0), 0.0),
+            (4, one(math.nan), 3e-4),
+            (0, one(2.0), 0.0),
+            (6, one(0), 3e-4),
+            (6, one(0), 0.0),
         )
     ],
 )
