@@ -16,9 +16,11 @@ def of_kind(drawn, kind):
     return [patch for patch in drawn.axes.patches if isinstance(patch, kind)]
 
 
-@pytest.mark.parametrize(
-    "name, n_boxes, n_arrows", [("language_model", 6, 5), ("attention", 7, 8), ("heads", 6, 7)]
-)
+COUNTS = {"language_model": (6, 5), "attention": (7, 8), "heads": (6, 7)}
+COUNTS |= {"two_ways": (6, 5), "tensor_map": (17, 13), "draft_and_rename": (5, 5)}
+
+
+@pytest.mark.parametrize("name, n_boxes, n_arrows", [(name, *counts) for name, counts in COUNTS.items()])
 def test_arrow_leads_from_the_side_of_one_box_to_the_side_of_another(drawn, name, n_boxes, n_arrows):
     flows.drawing(name)
     boxes = [patch.get_window_extent() for patch in of_kind(drawn, FancyBboxPatch)]

@@ -1,6 +1,6 @@
 """Flows: draw what goes where: boxes with arrows, grids of numbers, who looks at whom, vectors as arrows.
 
-All have one style, and their words are those of the course's example sentence. Shown in 01 to 03 and 07."""
+All have one style, and their words are those of the course's example sentence. Shown in 01 to 03, 07, 12."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ def flow(boxes: Mapping[str, Box], arrows: str, *, title: str, alt: str) -> None
 
 
 def drawing(name: str) -> None:
-    """Draw one of the fixed flows in drawings.toml: "language_model", "attention" or "heads"."""
+    """Draw one of the fixed flows in drawings.toml by its name, such as "language_model"."""
     fixed = DRAWINGS[name]
     flow(fixed["boxes"], fixed["arrows"], title=fixed["title"], alt=fixed["alt"])
 

@@ -1,20 +1,25 @@
 """Exercises of notebook 12_gpt2."""
 
+import itertools
 import math
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import torch
+from torch import nn
 
+from tinylm.course import diagrams, style
 from tinylm.course.checks import Check
 from tinylm.course.exercises import nb03
 from tinylm.course.exercises.modules import random
 from tinylm.course.slips import Lesson, call
+from tinylm.text import corpora, documents
 
 lesson = Lesson(__file__)
 lesson.names["gpt2_name"] = nb03.gpt2_name.given
@@ -37,7 +42,20 @@ parameters = lesson.exercise(
 )
 
 
-def openai_tensors(layers: tuple[int, int], C: int, V: int, T: int) -> dict[str, torch.Tensor]:
+def to_scale(counts: dict[str, int]) -> None:
+    """Draw the counts as a strip to scale, each part with its name where there is room."""
+    total, left = sum(counts.values()), 0.0
+    alt = f"A strip, to scale, of the parameters of {', '.join(counts)}."
+    with diagrams.paper(alt, 9.6, 1.2, title="GPT-2's parameters, to scale") as axes:
+        for (name, n), colour in zip(counts.items(), style.COLOURS, strict=False):
+            wide = 9.6 * n / total  # inches
+            axes.bar(left, 1.2, wide, align="edge", color=style.tint(colour), edgecolor=style.INK)
+            said = f"{name}\n{n / 1e6:.1f} million\n{n / total:.0%}" if wide > 1 else ""
+            diagrams.write(axes, left + wide / 2, 0.6, said, ha="center")
+            left += wide
+
+
+def openai_tensors(layers: tuple[int, ...], C: int, V: int, T: int) -> dict[str, torch.Tensor]:
     """Return tensors under OpenAI's names, all different, with the masks that the file also holds."""
     shapes = {"wte.weight": (V, C), "wpe.weight": (T, C), "ln_f.weight": (C,), "ln_f.bias": (C,)}
     for n in layers:
@@ -67,6 +85,118 @@ translate = lesson.exercise(
 )
 
 
+ORDER = ("embedding", "b.attn", "b.mlp", "a.attn", "a.mlp", "head")
+
+
+def outputs(first: int, change: Callable[[torch.Tensor], torch.Tensor], noise: float) -> dict[str, Any]:
+    """Return the outputs of six parts, (2, 3, 4) each, with noise, and changed from the part `first` on."""
+    found = [random(2, 3, 4, seed=n) + noise * random(2, 3, 4, seed=9).clamp(-2, 2) for n in range(6)]
+    return {part: change(found[n]) if n >= first else found[n] for n, part in enumerate(ORDER)}
+
+
+def one(number: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a change that adds this to one number of a tensor."""
+    return lambda output: output + number * (torch.arange(24).view(2, 3, 4) == 5)
+
+
+def parted(check: Check, answer: Any, mine: dict[str, Any], theirs: dict[str, Any]) -> Any:
+    """Return the name that is found, or None where all parts agree."""
+    found = check.run(lambda *parts: (answer(*parts),), mine, theirs)[0]  # None is an answer here
+    found = found.tolist() if isinstance(found, torch.Tensor) else found
+    # A wrong name is compared. What is no name at all cannot be right where nothing differs.
+    return "no part's name" if isinstance(found, str | bool) and found not in [*mine] else found
+
+
+first_wrong = lesson.exercise(
+    "first_wrong",
+    run=parted,
+    cases=lambda: [
+        (outputs(first, change, noise), outputs(6, one(0), 0.0))
+        for first, change, noise in (
+            (2, one(0.5), 0.0),
+            (3, one(-0.3), 3e-4),
+            (5, one(0.015), 3e-4),
+            (1, lambda output: output.flip(0), 0.0),
+            (4, one(math.nan), 3e-4),
+            (0, one(2.0), 0.0),
+            (6, one(0), 3e-4),
+            (6, one(0), 0.0),
+        )
+    ],
+)
+
+
+def suspects(right: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """Return four copies of a GPT's weights, each with one fault that no shape and no error shows."""
+    q, k, v = right["blocks.1.attn.qkv.weight"].chunk(3)
+    table = right["position_embedding.weight"]
+    faults = {
+        "A": {"blocks.1.attn.qkv.weight": torch.cat([k, q, v])},
+        "B": {"position_embedding.weight": table.roll(1, 0)},
+        "C": {"final_norm.weight": right["blocks.0.attn_norm.weight"]},
+        "D": {"blocks.2.mlp.down.bias": torch.zeros_like(right["blocks.2.mlp.down.bias"])},
+    }
+    return {name: right | fault for name, fault in faults.items()}
+
+
+@torch.no_grad()
+def part_outputs(model: nn.Module, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the output of each part that has no parts of its own, by name, in the order of computation."""
+    found: dict[str, torch.Tensor] = {}
+    hooks = [
+        part.register_forward_hook(lambda _, __, output, name=name: found.update({name: output}))
+        for name, part in model.named_modules()
+        if not [*part.children()]
+    ]
+    model(tokens)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def written(check: Check, answer: Any, theirs: dict[str, torch.Tensor], n_head: int, T: int) -> Any:
+    """Return the logits of the model that is loaded."""
+    model = call(check, answer, theirs, n_head)
+    check.that(callable(model), "return the model itself, something to call with tokens")
+    V = len(theirs["wte.weight"])
+    logits = check.run(model, torch.arange(2 * T).view(2, T) * 5 % V)
+    return logits.detach() if isinstance(logits, torch.Tensor) else logits
+
+
+load = lesson.exercise(
+    "load",
+    run=written,
+    cases=lambda: [
+        ({name: w / 2 for name, w in openai_tensors((*range(L),), C, 13, 7).items()}, n_head, T)
+        for L, C, n_head, T in ((1, 8, 2, 7), (2, 12, 3, 7), (3, 8, 1, 4), (12, 4, 2, 7))
+    ],
+    rtol=1e-3,
+    atol=1e-4,
+)
+
+
+def pages(name: str, characters: int, instead: list[str]) -> list[str]:
+    """Return the first documents of a corpus that is on this machine, and otherwise `instead`."""
+    if not corpora.locate(name):  # nothing is downloaded here
+        print(f"{name} is not here: toyworld is used instead")
+        return instead
+    parts, files = corpora.corpus_here(name).parts["train"], corpora.fetch(name)
+    texts = (text for part in parts for text in documents.read(files[part]))
+    return [*documents.beginning(texts, characters)]
+
+
+def killed_in(document: int, encode: Callable[[str], list[int]]) -> Callable[[str], list[int]]:
+    """Return `encode`, which raises KeyboardInterrupt when it is called for this document, counted from 1."""
+    calls = itertools.count(1)
+
+    def until(text: str) -> list[int]:
+        if next(calls) == document:
+            raise KeyboardInterrupt
+        return encode(text)
+
+    return until
+
+
 class Killed(Exception):
     """What stops a run in the middle of a shard."""
 
@@ -94,6 +224,7 @@ def shards(check: Check, answer: Any, event: Any, part: str) -> Any:
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder, seen = Path(name), {}
+        Path(folder, "notes.txt").touch()  # which is no shard
         rename = mock.Mock(wraps=os.replace, side_effect=Killed if event == "rename" else None)
         try:
             with mock.patch.multiple(os, replace=rename, rename=rename):
@@ -127,46 +258,6 @@ write_shards = lesson.exercise(
     ],
 )
 
-MAGIC, HEADER = 20240520, 256  # of llm.c's files: what they begin with, and how many numbers
-
-
-def published(path: Path, ids: np.ndarray, *header: int) -> Path:
-    """Write ids as llm.c does: a header of 256 numbers of four bytes, unless it is empty; two bytes an id."""
-    numbers = np.array([*header, *[0] * (HEADER - len(header))] if header else [], dtype="<i4")
-    path.write_bytes(numbers.tobytes() + ids.astype("<u2").tobytes())
-    return path
-
-
-def opened(check: Check, answer: Any, _: str, count: int, *header: int) -> Any:
-    """Return what is seen of the array, or which error the file raises."""
-    tokens = np.random.default_rng(count).integers(2**15, 2**16, size=count)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        path = published(Path(folder, "shard.bin"), tokens, *header)
-        try:
-            found = call(check, answer, path)
-        except (ValueError, LookupError, OSError, AssertionError) as error:
-            return f"raises {type(error).__name__}"
-        if header != (MAGIC, 1, count):
-            return "is opened"
-        check.that(isinstance(found, np.ndarray), "return the array of ids")
-        mapped = isinstance(found, np.memmap)
-        return [str(found.dtype), np.array(found).tolist(), mapped, bool(found.flags.writeable)]
-
-
-open_published = lesson.exercise(
-    "open_published",
-    run=opened,
-    cases=[
-        *((f"has {n} ids", n, MAGIC, 1, n) for n in (400, 1, 1300)),
-        ("begins with another number", 3000, 20240801, 1, 3000),
-        ("is of version 2", 3000, MAGIC, 2, 3000),
-        ("has fewer ids than its header says", 3000, MAGIC, 1, 3001),
-        ("has more ids than its header says", 3000, MAGIC, 1, 2999),
-        ("is plain ids without a header", 3000),
-        ("is empty", 0),
-    ],
-)
-
 
 def sides(check: Check, answer: Any, one_in: int, space: str) -> Any:
     """Return the sides of many documents with this white space."""
@@ -179,63 +270,12 @@ def sides(check: Check, answer: Any, one_in: int, space: str) -> Any:
 set_aside = lesson.exercise(
     "set_aside",
     run=sides,
-    cases=[(one_in, space) for one_in in (10, 3, 7) for space in (" ", "\n\n ")],
+    cases=[(one_in, space) for one_in in (10, 3, 7, 20) for space in (" ", "\n\n ")],
     forbid=("random", "default_rng", "shuffle", "manual_seed"),
 )
 
 
-def planned(check: Check, answer: Any, tokens: int, T: int, cards: int, fits: int) -> Any:
-    """Return the plan, or whether a ValueError says that there is none."""
-    if tokens % (T * cards):
-        try:
-            answer(tokens, T, cards, fits)
-        except ValueError:
-            return "a ValueError"
-        return "no ValueError"
-    found = call(check, answer, tokens, T, cards, fits)
-    pair = isinstance(found, tuple | list) and len(found) == 2
-    check.that(pair, "return two whole numbers: rows at once, and how many times")
-    whole = all(isinstance(n, int | np.integer) for n in found)
-    check.that(whole, f"whole numbers, not {tuple(found)}: // divides without a remainder")
-    return found
-
-
-batch_plan = lesson.exercise(
-    "batch_plan",
-    run=planned,
-    cases=[
-        (524288, 1024, 1, 16),
-        (524288, 1024, 8, 48),
-        (524288, 1024, 2, 300),
-        (360360, 30, 7, 20),
-        (360360, 30, 1, 19),
-        (720, 8, 3, 1),
-        (524288, 1024, 3, 16),
-        (524288, 1000, 1, 16),
-    ],
-)
-
-
-def share(check: Check, answer: Any, *case: list[tuple[int, float]]) -> Any:
-    """Return the share, which must not be None where the goal is never reached."""
-    if check.given(*case) < math.inf:
-        return call(check, answer, *case)
-    found = answer(*map(list, case))
-    check.that(found is not None, "never reached is math.inf: None came back")
-    return found
-
-
-BASELINE = [(100, 5.0), (200, 4.1), (300, 3.6), (400, 3.2), (500, 3.3)]
-EXACT = [(50, 4.5), (150, 3.8), (275, 3.3), (350, 3.25), (400, 3.15), (440, 3.05), (470, 3.28), (490, 3.4)]
-
-share_needed = lesson.exercise(
-    "share_needed",
-    run=share,
-    cases=[
-        (BASELINE, EXACT),
-        (BASELINE, [(60, 4.5), (120, 3.9), (240, 3.31), (360, 2.9), (480, 3.0)]),
-        (BASELINE, [(100, 2.0), (200, 1.9)]),
-        (BASELINE, [(70, 3.1), (140, 3.6), (210, 3.2)]),
-        (BASELINE, [(100, 5.0), (500, 3.4)]),
-    ],
+utilisation = lesson.exercise(
+    "utilisation",
+    cases=[(9_000, 30.0, 700, 8, 84_000.0), (10**10, 9800.0, 855 * 10**6, 8, 312e12), (500, 2.5, 40, 1, 8e4)],
 )
