@@ -40,7 +40,7 @@ def flow(boxes: Mapping[str, Box], arrows: str, *, title: str, alt: str) -> None
 
 
 def drawing(name: str) -> None:
-    """Draw one of the fixed flows in drawings.toml: "language_model", "attention" or "heads"."""
+    """Draw one of the fixed flows in drawings.toml: "language_model", "attention", "heads" or "tokenizer"."""
     fixed = DRAWINGS[name]
     flow(fixed["boxes"], fixed["arrows"], title=fixed["title"], alt=fixed["alt"])
 
