@@ -73,7 +73,7 @@ cut_words = lesson.exercise(
         ("the dog's 2 bones,   or 1024?!",),
         ("We'll see: größer ½ x²! १२",),
         ("a  b\n\n c\nd \n",),
-        ("snake_case, 3.14 (Ναι) 南瓜 🎃",),
+        ("snake_case, 3.14 (Ναι)| 南瓜 🎃",),
         ("",),
     ],
 )
