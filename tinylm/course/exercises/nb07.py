@@ -13,7 +13,7 @@ from tinylm.course.checks import Check
 from tinylm.course.slips import Lesson, call
 from tinylm.errors import CorpusMissing
 from tinylm.runs.paths import MINE
-from tinylm.text import bpe
+from tinylm.text import bpe, corpora
 from tinylm.text.tokenizers import END_OF_TEXT, BPETokenizer, gpt2_tokenizer, tokenizer_named
 
 lesson = Lesson(
@@ -249,6 +249,25 @@ LANGUAGES = {
     "Japanese": "小さな女の子が庭で大きなかぼちゃを見つけました。",
     "Python": "if garden.find(girl, size='big'): girl.found = 'pumpkin'",
 }
+
+STORY = LANGUAGES["English"]
+STORY += """ The pumpkin was round, and the pumpkin was heavy.
+"Pumpkin," said the girl, "will you come home with me?" The pumpkin said nothing, because
+pumpkins cannot speak. So the girl sat down next to the pumpkin, and they looked at the moon."""
+
+
+def documents(text: corpora.Text) -> tuple[list[str], list[str]]:
+    """Return the documents of a corpus: those to learn from, and those to validate."""
+    end = corpora.corpus_named(text.name).separator
+    both = (part.split(end) for part in (text.train, text.validation))
+    train, validation = ([story.strip() for story in part if story.strip()] for part in both)
+    return train, validation
+
+
+def strange_texts(n: int) -> list[str]:
+    """Return n texts of 12 characters each, drawn from all numbers below those that are no characters."""
+    draw = np.random.default_rng(7).integers
+    return ["".join(map(chr, draw(0, 0xD800, size=12))) for _ in range(n)]
 
 
 def show_cut(pieces: Sequence[bytes]) -> str:
