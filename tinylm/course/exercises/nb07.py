@@ -346,10 +346,10 @@ def compare(readers: Mapping[str, BPETokenizer]) -> None:
     """Print and draw how many tokens the sentence takes in each language, beside English in the last."""
     lengths = [[len(reader.encode(line)) for line in LANGUAGES.values()] for reader in readers.values()]
     times = [n / lengths[-1][0] for n in lengths[-1]]
-    print(" " * 9, *readers, "beside English", sep="   ")
+    print(" " * 9, *readers, "times English", sep="   ")
     for i, language in enumerate(LANGUAGES):
         counts = "".join(f"{row[i]:{len(name) + 3}}" for name, row in zip(readers, lengths, strict=True))
-        print(f"{language:9}{counts}   {times[i]:12.1f} ×")
+        print(f"{language:9}{counts}   {times[i]:13.1f}")
     values = {name: (factor, 0.0) for name, factor in zip(LANGUAGES, times, strict=True)}
     named = f"tokens, as a multiple of English ({[*readers][-1]} ids)"
     charts.dots(values, title="The same sentence costs the most in Hindi", xlabel=named)
