@@ -237,23 +237,8 @@ Tokenizer = lesson.exercise(
 )
 
 
-# What the notebook uses besides: the sentence (the translations are ours), what is drawn, other encoders.
-LANGUAGES = {
-    "English": "A little girl found a big pumpkin in the garden.",
-    "German": "Ein kleines Mädchen fand im Garten einen großen Kürbis.",
-    "French": "Une petite fille a trouvé une grosse citrouille dans le jardin.",
-    "Greek": "Ένα μικρό κορίτσι βρήκε μια μεγάλη κολοκύθα στον κήπο.",
-    "Russian": "Маленькая девочка нашла в саду большую тыкву.",
-    "Hindi": "एक छोटी लड़की को बगीचे में एक बड़ा कद्दू मिला।",
-    "Chinese": "一个小女孩在花园里发现了一个大南瓜。",
-    "Japanese": "小さな女の子が庭で大きなかぼちゃを見つけました。",
-    "Python": "if garden.find(girl, size='big'): girl.found = 'pumpkin'",
-}
-
-STORY = LANGUAGES["English"]
-STORY += """ The pumpkin was round, and the pumpkin was heavy.
-"Pumpkin," said the girl, "will you come home with me?" The pumpkin said nothing, because
-pumpkins cannot speak. So the girl sat down next to the pumpkin, and they looked at the moon."""
+# What the notebook uses besides: its texts, what it draws and prints, and encoders that others wrote.
+LANGUAGES, STORY = lesson.texts["languages"], lesson.texts["story"]["text"]
 
 
 def documents(text: corpora.Text) -> tuple[list[str], list[str]]:
