@@ -50,7 +50,7 @@ def imported(folder):
 
 def test_what_it_trained_is_saved_with_its_tokenizer_and_writes_the_same(solved):
     mine, text = imported(solved), "\n".join(STORIES.texts(80, seed=1))
-    tokenizer = mine.Tokenizer(mine.train(mine.to_bytes(text[:2000]), 30))
+    tokenizer = mine.Tokenizer(mine.train({tuple(mine.to_bytes(text[:2000])): 1}, 30))
     sizes = {"vocab_size": 286, "context_length": 16, "n_layer": 1, "n_head": 2, "n_embd": 8}
     model, _ = mine.train_model(text, tokenizer, sizes=sizes, steps=3, batch_size=4, peak=0.01)
     mine.save(solved / "my_lm.pt", model, sizes, tokenizer)

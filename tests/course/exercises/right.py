@@ -180,15 +180,38 @@ RIGHT = {
     = row, i = list(ids), 0 ⏎ while i < len(row) - 1: ⏎     if (row[i], row[i + 1]) == pair:
         ⏎         row[i : i + 2] = [new] ⏎     i += 1 ⏎ return row
     """,
-    "07 to_bytes": r"""
-    = return [b for c in text for b in c.encode()]
-    list(text.encode("utf-8")) -> list(bytes(text, "utf-8"))
+    "07 Tokenizer": r"""
+    .strip("\n").split("\n")[1:] -> .splitlines()[1:]
+    .strip("\n").split("\n")[1:] -> .split("\n")[1:-1]
+    line.split(" ") -> line.split()
+    [BYTES.index(byte) for byte in to_bytes(word)] -> [*to_bytes(word).translate(table)]
+        && ids = [] -> ids, table = [], bytes.maketrans(BYTES, bytes(range(256)))
+        && to_bytes(word) -> word.encode()
+    """,
+    "07 cut_words": r"""
+    = return regex.findall(ENDINGS + r"| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|" + SPACES, text)
+    regex.findall( -> [m[0] for m in regex.finditer( && , text) -> , text)]
+    """,
+    "07 encode_text": r"""
+    = return [i for word in cut_words(text) for i in encode(to_bytes(word), merges)]
+    ids += encode(to_bytes(word), merges) -> ids.extend(encode(list(word.encode()), merges))
+    """,
+    "07 rule_of_thumb": r"""
+    = n = len(tokenizer.encode(text).tolist()) ⏎ return [len(text) / n, len(text.split()) / n * 100]
+    """,
+    "07 witnesses": r"""
+    = found = [] ⏎ for word in words: ⏎     if list(mine(word)) != list(theirs(word)):
+        ⏎         found.append(word) ⏎ return found
     """,
     "07 train": r"""
     min(counts, key=lambda pair: (-counts[pair], pair)) -> sorted(counts, key=lambda p: (-counts[p], p))[0]
-    = merges = [] ⏎ while len(merges) < n_merges and len(ids) > 1: ⏎     counts = count_pairs(ids)
-        ⏎     pair = min(p for p in counts if counts[p] == max(counts.values()))
-        ⏎     ids = merge(ids, pair, 256 + len(merges)) ⏎     merges.append(pair) ⏎ return merges
+    merge(list(word), pair, 256 + i) -> merge(word, pair, 256 + i)
+    = merges = [] ⏎ while len(merges) < n_merges: ⏎     counts = count_in_words(words)
+        ⏎     if len(counts) == 0: ⏎         return merges
+        ⏎     pair, merged = min(p for p in counts if counts[p] == max(counts.values())), {}
+        ⏎     for word in words:
+        ⏎         merged[tuple(merge(list(word), pair, 256 + len(merges)))] = words[word]
+        ⏎     words = merged ⏎     merges.append(pair) ⏎ return merges
     """,
     "08 nats_per_story": r"""
     = each = [] ⏎ for s in stories: ⏎     log_p = model(torch.tensor([[end, *s]]))[0].log_softmax(-1)
