@@ -102,7 +102,7 @@ class Unreadable(Exception):
     [
         (lambda check: sys.exit(3), "sys.exit() ends the whole program: use `return`"),
         (lambda check: (_ for _ in ()).throw(Unreadable()), "raised Unreadable"),
-        (lambda check: check.that(undefined, "x"), "run the cells above, from the top (your"),  # noqa: F821
+        (lambda check: check.that(undefined, "x"), "was a cell above not run? (your"),  # noqa: F821
         (lambda check: exec("raise ValueError('x\\n' * 999)"), "raised ValueError: x x x"),
     ],
 )
@@ -116,17 +116,22 @@ BEGINNERS = [  # what is written, and what a beginner is told of it
     ("return torch.zeros(2)[2]", "an index is one too far"),
     ("return {[1]: 2}", "a list cannot be a key"),
     ("return [a for a, b in {10: 1, 20: 2}]", "is .items() or zip missing?"),
-    ("return [a for a, b in {'abc': 1}]", "use .items() for pairs"),
+    ("return [a for a, b in {'abc': 1}]", ".items() gives pairs"),
     ("return {}['a'] + 1", "use .get(key, 0)"),
     ("return [2, 1].sort()[0]", "something is None here: list.sort()"),
     ("return [1, 2].mean()", "a list stands where a tensor"),
     ("return (2).exp()", "a number stands where a tensor"),
     ("return torch.exp(2.5)", "a number or a list stands where a tensor"),
-    ("return 1 if torch.ones(2) else 0", "`if` wants one True or False"),
+    ("return 1 if torch.ones(2) else 0", "want one True or False"),
     ("return float(torch.ones(2))", "a tensor of several values"),
     ("return [0] * torch.ones(2)[0]", "a tensor stands where one integer"),
     ("x += 1; return x", "the name has no value yet"),
     ("return answer(n)", "your function calls itself for ever"),
+    ("return torch.zeros(2).sum(dim=1)", "fewer dimensions than this `dim`"),
+    ("return nn.ModuleList()(torch.ones(2))", "no method forward"),
+    ("return F.cross_entropy(torch.tensor([1]), torch.ones(1, 2))", "numbers of this kind"),
+    ("return (lambda: 1)(2)", "different numbers of arguments"),
+    ("return torch.ones(2, 3) @ torch.ones(2, 3)", "the rows of the second"),
     ("return len(3)", "a single value stands where a list"),
 ]
 
