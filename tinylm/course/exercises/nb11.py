@@ -198,12 +198,13 @@ class Together:
         with mock.patch.multiple(dist, **parts):
             for thread in threads:
                 thread.start()
-            try:
-                for thread in threads:
-                    thread.join()
-            finally:  # a loop that never ends is stopped in its thread, too
+            try:  # a join() that is broken off takes a thread for ended
+                with self.turn:
+                    self.turn.wait_for(lambda: self.ended == self.size)
+            except TooLong:  # a loop that never ends is stopped in its thread, too
                 for thread in filter(threading.Thread.is_alive, threads):
                     stop(ctypes.c_ulong(thread.ident), ctypes.py_object(TooLong))
+                raise
         if self.errors:  # that a rank waits for ever is the consequence of another error
             raise min(self.errors.items(), key=lambda item: (isinstance(item[1], Ended), item[0]))[1]
         return results
