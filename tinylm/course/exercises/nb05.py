@@ -65,7 +65,7 @@ min_p = lesson.exercise(
     run=cut,
     cases=[
         (shares(*PARTS) - 2.5, 0.12),
-        (shares(0.02, 0.15, 0.6, 0.23) - 6, 0.2),
+        (shares(0.02, 0.1, 0.6, 0.28) - 6, 0.2),
         *(
             (torch.tensor([0.0, -5.0, -6.0, -1.0, -80.0]) + top, 0.1)
             for top in (95.0, 1000.0, -120.0, -1000.0)

@@ -157,8 +157,8 @@ def stepped(check: Check, answer: Any, slopes: tuple[float, float], scale: float
 
 scaled_step = lesson.exercise(
     "scaled_step",
-    run=stepped,  # a gradient to clip, one to leave as it is, and two that overflow
-    cases=[((3.0, 3.0), 8.0), ((0.25, 0.25), 8.0), ((1e30, 1.0), 2.0**100), ((1e36, 1.0), 2.0**100)],
+    run=stepped,  # a gradient to clip, two to leave as they are, two that overflow
+    cases=[((3, 3), 8), ((0.25, 0.25), 8), ((1e30, 1), 2.0**100), ((1e36, 1), 2.0**100), ((0.01, 0.01), 4)],
 )
 
 
