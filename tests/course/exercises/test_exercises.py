@@ -1,6 +1,7 @@
 """Laws of all exercises: the solution passes, and each slip is refused with the sentence that is its own."""
 
 import importlib
+import threading
 import time
 
 import nbformat
@@ -88,3 +89,20 @@ def test_ring_that_is_drawn_ends_with_every_number_everywhere_and_the_checks_mod
     later[0, 5] = 0
     before, after = (MODULES["13"].causal(row)[0] for row in (tokens, later))  # (T, V) each
     assert torch.equal(before[:5], after[:5]) and not torch.equal(before[5], after[5])
+
+
+def test_endless_loop_in_a_rank_of_11_5_is_stopped_in_its_thread(monkeypatch, capsys):
+    exercise = found("11", "reduce_gradients")
+    assert exercise.right  # the solution's outcomes, before the time is short
+    monkeypatch.setattr(exercise, "seconds", 0.3)
+
+    def endless(model):
+        while True:
+            pass
+
+    before = {*threading.enumerate()}
+    exercise(endless)
+    for thread in {*threading.enumerate()} - before:
+        thread.join(5)
+    assert {*threading.enumerate()} <= before
+    assert "ran too long" in capsys.readouterr().out
