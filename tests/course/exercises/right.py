@@ -419,11 +419,6 @@ RIGHT = {
         ⏎     np.concatenate(rows).tofile(str(path) + '.part') ⏎     os.rename(str(path) + '.part', path)
         ⏎ return paths
     """,
-    "13 accuracy": r"""
-    = if lengths is None: ⏎     lengths = np.ones_like(nats)
-        ⏎ right = [row.argmax() == label for row, label in zip(nats / lengths, labels)]
-        ⏎ return sum(right) / len(right)
-    """,
     "13 interval": r"""
     = p = correct / n ⏎ middle = (p + z * z / (2 * n)) / (1 + z * z / n)
         ⏎ width = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -434,9 +429,30 @@ RIGHT = {
         ⏎ squares = sum((s - L * n) ** 2 for s, n in zip(nats, counts))
         ⏎ return [L, (k / (k - 1) * squares) ** 0.5 / sum(counts)]
     """,
-    "13 overlap": r"""
-    sum(row in known for row in mine) / len(mine)
-        -> np.mean([any(row in rows(d) for d in training) for row in mine])
+    "13 errors_apart": r"""
+    = p, q = a, b ⏎ if disagree is None:
+        ⏎     error = np.sqrt(p * (1 - p) / n + q * (1 - q) / n) ⏎ else:
+        ⏎     error = ((disagree - (p - q) * (p - q)) / n) ** 0.5 ⏎ return float((p - q) / error)
+    """,
+    "13 mended": r"""
+    = def right(scores): ⏎     draw = np.random.default_rng(seed)
+        ⏎     some = [items[i] for i in sorted(draw.permutation(len(items))[:n])]
+        ⏎     return np.array([int(np.argmax(scores(item))) == item.label for item in some])
+        ⏎ return paired(right(first), right(second))
+    = order = np.random.default_rng(seed).permutation(len(items)) ⏎ found = []
+        ⏎ for i in order[:n]: ⏎     item = items[i]
+        ⏎     best = [max(range(4), key=lambda k: scores(item)[k]) for scores in (first, second)]
+        ⏎     found.append([int(k == item.label) for k in best])
+        ⏎ a, b = np.array(found).T ⏎ return [*paired(a, b)]
+    """,
+    "13 compare": r"""
+    = order = np.random.default_rng(seed).permutation(len(items)) ⏎ a, b = [], []
+        ⏎ for i in order[:n]: ⏎     item = items[i]
+        ⏎     for model, rights in ((first, a), (second, b)):
+        ⏎         each = [score(model, encode, item.context, e) for e in item.endings]
+        ⏎         rights.append(each.index(max(each)) == item.label)
+        ⏎ return {"difference": list(paired(np.array(a), np.array(b))),
+        ⏎     "first": list(interval(sum(a), n)), "second": list(interval(sum(b), n))}
     """,
     "13 paired": r"""
     a.astype(float) - b.astype(float) -> 1.0 * a - 1.0 * b

@@ -1,8 +1,10 @@
 """Exercises of notebook 13_evaluation."""
 
 import re
+import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +14,22 @@ from tinylm.course.checks import Check
 from tinylm.course.differences import difference
 from tinylm.course.exercises.modules import random
 from tinylm.course.slips import Case, Lesson, call
+from tinylm.text.choices import Choice
 
 lesson = Lesson(__file__)
+
+
+def quietly(check: Check, answer: Any, *case: Any) -> Any:
+    """Return what the answer returns, without warnings: a wrong answer may divide by 0, and so may a slip."""
+    with warnings.catch_warnings(action="ignore"):
+        return call(check, answer, *case)
 
 
 def two(first: str, second: str, cases: Sequence[Case]) -> dict[str, Any]:
     """Return settings of an exercise that asks for two numbers; the first is compared in all cases first."""
 
     def run(check: Check, answer: Any, part: str, *case: Any) -> Any:
-        found = call(check, answer, *case)
+        found = quietly(check, answer, *case)
         pair = isinstance(found, tuple | list | np.ndarray) and len(found) == 2
         check.that(pair, f"return two numbers: the {first} and the {second}")
         return found[part == second and 1]
@@ -28,16 +37,9 @@ def two(first: str, second: str, cases: Sequence[Case]) -> dict[str, Any]:
     return {"run": run, "cases": [(part, *case) for part in (first, second) for case in cases]}
 
 
-def documents(k: int) -> Case:
-    """Return the nats and the token counts of k documents of unequal length."""
-    draw = np.random.default_rng(k)
-    counts = draw.integers(1, 200, size=k)
-    return counts * draw.uniform(1, 4, size=k), counts
-
-
-loss_and_error = lesson.exercise(
-    "loss_and_error",
-    **two("loss", "error", [documents(3), documents(7), documents(40)]),
+interval = lesson.exercise(
+    "interval",
+    **two("lower end", "upper end", [(7, 10), (29, 30), (0, 5), (6, 6), (2911, 10042, 1.0), (11, 40, 2.5)]),
 )
 
 PIECE, VOCABULARY = re.compile(r" \S{1,5}|\S{1,2}|\s"), 97
@@ -84,29 +86,6 @@ score = lesson.exercise(
 )
 
 
-def items(N: int, E: int) -> Case:
-    """Return scores and labels of N items with E endings, and the lengths of the endings."""
-    draw = np.random.default_rng(N)
-    lengths, labels = draw.integers(3, 60, size=(N, E)), draw.integers(E, size=N)
-    return -(lengths**0.5) * draw.uniform(2, 9, size=(N, E)), labels, lengths
-
-
-TIED = np.array([[-4.0, -4.0, -4.0, -4.0], [-3.0, -3.0, -5.0, -6.0], [-2.0, -1.0, -1.0, -3.0]])
-
-accuracy = lesson.exercise(
-    "accuracy",
-    cases=[
-        *(items(N, E)[:n] for N, E in ((60, 4), (35, 3), (1, 5)) for n in (2, 3)),
-        (TIED, np.array([3, 1, 1])),
-    ],
-)
-
-interval = lesson.exercise(
-    "interval",
-    **two("lower end", "upper end", [(7, 10), (29, 30), (0, 5), (6, 6), (2911, 10042, 1.0), (11, 40, 2.5)]),
-)
-
-
 def answered(N: int) -> list[Case]:
     """Return what two models made of the same N items: right or wrong, and their losses."""
     draw = np.random.default_rng(N)
@@ -121,46 +100,79 @@ paired = lesson.exercise(
     **two("mean", "error", [case for N in (10, 41, 300) for case in answered(N)]),
 )
 
-STORE = [
-    "The cat sat on the mat. Then the dog, which was old, sat on the mat too!",
-    "Nobody saw the bird that flew over the old mill",
-    "in the evening they all went home and slept.",
-    "Now here comes a cat that sat on the mat, and flew over nothing.",
-]
-TEXTS = (
-    (
-        "On the mat, on the mat, on the mat, on the mat the old mill as in every old spring flew over the "
-        "Old Mill in the evening they all went all went home: and slept, and slept in the evening.",
-        3,
-    ),  # every usual mistake gives another number here
-    ("THE CAT sat on: the mat, then nobody saw the moon.", 3),
-    ("On the mat, on the mat, on the mat the cat sat", 3),
-    ("Over the old mill in the evening they went", 4),
-    ("the bird that flew over the old mill in May", 5),
-    ("A quite other story of a king", 2),
-    ("the cats sat on the mattress", 3),
-    ("The mat on the dog was not old, which sat on", 3),
-    ("There was no where to go", 2),
-    ("Nobody saw the bird that flew over the old mill", 8),
+
+def pool(N: int) -> list[Choice]:
+    """Return N items of four endings."""
+    draw, nouns = np.random.default_rng(N), ["kite", "drum", "old lantern", "train", "blue hoop", "goat"]
+    four = [tuple(f"took the {noun} home." for noun in draw.permutation(nouns)[:4]) for _ in range(N)]
+    return [Choice(f"Story {i}. One day he", four[i], int(draw.integers(4)), str(i)) for i in range(N)]
+
+
+def scorer(seed: int, N: int) -> Callable[[Choice], np.ndarray]:
+    """Return a function from an item of `pool(N)` to its four scores. The first items are easier."""
+    rows, easy = np.random.default_rng(seed).normal(size=(N, 4)), np.random.default_rng(N).random(N)
+    for i, item in enumerate(pool(N)):
+        rows[i, item.label] += 5 * (easy[i] < 0.4 + 0.4 * (i < N // 3)) + 2 * (seed % 2)
+    return lambda item: rows[int(item.name)].copy()
+
+
+GAMES = (1, 2, 120, 50, 3), (3, 4, 90, 31, 8), (2, 2, 120, 40, 5)  # in the last one a model meets itself
+
+mended = lesson.exercise(
+    "mended",
+    run=quietly,
+    cases=lambda: [(scorer(a, N), scorer(b, N), pool(N), n, seed) for a, b, N, n, seed in GAMES],
 )
+
+
+def other(tokens: torch.Tensor) -> torch.Tensor:
+    """Return the logits of a second model, which agrees with `causal` to some degree."""
+    return causal(tokens) + 2 * random(VOCABULARY, VOCABULARY, seed=14)[tokens % VOCABULARY]
+
+
+def answerable(N: int) -> list[Choice]:
+    """Return N items of which `causal` has about two thirds right."""
+    draw, items = np.random.default_rng(N), pool(N)
+    scores = [[score.given(causal, encode, item.context, e) for e in item.endings] for item in items]
+    best = np.where(draw.random(N) < 0.6, np.argmax(scores, axis=1), [item.label for item in items])
+    return [replace(item, label=int(label)) for item, label in zip(items, best, strict=True)]
+
+
+def entry(check: Check, answer: Any, name: str, *case: Any) -> Any:
+    """Return one entry of the dictionary that the answer returns."""
+    found = call(check, answer, *case)
+    told = 'return a dictionary with the keys "first", "second" and "difference"'
+    check.that(isinstance(found, dict) and {*found} == {*ENTRIES}, told)
+    return found[name]
+
+
+ENTRIES, DRAWN = ("first", "second", "difference"), ((30, 24, 2), (24, 18, 6))
+
+compare = lesson.exercise(
+    "compare",
+    run=entry,
+    cases=lambda: [(e, causal, other, encode, answerable(N), n, k) for e in ENTRIES for N, n, k in DRAWN],
+)
+
+
+def documents(k: int) -> Case:
+    """Return the nats and the token counts of k documents of unequal length."""
+    draw = np.random.default_rng(k)
+    counts = draw.integers(1, 200, size=k)
+    return counts * draw.uniform(1, 4, size=k), counts
+
+
+loss_and_error = lesson.exercise(
+    "loss_and_error",
+    **two("loss", "error", [documents(3), documents(7), documents(40)]),
+)
+
+SEPARATE = [(0.7, 0.6, 100), (0.5, 0.9, 40), (0.299, 0.294, 10042)]
+SAME = [(0.7, 0.6, 100, 0.3), (0.2, 0.5, 60, 0.4), (0.299, 0.294, 10042, 0.05), (0.9, 0.8, 50, 0.15)]
+
+errors_apart = lesson.exercise("errors_apart", cases=SEPARATE + SAME)
 
 
 def words(text: str) -> list[str]:
     """Return the words of a text, in lower case, without punctuation."""
     return re.findall(r"[^\W_]+", text.lower())
-
-
-def share(check: Check, answer: Any, text: str, n: int) -> Any:
-    """Return the share of the rows, which must not be True or False."""
-    found = call(check, answer, text, STORE, n)
-    told = "a share is asked for, not whether there is any overlap"
-    check.that(not isinstance(found, bool | np.bool_), told)
-    return found
-
-
-lesson.names["words"] = words
-overlap = lesson.exercise(
-    "overlap",
-    run=share,
-    cases=TEXTS,
-)
