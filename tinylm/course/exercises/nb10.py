@@ -140,7 +140,7 @@ loss_into_gradient = lesson.exercise(
 mended = lesson.exercise(
     "mended",
     cases=lambda: [
-        (torch.tensor(0.25), random(5, 3, seed=1), random(7, 3, seed=2), random(5, 7, seed=3)),
+        (torch.tensor(0.3), random(5, 3, seed=1), random(7, 3, seed=2), random(5, 7, seed=3)),
         (torch.tensor(-3.0), random(4, 6, seed=4), random(5, 6, seed=5), random(4, 5, seed=6)),
     ],
 )
@@ -156,6 +156,7 @@ verdict = lesson.exercise(
         ([6.0, 30.0, 6.6], [6.0, 6.0, 6.0], 0.9),
         ([3.0, 3.3], [2.0, 3.0], 1.6),
         ([4.0, 2.0], [2.0, 4.0], 1.25),
+        ([6.0, 5.0, 5.2], [3.0, 3.0, 4.0], 1.6),
     ],
 )
 
