@@ -104,6 +104,13 @@ def test_dots_stand_at_the_values_with_bars_as_long_as_the_errors_the_first_row_
     assert drawn.axes.yaxis_inverted()
 
 
+def test_dots_have_errors_that_differ_on_two_sides_and_a_line_at_the_level(drawn):
+    charts.dots({"fused": (1.4, [[0.1], [0.3]])}, level=1)
+    (row,) = drawn.axes.containers
+    assert np.allclose(row.lines[2][0].get_segments()[0][:, 0], (1.3, 1.7))
+    assert drawn.axes.lines[-1].get_xdata() == [1, 1]
+
+
 def test_in_band_draws_the_edges_of_the_band_and_the_smoothed_losses_over_it(drawn):
     def record(*losses):
         return Record({}, [{"step": 10 * i, "loss": loss} for i, loss in enumerate(losses)], [])

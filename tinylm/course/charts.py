@@ -122,15 +122,18 @@ def _way(y: np.ndarray) -> str:
     return ", then ".join(ways) if len(ways) < 4 else "goes up and down"
 
 
-def dots(values: Mapping[str, tuple[float, float]], **named: str) -> None:
+def dots(values: Mapping[str, tuple[float, Any]], *, level: float | None = None, **named: str) -> None:
     """Draw a row for each name, from the top: a dot at the value, a bar from value - error to value + error.
 
+    Give [[below], [above]] for an error that differs on the two sides, and a level for a dotted line there.
     The axis doesn't need to begin at zero, as it must for bars: you read the place of a dot, not a length."""
     lowest = min(values, key=lambda name: values[name][0])
     told = f"A dot with its error for each of {', '.join(values)}; the lowest value is that of {lowest}."
     with style.figure(told, height=1.5 + 0.32 * len(values)) as axes:
         for row, (value, error) in enumerate(values.values()):
             axes.errorbar(value, row, xerr=error, fmt="o", color=style.BLUE, capsize=4)
+        if level is not None:
+            axes.axvline(level, color=style.GREY, linewidth=1.6, linestyle=(0, (2, 2)), zorder=0)
         axes.set_yticks(range(len(values)), list(values))
         axes.tick_params(axis="y", length=0)
         axes.set(**named, ylim=(len(values) - 0.4, -0.6))

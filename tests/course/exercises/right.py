@@ -304,9 +304,6 @@ RIGHT = {
         ⏎ return torch.ldexp(low + (torch.rand(x.shape, generator=generator) < n - low), e - bits)
     torch.floor(m * 2**bits + chance) -> torch.round(m * 2**bits + chance - 0.5)
     """,
-    "10 affordable": r"""
-    = return (hours * 30 * flops_per_second) ** 0.5
-    """,
     "10 compare": r"""
     before() ⏎ after() -> after() ⏎ before() && statistics.median(ratios)
         -> (sorted(ratios)[(rounds - 1) // 2] + sorted(ratios)[rounds // 2]) / 2
@@ -315,24 +312,35 @@ RIGHT = {
     seconds(before) / seconds(after) -> (seconds(lambda: before()), seconds(lambda: after())) && (ratios)
         -> (a / b for a, b in ratios)
     """,
-    "10 flops_per_token": r"""
-    = counts = parameter_counts(config)
-        ⏎ N = counts['attention'] + counts['mlp'] + config.vocab_size * config.n_embd
-        ⏎ return 6.0 * N + 12.0 * config.n_layer * config.n_embd * config.context_length
-    """,
     "10 loss_into_gradient": r"""
     logits[rows, targets] -= 1 -> logits.scatter_add_(1, targets[:, None], -torch.ones(len(targets), 1))
     logits.sub_(log_sums).exp_() -> torch.softmax(logits, 1, out=logits)
     = loss = 0.0 ⏎ for row, target in zip(logits, targets): ⏎     loss += row.logsumexp(0) - row[target]
         ⏎     row.copy_(row.softmax(0)) ⏎     row[target] -= 1 ⏎ return loss
     """,
-    "10 memory_table": r"""
-    4 * 2 * P -> 2 * (4 * P)
+    "10 loss_in_pieces": r"""
+    = loss = torch.zeros(()) ⏎ of_x, of_weight = [], 0
+        ⏎ for some, wanted in zip(x.split(rows), targets.split(rows)): ⏎     logits = some @ weight.T
+        ⏎     loss += loss_into_gradient(logits, wanted)
+        ⏎     of_x.append(logits @ weight) ⏎     of_weight = of_weight + logits.T @ some
+        ⏎ return loss, torch.cat(of_x), of_weight
+    = of_x, of_weight, loss = torch.zeros_like(x), torch.zeros_like(weight), 0
+        ⏎ for i in range(0, len(x), rows): ⏎     some = x[i:i + rows].clone().requires_grad_()
+        ⏎     w = weight.clone().requires_grad_() ⏎     with torch.enable_grad():
+        ⏎         one = F.cross_entropy(some @ w.T, targets[i:i + rows], reduction="sum")
+        ⏎         one.backward() ⏎     loss += one.item()
+        ⏎     of_x[i:i + rows] = some.grad ⏎     of_weight += w.grad
+        ⏎ return loss, of_x, of_weight
     """,
-    "10 run_again": r"""
-    y.backward(gradient) -> with torch.enable_grad(): ⏎     (y * gradient).sum().backward()
-    = with torch.enable_grad(): ⏎     x = x.detach().clone().requires_grad_(True)
-        ⏎     function(x).backward(gradient) ⏎     return x.grad
+    "10 mended": r"""
+    = return gradient * (of_logits @ weight), of_logits.T @ (gradient * x)
+    = scaled = of_logits.mul(gradient) ⏎ return scaled.matmul(weight), torch.einsum("nv,nc->vc", scaled, x)
+    """,
+    "10 verdict": r"""
+    = r = sorted(b / a for b, a in zip(before, after)) ⏎ if r[-1] < claimed: ⏎     return "less"
+        ⏎ return "more" if r[0] > claimed else "possible"
+    = low = min(x / y for x, y in zip(before, after)) ⏎ high = max(x / y for x, y in zip(before, after))
+        ⏎ return "possible" if low <= claimed <= high else "less" if high < claimed else "more"
     """,
     "10 whole_speedup": r"""
     1 / (1 - share + share / times) -> times / (times - share * times + share)

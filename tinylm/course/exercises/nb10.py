@@ -3,22 +3,19 @@
 import sys
 import time
 import traceback
-import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tinylm.course.checks import Check
 from tinylm.course.differences import difference
-from tinylm.course.exercises.modules import numbered, random
+from tinylm.course.exercises.modules import random
 from tinylm.course.slips import Lesson, call
 from tinylm.device import best_device, synchronize
-from tinylm.model.config import ModelConfig
 
 lesson = Lesson(__file__)
 
@@ -86,12 +83,6 @@ compare = lesson.exercise(
     cases=[(7, 3.0, 2.0, {2: 3, 5: 9, 6: 30, 8: 4, 15: 2}), (6, 1.0, 4.0, {4: 12})],
 )
 
-tiny = ModelConfig(211, 31, 3, 2, 22)
-flops_per_token = lesson.exercise(
-    "flops_per_token",
-    cases=[(tiny,), (replace(tiny, n_layer=5, tied_head=False),), (replace(tiny, n_embd=26),)],
-)
-
 whole_speedup = lesson.exercise(
     "whole_speedup",
     cases=[(0.3, 2.0), (0.07, 30.0), (0.9, 1.5)],
@@ -146,52 +137,58 @@ loss_into_gradient = lesson.exercise(
     cases=[(5, 7, 1.0), (3, 11, 400.0)],
 )
 
-PARTS = ("weights", "gradients", "averages", "blocks", "logits")
+mended = lesson.exercise(
+    "mended",
+    cases=lambda: [
+        (torch.tensor(0.3), random(5, 3, seed=1), random(7, 3, seed=2), random(5, 7, seed=3)),
+        (torch.tensor(-3.0), random(4, 6, seed=4), random(5, 6, seed=5), random(4, 5, seed=6)),
+    ],
+)
 
-
-def table(check: Check, answer: Any, config: ModelConfig, rows: int, copies: int) -> dict[str, Any]:
-    """Return the dictionary, whose names must be those of the contract."""
-    found = call(check, answer, config, rows, copies)
-    check.that(isinstance(found, dict), "return a dictionary that begins with 'weights': …, 'gradients': …")
-    check.that(found.keys() == {*PARTS}, f"the names are {', '.join(PARTS)}")
-    return dict(found)
-
-
-memory_table = lesson.exercise(
-    "memory_table",
-    run=stepwise(table),
-    cases=[(ModelConfig(211, 31, 3, 2, 22), 5, 3), (ModelConfig(97, 13, 2, 2, 34), 3, 2)],
+verdict = lesson.exercise(
+    "verdict",
+    cases=[
+        ([4.0, 4.4, 4.2, 4.1], [4.0, 4.0, 4.4, 4.2], 1.25),
+        ([1.0, 2.0, 3.0, 4.0, 5.0], [0.5, 1.0, 2.0, 2.5, 3.0], 1.25),
+        ([1.0, 2.0, 4.0], [0.5, 2.0, 3.0], 1.25),
+        ([5.0, 4.0], [4.0, 4.0], 1.25),
+        ([5.0, 6.0], [4.0, 4.0], 1.25),
+        ([6.0, 30.0, 6.6], [6.0, 6.0, 6.0], 0.9),
+        ([3.0, 3.3], [2.0, 3.0], 1.6),
+        ([4.0, 2.0], [2.0, 4.0], 1.25),
+        ([6.0, 5.0, 5.2], [3.0, 3.0, 4.0], 1.6),
+    ],
 )
 
 
-def rerun(check: Check, answer: Any, n: int, width: int) -> dict[str, Any]:
-    """Return how often the function ran, whether x's past was left alone, and the gradients."""
-    block = numbered(nn.Sequential(nn.Linear(width, 11), nn.Tanh(), nn.Linear(11, width)))
-    for weight in block.parameters():
-        weight.grad = torch.ones_like(weight)  # of an earlier micro-batch
-    leaf, gradient, calls = random(n, width, seed=n).requires_grad_(), random(n, width, seed=n + 9), []
+def in_pieces(check: Check, answer: Any, N: int, V: int, C: int, rows: int) -> dict[str, Any]:
+    """Return the loss, both gradients, and which operation made a table of more than rows × V numbers."""
+    x, weight, targets = random(N, C, seed=N), random(V, C, seed=V), torch.arange(N) * 5 % V
+    tables = Tables(rows * V + 1, x)
 
-    def function(z: Tensor) -> Tensor:
-        calls.append(z)
-        return block(z)
+    def watched(*arguments: Any) -> Any:
+        with torch.no_grad(), tables:
+            return answer(*arguments)
 
-    x = 0.5 * leaf  # it has a past, which belongs to others
-    with warnings.catch_warnings(), torch.no_grad():  # as inside a backward pass
-        warnings.simplefilter("ignore")  # of an x whose past was not cut off
-        found = answer(function, x, gradient)
-    if not calls and found is not None:
-        check.attempted(found)
-    ran = {"runs of function(x)": len(calls), "backward stops at x": leaf.grad is None}
-    return ran | {"gradient of x": found, "gradients of the weights": [w.grad for w in block.parameters()]}
+    found = call(check, watched, x, weight, targets, rows)
+    check.attempted(*found if isinstance(found, tuple | list) else [found])
+    told = "return three things: the loss, the gradient of x, the gradient of weight"
+    check.that(isinstance(found, tuple | list) and len(found) == 3, told)
+    seen = dict(zip(("loss", "gradient of x", "gradient of weight"), found, strict=True))
+    return seen | {"operation that makes a larger table": tables.maker}
 
 
-run_again = lesson.exercise(
-    "run_again",
-    run=stepwise(rerun),
-    cases=[(5, 3), (2, 7)],
-)
+def with_small_tables(check: Check, answer: Any, N: int, V: int, C: int, rows: int) -> dict[str, Any]:
+    """Return the observed. An answer whose only fault is a large table is told which operation makes it."""
+    seen = stepwise(in_pieces)(check, answer, N, V, C, rows)
+    maker = seen["operation that makes a larger table"]
+    told = f"right numbers, but `{maker}` makes a table larger than rows × V = {rows} × {V}: work in pieces"
+    check.that(not maker, told)
+    return seen
 
-affordable = lesson.exercise(
-    "affordable",
-    cases=[(48, 1e11), (5, 3e13)],
+
+loss_in_pieces = lesson.exercise(
+    "loss_in_pieces",
+    run=with_small_tables,
+    cases=[(10, 23, 3, 4), (9, 17, 5, 6)],
 )
