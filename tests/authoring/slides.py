@@ -99,6 +99,10 @@ def of_prose(source: str, title: str) -> Iterator[Slide]:
             if i and {kind, points[i - 1][1]} <= {"formula", "picture"}:
                 yield slide
                 slide = Slide(title, notes=texts)
+            before = texts[max(0, texts.index(text) - 1)]  # a list hangs in the air without its lead-in
+            leads = kind_of(before) == "paragraph" and before[-1] not in ".?!"
+            if kind == "list" and leads and before not in " ".join(sentences):
+                slide.body.append(paragraph(before))
             slide.body.append(f'<div class="{kind}">{to_html(text)}</div>')
         slide.body += [f'<div class="predict">{to_html(text)}</div>' for text in questions]
         if exercise < len(texts):
@@ -218,7 +222,7 @@ def deck(name: str, shown: list[Slide]) -> str:
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{style}</style></head>
 <body><div class="reveal"><div class="slides">
 {"".join(parts)}
-</div></div>
+</div><footer>tinylm · {title} · MIT licence</footer></div>
 <script>{script}</script>
 <script>{SCRIPT.read_text(encoding="utf-8")}</script>
 </body></html>

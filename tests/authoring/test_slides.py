@@ -68,6 +68,12 @@ def test_of_long_prose_only_the_first_sentence_is_shown_beside_a_formula_and_all
     assert '<img class="display"' in shown.body[-1]
 
 
+def test_list_keeps_the_line_that_leads_to_it_and_every_slide_says_the_licence():
+    shown = of(md("# A\n\n**Goal.** To look back.\n\nYou will write\n\n- a mask", slide="slide"))
+    assert wall(shown[0]).split() == "Goal. To look back. You will write a mask".split()
+    assert "MIT licence</footer>" in slides.deck("02", shown)
+
+
 def test_each_formula_and_each_picture_has_a_slide_of_its_own():
     two = of(md("## A\n\nB.\n\n$$x$$\n\n$$y$$", slide="slide"))
     assert [re.findall('alt="(.)"', "".join(shown.body)) for shown in two] == [["x"], ["y"]]
