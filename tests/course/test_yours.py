@@ -120,7 +120,7 @@ USES = {
     "minus infinity": "LEAST = -math.inf\ndef lower(T): return torch.ones(T, T).tril() * (LEAST < 0)",
     "a type of torch": "KIND = torch.bool\ndef lower(T): return torch.ones(T, T).tril().to(KIND)",
     "a function of torch": "from torch import tril\ndef lower(T): return tril(torch.ones(T, T))",
-    "a device": 'DEVICE = torch.device("cpu")\ndef lower(T): return torch.ones(T, T, device=DEVICE).tril()',
+    "a device": 'CPU, n = torch.device("cpu"), 1\ndef lower(T): return torch.ones(T, T, device=CPU).tril()',
     "a C function": "from functools import reduce\n"
     "def lower(T): return reduce(max, [torch.ones(T, T).tril()])",
     "a counter": "n = 0\ndef lower(T):\n    global n\n    n += 1\n    return torch.ones(T, T).tril()",

@@ -184,17 +184,18 @@ def parse(arguments: list[str]) -> Any:
     start = {"default": _recipe_named(typed)} if command == "train" else {}
     os.environ["COLUMNS"] = str(max(40, shutil.get_terminal_size().columns))  # below 8 tyro never returns
     text, box = io.StringIO(), io.StringIO()
+    short = command == "train" and {"-h", "--help"} & {*typed}
     asked = ["--help" if word == "--help-all" else word for word in typed]
     try:
-        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(box):
+        with contextlib.redirect_stdout(text if short else sys.stdout), contextlib.redirect_stderr(box):
             return tyro.cli(COMMANDS[command], prog=f"{PROGRAM} {command}", args=asked, **start)
     except SystemExit as stop:
         # tyro also draws a ValueError of a setting as a box. Ours are sentences already.
         ours = getattr(stop.__context__, "__context__", None)
         if isinstance(ours, TinyLMError):
             raise ours from None
-        short = command == "train" and "--help-all" not in typed
-        print(_common(text.getvalue()) if short else text.getvalue(), end="")
+        if shown := text.getvalue():
+            print(_common(shown))
         print(box.getvalue(), end="", file=sys.stderr)
         raise
 
@@ -209,10 +210,9 @@ def _common(text: str) -> str:
             shown = True
         if shown:
             kept.append(line.rstrip())
-    if kept:
-        kept.append(
-            f"These are {len(COMMON) - 1} of {options - 1} options. {PROGRAM} train --help-all lists all.\n"
-        )
+    kept.append(
+        f"These are {len(COMMON) - 1} of {options - 1} options. {PROGRAM} train --help-all lists all."
+    )
     return "\n".join(kept)
 
 

@@ -94,7 +94,8 @@ class Library:
             try:
                 found, whose = self.fitting(name, value), "yours"
             except TinyLMError as error:
-                whose, told = "tinylm's, since yours does not fit in here", f"solved, but {error}"
+                whose = "tinylm's, since yours does not fit in here"
+                told = f"solved, but the file has tinylm's: {error}"
         if told != "yours" and yours.file_of(number, name).is_file():
             self.told.append(f"{asked.title}: {told}")
         texts = []
@@ -120,15 +121,11 @@ class Library:
             if REFERENCE.fullmatch(text) or text in OWN:
                 continue
             if text.startswith("from tinylm"):
-                raise TinyLMError(
-                    f"the file has tinylm's: yours needs tinylm ({text}), which the file does without"
-                )
+                raise TinyLMError(f"yours needs tinylm ({text}), which the file does without")
             known = [self.defined.get(key, text), text if key == name else self.reserved.get(key, text)]
             if key in vars(builtins) or known != [text, text]:
                 told = f"`{key}` of your answer has the name of something else in the file"
-                raise TinyLMError(
-                    f"the file has tinylm's: {told}. Rename it, and run the check of that exercise again"
-                )
+                raise TinyLMError(f"{told}. Rename it, and run the check of that exercise again")
         return found
 
 

@@ -63,11 +63,13 @@ def statements(space: dict[str, Any]) -> dict[str, str]:
             elif isinstance(node, ast.FunctionDef | ast.ClassDef):
                 first = min([node, *node.decorator_list], key=lambda part: part.lineno).lineno
                 found[node.name] = "\n".join(text.split("\n")[first - 1 : node.end_lineno])
-            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                name, assigned = node.targets[0].id, ast.unparse(node)
-                # f = exercises.f(f) defines no f
-                if isinstance(space.get(name), ASSIGNED) and name not in global_names(assigned):
-                    found[name] = assigned
+            elif isinstance(node, ast.Assign):
+                assigned = ast.unparse(node)
+                for symbol in symtable.symtable(assigned, "cell", "exec").get_symbols():
+                    name = symbol.get_name()
+                    # f = exercises.f(f) defines no f
+                    if not symbol.is_referenced() and isinstance(space.get(name), ASSIGNED):
+                        found[name] = assigned
     return found
 
 

@@ -14,6 +14,7 @@ from tinylm.course.slips import Lesson, call
 from tinylm.errors import CorpusMissing
 from tinylm.runs.paths import MINE
 from tinylm.text import bpe, corpora
+from tinylm.text.documents import split
 from tinylm.text.tokenizers import END_OF_TEXT, BPETokenizer, gpt2_tokenizer, tokenizer_named
 
 lesson = Lesson(
@@ -244,9 +245,7 @@ LANGUAGES, STORY = lesson.texts["languages"], lesson.texts["story"]["text"]
 def documents(text: corpora.Text) -> tuple[list[str], list[str]]:
     """Return the documents of a corpus: those to learn from, and those to validate."""
     end = corpora.corpus_named(text.name).separator
-    both = (part.split(end) for part in (text.train, text.validation))
-    train, validation = ([story.strip() for story in part if story.strip()] for part in both)
-    return train, validation
+    return split(text.train, end), split(text.validation, end)
 
 
 def strange_texts(n: int) -> list[str]:

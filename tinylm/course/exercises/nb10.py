@@ -122,18 +122,25 @@ def in_place(check: Check, answer: Any, N: int, V: int, scale: float) -> dict[st
     return {"logits": logits, "loss": loss, "operation that makes a second table": tables.maker}
 
 
-def without_second(check: Check, answer: Any, N: int, V: int, scale: float) -> Any:
-    """Return the observed. An answer whose only fault is a second table is told which operation makes it."""
-    seen = stepwise(in_place)(check, answer, N, V, scale)
-    maker = seen["operation that makes a second table"]
-    told = f"`{maker}` makes a second table of {N} × {V} numbers: work in place, as sub_ and exp_ do"
-    check.that(not maker, told)
-    return seen
+def without_table(observe: Callable[..., dict[str, Any]], told: str) -> Callable[..., dict[str, Any]]:
+    """Return a `run`. An answer whose only fault is a large table is told which operation makes it.
+
+    told: the sentence, with places for the operation, {0}, and for the values of the case, from {1} on."""
+
+    def run(check: Check, answer: Any, *case: Any) -> dict[str, Any]:
+        seen = stepwise(observe)(check, answer, *case)
+        *_, maker = seen.values()
+        check.that(not maker, told.format(maker, *case))
+        return seen
+
+    return run
 
 
 loss_into_gradient = lesson.exercise(
     "loss_into_gradient",
-    run=without_second,
+    run=without_table(
+        in_place, "`{0}` makes a second table of {1} × {2} numbers: work in place, as sub_ and exp_ do"
+    ),
     cases=[(5, 7, 1.0), (3, 11, 400.0)],
 )
 
@@ -178,17 +185,11 @@ def in_pieces(check: Check, answer: Any, N: int, V: int, C: int, rows: int) -> d
     return seen | {"operation that makes a larger table": tables.maker}
 
 
-def with_small_tables(check: Check, answer: Any, N: int, V: int, C: int, rows: int) -> dict[str, Any]:
-    """Return the observed. An answer whose only fault is a large table is told which operation makes it."""
-    seen = stepwise(in_pieces)(check, answer, N, V, C, rows)
-    maker = seen["operation that makes a larger table"]
-    told = f"right numbers, but `{maker}` makes a table larger than rows × V = {rows} × {V}: work in pieces"
-    check.that(not maker, told)
-    return seen
-
-
 loss_in_pieces = lesson.exercise(
     "loss_in_pieces",
-    run=with_small_tables,
+    run=without_table(
+        in_pieces,
+        "right numbers, but `{0}` makes a table larger than rows × V = {4} × {2}: work in pieces",
+    ),
     cases=[(10, 23, 3, 4), (9, 17, 5, 6)],
 )
