@@ -92,23 +92,21 @@ def test_curve_alternative_text_says_where_a_line_goes(drawn, way, y):
 
 
 def test_dots_stand_at_the_values_with_bars_as_long_as_the_errors_the_first_row_on_top(drawn):
-    values = {"plain": (1.9, 0.03), "tried": (1.95, 0.02), "fast": (1.6, 0.01)}
-    charts.dots(values)
-    assert drawn.alt.endswith("each of plain, tried, fast; the lowest value is that of fast.")
+    values = {"plain": (1.9, 0.03), "tried": (1.95, [[0.02], [0.05]]), "fast": (1.6, 0.01)}
+    charts.dots(values, level=1)
+    assert "A dot with its error for each of plain, tried, fast; the lowest value is that of fast" in drawn.alt
     rows = drawn.axes.containers
     places = [(row.lines[0].get_xdata()[0], row.lines[0].get_ydata()[0]) for row in rows]
     assert places == [(1.9, 0), (1.95, 1), (1.6, 2)]
     ends = [row.lines[2][0].get_segments()[0][:, 0] for row in rows]
-    assert np.allclose(ends, [(1.87, 1.93), (1.93, 1.97), (1.59, 1.61)])
+    assert np.allclose(ends, [(1.87, 1.93), (1.93, 2.0), (1.59, 1.61)])
     assert [label.get_text() for label in drawn.axes.get_yticklabels()] == ["plain", "tried", "fast"]
-    assert drawn.axes.yaxis_inverted()
+    assert drawn.axes.yaxis_inverted() and drawn.axes.lines[-1].get_xdata() == [1, 1]
 
 
-def test_dots_have_errors_that_differ_on_two_sides_and_a_line_at_the_level(drawn):
-    charts.dots({"fused": (1.4, [[0.1], [0.3]])}, level=1)
-    (row,) = drawn.axes.containers
-    assert np.allclose(row.lines[2][0].get_segments()[0][:, 0], (1.3, 1.7))
-    assert drawn.axes.lines[-1].get_xdata() == [1, 1]
+def test_dots_without_errors_claim_none(drawn):
+    charts.dots({"fused": (1.4, None), "plain": (1.0, 0)})
+    assert "A dot for each of fused, plain;" in drawn.alt
 
 
 def test_in_band_draws_the_edges_of_the_band_and_the_smoothed_losses_over_it(drawn):

@@ -128,7 +128,8 @@ def dots(values: Mapping[str, tuple[float, Any]], *, level: float | None = None,
     Give [[below], [above]] for an error that differs on the two sides, and a level for a dotted line there.
     The axis doesn't need to begin at zero, as it must for bars: you read the place of a dot, not a length."""
     lowest = min(values, key=lambda name: values[name][0])
-    told = f"A dot with its error for each of {', '.join(values)}; the lowest value is that of {lowest}."
+    dot = "A dot with its error" if any(np.any(error) for _, error in values.values()) else "A dot"
+    told = f"{dot} for each of {', '.join(values)}; the lowest value is that of {lowest}."
     with style.figure(told, height=1.5 + 0.32 * len(values)) as axes:
         for row, (value, error) in enumerate(values.values()):
             axes.errorbar(value, row, xerr=error, fmt="o", color=style.BLUE, capsize=4)

@@ -91,7 +91,7 @@ def parts_of(name: str, value: Any, owner: Callable[[Any], str | None]) -> dict[
     owner: what is written instead of the source of a value that belongs to another exercise, or None.
     Raises TinyLMError for what cannot be written out, such as a tensor."""
     parts, space = {}, namespace(value)
-    known, own = statements(space), getattr(value, "__qualname__", "")
+    known, own = statements(space), getattr(value, "__qualname__", "").replace("<lambda>", name)
 
     def visit(name: str, value: Any, text: str | None) -> None:
         if not text:
@@ -107,7 +107,6 @@ def parts_of(name: str, value: Any, owner: Callable[[Any], str | None]) -> dict[
                     visit(used, space[used], source)
         parts[name] = parts.pop(name) + text  # after all that it uses
 
-    own = name if own == "<lambda>" else own
     visit(own, value, known.get(own))
     return parts if own == name else parts | {name: f"{name} = {own}"}
 
