@@ -94,7 +94,9 @@ def test_curve_alternative_text_says_where_a_line_goes(drawn, way, y):
 def test_dots_stand_at_the_values_with_bars_as_long_as_the_errors_the_first_row_on_top(drawn):
     values = {"plain": (1.9, 0.03), "tried": (1.95, [[0.02], [0.05]]), "fast": (1.6, 0.01)}
     charts.dots(values, level=1)
-    assert "A dot with its error for each of plain, tried, fast; the lowest value is that of fast" in drawn.alt
+    assert (
+        "A dot with its error for each of plain, tried, fast; the lowest value is that of fast" in drawn.alt
+    )
     rows = drawn.axes.containers
     places = [(row.lines[0].get_xdata()[0], row.lines[0].get_ydata()[0]) for row in rows]
     assert places == [(1.9, 0), (1.95, 1), (1.6, 2)]
