@@ -59,8 +59,7 @@ def _described(error: Exception, words: list[str]) -> tuple[int, str]:
         way_out = f"type {PYTHON} -m tinylm …, or `{INSTALL}` first"
         return 2, f"tinylm is not installed in this Python ({error}): {way_out}"
     what = f"{type(error).__name__}: {error}".partition("\n")[0]
-    command = words[0] if words else "tinylm"
-    return 1, f"{command} met a fault of the program ({what}): --traceback shows more"
+    return 1, f"{[*words, 'tinylm'][0]} met a fault of the program ({what}): --traceback shows more"
 
 
 if __name__ == "__main__":

@@ -160,9 +160,8 @@ def busy() -> str:
     too. Windows has no such figure."""
     cores = hardware()["cores"]
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if load < cores / 2:
-        return ""
-    return f"other programs are running (load {load:.1f} on {cores} cores): without them training is faster"
+    told = f"other programs are running (load {load:.1f} on {cores} cores): without them training is faster"
+    return told if load >= cores / 2 else ""
 
 
 def hardware() -> dict[str, str | int | None]:

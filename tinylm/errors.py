@@ -88,13 +88,14 @@ def short(value: Any, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 20]}… ({len(text)} characters)"
 
 
-def setting(default: Any, *, use: str = "", shapes: bool = True, **limits: float) -> Any:
+def setting(default: Any, *, use: str = "", shapes: bool = True, later: bool = False, **limits: float) -> Any:
     """Declare a setting of a `Config` that needs more than a default.
 
     The limits `least` and `most` are allowed values, `above` and `below` are not. `use` is what the error
     message suggests, for example "0.8, or 0 for greedy". `shapes=False` is for a setting of a model on which
-    the weights do not depend, such as dropout."""
-    return field(default=default, metadata={"limits": limits, "use": use, "shapes": shapes})
+    the weights do not depend, such as dropout. `later=True` is for a setting that older files don't have: its
+    default must be what they did, and only another value is written."""
+    return field(default=default, metadata={"limits": limits, "use": use, "shapes": shapes, "later": later})
 
 
 class Config:
@@ -125,13 +126,15 @@ class Config:
         return {it.name: getattr(self, it.name) for it in fields(self) if it.metadata.get("shapes", True)}
 
     def to_json(self) -> dict[str, Any]:
-        """Return every setting by name, ready for json.dump."""
-        return asdict(self)
+        """Return the settings by name, ready for json.dump: all but defaults of those declared `later`."""
+        later = {it.name: it.default for it in fields(self) if it.metadata.get("later")}
+        return {name: value for name, value in asdict(self).items() if later.get(name) != value}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """Build the config that `to_json` wrote. Raises ConfigError for an unknown or a missing name."""
-        if wrong := data.keys() ^ {it.name for it in fields(cls)}:
+        later = {it.name for it in fields(cls) if it.metadata.get("later")}
+        if wrong := (data.keys() ^ {it.name for it in fields(cls)}) - later:
             names = short(", ".join(sorted(wrong)))
             raise ConfigError(f"{cls.__name__} lacks or does not know {names}: use the tinylm that wrote it")
         return cls(**data)

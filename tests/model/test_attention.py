@@ -55,6 +55,18 @@ def test_explicit_and_fused_attention_agree_in_value_and_in_gradient(dtype, tole
     assert_close(*results, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("kv", [1, 3])
+def test_shared_keys_and_values_are_those_of_torch_repeated_for_each_head_of_their_group(kv):
+    q, k, v = random(B, 6, T, D), random(B, kv, T, D, seed=1), random(B, kv, T, D, seed=2)
+    repeated = (x[:, [h * kv // 6 for h in range(6)]] for x in (k, v))
+    expected = F.scaled_dot_product_attention(q, *repeated, is_causal=True)
+    assert_close(fused_attention(q, k, v), expected)
+    assert_close(explicit_attention(q, k, v)[0], expected)
+    late = q[:, :, -2:]  # two new queries, as with a cache
+    assert_close(fused_attention(late, k, v), expected[:, :, -2:])
+    assert_close(explicit_attention(late, k, v)[0], expected[:, :, -2:])
+
+
 @pytest.mark.parametrize("qk_norm", [False, True])
 def test_rotary_scores_of_equal_inputs_depend_on_the_distance_alone(qk_norm):
     attention = lively(layer(qk_norm=qk_norm), 0.3)  # gains that differ break the law after the rotation

@@ -45,13 +45,13 @@ def test_cached_rows_of_different_lengths_give_what_each_gives_alone(choice, att
         assert_close(logits[gap:], model(row[None, gap:])[0], **CLOSE)
 
 
-def test_cache_takes_its_memory_once():
-    model = model_of()
+def test_cache_takes_its_memory_once_and_holds_key_value_heads_alone():
+    model = model_of(n_head=6, n_embd=36, n_kv_head=2)
     cache, places = model.new_cache(), set()
     for token in random_tokens(length=T).split(1, dim=1):
         model(token, cache)
         places.add(tuple(tensor.data_ptr() for tensor in (*cache.keys.values(), *cache.values.values())))
-    assert len(places) == 1
+    assert len(places) == 1 and cache.keys[0].shape == cache.values[0].shape == (2, 2, T, 6)
 
 
 def test_cache_under_autocast_holds_what_the_layers_make():

@@ -19,6 +19,7 @@ from tinylm.model.losses import cross_entropy, fused_loss, next_token_loss
 ODD = ModelConfig(vocab_size=31, context_length=37, n_layer=3, n_head=2, n_embd=44, bias=False)
 WIDE = ModelConfig(vocab_size=97, context_length=128, n_layer=5, n_head=4, n_embd=128)
 MODERN = {"position": "rotary", "norm": "rmsnorm", "activation": "relu2", "qk_norm": True}
+LLAMA = {"position": "rotary", "norm": "rmsnorm", "activation": "swiglu", "bias": False, "n_kv_head": 1}
 
 
 @every_choice
@@ -33,7 +34,9 @@ def test_parameter_counts_are_what_the_model_holds_part_by_part(choice):
     assert found == parameter_counts(config)
 
 
-@pytest.mark.parametrize("changes", [{}, {"tied_head": False}, {"position": "rotary", "norm": "rmsnorm"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"tied_head": False}, {"position": "rotary", "norm": "rmsnorm"}, LLAMA]
+)
 def test_flops_per_token_agree_with_torchs_own_counter(changes):
     model = GPT(replace(ODD, attention="explicit", **changes))
     tokens = torch.zeros(2, 37, dtype=torch.int64)
@@ -67,7 +70,7 @@ class MostBytes(TorchDispatchMode):
 
 @pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
 @pytest.mark.parametrize("sizes", [{}, {"vocab_size": 2048, "n_layer": 2}], ids=["deep", "many ids"])
-@pytest.mark.parametrize("changes", [{}, MODERN], ids=["gpt2", "modern"])
+@pytest.mark.parametrize("changes", [{}, MODERN, LLAMA], ids=["gpt2", "modern", "llama"])
 @pytest.mark.parametrize("again", [False, True], ids=["kept", "computed again"])
 def test_memory_estimate_is_near_the_most_that_a_step_has_at_once(again, changes, sizes, fused):
     config = replace(WIDE, activation_checkpointing=again, **changes, **sizes)

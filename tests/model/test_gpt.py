@@ -52,7 +52,8 @@ def test_gradient_of_a_future_token_is_exactly_zero(choice, attention):
 
 @every_choice
 def test_first_loss_is_close_to_that_of_a_uniform_guess(choice):
-    config = ModelConfig(vocab_size=67, context_length=29, n_layer=2, n_head=4, n_embd=128, **choice)
+    sizes = {"vocab_size": 67, "context_length": 29, "n_layer": 2, "n_head": 4, "n_embd": 128}
+    config = ModelConfig(**sizes | choice)
     tokens, targets = (random_tokens(config, batch=5, length=29, seed=seed) for seed in (0, 1))
     with torch.no_grad():
         loss = F.cross_entropy(GPT(config)(tokens).flatten(0, 1), targets.flatten())
@@ -121,12 +122,14 @@ def test_attention_maps_are_what_the_layers_really_do(choice, attention):
     model = lively(GPT(replace(SMALL, **choice, attention=attention)))
     tokens = random_tokens()
     maps = model.attention_maps(tokens)
-    assert [tuple(weights.shape) for weights in maps] == [(B, 5, T, T)] * 3
+    H = model.config.n_head
+    assert [tuple(weights.shape) for weights in maps] == [(B, H, T, T)] * 3
     for block, x, weights in zip(model.blocks, model.residual_stream(tokens), maps, strict=False):
-        assert_close(weights.sum(-1), torch.ones(B, 5, T))
+        assert_close(weights.sum(-1), torch.ones(B, H, T))
         assert (weights.triu(1) == 0).all()
         _, _, v = block.attn.qkv_heads(block.attn_norm(x), None)
-        mixed = (weights @ v).transpose(1, 2).flatten(2)  # (B, T, C)
+        mixed = weights @ v.repeat_interleave(H // v.size(1), dim=1)  # (B, H, T, D)
+        mixed = mixed.transpose(1, 2).flatten(2)  # (B, T, C)
         expected = block.attn(block.attn_norm(x), model.rotary(slice(T)))
         assert_close(block.attn.proj(mixed), expected, rtol=1e-4, atol=1e-5)
 

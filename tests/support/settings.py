@@ -16,17 +16,23 @@ CHOICES = {  # GPT-2's own come first
     "tied_head": (True, False),
     "bias": (True, False),
     "token_shift": (False, True),
+    "n_kv_head": (0, 1),
 }
-WAYS = [  # 16 of 128: the last three are parities of the first four, so that any three take all eight values
-    (a, b, c, d, a ^ b ^ c, b ^ c ^ d, a ^ c ^ d) for a, b, c, d in itertools.product((0, 1), repeat=4)
+WAYS = [  # 16 of 256: the last four are parities of the first four, so that any three take all eight values
+    (a, b, c, d, a ^ b ^ c, b ^ c ^ d, a ^ c ^ d, a ^ b ^ d)
+    for a, b, c, d in itertools.product((0, 1), repeat=4)
 ]
 EVERY_CHOICE = [{name: CHOICES[name][i] for name, i in zip(CHOICES, way, strict=True)} for way in WAYS]
 GPT2S, OTHERS = EVERY_CHOICE[0], EVERY_CHOICE[-1]
-ONE_AT_A_TIME = [GPT2S, *(GPT2S | {name: OTHERS[name]} for name in CHOICES), OTHERS]
+LLAMAS = {"position": "rotary", "norm": "rmsnorm", "activation": "swiglu", "bias": False, "norm_eps": 1e-3}
+LLAMAS |= {"n_head": 6, "n_embd": 36, "n_kv_head": 2, "n_inner": 29}  # groups of three, an odd width
+EVERY_CHOICE += [LLAMAS, {"activation": "swiglu", "bias": True, "qk_norm": True, "rope_base": 500.0}]
+ONE_AT_A_TIME = [GPT2S, *(GPT2S | {name: OTHERS[name]} for name in CHOICES), OTHERS, LLAMAS]
 
 
 def _in_words(choice):
-    return "-".join(f"{name}={value}" if isinstance(value, bool) else value for name, value in choice.items())
+    words = {name: value if isinstance(value, str) else f"{name}={value}" for name, value in choice.items()}
+    return "-".join(words.values())
 
 
 every_choice = pytest.mark.parametrize("choice", EVERY_CHOICE, ids=_in_words)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tinylm.model.config import ModelConfig
 from tinylm.model.context import Context
-from tinylm.model.layers import EPSILON, RMSNorm, Role
+from tinylm.model.layers import RMSNorm, Role
 from tinylm.model.rope import apply_rotary
 
 Rotary = tuple[Tensor, Tensor]
@@ -30,9 +30,12 @@ def explicit_attention(
 ) -> tuple[Tensor, Tensor]:
     """Compute softmax(q k^T / sqrt(D)) v with the future masked: equation 1 of Vaswani et al. 2017.
 
-    q (B, H, T, D); k, v (B, H, S, D). The T queries are the last of the S positions; in training, S = T.
+    q (B, H, T, D); k, v (B, H, S, D), or fewer heads that several queries share: with 6 and 2, the queries'
+    heads 0 to 2 share the first. The T queries are the last of the S positions; in training, S = T.
     mask: True where a query may look, by default its own position and those before it. Returns the output
     (B, H, T, D) and the weights before dropout (B, H, T, S)."""
+    if k.size(1) < q.size(1):
+        k, v = (x.repeat_interleave(q.size(1) // k.size(1), dim=1) for x in (k, v))  # (B, H, S, D) each
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (B, H, T, S)
     seen = causal_mask(q.size(-2), k.size(-2), device=q.device) if mask is None else mask  # (T, S)
     scores = scores.masked_fill(~seen, -math.inf)  # by position, never by value: a score of 0 is a score
@@ -45,13 +48,16 @@ def fused_attention(
 ) -> Tensor:
     """Compute the same output (B, H, T, D) in one call that never stores the (T, S) weights.
 
-    The call's own causal mask counts queries from position 0, so it is used only when T = S.
-    Source: Dao et al. 2022 (FlashAttention)."""
+    Keys and values that several heads share are not repeated in memory. The call's own causal mask counts
+    queries from position 0, so it is used only when T = S. Source: Dao et al. 2022 (FlashAttention)."""
     T, S = q.size(-2), k.size(-2)
     causal = mask is None and T == S
     if mask is None and 1 < T < S:  # a single query is the last position and sees everything
         mask = causal_mask(T, S, device=q.device)  # (T, S)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
+    grouped = k.size(1) < q.size(1)
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, enable_gqa=grouped
+    )
 
 
 class TokenShift(nn.Module):
@@ -74,6 +80,7 @@ class TokenShift(nn.Module):
 class CausalSelfAttention(nn.Module):
     """n_head attentions side by side, each in its own n_embd / n_head dimensions.
 
+    With n_kv_head, groups of them share their keys and values (Ainslie et al. 2023): the cache holds fewer.
     With qk_norm, queries and keys are RMS-normalised per head, with a learned gain (Dehghani et al. 2023;
     Qwen3). This happens before the rotation: with a gain after it, scores would depend on more than distance.
     With token_shift, each position brings a share of the position before it into queries, keys and values.
@@ -89,8 +96,8 @@ class CausalSelfAttention(nn.Module):
         self.qkv_sizes = config.qkv_sizes
         self.qkv = nn.Linear(config.n_embd, sum(self.qkv_sizes), bias=config.bias)  # one product, not three
         self.proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
-        self.q_norm = RMSNorm(self.head_dim, eps=EPSILON) if config.qk_norm else None
-        self.k_norm = RMSNorm(self.head_dim, eps=EPSILON) if config.qk_norm else None
+        self.q_norm = RMSNorm(self.head_dim, eps=config.norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(self.head_dim, eps=config.norm_eps) if config.qk_norm else None
         self.shift = TokenShift(config.n_embd) if config.token_shift else None
 
     def parameter_roles(self) -> dict[str, Role]:
@@ -107,7 +114,9 @@ class CausalSelfAttention(nn.Module):
     def qkv_heads(
         self, x: Tensor, rotary: Rotary | None, context: Context | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return q, k, v of x (B, T, C), (B, H, T, D) each: shifted, normalised and rotated as configured."""
+        """Return q, k, v of x (B, T, C), (B, H, T, D) each: shifted, normalised and rotated as configured.
+
+        With n_kv_head, k and v have as many heads as that."""
         if self.shift is not None:
             before = None if context is None else context.previous_inputs(self.layer, x)  # (B, T, C)
             x = self.shift(x, before)  # (B, T, C)

@@ -23,11 +23,18 @@ class ModelConfig(Config):
     n_layer: int = 4  # The number of blocks.
     n_head: int = 4  # H: attention heads per block. Each is n_embd / n_head wide.
     n_embd: int = 128  # C: the width of the residual stream.
+    n_kv_head: int = setting(0, least=0, later=True)
+    """Heads of keys and values, each shared by n_head / n_kv_head heads of queries (Ainslie et al. 2023). 0:
+    as many as n_head."""
+    n_inner: int = setting(0, least=0, later=True)
+    """The width of the MLP between its matrices. 0: 4 n_embd, or with swiglu 8/3 of it in steps of 8."""
     position: Literal["learned", "rotary"] = "learned"
     """How positions enter: a learned vector for each (GPT-2) or a rotation of q and k (Su et al. 2021)."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"  # GPT-2's, or Zhang and Sennrich's of 2019.
-    activation: Literal["gelu", "relu2"] = "gelu"
-    """GELU in its tanh approximation (GPT-2) or squared ReLU (So et al. 2021)."""
+    norm_eps: float = setting(1e-5, above=0, below=1, later=True)
+    """What a norm adds to the mean square under the root: 1e-5 in GPT-2 and Llama, 1e-6 in Qwen3."""
+    activation: Literal["gelu", "relu2", "swiglu"] = "gelu"
+    """GELU in its tanh approximation (GPT-2), squared ReLU (So et al. 2021) or SwiGLU (Shazeer 2020)."""
     qk_norm: bool = False  # RMS-normalise the queries and keys of each head, which keeps scores small.
     token_shift: bool = False
     """Mix a learned share of the previous position's input into each attention's (Peng et al. 2023)."""
@@ -54,17 +61,33 @@ class ModelConfig(Config):
         return self.n_embd // self.n_head
 
     @property
+    def kv_heads(self) -> int:
+        """The number of key-value heads."""
+        return self.n_kv_head or self.n_head
+
+    @property
     def qkv_sizes(self) -> tuple[int, int, int]:
         """The widths of the queries, of the keys and of the values, each over all heads."""
-        return self.n_embd, self.n_embd, self.n_embd
+        kv_width = self.kv_heads * self.head_dim
+        return self.n_embd, kv_width, kv_width
 
     @property
     def mlp_hidden(self) -> int:
-        """The width of the MLP between its two matrices."""
-        return 4 * self.n_embd
+        """The width of the MLP between its matrices."""
+        return self.n_inner or self._usual_mlp_hidden()
+
+    def _usual_mlp_hidden(self) -> int:
+        # SwiGLU has three matrices: two thirds of the usual width give as many parameters.
+        return -(-self.n_embd // 3) * 8 if self.activation == "swiglu" else 4 * self.n_embd
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, usual in (("n_kv_head", self.n_head), ("n_inner", self._usual_mlp_hidden())):
+            if getattr(self, name) == usual:  # said in one way only, so that equal models have equal settings
+                object.__setattr__(self, name, 0)
+        if self.n_head % self.kv_heads:
+            fits = ", ".join(str(n) for n in range(1, self.n_head + 1) if self.n_head % n == 0)
+            raise ConfigError(f"n_kv_head {self.n_kv_head} does not divide n_head {self.n_head}: use {fits}")
         C, step, of = self.n_embd, self.n_head, f"n_head {self.n_head}"
         if self.position == "rotary":  # it turns pairs of numbers within each head
             step, of = 2 * self.n_head, f"2 × n_head {self.n_head}, as rotary positions need"

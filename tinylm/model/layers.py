@@ -13,8 +13,6 @@ from tinylm.errors import ConfigError
 if TYPE_CHECKING:  # a training step needs the roles, and no settings of a model
     from tinylm.model.config import ModelConfig
 
-EPSILON = 1e-5  # GPT-2's
-
 
 @dataclass(frozen=True)
 class Role:
@@ -74,33 +72,41 @@ class RMSNorm(nn.RMSNorm):
 def make_norm(config: "ModelConfig") -> nn.Module:
     """Return the configured norm over n_embd numbers: LayerNorm (Ba et al. 2016), or RMSNorm without bias."""
     if config.norm == "layernorm":
-        return nn.LayerNorm(config.n_embd, eps=EPSILON, bias=config.bias)
-    return RMSNorm(config.n_embd, eps=EPSILON)
+        return nn.LayerNorm(config.n_embd, eps=config.norm_eps, bias=config.bias)
+    return RMSNorm(config.n_embd, eps=config.norm_eps)
 
 
 class MLP(nn.Module):
     """From C numbers to mlp_hidden, an activation function, and back (Vaswani et al. 2017, section 3.3).
 
-    The activation is "gelu", GPT-2's tanh approximation of x * Phi(x) (Hendrycks and Gimpel 2016), or
-    "relu2", max(0, x)^2 (So et al. 2021)."""
+    The activation is "gelu", GPT-2's tanh approximation of x * Phi(x) (Hendrycks and Gimpel 2016), "relu2",
+    max(0, x)^2 (So et al. 2021), or "swiglu": a second matrix, the gate, scales each number of the first by
+    silu(gate) (Shazeer 2020, equation 6)."""
 
     def __init__(self, config: "ModelConfig") -> None:
         super().__init__()
         self.activation = config.activation
         self.dropout = config.dropout
         self.up = nn.Linear(config.n_embd, config.mlp_hidden, bias=config.bias)
+        self.gate = None
+        if config.activation == "swiglu":
+            self.gate = nn.Linear(config.n_embd, config.mlp_hidden, bias=config.bias)
         self.down = nn.Linear(config.mlp_hidden, config.n_embd, bias=config.bias)
 
     def parameter_roles(self) -> dict[str, Role]:
-        """Return the roles of two matrices for Muon; the second writes into the residual stream."""
-        return {
-            "up.weight": Role(muon=True, decay=True),
-            "down.weight": Role(muon=True, decay=True, init="residual"),
-        }
+        """Return the roles of the matrices, all for Muon; the last writes into the residual stream."""
+        matrix = Role(muon=True, decay=True)
+        roles = {"up.weight": matrix, "down.weight": Role(muon=True, decay=True, init="residual")}
+        return roles if self.gate is None else roles | {"gate.weight": matrix}
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, T, C) to (B, T, C), each position by itself."""
-        x = self.up(x)  # (B, T, hidden)
-        x = F.gelu(x, approximate="tanh") if self.activation == "gelu" else F.relu(x).square()
-        out = self.down(x)  # (B, T, C)
+        hidden = self.up(x)  # (B, T, hidden)
+        if self.gate is not None:
+            hidden = F.silu(self.gate(x)) * hidden
+        elif self.activation == "gelu":
+            hidden = F.gelu(hidden, approximate="tanh")
+        else:
+            hidden = F.relu(hidden).square()
+        out = self.down(hidden)  # (B, T, C)
         return F.dropout(out, self.dropout) if self.training else out
