@@ -11,12 +11,13 @@ from huggingface_hub.utils import filter_repo_objects
 from tests.storage.test_hugging_face import WORDS, checkpoint
 from tests.support.command_line import ROOT
 from tests.support.tiny import same
-from tinylm.storage.export import PUBLISHED, open_hugging_face, write_hugging_face
+from tinylm.storage.export import open_hugging_face, write_hugging_face
+from tinylm.storage.layouts import GPT2
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", ["ada/tiny", *PUBLISHED])
+@pytest.mark.parametrize("name", ["ada/tiny", *GPT2.published])
 @pytest.mark.parametrize("offline", ["0", "1"])
 def test_model_is_downloaded_by_its_name_a_published_one_at_its_commit_and_nothing_that_holds_code(
     tmp_path, monkeypatch, name, offline
@@ -26,7 +27,7 @@ def test_model_is_downloaded_by_its_name_a_published_one_at_its_commit_and_nothi
     wanted = ["config.json", "model.safetensors", "model-00001-of-00002.safetensors", "tokenizer.json"]
 
     def download(asked, *, revision, allow_patterns, local_files_only):
-        assert (asked, revision, local_files_only) == (name, PUBLISHED.get(name), offline == "1")
+        assert (asked, revision, local_files_only) == (name, GPT2.published.get(name), offline == "1")
         assert [*filter_repo_objects(files + wanted, allow_patterns=allow_patterns)] == wanted
         return str(tmp_path / "out")
 

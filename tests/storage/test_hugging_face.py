@@ -50,6 +50,8 @@ def assert_same_logits_and_greedy_ids(ours, theirs):
     )
     mine = [token for (token,) in generate(ours, prompt, config, generator=torch.Generator())]
     assert len(mine) == 50 and mine == written[0, 5:].tolist()
+    with torch.no_grad():  # and without a cache
+        assert ours(written[:, :-1])[0, 4:].argmax(-1).tolist() == mine
 
 
 def exported_and_opened(original, folder, kind):
@@ -136,9 +138,9 @@ THREE = json.dumps(to_tokenizers(CharTokenizer("abc"))).encode()
 BROKEN = {
     "no config": (without("config.json"), "there is no checkpoint at here: config.json is missing"),
     "a config cut short": (bytes_are("config.json", b'{"model_'), "config.json is damaged .* not JSON"),
-    "a Llama": (config_is(model_type="llama"), "not for tinylm, model_type is 'llama': use a plain gpt2"),
+    "a Mamba": (config_is(model_type="mamba"), "not for tinylm, model_type is 'mamba': use a plain gpt2 or "),
     "another activation": (config_is(activation_function="relu"), "activation_function is 'relu'"),
-    "a narrow MLP": (config_is(n_inner=52), "n_inner is 52"),
+    "a narrow MLP": (config_is(n_inner=52), r"c_fc.bias with shape \(104,\) and its model asks for \(52,\)"),
     "heads that do not divide": (config_is(n_head=3), "n_embd 26 is not a multiple of n_head 3"),
     "layers for no machine": (config_is(n_layer=10**15), "it holds [0-9,]+ parameters and its config asks"),
     "one layer too many": (config_is(n_layer=4), r"has transformer.h.3.\S+ with shape None and its model"),

@@ -1,5 +1,6 @@
-"""Layouts are data: a table splits queries, keys and values, and transformers opens what it writes."""
+"""Layouts are data: Llama and Qwen 3 both ways, with the numbers of transformers, and what is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,38 +10,81 @@ from tests.storage.test_hugging_face import WORDS, checkpoint, config_is, export
 from tests.support.hugging_face import transformers
 from tinylm.errors import CheckpointError
 from tinylm.model.config import ModelConfig
-from tinylm.storage import export
 from tinylm.storage.export import open_hugging_face, write_hugging_face
-from tinylm.storage.layouts import GPT2, read_layouts
+from tinylm.storage.layouts import read_layouts
 
-ROTARY, MIXTURE = read_layouts(Path(__file__).with_name("layouts.toml").read_text(encoding="utf-8")).values()
+(MIXTURE,) = read_layouts(Path(__file__).with_name("layouts.toml").read_text(encoding="utf-8")).values()
+LLAMAS = {"position": "rotary", "norm": "rmsnorm", "activation": "swiglu", "bias": False}
+KINDS = {
+    "llama": (LLAMAS, transformers.LlamaForCausalLM),
+    "qwen3": (LLAMAS | {"qk_norm": True}, transformers.Qwen3ForCausalLM),
+}
+SHAPES = {
+    "grouped": {"n_head": 6, "n_kv_head": 2, "n_embd": 36, "n_inner": 29},
+    "one head of keys, another base": {"n_head": 5, "n_kv_head": 1, "n_embd": 50, "rope_base": 500.0},
+    "not grouped, another epsilon": {"n_head": 3, "n_embd": 18, "norm_eps": 1e-2},
+    "as many heads of keys as said": {"n_head": 3, "n_kv_head": 3, "n_embd": 42, "n_inner": 112},
+    "untied": {"n_head": 4, "n_kv_head": 2, "n_embd": 24, "tied_head": False},
+    "padded vocabulary, deep": {"n_head": 1, "n_embd": 14, "n_layer": 7, "vocab_multiple": 8},
+}
 
 
-@pytest.fixture
-def both_layouts(monkeypatch):
-    monkeypatch.setattr(export, "LAYOUTS", {"gpt2": GPT2, "starcoder2": ROTARY})
+@pytest.fixture(params=[(kind, shape) for kind in KINDS for shape in SHAPES], ids=" ".join)
+def model_and_kind(request):
+    settings, kind = KINDS[request.param[0]]
+    return checkpoint(WORDS, **settings, **SHAPES[request.param[1]]), kind
 
 
-@pytest.mark.parametrize("changes", [{}, {"tied_head": False}])
-def test_layout_that_splits_queries_keys_and_values_is_a_table(tmp_path, both_layouts, changes):
-    original = checkpoint(WORDS, position="rotary", n_embd=44, rope_base=5000.0, **changes)
-    _, again = exported_and_opened(original, tmp_path / "out", transformers.Starcoder2ForCausalLM)
-    assert again.config == original.config
-    for name, right in (("intermediate_size", 176), ("head_dim", 22), ("num_attention_heads", 2)):
-        config_is(**{name: 11})(tmp_path / "out")
-        with pytest.raises(CheckpointError, match=f"{name} is 11: use a plain gpt2 or starcoder2 model"):
-            open_hugging_face(tmp_path / "out")
-        config_is(**{name: right})(tmp_path / "out")
+def test_modern_model_goes_to_transformers_and_back_with_its_logits_and_greedy_ids(tmp_path, model_and_kind):
+    original, kind = model_and_kind
+    theirs, again = exported_and_opened(original, tmp_path / "out", kind)
+    assert again.config.shape() == original.config.shape()
+    tokens, padding = torch.arange(46).view(2, 23) * 7 % WORDS.vocab_size, torch.tensor([0, 9])
+    seen = torch.arange(23) >= padding[:, None]  # (B, T)
+    with torch.no_grad():  # rows of different lengths, in a cache, piece by piece
+        places = (seen.cumsum(1) - 1).clamp(min=0)
+        expected = theirs(tokens, attention_mask=seen.long(), position_ids=places).logits
+        cache = original.model.new_cache(padding)
+        mine = torch.cat([original.model(piece, cache) for piece in tokens.split([11, 1, 1, 10], 1)], 1)
+    assert (mine - expected)[seen].abs().max() < 1e-4
+
+
+def test_folder_of_transformers_llama_is_read_as_published_ones_are_written(tmp_path):
+    """The speed of the rotation by itself, as before transformers 5, and the heads' width left out."""
+    original = checkpoint(WORDS, **LLAMAS, **SHAPES["one head of keys, another base"])
+    theirs, _ = exported_and_opened(original, tmp_path / "out", transformers.LlamaForCausalLM)
+    theirs.save_pretrained(tmp_path / "out")
+    assert open_hugging_face(tmp_path / "out").config == original.config  # rope_parameters
+    said = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
+    old = {name: value for name, value in said.items() if name not in ("rope_parameters", "head_dim")}
+    old |= {"rope_theta": 500.0, "rope_scaling": None}
+    (tmp_path / "out" / "config.json").write_text(json.dumps(old), encoding="utf-8")
+    assert open_hugging_face(tmp_path / "out").config == original.config
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "sentence"),
+    [
+        ("llama", {"rope_scaling": {"factor": 8.0}}, "rope_scaling is {'factor': 8.0}: use a plain gpt2 or "),
+        ("llama", {"rope_parameters": {"rope_type": "llama3"}}, "rope_type is 'llama3'"),
+        ("llama", {"attention_bias": True}, "attention_bias is True"),
+        ("llama", {"head_dim": 11}, "head_dim is 11"),
+        ("llama", {"num_key_value_heads": 4}, "n_kv_head 4 does not divide n_head 6: use 1, 2, 3, 6"),
+        ("llama", {"intermediate_size": 31}, r"mlp.down_proj.weight with shape \(36, 29\)"),
+        ("qwen3", {"use_sliding_window": True}, "use_sliding_window is True"),
+    ],
+)
+def test_modern_model_that_is_another_is_refused_with_its_setting(tmp_path, kind, changes, sentence):
+    write_hugging_face(checkpoint(WORDS, **KINDS[kind][0], **SHAPES["grouped"]), tmp_path / "out")
+    config_is(**changes)(tmp_path / "out")
+    with pytest.raises(CheckpointError, match=sentence):
         open_hugging_face(tmp_path / "out")
 
 
-def test_model_gets_the_layout_that_fits_it(tmp_path, both_layouts):
-    write_hugging_face(checkpoint(WORDS), tmp_path / "out")
-    assert open_hugging_face(tmp_path / "out").config.position == "learned"
-    with pytest.raises(
-        CheckpointError, match="here is no starcoder2 model, it has norm 'rmsnorm': export another"
-    ):
-        write_hugging_face(checkpoint(WORDS, position="rotary", n_embd=44, norm="rmsnorm"), tmp_path / "no")
+def test_model_between_two_layouts_is_refused_with_what_the_nearer_one_lacks(tmp_path):
+    mixed = checkpoint(WORDS, **LLAMAS | {"activation": "relu2"}, n_embd=44)
+    with pytest.raises(CheckpointError, match="here is no llama model, it has activation 'relu2': export"):
+        write_hugging_face(mixed, tmp_path / "no")
 
 
 def test_layout_that_stores_stacked_experts_one_by_one_is_a_row():

@@ -18,7 +18,6 @@ from tinylm.storage.tokenizer_json import from_tokenizers, settings_of, to_token
 CONFIG, GENERATION, CARD = "config.json", "generation_config.json", "README.md"
 TOKENIZER_CONFIG, SHARDS = "tokenizer_config.json", "model-*-of-*.safetensors"
 EXPORTED = {CONFIG, GENERATION, CARD, TOKENIZER_CONFIG, weights.TOKENIZER, weights.WEIGHTS}
-PUBLISHED = GPT2.published
 
 
 def gpt2_name(name: str) -> str:
@@ -97,7 +96,7 @@ def open_hugging_face(source: str | Path) -> weights.Checkpoint:
     """Open a model of Hugging Face's as a checkpoint without a corpus.
 
     source: a folder with config.json, tokenizer.json and model.safetensors (or its shards), or a model's name
-    on the Hub, such as "openai-community/gpt2"; OpenAI's own are downloaded at one PUBLISHED commit.
+    on the Hub, such as "openai-community/gpt2"; OpenAI's own are downloaded at one fixed commit.
     Raises CheckpointError for a file that is missing or damaged, weights that are quantized or no floats, and
     a model that fits no layout."""
     home, shown = _folder_of(str(source)), str(source)
@@ -123,9 +122,8 @@ def open_hugging_face(source: str | Path) -> weights.Checkpoint:
 
 def is_hugging_face(source: str | Path) -> bool:
     """Return whether this is a folder with config.json, or can only be a Hub name such as ada/gpt2."""
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)) and not os.path.exists(str(source).split("/")[0]):
-        return True
-    return os.path.isfile(Path(source, CONFIG))
+    names_a_model = bool(re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)))
+    return os.path.isfile(Path(source, CONFIG)) or (names_a_model and not Path(source).parent.exists())
 
 
 def _in_full(tensors: Iterable[tuple[str, Tensor]], layout: Layout, shown: str) -> dict[str, Tensor]:
@@ -158,7 +156,7 @@ def _folder_of(name: str) -> Path:
     files = [CONFIG, weights.TOKENIZER, weights.WEIGHTS, SHARDS]
     try:
         here = os.environ.get("TINYLM_OFFLINE", "") not in ("", "0")  # then only what was downloaded before
-        revision = PUBLISHED.get(name)
+        revision = GPT2.published.get(name)
         return Path(snapshot_download(name, revision=revision, allow_patterns=files, local_files_only=here))
     except Exception as error:  # its own kinds, the system's, and those of the HTTP library that it has
         what = f"there is no folder {short(name)}, and no such model from the Hub ({type(error).__name__})"

@@ -43,7 +43,7 @@ class Layout:
     fixed: Mapping[str, list]  # What config.json must say: the values allowed. The first is the default.
     prefix: str = ""  # Begins most names. A file may leave it out.
     ignored: str = r"(?!)"  # A pattern for names in a file that are no weights, such as masks.
-    checked: Mapping[str, str] = field(default_factory=dict)  # Like settings, but not written.
+    reads: Mapping[str, str] = field(default_factory=dict)  # For properties in settings: what to set.
     unsaid: Mapping[str, Any] = field(default_factory=dict)  # What it means if a setting is left out.
     ours: Mapping[str, Any] = field(default_factory=dict)  # Settings of ours that differ from our defaults.
     published: Mapping[str, str] = field(default_factory=dict)  # Hub name -> the commit that is downloaded.
@@ -51,7 +51,8 @@ class Layout:
     def differences(self, config: ModelConfig) -> list[str]:
         """Return each setting in which a model does not fit the layout: "position 'rotary'"."""
         asked = ModelConfig(**self.ours).shape()
-        mine = {name: v for name, v in config.shape().items() if name not in self.settings.values()}
+        said = {*self.settings.values(), *self.reads.values()}
+        mine = {name: v for name, v in config.shape().items() if name not in said}
         return [f"{name} {value!r}" for name, value in mine.items() if value != asked[name]]
 
     def our_name(self, name: str) -> str | None:
@@ -111,16 +112,17 @@ class Layout:
 
     def config_of(self, theirs: Mapping[str, Any]) -> ModelConfig:
         """Return our config for their config.json. Raises ConfigError naming a setting that does not fit."""
-        for name, allowed in {"quantization_config": [None], **self.fixed}.items():
+        theirs = {**theirs, **(theirs.get("rope_parameters") or {})}  # as transformers 5 writes them
+        for name, allowed in {"quantization_config": [None], "rope_scaling": [None], **self.fixed}.items():
             if (value := theirs.get(name, allowed[0])) not in allowed:
                 raise ConfigError(f"{name} is {short(value)}")
         said = {**self.unsaid, **theirs}
         known = ModelConfig.__dataclass_fields__  # the others are properties, such as mlp_hidden
         made = {ours: said.get(name) for name, ours in self.settings.items() if ours in known}
+        made |= {ours: said.get(name) or 0 for name, ours in self.reads.items()}
         config = ModelConfig(**self.ours, **made)
-        for name, ours in {**self.settings, **self.checked}.items():
-            is_said = said.get(name) is not None and ours != "dropout"  # which changes no result
-            if is_said and said[name] != getattr(config, ours):
+        for name, ours in self.settings.items():
+            if said.get(name) not in (None, getattr(config, ours)) and ours != "dropout":  # changes no result
                 raise ConfigError(f"{name} is {short(said[name])}")
         return config
 
