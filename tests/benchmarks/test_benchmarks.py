@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tinylm.model.config import ModelConfig
+from tinylm.model.cost import parameter_counts
 from tinylm.runs.recipes import recipe
 from tinylm.runs.records import RunRecord, read_record
 
@@ -88,6 +89,8 @@ def test_ladders_lead_from_one_recipe_to_the_other(benchmark):
     first, *_, last, aside = [rung.recipe for rung in ladder["between"]()]
     assert first.model == ladder["BASE"].model and aside.model == ladder["FAST"].model != last.model
     assert first.train.steps == last.train.steps < ladder["BASE"].train.steps / 3
+    sizes = [parameter_counts(rung.recipe.model)["total"] for rung in benchmark("modern_ladder")["rungs"]()]
+    assert len(sizes) == 8 and max(sizes) < 1.005 * min(sizes)
 
 
 def test_a_ladder_writes_each_evaluation_a_training_record_and_a_summary(benchmark, tmp_path, monkeypatch):

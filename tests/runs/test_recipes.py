@@ -46,6 +46,14 @@ def test_gpt2_124m_is_gpt2_on_ten_billion_tokens_and_any_power_of_two_of_cards_s
     assert published.grad_accum_steps(512, 8) == 8
 
 
+def test_lightlm_is_thirty_thin_layers_below_150m_on_the_tokens_of_gpt2_124m_and_of_its_size_where_small():
+    assert recipe("lightlm").model.n_layer == 30 and recipe("lightlm").model.kv_heads == 3
+    for scale, most in (("small", 1.001), ("medium", 1.01), ("full", 150e6 / 124_439_808)):
+        modern, base = recipe("lightlm", scale), recipe("gpt2_124m", scale)
+        assert (modern.train, modern.data) == (base.train, base.data)
+        assert 0.99 < parameter_counts(modern.model)["total"] / parameter_counts(base.model)["total"] < most
+
+
 SCALES = ("small", "medium", "full")
 FASTER = [("shakespeare_baseline", "shakespeare_fast", None, (1 / 1.4, 1))]  # a step takes at most 1.4 times
 FASTER += [("tinystories_51m", "tinystories_fast", scale, (1, 1)) for scale in SCALES]
