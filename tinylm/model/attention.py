@@ -92,9 +92,8 @@ class CausalSelfAttention(nn.Module):
         self.layer = layer
         self.dropout = config.dropout
         self.fused = config.attention == "fused"
-        self.head_dim = config.head_dim
-        self.qkv_sizes = config.qkv_sizes
-        self.qkv = nn.Linear(config.n_embd, sum(self.qkv_sizes), bias=config.bias)  # one product, not three
+        self.head_dim, self.n_head, self.kv_heads = config.head_dim, config.n_head, config.kv_heads
+        self.qkv = nn.Linear(config.n_embd, sum(config.qkv_sizes), bias=config.bias)  # one product, not three
         self.proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
         self.q_norm = RMSNorm(self.head_dim, eps=config.norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(self.head_dim, eps=config.norm_eps) if config.qk_norm else None
@@ -105,7 +104,7 @@ class CausalSelfAttention(nn.Module):
 
         qkv is split into one matrix for each head's queries, keys and values, so that a head with large
         gradients does not decide how the other heads move."""
-        n_matrices = sum(self.qkv_sizes) // self.head_dim
+        n_matrices = self.n_head + 2 * self.kv_heads
         return {
             "qkv.weight": Role(muon=True, splits=n_matrices, decay=True),
             "proj.weight": Role(muon=True, decay=True, init="residual"),
@@ -120,13 +119,14 @@ class CausalSelfAttention(nn.Module):
         if self.shift is not None:
             before = None if context is None else context.previous_inputs(self.layer, x)  # (B, T, C)
             x = self.shift(x, before)  # (B, T, C)
-        B, T, _ = x.shape
-        parts = self.qkv(x).split(self.qkv_sizes, dim=-1)  # (B, T, C) each
-        q, k, v = (part.view(B, T, -1, self.head_dim).transpose(1, 2) for part in parts)  # (B, H, T, D) each
+        heads = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, all heads, T, D)
+        qk, v = heads.split((self.n_head + self.kv_heads, self.kv_heads), dim=1)
         if self.q_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
+            q, k = qk.split((self.n_head, self.kv_heads), dim=1)
+            qk = torch.cat((self.q_norm(q), self.k_norm(k)), dim=1)
         if rotary is not None:
-            q, k = apply_rotary(q, *rotary), apply_rotary(k, *rotary)
+            qk = apply_rotary(qk, *rotary)  # both at once: for a single token the calls take the time
+        q, k = qk.split((self.n_head, self.kv_heads), dim=1)  # (B, H, T, D) each
         return q, k, v
 
     def forward(self, x: Tensor, rotary: Rotary | None = None, context: Context | None = None) -> Tensor:

@@ -136,7 +136,7 @@ class GPT(nn.Module):
     def rotary(self, positions: Positions) -> Rotary | None:
         """Return the rotary tables (cos, sin) at these positions; None where positions are learned.
 
-        (T, D/2) each for a slice, (B, 1, T, D/2) for positions (B, T)."""
+        (T, D) each for a slice, (B, 1, T, D) for positions (B, T)."""
         if self.position_embedding is not None:
             return None
         cos, sin = self.rotary_cos[positions], self.rotary_sin[positions]
