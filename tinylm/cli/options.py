@@ -78,7 +78,7 @@ class Sample(NamedTuple):
 class Evaluate(NamedTuple):
     """Measure a model's validation loss, or how often it finds the right ending among four."""
 
-    # A run's name, a shipped name, a folder (also in Hugging Face's layout), or a GPT-2's name on the Hub.
+    # A run's name, a shipped name, a folder (also in Hugging Face's layout), or a model's name on the Hub.
     checkpoint: Checkpoint
     on: Literal["validation", "hellaswag", "toyworld"] = "validation"  # toyworld needs no file.
     items: Integer = None  # Score only so many.
@@ -114,7 +114,7 @@ class Pack(NamedTuple):
 
 
 class Export(NamedTuple):
-    """Write a GPT-2 model as a folder that Hugging Face's transformers opens."""
+    """Write a model as a folder that Hugging Face's transformers opens: as GPT-2, Llama or Qwen 3."""
 
     checkpoint: Checkpoint  # A checkpoint's folder, a run's name, or a shipped name such as shakespeare_char.
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")]  # A new folder for it, or an empty one.
@@ -124,7 +124,8 @@ class Export(NamedTuple):
 
 
 class Import(NamedTuple):
-    """Turn a GPT-2 in Hugging Face's layout into a checkpoint for sample, evaluate and --init-from."""
+    """Turn a GPT-2, Llama or Qwen 3 in Hugging Face's layout into a checkpoint for sample, evaluate and
+    --init-from. Its tokenizer must be of GPT-2's kind."""
 
     # A folder, or a name on the Hub such as openai-community/gpt2, from where it is downloaded.
     source: Annotated[Positional[str], arg(metavar="FOLDER_OR_NAME")]
