@@ -33,7 +33,7 @@ BUDGET = {"ground": 196, "text": 1458, "model": 565, "training": 770, "storage":
 BUDGET |= {"runs": 690, "serving": 150, "course": 1065, "cli": 180, "the package": 6020}
 NOW = {"ground": 244, "text": 1539, "model": 539, "training": 927, "storage": 632, "inference": 503}
 NOW |= {"runs": 820, "serving": 0, "course": 1553, "cli": 248, "the package": 7005, "tests": 13534}
-NOW |= {"exercises": 2208}
+NOW |= {"exercises": 2211}
 # A file has at most so many lines in all, comments included. Those that have more today only shrink.
 LINES = 300
 LONG = {"runs/run.py": 380, "text/corpora.py": 314, "training/ddp.py": 309}

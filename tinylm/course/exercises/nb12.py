@@ -110,19 +110,22 @@ def parted(check: Check, answer: Any, mine: dict[str, Any], theirs: dict[str, An
 first_wrong = lesson.exercise(
     "first_wrong",
     run=parted,
-    cases=lambda: [
-        (outputs(first, change, noise), outputs(6, one(0), 0.0))
-        for first, change, noise in (
-            (2, one(0.5), 0.0),
-            (3, one(-0.3), 3e-4),
-            (5, one(0.015), 3e-4),
-            (1, lambda output: output.flip(0), 0.0),
-            (4, one(math.nan), 3e-4),
-            (0, one(2.0), 0.0),
-            (6, one(0), 3e-4),
-            (6, one(0), 0.0),
-        )
-    ],
+    cases=lambda: (
+        [
+            (outputs(first, change, noise), outputs(6, one(0), 0.0))
+            for first, change, noise in (
+                (2, one(0.5), 0.0),
+                (3, one(-0.3), 3e-4),
+                (5, one(0.015), 3e-4),
+                (1, lambda output: output.flip(0), 0.0),
+                (4, one(math.nan), 3e-4),
+                (0, one(2.0), 0.0),
+                (6, one(0), 3e-4),
+                (6, one(0), 0.0),
+            )
+        ]
+        + [(outputs(3, one(math.nan), 0.0), outputs(3, one(math.nan), 0.0))]
+    ),
 )
 
 
