@@ -110,6 +110,15 @@ def test_error_is_recorded_for_torchrun_by_each_process_and_raised_by_rank_zero(
     assert mistake.strip().endswith("ConfigError: 1 made a mistake")
 
 
+def test_process_that_finds_no_other_one_records_it_and_only_rank_zero_says_it(tmp_path):
+    words = "of 2 did not find the other processes"
+    silent = ended(2, ranks.abandoned, 1, folder=tmp_path)[1]
+    assert silent == (None, 2) and f"WorldLost: rank 1 {words}" in recorded(tmp_path, 1)
+    assert "did not find" not in (tmp_path / "rank1.txt").read_text("utf-8")
+    (lost, _), _ = ended(2, ranks.abandoned, 0, folder=tmp_path)
+    assert f"WorldLost: rank 0 {words}" in lost and f"WorldLost: rank 0 {words}" in recorded(tmp_path, 0)
+
+
 def test_what_ranks_say_to_one_another_reaches_all_of_them_unaltered():
     values = {"text": "größer ☃", "numbers": [1, 2.5, None, True], "loss": 0.1 + 0.2}
     found = ranks.together(3, ranks.said, values)

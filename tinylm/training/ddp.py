@@ -256,12 +256,9 @@ def joined(timeout_seconds: float = 600.0, *, fsdp: bool = False) -> Iterator[Wo
         # The store still holds the keys of processes that torchrun has replaced, and of an earlier group.
         store = dist.PrefixStore(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT')}-{next(_joined)}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
-    except (
-        RuntimeError,
-        ValueError,
-    ) as error:  # ValueError: MASTER_ADDR or MASTER_PORT is not set
-        lost = f"rank {rank} of {size} did not find the other processes ({_first_words(error)})"
-        raise WorldLost(f"{lost}: start all processes again") from error
+    except (RuntimeError, ValueError) as why:  # ValueError: MASTER_ADDR or MASTER_PORT is not set
+        lost = f"rank {rank} of {size} did not find the other processes ({_first_words(why)})"
+        _end(rank, WorldLost(f"{lost}: start all processes again"))
     kind = Processes
     if fsdp:
         from tinylm.training.fsdp import Sharded as kind  # which is made of Processes
@@ -274,16 +271,21 @@ def joined(timeout_seconds: float = 600.0, *, fsdp: bool = False) -> Iterator[Wo
         yield world
         world.meet()  # torchrun ends the others when one ends early
     except Exception as error:
-        before = signal.SIG_IGN  # torchrun's next SIGTERM must not cut the sentence off
-        signal.signal(signal.SIGTERM, before)
-        get_error_handler().record_exception(error)
-        if rank > 0 and "TORCHELASTIC_ERROR_FILE" in os.environ:
-            time.sleep(1)  # torchrun ends rank 0 when this process ends: let it print the same refusal first
-            raise SystemExit(2) from error
-        raise
+        before = signal.SIG_IGN
+        _end(rank, error)
     finally:
         world.leave()
         signal.signal(signal.SIGTERM, before)
+
+
+def _end(rank: int, error: Exception) -> NoReturn:
+    """Record an error for torchrun. Rank 0 raises it; any other only ends, so that it is printed once."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's next one must not cut the sentence off
+    get_error_handler().record_exception(error)
+    if rank > 0 and "TORCHELASTIC_ERROR_FILE" in os.environ:
+        time.sleep(1)  # torchrun ends rank 0 when this process ends: let it print the same refusal first
+        raise SystemExit(2) from error
+    raise error
 
 
 def told_to_end(*_: object) -> NoReturn:
