@@ -479,4 +479,36 @@ RIGHT = {
     return float(logs[range(begin - 1, len(ids) - 1), ids[begin:]].sum())
         -> return np.float32(sum(logs[t - 1, ids[t]].item() for t in range(begin, len(ids))))
     """,
+    "15 update": r"""
+    beta1 * state.get("m", 0.0) + (1 - beta1) * g -> torch.lerp(g, state.get("m", 0 * g), beta1)
+    return w - rate * decay * w - rate * move -> return (1 - rate * decay) * w - rate * move
+    """,
+    "15 newton_schulz": r"""
+    a * X + (b * A + c * A @ A) @ X -> (a * torch.eye(len(X)) + b * A + c * A @ A) @ X
+    a * X + (b * A + c * A @ A) @ X -> a * X + b * A @ X + c * A @ A @ X
+    X = G / G.norm().clamp_min(1e-7) -> X = G / max(G.square().sum().sqrt(), torch.tensor(1e-7))
+    """,
+    "15 split": r"""
+    = named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        ⏎ inside = [p.ndim == 2 and n.split(".")[0] == "blocks" for n, p in named]
+        ⏎ muon = [p for (_, p), yes in zip(named, inside) if yes]
+        ⏎ return muon, [p for (_, p), yes in zip(named, inside) if not yes]
+    """,
+    "15 Muon": r"""
+    m.lerp_(p.grad, 1 - self.momentum) -> m.mul_(self.momentum).add_(p.grad, alpha=1 - self.momentum)
+    p.grad.lerp(m, self.momentum) -> (1 - self.momentum) * p.grad + self.momentum * m
+    p -= size * newton_schulz(ahead) -> p.sub_(newton_schulz(ahead), alpha=size)
+    """,
+    "15 wsd": r"""
+    return peak * min(1.0, (steps - step) / (steps - start))
+        -> if step < start: ⏎     return peak ⏎ return peak * (steps - step) / (steps - start)
+    """,
+    "15 mended": r"""
+    CosineAnnealingLR(optimizer, T_max=steps, eta_min=peak / 10)
+        -> torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 0.55 + 0.45 * math.cos(math.pi * t / steps))
+    """,
+    "15 speed_up": r"""
+    np.exp(np.interp(-target, -losses, np.log(tokens)))
+        -> math.exp(np.interp(target, losses[::-1], np.log(tokens[::-1])))
+    """,
 }
