@@ -223,12 +223,11 @@ def joined(timeout_seconds: float = 600.0, *, fsdp: bool = False) -> Iterator[Wo
 
     Yield SINGLE where torchrun's variables are not set. Each process computes on the GPU of its number on the
     machine, or on its share of the processor's cores. A process that doesn't answer for `timeout_seconds` is
-    lost. When one process ends with an error, so do the others within seconds. Every error is recorded for
-    torchrun, which prints the first one at the end of its list. Rank 0 also raises it; the others only end,
-    with exit code 2, so that a refusal is printed once. SIGTERM, which torchrun sends to the rest, ends a
-    process with a sentence, except in training: there it is the same as Ctrl-C. With `fsdp` the
-    world is `Sharded`. Raises ConfigError if torchrun's variables are incomplete or wrong, if there are fewer
-    GPUs than processes, and for `fsdp` with one process."""
+    lost. When one process ends with an error, so do the others within seconds. Rank 0 raises the error; the
+    others end with exit code 2. SIGTERM, which torchrun sends to the rest, ends a process with a sentence,
+    except in training: there it is the same as Ctrl-C. With `fsdp` the world is `Sharded`. Raises ConfigError
+    if torchrun's variables are incomplete or wrong, if there are fewer GPUs than processes, and for `fsdp`
+    with one process."""
     if fsdp and os.environ.get("WORLD_SIZE", "1") == "1":
         raise ConfigError("fsdp divides a model among processes and there is 1: start several with torchrun")
     if not any(name in os.environ for name in PLACE):
@@ -300,8 +299,7 @@ def told_to_end(*_: object) -> NoReturn:
 def environment() -> dict[str, str]:
     """Return the environment for a torchrun that a program starts, such as a notebook.
 
-    It sets one thread, which keeps torchrun from printing a warning, and the loopback interface. On Windows
-    it chooses the only store that torch has there."""
+    It sets one thread (torchrun would warn), the loopback interface, and on Windows torch's only store."""
     name = LOOPBACK.get(sys.platform)
     system = {"GLOO_SOCKET_IFNAME": name} if name else {"USE_LIBUV": "0"}
     return os.environ | {"OMP_NUM_THREADS": "1"} | system
