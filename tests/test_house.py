@@ -32,7 +32,7 @@ from tinylm.runs.records import read_record
 BUDGET = {"ground": 196, "text": 1458, "model": 565, "training": 770, "storage": 435, "inference": 510}
 BUDGET |= {"runs": 690, "serving": 150, "course": 1065, "cli": 180, "the package": 6020}
 NOW = {"ground": 244, "text": 1539, "model": 539, "training": 926, "storage": 632, "inference": 503}
-NOW |= {"runs": 820, "serving": 0, "course": 1553, "cli": 248, "the package": 7004, "tests": 13637}
+NOW |= {"runs": 1023, "serving": 0, "course": 1553, "cli": 253, "the package": 7212, "tests": 13820}
 NOW |= {"exercises": 2360}
 # A file has at most so many lines in all, comments included. Those that have more today only shrink.
 LINES = 300

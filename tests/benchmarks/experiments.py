@@ -36,13 +36,13 @@ import torch
 import torch.nn.functional as F
 from benchmark import open_record, options
 from story_grades import HELD_OUT_SEED, story_nats, tell_and_grade
-from variants import Training, changed, train_in_turns
+from variants import Training, train_in_turns
 
 from tinylm.batch import Batch
 from tinylm.device import Precision
 from tinylm.inference.evaluate import evaluate
 from tinylm.model.gpt import GPT
-from tinylm.runs.recipes import Recipe, recipe, shortened
+from tinylm.runs.recipes import Recipe, changed, recipe, shortened
 from tinylm.runs.run import Run
 from tinylm.runs.task import Task
 from tinylm.text.batches import Batches

@@ -16,9 +16,9 @@ from dataclasses import replace
 
 import torch
 from benchmark import in_turns, median_ratio, open_record, options
-from variants import Rung, Training, changed, climb, one_by_one, settings_of
+from variants import Rung, Training, climb, one_by_one, settings_of
 
-from tinylm.runs.recipes import recipe
+from tinylm.runs.recipes import changed, recipe
 from tinylm.runs.run import Run
 
 ADAMW_RATE = 4e-3  # for all parameters; with Muon, AdamW has only the embedding, the head and the gains

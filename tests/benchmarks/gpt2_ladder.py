@@ -13,9 +13,9 @@ record also has the CPU-seconds of one thread.
 
 import torch
 from benchmark import open_record, options
-from variants import Rung, changed, climb, one_by_one
+from variants import Rung, climb, one_by_one
 
-from tinylm.runs.recipes import Recipe, recipe
+from tinylm.runs.recipes import Recipe, changed, recipe
 
 BASE, FAST = recipe("gpt2_124m", "small"), recipe("gpt2_124m_fast", "small")
 PARTS = {  # what gpt2_124m_fast changes, and the settings that say so

@@ -10,10 +10,10 @@ Llama doesn't, is tried on top and not kept. Losses don't depend on what else th
 
 import torch
 from benchmark import open_record, options
-from variants import Rung, changed, climb
+from variants import Rung, climb
 
 from tinylm.model.cost import parameter_counts
-from tinylm.runs.recipes import Recipe, recipe
+from tinylm.runs.recipes import Recipe, changed, recipe
 
 SHARE = 0.5  # of the tokens of gpt2_124m at the scale small
 BASE, MODERN = recipe("gpt2_124m", "small"), recipe("lightlm", "small")

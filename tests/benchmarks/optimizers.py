@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 from benchmark import open_record, options
-from variants import Training, changed
+from variants import Training
 
 from tinylm.model.gpt import GPT
-from tinylm.runs.recipes import recipe
+from tinylm.runs.recipes import changed, recipe
 from tinylm.runs.run import Run
 
 SMALL = changed(recipe("shakespeare_baseline"), n_layer=2, n_head=4, n_embd=64, weight_decay=0.0)

@@ -7,7 +7,7 @@ validation text, and what its seeds say together is one line of the record.
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,13 @@ from benchmark import command
 
 from tinylm.inference.evaluate import Evaluation
 from tinylm.runs import paths
-from tinylm.runs.recipes import Recipe
+from tinylm.runs.recipes import Recipe, changed
 from tinylm.runs.records import RunRecord
 from tinylm.runs.run import Run
 from tinylm.training.optim import build_optimizer
 from tinylm.training.step import train_step
 
 BLOCKS = 50  # turns in the training of a ladder
-
-
-def changed(at: Recipe, **settings: Any) -> Recipe:
-    """Return the recipe with these settings of its model or its training."""
-    model = {name: value for name, value in settings.items() if hasattr(at.model, name)}
-    train = {name: value for name, value in settings.items() if hasattr(at.train, name)}
-    return replace(at, model=replace(at.model, **model), train=replace(at.train, **train))
 
 
 def settings_of(source: Recipe, names: Iterable[str]) -> dict[str, Any]:

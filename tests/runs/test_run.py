@@ -81,7 +81,7 @@ def test_same_recipe_is_the_same_run_and_the_global_generator_is_left_alone():
 def test_unnamed_runs_are_numbered_and_a_name_that_is_taken_is_refused_with_the_way_out(mine, monkeypatch):
     (mine / "small-2").mkdir(parents=True)
     with ThreadPoolExecutor(3) as pool:  # three trainings that ask at the same time
-        found = sorted(pool.map(lambda _: run._make_folder("small", None), range(3)))
+        found = sorted(pool.map(lambda _: run.make_folder("small", None), range(3)))
     assert found == ["small-1", "small-3", "small-4"]
     run_recipe(tiny(), name="old", command="")
     RunRecord(mine / "timed" / "record.jsonl", record_header("benchmark", command=""))  # at work

@@ -13,7 +13,7 @@ from tinylm.course import doctor, library, notebooks
 from tinylm.errors import CheckpointError, ConfigError, CorpusMissing, DataError, RunError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import opening, stream_text, to_column_major
-from tinylm.runs import cards, machine, paths, recipes, records, run, scoring
+from tinylm.runs import cards, machine, paths, recipes, records, run, scoring, speedrun
 from tinylm.storage import export, weights
 from tinylm.text import corpora, prepare
 
@@ -104,6 +104,8 @@ def perform(asked: Any, typed: list[str]) -> int:
             return notebooks.open_lab([] if browser else ["--no-browser"], solved=solutions)
         case options.Yours(file, overwrite):
             library.write(file, overwrite=overwrite)
+        case options.Speedrun(entries, seeds):
+            print(speedrun.race(entries, seeds))
     return 0
 
 

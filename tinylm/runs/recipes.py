@@ -79,6 +79,14 @@ def _changed(recipe: Recipe, table: dict[str, Any]) -> Recipe:
     return replace(recipe, **(table | changed))
 
 
+def changed(at: Recipe, **settings: Any) -> Recipe:
+    """Return the recipe with these settings of its model or its training.
+
+    Raises TypeError for a setting that neither has."""
+    model = {name: value for name, value in settings.items() if hasattr(at.model, name)}
+    return _changed(at, {"model": model, "train": {name: settings[name] for name in settings.keys() - model}})
+
+
 def recipe(name: str, scale: str | None = None) -> Recipe:
     """Return the recipe of that name, at one of its scales; None is the full one.
 

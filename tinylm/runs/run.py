@@ -75,7 +75,7 @@ def run_recipe(
     run = Run(recipe, fallback=fallback, world=world)
     run.describe()
     header = run.header(run.forecast(), command)
-    chosen = _make_folder(recipe.name, name) if world.rank == 0 else None
+    chosen = make_folder(recipe.name, name) if world.rank == 0 else None
     folder = paths.MINE / world.broadcast(chosen)
     with _alone_in(folder, world):
         record = None
@@ -363,7 +363,7 @@ def new_folder(name: str) -> Path:
     return folder
 
 
-def _make_folder(recipe_name: str, name: str | None) -> str:
+def make_folder(recipe_name: str, name: str | None) -> str:
     """Make the folder of a new run and return its name, by default with the first number that is free."""
     if name is not None:
         (paths.MINE / name).mkdir(parents=True, exist_ok=True)

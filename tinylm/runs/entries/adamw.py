@@ -1,0 +1,12 @@
+"""AdamW with four times the rate, and linearly to zero."""
+
+from tinylm.runs.speedrun import settings
+
+train = settings(
+    "shakespeare_baseline",
+    steps=4000,
+    learning_rate=4e-3,
+    min_learning_rate=0.0,
+    schedule="linear",
+    weight_decay=0.0,
+)

@@ -1,0 +1,5 @@
+"""All of shakespeare_fast: Muon, rotary positions, token shift, squared ReLU."""
+
+from tinylm.runs.speedrun import settings
+
+train = settings("shakespeare_fast", steps=1300)
