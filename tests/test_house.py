@@ -31,8 +31,8 @@ from tinylm.runs.records import read_record
 # and the most that it may have now, which only falls until the next part is begun.
 BUDGET = {"ground": 196, "text": 1458, "model": 565, "training": 770, "storage": 435, "inference": 510}
 BUDGET |= {"runs": 690, "serving": 150, "course": 1065, "cli": 180, "the package": 6020}
-NOW = {"ground": 244, "text": 1539, "model": 539, "training": 926, "storage": 632, "inference": 503}
-NOW |= {"runs": 1023, "serving": 0, "course": 1553, "cli": 253, "the package": 7212, "tests": 13820}
+NOW = {"ground": 244, "text": 1610, "model": 539, "training": 926, "storage": 644, "inference": 503}
+NOW |= {"runs": 1025, "serving": 0, "course": 1553, "cli": 253, "the package": 7297, "tests": 14040}
 NOW |= {"exercises": 2360}
 # A file has at most so many lines in all, comments included. Those that have more today only shrink.
 LINES = 300

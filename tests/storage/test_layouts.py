@@ -8,10 +8,15 @@ import torch
 
 from tests.storage.test_hugging_face import WORDS, checkpoint, config_is, exported_and_opened
 from tests.support.hugging_face import transformers
+from tests.support.published import published
 from tinylm.errors import CheckpointError
+from tinylm.inference.config import GenerationConfig
+from tinylm.inference.generate import generate, prompt_ids
 from tinylm.model.config import ModelConfig
+from tinylm.storage import weights
 from tinylm.storage.export import open_hugging_face, write_hugging_face
 from tinylm.storage.layouts import read_layouts
+from tinylm.text.published import PublishedTokenizer
 
 (MIXTURE,) = read_layouts(Path(__file__).with_name("layouts.toml").read_text(encoding="utf-8")).values()
 LLAMAS = {"position": "rotary", "norm": "rmsnorm", "activation": "swiglu", "bias": False}
@@ -60,6 +65,46 @@ def test_folder_of_transformers_llama_is_read_as_published_ones_are_written(tmp_
     old |= {"rope_theta": 500.0, "rope_scaling": None}
     (tmp_path / "out" / "config.json").write_text(json.dumps(old), encoding="utf-8")
     assert open_hugging_face(tmp_path / "out").config == original.config
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokenizer", "more"), [("llama", "SmolLM2", 0), ("llama", "Llama 3", 0), ("qwen3", "Qwen", 11)]
+)
+def test_model_with_its_published_tokenizer_writes_what_transformers_writes(tmp_path, kind, tokenizer, more):
+    data, size, library = published(tokenizer)
+    settings, model_class = KINDS[kind]
+    sizes = {"n_head": 4, "n_kv_head": 2, "n_embd": 24, "vocab_size": size + more}
+    original = checkpoint(
+        PublishedTokenizer(json.dumps(data, ensure_ascii=False), size + more), **settings | sizes
+    )
+    write_hugging_face(original, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "tokenizer.json").read_text(encoding="utf-8")) == data
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert isinstance(theirs, model_class)
+    read = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    opened = open_hugging_face(tmp_path / "out")
+    weights.save(tmp_path / "ours", opened.model, tokenizer=opened.tokenizer.to_json(), notes={})
+    again = weights.load(tmp_path / "ours")
+    assert again.tokenizer.fingerprint == original.tokenizer.fingerprint
+    prompt = "The 123 cats said <|im_end|> é"
+    ids = prompt_ids(again.tokenizer, prompt)
+    assert read(prompt, add_special_tokens=False)["input_ids"] == again.tokenizer.encode(prompt).tolist()
+    ends = [again.tokenizer.begin_of_text, again.tokenizer.end_of_text]
+    assert (
+        ends
+        == [read.bos_token_id, read.eos_token_id]
+        == [theirs.config.bos_token_id, theirs.config.eos_token_id]
+    )
+    theirs.generation_config.eos_token_id = None
+    tokens = torch.tensor([ids])
+    more_ids = theirs.generate(
+        tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=20, do_sample=False, pad_token_id=0
+    )[0, len(ids) :].tolist()
+    config = GenerationConfig(max_new_tokens=20, temperature=0.0)
+    mine = [token for (token,) in generate(again.model, tokens, config, generator=torch.Generator())]
+    assert mine == more_ids and again.tokenizer.decode(mine) == library.decode(
+        mine, skip_special_tokens=False
+    )
 
 
 @pytest.mark.parametrize(

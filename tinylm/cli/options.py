@@ -125,7 +125,7 @@ class Export(NamedTuple):
 
 class Import(NamedTuple):
     """Turn a GPT-2, Llama or Qwen 3 in Hugging Face's layout into a checkpoint for sample, evaluate and
-    --init-from. Its tokenizer must be of GPT-2's kind."""
+    --init-from. Its tokenizer must be a BPE on bytes, as theirs are."""
 
     # A folder, or a name on the Hub such as openai-community/gpt2, from where it is downloaded.
     source: Annotated[Positional[str], arg(metavar="FOLDER_OR_NAME")]

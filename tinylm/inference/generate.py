@@ -125,11 +125,12 @@ def _device(model: nn.Module) -> torch.device:
 
 
 def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
-    """Return the ids of a prompt, (T,), after end_of_text, with which a document begins, if there is one.
+    """Return the ids of a prompt, (T,), after the id with which a document begins, if there is one.
 
-    A special token written in the prompt stays text."""
-    begin = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
-    return [*begin, *tokenizer.encode(prompt).tolist()]
+    It is begin_of_text where the tokenizer has that, otherwise end_of_text. A special token written in the
+    prompt stays text."""
+    begin = getattr(tokenizer, "begin_of_text", tokenizer.end_of_text)
+    return [*([] if begin is None else [begin]), *tokenizer.encode(prompt).tolist()]
 
 
 def stream_text(

@@ -169,15 +169,16 @@ def attempt(
             _run(str(entry), source)  # for the classes of its models
             model = pickle.loads(shown[0])  # noqa: S301
             lowest = min(lowest, _measure(model, shown[1], dataset))
+            pipe.send(lowest > goal)  # whether to go on
             if lowest <= goal:
                 n_parameters = sum(p.numel() for p in model.parameters())
                 return {"cpu_seconds": seconds, "loss": lowest, "parameters": n_parameters}
-            pipe.send("go on")
         raise RunError(f"it ran past {clock:g} CPU-seconds at a loss of {lowest:.4f}, above {goal}")
     except EOFError:
         process.join()
         raise RunError(f"its process ended with exit code {process.exitcode}") from None
     finally:
+        process.join(1)  # one that ends by itself leaves nothing behind
         process.kill()
         process.join()
 
@@ -187,7 +188,8 @@ def _attempt(pipe: Any, entry: str, source: bytes, seed: int, tokens: np.ndarray
 
     def show(model: nn.Module, context_length: int) -> None:
         pipe.send((None, time.process_time() - began, pickle.dumps(model), context_length))
-        pipe.recv()
+        if not pipe.recv():
+            sys.exit()
 
     refusal = None
     torch.set_num_threads(1)

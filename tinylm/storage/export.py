@@ -59,7 +59,7 @@ def write_hugging_face(
         raise CheckpointError(f"{checkpoint.name} is no {layout.kind} model, it has {found}: export another")
     if Path(folder, weights.ABOUT).exists():  # whose own weights would be overwritten
         raise CheckpointError(f"{folder} holds a checkpoint of tinylm: name another folder for the export")
-    ends = {"bos_token_id": end, "eos_token_id": end}
+    ends = {"bos_token_id": getattr(checkpoint.tokenizer, "begin_of_text", end), "eos_token_id": end}
     jsons = {
         CONFIG: layout.settings_of(config) | ends,
         GENERATION: ends | {"pad_token_id": end, "do_sample": True},
@@ -114,7 +114,7 @@ def open_hugging_face(source: str | Path) -> weights.Checkpoint:
     if config.tied_head and {table, head} <= found.keys() and torch.equal(found[table], found[head]):
         del found[head]  # some files hold the tied matrix twice
     tensors = layout.to_ours(found, config, shown)
-    tokenizer = from_tokenizers(atomic.read_json(home, weights.TOKENIZER, shown), shown)
+    tokenizer = from_tokenizers(atomic.read_json(home, weights.TOKENIZER, shown), shown, config.vocab_size)
     folder = Path(source)  # a folder of one's own is named, and no folder above it
     notes = {"imported": folder.resolve().name if folder.is_dir() else shown}
     return weights.Checkpoint(shown, config, tensors, tokenizer, notes)

@@ -25,7 +25,7 @@ class Tokenizer(Protocol):
     kind: str  # its name in a saved tokenizer
     vocab_size: int
     unit: str  # what one id is called in a sentence: "character" or "token"
-    end_of_text: int | None  # the id that ends each document
+    end_of_text: int | None  # the id that ends each document, and begins one unless there is a begin_of_text
 
     def encode(self, text: str) -> np.ndarray: ...
     def decode(self, ids: Any) -> str: ...
@@ -270,14 +270,14 @@ def tokenizer_named(name: str, texts: Iterable[str] | None = None) -> Tokenizer:
     return BPETokenizer.train(texts, int(size[1])) if size else CharTokenizer.train("".join(texts))
 
 
-KINDS = {kind.kind: kind for kind in (CharTokenizer, BPETokenizer)}
-
-
 def tokenizer_from_json(data: Any) -> Tokenizer:
     """Return the tokenizer that `to_json` described. Raises DataError for what no tokenizer wrote."""
+    from tinylm.text.published import PublishedTokenizer  # which is made of Tokenizer
+
+    kinds = {made.kind: made for made in (CharTokenizer, BPETokenizer, PublishedTokenizer)}
     settings = dict(data) if isinstance(data, dict) else {}
-    if (kind := settings.pop("kind", None)) not in list(KINDS):
-        raise DataError(f"a tokenizer of kind {short(kind)} is not known here: use {' or '.join(KINDS)}")
-    if odd := {field.name for field in fields(KINDS[kind])} ^ settings.keys():
+    if (kind := settings.pop("kind", None)) not in list(kinds):
+        raise DataError(f"a tokenizer of kind {short(kind)} is not known here: use {' or '.join(kinds)}")
+    if odd := {field.name for field in fields(kinds[kind])} ^ settings.keys():
         raise DataError(f"a saved tokenizer lacks or should not have {short(sorted(odd))}: save it again")
-    return KINDS[kind](**settings)
+    return kinds[kind](**settings)
