@@ -76,7 +76,7 @@ def placed(check: Check, answer: Any, tied: bool, frozen: bool) -> Any:
     model = small_gpt(tied, frozen)
     names = {id(p): name for name, p in model.named_parameters()}
     found = check.run(answer, model, kept=())
-    if not isinstance(found, tuple | list) or [isinstance(part, tuple | list) for part in found] != [True] * 2:
+    if [type(part) in (list, tuple) for part in found] != [True, True]:
         return "not two lists"
     places: dict[str, list[str]] = {name: [] for name in names.values()}
     for part, parameters in zip(("Muon", "AdamW"), found, strict=True):
