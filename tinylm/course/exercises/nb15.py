@@ -66,8 +66,7 @@ def small_gpt(tied: bool, frozen: bool) -> nn.Module:
     if frozen:
         model.position_embedding.requires_grad_(False)
         model.blocks[0].mlp.requires_grad_(False)
-        model.after_blocks = nn.Module()
-        model.after_blocks.proj = nn.Linear(4, 4)
+        model.after_blocks = nn.ModuleDict({"proj": nn.Linear(4, 4)})
     return model
 
 
