@@ -30,7 +30,7 @@ from tinylm.runs.run import Run
 SMALL = changed(recipe("shakespeare_baseline"), n_layer=2, n_head=4, n_embd=64, weight_decay=0.0)
 LENGTHS = (200, 400, 800)  # steps of a complete run
 ADAMW = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3)
-MUON, BESIDE = (5e-3, 1e-2, 2e-2, 4e-2), 8e-3  # Muon's rates, and that of AdamW beside it
+MUON, BESIDE = (5e-3, 1e-2, 2e-2, 4e-2, 8e-2), 8e-3  # Muon's rates, and that of AdamW beside it
 ROWS = (2, 4, 8, 16, 32, 64)
 TARGET, EXAM = 2.2, 10_000  # nats per character, and the characters that are scored
 FIRST_RATE, LONGEST, SLOWER = 2e-3, 8, 1.5

@@ -493,15 +493,19 @@ RIGHT = {
         ⏎ inside = [p.ndim == 2 and n.split(".")[0] == "blocks" for n, p in named]
         ⏎ muon = [p for (_, p), yes in zip(named, inside) if yes]
         ⏎ return muon, [p for (_, p), yes in zip(named, inside) if not yes]
+    return muon, adamw -> return [muon, adamw]
     """,
     "15 Muon": r"""
     m.lerp_(p.grad, 1 - self.momentum) -> m.mul_(self.momentum).add_(p.grad, alpha=1 - self.momentum)
     p.grad.lerp(m, self.momentum) -> (1 - self.momentum) * p.grad + self.momentum * m
     p -= size * newton_schulz(ahead) -> p.sub_(newton_schulz(ahead), alpha=size)
+    m.lerp_(p.grad, 1 - self.momentum) -> m.mul_(self.momentum).add_(p.grad)
+        && p.grad.lerp(m, self.momentum) -> p.grad + self.momentum * m
     """,
     "15 wsd": r"""
     return peak * min(1.0, (steps - step) / (steps - start))
         -> if step < start: ⏎     return peak ⏎ return peak * (steps - step) / (steps - start)
+    round((1 - share) * steps) -> steps - round(share * steps)
     """,
     "15 mended": r"""
     CosineAnnealingLR(optimizer, T_max=steps, eta_min=peak / 10)
