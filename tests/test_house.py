@@ -33,7 +33,7 @@ BUDGET = {"ground": 196, "text": 1458, "model": 565, "training": 770, "storage":
 BUDGET |= {"runs": 690, "serving": 150, "course": 1065, "cli": 180, "the package": 6020}
 NOW = {"ground": 244, "text": 1610, "model": 539, "training": 926, "storage": 644, "inference": 503}
 NOW |= {"runs": 1025, "serving": 0, "course": 1553, "cli": 253, "the package": 7297, "tests": 14040}
-NOW |= {"exercises": 2360}
+NOW |= {"exercises": 2363}
 # A file has at most so many lines in all, comments included. Those that have more today only shrink.
 LINES = 300
 LONG = {"runs/run.py": 380, "text/corpora.py": 314, "training/ddp.py": 309}

@@ -4,7 +4,7 @@ from tinylm.runs.speedrun import settings
 
 train = settings(
     "shakespeare_baseline",
-    steps=7000,
+    steps=7400,
     learning_rate=4e-3,
     min_learning_rate=0.0,
     schedule="linear",

@@ -2,4 +2,4 @@
 
 from tinylm.runs.speedrun import settings
 
-train = settings("shakespeare_baseline", steps=9000)
+train = settings("shakespeare_baseline", steps=9600)

@@ -2,4 +2,4 @@
 
 from tinylm.runs.speedrun import settings
 
-train = settings("shakespeare_fast", steps=1300)
+train = settings("shakespeare_fast", steps=1450, every=50)
