@@ -160,48 +160,51 @@ def test_entry_past_the_clock_is_refused_whether_it_shows_a_model_or_not(attempt
     assert "it ran past 1 CPU-seconds" in refusal(attempt, asleep, clock=1)
 
 
-def results(*seconds, parameters=800_000):
-    return [{"cpu_seconds": at, "loss": 1.59, "parameters": parameters} for at in seconds]
+def result(seconds=1.0, parameters=800_000):
+    return {"cpu_seconds": seconds, "loss": 1.59, "parameters": parameters}
 
 
-def test_leaderboard_ranks_by_the_median_in_two_tracks_and_says_why_others_are_refused(tmp_path):
-    found = {}
-    for name, those in {
-        "steady": results(50.0, 51.0, 52.0),
-        "lucky": results(20.0, 60.0, 61.0),
-        "large": results(10.0, parameters=9_000_000),
-        "late": [*results(9.0), {"refused": "it ran past the clock"}],
-    }.items():
-        entry = tmp_path / f"{name}.py"
-        entry.write_text(f'"""Is {name}."""\n', encoding="utf-8")
-        found[entry] = those
-    board = speedrun.leaderboard(found).splitlines()
+def test_leaderboard_ranks_by_the_median_in_two_tracks_and_says_why_others_are_refused():
+    found = {
+        "steady": [result(50.0), result(51.0), result(52.0)],
+        "lucky": [result(20.0), result(60.0), result(61.0)],
+        "large": [result(10.0, parameters=9_000_000)],
+        "late": [result(9.0), {"refused": "it ran past the clock"}],
+    }
+    lines = [{"name": name, "about": f"Is {name}."} | line for name, those in found.items() for line in those]
+    board = speedrun.leaderboard(lines).splitlines()
     assert [line.split()[1] for line in board if line.startswith("  ")] == [
         *("steady", "lucky"),
         *("large", "steady", "lucky"),
         "late",
     ]
     assert [line for line in board if not line.startswith("  ")][1:] == ["anything goes", "refused"]
-    assert "51.0 ± 0.7 CPU-seconds (3 seeds), 800,000 parameters  Is steady." in board[1]
-    assert board[-1].endswith("refused: it ran past the clock  Is late.")
+    assert board[1].endswith("51.0 ± 0.7 CPU-seconds, 800,000 parameters. Is steady.")
+    assert board[-1].endswith("late         refused: it ran past the clock")
 
 
 @pytest.fixture
 def small_race(plays, monkeypatch, tmp_path):
     monkeypatch.setattr(speedrun, "read_dataset", lambda data: plays)
-    monkeypatch.setattr(speedrun, "attempt", lambda entry, seed, dataset: results(seed + 0.5)[0])
+    monkeypatch.setattr(speedrun, "attempt", lambda entry, seed, dataset: result(seed + 0.5))
     monkeypatch.setattr(paths, "MINE", tmp_path)
     return tmp_path
 
 
 def test_race_runs_each_entry_with_each_seed_and_keeps_a_record(small_race, capsys):
     assert main(["speedrun", "adamw", "fast", "--seeds", "3", "5"]) == 0
+    printed = capsys.readouterr().out
     record = read_record(small_race / "speedrun-1" / "record.jsonl")
     assert [(at["name"], at["seed"], at["cpu_seconds"]) for at in record.measurements] == [
         (name, seed, seed + 0.5) for seed in (3, 5) for name in ("adamw", "fast")
     ]
+    assert {at["about"] for at in record.measurements} == {
+        entry.read_text(encoding="utf-8").split('"')[3]
+        for entry in map(speedrun.ENTRIES.get, ("adamw", "fast"))
+    }
+    assert speedrun.leaderboard(record.measurements) in printed
     assert record.has_ended and record.header["command"] == "python -m tinylm speedrun adamw fast --seeds 3 5"
-    assert re.search(r"  [12]  adamw +4\.5 ± 1\.3 CPU-seconds \(2 seeds\)", capsys.readouterr().out)
+    assert re.search(r"  [12]  adamw +4\.5 ± 1\.3 CPU-seconds, ", printed)
 
 
 def test_refused_entry_runs_no_more_seeds(small_race, monkeypatch):

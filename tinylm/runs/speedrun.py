@@ -14,6 +14,7 @@ uses no network. This guards against mistakes, not against someone who wants to 
 
 Taught in notebook 15_optimizers."""
 
+import itertools
 import math
 import multiprocessing
 import os
@@ -95,53 +96,53 @@ def race(names: Sequence[str], seeds: Sequence[int]) -> str:
     command = f"python -m tinylm speedrun {' '.join(entry.stem for entry in entries)} --seeds "
     header = record_header("speedrun", command=command + " ".join(map(str, seeds)), goal=GOAL, threads=1)
     record = RunRecord(paths.MINE / make_folder("speedrun", None) / "record.jsonl", header)
-    found: dict[Path, list[dict[str, Any]]] = {entry: [] for entry in entries}
-    for seed in seeds:
-        for entry, results in found.items():
-            if results and "refused" in results[-1]:
-                continue
+    lines: list[dict[str, Any]] = []
+    for seed, entry in itertools.product(seeds, entries):
+        line = {"name": entry.stem, "seed": seed}
+        if not any(line["name"] == entry.stem and "refused" in line for line in lines):
+            line["about"] = entry.read_text(encoding="utf-8").partition("\n")[0].strip("\"'# ")
             try:
-                results.append(attempt(entry, seed, dataset))
+                line |= attempt(entry, seed, dataset)
             except RunError as error:
-                results.append({"refused": str(error)})
-            record.write("measurement", name=entry.stem, seed=seed, **results[-1])
-            print(f"{entry.stem}, seed {seed}: {_words(results[-1:])}", flush=True)
+                line |= {"refused": str(error)}
+            record.write("measurement", **line)
+            lines.append(line)
+            print(f"{entry.stem}, seed {seed}: {_words([line])}", flush=True)
     record.write("end")
-    return leaderboard(found)
+    return leaderboard(lines)
 
 
-def leaderboard(found: dict[Path, list[dict[str, Any]]]) -> str:
-    """Return both tracks, each ranked by the median, and why the other entries are refused."""
+def leaderboard(lines: Sequence[dict[str, Any]]) -> str:
+    """Return both tracks as text, each ranked by the median, and why the other entries are refused.
+
+    lines: the measurements of a record that `race` wrote."""
     most = EQUAL * parameter_counts(replace(recipe(BASELINE).model, vocab_size=65))["total"]
-    refused = [entry for entry, results in found.items() if "refused" in results[-1]]
-    ranked = sorted(found.keys() - refused, key=lambda entry: _middle(found[entry]))
-    equal = [entry for entry in ranked if found[entry][0]["parameters"] <= most]
-    lines = []
-    for track, entries in {
-        f"at most {most:,.0f} parameters": equal,
-        "anything goes": ranked,
-        "refused": refused,
-    }.items():
-        lines += [track] if entries else []
-        for place, entry in enumerate(entries, start=1):
-            about = entry.read_text(encoding="utf-8").partition("\n")[0].strip("\"'# ")
-            lines.append(f"{place:>3}  {entry.stem:<12} {_words(found[entry])}  {about}")
-    return "\n".join(lines)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        found.setdefault(line["name"], []).append(line)
+    refused = [name for name, those in found.items() if "refused" in those[-1]]
+    ranked = sorted(found.keys() - refused, key=lambda name: _middle(found[name]))
+    equal = [name for name in ranked if found[name][0]["parameters"] <= most]
+    tracks = {f"at most {most:,.0f} parameters": equal, "anything goes": ranked, "refused": refused}
+    board = []
+    for track, names in tracks.items():
+        board += [track] if names else []
+        board += [f"{place:>3}  {name:<12} {_words(found[name])}" for place, name in enumerate(names, 1)]
+    return "\n".join(board)
 
 
-def _middle(results: list[dict[str, Any]]) -> float:
-    return statistics.median(result["cpu_seconds"] for result in results)
+def _middle(lines: list[dict[str, Any]]) -> float:
+    return statistics.median(line["cpu_seconds"] for line in lines)
 
 
-def _words(results: list[dict[str, Any]]) -> str:
+def _words(lines: list[dict[str, Any]]) -> str:
     """Return the median of some attempts with its standard error, or why the last one is refused."""
-    n, last = len(results), results[-1]
+    n, last = len(lines), lines[-1]
     if "refused" in last:
         return f"refused: {last['refused']}"
-    spread = statistics.stdev(result["cpu_seconds"] for result in results) if n > 1 else math.nan
+    spread = statistics.stdev(line["cpu_seconds"] for line in lines) if n > 1 else math.nan
     error = f" ± {1.2533 * spread / math.sqrt(n):.1f}" if n > 1 else ""
-    seeds = f"{n} seeds" if n > 1 else f"loss {last['loss']:.4f}"
-    return f"{_middle(results):6.1f}{error} CPU-seconds ({seeds}), {last['parameters']:,} parameters"
+    return f"{_middle(lines):6.1f}{error} CPU-seconds, {last['parameters']:,} parameters. {last['about']}"
 
 
 def attempt(
