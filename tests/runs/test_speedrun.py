@@ -217,9 +217,11 @@ def test_refused_entry_runs_no_more_seeds(small_race, monkeypatch):
     assert board.count("refused: it opens a file") == len(speedrun.ENTRIES) == 3
 
 
-def test_unknown_entry_is_refused_with_the_nearest_name(small_race):
+def test_unknown_entry_is_refused_with_the_nearest_name_and_two_of_one_name(small_race):
     with pytest.raises(RunError, match=r"there is no entry 'fsat': did you mean fast\?"):
         speedrun.race(["fsat"], (1,))
+    with pytest.raises(RunError, match="3 entries have 2 names: give each file a name of its own"):
+        speedrun.race(["fast", "adamw", "fast"], (1,))
     assert not list(small_race.iterdir())
 
 

@@ -164,7 +164,10 @@ class Yours(NamedTuple):
 
 
 class Speedrun(NamedTuple):
-    """Race entries: the CPU-seconds that each needs to a validation loss of 1.60 on Shakespeare."""
+    """Race entries: the CPU-seconds that each needs to a validation loss of 1.60 on Shakespeare.
+
+    An entry is a file with a function train(tokens, seed, show). tokens are the ids of the training text, and
+    show(model, context_length) measures model(tokens) -> logits. Its first line says what is new in it."""
 
     # Files with a train function, or baseline, adamw, fast; by default these three.
     entries: Annotated[Positional[tuple[str, ...]], arg(metavar="ENTRY")] = ()

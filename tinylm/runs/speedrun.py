@@ -90,8 +90,11 @@ def race(names: Sequence[str], seeds: Sequence[int]) -> str:
     """Run each entry once with each seed, in turns, and return the leaderboard as text.
 
     An entry is a file, or the name of one of the course's own: baseline, adamw, fast; none means all three.
-    The record is in data/mine/speedrun-N. Raises RunError for an entry that does not exist, CorpusMissing."""
+    The record is in data/mine/speedrun-N. Raises RunError for an entry that does not exist and for two of one
+    name, and CorpusMissing."""
     entries = [_find(name) for name in names or ENTRIES]
+    if len(known := {entry.stem for entry in entries}) < len(entries):
+        raise RunError(f"{len(entries)} entries have {len(known)} names: give each file a name of its own")
     dataset = read_dataset(recipe(BASELINE).data)
     command = f"python -m tinylm speedrun {' '.join(entry.stem for entry in entries)} --seeds "
     header = record_header("speedrun", command=command + " ".join(map(str, seeds)), goal=GOAL, threads=1)
@@ -99,7 +102,7 @@ def race(names: Sequence[str], seeds: Sequence[int]) -> str:
     lines: list[dict[str, Any]] = []
     for seed, entry in itertools.product(seeds, entries):
         line = {"name": entry.stem, "seed": seed}
-        if not any(line["name"] == entry.stem and "refused" in line for line in lines):
+        if not any(earlier["name"] == entry.stem and "refused" in earlier for earlier in lines):
             line["about"] = entry.read_text(encoding="utf-8").partition("\n")[0].strip("\"'# ")
             try:
                 line |= attempt(entry, seed, dataset)
