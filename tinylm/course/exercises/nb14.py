@@ -1,16 +1,20 @@
 """Exercises of notebook 14_modern_blocks."""
 
 import inspect
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from tinylm.course import diagrams, flows, style
 from tinylm.course.checks import Check
 from tinylm.course.differences import difference
 from tinylm.course.exercises import nb03
 from tinylm.course.exercises.modules import learnable, learns, module, numbered, random, same_weights
 from tinylm.course.slips import Lesson
+from tinylm.storage.layouts import LAYOUTS
 
 lesson = Lesson(__file__)
 lesson.names |= {"GPT": nb03.GPT.given}
@@ -146,7 +150,7 @@ SIZES += ("qk_norm", "base")
 
 def modern(check: Check, answer: Any, sizes: tuple[Any, ...], pieces: Any, tokens: torch.Tensor) -> Any:
     """Return the logits of a text, whole or in pieces with caches. Every part must be a new one."""
-    check.attempted(getattr(answer, "forward", ...))
+    check.attempted({"__init__", "forward"} & vars(answer).keys() or None)
     given = inspect.signature(answer).parameters
     lacks = next((name for name in SIZES[5:] if name not in given), "")
     check.that(not lacks, f"the contract calls an argument `{lacks}`, and so do the cells below")
@@ -229,3 +233,155 @@ mean_scores = lesson.exercise(
     rtol=1e-3,
     atol=1e-5,
 )
+
+
+# Drawings of the notebook, and the published model that it may open.
+
+PARTS = [("embedding", "tokens and positions", "tokens alone"), ("norm", "LayerNorm", "RMSNorm")]
+PARTS += [("attention", "12 heads", "9 heads, rotated, 3 of keys"), PARTS[1]]
+PARTS += [("MLP", "GELU, 2 matrices", "SwiGLU, 3 matrices"), ("norm", "LayerNorm", "RMSNorm")]
+PARTS += [("head", "tied to the tokens", "tied to the tokens")]
+
+
+def side_by_side() -> None:
+    """Draw GPT-2's parts and SmolLM2's, from the bottom up. What changed is orange."""
+    told = "GPT-2 and SmolLM2 side by side, with the same order of boxes from the embedding up to the head; "
+    told += "in SmolLM2 all boxes are orange except the head: " + ", ".join(kind for *_, kind in PARTS)
+    with diagrams.paper(told + ".", 9.4, 5.8, title="Five years: what changed is orange") as axes:
+        for column, (name, times) in enumerate((("GPT-2, 2019", "12 ×"), ("SmolLM2-135M, 2024", "30 ×"))):
+            left = 0.75 + 4.7 * column
+            diagrams.write(axes, left, 5.55, name, 16, weight="bold")
+            frame = {"facecolor": "none", "edgecolor": style.GREY, "linestyle": "--"}
+            diagrams.box(axes, left - 0.12, 2.32, 3.84, 2.9, **frame)
+            diagrams.write(axes, left - 0.2, 2.32, times, 15, ha="right", weight="bold")
+            for row, (part, *kinds) in enumerate(PARTS):
+                y = 0.45 + 0.7 * row + 0.12 * ((row > 0) + (row > 4))
+                changed = column == 1 and kinds[0] != kinds[1]
+                colour = style.tint(style.ORANGE) if changed else style.PALE
+                diagrams.box(axes, left, y, 3.6, 0.58, part, kinds[column], facecolor=colour)
+
+
+def hand(axes: Any, x: float, y: float, angle: float, colour: str = style.BLUE) -> None:
+    """Draw a clock whose hand has turned by this angle from three o'clock, against the clock's sense."""
+    ring = torch.linspace(0, 2 * math.pi, 60)
+    axes.plot(x + 0.36 * ring.cos(), y + 0.36 * ring.sin(), color=style.GREY, linewidth=1, linestyle="-")
+    tip = x + 0.36 * math.cos(angle), y + 0.36 * math.sin(angle)
+    diagrams.arrow(axes, (x, y), tip, color=colour)
+
+
+def clocks() -> None:
+    """Draw how far three pairs of numbers have turned at each word of the course's sentence."""
+    told = (
+        "For each word of the sentence three clocks, one for each pair: the hand of pair 0 has turned far, "
+    )
+    with diagrams.paper(
+        told + "that of pair 2 hardly.", 9.4, 3.3, title="Each position turns the hands further"
+    ) as axes:
+        for t, word in enumerate(flows.SENTENCE):
+            diagrams.write(axes, 2.7 + 1.0 * t, 3.05, word, 14, ha="center")
+            for i in range(3):
+                hand(axes, 2.7 + 1.0 * t, 2.4 - 0.9 * i, t * 10.0**-i)
+        for i in range(3):
+            diagrams.write(axes, 0.05, 2.4 - 0.9 * i, f"pair {i}, speed {10.0**-i:g}", 14)
+
+
+def two_hands(query_at: int, key_at: int, pair: int) -> None:
+    """Draw how far one pair of a query and of a key has turned, of 8 pairs."""
+    speed = 10_000.0 ** (-pair / 8)
+    with diagrams.paper("A clock with two hands, a query's and a key's.", 6.4, 1.1) as axes:
+        hand(axes, 0.6, 0.55, query_at * speed)
+        hand(axes, 0.6, 0.55, key_at * speed, style.VERMILION)
+        between = math.degrees((query_at - key_at) * speed)
+        diagrams.write(axes, 1.3, 0.55, f"query − key: {between:.1f}° at a speed of {speed:.3f}", 14)
+
+
+def sharing() -> None:
+    """Draw which of nine heads of queries share keys and values, in three ways."""
+    told = "Nine heads of queries above; below nine, three or one head of keys and values, joined by lines."
+    with diagrams.paper(told, 9.4, 2.2, title="Heads of queries (blue), of keys and values (orange)") as axes:
+        for panel, (name, heads) in enumerate(
+            {"multi-head": 9, "grouped-query": 3, "multi-query": 1}.items()
+        ):
+            left, group = 0.1 + 3.15 * panel, 9 // heads
+            diagrams.write(axes, left, 1.95, f"{name}: {heads}", 14, weight="bold")
+            for h in range(9):
+                below = left + 0.32 * (h // group * group + (group - 1) / 2)
+                diagrams.line(axes, [left + 0.32 * h + 0.13, below + 0.13], [1.3, 0.4])
+                colour = style.tint(style.BLUE)
+                diagrams.box(axes, left + 0.32 * h, 1.3, 0.26, 0.4, facecolor=colour)
+                if h % group == 0:
+                    diagrams.box(axes, below, 0.4, 0.26, 0.4, facecolor=style.tint(style.ORANGE))
+
+
+def random_model(name: str, **sizes: int) -> Any:
+    """Return a "Llama" or a "Qwen3" of transformers with random weights."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    about = {
+        "vocab_size": "vocab_size",
+        "context_length": "max_position_embeddings",
+        "n_layer": "num_hidden_layers",
+    }
+    about |= {"n_head": "num_attention_heads", "n_embd": "hidden_size", "n_kv_head": "num_key_value_heads"}
+    about |= {"n_inner": "intermediate_size"}
+    more = {"head_dim": sizes["n_embd"] // sizes["n_head"], "rms_norm_eps": 1e-5, "tie_word_embeddings": True}
+    config = getattr(transformers, f"{name}Config")(**more, **{about[ours]: n for ours, n in sizes.items()})
+    return getattr(transformers, f"{name}ForCausalLM")(config).eval()
+
+
+def our_names(theirs: Any) -> dict[str, torch.Tensor]:
+    """Return the tensors of a Llama or Qwen 3 of transformers under our names, with the tied head."""
+    layout = LAYOUTS[theirs.config.model_type]
+    state = {name: tensor for name, tensor in theirs.state_dict().items() if name != "lm_head.weight"}
+    ours = layout.to_ours(state, layout.config_of(theirs.config.to_dict()), theirs.config.model_type)
+    return ours | {"head.weight": ours["token_embedding.weight"]}
+
+
+@torch.no_grad()
+def learned_scores(model: Any, ids: torch.Tensor, mean: Any, distances: torch.Tensor) -> torch.Tensor:
+    """Return the mean score of all queries and keys of a text at each distance, (8 * 4 heads, M).
+
+    ids (1, T). model: `lightlm_stories` as a ModernGPT. mean: mean_scores. Queries and keys are those before
+    the rotation, so each pair is tried at each distance, not only at the one that it has in the text."""
+    found, x = [], model.token_embedding(ids)
+    for block in model.blocks:
+        normed = block.attn_norm(x)
+        heads = block.attn.qkv(normed)[0].unflatten(-1, (8, 20))  # (T, heads, D): 4 of q, 2 of k, 2 of v
+        for h in range(4):
+            q, k = torch.broadcast_tensors(heads[:, None, h], heads[None, :, 4 + h // 2])
+            found.append(mean(q.flatten(0, 1), k.flatten(0, 1), distances))
+        x = x + block.attn(normed)
+        x = x + block.mlp(block.mlp_norm(x))
+    return torch.stack(found)
+
+
+class Theirs:
+    """A tokenizer of Hugging Face's, asked as tinylm's are."""
+
+    def __init__(self, folder: str, end_of_text: int) -> None:
+        from tokenizers import Tokenizer
+
+        self.read, self.end_of_text = Tokenizer.from_file(f"{folder}/tokenizer.json"), end_of_text
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text."""
+        return self.read.encode(text).ids
+
+    def decode(self, ids: Any) -> str:
+        """Return the text of ids."""
+        return self.read.decode(ids.tolist())
+
+
+def published(name: str, download: bool) -> tuple[Any, Theirs] | None:
+    """Return a model of transformers and its tokenizer, from a folder or the hub, or None for neither."""
+    if not Path(name).is_dir():
+        if not download:
+            return None
+        from huggingface_hub import snapshot_download
+
+        name = snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "tokenizer.json"])
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+    return model, Theirs(name, model.config.eos_token_id)
