@@ -313,10 +313,8 @@ def sharing() -> None:
                     diagrams.box(axes, below, 0.4, 0.26, 0.4, facecolor=style.tint(style.ORANGE))
 
 
-def random_model(name: str, **sizes: int) -> Any:
-    """Return a "Llama" or a "Qwen3" of transformers with random weights."""
-    import transformers
-
+def random_model(transformers: Any, name: str, **sizes: int) -> Any:
+    """Return a "Llama" or a "Qwen3" of transformers, which is given as a module, with random weights."""
     transformers.utils.logging.set_verbosity_error()
     about = {
         "vocab_size": "vocab_size",
@@ -373,7 +371,7 @@ class Theirs:
         return self.read.decode(ids.tolist())
 
 
-def published(name: str, download: bool) -> tuple[Any, Theirs] | None:
+def published(transformers: Any, name: str, download: bool) -> tuple[Any, Theirs] | None:
     """Return a model of transformers and its tokenizer, from a folder or the hub, or None for neither."""
     if not Path(name).is_dir():
         if not download:
@@ -381,7 +379,5 @@ def published(name: str, download: bool) -> tuple[Any, Theirs] | None:
         from huggingface_hub import snapshot_download
 
         name = snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "tokenizer.json"])
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+    model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     return model, Theirs(name, model.config.eos_token_id)
