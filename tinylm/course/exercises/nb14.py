@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from tinylm.course import diagrams, flows, style
 from tinylm.course.checks import Check
@@ -109,7 +110,11 @@ def attends(check: Check, answer: Any, part: str, sizes: tuple[Any, ...], pieces
     check.attempted(getattr(answer, "forward", ...))
     try:
         mine, ours = answer(*sizes), numbered(check.given(*sizes))
+        told = f"make it an nn.Module: class {answer.__name__}(nn.Module), and super().__init__() in __init__"
+        check.that(isinstance(mine, nn.Module), told)
         same_weights(check, mine, ours)
+        if pieces is not None:
+            check.run(mine, x[:, :2], {})  # another text, of which nothing may stay in the layer
         cache: Any = None if pieces is None else {}
         more = () if cache is None else (cache,)
         outputs = [check.run(mine, piece, *more) for piece in x.split(pieces or x.shape[1], dim=1)]
@@ -122,7 +127,7 @@ def attends(check: Check, answer: Any, part: str, sizes: tuple[Any, ...], pieces
         learns(check, mine, outputs[0])
     if part == "outputs":
         return torch.cat([out.detach() for out in outputs], dim=1)
-    told = 'nothing is kept: put all keys and values into the cache, under "k" and "v"'
+    told = 'nothing is kept: put all keys and values into the cache that was given, under "k" and "v"'
     check.that({"k", "v"} <= cache.keys(), told)
     return cache[part].detach()
 
@@ -171,6 +176,9 @@ def modern(check: Check, answer: Any, sizes: tuple[Any, ...], pieces: Any, token
         blocks = [*getattr(mine, "blocks", [])]
         alone = all(block.attn_norm is not block.mlp_norm for block in blocks)
         check.that(alone, "make two norms, not one with two names")
+        normed = any(name.endswith("q_norm.weight") for name, _ in mine.named_parameters())
+        told = "qk_norm is an argument: give it to the attention"
+        check.that(normed == sizes[SIZES.index("qk_norm")], told)
         same_weights(check, mine, ours)
         caches: Any = None if pieces is None else [{} for _ in range(sizes[2])]
         more = () if caches is None else (caches,)
@@ -208,7 +216,7 @@ def hunted(check: Check, answer: Any, part: str, heads: int, pieces: list[int], 
     outputs = [check.run(answer, *each, cache) for each in parts]
     if part == "output":
         return torch.cat(outputs, dim=2)
-    told = 'nothing is kept: put all keys and values into the cache, under "k" and "v"'
+    told = 'nothing is kept: put all keys and values into the cache that was given, under "k" and "v"'
     check.that({"k", "v"} <= cache.keys(), told)
     return cache[part]
 
@@ -218,7 +226,7 @@ mended = lesson.exercise(
     run=hunted,
     cases=[
         ("output", 2, [5], True),
-        *((part, 3, pieces, False) for part in ("output", "k", "v") for pieces in ([4], [3, 1, 1], [2, 3])),
+        *((part, 3, pieces, False) for part in ("output", "k", "v") for pieces in ([4], [1, 1, 1], [2, 3])),
         ("output", 2, [2, 2], True),
     ],
 )
@@ -379,5 +387,6 @@ def published(transformers: Any, name: str, download: bool) -> tuple[Any, Theirs
         from huggingface_hub import snapshot_download
 
         name = snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "tokenizer.json"])
+    transformers.utils.logging.disable_progress_bar()
     model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     return model, Theirs(name, model.config.eos_token_id)
