@@ -5,7 +5,7 @@
 writes it from the answers that were kept. Where there is none yet, tinylm's solution stands in, and its
 comment says so. Which exercises it has, and the code between them, is in library.toml.
 
-Shown at the end of notebooks 06, 08, 10 and 13."""
+Shown at the end of notebooks 06, 08, 10, 13 and 14."""
 
 import builtins
 import hashlib

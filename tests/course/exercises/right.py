@@ -479,6 +479,52 @@ RIGHT = {
     return float(logs[range(begin - 1, len(ids) - 1), ids[begin:]].sum())
         -> return np.float32(sum(logs[t - 1, ids[t]].item() for t in range(begin, len(ids))))
     """,
+    "14 rms_norm": r"""
+    = return gain * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + epsilon)
+    = C = x.shape[-1] ⏎ return x / torch.sqrt((x * x).sum(-1, keepdim=True) / C + epsilon) * gain
+    """,
+    "14 rotate": r"""
+    torch.arange(0, D, 2) / D -> torch.arange(D // 2) / (D // 2)
+    first, second = x.chunk(2, dim=-1) -> first, second = x[..., : D // 2], x[..., D // 2 :]
+    return torch.cat([first * c - second * s, first * s + second * c], dim=-1)
+        -> c, s = torch.cat([c, c], -1), torch.cat([s, s], -1)
+        ⏎ return x * c + torch.cat([-second, first], -1) * s
+    """,
+    "14 SwiGLU": r"""
+    8 * math.ceil(n_embd / 3) -> -(-n_embd // 3) * 8
+    F.silu(self.gate(x)) -> self.gate(x) * torch.sigmoid(self.gate(x))
+    """,
+    "14 cache_bytes": r"""
+    return 2 * n_layer * n_kv_head * head_dim * tokens * rows * number_bytes
+        -> per_token = n_kv_head * head_dim * 2 ⏎ return rows * tokens * n_layer * per_token * number_bytes
+    """,
+    "14 grouped_attention": r"""
+    = return F.scaled_dot_product_attention(q, k, v, enable_gqa=True,
+        ⏎     attn_mask=torch.ones(q.shape[2], k.shape[2]).tril(k.shape[2] - q.shape[2]).bool())
+    = B, H, T, D = q.shape ⏎ K, S = k.shape[1:3] ⏎ q = q.view(B, K, H // K, T, D)
+        ⏎ z = q @ k[:, :, None].mT / D**0.5 ⏎ see = torch.arange(S) <= torch.arange(S - T, S)[:, None]
+        ⏎ return (z.masked_fill(~see, -math.inf).softmax(-1) @ v[:, :, None]).view(B, H, T, D)
+    """,
+    "14 qk_scores": r"""
+    rms_norm(q, q_gain), rms_norm(k, k_gain) -> rms_norm(q, k_gain), rms_norm(k, q_gain)
+    """,
+    "14 GroupedQueryAttention": r"""
+    begin = cache["k"].shape[2] if cache else 0 -> begin = len(cache["k"][0, 0]) if cache else 0
+    k = rotate(self.k_norm(k), positions, self.base)
+        -> k = self.k_norm(k) ⏎ k = rotate(k, positions, self.base)
+    cache["k"], cache["v"] = k, v -> cache.update(k=k, v=v)
+    """,
+    "14 ModernGPT": r"""
+    del self.position_embedding -> self.position_embedding = None
+    enumerate(self.blocks) -> zip(range(99), self.blocks)
+    """,
+    "14 mended": r"""
+    mask = torch.ones(T, S).tril(S - T).bool()
+        -> mask = torch.arange(S) <= torch.arange(begin, begin + T)[:, None]
+    """,
+    "14 mean_scores": r"""
+    = return torch.stack([(rotate(q, torch.full((len(q),), int(d))) * k).sum(-1).mean() for d in distances])
+    """,
     "15 update": r"""
     beta1 * state.get("m", 0.0) + (1 - beta1) * g -> torch.lerp(g, state.get("m", 0 * g), beta1)
     return w - rate * decay * w - rate * move -> return (1 - rate * decay) * w - rate * move

@@ -5,11 +5,14 @@ import threading
 import time
 
 import nbformat
+import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 
 from tests.authoring.execute import NOTEBOOKS, tags
 from tests.course.exercises.right import RIGHT
+from tests.support.hugging_face import transformers
 from tinylm.course.checks import Check
 from tinylm.course.notebooks import FENCE
 from tinylm.course.slips import read_slips
@@ -90,6 +93,19 @@ def test_ring_that_is_drawn_ends_with_every_number_everywhere_and_the_checks_mod
     later[0, 5] = 0
     before, after = (MODULES["13"].causal(row)[0] for row in (tokens, later))  # (T, V) each
     assert torch.equal(before[:5], after[:5]) and not torch.equal(before[5], after[5])
+
+
+def test_published_llama_in_a_folder_is_opened_with_its_tokenizer_by_the_class_of_14_8(tmp_path):
+    fourteen, sizes = MODULES["14"], {"n_layer": 3, "n_head": 2, "n_embd": 12, "n_kv_head": 1, "n_inner": 5}
+    sizes |= {"vocab_size": 7, "context_length": 11}
+    fourteen.random_model(transformers, "Llama", **sizes).save_pretrained(tmp_path)
+    Tokenizer(models.WordLevel({"queen": 3, "said": 5})).save(f"{tmp_path}/tokenizer.json")
+    theirs, tokenizer = fourteen.published(transformers, str(tmp_path), download=False)
+    assert tokenizer.decode(np.array(tokenizer.encode("said"))) == "said"
+    mine, tokens = fourteen.ModernGPT.given(**sizes), torch.randint(7, (2, 11))
+    mine.load_state_dict(fourteen.our_names(theirs))
+    torch.testing.assert_close(mine(tokens), theirs(tokens).logits, rtol=1e-4, atol=1e-5)
+    assert fourteen.published(transformers, str(tmp_path / "none"), download=False) is None
 
 
 def test_endless_loop_in_a_rank_of_11_5_is_stopped_in_its_thread(monkeypatch, capsys):
