@@ -24,7 +24,12 @@ def grouped_product(x: Tensor, matrices: Tensor, counts: Tensor) -> Tensor:
         x, matrices = (tensor.to(torch.get_autocast_dtype(device)) for tensor in (x, matrices))
     if has_kernel(x, matrices):
         return F.grouped_mm(x, matrices.mT, offs=counts.cumsum(0, dtype=torch.int32))  # (N, out)
-    groups = x.split(counts.tolist())  # the loop waits for the device here
+    return _product_by_product(x, matrices, counts)
+
+
+@torch.compiler.disable  # the sizes differ at each step, and each time it would be compiled again
+def _product_by_product(x: Tensor, matrices: Tensor, counts: Tensor) -> Tensor:
+    groups = x.split(counts.tolist())  # a GPU is waited for here
     return torch.cat([rows @ matrix.t() for rows, matrix in zip(groups, matrices, strict=True)])  # (N, out)
 
 
