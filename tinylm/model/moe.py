@@ -34,9 +34,9 @@ def _product_by_product(x: Tensor, matrices: Tensor, counts: Tensor) -> Tensor:
 
 
 def has_kernel(x: Tensor, matrices: Tensor) -> bool:
-    """Return whether torch's grouped product takes these: bfloat16, rows of whole 16 bytes, torch 2.10.
+    """Return whether this torch has a grouped product that takes these: bfloat16, rows of whole 16 bytes.
 
-    Other types gain little on a CPU (a tenth in float32), and compiled it refuses them."""
+    float32 would gain a tenth on a CPU, and a compiled grouped product refuses it."""
     is_aligned = all(size % 8 == 0 for size in matrices.shape[1:])
     return hasattr(F, "grouped_mm") and x.dtype == torch.bfloat16 and is_aligned
 
