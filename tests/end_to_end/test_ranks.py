@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from safetensors.torch import load
 
 from tests.support import ranks
 from tests.support.command_line import ROOT, TRAIN, environment
@@ -124,6 +125,19 @@ def test_same_number_of_processes_goes_on_to_the_same_bits(tmp_path):
     assert ended(processes) == [130, 130]
     assert ended(started(2, tmp_path, ["resume", "same"])) == [0, 0]
     assert the_end(tmp_path / "same") == the_end(tmp_path / "whole")
+
+
+def test_mixture_stopped_on_two_processes_goes_on_alone_with_the_biases_of_a_run_that_never_stopped(tmp_path):
+    words = [*WORDS, "--model.n-expert", "5", "--model.router-bias", "--train.steps", "30"]
+    assert ended(started(1, tmp_path, [*words, "--name", "whole"])) == [0]
+    processes = started(2, tmp_path, [*words, "--name", "cut"])
+    until_step(tmp_path / "cut" / "record.jsonl", 9)
+    os.kill(processes[0][0].pid, signal.SIGTERM)
+    assert ended(processes) == [130, 130]
+    assert_goes_on_as_if_alone(tmp_path)
+    ends = [the_end(tmp_path / name)[0].items() for name in ("whole", "cut")]
+    biases = [load(file)["blocks.0.mlp.router_bias"] for end in ends for name, file in end if "model" in name]
+    assert biases[0].tolist() == biases[1].tolist() and len(biases[0].unique()) > 1
 
 
 def test_fsdp_run_is_stopped_resumed_and_cut_off_and_one_process_goes_on_as_if_alone_all_along(tmp_path):

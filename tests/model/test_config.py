@@ -18,6 +18,8 @@ from tinylm.model.config import ModelConfig
             "n_embd 100 is not a multiple of 2 × n_head 4, as rotary positions need: use 96 or 104",
         ),
         ({"n_kv_head": 4, "n_head": 6, "n_embd": 36}, "n_kv_head 4 does not divide n_head 6: use 1, 2, 3, 6"),
+        ({"n_expert": 4, "n_expert_active": 1}, "n_expert_active 1 does not fit n_expert 4: use 2 to 4"),
+        ({"n_expert": 1}, "n_expert_active 2 does not fit n_expert 1: use 1"),
         ({"context_length": 3 * 10**7}, "context_length is 30000000: it must be at most 131072"),
         ({"dropout": 1.0}, "dropout is 1.0: it must be at least 0 and below 1"),
         ({"rope_base": 1.0}, "rope_base is 1.0: it must be above 1: use 10000.0, which is usual"),
@@ -46,7 +48,8 @@ def test_later_settings_are_written_where_they_are_no_default_and_may_be_missing
     assert (
         not {"n_kv_head", "n_inner", "norm_eps"} & old.keys() and ModelConfig.from_json(old) == ModelConfig()
     )
-    for told in ({"n_kv_head": 2}, {"n_inner": 37}, {"norm_eps": 1e-6}):
+    assert not any("expert" in name or "router" in name for name in old)
+    for told in ({"n_kv_head": 2}, {"n_inner": 37}, {"norm_eps": 1e-6}, {"n_expert": 3, "router_bias": True}):
         assert told.items() <= ModelConfig(**told).to_json().items()
         assert ModelConfig.from_json(old | told) == ModelConfig(**told)
     with pytest.raises(ConfigError, match="lacks or does not know 'n_head'"):

@@ -12,13 +12,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.support.settings import SMALL, every_choice
 from tinylm.batch import Batch
 from tinylm.model.config import ModelConfig
-from tinylm.model.cost import flops_per_token, memory_bytes, parameter_counts
+from tinylm.model.cost import active_parameters, flops_per_token, memory_bytes, parameter_counts
 from tinylm.model.gpt import GPT
 from tinylm.model.losses import cross_entropy, fused_loss, next_token_loss
 
 ODD = ModelConfig(vocab_size=31, context_length=37, n_layer=3, n_head=2, n_embd=44, bias=False)
 WIDE = ModelConfig(vocab_size=97, context_length=128, n_layer=5, n_head=4, n_embd=128)
 MODERN = {"position": "rotary", "norm": "rmsnorm", "activation": "relu2", "qk_norm": True}
+MIXTURE = {"position": "rotary", "norm": "rmsnorm", "activation": "swiglu", "bias": False, "n_expert": 5}
+MIXTURE |= {"n_expert_active": 3, "n_shared_expert": 1, "n_inner": 40}
 LLAMA = {"position": "rotary", "norm": "rmsnorm", "activation": "swiglu", "bias": False, "n_kv_head": 1}
 
 
@@ -28,14 +30,27 @@ def test_parameter_counts_are_what_the_model_holds_part_by_part(choice):
     model = GPT(config)
     found = dict.fromkeys(parameter_counts(config), 0)
     for name, parameter in model.named_parameters():  # such as blocks.0.attn.q_norm.weight
-        part = "norms" if "norm" in name else {"attn": "attention", "mlp": "mlp"}.get(name.split(".")[-3:][0])
-        found[part or name.split(".")[0]] += parameter.numel()
+        first, _, *rest = *name.split("."), ""
+        part = {"attn": "attention", "mlp": "mlp"}.get(rest[0], first) if first == "blocks" else first
+        found["norms" if "norm" in name else part] += parameter.numel()
     found["total"] = model.n_parameters()
     assert found == parameter_counts(config)
 
 
+@pytest.mark.parametrize("changes", [LLAMA, MIXTURE, MIXTURE | {"n_shared_expert": 0, "n_expert": 3}])
+def test_active_parameters_are_those_that_get_a_gradient_from_one_token(changes):
+    model = GPT(replace(ODD, **changes | {"n_expert_active": 2}))
+    model(torch.tensor([[7]])).square().sum().backward()
+    expected = sum(p.numel() for p in model.parameters())
+    for p in model.parameters():  # of stacked experts, all that were not chosen
+        if p.ndim == 3:
+            expected -= sum(expert.numel() for expert in p.grad if not expert.any())
+    assert active_parameters(model.config) == expected
+    assert (expected < parameter_counts(model.config)["total"]) == bool(model.config.n_expert)
+
+
 @pytest.mark.parametrize(
-    "changes", [{}, {"tied_head": False}, {"position": "rotary", "norm": "rmsnorm"}, LLAMA]
+    "changes", [{}, {"tied_head": False}, {"position": "rotary", "norm": "rmsnorm"}, LLAMA, MIXTURE]
 )
 def test_flops_per_token_agree_with_torchs_own_counter(changes):
     model = GPT(replace(ODD, attention="explicit", **changes))
@@ -70,7 +85,7 @@ class MostBytes(TorchDispatchMode):
 
 @pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
 @pytest.mark.parametrize("sizes", [{}, {"vocab_size": 2048, "n_layer": 2}], ids=["deep", "many ids"])
-@pytest.mark.parametrize("changes", [{}, MODERN, LLAMA], ids=["gpt2", "modern", "llama"])
+@pytest.mark.parametrize("changes", [{}, MODERN, LLAMA, MIXTURE], ids=["gpt2", "modern", "llama", "experts"])
 @pytest.mark.parametrize("again", [False, True], ids=["kept", "computed again"])
 def test_memory_estimate_is_near_the_most_that_a_step_has_at_once(again, changes, sizes, fused):
     config = replace(WIDE, activation_checkpointing=again, **changes, **sizes)

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tinylm.errors import ConfigError
-from tinylm.model.cost import parameter_counts
+from tinylm.model.cost import active_parameters, parameter_counts
 from tinylm.runs.recipes import RECIPES, read_recipes, recipe
+from tinylm.storage.layouts import LAYOUTS
 from tinylm.text.corpora import CORPORA
 
 EACH = [(name, scale) for name, made in RECIPES.items() for scale in (None, *made.scales)]
@@ -52,6 +53,16 @@ def test_lightlm_is_thirty_thin_layers_below_150m_on_the_tokens_of_gpt2_124m_and
         modern, base = recipe("lightlm", scale), recipe("gpt2_124m", scale)
         assert (modern.train, modern.data) == (base.train, base.data)
         assert 0.99 < parameter_counts(modern.model)["total"] / parameter_counts(base.model)["total"] < most
+
+
+@pytest.mark.parametrize("scale, held", [("small", 1.52), ("medium", 2.77), ("full", 2.92)])
+def test_lightlm_moe_uses_as_many_parameters_as_lightlm_for_a_token_holds_more_and_is_exported(scale, held):
+    sparse, dense = recipe("lightlm_moe", scale), recipe("lightlm", scale)
+    assert (sparse.train, sparse.data) == (dense.train, dense.data)
+    size = parameter_counts(dense.model)["total"]
+    assert 0.99 < active_parameters(sparse.model) / size < 1.01
+    assert parameter_counts(sparse.model)["total"] / size == pytest.approx(held, abs=0.01)
+    assert LAYOUTS["glm4_moe"].differences(sparse.model) == []
 
 
 SCALES = ("small", "medium", "full")

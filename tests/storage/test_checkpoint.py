@@ -84,11 +84,13 @@ def plain(model, config):
     return torch.optim.SGD(model.parameters(), lr=0.1)
 
 
+EXPERTS = {"n_expert": 5, "n_shared_expert": 1, "router": "sigmoid", "router_bias": True}
 CASES = {  # settings, and where it matters how the optimiser is made when it is saved and afterwards
     "adamw": ({}, None, None),
     "muon": ({"optimizer": "muon"}, None, None),
     "no memory": ({}, plain, plain),
     "float16 that overflows": ({"log_every": 1}, None, None),
+    "experts": ({"tokens_per_step": 2 * 3 * 7, "micro_batch_size": 3}, None, None),
     "another torch saved it": ({}, of_another_torch, build_optimizer),
     "another torch goes on": ({"optimizer": "muon"}, build_optimizer, of_another_torch),
 }
@@ -104,7 +106,7 @@ def test_resume_equals_uninterrupted_run_bitwise(tmp_path, case, order):
         (0, "whole", None),
         *((n, "parts", s) for n, s in enumerate([1, 3, 7, 9, None])),
     ]:
-        model = order(tiny_gpt(seed, dropout=0.3))
+        model = order(tiny_gpt(seed, dropout=0.3, **(EXPERTS if case == "experts" else {})))
         optimizer = ((now if seed else then) or build_optimizer)(model, config)
         keys = [set(group) for group in optimizer.param_groups]
         options = {"save": keep(tmp_path / folder), "callbacks": [stop_after(stop)], "optimizer": optimizer}
@@ -116,6 +118,8 @@ def test_resume_equals_uninterrupted_run_bitwise(tmp_path, case, order):
         assert [set(group) for group in optimizer.param_groups] == keys
         found[folder] = load(tmp_path / folder)
     assert bits_of(found["parts"].model.tensors) == bits_of(found["whole"].model.tensors)
+    biases = found["parts"].model.tensors.get("blocks.0.mlp.router_bias")
+    assert (biases is None or len(biases.unique()) > 1) and (biases is None) == (case != "experts")
     assert bits_of(found["parts"].tensors) == bits_of(found["whole"].tensors)
     assert found["parts"].provenance == found["whole"].provenance
     assert found["parts"].data["scaler"] == found["whole"].data["scaler"]

@@ -1,7 +1,7 @@
-"""Layouts are data: Llama and Qwen 3 both ways, with the numbers of transformers, and what is refused."""
+"""Layouts are data: Llama, Qwen 3 and mixtures of experts both ways, with the numbers of transformers, and
+what is refused."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,20 +9,23 @@ import torch
 from tests.storage.test_hugging_face import WORDS, checkpoint, config_is, exported_and_opened
 from tests.support.hugging_face import transformers
 from tests.support.published import published
+from tests.support.tiny import same
 from tinylm.errors import CheckpointError
 from tinylm.inference.config import GenerationConfig
 from tinylm.inference.generate import generate, prompt_ids
-from tinylm.model.config import ModelConfig
 from tinylm.storage import weights
 from tinylm.storage.export import open_hugging_face, write_hugging_face
-from tinylm.storage.layouts import read_layouts
 from tinylm.text.published import PublishedTokenizer
 
-(MIXTURE,) = read_layouts(Path(__file__).with_name("layouts.toml").read_text(encoding="utf-8")).values()
 LLAMAS = {"position": "rotary", "norm": "rmsnorm", "activation": "swiglu", "bias": False}
+SHARED = LLAMAS | {"n_expert": 7, "n_expert_active": 3, "n_shared_expert": 2, "router": "sigmoid"}
+SHARED |= {"router_bias": True}
 KINDS = {
     "llama": (LLAMAS, transformers.LlamaForCausalLM),
     "qwen3": (LLAMAS | {"qk_norm": True}, transformers.Qwen3ForCausalLM),
+    "qwen3_moe": (LLAMAS | {"qk_norm": True, "n_expert": 6}, transformers.Qwen3MoeForCausalLM),
+    "glm4_moe": (SHARED, transformers.Glm4MoeForCausalLM),
+    "glm4_moe with qk_norm": (SHARED | {"qk_norm": True}, transformers.Glm4MoeForCausalLM),
 }
 SHAPES = {
     "grouped": {"n_head": 6, "n_kv_head": 2, "n_embd": 36, "n_inner": 29},
@@ -65,6 +68,16 @@ def test_folder_of_transformers_llama_is_read_as_published_ones_are_written(tmp_
     old |= {"rope_theta": 500.0, "rope_scaling": None}
     (tmp_path / "out" / "config.json").write_text(json.dumps(old), encoding="utf-8")
     assert open_hugging_face(tmp_path / "out").config == original.config
+
+
+@pytest.mark.parametrize("kind", ["qwen3_moe", "glm4_moe"])
+def test_folder_of_transformers_mixture_is_read_with_every_number(tmp_path, kind):
+    settings, model_class = KINDS[kind]
+    original = checkpoint(WORDS, **settings, **SHAPES["untied"])
+    theirs, _ = exported_and_opened(original, tmp_path / "out", model_class)
+    theirs.save_pretrained(tmp_path / "out")  # over ours, all but the tokenizer
+    again = open_hugging_face(tmp_path / "out")
+    assert again.config.shape() == original.config.shape() and same(again.tensors, original.tensors)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +130,13 @@ def test_model_with_its_published_tokenizer_writes_what_transformers_writes(tmp_
         ("llama", {"num_key_value_heads": 4}, "n_kv_head 4 does not divide n_head 6: use 1, 2, 3, 6"),
         ("llama", {"intermediate_size": 31}, r"mlp.down_proj.weight with shape \(36, 29\)"),
         ("qwen3", {"use_sliding_window": True}, "use_sliding_window is True"),
+        ("qwen3_moe", {"norm_topk_prob": False}, "norm_topk_prob is False"),
+        ("qwen3_moe", {"mlp_only_layers": [1]}, r"mlp_only_layers is \[1\]"),
+        ("qwen3_moe", {"num_experts": 4}, "num_experts is 4"),
+        ("qwen3_moe", {"num_experts_per_tok": 7}, "n_expert_active 7 does not fit n_expert 6: use 2 to 6"),
+        ("glm4_moe", {"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5"),
+        ("glm4_moe", {"first_k_dense_replace": 1}, "first_k_dense_replace is 1"),
+        ("glm4_moe", {"routed_scaling_factor": 2.5}, "routed_scaling_factor is 2.5"),
     ],
 )
 def test_modern_model_that_is_another_is_refused_with_its_setting(tmp_path, kind, changes, sentence):
@@ -126,16 +146,35 @@ def test_modern_model_that_is_another_is_refused_with_its_setting(tmp_path, kind
         open_hugging_face(tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "meant"),
+    [("qwen3_moe", "norm_topk_prob", False), ("glm4_moe", "first_k_dense_replace", 1)],
+)
+def test_setting_that_is_left_out_has_the_value_that_transformers_gives_it(tmp_path, kind, name, meant):
+    write_hugging_face(checkpoint(WORDS, **KINDS[kind][0], **SHAPES["grouped"]), tmp_path / "out")
+    said = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
+    assert said.pop(name) != meant and getattr(KINDS[kind][1].config_class(), name) == meant
+    (tmp_path / "out" / "config.json").write_text(json.dumps(said), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=f"{name} is {meant}"):
+        open_hugging_face(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "lacks"),
+    [
+        ({"router_bias": False}, "glm4_moe model, it has router_bias False"),
+        ({"n_shared_expert": 0}, "glm4_moe model, it has n_shared_expert 0"),
+        ({"n_expert": 1, "n_expert_active": 1}, "glm4_moe model, it has n_expert 1"),
+        ({"router": "softmax", "router_bias": False}, "qwen3_moe model, it has .*n_shared_expert 2"),
+        ({"activation": "gelu"}, "glm4_moe model, it has activation 'gelu'"),
+    ],
+)
+def test_mixture_that_no_layout_can_say_is_refused_with_what_it_has(tmp_path, changes, lacks):
+    with pytest.raises(CheckpointError, match=f"here is no {lacks}"):
+        write_hugging_face(checkpoint(WORDS, **SHARED | changes, n_embd=44), tmp_path / "no")
+
+
 def test_model_between_two_layouts_is_refused_with_what_the_nearer_one_lacks(tmp_path):
     mixed = checkpoint(WORDS, **LLAMAS | {"activation": "relu2"}, n_embd=44)
     with pytest.raises(CheckpointError, match="here is no llama model, it has activation 'relu2': export"):
         write_hugging_face(mixed, tmp_path / "no")
-
-
-def test_layout_that_stores_stacked_experts_one_by_one_is_a_row():
-    """No model of ours has experts yet, so the row is tried on tensors alone."""
-    stacked = {"blocks.5.moe.up": torch.randn(3, 4, 2)}
-    made = MIXTURE.to_theirs(stacked, ModelConfig())
-    assert [*made] == [f"layers.5.experts.{expert}.w1" for expert in range(3)]
-    assert torch.equal(made["layers.5.experts.2.w1"], stacked["blocks.5.moe.up"][2])
-    assert MIXTURE.our_name("layers.5.experts.2.w1") == "blocks.5.moe.up"

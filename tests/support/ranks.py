@@ -91,12 +91,12 @@ def _rank(pipe, variables, folder, work, options):
         pipe.send(traceback.format_exc())
 
 
-def setting(dropout=0.0, world=ddp.SINGLE, micro=2, frozen=(), choice=None, **changes):
+def setting(dropout=0.0, world=ddp.SINGLE, micro=2, frozen=(), choice=None, shape=None, **changes):
     """A small GPT, its batches on this rank and its plan: 24 rows a step, for 1, 2, 3 or 4 ranks."""
     sizes = {"micro_batch_size": micro, "tokens_per_step": 24 * T, "log_every": 1, "steps": 20}
     config = make_config(**(sizes | changes)).divided(T, world.size)
     place = {"rank": world.rank, "world_size": world.size, "batch_size": config.micro_batch_size}
-    model = tiny_gpt(dropout=dropout, n_layer=2)
+    model = tiny_gpt(dropout=dropout, n_layer=2, **(shape or {}))
     for name in frozen:
         model.get_parameter(name).requires_grad_(False)
     return model, make_batches(**place, **(choice or {})), config
@@ -124,7 +124,8 @@ def trained(world, **options):
         "norms": [step.grad_norm for step in history.steps],
         "rows": batches.read,
         "saved": saved,
-        "weights": torch.cat([whole(p.detach()).reshape(-1) for p in model.parameters()]).numpy(),
+        "biases": [block.mlp.router_bias.tolist() for block in model.blocks if model.config.router_bias],
+        "weights": torch.cat([whole(p).reshape(-1) for p in model.state_dict().values()]).numpy(),
         "evaluation": evaluate(model, ids, world=None if world is ddp.SINGLE else world, batch_size=5).loss,
     }
 

@@ -27,7 +27,10 @@ GPT2S, OTHERS = EVERY_CHOICE[0], EVERY_CHOICE[-1]
 LLAMAS = {"position": "rotary", "norm": "rmsnorm", "activation": "swiglu", "bias": False, "norm_eps": 1e-3}
 LLAMAS |= {"n_head": 6, "n_embd": 36, "n_kv_head": 2, "n_inner": 29}  # groups of three, an odd width
 EVERY_CHOICE += [LLAMAS, {"activation": "swiglu", "bias": True, "qk_norm": True, "rope_base": 500.0}]
-ONE_AT_A_TIME = [GPT2S, *(GPT2S | {name: OTHERS[name]} for name in CHOICES), OTHERS, LLAMAS]
+EXPERTS = LLAMAS | {"n_expert": 7, "n_expert_active": 3, "n_shared_expert": 2, "router": "sigmoid"}
+EXPERTS |= {"router_bias": True, "n_embd": 48, "n_inner": 16}  # what the grouped product takes
+EVERY_CHOICE += [EXPERTS, {"n_expert": 5, "n_inner": 17}]  # softmax, two of five, GPT-2's otherwise
+ONE_AT_A_TIME = [GPT2S, *(GPT2S | {name: OTHERS[name]} for name in CHOICES), OTHERS, LLAMAS, EXPERTS]
 
 
 def _in_words(choice):

@@ -11,6 +11,8 @@ from tests.support import ranks, tiny
 from tinylm.errors import ConfigError
 from tinylm.training import ddp
 
+EXPERTS = {"n_expert": 5, "n_shared_expert": 1, "router": "sigmoid", "router_bias": True}
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -21,9 +23,22 @@ from tinylm.training import ddp
         ((2,), {"micro": 3, "frozen": ["blocks.0.mlp.up.weight"]}, False),
         ((2,), {"optimizer": "muon"}, False),
         ((2,), {"choice": {"keep": tiny.keep, "weigh": tiny.weigh}}, False),  # other numbers of targets
+        ((2, 3), {"shape": EXPERTS}, False),
+        ((2,), {"shape": EXPERTS, "optimizer": "muon"}, False),
+        ((2,), {"shape": EXPERTS | {"activation_checkpointing": True}}, True),
         ((2, 3), {"frozen": ["blocks.0.mlp.up.weight"], "grad_clip": 0.1}, True),
     ],
-    ids=["plain", "dropout", "frozen", "muon", "targets", "fsdp"],
+    ids=[
+        "plain",
+        "dropout",
+        "frozen",
+        "muon",
+        "targets",
+        "experts",
+        "experts, muon",
+        "experts, fsdp",
+        "fsdp",
+    ],
 )
 def test_any_number_of_processes_trains_as_one_does_with_the_big_batch(sizes, options, fsdp):
     alone = ranks.trained(ddp.SINGLE, **options)
@@ -33,6 +48,7 @@ def test_any_number_of_processes_trains_as_one_does_with_the_big_batch(sizes, op
             assert mine["losses"] == pytest.approx(alone["losses"], rel=1e-5)
             assert mine["norms"] == pytest.approx(alone["norms"], rel=1e-4)
             assert mine["evaluation"] == pytest.approx(alone["evaluation"], rel=1e-5)
+            assert mine["biases"] == alone["biases"]
             assert mine["weights"] == pytest.approx(alone["weights"], abs=3e-4)  # a hundredth of the rate
             assert ranks.digest(mine["weights"]) == ranks.digest(found[0]["weights"])  # to the bit
         others = [0, 20] if fsdp else []  # rank 0 alone writes; with fsdp the others give it their part

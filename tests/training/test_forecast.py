@@ -26,7 +26,12 @@ def test_forecast_is_plain_arithmetic_and_calls_itself_one():
     assert result.flops == 740_000 * flops_per_token(SMALL)
     assert str(result).startswith("forecast: about 17 minutes for 740,000 tokens")
     said = str(forecast(SMALL, TrainConfig(steps=2**62, tokens_per_step=2**62), tokens_per_second=1.0))
-    assert "years" in said and "MiB of memory" in said
+    assert "years" in said and "MiB of memory" in said and "for each token" not in said
+
+
+def test_forecast_of_a_mixture_says_how_many_of_its_parameters_a_token_uses():
+    result = forecast(recipe("lightlm_moe").model, TrainConfig(), tokens_per_second=740.0)
+    assert "394,213,248 parameters (135,427,968 for each token)" in str(result)
 
 
 def test_memory_that_is_there_is_asked_for_with_the_loss_that_trains():

@@ -27,7 +27,20 @@ class ModelConfig(Config):
     """Heads of keys and values, each shared by n_head / n_kv_head heads of queries (Ainslie et al. 2023). 0:
     as many as n_head."""
     n_inner: int = setting(0, least=0, later=True)
-    """The width of the MLP between its matrices. 0: 4 n_embd, or with swiglu 8/3 of it in steps of 8."""
+    """The width of the MLP, or of each expert, between its matrices. 0: 4 n_embd, or with swiglu 8/3 of it in
+    steps of 8."""
+    n_expert: int = setting(0, least=0, later=True)
+    """Experts in each block, without biases, from which a router chooses for each token (Shazeer et al.
+    2017). 0: one MLP for all tokens."""
+    n_expert_active: int = setting(2, later=True)  # Experts only: how many of them each token uses.
+    n_shared_expert: int = setting(0, least=0, later=True)
+    """Experts only: how many more there are that every token uses (Dai et al. 2024)."""
+    router: Literal["softmax", "sigmoid"] = setting("softmax", later=True)
+    """Experts only: the router's scores, which are made to sum to 1 over the chosen experts."""
+    router_bias: bool = setting(False, later=True)
+    """Experts only: balance their loads by a bias that changes which are chosen (Wang et al. 2024)."""
+    router_bias_rate: float = setting(1e-3, later=True, shapes=False)
+    """How far that bias moves after each step."""
     position: Literal["learned", "rotary"] = "learned"
     """How positions enter: a learned vector for each (GPT-2) or a rotation of q and k (Su et al. 2021)."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"  # GPT-2's, or Zhang and Sennrich's of 2019.
@@ -88,6 +101,10 @@ class ModelConfig(Config):
         if self.n_head % self.kv_heads:
             fits = ", ".join(str(n) for n in range(1, self.n_head + 1) if self.n_head % n == 0)
             raise ConfigError(f"n_kv_head {self.n_kv_head} does not divide n_head {self.n_head}: use {fits}")
+        E, k = self.n_expert, self.n_expert_active
+        if E and not min(E, 2) <= k <= E:  # the gate of one among several is always 1: nothing to learn
+            fits = f"2 to {E}" if E > 1 else "1"
+            raise ConfigError(f"n_expert_active {k} does not fit n_expert {E}: use {fits}")
         C, step, of = self.n_embd, self.n_head, f"n_head {self.n_head}"
         if self.position == "rotary":  # it turns pairs of numbers within each head
             step, of = 2 * self.n_head, f"2 × n_head {self.n_head}, as rotary positions need"

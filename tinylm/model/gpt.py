@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from tinylm.errors import InputError
+from tinylm.errors import ConfigError, InputError
 from tinylm.model.attention import CausalSelfAttention, Rotary, explicit_attention
 from tinylm.model.config import ModelConfig
 from tinylm.model.context import Context, KVCache, Positions
 from tinylm.model.layers import MLP, make_norm, parameter_roles
+from tinylm.model.moe import MoE
 from tinylm.model.rope import rotary_tables
 
 INIT_STD = 0.02  # GPT-2's
@@ -29,7 +30,7 @@ class Block(nn.Module):
         self.attn_norm = make_norm(config)
         self.attn = CausalSelfAttention(config, layer)
         self.mlp_norm = make_norm(config)
-        self.mlp = MLP(config)
+        self.mlp = MoE(config) if config.n_expert else MLP(config)
 
     def forward(self, x: Tensor, rotary: Rotary | None = None, context: Context | None = None) -> Tensor:
         """Map x (B, T, C) to (B, T, C). The other arguments are those of CausalSelfAttention."""
@@ -141,6 +142,28 @@ class GPT(nn.Module):
             return None
         cos, sin = self.rotary_cos[positions], self.rotary_sin[positions]
         return (cos, sin) if isinstance(positions, slice) else (cos.unsqueeze(1), sin.unsqueeze(1))
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Return what the last forward pass in training noted, for a loss to return.
+
+        With experts, "expert_load" (n_layer, n_expert): how many of the tokens chose each of them."""
+        if not (self.config.n_expert and self.training):
+            return {}
+        return {"expert_load": torch.stack([block.mlp.load for block in self.blocks])}
+
+    def after_step(self, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Balance the experts, given the means of `metrics` over a step whose update was applied.
+
+        Return the largest load over the mean load, the mean of all layers, as "imbalance". Raises ConfigError
+        if the loss did not return the loads."""
+        if not self.config.n_expert:
+            return {}
+        if "expert_load" not in metrics:
+            raise ConfigError("the loss lacks expert_load to balance experts by: return model.metrics() too")
+        loads = metrics["expert_load"]
+        for block, load in zip(self.blocks, loads, strict=True):
+            block.mlp.balance(load)
+        return {"imbalance": (loads.amax(1) / loads.mean(1)).mean()}
 
     def new_cache(self, padding: Tensor | None = None) -> KVCache:
         """Return an empty cache for one batch of up to context_length tokens a row. padding: see KVCache."""

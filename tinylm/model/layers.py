@@ -76,22 +76,31 @@ def make_norm(config: "ModelConfig") -> nn.Module:
     return RMSNorm(config.n_embd, eps=config.norm_eps)
 
 
-class MLP(nn.Module):
-    """From C numbers to mlp_hidden, an activation function, and back (Vaswani et al. 2017, section 3.3).
+def activate(activation: str, hidden: Tensor, gate: Tensor | None = None) -> Tensor:
+    """Apply an activation function to each number of a hidden layer (..., hidden).
 
-    The activation is "gelu", GPT-2's tanh approximation of x * Phi(x) (Hendrycks and Gimpel 2016), "relu2",
-    max(0, x)^2 (So et al. 2021), or "swiglu": a second matrix, the gate, scales each number of the first by
+    It is "gelu", GPT-2's tanh approximation of x * Phi(x) (Hendrycks and Gimpel 2016), "relu2", max(0, x)^2
+    (So et al. 2021), or "swiglu": the result of a second matrix, the gate, scales each number of the first by
     silu(gate) (Shazeer 2020, equation 6)."""
+    if gate is not None:
+        return F.silu(gate) * hidden
+    return F.gelu(hidden, approximate="tanh") if activation == "gelu" else F.relu(hidden).square()
 
-    def __init__(self, config: "ModelConfig") -> None:
+
+class MLP(nn.Module):
+    """From C numbers to mlp_hidden, an activation function, and back (Vaswani et al. 2017, section 3.3)."""
+
+    def __init__(self, config: "ModelConfig", hidden: int | None = None) -> None:
+        """hidden: its width between the matrices; None is mlp_hidden."""
         super().__init__()
         self.activation = config.activation
         self.dropout = config.dropout
-        self.up = nn.Linear(config.n_embd, config.mlp_hidden, bias=config.bias)
+        hidden = hidden or config.mlp_hidden
+        self.up = nn.Linear(config.n_embd, hidden, bias=config.bias)
         self.gate = None
         if config.activation == "swiglu":
-            self.gate = nn.Linear(config.n_embd, config.mlp_hidden, bias=config.bias)
-        self.down = nn.Linear(config.mlp_hidden, config.n_embd, bias=config.bias)
+            self.gate = nn.Linear(config.n_embd, hidden, bias=config.bias)
+        self.down = nn.Linear(hidden, config.n_embd, bias=config.bias)
 
     def parameter_roles(self) -> dict[str, Role]:
         """Return the roles of the matrices, all for Muon; the last writes into the residual stream."""
@@ -101,12 +110,6 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, T, C) to (B, T, C), each position by itself."""
-        hidden = self.up(x)  # (B, T, hidden)
-        if self.gate is not None:
-            hidden = F.silu(self.gate(x)) * hidden
-        elif self.activation == "gelu":
-            hidden = F.gelu(hidden, approximate="tanh")
-        else:
-            hidden = F.relu(hidden).square()
-        out = self.down(hidden)  # (B, T, C)
+        gate = None if self.gate is None else self.gate(x)
+        out = self.down(activate(self.activation, self.up(x), gate))  # (B, T, C)
         return F.dropout(out, self.dropout) if self.training else out

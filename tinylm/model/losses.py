@@ -35,11 +35,11 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the nats of each target, (B, T) float32, and no metrics. The default everywhere.
+    """Return the nats of each target, (B, T) float32, and the model's own metrics. The default everywhere.
 
     model: anything that makes logits (B, T, V) from tokens (B, T). Where the batch says which document each
     token belongs to, the model also gets that as its context: attention then stays inside documents."""
-    return token_losses(model(*_read(batch)), batch.targets), {}
+    return token_losses(model(*_read(batch)), batch.targets), _metrics(model)
 
 
 def fused_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -54,7 +54,7 @@ def fused_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor
     time, in the forward pass, before the scale of float16's gradient is known."""
     x, targets = _flatten(model.hidden(*_read(batch)), batch.targets, "the stream")  # (N, C), (N,)
     nats = _FusedCrossEntropy.apply(x, model.head_weight(), targets, model.config.vocab_size)
-    return nats.view(batch.targets.shape), {}
+    return nats.view(batch.targets.shape), _metrics(model)
 
 
 class _FusedCrossEntropy(torch.autograd.Function):
@@ -113,7 +113,8 @@ def graded_loss(keep: Callable[[Tensor, Tensor], Tensor]) -> LossFn:
         logits, targets = model(*_read(batch)), batch.targets  # (B, T, V), (B, T)
         asked = keep(batch.tokens, targets) & (targets != IGNORE_INDEX)  # (B, T)
         wrong = asked & (logits.argmax(-1) != targets)  # (B, T)
-        return token_losses(logits, targets), {"exact_match": (~wrong.any(-1)).float().mean()}
+        exact_match = (~wrong.any(-1)).float().mean()
+        return token_losses(logits, targets), _metrics(model) | {"exact_match": exact_match}
 
     return graded
 
@@ -137,6 +138,11 @@ def _read(batch: Batch) -> tuple[Tensor] | tuple[Tensor, Documents]:
     if batch.documents is None:
         return (batch.tokens,)
     return batch.tokens, Documents(batch.documents)
+
+
+def _metrics(model: nn.Module) -> dict[str, Tensor]:
+    """What the model noted in its forward pass, such as the loads of experts, where it notes anything."""
+    return model.metrics() if hasattr(model, "metrics") else {}
 
 
 def _flatten(logits: Tensor, targets: Tensor, name: str = "logits") -> tuple[Tensor, Tensor]:

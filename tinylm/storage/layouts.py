@@ -39,13 +39,14 @@ class Layout:
     kind: str  # config.json's model_type.
     architecture: str  # The class in transformers that opens it.
     rows: list[Row]
-    settings: Mapping[str, str]  # config.json's name -> ModelConfig's. Of several, the last is read.
+    settings: Mapping[str, str]  # config.json's name -> ModelConfig's. Of several, the last said is read.
     fixed: Mapping[str, list]  # What config.json must say: the values allowed. The first is the default.
     prefix: str = ""  # Begins most names. A file may leave it out.
     ignored: str = r"(?!)"  # A pattern for names in a file that are no weights, such as masks.
     reads: Mapping[str, str] = field(default_factory=dict)  # For properties in settings: what to set.
     unsaid: Mapping[str, Any] = field(default_factory=dict)  # What it means if a setting is left out.
     ours: Mapping[str, Any] = field(default_factory=dict)  # Settings of ours that differ from our defaults.
+    least: Mapping[str, int] = field(default_factory=dict)  # Settings that must not be lower than this.
     published: Mapping[str, str] = field(default_factory=dict)  # Hub name -> the commit that is downloaded.
 
     def differences(self, config: ModelConfig) -> list[str]:
@@ -53,7 +54,9 @@ class Layout:
         asked = ModelConfig(**self.ours).shape()
         said = {*self.settings.values(), *self.reads.values()}
         mine = {name: v for name, v in config.shape().items() if name not in said}
-        return [f"{name} {value!r}" for name, value in mine.items() if value != asked[name]]
+        found = {name: value for name, value in mine.items() if value != asked[name]}
+        found |= {n: getattr(config, n) for n, least in self.least.items() if getattr(config, n) < least}
+        return [f"{name} {value!r}" for name, value in found.items()]
 
     def our_name(self, name: str) -> str | None:
         """Return our name for one of theirs, or None for a name that is not in the layout."""
@@ -113,13 +116,15 @@ class Layout:
     def config_of(self, theirs: Mapping[str, Any]) -> ModelConfig:
         """Return our config for their config.json. Raises ConfigError naming a setting that does not fit."""
         theirs = {**theirs, **(theirs.get("rope_parameters") or {})}  # as transformers 5 writes them
-        for name, allowed in {"quantization_config": [None], "rope_scaling": [None], **self.fixed}.items():
-            if (value := theirs.get(name, allowed[0])) not in allowed:
-                raise ConfigError(f"{name} is {short(value)}")
         said = {**self.unsaid, **theirs}
+        for name, allowed in {"quantization_config": [None], "rope_scaling": [None], **self.fixed}.items():
+            if (value := said.get(name, allowed[0])) not in allowed:
+                raise ConfigError(f"{name} is {short(value)}")
         known = ModelConfig.__dataclass_fields__  # the others are properties, such as mlp_hidden
-        made = {ours: said.get(name) for name, ours in self.settings.items() if ours in known}
-        made |= {ours: said.get(name) or 0 for name, ours in self.reads.items()}
+        made = {ours: said.get(name) or 0 for name, ours in self.reads.items()}
+        for name, ours in self.settings.items():
+            if ours in known:
+                made[ours] = said.get(name, made.get(ours))
         config = ModelConfig(**self.ours, **made)
         for name, ours in self.settings.items():
             if said.get(name) not in (None, getattr(config, ours)) and ours != "dropout":  # changes no result

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from tinylm.errors import ConfigError
 from tinylm.model.config import ModelConfig
-from tinylm.model.cost import flops_per_token, memory_bytes, parameter_counts
+from tinylm.model.cost import active_parameters, flops_per_token, memory_bytes, parameter_counts
 from tinylm.training.config import TrainConfig
 
 MIB = 2**20  # bytes
@@ -28,15 +28,17 @@ class Forecast:
     """What a run is expected to cost. print() shows it in three lines."""
 
     parameters: int
+    active: int  # those that a token uses: all, or with experts fewer
     tokens: int
     flops: int
     seconds: float
     memory_bytes: int
 
     def __str__(self) -> str:
+        active = f" ({self.active:,} for each token)" if self.active < self.parameters else ""
         return (
             f"forecast: {plain_duration(self.seconds)} for {self.tokens:,} tokens\n"
-            f"  {self.parameters:,} parameters, {float(self.flops):.1e} floating-point operations\n"
+            f"  {self.parameters:,} parameters{active}, {float(self.flops):.1e} floating-point operations\n"
             f"  about {self.memory_bytes / MIB:,.0f} MiB of memory"
         )
 
@@ -52,6 +54,7 @@ def forecast(
     read = evaluations * min(train.eval_tokens or validation_tokens, validation_tokens)
     return Forecast(
         parameters=parameter_counts(model)["total"],
+        active=active_parameters(model),
         tokens=tokens,
         flops=tokens * flops_per_token(model),
         seconds=(tokens + read / 3) / tokens_per_second,

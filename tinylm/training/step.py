@@ -62,7 +62,7 @@ def train_step(
     the step, the learning rate by those that were applied. log=False leaves the numbers on the device. A
     metric of the loss function is averaged over micro-batches and ranks; a scalar is part of the result.
     After an update that was applied, model.after_step(metrics) is called where the model has it, with vectors
-    too.
+    too. What it returns joins the metrics.
 
     `engine` is what world.engine(model, loss_fn) returned. Without it one is made for this step alone, which
     several processes pay for with a broadcast of all weights.
@@ -133,7 +133,7 @@ def train_step(
         raise Divergence(f"{what} at step {step} with learning rate {rate:g}")
 
     if hasattr(model, "after_step") and not left_out:
-        model.after_step(said)
+        said = said | (model.after_step(said) or {})
     said = {name: value for name, value in said.items() if value.ndim == 0}
     if not log:
         return StepResult(step, loss, rate, grad_norm, metrics=said, skipped=left_out)
