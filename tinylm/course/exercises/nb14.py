@@ -38,7 +38,7 @@ rotate = lesson.exercise(
     "rotate",
     run=learnable,
     cases=[
-        (random(1, 2), torch.tensor([1])),
+        (random(1, 4), torch.tensor([2])),
         (random(2, 3, 5, 8), torch.arange(5)),
         (random(3, 6, seed=1), torch.tensor([4, 0, 17])),
         (random(2, 4, 6, seed=2), torch.arange(7, 11), 50.0),
@@ -50,7 +50,9 @@ rotate = lesson.exercise(
 
 def gated(check: Check, answer: Callable[..., Any], sizes: tuple[int, ...], x: torch.Tensor) -> Any:
     """Return what the MLP returns, once its width is right."""
-    up, asked = getattr(answer(*sizes), "up", None), check.given(*sizes).up.out_features
+    mine = answer(*sizes)
+    up, asked = getattr(mine, "up", None), check.given(*sizes).up.out_features
+    check.that(up is None or hasattr(mine, "gate"), "`gate` is missing: a third matrix, beside `up`")
     wide = getattr(up, "out_features", asked)
     three = f"three matrices as large as two of 4 · {sizes[0]}, in steps of 8, rounded up"
     told = f"by default, `up` should make {asked} numbers, and makes {wide}: {three}"
@@ -90,7 +92,7 @@ qk_scores = lesson.exercise(
     "qk_scores",
     run=learnable,
     cases=[
-        (scale * random(2, 3, 5, 4), random(2, 3, 7, 4, seed=1), *random(2, 4, seed=2))
+        (scale * random(2, 3, 5, 6), random(2, 3, 7, 6, seed=1), *random(2, 6, seed=2))
         for scale in (1.0, 30.0)
     ],
     rtol=1e-3,
@@ -180,16 +182,28 @@ def modern(check: Check, answer: Any, sizes: tuple[Any, ...], pieces: Any, token
         told = "qk_norm is an argument: give it to the attention"
         check.that(normed == sizes[SIZES.index("qk_norm")], told)
         same_weights(check, mine, ours)
+        n, most = (len([*kind.parameters()]) for kind in (mine, ours))
+        told = "two parts share their weights: make new ones for each block, inside the loop"
+        check.that(n >= most, told)
+        told = "the head stays tied to token_embedding: replace nothing but the named parts"
+        check.that(n == most, told)
         caches: Any = None if pieces is None else [{} for _ in range(sizes[2])]
         more = () if caches is None else (caches,)
+        if caches:
+            check.run(mine, tokens[:, :2], [{} for _ in caches])  # another text, of which nothing may stay
         outputs = [check.run(mine, piece, *more) for piece in tokens.split(pieces or len(tokens[0]), dim=1)]
     except NameError as error:
         check.that(not error.name, known(error, answer))
         raise
     check.that(all(isinstance(out, torch.Tensor) for out in outputs), "return the logits alone")
-    if caches is None and difference(outputs[0], ours(tokens)) is None:
-        learns(check, mine, outputs[0])
-    return torch.cat([out.detach() for out in outputs], dim=1)
+    logits = torch.cat([out.detach() for out in outputs], dim=1)
+    wanted: Any = None if caches is None else [{} for _ in caches]
+    if difference(logits, ours(tokens, wanted), rtol=1e-3, atol=1e-4) is None:
+        if caches is None:
+            learns(check, mine, outputs[0])
+        alike = difference(caches, wanted, rtol=1e-3, atol=1e-4) is None
+        check.that(alike, "caches[i] belongs to block i")
+    return logits
 
 
 ModernGPT = lesson.exercise(
@@ -214,6 +228,7 @@ def hunted(check: Check, answer: Any, part: str, heads: int, pieces: list[int], 
     cache: dict[str, Any] = {}
     parts = zip(*(x.split(pieces, dim=2) for x in (q, k, v)), strict=True)
     outputs = [check.run(answer, *each, cache) for each in parts]
+    check.that(all(isinstance(out, torch.Tensor) for out in outputs), "return one tensor, (B, H, T, D)")
     if part == "output":
         return torch.cat(outputs, dim=2)
     told = 'nothing is kept: put all keys and values into the cache that was given, under "k" and "v"'
