@@ -3,7 +3,6 @@
 import inspect
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -258,7 +257,7 @@ mean_scores = lesson.exercise(
 )
 
 
-# Drawings of the notebook, and the published model that it may open.
+# Drawings of the notebook, and models of transformers under our names.
 
 PARTS = [("embedding", "tokens and positions", "tokens alone"), ("norm", "LayerNorm", "RMSNorm")]
 PARTS += [("attention", "12 heads", "9 heads, rotated, 3 of keys"), PARTS[1]]
@@ -375,33 +374,3 @@ def learned_scores(model: Any, ids: torch.Tensor, mean: Any, distances: torch.Te
         x = x + block.attn(normed)
         x = x + block.mlp(block.mlp_norm(x))
     return torch.stack(found)
-
-
-class Theirs:
-    """A tokenizer of Hugging Face's, asked as tinylm's are."""
-
-    def __init__(self, folder: str, end_of_text: int) -> None:
-        from tokenizers import Tokenizer
-
-        self.read, self.end_of_text = Tokenizer.from_file(f"{folder}/tokenizer.json"), end_of_text
-
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of a text."""
-        return self.read.encode(text).ids
-
-    def decode(self, ids: Any) -> str:
-        """Return the text of ids."""
-        return self.read.decode(ids.tolist())
-
-
-def published(transformers: Any, name: str, download: bool) -> tuple[Any, Theirs] | None:
-    """Return a model of transformers and its tokenizer, from a folder or the hub, or None for neither."""
-    if not Path(name).is_dir():
-        if not download:
-            return None
-        from huggingface_hub import snapshot_download
-
-        name = snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "tokenizer.json"])
-    transformers.utils.logging.disable_progress_bar()
-    model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
-    return model, Theirs(name, model.config.eos_token_id)
