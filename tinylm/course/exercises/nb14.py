@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from tinylm.course import diagrams, flows, style
 from tinylm.course.checks import Check
@@ -219,15 +220,34 @@ ModernGPT = lesson.exercise(
 )
 
 
+class Comparing(TorchFunctionMode):
+    """Notice whether scores are compared. A mask may be: it has no more than two values."""
+
+    found = False
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        first = args[0] if args else None
+        if function.__name__.strip("_") in ("eq", "ne", "bool", "isclose", "logical_not"):
+            self.found |= isinstance(first, torch.Tensor) and len({*first.flatten().tolist()}) > 2
+        return function(*args, **(kwargs or {}))
+
+
 def hunted(check: Check, answer: Any, part: str, heads: int, pieces: list[int], zero: bool) -> Any:
     """Return a part of what a function gives for texts in pieces, all of which share one cache."""
     q, k, v = (random(2, heads, sum(pieces), 4, seed=seed) for seed in (1, 2, 3))
     if zero:
         q = 0 * q  # every score is exactly 0
     cache: dict[str, Any] = {}
-    parts = zip(*(x.split(pieces, dim=2) for x in (q, k, v)), strict=True)
+    parts = [*zip(*(x.split(pieces, dim=2) for x in (q, k, v)), strict=True)]
     outputs = [check.run(answer, *each, cache) for each in parts]
     check.that(all(isinstance(out, torch.Tensor) for out in outputs), "return one tensor, (B, H, T, D)")
+    ours: dict[str, Any] = {}
+    right = difference(outputs, [check.given(*each, ours) for each in parts]) is None
+    if right and part == "output" and not zero:
+        with Comparing() as comparing:
+            answer(*parts[0], {})
+        told = "scores are still hidden by their value: compare positions, never scores"
+        check.that(not comparing.found, told)
     if part == "output":
         return torch.cat(outputs, dim=2)
     told = 'nothing is kept: put all keys and values into the cache that was given, under "k" and "v"'
