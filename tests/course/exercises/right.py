@@ -492,6 +492,7 @@ RIGHT = {
     """,
     "14 SwiGLU": r"""
     8 * math.ceil(n_embd / 3) -> -(-n_embd // 3) * 8
+    8 * math.ceil(n_embd / 3) -> (8 * n_embd // 3 + 7) // 8 * 8
     F.silu(self.gate(x)) -> self.gate(x) * torch.sigmoid(self.gate(x))
     """,
     "14 cache_bytes": r"""
@@ -521,6 +522,7 @@ RIGHT = {
     "14 mended": r"""
     mask = torch.ones(T, S).tril(S - T).bool()
         -> mask = torch.arange(S) <= torch.arange(begin, begin + T)[:, None]
+    mask = torch.ones(T, S).tril(S - T).bool() -> mask = torch.ones_like(scores).tril(S - T) != 0
     """,
     "14 mean_scores": r"""
     = return torch.stack([(rotate(q, torch.full((len(q),), int(d))) * k).sum(-1).mean() for d in distances])

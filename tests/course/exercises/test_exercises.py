@@ -1,22 +1,23 @@
 """Laws of all exercises: the solution passes, and each slip is refused with the sentence that is its own."""
 
 import importlib
+import json
 import threading
 import time
 
 import nbformat
-import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models
 
 from tests.authoring.execute import NOTEBOOKS, tags
 from tests.course.exercises.right import RIGHT
 from tests.support.hugging_face import transformers
+from tests.support.published import published
 from tinylm.course.checks import Check
 from tinylm.course.notebooks import FENCE
 from tinylm.course.slips import read_slips
 from tinylm.course.source import defined
+from tinylm.runs.paths import open_checkpoint
 
 PATHS = {path.stem[:2]: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
 MODULES = {number: importlib.import_module(f"tinylm.course.exercises.nb{number}") for number in PATHS}
@@ -95,17 +96,18 @@ def test_ring_that_is_drawn_ends_with_every_number_everywhere_and_the_checks_mod
     assert torch.equal(before[:5], after[:5]) and not torch.equal(before[5], after[5])
 
 
-def test_published_llama_in_a_folder_is_opened_with_its_tokenizer_by_the_class_of_14_8(tmp_path):
+def test_published_llama_in_a_folder_is_opened_with_smollm2s_tokenizer_by_the_class_of_14_8(tmp_path):
     fourteen, sizes = MODULES["14"], {"n_layer": 3, "n_head": 2, "n_embd": 12, "n_kv_head": 1, "n_inner": 5}
-    sizes |= {"vocab_size": 7, "context_length": 11}
-    fourteen.random_model(transformers, "Llama", **sizes).save_pretrained(tmp_path)
-    Tokenizer(models.WordLevel({"queen": 3, "said": 5})).save(f"{tmp_path}/tokenizer.json")
-    theirs, tokenizer = fourteen.published(transformers, str(tmp_path), download=False)
-    assert tokenizer.decode(np.array(tokenizer.encode("said"))) == "said"
-    mine, tokens = fourteen.ModernGPT.given(**sizes), torch.randint(7, (2, 11))
-    mine.load_state_dict(fourteen.our_names(theirs))
+    about, n_tokens, _ = published("SmolLM2")
+    sizes |= {"vocab_size": n_tokens, "context_length": 11}
+    theirs = fourteen.random_model(transformers, "Llama", **sizes)
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(about), encoding="utf-8")
+    opened, mine = open_checkpoint(tmp_path), fourteen.ModernGPT.given(**sizes)
+    mine.load_state_dict(opened.model.state_dict())
+    tokens = torch.tensor(opened.tokenizer.encode("Once upon"))[None, :11]  # (1, T)
     torch.testing.assert_close(mine(tokens), theirs(tokens).logits, rtol=1e-4, atol=1e-5)
-    assert fourteen.published(transformers, str(tmp_path / "none"), download=False) is None
+    assert opened.tokenizer.decode(opened.tokenizer.encode("said 17.")) == "said 17."
 
 
 def test_endless_loop_in_a_rank_of_11_5_is_stopped_in_its_thread(monkeypatch, capsys):

@@ -3,11 +3,11 @@
 import inspect
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from tinylm.course import diagrams, flows, style
 from tinylm.course.checks import Check
@@ -38,7 +38,7 @@ rotate = lesson.exercise(
     "rotate",
     run=learnable,
     cases=[
-        (random(1, 2), torch.tensor([1])),
+        (random(1, 4), torch.tensor([2])),
         (random(2, 3, 5, 8), torch.arange(5)),
         (random(3, 6, seed=1), torch.tensor([4, 0, 17])),
         (random(2, 4, 6, seed=2), torch.arange(7, 11), 50.0),
@@ -50,7 +50,9 @@ rotate = lesson.exercise(
 
 def gated(check: Check, answer: Callable[..., Any], sizes: tuple[int, ...], x: torch.Tensor) -> Any:
     """Return what the MLP returns, once its width is right."""
-    up, asked = getattr(answer(*sizes), "up", None), check.given(*sizes).up.out_features
+    mine = answer(*sizes)
+    up, asked = getattr(mine, "up", None), check.given(*sizes).up.out_features
+    check.that(up is None or hasattr(mine, "gate"), "`gate` is missing: a third matrix, beside `up`")
     wide = getattr(up, "out_features", asked)
     three = f"three matrices as large as two of 4 · {sizes[0]}, in steps of 8, rounded up"
     told = f"by default, `up` should make {asked} numbers, and makes {wide}: {three}"
@@ -90,7 +92,7 @@ qk_scores = lesson.exercise(
     "qk_scores",
     run=learnable,
     cases=[
-        (scale * random(2, 3, 5, 4), random(2, 3, 7, 4, seed=1), *random(2, 4, seed=2))
+        (scale * random(2, 3, 5, 6), random(2, 3, 7, 6, seed=1), *random(2, 6, seed=2))
         for scale in (1.0, 30.0)
     ],
     rtol=1e-3,
@@ -180,16 +182,28 @@ def modern(check: Check, answer: Any, sizes: tuple[Any, ...], pieces: Any, token
         told = "qk_norm is an argument: give it to the attention"
         check.that(normed == sizes[SIZES.index("qk_norm")], told)
         same_weights(check, mine, ours)
+        n, most = (len([*kind.parameters()]) for kind in (mine, ours))
+        told = "two parts share their weights: make new ones for each block, inside the loop"
+        check.that(n >= most, told)
+        told = "the head stays tied to token_embedding: replace nothing but the named parts"
+        check.that(n == most, told)
         caches: Any = None if pieces is None else [{} for _ in range(sizes[2])]
         more = () if caches is None else (caches,)
+        if caches:
+            check.run(mine, tokens[:, :2], [{} for _ in caches])  # another text, of which nothing may stay
         outputs = [check.run(mine, piece, *more) for piece in tokens.split(pieces or len(tokens[0]), dim=1)]
     except NameError as error:
         check.that(not error.name, known(error, answer))
         raise
     check.that(all(isinstance(out, torch.Tensor) for out in outputs), "return the logits alone")
-    if caches is None and difference(outputs[0], ours(tokens)) is None:
-        learns(check, mine, outputs[0])
-    return torch.cat([out.detach() for out in outputs], dim=1)
+    logits = torch.cat([out.detach() for out in outputs], dim=1)
+    wanted: Any = None if caches is None else [{} for _ in caches]
+    if difference(logits, ours(tokens, wanted), rtol=1e-3, atol=1e-4) is None:
+        if caches is None:
+            learns(check, mine, outputs[0])
+        alike = difference(caches, wanted, rtol=1e-3, atol=1e-4) is None
+        check.that(alike, "caches[i] belongs to block i")
+    return logits
 
 
 ModernGPT = lesson.exercise(
@@ -206,14 +220,34 @@ ModernGPT = lesson.exercise(
 )
 
 
+class Comparing(TorchFunctionMode):
+    """Notice whether scores are compared. A mask may be: it has no more than two values."""
+
+    found = False
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        first = args[0] if args else None
+        if function.__name__.strip("_") in ("eq", "ne", "bool", "isclose", "logical_not"):
+            self.found |= isinstance(first, torch.Tensor) and len({*first.flatten().tolist()}) > 2
+        return function(*args, **(kwargs or {}))
+
+
 def hunted(check: Check, answer: Any, part: str, heads: int, pieces: list[int], zero: bool) -> Any:
     """Return a part of what a function gives for texts in pieces, all of which share one cache."""
     q, k, v = (random(2, heads, sum(pieces), 4, seed=seed) for seed in (1, 2, 3))
     if zero:
         q = 0 * q  # every score is exactly 0
     cache: dict[str, Any] = {}
-    parts = zip(*(x.split(pieces, dim=2) for x in (q, k, v)), strict=True)
+    parts = [*zip(*(x.split(pieces, dim=2) for x in (q, k, v)), strict=True)]
     outputs = [check.run(answer, *each, cache) for each in parts]
+    check.that(all(isinstance(out, torch.Tensor) for out in outputs), "return one tensor, (B, H, T, D)")
+    ours: dict[str, Any] = {}
+    right = difference(outputs, [check.given(*each, ours) for each in parts]) is None
+    if right and part == "output" and not zero:
+        with Comparing() as comparing:
+            answer(*parts[0], {})
+        told = "scores are still hidden by their value: compare positions, never scores"
+        check.that(not comparing.found, told)
     if part == "output":
         return torch.cat(outputs, dim=2)
     told = 'nothing is kept: put all keys and values into the cache that was given, under "k" and "v"'
@@ -243,7 +277,7 @@ mean_scores = lesson.exercise(
 )
 
 
-# Drawings of the notebook, and the published model that it may open.
+# Drawings of the notebook, and models of transformers under our names.
 
 PARTS = [("embedding", "tokens and positions", "tokens alone"), ("norm", "LayerNorm", "RMSNorm")]
 PARTS += [("attention", "12 heads", "9 heads, rotated, 3 of keys"), PARTS[1]]
@@ -360,33 +394,3 @@ def learned_scores(model: Any, ids: torch.Tensor, mean: Any, distances: torch.Te
         x = x + block.attn(normed)
         x = x + block.mlp(block.mlp_norm(x))
     return torch.stack(found)
-
-
-class Theirs:
-    """A tokenizer of Hugging Face's, asked as tinylm's are."""
-
-    def __init__(self, folder: str, end_of_text: int) -> None:
-        from tokenizers import Tokenizer
-
-        self.read, self.end_of_text = Tokenizer.from_file(f"{folder}/tokenizer.json"), end_of_text
-
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of a text."""
-        return self.read.encode(text).ids
-
-    def decode(self, ids: Any) -> str:
-        """Return the text of ids."""
-        return self.read.decode(ids.tolist())
-
-
-def published(transformers: Any, name: str, download: bool) -> tuple[Any, Theirs] | None:
-    """Return a model of transformers and its tokenizer, from a folder or the hub, or None for neither."""
-    if not Path(name).is_dir():
-        if not download:
-            return None
-        from huggingface_hub import snapshot_download
-
-        name = snapshot_download(name, allow_patterns=["config.json", "*.safetensors", "tokenizer.json"])
-    transformers.utils.logging.disable_progress_bar()
-    model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
-    return model, Theirs(name, model.config.eos_token_id)
