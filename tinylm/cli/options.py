@@ -169,7 +169,7 @@ class Speedrun(NamedTuple):
     An entry is a file with a function train(tokens, seed, show). tokens are the ids of the training text, and
     show(model, context_length) measures model(tokens) -> logits. Its first line says what is new in it."""
 
-    # Files with a train function, or baseline, adamw, fast; by default these three.
+    # Files with a train function, or baseline and fast; by default these two.
     entries: Annotated[Positional[tuple[str, ...]], arg(metavar="ENTRY")] = ()
     seeds: tuple[int, ...] = (1, 2, 3)  # Each entry runs once with each.
 

@@ -89,7 +89,7 @@ def settings(name: str, *, every: int = 100, **changes: Any) -> Callable[[np.nda
 def race(names: Sequence[str], seeds: Sequence[int]) -> str:
     """Run each entry once with each seed, in turns, and return the leaderboard as text.
 
-    An entry is a file, or the name of one of the course's own: baseline, adamw, fast; none means all three.
+    An entry is a file, or the name of one of the course's own, baseline and fast; none means both.
     The record is in data/mine/speedrun-N. Raises RunError for an entry that does not exist and for two of one
     name, and CorpusMissing."""
     entries = [_find(name) for name in names or ENTRIES]
