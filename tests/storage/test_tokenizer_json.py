@@ -1,6 +1,5 @@
 """Tokenizers in the form of Hugging Face's library: its ids are ours on any text."""
 
-import copy
 import json
 import re
 from dataclasses import replace
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.byte_pairs import TEXTS, any_text, both, trained
 from tests.support.hugging_face import auto_tokenizer
+from tests.support.published import with_values
 from tinylm.errors import CheckpointError, DataError
 from tinylm.storage.tokenizer_json import from_tokenizers, to_tokenizers
 from tinylm.text import bpe
@@ -98,15 +98,7 @@ def test_gpt2s_own_file_of_2019_is_read(pair):
 
 
 def edited(**changes):
-    """A tokenizer's JSON with other values, named by their path: model__vocab is ["model"]["vocab"]."""
-    data = copy.deepcopy(to_tokenizers(SPECIAL))
-    for path, value in changes.items():
-        *parts, last = path.split("__")
-        place = data
-        for part in parts:
-            place = place[part]
-        place[last] = value
-    return data
+    return with_values(to_tokenizers(SPECIAL), **changes)
 
 
 VOCAB = to_tokenizers(SPECIAL)["model"]["vocab"]

@@ -1,6 +1,7 @@
 """Tokenizers as published models have them, made by transformers or tokenizers themselves from our merges."""
 
 import base64
+import copy
 import json
 from functools import cache
 from pathlib import Path
@@ -69,3 +70,15 @@ def published(kind):
         text = (folder / "tokenizer.json").read_text(encoding="utf-8")
     library = Tokenizer.from_str(text)
     return json.loads(text), library.get_vocab_size(with_added_tokens=True), library
+
+
+def with_values(data, **changes):
+    """Return a copy with other values, named by their path: model__vocab is ["model"]["vocab"]."""
+    data = copy.deepcopy(data)
+    for path, value in changes.items():
+        *parts, last = path.split("__")
+        place = data
+        for part in parts:
+            place = place[part]
+        place[last] = value
+    return data

@@ -1,6 +1,5 @@
 """Published tokenizers: the ids of `tokenizers` on any text, whatever project wrote the file."""
 
-import copy
 import json
 import unicodedata
 
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.byte_pairs import TEXTS, any_text
-from tests.support.published import KINDS, LLAMA, SMOL, published
+from tests.support.published import KINDS, LLAMA, SMOL, published, with_values
 from tinylm.errors import DataError
 from tinylm.inference.generate import prompt_ids
 from tinylm.text import bpe
@@ -83,15 +82,7 @@ def test_same_tokenizer_from_its_json_and_ids_beyond_the_tokens_have_no_text(kin
 
 
 def edited(kind="SmolLM2", **changes):
-    """A published tokenizer.json with other values, named by their path: model__type is ["model"]["type"]."""
-    data = copy.deepcopy(published(kind)[0])
-    for path, value in changes.items():
-        *parts, last = path.split("__")
-        place = data
-        for part in parts:
-            place = place[part]
-        place[last] = value
-    return data
+    return with_values(published(kind)[0], **changes)
 
 
 VOCAB, N = published("SmolLM2")[0]["model"]["vocab"], published("SmolLM2")[1]

@@ -51,15 +51,9 @@ GOAL, CLOCK = 1.60, 900.0  # nats a character, CPU-seconds
 BASELINE, EQUAL = "shakespeare_baseline", 1.01  # how many times its parameters the first track allows
 METHOD, PATIENCE = "spawn", 3  # seconds that may pass for each CPU-second of the clock
 FORBIDDEN = {"subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.fork", "socket.connect"}
-PYTHON = (
-    sys.prefix,
-    sys.base_prefix,
-    Path(__file__).parents[1],
-    "/dev",
-    "/proc",
-    "/sys",
-)  # libraries read here
-OPEN = tuple(os.path.join(os.path.realpath(folder), "") for folder in PYTHON)
+# Where the libraries that an entry imports may read.
+LIBRARIES = (sys.prefix, sys.base_prefix, Path(__file__).parents[1], "/dev", "/proc", "/sys")
+OPEN = tuple(os.path.join(os.path.realpath(folder), "") for folder in LIBRARIES)
 ENTRIES = {path.stem: path for path in Path(__file__).with_name("entries").glob("[!_]*.py")}
 
 Show = Callable[[nn.Module, int], None]

@@ -59,7 +59,7 @@ def write_hugging_face(
         raise CheckpointError(f"{checkpoint.name} is no {layout.kind} model, it has {found}: export another")
     if Path(folder, weights.ABOUT).exists():  # whose own weights would be overwritten
         raise CheckpointError(f"{folder} holds a checkpoint of tinylm: name another folder for the export")
-    ends = {"bos_token_id": getattr(checkpoint.tokenizer, "begin_of_text", end), "eos_token_id": end}
+    ends = {"bos_token_id": checkpoint.tokenizer.begin_of_text, "eos_token_id": end}
     jsons = {
         CONFIG: layout.settings_of(config) | ends,
         GENERATION: ends | {"pad_token_id": end, "do_sample": True},

@@ -53,9 +53,7 @@ def to_tokenizers(tokenizer: Tokenizer) -> JSON:
 
 def settings_of(tokenizer: Tokenizer) -> JSON:
     """Return tokenizer_config.json, with which AutoTokenizer finds no special token in a text."""
-    end = tokenizer.end_of_text
-    begin = getattr(tokenizer, "begin_of_text", end)
-    ends = {"bos_token": begin, "eos_token": end}
+    ends = {"bos_token": tokenizer.begin_of_text, "eos_token": tokenizer.end_of_text}
     ends = {name: None if i is None else tokenizer.decode([i]) for name, i in ends.items()}
     told = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False} | ends
     special = [*getattr(tokenizer, "special", ())]

@@ -40,7 +40,7 @@ class PublishedTokenizer(Tokenizer):
 
     def __post_init__(self) -> None:
         try:
-            data = json.loads(self.published)
+            data = self._data
             steps = data["pre_tokenizer"].get("pretokenizers", [data["pre_tokenizer"]])
             lossless = [PARTS[step["type"]].items() <= step.items() for step in steps]
             model, found = data["model"], {part: data.get(part) for part in ("truncation", "padding")}
@@ -64,16 +64,19 @@ class PublishedTokenizer(Tokenizer):
             raise DataError(f"this tokenizer.json is no BPE that keeps every text ({wrong})") from error
 
     @cached_property
+    def _data(self) -> Any:
+        return json.loads(self.published)
+
+    @cached_property
     def special(self) -> dict[str, int]:
         """The ids of the special tokens by their names."""
-        return {token["content"]: token["id"] for token in json.loads(self.published)["added_tokens"]}
+        return {token["content"]: token["id"] for token in self._data["added_tokens"]}
 
     @cached_property
     def _bytes(self) -> dict[int, bytes]:
         """id -> bytes; the bytes of a special token are its name."""
         letters = {ord(letter): byte for letter, byte in zip(bpe.LETTERS, bpe.BYTES, strict=True)}
-        vocab = json.loads(self.published)["model"]["vocab"]
-        plain = {i: name for name, i in vocab.items() if name not in self.special}
+        plain = {i: name for name, i in self._data["model"]["vocab"].items() if name not in self.special}
         found = {i: name.translate(letters).encode("latin-1") for i, name in plain.items()}
         return found | {i: name.encode("utf-8") for name, i in self.special.items()}
 
@@ -81,7 +84,7 @@ class PublishedTokenizer(Tokenizer):
     def _library(self) -> Any:
         from tokenizers import Tokenizer as Library
 
-        return Library.from_str(json.dumps(json.loads(self.published) | {"added_tokens": []}))
+        return Library.from_str(json.dumps(self._data | {"added_tokens": []}))
 
     @property
     def end_of_text(self) -> int | None:

@@ -25,11 +25,16 @@ class Tokenizer(Protocol):
     kind: str  # its name in a saved tokenizer
     vocab_size: int
     unit: str  # what one id is called in a sentence: "character" or "token"
-    end_of_text: int | None  # the id that ends each document, and begins one unless there is a begin_of_text
+    end_of_text: int | None  # the id that ends each document
 
     def encode(self, text: str) -> np.ndarray: ...
     def decode(self, ids: Any) -> str: ...
     def token_bytes(self, token: int) -> bytes: ...
+
+    @property
+    def begin_of_text(self) -> int | None:
+        """The id that begins each document: end_of_text, unless a tokenizer has one for the beginning."""
+        return self.end_of_text
 
     def to_json(self) -> dict:
         """Return plain JSON from which `tokenizer_from_json` makes the same tokenizer."""
